@@ -1,0 +1,36 @@
+// Where ELF bytes come from. The core sees nothing but this interface: a file, a zip entry and a buffer all fit.
+import { ElfError } from './error.ts'
+
+/** Random access to the bytes of one object. */
+export interface ByteSource {
+  /** Size in bytes. */
+  readonly size: number
+  /**
+   * The `length` bytes at file offset `offset`, all of them.
+   * @throws ElfError `TRUNCATED` when the range is not wholly inside the source.
+   */
+  read(offset: number, length: number): Uint8Array
+}
+
+/** @throws ElfError `TRUNCATED` when `offset … offset + length` is not inside `size` bytes. */
+export function assertInside(size: number, offset: number, length: number): void {
+  if (!(offset >= 0 && length >= 0 && offset <= size && length <= size - offset)) {
+    throw new ElfError(
+      'TRUNCATED',
+      `${length} bytes at ${offset} lie outside the file of ${size} bytes`,
+      offset,
+      length,
+    )
+  }
+}
+
+/** A source over bytes in memory; what it reads is a view, not a copy. */
+export function bytesSource(bytes: Uint8Array): ByteSource {
+  return {
+    size: bytes.length,
+    read(offset, length) {
+      assertInside(bytes.length, offset, length)
+      return bytes.subarray(offset, offset + length)
+    },
+  }
+}

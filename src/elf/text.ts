@@ -1,0 +1,42 @@
+// Strings of an ELF file, and paths, as JavaScript strings. Both are bytes; nearly all are UTF-8. Those that are not keep
+// each odd byte 0x80…0xFF as a lone surrogate U+DC80…U+DCFF, as Python's os.fsdecode does (PEP 383): reversible, and
+// JSON.stringify writes it as the escape "\udcXX" that Python's json and os.fsencode turn back into the same bytes.
+import { isUtf8 } from 'node:buffer'
+
+/** The bytes of a decoded string; the inverse of `decodeBytes`. */
+export function encodeText(text: string): Buffer {
+  if (text.isWellFormed()) return Buffer.from(text)
+  const parts: Buffer[] = []
+  let plain = ''
+  for (const char of text) {
+    const code = char.codePointAt(0) ?? 0
+    if (code >= 0xdc80 && code <= 0xdcff) {
+      parts.push(Buffer.from(plain), Buffer.from([code - 0xdc00]))
+      plain = ''
+    } else plain += char
+  }
+  parts.push(Buffer.from(plain))
+  return Buffer.concat(parts)
+}
+
+/** Bytes as a string: UTF-8 where they are UTF-8, else with each byte that is not as a lone surrogate. */
+export function decodeBytes(bytes: Uint8Array): string {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (isUtf8(buffer)) return buffer.toString('utf8')
+  let text = ''
+  let at = 0
+  while (at < buffer.length) {
+    const length = utf8Length(buffer, at)
+    if (length === 0) text += String.fromCharCode(0xdc00 + (buffer[at] ?? 0))
+    else text += buffer.toString('utf8', at, at + length)
+    at += Math.max(length, 1)
+  }
+  return text
+}
+
+/** Length in bytes of the UTF-8 character at `at`, 0 where there is none. */
+function utf8Length(buffer: Buffer, at: number): number {
+  const first = buffer[at] ?? 0
+  const length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0
+  return length > 0 && at + length <= buffer.length && isUtf8(buffer.subarray(at, at + length)) ? length : 0
+}

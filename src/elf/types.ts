@@ -1,0 +1,82 @@
+// The parsed form of an ELF object. Raw numbers are kept; names are only for show.
+// File offsets and sizes in the file are `number` (safe integers), virtual addresses and sizes in memory are `bigint`:
+// the two can never be mixed up, and ia64 has addresses past 2^53.
+
+export type ElfClass = 32 | 64
+export type ByteOrder = 'little' | 'big'
+
+/** The ELF header (gABI chapter 4), with the extended numbers (PN_XNUM, e_shnum 0, SHN_XINDEX) already resolved. */
+export interface ElfHeader {
+  readonly class: ElfClass
+  readonly byteOrder: ByteOrder
+  readonly osabi: number
+  readonly abiVersion: number
+  /** e_type: ET_EXEC, ET_DYN … */
+  readonly type: number
+  /** e_machine: EM_X86_64 … */
+  readonly machine: number
+  readonly flags: number
+  readonly entry: bigint
+  readonly phoff: number
+  readonly phnum: number
+  readonly shoff: number
+  readonly shnum: number
+  readonly shstrndx: number
+}
+
+export interface ProgramHeader {
+  /** p_type: PT_LOAD … */
+  readonly type: number
+  readonly flags: number
+  readonly offset: number
+  readonly vaddr: bigint
+  readonly paddr: bigint
+  readonly filesz: number
+  readonly memsz: bigint
+  readonly align: bigint
+}
+
+export interface DynamicEntry {
+  /** d_tag, unsigned */
+  readonly tag: number
+  /** d_val or d_ptr, unsigned */
+  readonly value: bigint
+}
+
+/** One symbol version that an object needs of a provider (an Elf_Vernaux). */
+export interface NeededVersion {
+  readonly name: string
+  /** VER_FLG_WEAK: the loader only warns when it is missing. */
+  readonly weak: boolean
+}
+
+/** The versions needed of one provider (an Elf_Verneed). */
+export interface VersionNeed {
+  /** The soname that is to define them. */
+  readonly file: string
+  readonly versions: readonly NeededVersion[]
+}
+
+/** What the loader sees of an object, read through segments alone (sections may be stripped). */
+export interface ElfObject {
+  readonly header: ElfHeader
+  readonly programHeaders: readonly ProgramHeader[]
+  /** The entries before DT_NULL; null without PT_DYNAMIC (a static program, a relocatable or a core file). */
+  readonly dynamic: readonly DynamicEntry[] | null
+  /** PT_INTERP without its NUL. */
+  readonly interpreter: string | null
+  readonly soname: string | null
+  readonly needed: readonly string[]
+  /** DT_RPATH and DT_RUNPATH as they stand, colon-separated; null where there is no such tag. */
+  readonly rpath: string | null
+  readonly runpath: string | null
+  /** DT_FLAGS_1 (0n where absent): DF_1_NODEFLIB, DF_1_PIE … */
+  readonly flags1: bigint
+  /** DT_FILTER, DT_AUXILIARY */
+  readonly filters: readonly string[]
+  readonly auxiliaries: readonly string[]
+  /** .gnu.version_r: what is needed of others. */
+  readonly versionNeeds: readonly VersionNeed[]
+  /** .gnu.version_d: the versions defined here (VER_FLG_BASE left out). */
+  readonly versionDefinitions: readonly string[]
+}

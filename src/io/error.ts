@@ -1,0 +1,37 @@
+// The error that ends a command with status 2: a sentence for the user, a code for programs.
+
+/** What can be wrong before any object is looked at. `LIBS_*` is about the library set, `VENV_*` about the venv. */
+export type WheelfixErrorCode =
+  | 'USAGE'
+  | 'VENV_NOT_FOUND'
+  | 'VENV_INVALID'
+  | 'PYTHON_NOT_FOUND'
+  | 'PYTHON_UNSUPPORTED'
+  | 'LOADER_NOT_FOUND'
+  | 'LIBC_UNSUPPORTED'
+  | 'LIBS_NOT_FOUND'
+  | 'LIBS_EMPTY'
+  | 'LIBS_NOT_IN_STORE'
+  | 'LIBS_UNFIT'
+  | 'CONFIG_INVALID'
+  | 'WHEEL_INVALID'
+  | 'BUSY'
+  | 'IO'
+
+/** An error with a sentence that names what is wrong, where, and what to do; printed without a stack trace. */
+export class WheelfixError extends Error {
+  override readonly name = 'WheelfixError'
+  readonly code: WheelfixErrorCode
+  readonly path: string | undefined
+
+  constructor(code: WheelfixErrorCode, message: string, path?: string) {
+    super(message)
+    this.code = code
+    this.path = path
+  }
+}
+
+/** The errno name of a failed call of node:fs (`ENOENT`), else undefined. */
+export function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}

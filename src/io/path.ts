@@ -1,0 +1,52 @@
+// Paths on their way to node:fs and back (elf/text.ts tells how bytes that are no UTF-8 are kept).
+import { type Dirent, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import { decodeBytes, encodeText } from '../elf/text.ts'
+
+/** A path for a call of node:fs: the string itself, or the bytes where it holds escaped ones. */
+export function fsPath(path: string): string | Buffer {
+  return path.isWellFormed() ? path : encodeText(path)
+}
+
+/** One name of a directory listing, decoded. */
+export interface DirectoryEntry {
+  readonly name: string
+  readonly kind: 'file' | 'directory' | 'symlink' | 'other'
+}
+
+/** The entries of a directory, in byte order of their names, so that nothing depends on the order of the disk. */
+export function listDirectory(path: string): DirectoryEntry[] {
+  let entries: { name: string; entry: Dirent<string> | Dirent<Buffer> }[] = readdirSync(fsPath(path), {
+    withFileTypes: true,
+    encoding: 'utf8',
+  }).map(entry => ({ name: entry.name, entry }))
+  if (entries.some(({ name }) => name.includes('\uFFFD'))) {
+    entries = readdirSync(fsPath(path), { withFileTypes: true, encoding: 'buffer' }).map(entry => ({
+      name: decodeBytes(entry.name),
+      entry,
+    }))
+  }
+  return entries
+    .map(({ name, entry }): DirectoryEntry => ({ name, kind: kindOf(entry) }))
+    .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+}
+
+function kindOf(entry: Dirent<string> | Dirent<Buffer>): DirectoryEntry['kind'] {
+  if (entry.isFile()) return 'file'
+  if (entry.isDirectory()) return 'directory'
+  return entry.isSymbolicLink() ? 'symlink' : 'other'
+}
+
+/** The real path with every link resolved. @throws the errors of realpath(3) */
+export function realPath(path: string): string {
+  return decodeBytes(realpathSync.native(fsPath(path), 'buffer'))
+}
+
+/** The text of a symbolic link. @throws the errors of readlink(2) */
+export function readLink(path: string): string {
+  return decodeBytes(readlinkSync(fsPath(path), 'buffer'))
+}
+
+/** Is `path` the folder `root` or something below it? Both absolute, without `..`. */
+export function isInside(path: string, root: string): boolean {
+  return path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`)
+}
