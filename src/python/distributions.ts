@@ -1,0 +1,146 @@
+// The distributions installed in site-packages: who owns a file, and what a distribution says of itself. Only names are
+// read at first; RECORDs when the first owner is asked for, METADATA and WHEEL for the distribution that is asked.
+import { readFileSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { decodeBytes } from '../elf/text.ts'
+import { fsPath, listDirectory } from '../io/path.ts'
+import { recordPaths } from './record.ts'
+import { tagsOfWheelFile, type WheelTag } from './tags.ts'
+
+/** An installed distribution. What costs a file is a method, read once. */
+export interface Distribution {
+  /** Normalised (PEP 503): `pydantic-core`. */
+  readonly name: string
+  /** As the distribution writes itself: `pydantic_core`, `PyYAML`. */
+  readonly displayName: string
+  readonly version: string
+  /** The .dist-info folder, or the .egg-info folder or file. */
+  readonly path: string
+  /** site-packages: what the rows of RECORD are relative to. */
+  readonly folder: string
+  /** RECORD, null where there is none (an egg-info, a distribution of the system). */
+  readonly record: string | null
+  /** The normalised names of Requires-Dist, those of extras included. */
+  requires(): readonly string[]
+  /** `pip`, `uv` … */
+  installer(): string | null
+  tags(): readonly WheelTag[]
+}
+
+/** Who owns a file. */
+export interface Owner {
+  readonly distribution: Distribution
+  /** The path as the row of RECORD has it, where there is a RECORD. */
+  readonly row: string | null
+}
+
+/** All distributions of a venv. */
+export interface Distributions {
+  /** In byte order of their folder names. */
+  readonly all: readonly Distribution[]
+  get(normalisedName: string): Distribution | undefined
+  /** The owner of a file by its absolute path, built from a folder of `sitePackages`; null for a file that nobody lists. */
+  ownerOf(path: string): Owner | null
+}
+
+/** The name by which distributions are compared (PEP 503). */
+export function normaliseName(name: string): string {
+  return name.replaceAll(/[-_.]+/g, '-').toLowerCase()
+}
+
+/** The distributions of these folders; where a name occurs twice the first folder's counts, as for an import. */
+export function readDistributions(sitePackages: readonly string[]): Distributions {
+  const all = sitePackages.flatMap(folder => listDistributions(folder))
+  const byName = new Map<string, Distribution>()
+  for (const distribution of all) {
+    if (!byName.has(distribution.name)) byName.set(distribution.name, distribution)
+  }
+  let owners: Map<string, Owner> | undefined
+  return {
+    all,
+    get: name => byName.get(name),
+    ownerOf(path) {
+      owners ??= indexOwners(all)
+      return owners.get(path) ?? null
+    },
+  }
+}
+
+function listDistributions(folder: string): Distribution[] {
+  const found: Distribution[] = []
+  for (const { name } of listDirectory(folder)) {
+    const match = /^([^-]+(?:-[^-]+)*?)(?:-([^-]*))?\.(dist|egg)-info$/.exec(name)
+    // pip renames what it is about to remove: ~umpy-1.2.dist-info is left when it was interrupted
+    if (match === null || name.startsWith('~')) continue
+    const [, rawName = '', version = '', kind] = match
+    // setuptools adds the Python to an egg's name: PyYAML-6.0.1-py3.11.egg-info
+    const egg = kind === 'egg' ? /^([^-]+)-([^-]+)-py\d/.exec(name) : null
+    found.push(distribution(folder, name, egg?.[1] ?? rawName, egg?.[2] ?? version, kind === 'dist'))
+  }
+  return found
+}
+
+function distribution(
+  folder: string,
+  info: string,
+  displayName: string,
+  version: string,
+  wheel: boolean,
+): Distribution {
+  const path = join(folder, info)
+  const record = join(path, 'RECORD')
+  const read = (name: string): string => readText(join(path, name)) ?? ''
+  let requires: string[] | undefined
+  let tags: WheelTag[] | undefined
+  return {
+    name: normaliseName(displayName),
+    displayName,
+    version,
+    path,
+    folder,
+    record: wheel && statSync(fsPath(record), { throwIfNoEntry: false })?.isFile() === true ? record : null,
+    requires: () => (requires ??= requiredNames(read(wheel ? 'METADATA' : 'PKG-INFO'))),
+    installer: () => read('INSTALLER').trim() || null,
+    tags: () => (tags ??= tagsOfWheelFile(read('WHEEL'))),
+  }
+}
+
+/** The names in the Requires-Dist lines of the headers; the description behind the first empty line may hold anything. */
+function requiredNames(metadata: string): string[] {
+  const headers = metadata.split(/\r?\n\r?\n/, 1)[0] ?? ''
+  const names = [...headers.matchAll(/^Requires-Dist:[ \t]*([A-Za-z0-9][\w.-]*)/gim)].map(([, name = '']) => name)
+  return [...new Set(names.map(name => normaliseName(name)))]
+}
+
+function indexOwners(all: readonly Distribution[]): Map<string, Owner> {
+  const owners = new Map<string, Owner>()
+  for (const distribution of all) {
+    const text = readText(distribution.record ?? join(distribution.path, 'installed-files.txt'))
+    if (text === null) continue
+    if (distribution.record === null) {
+      // setuptools' list of an old-style installation: relative to the egg-info folder
+      for (const line of text.split(/\r?\n/)) {
+        const path = resolve(distribution.path, line)
+        if (line !== '' && !owners.has(path)) owners.set(path, { distribution, row: null })
+      }
+      continue
+    }
+    for (const row of recordPaths(text)) {
+      // four of five rows are sources, and no object has such a name
+      if (row.endsWith('.py') || row.endsWith('.pyc')) continue
+      const plain = !row.includes('..') && !row.startsWith('/') && !row.startsWith('./')
+      const path = plain ? `${distribution.folder}/${row}` : resolve(distribution.folder, row)
+      if (!owners.has(path)) owners.set(path, { distribution, row })
+    }
+  }
+  return owners
+}
+
+function readText(path: string): string | null {
+  try {
+    return decodeBytes(readFileSync(fsPath(path)))
+  } catch {
+    // a file that is not there, or that its owner keeps to himself, tells nothing; the venv works without it
+    return null
+  }
+}

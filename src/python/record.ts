@@ -1,0 +1,98 @@
+// RECORD, the list of a distribution's files: rows of path, hash and size as CSV (PEP 376, PEP 427; "Recording installed
+// projects" of the packaging specifications). Text in, text out: fields change, and every other byte stays. A RECORD that
+// is no UTF-8 passes through elf/text.ts unharmed.
+import { createHash } from 'node:crypto'
+import type { ByteSource } from '../elf/source.ts'
+
+/** The hash and size fields of a row as they stand in the text, quotes included; both empty where they were left out. */
+export interface RecordFields {
+  readonly hash: string
+  readonly size: string
+}
+
+/** What the specification allows for a file that is to be checked by nothing. */
+export const EMPTY_FIELDS: RecordFields = { hash: '', size: '' }
+
+/** Where one row stands: its fields behind the path are `text.slice(fieldsStart, fieldsEnd)`, commas included. */
+interface Row {
+  readonly path: string
+  readonly fieldsStart: number
+  readonly fieldsEnd: number
+  /** The second and the third field, undefined where the row is shorter. */
+  readonly hash: string | undefined
+  readonly size: string | undefined
+}
+
+/** The text with the fields of the rows named in `changes` (by path as in the row, unquoted) replaced. */
+export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordFields>): string {
+  let out = ''
+  let copied = 0
+  for (const row of rows(text)) {
+    const change = changes.get(row.path)
+    if (change === undefined || (change.hash === row.hash && change.size === row.size)) continue
+    out += `${text.slice(copied, row.fieldsStart)},${change.hash},${change.size}`
+    copied = row.fieldsEnd
+  }
+  return out + text.slice(copied)
+}
+
+/** The fields of the row of `path`; null when there is no such row. */
+export function recordFields(text: string, path: string): RecordFields | null {
+  for (const row of rows(text)) if (row.path === path) return { hash: row.hash ?? '', size: row.size ?? '' }
+  return null
+}
+
+/** The paths of all rows, unquoted, in order. */
+export function* recordPaths(text: string): Generator<string> {
+  for (const row of rows(text)) yield row.path
+}
+
+/** The true fields of a file: `sha256=` with the digest in urlsafe base64 without padding, and its size in bytes. */
+export function trueFields(source: ByteSource): RecordFields {
+  const hash = createHash('sha256')
+  const step = 1 << 20
+  for (let offset = 0; offset < source.size; offset += step) {
+    hash.update(source.read(offset, Math.min(step, source.size - offset)))
+  }
+  return { hash: `sha256=${hash.digest('base64url')}`, size: String(source.size) }
+}
+
+/** Rows as Python's csv module reads them: a quoted field may hold commas, line ends and doubled quotes. */
+function* rows(text: string): Generator<Row> {
+  let at = 0
+  while (at < text.length) {
+    const pathEnd = endOfField(text, at)
+    const path = unquoted(text.slice(at, pathEnd))
+    const fields: string[] = []
+    let end = pathEnd
+    while (text[end] === ',' && fields.length < 2) {
+      const start = end + 1
+      end = endOfField(text, start)
+      fields.push(text.slice(start, end))
+    }
+    if (path !== '') yield { path, fieldsStart: pathEnd, fieldsEnd: end, hash: fields[0], size: fields[1] }
+    // what stands behind the size is no part of the format
+    while (text[end] === ',') end = endOfField(text, end + 1)
+    at = end
+    while (text[at] === '\r' || text[at] === '\n') at++
+  }
+}
+
+/** Index of the comma or line end behind the field that begins at `start`. */
+function endOfField(text: string, start: number): number {
+  let at = start
+  if (text[at] === '"') {
+    for (at++; at < text.length; at++) {
+      if (text[at] !== '"') continue
+      if (text[at + 1] !== '"') break
+      at++
+    }
+    at++
+  }
+  while (at < text.length && text[at] !== ',' && text[at] !== '\r' && text[at] !== '\n') at++
+  return Math.min(at, text.length)
+}
+
+function unquoted(field: string): string {
+  return field.startsWith('"') ? field.slice(1, field.endsWith('"') ? -1 : undefined).replaceAll('""', '"') : field
+}

@@ -1,0 +1,79 @@
+// Wheel compatibility tags: PYTHON-ABI-PLATFORM (PEP 425), the platform tags manylinux_X_Y (PEP 600) with their old names
+// (PEP 513, 571, 599) and musllinux_X_Y (PEP 656). Strings alone: no file, no running Python.
+
+/** One tag of a wheel. */
+export interface WheelTag {
+  /** `cp311`, `py3` … */
+  readonly python: string
+  /** `cp311`, `abi3`, `none` … */
+  readonly abi: string
+  /** `manylinux_2_28_x86_64`, `linux_aarch64`, `any` … */
+  readonly platform: string
+}
+
+/** What a platform tag promises of the system. */
+export interface PlatformPolicy {
+  readonly kind: 'manylinux' | 'musllinux'
+  /** Canonical, without the machine: `manylinux_2_17`, also for `manylinux2014`. */
+  readonly name: string
+  /** The oldest libc on which it runs: of glibc for manylinux, of musl for musllinux. */
+  readonly libcVersion: string
+  /** `x86_64`, `aarch64`, `armv7l`, `ppc64le` … */
+  readonly machine: string
+}
+
+/** The names before PEP 600 and the glibc that they stand for. */
+const LEGACY = new Map([
+  ['manylinux1', '2.5'],
+  ['manylinux2010', '2.12'],
+  ['manylinux2014', '2.17'],
+])
+
+/** The tags that a compressed tag set stands for: each of the three parts may hold several, joined by dots. */
+export function parseTags(text: string): WheelTag[] {
+  const parts = text.trim().split('-')
+  const [pythons = '', abis = '', platforms = ''] = parts
+  if (parts.length !== 3 || parts.some(part => part === '')) return []
+  const tags: WheelTag[] = []
+  for (const python of pythons.split('.')) {
+    for (const abi of abis.split('.')) {
+      for (const platform of platforms.split('.')) tags.push({ python, abi, platform })
+    }
+  }
+  return tags
+}
+
+/** The tags of the `Tag:` lines of a WHEEL file. */
+export function tagsOfWheelFile(text: string): WheelTag[] {
+  return [...text.matchAll(/^Tag:[ \t]*(\S+)/gm)].flatMap(([, tag = '']) => parseTags(tag))
+}
+
+/** The tags of a wheel's file name (NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl); none when it is no such name. */
+export function tagsOfWheelName(fileName: string): WheelTag[] {
+  const match = /^[^-]+-[^-]+(?:-[0-9][^-]*)?-([^-]+-[^-]+-[^-]+)\.whl$/.exec(fileName)
+  return match?.[1] === undefined ? [] : parseTags(match[1])
+}
+
+/** What a platform tag promises; null for `any`, `linux_x86_64` and the tags of other systems. */
+export function platformPolicy(platform: string): PlatformPolicy | null {
+  const modern = /^(manylinux|musllinux)_(\d+)_(\d+)_(\w+)$/.exec(platform)
+  if (modern !== null) {
+    const [, kind, major = '', minor = '', machine = ''] = modern
+    const libcVersion = `${Number(major)}.${Number(minor)}`
+    return {
+      kind: kind === 'musllinux' ? 'musllinux' : 'manylinux',
+      name: `${kind}_${Number(major)}_${Number(minor)}`,
+      libcVersion,
+      machine,
+    }
+  }
+  const legacy = /^(manylinux(?:1|2010|2014))_(\w+)$/.exec(platform)
+  const libcVersion = LEGACY.get(legacy?.[1] ?? '')
+  if (libcVersion === undefined) return null
+  return {
+    kind: 'manylinux',
+    name: `manylinux_${libcVersion.replace('.', '_')}`,
+    libcVersion,
+    machine: legacy?.[2] ?? '',
+  }
+}

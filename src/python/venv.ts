@@ -1,0 +1,179 @@
+// What a venv is and where it is: pyvenv.cfg (PEP 405), its folders, and the rule by which one is found when none is
+// named. Runs nothing and follows no link out of the venv.
+import { existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
+
+/** A virtual environment. All paths are absolute and begin with `root` as it was given. */
+export interface Venv {
+  readonly root: string
+  /** The lines of pyvenv.cfg, keys in lower case as Python reads them. */
+  readonly config: ReadonlyMap<string, string>
+  /** `home` of pyvenv.cfg: the folder of the base interpreter. */
+  readonly home: string
+  /** bin/python, or python3 where there is no such; may be a dangling link. */
+  readonly python: string
+  readonly systemSitePackages: boolean
+  /** The folders of installed packages, each once by device and inode. */
+  readonly sitePackages: readonly string[]
+  readonly bin: string
+  /** The folders whose objects are looked at: `sitePackages` and `bin`, where they exist. */
+  readonly walk: readonly string[]
+}
+
+/** How a venv is asked for. */
+export interface VenvQuestion {
+  /** The folder that the user names; without it $VIRTUAL_ENV, then `.venv` here or in a parent folder. */
+  readonly argument?: string | undefined
+  readonly env: NodeJS.ProcessEnv
+  readonly cwd: string
+}
+
+/** pyvenv.cfg has some 500 bytes. */
+const LARGEST_CONFIG = 1 << 20
+
+/**
+ * Finds and reads the venv.
+ * @throws WheelfixError `VENV_NOT_FOUND` when there is none, or the folder is something else; `VENV_INVALID` when its
+ * pyvenv.cfg cannot be read or is broken
+ */
+export function findVenv({ argument, env, cwd }: VenvQuestion): Venv {
+  if (argument !== undefined) return readVenv(resolve(cwd, argument))
+  const active = env['VIRTUAL_ENV']
+  if (active !== undefined && active !== '') return readVenv(resolve(cwd, active), 'VIRTUAL_ENV names ')
+  for (let folder = resolve(cwd); ; folder = dirname(folder)) {
+    // as uv: a folder that is itself a venv (one works inside it), else its .venv
+    if (existsSync(join(folder, 'pyvenv.cfg'))) return readVenv(folder)
+    const candidate = join(folder, '.venv')
+    if (existsSync(candidate)) return readVenv(candidate)
+    if (folder === dirname(folder)) break
+  }
+  throw new WheelfixError(
+    'VENV_NOT_FOUND',
+    `no virtual environment: VIRTUAL_ENV is not set and there is no .venv in ${resolve(cwd)} or above; name one ` +
+      '(wheelfix venv DIR), activate one, or make one (python3 -m venv .venv)',
+  )
+}
+
+function readVenv(root: string, prefix = ''): Venv {
+  const config = readConfig(root, prefix)
+  const home = config.get('home')
+  if (home === undefined || home === '') {
+    throw new WheelfixError(
+      'VENV_INVALID',
+      `${join(root, 'pyvenv.cfg')} has no line "home = …", so Python itself does not take ${root} for a virtual ` +
+        'environment; make it anew (python3 -m venv --clear, uv venv --clear)',
+      root,
+    )
+  }
+  const bin = join(root, 'bin')
+  const sitePackages = findSitePackages(root, config)
+  return {
+    root,
+    config,
+    home,
+    python: pythonOf(bin),
+    systemSitePackages: config.get('include-system-site-packages')?.toLowerCase() === 'true',
+    sitePackages,
+    bin,
+    walk: [...sitePackages, ...(isFolder(bin) ? [bin] : [])],
+  }
+}
+
+function readConfig(root: string, prefix: string): Map<string, string> {
+  const path = join(root, 'pyvenv.cfg')
+  let bytes: Buffer
+  try {
+    if (statSync(fsPath(path)).size > LARGEST_CONFIG) throw broken(path, 'it is too large')
+    bytes = readFileSync(fsPath(path))
+  } catch (error) {
+    if (error instanceof WheelfixError) throw error
+    const errno = errnoOf(error)
+    if (errno === 'ENOENT' || errno === 'ENOTDIR') throw noVenv(root, prefix)
+    throw broken(path, errno === 'EISDIR' ? 'it is a folder' : `it cannot be read (${errno})`)
+  }
+  const text = bytes.toString('utf8')
+  if (text.includes('\0') || text.includes('\uFFFD')) throw broken(path, 'it is not text')
+  const config = new Map<string, string>()
+  for (const line of text.split(/\r?\n/)) {
+    const equals = line.indexOf('=')
+    if (equals > 0) config.set(line.slice(0, equals).trim().toLowerCase(), line.slice(equals + 1).trim())
+  }
+  return config
+}
+
+function broken(path: string, why: string): WheelfixError {
+  return new WheelfixError(
+    'VENV_INVALID',
+    `${path} is broken: ${why}; make the venv anew (python3 -m venv --clear, uv venv --clear)`,
+    path,
+  )
+}
+
+/** Why a folder without pyvenv.cfg is no venv, with what the user most likely meant. */
+function noVenv(root: string, prefix: string): WheelfixError {
+  const say = (text: string) => new WheelfixError('VENV_NOT_FOUND', `${prefix}${root}${text}`, root)
+  if (!existsSync(fsPath(root))) {
+    return say(prefix === '' ? ' does not exist; make it first (python3 -m venv, uv venv)' : ', which does not exist')
+  }
+  if (!isFolder(root)) return say(' is a file; name the folder of a virtual environment')
+  if (existsSync(join(root, 'conda-meta'))) {
+    return say(' is a conda environment, which brings its own libraries; wheelfix mends venvs (python3 -m venv)')
+  }
+  for (let folder = root; folder !== dirname(folder); folder = dirname(folder)) {
+    if (existsSync(join(folder, 'pyvenv.cfg')))
+      return say(` is a folder of the virtual environment ${folder}; name that`)
+  }
+  if (basename(root) === 'site-packages' || basename(root) === 'dist-packages') {
+    return say(' is a bare package folder without a pyvenv.cfg; name a virtual environment')
+  }
+  if (existsSync(join(root, '.venv', 'pyvenv.cfg'))) {
+    return say(` is no virtual environment (it has no pyvenv.cfg); did you mean ${join(root, '.venv')}?`)
+  }
+  return say(' is no virtual environment: it has no pyvenv.cfg; make one (python3 -m venv, uv venv)')
+}
+
+function pythonOf(bin: string): string {
+  const exists = (name: string) => lstatSync(join(bin, name), { throwIfNoEntry: false }) !== undefined
+  return join(bin, ['python', 'python3'].find(exists) ?? 'python')
+}
+
+/**
+ * lib/pythonX.Y[t]/site-packages (pypyX.Y for PyPy), the same below lib64 where that is no link to lib. Of several
+ * versions, which an upgrade leaves behind, only the one that pyvenv.cfg names is in use.
+ */
+function findSitePackages(root: string, config: ReadonlyMap<string, string>): string[] {
+  const version = configVersion(config)?.split('.').slice(0, 2).join('.')
+  const found: { path: string; version: string | undefined }[] = []
+  const seen = new Set<string>()
+  for (const lib of ['lib', 'lib64']) {
+    if (!isFolder(join(root, lib))) continue
+    for (const { name } of listDirectory(join(root, lib))) {
+      const match = /^(?:python|pypy)(\d+\.\d+)t?$/.exec(name)
+      const path = join(root, lib, name, 'site-packages')
+      const stat = match === null ? undefined : statSync(path, { bigint: true, throwIfNoEntry: false })
+      if (stat === undefined || !stat.isDirectory() || seen.has(`${stat.dev}:${stat.ino}`)) continue
+      seen.add(`${stat.dev}:${stat.ino}`)
+      if (!isInside(realPath(path), realPath(root))) {
+        throw new WheelfixError(
+          'VENV_INVALID',
+          `${path} is a link that leaves the venv: name the venv that it leads to`,
+          path,
+        )
+      }
+      found.push({ path, version: match?.[1] })
+    }
+  }
+  const current = found.filter(folder => folder.version === version)
+  return (current.length > 0 ? current : found).map(({ path }) => path)
+}
+
+/** The version that pyvenv.cfg tells: `version` of venv, `version_info` of uv and virtualenv (`3.11.7.final.0`). */
+export function configVersion(config: ReadonlyMap<string, string>): string | undefined {
+  return /^\d+\.\d+(?:\.\d+)?/.exec(config.get('version_info') ?? config.get('version') ?? '')?.[0]
+}
+
+function isFolder(path: string): boolean {
+  return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
+}
