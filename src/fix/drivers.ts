@@ -1,0 +1,15 @@
+// Libraries of the graphics driver: they belong to the kernel module that is running, so they are in no store path and in
+// no wheel. NixOS links the driver's folder at a fixed path; the link is what is written, so that a new driver is found.
+import { existsSync } from 'node:fs'
+
+/** Sonames that only a driver has: CUDA's and NVIDIA's own (nvidia-container-toolkit lists them). */
+const DRIVER = /^lib(?:cuda|cudadebugger|nvidia-[\w.-]+|nvcuvid|nvoptix|GLX_nvidia|EGL_nvidia|GLESv[12](?:_CM)?_nvidia)\.so(?:\.\d+)*$/
+
+export function isDriverLibrary(soname: string): boolean {
+  return DRIVER.test(soname)
+}
+
+/** The driver's folder on this machine: NixOS's, or WSL's; null elsewhere. */
+export function driverDirectory(): string | null {
+  return ['/run/opengl-driver/lib', '/usr/lib/wsl/lib'].find(path => existsSync(path)) ?? null
+}

@@ -1,0 +1,110 @@
+// The interpreter of a venv as a running process: what is mapped before any wheel is loaded.
+import { readFileSync } from 'node:fs'
+import { ElfError } from '../elf/error.ts'
+import { errnoOf } from '../io/error.ts'
+import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
+import { type CacheEntry, readLoaderCache } from '../loader/cache.ts'
+import { identifyLibc, type Libc } from '../loader/libc.ts'
+import { startProgram } from '../loader/process.ts'
+import type { LinkMap, Loader, Process } from '../loader/search.ts'
+import { tagDirectories } from '../loader/tags.ts'
+import type { FileTree } from '../loader/tree.ts'
+import type { Interpreter } from '../python/interpreter.ts'
+
+/** A started interpreter. */
+export interface PythonProcess {
+  readonly interpreter: Interpreter
+  readonly libc: Libc
+  readonly loader: Loader
+  /** With everything that the interpreter itself needs. */
+  readonly process: Process
+  /** Who calls dlopen for an extension module: libpython where it is shared, else the executable. */
+  readonly caller: LinkMap
+  /** The store directories that the interpreter, libpython and its own extension modules search: its closure. */
+  readonly closure: readonly string[]
+  /** Where this libc's own libraries are, with every link resolved. */
+  readonly libcDirectories: ReadonlySet<string>
+}
+
+/** @throws WheelfixError when the libc cannot be told (see loader/libc.ts) */
+export function startPython(interpreter: Interpreter, tree: FileTree, store: string, env: NodeJS.ProcessEnv): PythonProcess {
+  const libc = identifyLibc(interpreter.program, interpreter.object, env)
+  const loader: Loader = {
+    tree,
+    libc,
+    cache: libc.cache === null ? [] : readCache(libc.cache),
+    environment: libc.nixLd?.directories ?? [],
+  }
+  const identity = tree.open(interpreter.program)?.identity ?? interpreter.program
+  const process = startProgram(loader, interpreter.program, identity, interpreter.object)
+  const caller = process.maps.find(map => /^libpython\d/.test(map.object.soname ?? '')) ?? process.main
+  return {
+    interpreter,
+    libc,
+    loader,
+    process,
+    caller,
+    closure: closureOf(loader, process, caller, store),
+    libcDirectories: libcDirectories(libc, tree),
+  }
+}
+
+function libcDirectories(libc: Libc, tree: FileTree): Set<string> {
+  const loaderDirectory = libc.loader.slice(0, libc.loader.lastIndexOf('/'))
+  const own = [libc.dir, loaderDirectory, ...libc.builtinDirectories]
+  return new Set(own.filter(directory => tree.names(directory).size > 0).map(directory => realPath(directory)))
+}
+
+/** A cache that is missing, cut or of an unknown format is ignored, as the loader does. */
+function readCache(path: string): readonly CacheEntry[] {
+  try {
+    return readLoaderCache(readFileSync(fsPath(path)))
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return []
+    throw error
+  }
+}
+
+/** nixpkgs gives a Python and its own modules absolute search paths: what they name is there and fits. */
+function closureOf(loader: Loader, process: Process, caller: LinkMap, store: string): string[] {
+  const maps = [process.main, caller, ...ownModules(loader, process.main, caller)]
+  const directories = new Set<string>()
+  for (const map of maps) {
+    for (const tag of ['DT_RPATH', 'DT_RUNPATH'] as const) {
+      for (const { directory } of tagDirectories(loader, map, tag)) {
+        if (isInside(directory, store)) directories.add(directory)
+      }
+    }
+  }
+  return [...directories]
+}
+
+/** The extension modules of the standard library, in lib-dynload. */
+function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
+  const prefix = main.path.slice(0, main.path.lastIndexOf('/bin/'))
+  const modules: LinkMap[] = []
+  for (const lib of namesBelow(`${prefix}/lib`).filter(name => /^python3\.\d+t?$/.test(name))) {
+    const folder = `${prefix}/lib/${lib}/lib-dynload`
+    for (const name of namesBelow(folder)) {
+      const path = `${folder}/${name}`
+      const file = name.endsWith('.so') ? loader.tree.open(path) : null
+      if (file?.object) modules.push({ path, identity: file.identity, object: file.object, loader: caller, needed: [] })
+    }
+  }
+  return modules
+}
+
+function namesBelow(directory: string): string[] {
+  try {
+    return listDirectory(realPath(directory)).map(entry => entry.name)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return []
+  }
+}
+
+/** The same interpreter over another tree (the venv's objects in another state; its own files are the same). */
+export function onTree(python: PythonProcess, tree: FileTree): PythonProcess {
+  const loader = { ...python.loader, tree }
+  return { ...python, loader, process: { ...python.process, loader } }
+}

@@ -1,0 +1,183 @@
+// Finds every ELF object of a venv, by its first bytes and whatever its name, and reads what the loader sees of it.
+// Nothing outside the venv is looked at: links that leave it are counted, never followed.
+import { readSync } from 'node:fs'
+import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
+import { ElfError } from '../elf/error.ts'
+import { isElf, readElf } from '../elf/read.ts'
+import { definesSymbol } from '../elf/symbols.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { originalSource, readUndo, type Undo } from '../elf/undo.ts'
+import { errnoOf } from '../io/error.ts'
+import { isInside, listDirectory, readLink, realPath } from '../io/path.ts'
+import { type FileSource, type FileStatus, openSource } from '../io/source.ts'
+import { isTemporary } from '../io/replace.ts'
+import type { Venv } from '../python/venv.ts'
+
+/** An extension module can be imported by name; a library is linked to or loaded by something else. */
+export type ObjectKind = 'extension' | 'library' | 'executable'
+
+/** One ELF object of the venv. */
+export interface ScannedObject {
+  readonly path: string
+  /** Relative to the venv's root. */
+  readonly relative: string
+  readonly kind: ObjectKind
+  readonly status: FileStatus
+  /** Device and inode, as the loader compares files. */
+  readonly identity: string
+  /** As the file stands. */
+  readonly current: ElfObject
+  /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
+  readonly original: ElfObject
+  readonly undo: Undo | null
+}
+
+/** A file that cannot be read, or whose magic says ELF while its tables do not hold. */
+export interface UnreadableObject {
+  readonly path: string
+  readonly relative: string
+  readonly reason: string
+}
+
+export interface Scan {
+  readonly objects: readonly ScannedObject[]
+  readonly unreadable: readonly UnreadableObject[]
+  /** Directories walked, absolute: the state of the venv can be told from their times and those of the objects. */
+  readonly directories: readonly string[]
+  /** Temporary files that a killed run left. */
+  readonly leftovers: readonly string[]
+  /** Files of the venv that are links to somewhere else (uv's link mode `symlink`): how many shared objects by name. */
+  readonly foreignLinks: number
+}
+
+/** Folders that hold no object of a wheel. */
+const SKIPPED = new Set(['__pycache__', '.wheelfix', '.git'])
+
+/**
+ * Walks the venv's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last.
+ * @throws the errors of readdir(2) for the folders of the venv themselves; below them unreadable ones are reported
+ */
+export function scanVenv(venv: Venv, extensionSuffixes: readonly string[]): Scan {
+  const objects: ScannedObject[] = []
+  const unreadable: UnreadableObject[] = []
+  const directories: string[] = []
+  const leftovers: string[] = []
+  let foreignLinks = 0
+  const root = realPath(venv.root)
+  const seen = new Set<string>()
+
+  const visit = (directory: string): void => {
+    directories.push(directory)
+    const below: string[] = []
+    for (const { name, kind } of list(directory)) {
+      const path = `${directory}/${name}`
+      if (kind === 'directory') {
+        if (!SKIPPED.has(name)) below.push(path)
+      } else if (kind === 'symlink') {
+        if (/\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
+      } else if (kind === 'file') {
+        if (isTemporary(name)) leftovers.push(path)
+        else visitFile(path, name)
+      }
+    }
+    for (const path of below) visit(path)
+  }
+
+  const list = (directory: string) => {
+    try {
+      return listDirectory(directory)
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (errno === undefined) throw error
+      unreadable.push({ path: directory, relative: relativeTo(venv.root, directory), reason: sayErrno(errno, 'folder') })
+      return []
+    }
+  }
+
+  const visitFile = (path: string, name: string): void => {
+    const relative = relativeTo(venv.root, path)
+    try {
+      const object = scanFile(path, relative, name, extensionSuffixes)
+      if (object !== null) objects.push(object)
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message })
+      else if (errno !== undefined) unreadable.push({ path, relative, reason: sayErrno(errno, 'file') })
+      else throw error
+    }
+  }
+
+  for (const folder of venv.walk) {
+    const real = realPath(folder)
+    if (seen.has(real)) continue
+    seen.add(real)
+    visit(folder)
+  }
+  return { objects, unreadable, directories, leftovers, foreignLinks }
+}
+
+function relativeTo(root: string, path: string): string {
+  return path.slice(root.length + 1)
+}
+
+function sayErrno(errno: string, what: string): string {
+  if (errno === 'EACCES' || errno === 'EPERM') return `this ${what} may not be read: give yourself permission and run again`
+  return `this ${what} cannot be read (${errno})`
+}
+
+function leavesVenv(path: string, root: string): boolean {
+  try {
+    return !isInside(realPath(path), root)
+  } catch {
+    // a dangling link: absolute ones point out of the venv
+    return readLink(path).startsWith('/')
+  }
+}
+
+/** Reads one file; null when it is no object that a loader loads (no ELF, a relocatable or core file). */
+function scanFile(path: string, relative: string, name: string, suffixes: readonly string[]): ScannedObject | null {
+  const source = openSource(path)
+  try {
+    if (source.size < 52 || !isElf(readMagic(source))) return null
+    const current = readElf(source)
+    if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
+    const undo = current.dynamic === null ? null : readUndo(source)
+    const originalBytes = undo === null ? source : originalSource(source, undo)
+    const original = undo === null ? current : readElf(originalBytes)
+    return {
+      path,
+      relative,
+      kind: kindOf(originalBytes, original, name, suffixes),
+      status: source.status,
+      identity: `${source.status.dev}:${source.status.ino}`,
+      current,
+      original,
+      undo,
+    }
+  } finally {
+    source.close()
+  }
+}
+
+const magic = new Uint8Array(4)
+
+/** Most files of a venv are no objects: four bytes tell, without a block of their own. */
+function readMagic(source: FileSource): Uint8Array {
+  return magic.subarray(0, readSync(source.fd, magic, 0, 4, 0))
+}
+
+function kindOf(
+  source: Parameters<typeof definesSymbol>[0],
+  object: ElfObject,
+  name: string,
+  suffixes: readonly string[],
+): ObjectKind {
+  if (object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n) return 'executable'
+  if (object.interpreter !== null && object.soname === null) return 'executable'
+  const suffix = suffixes.find(suffix => name.endsWith(suffix))
+  if (suffix === undefined) return 'library'
+  if (suffix !== '.so') return 'extension'
+  // a bare name.so is a module only with its init function (CPython Python/importdl.c); names that are not ASCII are punycoded
+  const stem = name.slice(0, -suffix.length)
+  return /^\w+$/.test(stem) && definesSymbol(source, object, `PyInit_${stem}`) ? 'extension' : 'library'
+}

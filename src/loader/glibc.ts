@@ -1,0 +1,41 @@
+// The directories in which glibc looks for a library (elf/dl-load.c, _dl_map_object). For a needed of object L, after the
+// objects that are loaded already:
+//   1. unless L has DT_RUNPATH: DT_RPATH of L, of its loader and so on up the chain, then of the main program;
+//      an object that has DT_RUNPATH has no DT_RPATH of its own, but does not end the chain
+//   2. LD_LIBRARY_PATH
+//   3. DT_RUNPATH of L alone
+//   4. ld.so.cache, then the built-in directories; with DF_1_NODEFLIB of L neither, but for other hits of the cache
+import { DF_1_NODEFLIB } from '../elf/constants.ts'
+import { lookUpCache } from './cache.ts'
+import type { LinkMap, Process, SearchDirectory } from './search.ts'
+import { tagDirectories, withHwcaps } from './tags.ts'
+
+/**
+ * The directories that are searched for a needed of `map`, in order. For a hit of the cache, `directory` is the whole
+ * path of the file (`by` is `cache`).
+ */
+export function* glibcSearchPath(process: Process, map: LinkMap, soname: string): Generator<SearchDirectory> {
+  const { loader } = process
+  if (map.object.runpath === null) {
+    let mainSeen = false
+    for (let l: LinkMap | null = map; l !== null; l = l.loader) {
+      mainSeen ||= l === process.main
+      yield* tagDirectories(loader, l, 'DT_RPATH')
+    }
+    if (!mainSeen) yield* tagDirectories(loader, process.main, 'DT_RPATH')
+  }
+  for (const directory of loader.environment) yield { directory, by: 'environment', entry: null, owner: null }
+  yield* tagDirectories(loader, map, 'DT_RUNPATH')
+
+  const noDefault = (map.object.flags1 & DF_1_NODEFLIB) !== 0n
+  if (loader.cache.length > 0) {
+    const hit = lookUpCache(loader.cache, soname, process.main.object.header, loader.libc.hwcaps)
+    const systemDirectory = hit !== null && loader.libc.builtinDirectories.includes(hit.slice(0, hit.lastIndexOf('/')))
+    // with DF_1_NODEFLIB a hit of the cache counts only outside the built-in directories
+    if (hit !== null && !(noDefault && systemDirectory)) yield { directory: hit, by: 'cache', entry: null, owner: null }
+  }
+  if (noDefault) return
+  for (const directory of loader.libc.builtinDirectories) {
+    yield* withHwcaps(loader, { directory, by: 'built-in', entry: null, owner: null })
+  }
+}

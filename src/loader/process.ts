@@ -1,0 +1,174 @@
+// A process as the dynamic loader makes it, simulated: the list of the objects mapped into it, each with the object that
+// loaded it first. It must not know of venvs, plans or the store.
+//
+// An object that is loaded already under the wanted name is taken, whoever loaded it; else a needed with a slash is a
+// path; else the search path decides (glibc.ts, musl.ts). A file of another class or machine is passed over; a file that
+// is no ELF file ends the search with an error. What was opened is compared by device and inode: the same file is never
+// mapped twice.
+import type { ElfObject } from '../elf/types.ts'
+import { glibcSearchPath } from './glibc.ts'
+import { isMuslItself, muslSearchPath } from './musl.ts'
+import type { Because, LinkMap, Loader, Process, SearchDirectory } from './search.ts'
+import { tokens } from './tags.ts'
+import { expandTokens } from './tokens.ts'
+
+/** The directories searched for a needed of `map`, in order; of a hit of the cache (`by`), the whole path of the file. */
+export function searchPath(process: Process, map: LinkMap, soname: string): Iterable<SearchDirectory> {
+  return process.loader.libc.kind === 'musl' ? muslSearchPath(process, map) : glibcSearchPath(process, map, soname)
+}
+
+/** Starts a program: it and everything that it needs. */
+export function startProgram(loader: Loader, path: string, identity: string, object: ElfObject): Process {
+  const main: LinkMap = { path, identity, object, loader: null, needed: [] }
+  const process: Process = { loader, base: null, main, maps: [], names: new Map(), identities: new Map() }
+  addMap(process, main, path)
+  // the loader itself is mapped by the kernel and known by its soname from the start (elf/rtld.c)
+  const interpreter = loader.libc.loader
+  const rtld = loader.tree.open(interpreter)
+  if (rtld?.object) {
+    const map: LinkMap = { path: interpreter, identity: rtld.identity, object: rtld.object, loader: null, needed: [] }
+    addMap(process, map, interpreter)
+    if (object.interpreter !== null) process.names.set(object.interpreter, map)
+  }
+  loadDependencies(process, [main])
+  return process
+}
+
+/** The same process at this moment, to load something more into without changing it. */
+export function fork(process: Process): Process {
+  return {
+    loader: process.loader,
+    base: process,
+    main: process.main,
+    maps: [],
+    names: new Map(),
+    identities: new Map(),
+  }
+}
+
+/** dlopen(path) called by code of `caller`. The object itself is opened by its path; gives its map. */
+export function open(process: Process, caller: LinkMap, path: string, identity: string, object: ElfObject): LinkMap {
+  const known = byIdentity(process, identity)
+  if (known !== undefined) return known
+  const map: LinkMap = { path, identity, object, loader: caller, needed: [] }
+  addMap(process, map, path)
+  loadDependencies(process, [map])
+  return map
+}
+
+/** Breadth first, in the order of DT_NEEDED (elf/dl-deps.c). A missing library does not stop it: all are wanted. */
+function loadDependencies(process: Process, queue: LinkMap[]): void {
+  for (let at = 0; at < queue.length; at++) {
+    const map = queue[at]
+    if (map === undefined) break
+    for (const soname of map.object.needed) {
+      const { provider, because, fresh } = find(process, map, soname)
+      if (fresh && provider !== null) queue.push(provider)
+      map.needed.push({ soname, provider, because, lackingVersions: lackingVersions(map.object, soname, provider?.object) })
+    }
+  }
+}
+
+/** The versions that `object` wants of `soname` and `provider` does not define (elf/dl-version.c). */
+export function lackingVersions(object: ElfObject, soname: string, provider: ElfObject | undefined): readonly string[] {
+  // a provider without any version definitions is accepted with a warning
+  if (provider === undefined || provider.versionDefinitions.length === 0) return NONE
+  const need = object.versionNeeds.find(need => need.file === soname)
+  if (need === undefined) return NONE
+  const defined = new Set(provider.versionDefinitions)
+  const lacking = need.versions.filter(version => !version.weak && !defined.has(version.name))
+  return lacking.length === 0 ? NONE : lacking.map(version => version.name)
+}
+
+interface Found {
+  readonly provider: LinkMap | null
+  readonly because: Because
+  /** Mapped just now: its own needed are still to be loaded. */
+  readonly fresh: boolean
+}
+
+function find(process: Process, map: LinkMap, soname: string): Found {
+  const name = process.loader.libc.kind === 'musl' && isMuslItself(soname) ? process.loader.libc.loader : soname
+  const loaded = byName(process, name)
+  if (loaded !== undefined) return { provider: loaded, because: because('loaded'), fresh: false }
+
+  if (soname.includes('/')) {
+    const path = expandTokens(soname, tokens(process.loader, map))
+    const file = path === null ? null : process.loader.tree.open(path)
+    if (path === null || file === null) return { provider: null, because: because('not-found'), fresh: false }
+    if (file.object === null || !fits(file.object, process.main.object)) {
+      return { provider: null, because: because('not-elf'), fresh: false }
+    }
+    return adopt(process, map, soname, path, file.identity, file.object, because('path'))
+  }
+
+  for (const step of searchPath(process, map, soname)) {
+    const path = step.directory === '/' ? `/${soname}` : `${step.directory}/${soname}`
+    // the listing is asked first: it is in memory, and most directories do not have the name
+    if (step.by !== 'cache' && !process.loader.tree.names(step.directory).has(soname)) continue
+    const file = process.loader.tree.open(step.by === 'cache' ? step.directory : path)
+    if (file === null) continue
+    if (file.object === null) return { provider: null, because: { ...step, by: 'not-elf' }, fresh: false }
+    if (!fits(file.object, process.main.object)) continue
+    return adopt(process, map, soname, step.by === 'cache' ? step.directory : path, file.identity, file.object, step)
+  }
+  return { provider: null, because: because('not-found'), fresh: false }
+}
+
+/** Takes an opened file into the process, or the map that it already has under another name. */
+function adopt(
+  process: Process,
+  loader: LinkMap,
+  soname: string,
+  path: string,
+  identity: string,
+  object: ElfObject,
+  found: Because,
+): Found {
+  const because = { by: found.by, entry: found.entry, owner: found.owner }
+  const same = byIdentity(process, identity)
+  if (same !== undefined) {
+    process.names.set(soname, same)
+    return { provider: same, because, fresh: false }
+  }
+  const map: LinkMap = { path, identity, object, loader, needed: [] }
+  addMap(process, map, soname)
+  return { provider: map, because, fresh: true }
+}
+
+function addMap(process: Process, map: LinkMap, name: string): void {
+  process.maps.push(map)
+  process.names.set(name, map)
+  if (map.object.soname !== null && !process.names.has(map.object.soname)) process.names.set(map.object.soname, map)
+  process.identities.set(map.identity, map)
+}
+
+function byName(process: Process, name: string): LinkMap | undefined {
+  for (let p: Process | null = process; p !== null; p = p.base) {
+    const map = p.names.get(name)
+    if (map !== undefined) return map
+  }
+  return undefined
+}
+
+function byIdentity(process: Process, identity: string): LinkMap | undefined {
+  for (let p: Process | null = process; p !== null; p = p.base) {
+    const map = p.identities.get(identity)
+    if (map !== undefined) return map
+  }
+  return undefined
+}
+
+/** Same class, byte order and machine (elf/dl-load.c, open_verify). */
+export function fits(object: ElfObject, program: ElfObject): boolean {
+  const a = object.header
+  const b = program.header
+  return a.machine === b.machine && a.class === b.class && a.byteOrder === b.byteOrder
+}
+
+function because(by: Because['by']): Because {
+  return { by, entry: null, owner: null }
+}
+
+
+const NONE: readonly never[] = []

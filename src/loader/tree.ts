@@ -1,0 +1,108 @@
+// The files that a dynamic loader can see: directory listings and parsed objects, each read once. A wheel that is not
+// installed, or a file as it will be after a plan, is laid over the disk here; the search itself does not know.
+import { ElfError } from '../elf/error.ts'
+import { readElf } from '../elf/read.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { errnoOf } from '../io/error.ts'
+import { listDirectory, realPath } from '../io/path.ts'
+import { withSource } from '../io/source.ts'
+
+/** A file that the loader opened. */
+export interface OpenedFile {
+  /** The loader's notion of “the same file”: device and inode. */
+  readonly identity: string
+  /** null: no ELF file at all, which is fatal where the loader meets it under a wanted name. */
+  readonly object: ElfObject | null
+}
+
+export interface FileTree {
+  /** The names in a directory; empty where there is none, or it cannot be read. */
+  names(directory: string): ReadonlySet<string>
+  /** Opens a path as the loader would; null when it does not exist or may not be read. */
+  open(path: string): OpenedFile | null
+}
+
+/** The real file system. Nothing is read twice: make a new tree to see changes. */
+export function diskTree(): FileTree {
+  const canonical = new Map<string, string>()
+  const listings = new Map<string, ReadonlySet<string>>()
+  const opened = new Map<string, OpenedFile | null>()
+
+  /** One spelling for a directory that is reached as `a/../b` by one object and as `c/../b` by the next. */
+  const canonicalDirectory = (directory: string): string => {
+    let real = canonical.get(directory)
+    if (real === undefined) {
+      real = realDirectory(directory)
+      canonical.set(directory, real)
+    }
+    return real
+  }
+  return {
+    names(directory) {
+      const real = canonicalDirectory(directory)
+      let names = listings.get(real)
+      if (names === undefined) {
+        names = new Set(namesOf(real))
+        listings.set(real, names)
+      }
+      return names
+    },
+    open(path) {
+      const slash = path.lastIndexOf('/')
+      const real = slash <= 0 ? path : canonicalDirectory(path.slice(0, slash)) + path.slice(slash)
+      let file = opened.get(real)
+      if (file === undefined) {
+        file = openObject(real)
+        opened.set(real, file)
+      }
+      return file
+    },
+  }
+}
+
+function realDirectory(directory: string): string {
+  try {
+    return realPath(directory)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return directory
+  }
+}
+
+function namesOf(directory: string): string[] {
+  try {
+    return listDirectory(directory).map(entry => entry.name)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return []
+  }
+}
+
+function openObject(path: string): OpenedFile | null {
+  try {
+    return withSource(path, source => {
+      const identity = `${source.status.dev}:${source.status.ino}`
+      try {
+        return { identity, object: readElf(source) }
+      } catch (error) {
+        if (error instanceof ElfError) return { identity, object: null }
+        throw error
+      }
+    })
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return null
+    throw error
+  }
+}
+
+/** A tree with some objects replaced, by identity: as they were before wheelfix, or as they will be after a plan. */
+export function withObjects(tree: FileTree, objects: ReadonlyMap<string, ElfObject>): FileTree {
+  return {
+    names: directory => tree.names(directory),
+    open(path) {
+      const file = tree.open(path)
+      const object = file === null ? undefined : objects.get(file.identity)
+      return file === null || object === undefined ? file : { identity: file.identity, object }
+    },
+  }
+}

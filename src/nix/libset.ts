@@ -1,0 +1,150 @@
+// The library set: the directories that may be added to an object's search path, from the flag to the scan of the store,
+// and which file of them serves a soname. Whether a file fits (machine, versions) is for the caller to decide, who can
+// open it; this file knows only names and directories.
+import { statSync } from 'node:fs'
+import { isAbsolute, resolve } from 'node:path'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
+
+/** Where a library directory was named. In this order the first that has a fitting file serves a soname. */
+export type LibrarySource = 'flag' | 'config' | 'env' | 'closure' | 'ldflags' | 'nix-ld' | 'default' | 'scan'
+
+/** A directory of the library set that exists. */
+export interface LibraryDirectory {
+  /** As it was named, absolute. */
+  readonly given: string
+  /** With every link resolved. */
+  readonly real: string
+  readonly source: LibrarySource
+  readonly names: ReadonlySet<string>
+}
+
+/** A file that may serve a soname: `directory`/`soname`, the directory being in the store. */
+export interface LibraryCandidate {
+  readonly soname: string
+  readonly path: string
+  readonly directory: string
+  readonly source: LibrarySource
+}
+
+/** Where directories are named, in the user's words: lists may hold colon-separated lists. */
+export interface NamedDirectories {
+  readonly flags: readonly string[]
+  readonly config: readonly string[]
+  /** The directories of the interpreter's own closure. */
+  readonly closure: readonly string[]
+  readonly env: NodeJS.ProcessEnv
+  /** What relative directories of flags and environment are relative to. */
+  readonly cwd: string
+}
+
+export interface LibraryDirectories {
+  readonly directories: readonly LibraryDirectory[]
+  /** One sentence for each directory of the environment that cannot be used. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * The directories of all sources but the scan, in order, each once.
+ * @throws WheelfixError `LIBS_NOT_FOUND` or `LIBS_EMPTY` for a directory of a flag or of the configuration
+ */
+export function namedDirectories(named: NamedDirectories): LibraryDirectories {
+  const { env } = named
+  const sources: [LibrarySource, readonly string[]][] = [
+    ['flag', splitLists(named.flags)],
+    ['config', splitLists(named.config)],
+    ['env', splitLists([env['WHEELFIX_LIBS'] ?? ''])],
+    ['closure', named.closure],
+    ['ldflags', ldflagsDirectories(env['NIX_LDFLAGS'] ?? '')],
+    ['nix-ld', [...splitLists([env['NIX_LD_LIBRARY_PATH'] ?? '']), '/run/current-system/sw/share/nix-ld/lib']],
+    ['default', splitLists([env['WHEELFIX_DEFAULT_LIBS'] ?? ''])],
+  ]
+  const directories = new Map<string, LibraryDirectory>()
+  const warnings: string[] = []
+  for (const [source, list] of sources) {
+    for (const text of list) {
+      const found = openDirectory(isAbsolute(text) ? text : resolve(named.cwd, text), source)
+      if (typeof found !== 'string') {
+        if (!directories.has(found.real)) directories.set(found.real, found)
+        continue
+      }
+      const empty = found === 'empty'
+      const sentence = empty
+        ? `the library directory ${text} holds no shared library`
+        : `the library directory ${text} does not exist`
+      if (source === 'flag' || source === 'config') {
+        const where = source === 'flag' ? 'give --libs' : 'set libs of [tool.wheelfix] to'
+        const advice = `${where} a folder of the Nix store that holds lib*.so* files, such as /nix/store/…-zlib-1.3.1/lib`
+        throw new WheelfixError(empty ? 'LIBS_EMPTY' : 'LIBS_NOT_FOUND', `${sentence}: ${advice}`, text)
+      }
+      if (source === 'env' || source === 'default') warnings.push(`${sentence} (named by ${VARIABLE[source]})`)
+    }
+  }
+  return { directories: [...directories.values()], warnings }
+}
+
+const VARIABLE = { env: 'WHEELFIX_LIBS', default: 'WHEELFIX_DEFAULT_LIBS' } as const
+
+function splitLists(lists: readonly string[]): string[] {
+  return lists.flatMap(list => list.split(':')).filter(entry => entry !== '')
+}
+
+/** The -L directories of a Nix shell's linker flags: what the user put into buildInputs. */
+function ldflagsDirectories(flags: string): string[] {
+  return flags
+    .split(/\s+/)
+    .filter(flag => flag.startsWith('-L/'))
+    .map(flag => flag.slice(2))
+}
+
+function openDirectory(given: string, source: LibrarySource): LibraryDirectory | 'absent' | 'empty' {
+  const own = listLibraries(given, source)
+  if (own === 'absent' || typeof own !== 'string') return own
+  // a package is often given by its root
+  const below = listLibraries(`${given}/lib`, source)
+  return typeof below === 'string' ? 'empty' : below
+}
+
+function listLibraries(given: string, source: LibrarySource): LibraryDirectory | 'absent' | 'empty' {
+  try {
+    const real = realPath(given)
+    if (!statSync(fsPath(real)).isDirectory()) return 'absent'
+    const names = new Set(listDirectory(real).map(entry => entry.name))
+    for (const name of names) if (/\.so(?:\.|$)/.test(name)) return { given, real, source, names }
+    return 'empty'
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return 'absent'
+  }
+}
+
+/**
+ * The file of a library directory that may serve a soname, or null. Only the store is named: a directory given outside
+ * of it (a profile, ./result, /run/current-system) stands for the store directory of the library itself. The same where
+ * `holdsForeignLibc` says that the directory would bring another libc's files along.
+ */
+export function candidateOf(
+  directory: LibraryDirectory,
+  soname: string,
+  store: string,
+  holdsForeignLibc: (directory: string) => boolean,
+): LibraryCandidate | null {
+  if (!directory.names.has(soname) || soname.includes('/')) return null
+  const whole = isInside(directory.given, store) && isInside(directory.real, store) && !holdsForeignLibc(directory.real)
+  const serving = whole ? directory.real : ownDirectory(`${directory.real}/${soname}`, soname, store)
+  if (serving === null || (!whole && holdsForeignLibc(serving))) return null
+  return { soname, path: `${serving}/${soname}`, directory: serving, source: directory.source }
+}
+
+/** The store directory of the file behind a link, where that has the soname too. */
+function ownDirectory(path: string, soname: string, store: string): string | null {
+  try {
+    const real = realPath(path)
+    const directory = real.slice(0, real.lastIndexOf('/'))
+    if (!isInside(directory, store)) return null
+    return listDirectory(directory).some(entry => entry.name === soname) ? directory : null
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+}
