@@ -1,0 +1,259 @@
+// The records of a zip file that yauzl does not hand out: where the directory ends, and the fields that the writer sets
+// in the records that it keeps. Layouts from PKWARE's APPNOTE.TXT 6.3.10, section 4.3; it knows nothing of wheels.
+import type { ByteSource } from '../elf/source.ts'
+
+export const LOCAL_HEADER = 0x04034b50
+export const DATA_DESCRIPTOR = 0x08074b50
+const END = 0x06054b50
+const END64 = 0x06064b50
+const END64_LOCATOR = 0x07064b50
+
+/** Fixed sizes in bytes, without name, extra field and comment. */
+export const LOCAL_HEADER_SIZE = 30
+export const CENTRAL_HEADER_SIZE = 46
+const END_SIZE = 22
+const END64_SIZE = 56
+const END64_LOCATOR_SIZE = 20
+
+/** General purpose bit flags (4.4.4). */
+export const FLAG_ENCRYPTED = 1 << 0
+export const FLAG_DESCRIPTOR = 1 << 3
+export const FLAG_PATCHED_DATA = 1 << 5
+export const FLAG_STRONG_ENCRYPTION = 1 << 6
+export const FLAG_UTF8 = 1 << 11
+export const FLAG_MASKED_HEADERS = 1 << 13
+
+/** What 16 and 32 bit fields hold when the value stands in a zip64 record. */
+export const IN_ZIP64_16 = 0xffff
+export const IN_ZIP64_32 = 0xffffffff
+export const EXTRA_ZIP64 = 0x0001
+
+/** The version that a reader needs for zip64 (4.4.3.2). */
+const VERSION_ZIP64 = 45
+
+/** Where the directory is and what closes the file. Offsets are from the file's first byte. */
+export interface Ending {
+  readonly directoryOffset: number
+  readonly directorySize: number
+  readonly entryCount: number
+  /** The end record is a zip64 one with a locator. */
+  readonly zip64: boolean
+  /** The archive's comment, as it stands. */
+  readonly comment: Uint8Array
+}
+
+/** What is wrong with an archive's structure; read.ts adds the path. */
+export class ZipFault extends Error {}
+
+/**
+ * Finds the end record, and takes no file whose readers could disagree on which one it is.
+ * @throws ZipFault
+ */
+export function readEnding(source: ByteSource): Ending {
+  const start = Math.max(0, source.size - END_SIZE - 0xffff)
+  const tail = buffer(source.read(start, source.size - start))
+  let at = tail.length - END_SIZE
+  while (at >= 0 && tail.readUInt32LE(at) !== END) at -= 1
+  if (at < 0) throw new ZipFault('it has no end record: it is no zip file, or it is cut off')
+  const comment = tail.subarray(at + END_SIZE)
+  if (tail.readUInt16LE(at + 20) !== comment.length) {
+    throw new ZipFault(
+      `${comment.length} bytes follow the end record, which tells of a comment of ${tail.readUInt16LE(at + 20)}`,
+    )
+  }
+  const endOffset = start + at
+  const thisDisk = tail.readUInt16LE(at + 4)
+  const directoryDisk = tail.readUInt16LE(at + 6)
+  const here = tail.readUInt16LE(at + 8)
+  let entryCount = tail.readUInt16LE(at + 10)
+  let directorySize = tail.readUInt32LE(at + 12)
+  let directoryOffset = tail.readUInt32LE(at + 16)
+  if ((thisDisk !== 0 && thisDisk !== IN_ZIP64_16) || (directoryDisk !== 0 && directoryDisk !== IN_ZIP64_16))
+    throw new ZipFault('it is one part of an archive in several')
+  if (here !== entryCount) throw new ZipFault('its end record holds two different numbers of entries')
+
+  let directoryEnd = endOffset
+  let zip64 = false
+  const locatorOffset = endOffset - END64_LOCATOR_SIZE
+  const locator = locatorOffset < 0 ? undefined : buffer(source.read(locatorOffset, END64_LOCATOR_SIZE))
+  if (locator?.readUInt32LE(0) === END64_LOCATOR) {
+    zip64 = true
+    directoryEnd = readUInt64(locator, 8)
+    if (directoryEnd + END64_SIZE > locatorOffset) throw new ZipFault('its zip64 end record lies outside the file')
+    const end = buffer(source.read(directoryEnd, END64_SIZE))
+    if (end.readUInt32LE(0) !== END64) throw new ZipFault('its zip64 locator does not lead to the zip64 end record')
+    if (directoryEnd + 12 + readUInt64(end, 4) !== locatorOffset)
+      throw new ZipFault('its zip64 end record is not followed by the locator')
+    if (end.readUInt32LE(16) !== 0 || end.readUInt32LE(20) !== 0)
+      throw new ZipFault('it is one part of an archive in several')
+    const narrow = { entryCount, directorySize, directoryOffset }
+    if (readUInt64(end, 24) !== readUInt64(end, 32))
+      throw new ZipFault('its end record holds two different numbers of entries')
+    entryCount = readUInt64(end, 32)
+    directorySize = readUInt64(end, 40)
+    directoryOffset = readUInt64(end, 48)
+    if (
+      (narrow.entryCount !== IN_ZIP64_16 && narrow.entryCount !== entryCount) ||
+      (narrow.directorySize !== IN_ZIP64_32 && narrow.directorySize !== directorySize) ||
+      (narrow.directoryOffset !== IN_ZIP64_32 && narrow.directoryOffset !== directoryOffset)
+    )
+      throw new ZipFault('its two end records disagree')
+  }
+  const surplus = directoryEnd - directoryOffset - directorySize
+  if (surplus > 0) throw new ZipFault(`${surplus} bytes that belong to no entry stand before the archive`)
+  if (surplus < 0) throw new ZipFault('its directory reaches beyond its end record')
+  return { directoryOffset, directorySize, entryCount, zip64, comment }
+}
+
+/** The records that close a file whose directory was written. `zip64`: they are wanted even where the numbers are small. */
+export function encodeEnding(ending: Ending): Buffer {
+  const { directoryOffset, directorySize, entryCount, comment } = ending
+  const wide = directoryOffset >= IN_ZIP64_32 || directorySize >= IN_ZIP64_32 || entryCount >= IN_ZIP64_16
+  const parts: Buffer[] = []
+  if (wide || ending.zip64) {
+    const end = Buffer.alloc(END64_SIZE)
+    end.writeUInt32LE(END64, 0)
+    writeUInt64(end, END64_SIZE - 12, 4)
+    end.writeUInt16LE((3 << 8) | VERSION_ZIP64, 12)
+    end.writeUInt16LE(VERSION_ZIP64, 14)
+    writeUInt64(end, entryCount, 24)
+    writeUInt64(end, entryCount, 32)
+    writeUInt64(end, directorySize, 40)
+    writeUInt64(end, directoryOffset, 48)
+    const locator = Buffer.alloc(END64_LOCATOR_SIZE)
+    locator.writeUInt32LE(END64_LOCATOR, 0)
+    writeUInt64(locator, directoryOffset + directorySize, 8)
+    locator.writeUInt32LE(1, 16)
+    parts.push(end, locator)
+  }
+  const end = Buffer.alloc(END_SIZE)
+  end.writeUInt32LE(END, 0)
+  end.writeUInt16LE(Math.min(entryCount, IN_ZIP64_16), 8)
+  end.writeUInt16LE(Math.min(entryCount, IN_ZIP64_16), 10)
+  end.writeUInt32LE(Math.min(directorySize, IN_ZIP64_32), 12)
+  end.writeUInt32LE(Math.min(directoryOffset, IN_ZIP64_32), 16)
+  end.writeUInt16LE(comment.length, 20)
+  return Buffer.concat([...parts, end, comment])
+}
+
+/** What becomes of an entry's numbers; what is left out stays. */
+export interface Patch {
+  readonly name?: Uint8Array
+  /** Of the local header, from the file's first byte. */
+  readonly offset?: number
+  /** New data; all three together. The sizes stand in the header then, so bit 3 is cleared. */
+  readonly content?: { readonly crc32: number; readonly compressedSize: number; readonly size: number }
+}
+
+/**
+ * A record of the central directory with new numbers, all else as it stands. Where a number stood in the zip64 extra
+ * field it stays there; one that has grown past 32 bits goes there.
+ */
+export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
+  const old = buffer(record)
+  const [nameLength, extraLength] = [old.readUInt16LE(28), old.readUInt16LE(30)]
+  const extra = old.subarray(CENTRAL_HEADER_SIZE + nameLength, CENTRAL_HEADER_SIZE + nameLength + extraLength)
+  const fixed = Buffer.from(old.subarray(0, CENTRAL_HEADER_SIZE))
+  const zip64 = findExtra(extra, EXTRA_ZIP64)
+  const wide: bigint[] = []
+  let at = zip64?.start ?? 0
+  const field = (offset: number, value: number | undefined): void => {
+    const stood = fixed.readUInt32LE(offset) === IN_ZIP64_32 && zip64 !== undefined
+    const before = stood ? readUInt64(extra, at) : fixed.readUInt32LE(offset)
+    if (stood) at += 8
+    const now = value ?? before
+    if (stood || now >= IN_ZIP64_32) {
+      wide.push(BigInt(now))
+      fixed.writeUInt32LE(IN_ZIP64_32, offset)
+    } else fixed.writeUInt32LE(now, offset)
+  }
+  field(24, patch.content?.size)
+  field(20, patch.content?.compressedSize)
+  field(42, patch.offset)
+  if (patch.content !== undefined) {
+    fixed.writeUInt32LE(patch.content.crc32, 16)
+    fixed.writeUInt16LE(fixed.readUInt16LE(8) & ~FLAG_DESCRIPTOR, 8)
+  }
+  // the disk number that may follow the three is kept
+  const rest = zip64 === undefined ? Buffer.alloc(0) : extra.subarray(at, zip64.end)
+  const newExtra = replaceExtra(extra, zip64, wide, rest)
+  if (wide.length > 0) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(6), VERSION_ZIP64), 6)
+  const name = patch.name ?? old.subarray(CENTRAL_HEADER_SIZE, CENTRAL_HEADER_SIZE + nameLength)
+  fixed.writeUInt16LE(name.length, 28)
+  fixed.writeUInt16LE(newExtra.length, 30)
+  return Buffer.concat([fixed, name, newExtra, old.subarray(CENTRAL_HEADER_SIZE + nameLength + extraLength)])
+}
+
+/**
+ * A local header with new numbers, all else as it stands. `zip64`: room for 64 bit sizes is wanted (it is kept where
+ * there is some). Its length depends on `patch.name` and `zip64` alone, so it can be written before the sizes are known.
+ */
+export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Buffer {
+  const old = buffer(record)
+  const [nameLength, extraLength] = [old.readUInt16LE(26), old.readUInt16LE(28)]
+  const extra = old.subarray(LOCAL_HEADER_SIZE + nameLength, LOCAL_HEADER_SIZE + nameLength + extraLength)
+  const fixed = Buffer.from(old.subarray(0, LOCAL_HEADER_SIZE))
+  let newExtra = extra
+  if (patch.content !== undefined) {
+    const { crc32, compressedSize, size } = patch.content
+    const found = findExtra(extra, EXTRA_ZIP64)
+    const wide = zip64 || found !== undefined ? [BigInt(size), BigInt(compressedSize)] : []
+    newExtra = replaceExtra(extra, found, wide, Buffer.alloc(0))
+    if (wide.length > 0) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(4), VERSION_ZIP64), 4)
+    fixed.writeUInt16LE(fixed.readUInt16LE(6) & ~FLAG_DESCRIPTOR, 6)
+    fixed.writeUInt32LE(crc32, 14)
+    fixed.writeUInt32LE(wide.length > 0 ? IN_ZIP64_32 : compressedSize, 18)
+    fixed.writeUInt32LE(wide.length > 0 ? IN_ZIP64_32 : size, 22)
+  }
+  const name = patch.name ?? old.subarray(LOCAL_HEADER_SIZE, LOCAL_HEADER_SIZE + nameLength)
+  fixed.writeUInt16LE(name.length, 26)
+  fixed.writeUInt16LE(newExtra.length, 28)
+  return Buffer.concat([fixed, name, newExtra])
+}
+
+/** Where a field of an extra field block has its data, from the block's first byte. */
+function findExtra(extra: Buffer, id: number): { readonly start: number; readonly end: number } | undefined {
+  let at = 0
+  while (at + 4 <= extra.length) {
+    const end = at + 4 + extra.readUInt16LE(at + 2)
+    if (end > extra.length) return undefined
+    if (extra.readUInt16LE(at) === id) return { start: at + 4, end }
+    at = end
+  }
+  return undefined
+}
+
+/** The block with `values` (and `rest` behind them) as its zip64 field: in the old one's place, else in front. */
+function replaceExtra(
+  extra: Buffer,
+  found: { readonly start: number; readonly end: number } | undefined,
+  values: readonly bigint[],
+  rest: Uint8Array,
+): Buffer {
+  const length = 8 * values.length + rest.length
+  const field = Buffer.alloc(length === 0 ? 0 : 4 + length)
+  if (length > 0) {
+    field.writeUInt16LE(EXTRA_ZIP64, 0)
+    field.writeUInt16LE(length, 2)
+    for (const [index, value] of values.entries()) field.writeBigUInt64LE(value, 4 + 8 * index)
+    field.set(rest, 4 + 8 * values.length)
+  }
+  if (found === undefined) return Buffer.concat([field, extra])
+  return Buffer.concat([extra.subarray(0, found.start - 4), field, extra.subarray(found.end)])
+}
+
+/** A 64 bit number. @throws ZipFault past 2^53 */
+export function readUInt64(bytes: Buffer, offset: number): number {
+  const value = bytes.readBigUInt64LE(offset)
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new ZipFault(`it holds a size of ${value} bytes`)
+  return Number(value)
+}
+
+function writeUInt64(bytes: Buffer, value: number, offset: number): void {
+  bytes.writeBigUInt64LE(BigInt(value), offset)
+}
+
+/** The same bytes as a Buffer. */
+export function buffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+}
