@@ -4,6 +4,7 @@ import { readSync } from 'node:fs'
 import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { isElf, readElf } from '../elf/read.ts'
+import type { ByteSource } from '../elf/source.ts'
 import { definesSymbol } from '../elf/symbols.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { originalSource, readUndo, type Undo } from '../elf/undo.ts'
@@ -89,7 +90,11 @@ export function scanVenv(venv: Venv, extensionSuffixes: readonly string[]): Scan
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined) throw error
-      unreadable.push({ path: directory, relative: relativeTo(venv.root, directory), reason: sayErrno(errno, 'folder') })
+      unreadable.push({
+        path: directory,
+        relative: relativeTo(venv.root, directory),
+        reason: sayErrno(errno, 'folder'),
+      })
       return []
     }
   }
@@ -121,7 +126,8 @@ function relativeTo(root: string, path: string): string {
 }
 
 function sayErrno(errno: string, what: string): string {
-  if (errno === 'EACCES' || errno === 'EPERM') return `this ${what} may not be read: give yourself permission and run again`
+  if (errno === 'EACCES' || errno === 'EPERM')
+    return `this ${what} may not be read: give yourself permission and run again`
   return `this ${what} cannot be read (${errno})`
 }
 
@@ -139,24 +145,29 @@ function scanFile(path: string, relative: string, name: string, suffixes: readon
   const source = openSource(path)
   try {
     if (source.size < 52 || !isElf(readMagic(source))) return null
-    const current = readElf(source)
-    if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
-    const undo = current.dynamic === null ? null : readUndo(source)
-    const originalBytes = undo === null ? source : originalSource(source, undo)
-    const original = undo === null ? current : readElf(originalBytes)
-    return {
-      path,
-      relative,
-      kind: kindOf(originalBytes, original, name, suffixes),
-      status: source.status,
-      identity: `${source.status.dev}:${source.status.ino}`,
-      current,
-      original,
-      undo,
-    }
+    const object = readObject(source, name, suffixes)
+    if (object === null) return null
+    return { path, relative, ...object, status: source.status, identity: `${source.status.dev}:${source.status.ino}` }
   } finally {
     source.close()
   }
+}
+
+/**
+ * Reads what is to be known of an object called `name`; null when no loader loads it (a relocatable or core file).
+ * @throws ElfError
+ */
+export function readObject(
+  source: ByteSource,
+  name: string,
+  suffixes: readonly string[],
+): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo'> | null {
+  const current = readElf(source)
+  if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
+  const undo = current.dynamic === null ? null : readUndo(source)
+  const originalBytes = undo === null ? source : originalSource(source, undo)
+  const original = undo === null ? current : readElf(originalBytes)
+  return { kind: kindOf(originalBytes, original, name, suffixes), current, original, undo }
 }
 
 const magic = new Uint8Array(4)
@@ -166,12 +177,7 @@ function readMagic(source: FileSource): Uint8Array {
   return magic.subarray(0, readSync(source.fd, magic, 0, 4, 0))
 }
 
-function kindOf(
-  source: Parameters<typeof definesSymbol>[0],
-  object: ElfObject,
-  name: string,
-  suffixes: readonly string[],
-): ObjectKind {
+function kindOf(source: ByteSource, object: ElfObject, name: string, suffixes: readonly string[]): ObjectKind {
   if (object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n) return 'executable'
   if (object.interpreter !== null && object.soname === null) return 'executable'
   const suffix = suffixes.find(suffix => name.endsWith(suffix))
