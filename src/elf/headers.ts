@@ -1,0 +1,127 @@
+// The ELF header and the program headers, and the one place where elfy is used. elfy trusts what it is given, so all
+// bounds are checked here first; and it keeps names instead of numbers and rounds past 2^53, so types, flags and
+// addresses are read again from the bytes. e_phoff may lie anywhere in the file: elfy gets the header with the table
+// put right behind it.
+import elfy, { type Header } from 'elfy'
+import { ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, PN_XNUM, SHN_XINDEX } from './constants.ts'
+import { ElfError } from './error.ts'
+import { type Format, formatOf, getAddress, getNumber } from './layout.ts'
+import { assertInside, type ByteSource } from './source.ts'
+import type { ElfHeader, ProgramHeader } from './types.ts'
+
+/** More program headers (core files have tens of thousands) or sections than this is no object: it bounds the memory. */
+const MOST_PROGRAM_HEADERS = 1 << 17
+const MOST_SECTIONS = 1 << 20
+
+const EI_CLASS = 4
+const EI_DATA = 5
+const EI_OSABI = 7
+const EI_ABIVERSION = 8
+
+const parser = new elfy.Parser()
+
+/** Do these first bytes of a file begin with the ELF magic? */
+export function isElf(head: Uint8Array): boolean {
+  return head[0] === 0x7f && head[1] === 0x45 && head[2] === 0x4c && head[3] === 0x46
+}
+
+/** Both tables of headers' whereabouts and the program headers themselves. @throws ElfError */
+export function readHeaders(source: ByteSource): { header: ElfHeader; programHeaders: ProgramHeader[] } {
+  const ident = source.read(0, Math.min(16, source.size))
+  if (!isElf(ident)) throw new ElfError('NOT_ELF', 'no ELF magic at the start of the file', 0)
+  const elfClass = ident[EI_CLASS] === ELFCLASS32 ? 32 : ident[EI_CLASS] === ELFCLASS64 ? 64 : undefined
+  if (elfClass === undefined) {
+    throw new ElfError('UNSUPPORTED', `ELF class ${ident[EI_CLASS]} is neither 32-bit nor 64-bit`, EI_CLASS)
+  }
+  const byteOrder = ident[EI_DATA] === ELFDATA2LSB ? 'little' : ident[EI_DATA] === ELFDATA2MSB ? 'big' : undefined
+  if (byteOrder === undefined) {
+    throw new ElfError('UNSUPPORTED', `data encoding ${ident[EI_DATA]} is neither little nor big endian`, EI_DATA)
+  }
+  const format = formatOf({ class: elfClass, byteOrder })
+  const head = source.read(0, format.ehdr.bytes)
+  const number = (name: Exclude<keyof Format['ehdr'], 'bytes'>): number => getNumber(format, head, 0, format.ehdr[name])
+
+  // these two throw when they are past 2^53, before elfy would round them
+  const phoff = number('phoff')
+  const shoff = number('shoff')
+  const parsed = parser.parseHeader(Buffer.from(head))
+  const extended = extendedNumbers(source, format, shoff, parsed)
+  const { phnum } = extended
+  if (phnum > MOST_PROGRAM_HEADERS) {
+    throw new ElfError('UNSUPPORTED', `${phnum} program headers`, format.ehdr.phnum.at, phnum)
+  }
+  if (phnum > 0 && parsed.phentsize !== format.phdr.bytes) {
+    const at = format.ehdr.phentsize.at
+    throw new ElfError(
+      'MALFORMED',
+      `e_phentsize is ${parsed.phentsize}, not ${format.phdr.bytes}`,
+      at,
+      parsed.phentsize,
+    )
+  }
+  assertInside(source.size, phoff, phnum * format.phdr.bytes)
+  const table = source.read(phoff, phnum * format.phdr.bytes)
+  const rebased = { ...parsed, phoff: head.length, phnum }
+  const programs = parser.parsePrograms(Buffer.concat([head, table]), rebased)
+
+  return {
+    header: {
+      class: elfClass,
+      byteOrder,
+      osabi: head[EI_OSABI] ?? 0,
+      abiVersion: head[EI_ABIVERSION] ?? 0,
+      type: number('type'),
+      machine: number('machine'),
+      flags: number('flags'),
+      entry: getAddress(format, head, 0, format.ehdr.entry),
+      phoff,
+      shoff,
+      ...extended,
+    },
+    programHeaders: programs.map((program, index): ProgramHeader => {
+      const start = index * format.phdr.bytes
+      for (const [name, field] of [
+        ['p_offset', format.phdr.offset],
+        ['p_filesz', format.phdr.filesz],
+      ] as const) {
+        const value = getAddress(format, table, start, field)
+        if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
+          throw new ElfError('UNSUPPORTED', `${name} is past 2^53`, phoff + start + field.at, value)
+        }
+      }
+      return {
+        type: getNumber(format, table, start, format.phdr.type),
+        flags: getNumber(format, table, start, format.phdr.flags),
+        offset: program.offset,
+        vaddr: getAddress(format, table, start, format.phdr.vaddr),
+        paddr: getAddress(format, table, start, format.phdr.paddr),
+        filesz: program.filesz,
+        memsz: getAddress(format, table, start, format.phdr.memsz),
+        align: getAddress(format, table, start, format.phdr.align),
+      }
+    }),
+  }
+}
+
+/**
+ * e_phnum, e_shnum and e_shstrndx; where they do not fit, section 0 holds them in sh_info, sh_size and sh_link
+ * (gABI, chapter 4 “ELF header”). A section table outside the file counts as none: loaders never look at it.
+ */
+function extendedNumbers(
+  source: ByteSource,
+  format: Format,
+  shoff: number,
+  parsed: Header,
+): { phnum: number; shnum: number; shstrndx: number } {
+  let { phnum, shnum, shstrndx } = parsed
+  if (shoff > 0 && (phnum === PN_XNUM || shnum === 0 || shstrndx === SHN_XINDEX)) {
+    if (shoff <= source.size - format.shdr.bytes) {
+      const first = source.read(shoff, format.shdr.bytes)
+      if (phnum === PN_XNUM) phnum = getNumber(format, first, 0, format.shdr.info)
+      if (shnum === 0) shnum = getNumber(format, first, 0, format.shdr.size)
+      if (shstrndx === SHN_XINDEX) shstrndx = getNumber(format, first, 0, format.shdr.link)
+    }
+  }
+  if (shnum > MOST_SECTIONS) throw new ElfError('UNSUPPORTED', `${shnum} sections`, format.ehdr.shnum.at, shnum)
+  return { phnum, shnum, shstrndx }
+}
