@@ -3,21 +3,22 @@
 //
 // The format since glibc 2.2: a header of 48 bytes, entries of 24 bytes sorted for the loader's binary search, strings.
 // ldconfig may put a cache of the format before that in front (`ldconfig -c compat`, the default up to glibc 2.31).
+import {
+  EM_AARCH64,
+  EM_ARM,
+  EM_IA_64,
+  EM_LOONGARCH,
+  EM_MIPS,
+  EM_PPC,
+  EM_PPC64,
+  EM_RISCV,
+  EM_S390,
+  EM_SPARCV9,
+  EM_X86_64,
+} from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import type { ByteOrder, ElfClass } from '../elf/types.ts'
-
-const EM_MIPS = 8
-const EM_PPC = 20
-const EM_PPC64 = 21
-const EM_S390 = 22
-const EM_ARM = 40
-const EM_SPARCV9 = 43
-const EM_IA_64 = 50
-const EM_X86_64 = 62
-const EM_AARCH64 = 183
-const EM_RISCV = 243
-const EM_LOONGARCH = 258
 
 /** One line of `ldconfig -p`. */
 export interface CacheEntry {

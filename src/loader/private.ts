@@ -1,0 +1,191 @@
+// The private loader: a copy of glibc's ld.so that reads a cache file of ours. glibc compiles the path of its cache in
+// as one string (/etc/ld.so.cache, in Nix below the glibc's own store path); another path in its place, and everything that
+// is looked up by a bare name (DT_NEEDED, dlopen, ctypes) is looked up in our cache. Bytes in, bytes out: this
+// file knows nothing of venvs, and only `probeLoader` runs anything.
+import { spawnSync } from 'node:child_process'
+import { EM_X86_64, PF_W, PF_X, PT_LOAD } from '../elf/constants.ts'
+import { ElfError } from '../elf/error.ts'
+import { readElf } from '../elf/read.ts'
+import { bytesSource } from '../elf/source.ts'
+import { encodeText } from '../elf/text.ts'
+import type { ElfObject, ProgramHeader } from '../elf/types.ts'
+import { fsPath } from '../io/path.ts'
+
+/** Where the path of the cache stands in a loader. */
+export interface CacheSlot {
+  /** File offset of its first byte. */
+  readonly offset: number
+  /** Bytes for a path, without the NUL. */
+  readonly room: number
+}
+
+export interface PrivateLoader {
+  readonly bytes: Uint8Array
+  /** `slot`: the path stands where the old one stood; `redirected`: it stands elsewhere, and the code was told so. */
+  readonly how: 'slot' | 'redirected'
+}
+
+/** The first glibc whose loader takes a cache that names its byte order; before it such a cache is ignored. */
+const FIRST_GLIBC = [2, 33] as const
+const PAGE = 4096
+
+/**
+ * Where the path of the cache stands: the one NUL-delimited string that ends in /ld.so.cache. (It also stands inside the
+ * usage text, which only people read.)
+ * @throws ElfError `REFUSED` where there is none or more than one
+ */
+export function cacheSlot(loader: Uint8Array): CacheSlot {
+  const name = encodeText('/ld.so.cache\0')
+  const slots: CacheSlot[] = []
+  const text = Buffer.from(loader.buffer, loader.byteOffset, loader.byteLength)
+  for (let at = text.indexOf(name); at >= 0; at = text.indexOf(name, at + 1)) {
+    const start = text.lastIndexOf(0, at) + 1
+    const end = at + name.length - 1
+    if (text[start] === 0x2f) slots.push({ offset: start, room: end - start })
+  }
+  const [slot] = slots
+  if (slot === undefined) throw refused('it names no ld.so.cache, so it is not a glibc that can be steered by one')
+  if (slots.length > 1) throw refused(`it names ${slots.length} caches, and which one it reads cannot be told`)
+  return slot
+}
+
+/**
+ * A copy of a loader that reads the cache at `cachePath` (absolute). Where the slot is too short, an x86-64 loader gets
+ * the path behind its constants instead.
+ * @throws ElfError `REFUSED` with the reason, or what `readElf` throws
+ */
+export function makePrivateLoader(loader: Uint8Array, cachePath: string): PrivateLoader {
+  const release = / release version (\d+)\.(\d+)/.exec(Buffer.from(loader).toString('latin1'))
+  const [major, minor] = [Number(release?.[1]), Number(release?.[2])]
+  if (major < FIRST_GLIBC[0] || (major === FIRST_GLIBC[0] && minor < FIRST_GLIBC[1])) {
+    throw refused(`glibc ${major}.${minor} ignores such a cache; a private loader needs glibc ${FIRST_GLIBC.join('.')}`)
+  }
+  const slot = cacheSlot(loader)
+  const object = readElf(bytesSource(loader))
+  const path = encodeText(cachePath)
+  const bytes = Uint8Array.from(loader)
+  if (path.length <= slot.room) {
+    bytes.fill(0, slot.offset, slot.offset + slot.room)
+    bytes.set(path, slot.offset)
+    return { bytes, how: 'slot' }
+  }
+  if (object.header.machine !== EM_X86_64 || object.header.class !== 64) {
+    throw refused(
+      `the path ${cachePath} is ${path.length - slot.room} bytes too long for its slot of ${slot.room} bytes`,
+    )
+  }
+  redirect(bytes, object, slot, path)
+  return { bytes, how: 'redirected' }
+}
+
+/**
+ * Puts the path into the zero bytes between the end of the constants' segment and the end of its last page, which are
+ * mapped anyway, makes the segment that much longer, and points the instructions that take the old string's address
+ * (`lea reg, [rip+disp32]`) to it. Refused unless the old string is used in that way alone.
+ */
+function redirect(bytes: Uint8Array, object: ElfObject, slot: CacheSlot, path: Buffer): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const loads = object.programHeaders.filter(header => header.type === PT_LOAD)
+  const constants = loads.find(load => slot.offset >= load.offset && slot.offset < load.offset + load.filesz)
+  if (constants === undefined || (constants.flags & (PF_W | PF_X)) !== 0) {
+    throw refused('the path of its cache is not among its constants')
+  }
+  const old = constants.vaddr + BigInt(slot.offset - constants.offset)
+  // with a NUL in front of it, so that `cacheSlot` finds it again
+  const end = constants.offset + constants.filesz
+  const addition = Buffer.concat([Buffer.from([0]), path, Buffer.from([0])])
+  const isFree =
+    BigInt(constants.filesz) === constants.memsz &&
+    end % PAGE !== 0 &&
+    addition.length <= PAGE - (end % PAGE) &&
+    end + addition.length <= bytes.length &&
+    bytes.subarray(end, end + addition.length).every(byte => byte === 0) &&
+    !loads.some(load => load !== constants && overlaps(load, end, addition.length))
+  if (!isFree) {
+    throw refused(`the path is too long for its slot of ${slot.room} bytes, and there is no room behind its constants`)
+  }
+  const target = constants.vaddr + BigInt(constants.filesz + 1)
+  const references = addressTaken(view, loads, old)
+  if (references.length === 0) throw refused('the code that opens its cache was not found')
+  for (const { offset, next } of references) view.setInt32(offset, Number(target - next), true)
+  bytes.fill(0, slot.offset, slot.offset + slot.room)
+  bytes.set(addition, end)
+  const index = object.programHeaders.indexOf(constants)
+  const header = object.header.phoff + index * 56
+  const size = BigInt(constants.filesz + addition.length)
+  view.setBigUint64(header + 32, size, true)
+  view.setBigUint64(header + 40, size, true)
+}
+
+function overlaps(load: ProgramHeader, offset: number, length: number): boolean {
+  return load.offset < offset + length && offset < load.offset + load.filesz
+}
+
+/** The displacements that lead to `address`, with the address of the instruction behind each. */
+function addressTaken(
+  view: DataView,
+  loads: readonly ProgramHeader[],
+  address: bigint,
+): { offset: number; next: bigint }[] {
+  const found: { offset: number; next: bigint }[] = []
+  for (const load of loads) {
+    const end = Math.min(load.offset + load.filesz, view.byteLength)
+    if ((load.flags & PF_X) === 0) {
+      // a pointer to it in the data would be relocated (also in the packed form, DT_RELR, the address stands in place)
+      for (let at = load.offset + ((8 - (load.offset % 8)) % 8); at + 8 <= end; at += 8) {
+        if (view.getBigUint64(at, true) === address) throw refused('its data points to the path of its cache')
+      }
+      continue
+    }
+    for (let at = load.offset + 3; at + 4 <= end; at++) {
+      const next = load.vaddr + BigInt(at + 4 - load.offset)
+      if (view.getInt32(at, true) !== Number(address - next)) continue
+      // REX.W(R) 8D /r with mod 00, r/m 101: lea r64, [rip+disp32]
+      const isLea =
+        (view.getUint8(at - 3) & 0xfb) === 0x48 &&
+        view.getUint8(at - 2) === 0x8d &&
+        (view.getUint8(at - 1) & 0xc7) === 0x05
+      if (!isLea) throw refused('its code uses the path of its cache in an unknown way')
+      found.push({ offset: at, next })
+    }
+  }
+  return found
+}
+
+/** What a probe of a loader shows. */
+export interface Probe {
+  /** null: it works. Else why not, in the words of a sentence's second half. */
+  readonly failure: string | null
+}
+
+/**
+ * Runs a private loader once: it must say that it searches the cache at `cachePath`, and it must load `library` by its
+ * bare name from there.
+ * @param program a program that this loader can load, which is listed, not run
+ */
+export function probeLoader(
+  loader: string,
+  program: string,
+  cachePath: string,
+  library: { readonly soname: string; readonly path: string } | null,
+): Probe {
+  const preload = ['wheelfix-probe.so', ...(library === null ? [] : [library.soname])].join(':')
+  const { error, status, signal, stdout, stderr } = spawnSync(loader, ['--list', program], {
+    env: { LD_DEBUG: 'libs', LD_PRELOAD: preload },
+    encoding: 'latin1',
+    timeout: 20_000,
+  })
+  if (error !== undefined) return { failure: `it cannot be run here (${error.message})` }
+  const binary = (text: string) => Buffer.from(fsPath(text)).toString('latin1')
+  if (!stderr.includes(`search cache=${binary(cachePath)}\n`)) {
+    return { failure: `it does not read ${cachePath} (${signal ?? `exit status ${status}`})` }
+  }
+  if (library !== null && !stdout.includes(`\t${binary(library.soname)} => ${binary(library.path)} (`)) {
+    return { failure: `it does not find ${library.soname} by way of its cache` }
+  }
+  return { failure: null }
+}
+
+function refused(reason: string): ElfError {
+  return new ElfError('REFUSED', reason)
+}

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict'
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { ElfError } from '../../src/elf/error.ts'
+import { lookUpCache, type NewCacheEntry, readLoaderCache, writeLoaderCache } from '../../src/loader/cache.ts'
+import { cacheSlot, makePrivateLoader, probeLoader } from '../../src/loader/private.ts'
+import { missing, skip } from '../support/requires.ts'
+
+const target = { class: 64, machine: 62, byteOrder: 'little' } as const
+// the slot of an ordinary distribution has 16 bytes: a folder with a short name fits
+const folder = mkdtempSync('/tmp/wf-')
+const long = mkdtempSync(join(tmpdir(), 'wheelfix-private-loader-'))
+after(() => {
+  rmSync(folder, { recursive: true })
+  rmSync(long, { recursive: true })
+})
+
+const host = '/lib64/ld-linux-x86-64.so.2'
+const needsHost = !existsSync(host) && skip('needs an x86-64 glibc at /lib64')
+const program = realpathSync('/bin/true')
+
+/** Writes a private loader and its cache. */
+function install(cache: string, entries: readonly NewCacheEntry[]): { loader: string; how: string } {
+  const { bytes, how } = makePrivateLoader(readFileSync(host), cache)
+  writeFileSync(cache, writeLoaderCache(entries, target))
+  const loader = `${cache}-ld.so`
+  writeFileSync(loader, bytes)
+  chmodSync(loader, 0o755)
+  return { loader, how }
+}
+
+/** What the loader finds for a bare name, null where it finds nothing. */
+function find(loader: string, soname: string): string | null {
+  const { stdout } = spawnSync(loader, ['--list', program], { env: { LD_PRELOAD: soname }, encoding: 'utf8' })
+  return (
+    stdout
+      .split('\n')
+      .find(line => line.startsWith(`\t${soname} => `))
+      ?.replace(/^.* => (.*) \(.*$/, '$1') ?? null
+  )
+}
+
+function library(path: string): void {
+  execFileSync('gcc', ['-shared', '-nostdlib', '-x', 'c', '/dev/null', '-o', path])
+}
+
+const reasonOf = (bytes: Uint8Array, cache = '/c'): string => {
+  try {
+    makePrivateLoader(bytes, cache)
+    return 'accepted'
+  } catch (error) {
+    assert.ok(error instanceof ElfError, String(error))
+    return error.message
+  }
+}
+
+test(
+  'the copy reads our cache and no other, from the slot or from behind the constants',
+  { skip: needsHost || missing('gcc') },
+  () => {
+    const lib = join(long, 'lib')
+    mkdirSync(lib)
+    const path = join(lib, 'libwheelfix-probe-of-a-name.so.1')
+    library(path)
+    const soname = 'libwheelfix-probe-of-a-name.so.1'
+    assert.equal(find(host, soname), null)
+    for (const [cache, how] of [
+      [join(folder, 'c'), 'slot'],
+      [join(long, 'ld.so.cache'), 'redirected'],
+    ] as const) {
+      const made = install(cache, [{ soname, path }])
+      assert.equal(made.how, how)
+      assert.equal(find(made.loader, soname), path)
+      assert.deepEqual(probeLoader(made.loader, program, cache, { soname, path }), { failure: null })
+      assert.match(probeLoader(made.loader, program, '/elsewhere', null).failure ?? '', /does not read \/elsewhere/)
+      assert.match(
+        probeLoader(made.loader, program, cache, { soname: 'libnothing.so', path: '/x' }).failure ?? '',
+        /does not find libnothing\.so/,
+      )
+      // what is in the cache of the host alone is not found by way of it
+      const debug = spawnSync(made.loader, ['--list', program], { env: { LD_DEBUG: 'libs' }, encoding: 'utf8' }).stderr
+      assert.ok(!debug.includes('search cache=/etc/ld.so.cache'))
+    }
+  },
+)
+
+test('a private loader can be made from a private loader', { skip: needsHost }, () => {
+  const first = makePrivateLoader(readFileSync(host), join(long, 'first/ld.so.cache'))
+  const second = makePrivateLoader(first.bytes, join(long, 'second'))
+  assert.equal(second.how, 'slot')
+})
+
+test(
+  'the loader finds every name that it is asked for, also where digits wrap',
+  { skip: needsHost || missing('gcc') },
+  () => {
+    const lib = join(folder, 'l')
+    mkdirSync(lib)
+    const names = ['liba-3000000000.so', 'liba-5.so', 'liba-1.so', 'liba.so', 'libb-00012.so', 'libb-9999999999999.so']
+    for (const name of names) library(join(lib, name))
+    const cache = join(folder, 'd')
+    const { loader } = install(
+      cache,
+      names.map(soname => ({ soname, path: join(lib, soname) })),
+    )
+    const entries = readLoaderCache(readFileSync(cache))
+    for (const name of [...names, 'libb-12.so', 'liba-2.so', 'libc++.so']) {
+      assert.equal(find(loader, name), lookUpCache(entries, name, target, []), name)
+    }
+  },
+)
+
+test('a missing, empty or damaged cache does no harm', { skip: needsHost }, () => {
+  const cache = join(long, 'damaged')
+  const { loader } = install(cache, [{ soname: 'libx.so', path: '/x/libx.so' }])
+  const whole = readFileSync(cache)
+  const starts = () => assert.equal(spawnSync(loader, [program], { env: {} }).status, 0)
+  for (const damaged of [new Uint8Array(0), whole.subarray(0, whole.length / 2), Buffer.alloc(4096, 7)]) {
+    writeFileSync(cache, damaged)
+    starts()
+  }
+  rmSync(cache)
+  starts()
+})
+
+test('the slot is the one NUL-delimited path of a cache; the usage text is none', () => {
+  const bytes = Buffer.from('x\0/nix/store/abc-glibc-2.40/etc/ld.so.cache\0 Do not use /etc/ld.so.cache\0')
+  assert.deepEqual(cacheSlot(bytes), { offset: 2, room: 41 })
+})
+
+test('a loader that cannot be steered is refused with the reason', () => {
+  assert.match(reasonOf(Buffer.from('musl libc')), /names no ld\.so\.cache/)
+  const twice = Buffer.from('\0/etc/ld.so.cache\0/nix/x/ld.so.cache\0')
+  assert.match(reasonOf(twice), /names 2 caches/)
+  const old = Buffer.from('\0/etc/ld.so.cache\0ld.so stable release version 2.31.\n')
+  assert.match(reasonOf(old), /glibc 2\.31 ignores such a cache/)
+})
