@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
@@ -150,10 +151,10 @@ function nixLdSettings(object: ElfObject, env: NodeJS.ProcessEnv): { loader: str
 
 /** e_machine → the system's name in nix-ld's variables. */
 const NIX_SYSTEMS = new Map([
-  [62, 'x86_64_linux'],
-  [3, 'i686_linux'],
-  [183, 'aarch64_linux'],
-  [243, 'riscv64_linux'],
+  [EM_X86_64, 'x86_64_linux'],
+  [EM_386, 'i686_linux'],
+  [EM_AARCH64, 'aarch64_linux'],
+  [EM_RISCV, 'riscv64_linux'],
 ])
 
 function describe(loader: string, text: string, nixLd: NixLd | null): Libc {

@@ -128,7 +128,7 @@ function indexOwners(all: readonly Distribution[]): Map<string, Owner> {
     for (const row of recordPaths(text)) {
       // four of five rows are sources, and no object has such a name
       if (row.endsWith('.py') || row.endsWith('.pyc')) continue
-      const plain = !row.includes('..') && !row.startsWith('/') && !row.startsWith('./')
+      const plain = !row.includes('./') && !row.startsWith('/')
       const path = plain ? `${distribution.folder}/${row}` : resolve(distribution.folder, row)
       if (!owners.has(path)) owners.set(path, { distribution, row })
     }

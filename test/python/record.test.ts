@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { bytesSource } from '../../src/elf/source.ts'
+import { EMPTY_FIELDS, recordFields, recordPaths, rewriteRecord, trueFields } from '../../src/python/record.ts'
+import { missing } from '../support/requires.ts'
+
+const RECORD = [
+  'numpy/__init__.py,sha256=aa,10',
+  'numpy/_core/_multiarray_umath.cpython-311-x86_64-linux-gnu.so,sha256=bb,20',
+  '../../../bin/f2py,sha256=cc,30',
+  '"odd, name/""x"".so",sha256=dd,40',
+  'numpy-2.0.dist-info/RECORD,,',
+  '',
+]
+
+for (const [name, end] of [
+  ['LF', '\n'],
+  ['CRLF', '\r\n'],
+] as const) {
+  test(`emptied fields change nothing but their own row, with ${name} line ends`, () => {
+    const path = 'numpy/_core/_multiarray_umath.cpython-311-x86_64-linux-gnu.so'
+    const text = RECORD.join(end)
+    const emptied = rewriteRecord(text, new Map([[path, EMPTY_FIELDS]]))
+    assert.equal(emptied, text.replace(`${path},sha256=bb,20`, `${path},,`))
+    const fields = recordFields(text, path)
+    assert.deepEqual(fields, { hash: 'sha256=bb', size: '20' })
+    assert.equal(rewriteRecord(emptied, new Map([[path, fields]])), text)
+  })
+}
+
+test('a quoted path is named unquoted and stays quoted', () => {
+  const text = RECORD.join('\n')
+  assert.deepEqual(recordFields(text, 'odd, name/"x".so'), { hash: 'sha256=dd', size: '40' })
+  const changed = rewriteRecord(text, new Map([['odd, name/"x".so', EMPTY_FIELDS]]))
+  assert.equal(changed, text.replace('sha256=dd,40', ','))
+})
+
+test('quoted fields come back as they were', () => {
+  const text = 'a.so,"sha256=x","1"\nb.so,"",""\n'
+  const fields = recordFields(text, 'a.so')
+  assert.ok(fields)
+  const changed = rewriteRecord(text, new Map([['a.so', EMPTY_FIELDS]]))
+  assert.equal(changed, 'a.so,,\nb.so,"",""\n')
+  assert.equal(rewriteRecord(changed, new Map([['a.so', fields]])), text)
+})
+
+test('a row without fields gets them, a fourth field stays, and the last line needs no end', () => {
+  const changes = new Map([['a.so', { hash: 'sha256=x', size: '1' }]])
+  assert.equal(rewriteRecord('a.so', changes), 'a.so,sha256=x,1')
+  assert.equal(rewriteRecord('a.so,,0,extra\r\nb', changes), 'a.so,sha256=x,1,extra\r\nb')
+})
+
+test('a path that no row has changes nothing', () => {
+  const text = RECORD.join('\n')
+  assert.equal(rewriteRecord(text, new Map([['numpy', EMPTY_FIELDS]])), text)
+  assert.equal(recordFields(text, 'numpy'), null)
+})
+
+test('any text stays as it is without changes, and its rows cost no more than its length', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom('a', ',', '"', '\r', '\n', 'é') }), text => {
+      assert.equal(rewriteRecord(text, new Map()), text)
+      assert.ok([...recordPaths(text)].length <= text.length)
+    }),
+  )
+})
+
+test('rows are what the csv module of Python reads', { skip: missing('python3') }, () => {
+  const script =
+    'import csv,io,json,sys;t=json.load(sys.stdin);json.dump([[r for r in csv.reader(io.StringIO(x,newline="")) if r and r[0]] for x in t],sys.stdout)'
+  // a quote inside an unquoted field, or text behind a quoted one, is no CSV, and csv has its own ideas of it
+  const field = fc.oneof(
+    fc.string({ unit: fc.constantFrom('a', '/', '.', 'é') }),
+    fc.string({ unit: fc.constantFrom('a', ',', '"', '\n', '/') }).map(value => `"${value.replaceAll('"', '""')}"`),
+  )
+  const row = fc.array(field, { minLength: 1, maxLength: 4 }).map(fields => fields.join(','))
+  const texts = fc.sample(
+    fc.tuple(fc.array(row), fc.constantFrom('\n', '\r\n')).map(([lines, end]) => lines.join(end)),
+    300,
+  )
+  const { stdout } = spawnSync('python3', ['-c', script], { input: JSON.stringify(texts), encoding: 'utf8' })
+  const expected: unknown = JSON.parse(stdout)
+  assert.ok(Array.isArray(expected))
+  const paths: unknown[] = expected.map((rows: string[][]) => rows.map(([path]) => path))
+  assert.deepEqual(
+    texts.map(text => [...recordPaths(text)]),
+    paths,
+  )
+})
+
+test('the true fields are the urlsafe sha256 without padding, and the size', () => {
+  assert.deepEqual(trueFields(bytesSource(Buffer.from('hello\n'))), {
+    hash: 'sha256=WJG1tSLV3whtD_CxEPvZ0hu0_HFjrzTQgoai6Eb2vgM',
+    size: '6',
+  })
+})
