@@ -105,8 +105,8 @@ function distribution(
   }
 }
 
-/** The names in the Requires-Dist lines of the headers; the description behind the first empty line may hold anything. */
-function requiredNames(metadata: string): string[] {
+/** The normalised names in METADATA's Requires-Dist lines; the description behind the first empty line may hold anything. */
+export function requiredNames(metadata: string): string[] {
   const headers = metadata.split(/\r?\n\r?\n/, 1)[0] ?? ''
   const names = [...headers.matchAll(/^Requires-Dist:[ \t]*([A-Za-z0-9][\w.-]*)/gim)].map(([, name = '']) => name)
   return [...new Set(names.map(name => normaliseName(name)))]

@@ -42,6 +42,15 @@ export function recordFields(text: string, path: string): RecordFields | null {
   return null
 }
 
+/** The fields of every row by its path, unquoted; of two rows with one path the first counts. */
+export function recordRows(text: string): Map<string, RecordFields> {
+  const found = new Map<string, RecordFields>()
+  for (const row of rows(text)) {
+    if (!found.has(row.path)) found.set(row.path, { hash: row.hash ?? '', size: row.size ?? '' })
+  }
+  return found
+}
+
 /** The paths of all rows, unquoted, in order. A venv has tens of thousands, and hardly ever a quote or CRLF. */
 export function recordPaths(text: string): string[] {
   if (text.includes('"') || text.includes('\r')) return Array.from(rows(text), row => row.path)
