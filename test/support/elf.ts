@@ -2,11 +2,14 @@
 import { spawnSync } from 'node:child_process'
 import { chmodSync, statSync } from 'node:fs'
 import type { ElfEdit } from '../../src/elf/edit.ts'
+import { isElf, readElf } from '../../src/elf/read.ts'
+import { withSource } from '../../src/io/source.ts'
 
 /** PT_INTERP of a file; null where it has none. */
 export function interpreterOf(path: string): string | null {
-  const { status, stdout } = spawnSync('patchelf', ['--print-interpreter', path], { encoding: 'utf8' })
-  return status === 0 ? stdout.trim() : null
+  return withSource(path, source =>
+    isElf(source.read(0, Math.min(4, source.size))) ? readElf(source).interpreter : null,
+  )
 }
 
 /** Edits a file in place, keeping its mode. */
@@ -16,6 +19,6 @@ export function editElf(path: string, edit: Pick<ElfEdit, 'searchPath' | 'interp
   const args = edit.searchPath ? ['--set-rpath', edit.searchPath.value] : []
   if (edit.searchPath?.tag === 'DT_RPATH') args.unshift('--force-rpath')
   if (edit.interpreter !== undefined) args.push('--set-interpreter', edit.interpreter)
-  const { status, stderr } = spawnSync('patchelf', [...args, path], { encoding: 'utf8' })
+  const { status, stderr } = spawnSync('/usr/bin/patchelf', [...args, path], { encoding: 'utf8' })
   if (status !== 0) throw new Error(stderr)
 }

@@ -77,28 +77,25 @@ function fillWorld(root: string, host: Host, variant: Variant): World {
     version: host.python.version,
     outputs,
     libs,
-    env: worldEnvironment({ root, store, state, python: outputs.python }),
+    env: {
+      ...worldEnvironment(join(root, 'home'), join(outputs.python, 'bin')),
+      NIX_STORE_DIR: store,
+      NIX_STATE_DIR: state,
+    },
     dispose: () => rmSync(root, { recursive: true }),
   }
 }
 
 /** An environment with nothing of the host's in it, but what a download needs. */
-export function worldEnvironment(at: {
-  root: string
-  store: string
-  state: string
-  python: string
-}): NodeJS.ProcessEnv {
+export function worldEnvironment(home: string, path: string): NodeJS.ProcessEnv {
   const network = Object.entries(process.env).filter(([name]) =>
     /^(https?_proxy|no_proxy|all_proxy|ssl_cert_.*|requests_ca_bundle|pip_.*)$/i.test(name),
   )
   return {
     ...Object.fromEntries(network),
-    PATH: join(at.python, 'bin'),
-    HOME: join(at.root, 'home'),
+    PATH: path,
+    HOME: home,
     LANG: 'C.UTF-8',
-    NIX_STORE_DIR: at.store,
-    NIX_STATE_DIR: at.state,
     PYTHONNOUSERSITE: '1',
     PYTHONDONTWRITEBYTECODE: '1',
   }
