@@ -205,11 +205,8 @@ function glibcDirectories(text: string): string[] {
       .filter(directory => directory !== '')
       .map(directory => Buffer.from(directory, 'latin1').toString().replace(/\/+$/, '')),
   )
-  return (
-    runs.find(run => run.some(directory => existsSync(`${directory}/libc.so.6`))) ??
-    runs.toSorted((a, b) => b.length - a.length)[0] ??
-    []
-  )
+  const run = runs.find(directories => directories.some(directory => existsSync(fsPath(`${directory}/libc.so.6`))))
+  return [...new Set(run ?? runs.toSorted((a, b) => b.length - a.length)[0])]
 }
 
 function releaseVersion(text: string): string | null {

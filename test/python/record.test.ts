@@ -62,7 +62,7 @@ test('any text stays as it is without changes, and its rows cost no more than it
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom('a', ',', '"', '\r', '\n', 'é') }), text => {
       assert.equal(rewriteRecord(text, new Map()), text)
-      assert.ok([...recordPaths(text)].length <= text.length)
+      assert.ok(recordPaths(text).length <= text.length)
     }),
   )
 })
@@ -85,7 +85,7 @@ test('rows are what the csv module of Python reads', { skip: missing('python3') 
   assert.ok(Array.isArray(expected))
   const paths: unknown[] = expected.map((rows: string[][]) => rows.map(([path]) => path))
   assert.deepEqual(
-    texts.map(text => [...recordPaths(text)]),
+    texts.map(text => recordPaths(text)),
     paths,
   )
 })
