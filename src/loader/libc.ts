@@ -199,11 +199,11 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
  * `system_dirs`). Where another run of strings looks alike, the one that has a libc is it.
  */
 function glibcDirectories(text: string): string[] {
-  const runs = [...text.matchAll(/(?<![ -~])(?:\/[^\0\n]*\/\0)+/g)].map(([run]) =>
+  const runs = [...text.matchAll(/(?<![ -~])(?:\/[ -~]+\/\0)+/g)].map(([run]) =>
     run
       .split('\0')
       .filter(directory => directory !== '')
-      .map(directory => Buffer.from(directory, 'latin1').toString().replace(/\/+$/, '')),
+      .map(directory => directory.replace(/\/+$/, '')),
   )
   const run = runs.find(directories => directories.some(directory => existsSync(fsPath(`${directory}/libc.so.6`))))
   return [...new Set(run ?? runs.toSorted((a, b) => b.length - a.length)[0])]
@@ -235,7 +235,10 @@ function askLoader(loader: string, text: string, builtinDirectories: readonly st
       timeout: 5000,
       stdio: ['ignore', 'pipe', 'ignore'],
     })
-    for (const [, key = '', value = ''] of (stdout ?? '').matchAll(/^([\w.]+)="?(.*?)"?$/gm)) said.set(key, value)
+    // strings stand in quotes; without them they are null pointers or numbers
+    for (const [, key = '', string, number = ''] of (stdout ?? '').matchAll(/^(\w+)=(?:"(.*)"|(\w+))$/gm)) {
+      said.set(key, string ?? (key === 'dl_hwcaps_subdirs_active' ? number : ''))
+    }
   }
   const active = Number(said.get('dl_hwcaps_subdirs_active') ?? 0)
   const subdirectories = said.get('dl_hwcaps_subdirs') ?? ''

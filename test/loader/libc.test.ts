@@ -93,6 +93,33 @@ test('a loader that cannot be asked is taken at its strings', { skip: glibcHost 
   assert.deepEqual({ ...silent, loader: '', platform: '' }, { ...libc, loader: '', platform: '', hwcaps: [] })
 })
 
+/** A loader that is a shell script: it says what it is told to, and its text holds the strings. */
+function fakeLoader(name: string, strings: string, diagnostics: string): string {
+  const path = join(root, name, 'ld.so')
+  mkdirSync(join(root, name))
+  writeFileSync(join(root, name, 'libc.so.6'), 'GNU C Library (GNU libc) stable release version 2.31.\n')
+  writeFileSync(path, `#!/bin/sh\ncat <<'EOF'\n${diagnostics}\nEOF\nexit\n--list-diagnostics ${strings}`, {
+    encoding: 'latin1',
+    mode: 0o755,
+  })
+  return path
+}
+
+test('of the levels of a CPU those that are active count, and a null platform is none', () => {
+  const said = 'dl_dst_lib="lib64"\ndl_hwcaps_subdirs="z16:z15:z14:z13"\ndl_hwcaps_subdirs_active=0xa\ndl_platform=0x0'
+  const { hwcaps, lib, platform } = under(fakeLoader('s390x', '\0/etc/ld.so.cache\0', said))
+  assert.deepEqual({ hwcaps, lib, platform }, { hwcaps: ['z15', 'z13'], lib: 'lib64', platform: '' })
+})
+
+test('code before the built-in directories is no part of them', () => {
+  const strings = '\0/\xb4\xe2/\0/lib/arm-linux-gnueabi/\0/lib/\0/nix/store/x/etc/ld.so.cache\0/etc/ld.so.cache)'
+  const libc = under(fakeLoader('armel', strings, ''))
+  assert.deepEqual(libc.builtinDirectories, ['/lib/arm-linux-gnueabi', '/lib'])
+  assert.equal(libc.cache, '/nix/store/x/etc/ld.so.cache')
+  assert.equal(libc.version, '2.31')
+  assert.equal(libc.lib, 'lib/arm-linux-gnueabi')
+})
+
 let world: World | string = 'not built'
 before(() => {
   world = buildWorld()
