@@ -11,6 +11,7 @@ import {
   DATA_DESCRIPTOR,
   type Ending,
   EXTRA_ZIP64,
+  findExtra,
   FLAG_DESCRIPTOR,
   FLAG_ENCRYPTED,
   FLAG_MASKED_HEADERS,
@@ -31,6 +32,9 @@ const DEFLATE_LIMIT = 1032
 /** Real wheels stay below 10:1. An archive past both numbers is a bomb: it serves only to fill a disk. */
 const BOMB_RATIO = 100
 const BOMB_SIZE = 1 << 30
+
+/** The newest version of the format that there is (4.4.3.2), times ten. */
+const NEWEST_VERSION = 63
 
 /** Parts of external attributes' upper half (st_mode). */
 const S_IFMT = 0o170000
@@ -183,6 +187,8 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
   const method = entry.compressionMethod
   if (method !== STORED && method !== DEFLATED)
     throw fault(`is compressed by method ${method}; only stored and deflated entries can be read`)
+  if ((entry.versionNeededToExtract & 0xff) > NEWEST_VERSION)
+    throw fault(`wants version ${(entry.versionNeededToExtract & 0xff) / 10} of the format`)
   if (buffer(central).readUInt16LE(34) !== 0) throw fault('is said to be on another disk')
 
   const mode = entry.externalFileAttributes >>> 16
@@ -236,10 +242,10 @@ function decodeName(entry: yauzl.Entry): string {
 function localSizes(local: yauzl.LocalFileHeader): [number, number] {
   const { uncompressedSize: size, compressedSize } = local
   if (size !== IN_ZIP64_32 && compressedSize !== IN_ZIP64_32) return [size, compressedSize]
-  const field = yauzl.parseExtraFields(local.extraField).find(({ id }) => id === EXTRA_ZIP64)
+  const field = findExtra(local.extraField, EXTRA_ZIP64)
   // both must be there (4.5.3), even where only one is past 32 bits
-  if (field === undefined || field.data.length < 16) return [size, compressedSize]
-  return [readUInt64(field.data, 0), readUInt64(field.data, 8)]
+  if (field === undefined || field.end - field.start < 16) return [size, compressedSize]
+  return [readUInt64(local.extraField, field.start), readUInt64(local.extraField, field.start + 8)]
 }
 
 /** Every byte before the directory belongs to exactly one entry; data descriptors say what the directory says. */

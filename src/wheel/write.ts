@@ -6,7 +6,7 @@ import type { ByteSource } from '../elf/source.ts'
 import { readRange, writeRange } from './content.ts'
 import { encode, type Job, levelOf, type Piece } from './encode.ts'
 import type { Archive, WheelEntry } from './read.ts'
-import { encodeEnding, IN_ZIP64_32, type Patch, patchCentral, patchLocal } from './zip.ts'
+import { patchEnding, IN_ZIP64_32, type Patch, patchCentral, patchLocal } from './zip.ts'
 
 const COPY = 4 << 20
 
@@ -79,7 +79,7 @@ export async function writeArchive(
   const directory = Buffer.concat(stays.map(entry => patchCentral(entry.central, patches.get(entry) ?? {})))
   writeRange(fd, directory, at)
   at += directory.length
-  const end = encodeEnding({ ...ending, directoryOffset, directorySize: directory.length, entryCount: stays.length })
+  const end = patchEnding(ending, { directoryOffset, directorySize: directory.length, entryCount: stays.length })
   writeRange(fd, end, at)
 }
 

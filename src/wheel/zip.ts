@@ -38,8 +38,10 @@ export interface Ending {
   readonly entryCount: number
   /** The end record is a zip64 one with a locator. */
   readonly zip64: boolean
-  /** The archive's comment, as it stands. */
-  readonly comment: Uint8Array
+  /** Everything behind the directory, as it stands: the end records and the archive's comment. */
+  readonly records: Uint8Array
+  /** Where in `records` the end record is; before it are the zip64 ones. */
+  readonly endRecord: number
 }
 
 /** What is wrong with an archive's structure; read.ts adds the path. */
@@ -55,10 +57,10 @@ export function readEnding(source: ByteSource): Ending {
   let at = tail.length - END_SIZE
   while (at >= 0 && tail.readUInt32LE(at) !== END) at -= 1
   if (at < 0) throw new ZipFault('it has no end record: it is no zip file, or it is cut off')
-  const comment = tail.subarray(at + END_SIZE)
-  if (tail.readUInt16LE(at + 20) !== comment.length) {
+  const commentLength = tail.length - at - END_SIZE
+  if (tail.readUInt16LE(at + 20) !== commentLength) {
     throw new ZipFault(
-      `${comment.length} bytes follow the end record, which tells of a comment of ${tail.readUInt16LE(at + 20)}`,
+      `${commentLength} bytes follow the end record, which tells of a comment of ${tail.readUInt16LE(at + 20)}`,
     )
   }
   const endOffset = start + at
@@ -78,6 +80,8 @@ export function readEnding(source: ByteSource): Ending {
   const locator = locatorOffset < 0 ? undefined : buffer(source.read(locatorOffset, END64_LOCATOR_SIZE))
   if (locator?.readUInt32LE(0) === END64_LOCATOR) {
     zip64 = true
+    if (locator.readUInt32LE(4) !== 0 || locator.readUInt32LE(16) > 1)
+      throw new ZipFault('it is one part of an archive in several')
     directoryEnd = readUInt64(locator, 8)
     if (directoryEnd + END64_SIZE > locatorOffset) throw new ZipFault('its zip64 end record lies outside the file')
     const end = buffer(source.read(directoryEnd, END64_SIZE))
@@ -102,38 +106,49 @@ export function readEnding(source: ByteSource): Ending {
   const surplus = directoryEnd - directoryOffset - directorySize
   if (surplus > 0) throw new ZipFault(`${surplus} bytes that belong to no entry stand before the archive`)
   if (surplus < 0) throw new ZipFault('its directory reaches beyond its end record')
-  return { directoryOffset, directorySize, entryCount, zip64, comment }
+  const records = source.read(directoryEnd, source.size - directoryEnd)
+  return { directoryOffset, directorySize, entryCount, zip64, records, endRecord: endOffset - directoryEnd }
 }
 
-/** The records that close a file whose directory was written. `zip64`: they are wanted even where the numbers are small. */
-export function encodeEnding(ending: Ending): Buffer {
-  const { directoryOffset, directorySize, entryCount, comment } = ending
-  const wide = directoryOffset >= IN_ZIP64_32 || directorySize >= IN_ZIP64_32 || entryCount >= IN_ZIP64_16
-  const parts: Buffer[] = []
-  if (wide || ending.zip64) {
-    const end = Buffer.alloc(END64_SIZE)
-    end.writeUInt32LE(END64, 0)
-    writeUInt64(end, END64_SIZE - 12, 4)
-    end.writeUInt16LE((3 << 8) | VERSION_ZIP64, 12)
-    end.writeUInt16LE(VERSION_ZIP64, 14)
-    writeUInt64(end, entryCount, 24)
-    writeUInt64(end, entryCount, 32)
-    writeUInt64(end, directorySize, 40)
-    writeUInt64(end, directoryOffset, 48)
-    const locator = Buffer.alloc(END64_LOCATOR_SIZE)
-    locator.writeUInt32LE(END64_LOCATOR, 0)
-    writeUInt64(locator, directoryOffset + directorySize, 8)
-    locator.writeUInt32LE(1, 16)
-    parts.push(end, locator)
+/** Where the directory was written. */
+export type NewEnding = Pick<Ending, 'directoryOffset' | 'directorySize' | 'entryCount'>
+
+/** The records behind the directory with new numbers, all else as it stands; zip64 ones are added where there are none. */
+export function patchEnding(ending: Ending, now: NewEnding): Buffer {
+  const { directoryOffset, directorySize, entryCount } = now
+  const end = Buffer.from(ending.records.subarray(ending.endRecord))
+  const { zip64 } = ending
+  const count = zip64 && end.readUInt16LE(10) === IN_ZIP64_16 ? IN_ZIP64_16 : Math.min(entryCount, IN_ZIP64_16)
+  end.writeUInt16LE(count, 8)
+  end.writeUInt16LE(count, 10)
+  for (const [offset, value] of [
+    [12, directorySize],
+    [16, directoryOffset],
+  ] as const) {
+    const stays = zip64 && end.readUInt32LE(offset) === IN_ZIP64_32
+    end.writeUInt32LE(stays ? IN_ZIP64_32 : Math.min(value, IN_ZIP64_32), offset)
   }
-  const end = Buffer.alloc(END_SIZE)
-  end.writeUInt32LE(END, 0)
-  end.writeUInt16LE(Math.min(entryCount, IN_ZIP64_16), 8)
-  end.writeUInt16LE(Math.min(entryCount, IN_ZIP64_16), 10)
-  end.writeUInt32LE(Math.min(directorySize, IN_ZIP64_32), 12)
-  end.writeUInt32LE(Math.min(directoryOffset, IN_ZIP64_32), 16)
-  end.writeUInt16LE(comment.length, 20)
-  return Buffer.concat([...parts, end, comment])
+  const wide = directoryOffset >= IN_ZIP64_32 || directorySize >= IN_ZIP64_32 || entryCount >= IN_ZIP64_16
+  if (!zip64 && !wide) return end
+  const end64 = zip64 ? Buffer.from(ending.records.subarray(0, ending.endRecord)) : newEnd64()
+  writeUInt64(end64, entryCount, 24)
+  writeUInt64(end64, entryCount, 32)
+  writeUInt64(end64, directorySize, 40)
+  writeUInt64(end64, directoryOffset, 48)
+  writeUInt64(end64, directoryOffset + directorySize, end64.length - END64_LOCATOR_SIZE + 8)
+  return Buffer.concat([end64, end])
+}
+
+/** A zip64 end record and its locator, without numbers. */
+function newEnd64(): Buffer {
+  const records = Buffer.alloc(END64_SIZE + END64_LOCATOR_SIZE)
+  records.writeUInt32LE(END64, 0)
+  writeUInt64(records, END64_SIZE - 12, 4)
+  records.writeUInt16LE((3 << 8) | VERSION_ZIP64, 12)
+  records.writeUInt16LE(VERSION_ZIP64, 14)
+  records.writeUInt32LE(END64_LOCATOR, END64_SIZE)
+  records.writeUInt32LE(1, END64_SIZE + 16)
+  return records
 }
 
 /** What becomes of an entry's numbers; what is left out stays. */
@@ -156,12 +171,14 @@ export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
   const fixed = Buffer.from(old.subarray(0, CENTRAL_HEADER_SIZE))
   const zip64 = findExtra(extra, EXTRA_ZIP64)
   const wide: bigint[] = []
+  let grown = false
   let at = zip64?.start ?? 0
   const field = (offset: number, value: number | undefined): void => {
     const stood = fixed.readUInt32LE(offset) === IN_ZIP64_32 && zip64 !== undefined
     const before = stood ? readUInt64(extra, at) : fixed.readUInt32LE(offset)
     if (stood) at += 8
     const now = value ?? before
+    grown ||= !stood && now >= IN_ZIP64_32
     if (stood || now >= IN_ZIP64_32) {
       wide.push(BigInt(now))
       fixed.writeUInt32LE(IN_ZIP64_32, offset)
@@ -177,7 +194,7 @@ export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
   // the disk number that may follow the three is kept
   const rest = zip64 === undefined ? Buffer.alloc(0) : extra.subarray(at, zip64.end)
   const newExtra = replaceExtra(extra, zip64, wide, rest)
-  if (wide.length > 0) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(6), VERSION_ZIP64), 6)
+  if (grown) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(6), VERSION_ZIP64), 6)
   const name = patch.name ?? old.subarray(CENTRAL_HEADER_SIZE, CENTRAL_HEADER_SIZE + nameLength)
   fixed.writeUInt16LE(name.length, 28)
   fixed.writeUInt16LE(newExtra.length, 30)
@@ -199,7 +216,7 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
     const found = findExtra(extra, EXTRA_ZIP64)
     const wide = zip64 || found !== undefined ? [BigInt(size), BigInt(compressedSize)] : []
     newExtra = replaceExtra(extra, found, wide, Buffer.alloc(0))
-    if (wide.length > 0) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(4), VERSION_ZIP64), 4)
+    if (wide.length > 0 && found === undefined) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(4), VERSION_ZIP64), 4)
     fixed.writeUInt16LE(fixed.readUInt16LE(6) & ~FLAG_DESCRIPTOR, 6)
     fixed.writeUInt32LE(crc32, 14)
     fixed.writeUInt32LE(wide.length > 0 ? IN_ZIP64_32 : compressedSize, 18)
@@ -212,7 +229,7 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
 }
 
 /** Where a field of an extra field block has its data, from the block's first byte. */
-function findExtra(extra: Buffer, id: number): { readonly start: number; readonly end: number } | undefined {
+export function findExtra(extra: Buffer, id: number): { readonly start: number; readonly end: number } | undefined {
   let at = 0
   while (at + 4 <= extra.length) {
     const end = at + 4 + extra.readUInt16LE(at + 2)

@@ -1,0 +1,122 @@
+// What a wheel says of itself: its file name, its .dist-info folder, RECORD and METADATA (PEP 427, "Binary distribution
+// format" of the packaging specifications), and where an installer puts each entry.
+import { basename } from 'node:path'
+import { decodeBytes } from '../elf/text.ts'
+import { normaliseName, requiredNames } from '../python/distributions.ts'
+import { type RecordFields, recordRows } from '../python/record.ts'
+import { parseTags, type WheelTag } from '../python/tags.ts'
+import { readEntry } from './content.ts'
+import { type Archive, refusal, type WheelEntry } from './read.ts'
+
+/** RECORD has one line for each entry; this many bytes are enough for a million. */
+const LARGEST_TEXT = 256 << 20
+
+/** NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl, its parts as they are written. */
+export interface WheelName {
+  readonly distribution: string
+  readonly version: string
+  readonly build: string | null
+  /** `cp311-cp311-manylinux_2_28_x86_64` */
+  readonly tag: string
+}
+
+/** RECORD, and the fields of its rows by path. */
+export interface WheelRecord {
+  readonly entry: WheelEntry
+  readonly text: string
+  readonly rows: ReadonlyMap<string, RecordFields>
+}
+
+/** What is read of a wheel besides its objects. */
+export interface WheelDistribution {
+  readonly fileName: WheelName
+  /** Normalised (PEP 503). */
+  readonly name: string
+  readonly tags: readonly WheelTag[]
+  /** `numpy-2.4.6.dist-info` */
+  readonly infoFolder: string
+  /** `numpy-2.4.6.data`; it need not be there. */
+  readonly dataFolder: string
+  readonly record: WheelRecord
+  /** RECORD.jws and RECORD.p7s, signatures of RECORD. */
+  readonly signatures: readonly WheelEntry[]
+  /** Normalised names of Requires-Dist. */
+  readonly requires: ReadonlySet<string>
+}
+
+/** The parts of a wheel's file name; null when it is none. */
+export function parseWheelName(fileName: string): WheelName | null {
+  const match = /^([^-]+)-([^-]+)(?:-([0-9][^-]*))?-([^-]+-[^-]+-[^-]+)\.whl$/.exec(fileName)
+  if (match === null) return null
+  const [, distribution = '', version = '', build, tag = ''] = match
+  return { distribution, version, build: build ?? null, tag }
+}
+
+export function formatWheelName({ distribution, version, build, tag }: WheelName): string {
+  return [distribution, version, ...(build === null ? [] : [build]), tag].join('-') + '.whl'
+}
+
+/** @throws WheelfixError `WHEEL_INVALID` where the file name, the .dist-info folder or RECORD is missing or ambiguous */
+export function readDistribution(archive: Archive): WheelDistribution {
+  const { path, entries } = archive
+  const fileName = parseWheelName(basename(path))
+  if (fileName === null) throw refusal(path, 'its file name is not NAME-VERSION-PYTHON-ABI-PLATFORM.whl')
+  const name = normaliseName(fileName.distribution)
+  const folders = new Set<string>()
+  for (const entry of entries) {
+    const folder = /^([^/]+\.dist-info)\//.exec(entry.name)?.[1]
+    if (folder !== undefined) folders.add(folder)
+  }
+  const [infoFolder] = folders
+  if (infoFolder === undefined) throw refusal(path, 'it has no .dist-info folder')
+  if (folders.size > 1) throw refusal(path, `it has several .dist-info folders: ${[...folders].join(', ')}`)
+  const stem = infoFolder.slice(0, -'.dist-info'.length)
+  if (normaliseName(stem.replace(/-[^-]*$/, '')) !== name)
+    throw refusal(path, `its folder ${infoFolder} belongs to another distribution than its file name`)
+  const byName = new Map(entries.map(entry => [entry.name, entry]))
+  const text = (file: string): string => {
+    const entry = byName.get(`${infoFolder}/${file}`)
+    if (entry === undefined) throw refusal(path, `it has no ${infoFolder}/${file}`)
+    if (entry.size > LARGEST_TEXT) throw refusal(path, `its ${infoFolder}/${file} has ${entry.size} bytes`)
+    return decodeBytes(readEntry(archive, entry))
+  }
+  text('WHEEL')
+  const recordText = text('RECORD')
+  const record = byName.get(`${infoFolder}/RECORD`)
+  if (record === undefined) throw refusal(path, `it has no ${infoFolder}/RECORD`)
+  return {
+    fileName,
+    name,
+    tags: parseTags(fileName.tag),
+    infoFolder,
+    dataFolder: `${stem}.data`,
+    record: { entry: record, text: recordText, rows: recordRows(recordText) },
+    signatures: ['RECORD.jws', 'RECORD.p7s'].flatMap(file => byName.get(`${infoFolder}/${file}`) ?? []),
+    requires: new Set(requiredNames(text('METADATA'))),
+  }
+}
+
+/** Where the installation is pretended to be: no such folder exists, so nothing on the disk is mistaken for it. */
+export interface Installation {
+  readonly root: string
+  readonly sitePackages: string
+  readonly bin: string
+}
+
+export function pretendInstallation(pythonVersion: string): Installation {
+  const root = '/.wheelfix-installation'
+  const [major = '3', minor = '0'] = pythonVersion.split('.')
+  return { root, sitePackages: `${root}/lib/python${major}.${minor}/site-packages`, bin: `${root}/bin` }
+}
+
+/** The path that an installer gives an entry: below site-packages, but for the folders of NAME.data. */
+export function installedPath(name: string, dataFolder: string, installation: Installation): string {
+  const { root, sitePackages, bin } = installation
+  if (!name.startsWith(`${dataFolder}/`)) return `${sitePackages}/${name}`
+  const [scheme = '', ...rest] = name.slice(dataFolder.length + 1).split('/')
+  const path = rest.join('/')
+  if (scheme === 'scripts') return `${bin}/${path}`
+  if (scheme === 'data') return `${root}/${path}`
+  if (scheme === 'headers') return `${root}/include/${path}`
+  return `${sitePackages}/${path}`
+}
