@@ -226,9 +226,21 @@ export function getNumber(format: Format, bytes: Uint8Array, start: number, fiel
 /** Writes a field of the record at `start`, cut to its width. */
 export function put(format: Format, bytes: Uint8Array, start: number, field: Field, value: number | bigint): void {
   const at = start + field.at
-  let rest = BigInt.asUintN(64, BigInt(value))
-  for (let index = 0; index < field.width; index++) {
-    bytes[format.byteOrder === 'little' ? at + index : at + field.width - 1 - index] = Number(rest & 0xffn)
-    rest >>= 8n
+  const little = format.byteOrder === 'little'
+  const high = typeof value === 'bigint' ? Number(BigInt.asUintN(32, value >> 32n)) : Math.floor(value / 0x100000000)
+  const low = typeof value === 'bigint' ? Number(BigInt.asUintN(32, value)) : value >>> 0
+  if (field.width === 2) {
+    bytes[little ? at : at + 1] = low
+    bytes[little ? at + 1 : at] = low >>> 8
+    return
   }
+  putWord(little, bytes, little || field.width === 4 ? at : at + 4, low)
+  if (field.width === 8) putWord(little, bytes, little ? at + 4 : at, high)
+}
+
+function putWord(little: boolean, bytes: Uint8Array, at: number, value: number): void {
+  bytes[little ? at : at + 3] = value
+  bytes[little ? at + 1 : at + 2] = value >>> 8
+  bytes[little ? at + 2 : at + 1] = value >>> 16
+  bytes[little ? at + 3 : at] = value >>> 24
 }

@@ -3,7 +3,8 @@
 import { existsSync } from 'node:fs'
 
 /** Sonames that only a driver has: CUDA's and NVIDIA's own (nvidia-container-toolkit lists them). */
-const DRIVER = /^lib(?:cuda|cudadebugger|nvidia-[\w.-]+|nvcuvid|nvoptix|GLX_nvidia|EGL_nvidia|GLESv[12](?:_CM)?_nvidia)\.so(?:\.\d+)*$/
+const DRIVER =
+  /^lib(?:cuda|cudadebugger|nvidia-[\w.-]+|nvcuvid|nvoptix|GLX_nvidia|EGL_nvidia|GLESv[12](?:_CM)?_nvidia)\.so(?:\.\d+)*$/
 
 export function isDriverLibrary(soname: string): boolean {
   return DRIVER.test(soname)

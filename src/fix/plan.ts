@@ -129,14 +129,26 @@ function simulateStates(input: PlanInput, states: ObjectStates): Simulation {
 }
 
 /** The loader that runs a program of the venv: the interpreter's own where it gets that, else the one that it names. */
-function programLoader(object: ScannedObject, state: ElfObject, python: PythonProcess, input: PlanInput): Loader | null {
+function programLoader(
+  object: ScannedObject,
+  state: ElfObject,
+  python: PythonProcess,
+  input: PlanInput,
+): Loader | null {
   const named = interpreterOf(object, input) ?? state.interpreter
   if (named === null || !fits(state, python.interpreter.object)) return null
   if (named === python.interpreter.interp || named === python.libc.loader) return python.loader
   const file = python.loader.tree.open(named)
   if (file?.object == null) return null
   const directory = named.slice(0, named.lastIndexOf('/'))
-  const libc = { ...python.libc, loader: named, dir: directory, builtinDirectories: [directory], cache: null, nixLd: null }
+  const libc = {
+    ...python.libc,
+    loader: named,
+    dir: directory,
+    builtinDirectories: [directory],
+    cache: null,
+    nixLd: null,
+  }
   return { ...python.loader, libc, cache: [], environment: [] }
 }
 
@@ -213,7 +225,9 @@ function serve(input: PlanInput, wants: ReadonlyMap<ScannedObject, readonly stri
 function siblingDirectory(object: ScannedObject, soname: string, input: PlanInput): string | null {
   const distribution = input.ownership.owner(object.path)
   if (distribution === null) return null
-  const siblings = libraryIndex(input).get(soname)?.filter(other => input.ownership.owner(other.path) === distribution)
+  const siblings = libraryIndex(input)
+    .get(soname)
+    ?.filter(other => input.ownership.owner(other.path) === distribution)
   const [only] = siblings ?? []
   if (only === undefined || siblings?.length !== 1 || !fits(only.original, object.original)) return null
   const way = relative(directoryOf(object.path), directoryOf(only.path))
@@ -387,7 +401,11 @@ function usedLibraries(serving: ReadonlyMap<string, Serving>): UsedLibrary[] {
 }
 
 /** What the simulation of the patched venv shows to be other than the plan meant it. */
-function warningsOf(planned: readonly PlannedObject[], after: Simulation, serving: ReadonlyMap<string, Serving>): string[] {
+function warningsOf(
+  planned: readonly PlannedObject[],
+  after: Simulation,
+  serving: ReadonlyMap<string, Serving>,
+): string[] {
   const warnings: string[] = []
   for (const { object, needed } of planned) {
     const entries = (object.original.runpath ?? object.original.rpath ?? '').split(':')

@@ -88,7 +88,14 @@ function holdsLibcOfOthers(directory: string, python: PythonProcess): boolean {
 }
 
 /** glibc's own libraries that a program does not map at its start, so that a copy on a search path would be taken. */
-const LIBC_SAMPLES = ['libresolv.so.2', 'libmvec.so.1', 'libanl.so.1', 'libnss_files.so.2', 'libnss_dns.so.2', 'libm.so.6']
+const LIBC_SAMPLES = [
+  'libresolv.so.2',
+  'libmvec.so.1',
+  'libanl.so.1',
+  'libnss_files.so.2',
+  'libnss_dns.so.2',
+  'libm.so.6',
+]
 
 /** Why this file cannot be loaded by this interpreter, in words; null when it can. */
 function clashOf(candidate: LibraryCandidate, object: ElfObject, python: PythonProcess): string | null {
@@ -102,7 +109,9 @@ function clashOf(candidate: LibraryCandidate, object: ElfObject, python: PythonP
       if (provider === null) return `${who} needs ${soname}, which is not found`
       if (lackingVersions.length > 0) {
         const libc = isLibcFamily(soname, python.libc.kind)
-        const offer = libc ? `this Python has ${python.libc.kind} ${python.libc.version ?? ''}`.trim() : `${provider.path} lacks it`
+        const offer = libc
+          ? `this Python has ${python.libc.kind} ${python.libc.version ?? ''}`.trim()
+          : `${provider.path} lacks it`
         return `${who} needs ${newest(lackingVersions)}, ${offer}`
       }
       if (isLibcFamily(soname, python.libc.kind) && !isOwnLibc(provider.path, python)) {

@@ -27,7 +27,12 @@ export interface PythonProcess {
 }
 
 /** @throws WheelfixError when the libc cannot be told (see loader/libc.ts) */
-export function startPython(interpreter: Interpreter, tree: FileTree, store: string, env: NodeJS.ProcessEnv): PythonProcess {
+export function startPython(
+  interpreter: Interpreter,
+  tree: FileTree,
+  store: string,
+  env: NodeJS.ProcessEnv,
+): PythonProcess {
   const libc = identifyLibc(interpreter.program, interpreter.object, env)
   const loader: Loader = {
     tree,

@@ -110,7 +110,7 @@ const CHUNK = 1 << 20
 
 function copyWithin(fd: number, from: number, length: number, to: number): void {
   const chunk = new Uint8Array(Math.min(CHUNK, length))
-  for (let done = 0; done < length; ) {
+  for (let done = 0; done < length;) {
     const count = readSync(fd, chunk, 0, Math.min(chunk.length, length - done), from + done)
     if (count === 0) throw new Error(`the file ended at ${from + done} while being copied`)
     writeFully(fd, chunk.subarray(0, count), to + done)
@@ -120,5 +120,5 @@ function copyWithin(fd: number, from: number, length: number, to: number): void 
 
 /** Writes all the bytes at a file offset. */
 export function writeFully(fd: number, bytes: Uint8Array, offset: number): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, offset + done)
+  for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done, bytes.length - done, offset + done)
 }

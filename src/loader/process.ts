@@ -64,7 +64,12 @@ function loadDependencies(process: Process, queue: LinkMap[]): void {
     for (const soname of map.object.needed) {
       const { provider, because, fresh } = find(process, map, soname)
       if (fresh && provider !== null) queue.push(provider)
-      map.needed.push({ soname, provider, because, lackingVersions: lackingVersions(map.object, soname, provider?.object) })
+      map.needed.push({
+        soname,
+        provider,
+        because,
+        lackingVersions: lackingVersions(map.object, soname, provider?.object),
+      })
     }
   }
 }
@@ -169,6 +174,5 @@ export function fits(object: ElfObject, program: ElfObject): boolean {
 function because(by: Because['by']): Because {
   return { by, entry: null, owner: null }
 }
-
 
 const NONE: readonly never[] = []

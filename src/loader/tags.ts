@@ -4,7 +4,11 @@ import type { LinkMap, Loader, SearchDirectory } from './search.ts'
 import { expandTokens, type TokenValues } from './tokens.ts'
 
 /** The directories of one tag of one object, in order. */
-export function tagDirectories(loader: Loader, map: LinkMap, tag: 'DT_RPATH' | 'DT_RUNPATH'): readonly SearchDirectory[] {
+export function tagDirectories(
+  loader: Loader,
+  map: LinkMap,
+  tag: 'DT_RPATH' | 'DT_RUNPATH',
+): readonly SearchDirectory[] {
   // with both tags the loader ignores DT_RPATH (elf/get-dynamic-info.h)
   const text = tag === 'DT_RUNPATH' ? map.object.runpath : map.object.runpath === null ? map.object.rpath : null
   if (text === null || text === '') return []
@@ -58,4 +62,3 @@ export function tokens(loader: Loader, map: LinkMap): TokenValues {
     platform: loader.libc.platform,
   }
 }
-

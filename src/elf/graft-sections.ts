@@ -1,0 +1,139 @@
+// The section headers of an edited object. New tables get new sections at the end of the section table, under the old
+// names; the old ones stay where they are as plain data, as their bytes are still in the file and still mapped.
+import { SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_GNU_VERNEED, SHT_NOTE, SHT_PROGBITS, SHT_STRTAB } from './constants.ts'
+import { findStringSection } from './refuse.ts'
+import {
+  findSection,
+  growSections,
+  hasOwnNames,
+  readSectionNames,
+  sectionAddress,
+  sectionNumber,
+  type SectionTable,
+  setSection,
+} from './sections.ts'
+import type { ByteSource } from './source.ts'
+
+/** Section names of real objects take some hundred bytes; of one with 70,000 sections 2 MB. */
+const MOST_NAMES = 1 << 24
+
+/** A stretch of the edited file that a section describes. */
+export interface Placed {
+  /** File offset. */
+  readonly at: number
+  readonly address: bigint
+  readonly length: number
+}
+
+/** The new tables of a graft, and where those stood that they replace. */
+export interface GraftTables {
+  readonly note: Placed
+  readonly programHeaders: Placed
+  readonly dynamic: Placed & { readonly was: bigint }
+  readonly strings: Placed & { readonly was: bigint }
+  readonly interpreter: (Placed & { readonly was: bigint }) | null
+  readonly versions: (Placed & { readonly was: bigint }) | null
+}
+
+export interface GraftSections {
+  readonly table: SectionTable
+  /** The new section names and their file offset; null where there were none. */
+  readonly names: { readonly bytes: Uint8Array; readonly at: number } | null
+}
+
+/** The section headers for the new tables. `placeNames` says where the new section names go in the file. */
+export function graftSections(
+  source: ByteSource,
+  old: SectionTable,
+  tables: GraftTables,
+  placeNames: (length: number) => number,
+): GraftSections {
+  const oldNames = readSectionNames(source, old, MOST_NAMES)
+  const names: Buffer[] = oldNames === null ? [] : [Buffer.from(oldNames), Buffer.alloc(oldNames.at(-1) === 0 ? 0 : 1)]
+  let namesLength = names.reduce((sum, { length }) => sum + length, 0)
+  const addName = (name: string): number => {
+    if (oldNames === null) return 0
+    const bytes = Buffer.from(`${name}\0`)
+    names.push(bytes)
+    namesLength += bytes.length
+    return namesLength - bytes.length
+  }
+  const movesNames = oldNames !== null && hasOwnNames(old)
+  const { dynamic, strings, interpreter, versions } = tables
+  const more =
+    4 + (interpreter === null ? 0 : 1) + (versions === null ? 0 : 1) + (oldNames === null || movesNames ? 0 : 1)
+  const table = growSections(old, more)
+  let next = old.count
+  const at = ({ at: offset, address: addr, length: size }: Placed) => ({ offset, addr, size })
+
+  /** A section for what is new; what it replaces becomes plain data. */
+  const add = (name: string, placed: Placed, like: SectionRecord, replaced: number): number => {
+    const index = next++
+    if (replaced >= 0) {
+      table.bytes.copyWithin(
+        index * table.format.shdr.bytes,
+        replaced * table.format.shdr.bytes,
+        (replaced + 1) * table.format.shdr.bytes,
+      )
+      setSection(table, index, at(placed))
+      setSection(table, replaced, { name: addName(`${name}.old`), type: SHT_PROGBITS, link: 0, info: 0, entsize: 0 })
+    } else setSection(table, index, { name: addName(name), ...like, ...at(placed) })
+    return index
+  }
+  const byType = (type: number): number => findSection(old, index => sectionNumber(old, index, 'type') === type)
+  const byAddress = (type: number, address: bigint): number =>
+    findSection(
+      old,
+      index => sectionNumber(old, index, 'type') === type && sectionAddress(old, index, 'addr') === address,
+    )
+  const { class: elfClass } = table.format
+  const word = elfClass / 8
+
+  add('.note.wheelfix', tables.note, { type: SHT_NOTE, flags: SHF_ALLOC, addralign: 4 }, -1)
+  add('.wheelfix.phdr', tables.programHeaders, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 8 }, -1)
+  const oldStrings = findStringSection(old, strings.was)
+  const newDynamic = add(
+    '.dynamic',
+    dynamic,
+    { type: SHT_DYNAMIC, flags: SHF_ALLOC | SHF_WRITE, addralign: word, entsize: 2 * word },
+    byType(SHT_DYNAMIC),
+  )
+  const newStrings = add('.dynstr', strings, { type: SHT_STRTAB, flags: SHF_ALLOC, addralign: 1 }, oldStrings)
+  if (interpreter !== null) {
+    const replaced = byAddress(SHT_PROGBITS, interpreter.was)
+    add('.interp', interpreter, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 1 }, replaced)
+  }
+  if (versions !== null) {
+    const replaced = byAddress(SHT_GNU_VERNEED, versions.was)
+    add(
+      '.gnu.version_r',
+      versions,
+      { type: SHT_GNU_VERNEED, flags: SHF_ALLOC, addralign: 4, link: newStrings },
+      replaced,
+    )
+  }
+  if (oldStrings >= 0) {
+    for (let index = 1; index < next; index++) {
+      if (sectionNumber(table, index, 'link') === oldStrings) setSection(table, index, { link: newStrings })
+    }
+  }
+  setSection(table, newDynamic, { link: newStrings })
+  if (oldNames === null) return { table, names: null }
+
+  let { namesIndex } = old
+  if (!movesNames) {
+    namesIndex = next
+    setSection(table, namesIndex, { name: addName('.shstrtab'), type: SHT_STRTAB, addralign: 1 })
+  }
+  const namesAt = placeNames(namesLength)
+  setSection(table, namesIndex, { offset: namesAt, size: namesLength })
+  return { table: { ...table, namesIndex }, names: { bytes: Buffer.concat(names), at: namesAt } }
+}
+
+interface SectionRecord {
+  readonly type: number
+  readonly flags: number
+  readonly addralign: number
+  readonly entsize?: number
+  readonly link?: number
+}

@@ -1,0 +1,378 @@
+// The append-only graft: everything new goes behind the end of the file as one more PT_LOAD, and one write of the ELF
+// header switches to it. No address of code or data changes, so nothing has to be followed and mended.
+//
+// A graft is: undo note · [program headers] · .dynamic · [PT_INTERP's string] · [.gnu.version_r] · .dynstr, which end the
+// PT_LOAD · [program headers] · section names · section headers. Where the program headers go decides what strip makes of
+// the file (see README.md beside this file):
+// - behind the PT_LOAD, in an allocated section of their own: GNU strip and objcopy refuse the file and leave it whole.
+//   Right for shared objects under glibc, which copies such a table.
+// - inside the PT_LOAD, for executables, as the kernel tells them by AT_PHDR where their headers are, and under musl,
+//   which knows headers only in memory.
+import {
+  DF_1_PIE,
+  DT_NEEDED,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_SONAME,
+  DT_STRSZ,
+  DT_STRTAB,
+  DT_VERNEED,
+  ET_EXEC,
+  PF_R,
+  PF_W,
+  PT_DYNAMIC,
+  PT_GNU_STACK,
+  PT_INTERP,
+  PT_LOAD,
+  PT_PHDR,
+} from './constants.ts'
+import { encodeDynamic, moveDebugHook, newDynamic, withValues } from './dynamic.ts'
+import type { ElfEdit } from './edit.ts'
+import { ElfError } from './error.ts'
+import { graftSections, type Placed } from './graft-sections.ts'
+import { type Format, formatOf, put } from './layout.ts'
+import { addressLimit, pageSize } from './machine.ts'
+import { readElf, readVersionNeeds } from './read.ts'
+import { assertEditable, type Editable } from './refuse.ts'
+import { sectionNumbers } from './sections.ts'
+import type { ByteSource } from './source.ts'
+import { applyEdit, differences, type ElfState, stateOf } from './state.ts'
+import { encodeText } from './text.ts'
+import type { ElfObject, ProgramHeader } from './types.ts'
+import { type Copied, encodeNote, GRAFT_ALIGNMENT, noteLength, sealNote, type Undo } from './undo.ts'
+import { extendedSource, type Patch, patchedSource } from './view.ts'
+
+/** Bytes, or a stretch of the base file to be copied: a string table may be 80 MB large. */
+export type GraftPiece = Uint8Array | { readonly copyFrom: number; readonly length: number }
+
+/** An edited file, as what has to be written. */
+export interface Graft {
+  /** The file is cut to this size, then `tail` is appended. */
+  readonly baseSize: number
+  readonly tail: readonly GraftPiece[]
+  /** The few ranges below `baseSize` that change in place, besides the header. */
+  readonly patches: readonly Patch[]
+  /** The new ELF header, written last, at offset 0. */
+  readonly header: Uint8Array
+}
+
+export interface GraftOptions {
+  /** A text to keep in the undo record. */
+  readonly record?: string
+  /** The libc that is to load the object, where it is known; else the object itself tells. */
+  readonly libc?: 'glibc' | 'musl'
+}
+
+/** String tables larger than this are copied by reference. */
+const COPY_BY_REFERENCE = 1 << 16
+/** How far an executable's file may be filled up, so that the graft comes behind a large .bss. */
+const MOST_PADDING = 1 << 26
+
+/**
+ * What makes the edit; null when the object is already as the edit wants it.
+ * @param source the file without a graft of ours (`originalSource`)
+ * @throws ElfError `REFUSED` with the reason where the object cannot be edited safely; errors of `readElf`
+ */
+export function makeGraft(source: ByteSource, edit: ElfEdit, options: GraftOptions = {}): Graft | null {
+  const object = readElf(source)
+  return graftTo(source, object, applyEdit(stateOf(object), edit), options)
+}
+
+/** As `makeGraft`, with the wanted state instead of the way there. */
+export function graftTo(
+  source: ByteSource,
+  object: ElfObject,
+  wanted: ElfState,
+  options: GraftOptions = {},
+): Graft | null {
+  const changes = differences(stateOf(object), wanted)
+  if (changes.length === 0) return null
+  const stack = object.programHeaders.findIndex(({ type }) => type === PT_GNU_STACK)
+  if (changes.length === 1 && changes[0] === 'stack' && stack >= 0) return patchStack(source, object, stack, wanted)
+  return buildGraft(source, object, assertEditable(source, object), wanted, options)
+}
+
+/** The file as it will be. */
+export function graftedSource(source: ByteSource, graft: Graft): ByteSource {
+  const base = patchedSource(source, graft.baseSize, [...graft.patches, { offset: 0, bytes: graft.header }])
+  return extendedSource(
+    base,
+    graft.tail.map(piece =>
+      piece instanceof Uint8Array ? piece : { source, offset: piece.copyFrom, length: piece.length },
+    ),
+  )
+}
+
+/** PT_GNU_STACK alone is one flag word; nothing has to be appended for it. */
+function patchStack(source: ByteSource, { header }: ElfObject, index: number, { stack }: ElfState): Graft {
+  const format = formatOf(header)
+  const bytes = new Uint8Array(4)
+  put(format, bytes, 0, { at: 0, width: 4 }, stack ?? 0)
+  const offset = header.phoff + index * format.phdr.bytes + format.phdr.flags.at
+  return {
+    baseSize: source.size,
+    tail: [],
+    patches: [{ offset, bytes }],
+    header: new Uint8Array(source.read(0, format.ehdr.bytes)),
+  }
+}
+
+function isExecutable(object: ElfObject): boolean {
+  return object.interpreter !== null || object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n
+}
+
+function wantsMusl(object: ElfObject): boolean {
+  return object.interpreter?.includes('/ld-musl-') === true || object.needed.some(name => name.startsWith('libc.musl-'))
+}
+
+const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment
+const alignUpAddress = (value: bigint, alignment: bigint): bigint => ((value + alignment - 1n) / alignment) * alignment
+
+/** The new string table: the old one as it is, so that every old offset holds, and new strings behind it. */
+function stringAdder(object: ElfObject, oldLength: number) {
+  const known = new Map<string, number>()
+  const values = (tag: number): number[] =>
+    (object.dynamic ?? []).filter(entry => entry.tag === tag).map(({ value }) => Number(value))
+  const remember = (text: string | null | undefined, offset: number | undefined): void => {
+    if (text !== null && text !== undefined && offset !== undefined && offset < oldLength) known.set(text, offset)
+  }
+  for (const [index, offset] of values(DT_NEEDED).entries()) remember(object.needed[index], offset)
+  remember(object.soname, values(DT_SONAME).at(-1))
+  remember(object.rpath, values(DT_RPATH).at(-1))
+  remember(object.runpath, values(DT_RUNPATH).at(-1))
+  const added: Uint8Array[] = []
+  let length = oldLength
+  return {
+    added,
+    length: () => length,
+    offsetOf: (text: string): number => {
+      const old = known.get(text)
+      if (old !== undefined) return old
+      const bytes = encodeText(`${text}\0`)
+      const offset = length
+      added.push(bytes)
+      length += bytes.length
+      known.set(text, offset)
+      return offset
+    },
+  }
+}
+
+/** A copy of .gnu.version_r that names other files; null where they stay. Its inner offsets are relative. */
+function newVersionNeeds(
+  source: ByteSource,
+  object: ElfObject,
+  wanted: ElfState,
+  offsetOf: (text: string) => number,
+): { bytes: Uint8Array; was: bigint } | null {
+  const files = object.versionNeeds.map(({ file }) => file)
+  const was = object.dynamic?.findLast(({ tag }) => tag === DT_VERNEED)?.value
+  if (was === undefined || files.every((file, index) => wanted.versionFiles[index] === file)) return null
+  const format = formatOf(object.header)
+  const needs = readVersionNeeds(source, object.header, object.programHeaders, was)
+  const start = Math.min(...needs.map(({ at }) => at))
+  let end = start
+  for (const need of needs) {
+    end = Math.max(end, need.at + format.verneed.bytes)
+    for (const { at } of need.versions) end = Math.max(end, at + format.vernaux.bytes)
+  }
+  const bytes = new Uint8Array(source.read(start, end - start))
+  for (const [index, { at }] of needs.entries()) {
+    const file = wanted.versionFiles[index]
+    if (file !== undefined && file !== files[index]) put(format, bytes, at - start, format.verneed.file, offsetOf(file))
+  }
+  return { bytes, was }
+}
+
+/** File offset and address of the graft's PT_LOAD. */
+function place(size: number, { header, programHeaders }: ElfObject, executable: boolean) {
+  const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
+  const page = BigInt(pageSize(header.machine))
+  const align = loads.reduce((largest, load) => (load.align > largest ? load.align : largest), page)
+  const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
+  const start = alignUp(size, GRAFT_ALIGNMENT)
+  const first = loads[0]
+  if (!executable || first === undefined) {
+    return { start, address: alignUpAddress(end, align) + (BigInt(start) % align), align }
+  }
+  // Kernels before 5.18 and qemu-user take AT_PHDR to be e_phoff + (p_vaddr - p_offset of the first PT_LOAD); so the
+  // graft keeps that difference, and lies so far down the file that its pages come after all others in memory.
+  const bias = first.vaddr - BigInt(first.offset)
+  const least = alignUpAddress(end, align)
+  const free = ((BigInt(start) + bias) / align) * align >= least
+  const placed = free ? start : alignUp(Number(least - bias), GRAFT_ALIGNMENT)
+  if (placed - size > MOST_PADDING) {
+    throw new ElfError('REFUSED', `cannot be edited: its memory is ${placed - size} bytes larger than its file`)
+  }
+  return { start: placed, address: BigInt(placed) + bias, align }
+}
+
+function encodeProgramHeaders(format: Format, programHeaders: readonly ProgramHeader[]): Uint8Array {
+  const { phdr } = format
+  const bytes = new Uint8Array(programHeaders.length * phdr.bytes)
+  for (const [index, header] of programHeaders.entries()) {
+    const start = index * phdr.bytes
+    put(format, bytes, start, phdr.type, header.type)
+    put(format, bytes, start, phdr.flags, header.flags)
+    put(format, bytes, start, phdr.offset, header.offset)
+    put(format, bytes, start, phdr.vaddr, header.vaddr)
+    put(format, bytes, start, phdr.paddr, header.paddr)
+    put(format, bytes, start, phdr.filesz, header.filesz)
+    put(format, bytes, start, phdr.memsz, header.memsz)
+    put(format, bytes, start, phdr.align, header.align)
+  }
+  return bytes
+}
+
+function buildGraft(
+  source: ByteSource,
+  object: ElfObject,
+  { dynamicSegment, strtab, sections }: Editable,
+  wanted: ElfState,
+  { record, libc }: GraftOptions,
+): Graft {
+  const { header, programHeaders } = object
+  const format = formatOf(header)
+  const executable = isExecutable(object)
+  const headersInside = executable || (libc ?? (wantsMusl(object) ? 'musl' : 'glibc')) === 'musl'
+
+  // what is new
+  const strings = stringAdder(object, strtab.length)
+  if (source.read(strtab.offset + strtab.length - 1, 1)[0] !== 0) strings.offsetOf('')
+  const entries = newDynamic(object, wanted, strings.offsetOf)
+  const interpreter = wanted.interpreter === object.interpreter ? null : encodeText(`${wanted.interpreter ?? ''}\0`)
+  const versions = newVersionNeeds(source, object, wanted, strings.offsetOf)
+  const originalHeader = new Uint8Array(source.read(0, format.ehdr.bytes))
+  const undo: Undo = { originalSize: source.size, header: originalHeader, patches: [], record: record ?? null }
+
+  // where it goes, in the file and in memory
+  const { start, address, align } = place(source.size, object, executable)
+  let end = start
+  const take = (length: number, alignment: number): Placed => {
+    const at = alignUp(end, alignment)
+    end = at + length
+    return { at, address: address + BigInt(at - start), length }
+  }
+  // a table outside of memory must not be named by PT_PHDR: glibc would take it for mapped
+  const kept = programHeaders.filter(({ type }) => type !== PT_PHDR || headersInside)
+  const addsStack = wanted.stack !== null && !programHeaders.some(({ type }) => type === PT_GNU_STACK)
+  const headersLength = (kept.length + (addsStack ? 2 : 1)) * format.phdr.bytes
+  const note = take(noteLength(format, undo), GRAFT_ALIGNMENT)
+  let headersAt = headersInside ? take(headersLength, 16) : null
+  const dynamicAt = take((entries.length + 1) * format.dyn.bytes, 16)
+  const interpreterAt = interpreter === null ? null : take(interpreter.length, 1)
+  const versionsAt = versions === null ? null : take(versions.bytes.length, 8)
+  const stringsAt = take(strings.length(), 8)
+  const loadLength = end - start
+  headersAt ??= take(headersLength, 16)
+  if (address + BigInt(end - start) > addressLimit(header)) {
+    throw new ElfError('REFUSED', 'cannot be edited: no address space is left behind its last segment')
+  }
+
+  const strtabAddress = object.dynamic?.findLast(({ tag }) => tag === DT_STRTAB)?.value ?? 0n
+  const interpreterSegment = programHeaders.find(({ type }) => type === PT_INTERP)
+  const grafted =
+    sections === null
+      ? null
+      : graftSections(
+          source,
+          sections,
+          {
+            note,
+            programHeaders: headersAt,
+            dynamic: { ...dynamicAt, was: dynamicSegment.vaddr },
+            strings: { ...stringsAt, was: strtabAddress },
+            interpreter: interpreterAt === null ? null : { ...interpreterAt, was: interpreterSegment?.vaddr ?? 0n },
+            versions: versionsAt === null ? null : { ...versionsAt, was: versions?.was ?? 0n },
+          },
+          length => take(length, 1).at,
+        )
+  const sectionsAt = grafted === null ? null : take(grafted.table.bytes.length, 8)
+
+  // the bytes: `before` the copied strings and `behind` them
+  const byReference = strtab.length > COPY_BY_REFERENCE
+  const copied: Copied = byReference ? { offset: stringsAt.at, length: strtab.length } : { offset: 0, length: 0 }
+  const split = stringsAt.at + copied.length
+  const before = Buffer.alloc(stringsAt.at - start)
+  const behind = Buffer.alloc(end - split)
+  const write = (bytes: Uint8Array, at: number): void => {
+    if (at < stringsAt.at) before.set(bytes, at - start)
+    else behind.set(bytes, at - split)
+  }
+  const values = new Map([
+    [DT_STRTAB, stringsAt.address],
+    [DT_STRSZ, BigInt(strings.length())],
+  ])
+  if (versionsAt !== null) values.set(DT_VERNEED, versionsAt.address)
+  const dynamic = moveDebugHook(object, withValues(entries, values), dynamicSegment.vaddr, dynamicAt.address)
+  write(encodeDynamic(format, dynamic), dynamicAt.at)
+  if (interpreter !== null && interpreterAt !== null) write(interpreter, interpreterAt.at)
+  if (versions !== null && versionsAt !== null) write(versions.bytes, versionsAt.at)
+  if (!byReference) write(source.read(strtab.offset, strtab.length), stringsAt.at)
+  let at = stringsAt.at + strtab.length
+  for (const bytes of strings.added) {
+    write(bytes, at)
+    at += bytes.length
+  }
+
+  const moved = (old: ProgramHeader, to: Placed): ProgramHeader => ({
+    ...old,
+    offset: to.at,
+    vaddr: to.address,
+    paddr: to.address,
+    filesz: to.length,
+    memsz: BigInt(to.length),
+  })
+  const template = { ...dynamicSegment, type: PT_LOAD, flags: PF_R | PF_W, align }
+  const ours = moved(template, { ...note, length: loadLength })
+  const lastLoad = kept.findLastIndex(({ type }) => type === PT_LOAD)
+  const table = kept.flatMap((old, index): ProgramHeader[] => {
+    let changed = old
+    if (old.type === PT_DYNAMIC) changed = moved(old, dynamicAt)
+    else if (old.type === PT_INTERP && interpreterAt !== null) changed = moved(old, interpreterAt)
+    else if (old.type === PT_PHDR) changed = moved(old, headersAt)
+    else if (old.type === PT_GNU_STACK && wanted.stack !== null) changed = { ...old, flags: wanted.stack }
+    return index === lastLoad ? [changed, ours] : [changed]
+  })
+  if (addsStack) table.push(stackHeader(wanted.stack ?? 0))
+  write(encodeProgramHeaders(format, table), headersAt.at)
+
+  const newHeader = new Uint8Array(originalHeader)
+  put(format, newHeader, 0, format.ehdr.phoff, headersAt.at)
+  put(format, newHeader, 0, format.ehdr.phnum, table.length)
+  if (grafted !== null && sectionsAt !== null) {
+    const { shnum, shstrndx } = sectionNumbers(grafted.table, grafted.table.namesIndex)
+    if (grafted.names !== null) write(grafted.names.bytes, grafted.names.at)
+    write(grafted.table.bytes, sectionsAt.at)
+    put(format, newHeader, 0, format.ehdr.shoff, sectionsAt.at)
+    put(format, newHeader, 0, format.ehdr.shnum, shnum)
+    put(format, newHeader, 0, format.ehdr.shstrndx, shstrndx)
+  }
+
+  const noteBytes = encodeNote(format, undo, end, copied)
+  sealNote(format, noteBytes, newHeader, [before.subarray(noteBytes.length), behind], [])
+  before.set(noteBytes)
+  return {
+    baseSize: source.size,
+    tail: [
+      ...zeros(start - source.size),
+      before,
+      ...(byReference ? [{ copyFrom: strtab.offset, length: strtab.length }] : []),
+      behind,
+    ],
+    patches: [],
+    header: newHeader,
+  }
+}
+
+function stackHeader(flags: number): ProgramHeader {
+  return { type: PT_GNU_STACK, flags, offset: 0, vaddr: 0n, paddr: 0n, filesz: 0, memsz: 0n, align: 16n }
+}
+
+/** Zero bytes as pieces that share one block, however many they are. */
+function zeros(length: number): Uint8Array[] {
+  const block = new Uint8Array(Math.min(length, 1 << 20))
+  const pieces: Uint8Array[] = []
+  for (let rest = length; rest > 0; rest -= block.length) pieces.push(block.subarray(0, Math.min(rest, block.length)))
+  return pieces
+}

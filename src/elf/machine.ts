@@ -1,0 +1,43 @@
+// What differs by e_machine for a writer: the largest page of its kernels, and where its user address space ends.
+import {
+  EM_AARCH64,
+  EM_ALPHA,
+  EM_IA_64,
+  EM_LOONGARCH,
+  EM_MIPS,
+  EM_PARISC,
+  EM_PPC,
+  EM_PPC64,
+  EM_SH,
+  EM_SPARC,
+  EM_SPARC32PLUS,
+  EM_SPARCV9,
+  EM_68K,
+} from './constants.ts'
+import type { ElfHeader } from './types.ts'
+
+const LARGE_PAGES: ReadonlySet<number> = new Set([
+  EM_AARCH64,
+  EM_ALPHA,
+  EM_IA_64,
+  EM_LOONGARCH,
+  EM_MIPS,
+  EM_PARISC,
+  EM_PPC,
+  EM_PPC64,
+  EM_SH,
+])
+const MEDIUM_PAGES: ReadonlySet<number> = new Set([EM_68K, EM_SPARC, EM_SPARC32PLUS, EM_SPARCV9])
+
+/** The largest page size, in bytes, of any kernel of this machine (the linker's MAXPAGESIZE where pages vary). */
+export function pageSize(machine: number): number {
+  if (LARGE_PAGES.has(machine)) return 0x10000
+  return MEDIUM_PAGES.has(machine) ? 0x2000 : 0x1000
+}
+
+/** The first address that no segment may reach. */
+export function addressLimit(header: ElfHeader): bigint {
+  if (header.class === 64) return 1n << 64n
+  // the upper half of a 32-bit MIPS address space is the kernel's
+  return header.machine === EM_MIPS ? 1n << 31n : 1n << 32n
+}
