@@ -198,3 +198,13 @@ function decodeUndo(desc: Buffer, originalSize: number): Undo | null {
 export function originalSource(source: ByteSource, undo: Undo): ByteSource {
   return patchedSource(source, undo.originalSize, [{ offset: 0, bytes: undo.header }, ...undo.patches])
 }
+
+/** Does the file carry a note of ours, whether it still holds or not? */
+export function carriesNote(source: ByteSource): boolean {
+  const { header, programHeaders } = readHeaders(source)
+  const format = formatOf(header)
+  return programHeaders.some(({ type, offset }) => {
+    if (type !== PT_LOAD || offset === 0 || source.size - offset < checksumAt(format)) return false
+    return OWNER.equals(source.read(offset, checksumAt(format)).subarray(format.nhdr.bytes))
+  })
+}

@@ -26,7 +26,11 @@ export interface FileSource extends ByteSource {
 
 /** Opens a regular file for reading. @throws the errors of open(2); ElfError `NOT_ELF` for anything but a regular file */
 export function openSource(path: string): FileSource {
-  const fd = openSync(fsPath(path), 'r')
+  return sourceOf(openSync(fsPath(path), 'r'))
+}
+
+/** An open file as a source, which closes it from now on. @throws ElfError `NOT_ELF` for anything but a regular file */
+export function sourceOf(fd: number): FileSource {
   const stat = fstatSync(fd, { bigint: true })
   if (!stat.isFile()) {
     closeSync(fd)

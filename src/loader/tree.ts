@@ -20,6 +20,8 @@ export interface FileTree {
   names(directory: string): ReadonlySet<string>
   /** Opens a path as the loader would; null when it does not exist or may not be read. */
   open(path: string): OpenedFile | null
+  /** The same path in one spelling: the links and `..` of its folder resolved, its last name kept. */
+  canonical(path: string): string
 }
 
 /** The real file system. Nothing is read twice: make a new tree to see changes. */
@@ -37,6 +39,10 @@ export function diskTree(): FileTree {
     }
     return real
   }
+  const canonicalPath = (path: string): string => {
+    const slash = path.lastIndexOf('/')
+    return slash <= 0 ? path : canonicalDirectory(path.slice(0, slash)) + path.slice(slash)
+  }
   return {
     names(directory) {
       const real = canonicalDirectory(directory)
@@ -47,9 +53,9 @@ export function diskTree(): FileTree {
       }
       return names
     },
+    canonical: canonicalPath,
     open(path) {
-      const slash = path.lastIndexOf('/')
-      const real = slash <= 0 ? path : canonicalDirectory(path.slice(0, slash)) + path.slice(slash)
+      const real = canonicalPath(path)
       let file = opened.get(real)
       if (file === undefined) {
         file = openObject(real)
@@ -99,6 +105,7 @@ function openObject(path: string): OpenedFile | null {
 export function withObjects(tree: FileTree, objects: ReadonlyMap<string, ElfObject>): FileTree {
   return {
     names: directory => tree.names(directory),
+    canonical: path => tree.canonical(path),
     open(path) {
       const file = tree.open(path)
       const object = file === null ? undefined : objects.get(file.identity)

@@ -34,6 +34,7 @@ export function installedTree(disk: FileTree, root: string, files: ReadonlyMap<s
       const inside = below(directory)
       return inside === null ? disk.names(directory) : (listings.get(inside) ?? NONE)
     },
+    canonical: path => below(path) ?? disk.canonical(path),
     open(path) {
       const inside = below(path)
       return inside === null ? disk.open(path) : (files.get(inside) ?? null)
