@@ -1,6 +1,6 @@
 // The program: options and help for every command, nothing else. A command's own code is loaded when it runs, so that
 // `--help` costs what an empty script costs.
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import type { ExitStatus } from './commands/status.ts'
 
 declare const WHEELFIX_VERSION: string
@@ -9,18 +9,114 @@ declare const WHEELFIX_VERSION: string
 export async function run(argv: readonly string[]): Promise<ExitStatus> {
   let status: ExitStatus = 0
   const program = new Command('wheelfix')
-    .description('Makes PyPI wheels work on NixOS and in any Nix Python')
+    .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(WHEELFIX_VERSION)
     .exitOverride()
-    .showHelpAfterError('(try --help)')
+    .showHelpAfterError('(see wheelfix --help)')
+    .addHelpText('after', EXIT_STATUSES)
+
+  program
+    .command('venv')
+    .summary('patch a virtual environment so that its wheels find their libraries')
+    .description(
+      'Patches every ELF object of a virtual environment that does not find its libraries, so that it takes them from the ' +
+        'Nix store; programs get the loader of the venv’s Python. Running it again changes nothing.',
+    )
+    .argument('[dir]', VENV_ARGUMENT)
+    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(libsOption())
+    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(ignoreOption())
+    .option('--strict', 'count also what only plugins miss that nothing links to')
+    .option('--update', 'choose the libraries anew instead of those of the last run')
+    .option('--rehash', 'write true hashes into RECORD instead of emptying them')
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(colourOption())
+    .action(async (argument, options) => {
+      const { venvCommand } = await import('./commands/venv.ts')
+      status = venvCommand('venv', argument, options)
+    })
+
+  program
+    .command('check')
+    .summary('fail when something is unpatched or missing (for CI)')
+    .description(
+      'Looks at a virtual environment without changing it: status 0 only when nothing is to be patched and nothing is missing.',
+    )
+    .argument('[dir]', VENV_ARGUMENT)
+    .addOption(libsOption())
+    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(ignoreOption())
+    .option('--strict', 'count also what only plugins miss that nothing links to')
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(colourOption())
+    .action(async (argument, options) => {
+      const { venvCommand } = await import('./commands/venv.ts')
+      status = venvCommand('check', argument, options)
+    })
+
+  program
+    .command('restore')
+    .summary('give every file back as it was')
+    .description(
+      'Undoes everything that wheelfix did to a virtual environment, byte for byte, and removes its .wheelfix folder.',
+    )
+    .argument('[dir]', VENV_ARGUMENT)
+    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(colourOption())
+    .action(async (argument, options) => {
+      const { restoreCommand } = await import('./commands/restore.ts')
+      status = restoreCommand(argument, options)
+    })
 
   try {
     await program.parseAsync(argv)
     return status
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
-    const { reportFailure } = await import('./commands/failure.ts')
-    status = reportFailure(error)
-    return status
+    throw error
   }
+}
+
+const VENV_ARGUMENT = 'the venv (default: $VIRTUAL_ENV, else .venv here or in a parent folder)'
+
+const EXIT_STATUSES = `
+Exit status: 0 all well; 1 something is missing, unpatched or was refused, the rest is done; 2 nothing could be done.`
+
+function collect(value: string, previous: readonly string[]): readonly string[] {
+  return [...previous, value]
+}
+
+function libsOption(): Option {
+  return new Option('--libs <dir>', 'take libraries from here first (repeatable; may be a colon-separated list)')
+    .default([], 'none')
+    .argParser(collect)
+}
+
+function ignoreOption(): Option {
+  return new Option('--ignore-missing <glob>', 'do not report these sonames as missing (repeatable)')
+    .default([], 'none')
+    .argParser(collect)
+}
+
+function jsonOption(): Option {
+  return new Option('--json', 'print one JSON document')
+}
+
+function quietOption(): Option {
+  return new Option('-q, --quiet', 'say only what is not well')
+}
+
+function verboseOption(): Option {
+  return new Option('-v, --verbose', 'show every file and every entry')
+}
+
+function colourOption(): Option {
+  return new Option('--color <when>', 'colour').choices(['auto', 'always', 'never']).default('auto')
 }

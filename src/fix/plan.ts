@@ -103,7 +103,7 @@ export function makePlan(input: PlanInput): Plan {
   const after = [...edits.values()].every(edit => edit === null) ? before : simulateStates(input, targets)
   const counted = countedObjects(input, after)
   const planned = objects.map((object): PlannedObject => {
-    const needed = neededOf(object, after, serving, input)
+    const needed = neededOf(object, after, input)
     return {
       object,
       distribution: input.ownership.owner(object.path),
@@ -118,7 +118,7 @@ export function makePlan(input: PlanInput): Plan {
     objects: planned,
     libraries: usedLibraries(serving),
     clashes: new Map([...serving].map(([soname, { choice }]) => [soname, choice?.clashes ?? []])),
-    warnings: warningsOf(planned, after, serving),
+    warnings: warningsOf(planned, after, input),
     simulation: after,
   }
 }
@@ -358,26 +358,21 @@ function countedObjects(input: PlanInput, simulation: Simulation): Set<string> {
   return counted
 }
 
-function neededOf(
-  object: ScannedObject,
-  simulation: Simulation,
-  serving: ReadonlyMap<string, Serving>,
-  input: PlanInput,
-): PlannedNeeded[] {
+function neededOf(object: ScannedObject, simulation: Simulation, input: PlanInput): PlannedNeeded[] {
   const alone = simulation.alone.get(object.identity)
   if (alone === undefined) {
     return object.original.needed.map(soname => ({ soname, provider: null, how: 'foreign', resolution: null }))
   }
+  const { tree } = input.python.loader
+  const pathOf = ({ provider }: Resolution) => (provider === null ? null : tree.canonical(provider.path))
   return alone.needed.map((resolution, index): PlannedNeeded => {
     const { soname } = resolution
-    if (isServed(resolution)) return { soname, provider: resolution.provider?.path ?? null, how: 'found', resolution }
+    if (isServed(resolution)) return { soname, provider: pathOf(resolution), how: 'found', resolution }
     const inherited = object.kind === 'library' ? inheritedProvider(object, index, simulation) : null
-    if (inherited !== null) {
-      return { soname, provider: inherited.provider?.path ?? null, how: 'found', resolution: inherited }
-    }
+    if (inherited !== null) return { soname, provider: pathOf(inherited), how: 'found', resolution: inherited }
     const sibling = resolution.provider === null ? runTimeProvider(object, soname, input) : null
     if (sibling !== null) return { soname, provider: sibling.path, how: 'run-time', resolution }
-    return { soname, provider: resolution.provider?.path ?? null, how: 'missing', resolution }
+    return { soname, provider: pathOf(resolution), how: 'missing', resolution }
   })
 }
 
@@ -400,29 +395,24 @@ function usedLibraries(serving: ReadonlyMap<string, Serving>): UsedLibrary[] {
   return used
 }
 
-/** What the simulation of the patched venv shows to be other than the plan meant it. */
-function warningsOf(
-  planned: readonly PlannedObject[],
-  after: Simulation,
-  serving: ReadonlyMap<string, Serving>,
-): string[] {
+/** What the simulation of the patched venv shows that the plan cannot settle. */
+function warningsOf(planned: readonly PlannedObject[], after: Simulation, input: PlanInput): string[] {
   const warnings: string[] = []
+  const { tree } = input.python.loader
   for (const { object, needed } of planned) {
     const entries = (object.original.runpath ?? object.original.rpath ?? '').split(':')
     if (entries.length > 1 && entries.includes('')) {
       warnings.push(`${object.relative} searches the current directory (an empty entry in its search path)`)
     }
     for (const [index, { soname, resolution }] of needed.entries()) {
-      const provider = serving.get(soname)?.choice?.provider
-      const first = resolution?.provider?.identity
-      if (first === undefined) continue
+      const first = resolution?.provider
+      if (first == null) continue
       const chains = after.inRoots.get(object.identity) ?? []
-      const others = chains.map(chain => chain.needed[index]?.provider).filter(other => other?.identity !== first)
-      const [other] = others
-      if (other != null && provider === undefined) {
-        warnings.push(
-          `${object.relative} gets ${soname} from ${resolution?.provider?.path ?? ''} or ${other.path}, whichever is loaded first`,
-        )
+      const other = chains.map(chain => chain.needed[index]?.provider).find(other => other?.identity !== first.identity)
+      // two files of the store for one soname are the same library; two of the venv are not
+      if (other != null && (after.alone.has(other.identity) || after.alone.has(first.identity))) {
+        const files = `${tree.canonical(first.path)} or ${tree.canonical(other.path)}`
+        warnings.push(`${object.relative} gets ${soname} from ${files}, whichever is loaded first`)
       }
     }
   }

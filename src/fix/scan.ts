@@ -1,16 +1,16 @@
 // Finds every ELF object of a venv, by its first bytes and whatever its name, and reads what the loader sees of it.
 // Nothing outside the venv is looked at: links that leave it are counted, never followed.
-import { readSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { isElf, readElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { definesSymbol } from '../elf/symbols.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { originalSource, readUndo, type Undo } from '../elf/undo.ts'
+import { carriesNote, originalSource, readUndo, type Undo } from '../elf/undo.ts'
 import { errnoOf } from '../io/error.ts'
-import { isInside, listDirectory, readLink, realPath } from '../io/path.ts'
-import { type FileSource, type FileStatus, openSource } from '../io/source.ts'
+import { fsPath, isInside, listDirectory, readLink, realPath } from '../io/path.ts'
+import { type FileStatus, sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import type { Venv } from '../python/venv.ts'
 
@@ -31,6 +31,8 @@ export interface ScannedObject {
   /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
   readonly original: ElfObject
   readonly undo: Undo | null
+  /** It carries an undo note that no longer holds: another tool changed the file after wheelfix did. */
+  readonly damagedUndo: boolean
 }
 
 /** A file that cannot be read, or whose magic says ELF while its tables do not hold. */
@@ -142,9 +144,13 @@ function leavesVenv(path: string, root: string): boolean {
 
 /** Reads one file; null when it is no object that a loader loads (no ELF, a relocatable or core file). */
 function scanFile(path: string, relative: string, name: string, suffixes: readonly string[]): ScannedObject | null {
-  const source = openSource(path)
+  const fd = openSync(fsPath(path), 'r')
+  if (!isElf(readMagic(fd))) {
+    closeSync(fd)
+    return null
+  }
+  const source = sourceOf(fd)
   try {
-    if (source.size < 52 || !isElf(readMagic(source))) return null
     const object = readObject(source, name, suffixes)
     if (object === null) return null
     return { path, relative, ...object, status: source.status, identity: `${source.status.dev}:${source.status.ino}` }
@@ -161,20 +167,26 @@ export function readObject(
   source: ByteSource,
   name: string,
   suffixes: readonly string[],
-): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo'> | null {
+): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'damagedUndo'> | null {
   const current = readElf(source)
   if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
   const undo = current.dynamic === null ? null : readUndo(source)
   const originalBytes = undo === null ? source : originalSource(source, undo)
   const original = undo === null ? current : readElf(originalBytes)
-  return { kind: kindOf(originalBytes, original, name, suffixes), current, original, undo }
+  return {
+    kind: kindOf(originalBytes, original, name, suffixes),
+    current,
+    original,
+    undo,
+    damagedUndo: undo === null && carriesNote(source),
+  }
 }
 
 const magic = new Uint8Array(4)
 
-/** Most files of a venv are no objects: four bytes tell, without a block of their own. */
-function readMagic(source: FileSource): Uint8Array {
-  return magic.subarray(0, readSync(source.fd, magic, 0, 4, 0))
+/** Most files of a venv are no objects: four bytes tell, without any more calls. */
+function readMagic(fd: number): Uint8Array {
+  return magic.subarray(0, readSync(fd, magic, 0, 4, 0))
 }
 
 function kindOf(source: ByteSource, object: ElfObject, name: string, suffixes: readonly string[]): ObjectKind {

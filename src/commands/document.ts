@@ -1,0 +1,54 @@
+// The JSON document of `wheelfix venv` and `wheelfix check`: schema wheelfix/1, described in the README. Programs rely on
+// it: fields are added, never changed.
+import type { Outcome } from '../fix/apply.ts'
+import type { VenvReport } from '../fix/venv.ts'
+import { because } from '../ui/because.ts'
+import { summaryOf } from '../ui/report.ts'
+
+export const SCHEMA = 'wheelfix/1'
+
+/** A report as the data that is printed. Paths of objects are relative to the venv. */
+export function venvDocument(command: 'venv' | 'check', report: VenvReport) {
+  const { venv, interpreter, libc, plan, outcomes, unreadable, missing } = report
+  return {
+    schema: SCHEMA,
+    command,
+    venv: venv.root,
+    python: {
+      version: interpreter.version,
+      executable: interpreter.program,
+      interpreter: interpreter.interp,
+      libc: { kind: libc.kind, version: libc.version, dir: libc.dir },
+    },
+    libs: plan.libraries,
+    objects: [
+      ...outcomes.map(outcome => objectEntry(outcome, venv.root)),
+      ...unreadable.map(({ relative, reason }) => ({
+        path: relative,
+        distribution: null,
+        kind: 'library',
+        needed: [],
+        change: null,
+        missing: [],
+        status: 'refused',
+        reason,
+      })),
+    ],
+    missing,
+    summary: summaryOf(report),
+  }
+}
+
+function objectEntry({ planned, change, status, reason }: Outcome, root: string) {
+  const { object, distribution, needed, missing } = planned
+  return {
+    path: object.relative,
+    distribution,
+    kind: object.kind,
+    needed: needed.map(item => ({ soname: item.soname, provider: item.provider, because: because(item, root) })),
+    change,
+    missing,
+    status,
+    ...(reason === null ? {} : { reason }),
+  }
+}

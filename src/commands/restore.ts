@@ -1,0 +1,38 @@
+// `wheelfix restore`: every file as it was before.
+import { restoreVenv } from '../fix/restore.ts'
+import { findVenv } from '../python/venv.ts'
+import { type ColourMode, colours } from '../ui/colour.ts'
+import { SCHEMA } from './document.ts'
+import { reportFailure } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+export interface RestoreCommandOptions {
+  readonly dryRun?: boolean
+  readonly json?: boolean
+  readonly quiet?: boolean
+  readonly color: ColourMode
+}
+
+export function restoreCommand(argument: string | undefined, options: RestoreCommandOptions): ExitStatus {
+  const colour = colours(options.color, process.env)
+  try {
+    const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
+    const { restored, refused, warnings, found } = restoreVenv(venv, options.dryRun === true)
+    for (const warning of warnings) process.stderr.write(`${colour.stderr.yellow('warning:')} ${warning}\n`)
+    if (options.json === true) {
+      const document = { schema: SCHEMA, command: 'restore', venv: venv.root, restored, refused }
+      process.stdout.write(`${JSON.stringify(document)}\n`)
+      return refused.length > 0 ? 1 : 0
+    }
+    const lines = refused.map(({ path, reason }) => `${colour.stdout.yellow('!')} ${path}: ${reason}`)
+    if (options.quiet !== true) {
+      const verb = options.dryRun === true ? 'to restore' : 'restored'
+      lines.unshift(colour.stdout.bold(venv.root))
+      lines.push(found ? `${restored.length} objects ${verb}` : 'nothing of wheelfix in this venv: nothing to do')
+    }
+    if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
+    return refused.length > 0 ? 1 : 0
+  } catch (error) {
+    return reportFailure(error, options.json === true)
+  }
+}

@@ -1,0 +1,214 @@
+// Carries a plan out, object by object: edit → verify → write → RECORD. One object that cannot be changed never stops the
+// others. A dry run goes the same way up to the write, so that it ends as the real run would.
+import { readFileSync } from 'node:fs'
+import { ElfError } from '../elf/error.ts'
+import type { SearchPathTag } from '../elf/edit.ts'
+import { makeGraft } from '../elf/graft.ts'
+import { originalSource } from '../elf/undo.ts'
+import { errnoOf } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+import { type FileEdit, replaceContent, replaceFile } from '../io/replace.ts'
+import { type FileSource, withSource } from '../io/source.ts'
+import type { Distributions, Owner } from '../python/distributions.ts'
+import { EMPTY_FIELDS, type RecordFields, recordRows, rewriteRecord, trueFields } from '../python/record.ts'
+import { canReflink, closeJournal, isForInPlace, openJournal, writeInPlace } from './journal.ts'
+import type { PlannedObject } from './plan.ts'
+import type { ScannedObject } from './scan.ts'
+
+/** What differs between an object as it stands and as it is to be. Lists of search path entries, in order. */
+export interface Change {
+  readonly rpath?: {
+    readonly tag: SearchPathTag
+    readonly before: readonly string[]
+    readonly after: readonly string[]
+  }
+  readonly interpreter?: { readonly before: string; readonly after: string }
+}
+
+/** How an object ended. `patch`: a change is pending (a dry run, a check). */
+export interface Outcome {
+  readonly planned: PlannedObject
+  readonly change: Change | null
+  readonly status: 'fine' | 'patch' | 'patched' | 'refused'
+  readonly reason: string | null
+}
+
+/** The change that brings an object to its target; null when it is there. */
+export function changeOf({ object, target }: PlannedObject): Change | null {
+  const { current } = object
+  const before = current.runpath ?? current.rpath
+  const after = target.runpath ?? target.rpath
+  const tag = target.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'
+  const sameTag = (current.runpath === null) === (target.runpath === null)
+  const change: { -readonly [K in keyof Change]: Change[K] } = {}
+  if (before !== after || !sameTag) change.rpath = { tag, before: entriesOf(before), after: entriesOf(after) }
+  if (current.interpreter !== target.interpreter) {
+    change.interpreter = { before: current.interpreter ?? '', after: target.interpreter ?? '' }
+  }
+  return change.rpath === undefined && change.interpreter === undefined ? null : change
+}
+
+function entriesOf(searchPath: string | null): readonly string[] {
+  return searchPath === null || searchPath === '' ? [] : searchPath.split(':')
+}
+
+export interface ApplyInput {
+  readonly venvRoot: string
+  readonly distributions: Distributions
+  readonly write: boolean
+  /** Write the true hash and size into RECORD instead of emptying the fields. */
+  readonly rehash: boolean
+  readonly progress: (done: number, total: number) => void
+}
+
+/** Applies the changes of a plan, or only tries them (`write: false`). The venv is locked by the caller. */
+export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): Outcome[] {
+  const changes = planned.map(item => ({ item, change: changeOf(item) }))
+  const pending = changes.filter(({ change }) => change !== null)
+  const records = recordReader()
+  const inPlace = input.write ? inPlaceObjects(pending.map(({ item }) => item)) : new Set<ScannedObject>()
+  if (inPlace.size > 0) openJournal(input.venvRoot, [...inPlace])
+
+  let done = 0
+  const outcomes = changes.map(({ item, change }): Outcome => {
+    if (change === null) return { planned: item, change, status: 'fine', reason: null }
+    const owner = input.distributions.ownerOf(item.object.path)
+    const reason = changeObject(item, inPlace.has(item.object), fieldsBefore(item, owner, records), input.write)
+    input.progress(++done, pending.length)
+    if (reason !== null) return { planned: item, change, status: 'refused', reason }
+    return { planned: item, change, status: input.write ? 'patched' : 'patch', reason: null }
+  })
+
+  if (inPlace.size > 0) closeJournal(input.venvRoot)
+  if (input.write) updateRecords(outcomes, input, records)
+  return outcomes
+}
+
+function inPlaceObjects(pending: readonly PlannedObject[]): Set<ScannedObject> {
+  const large = pending.map(({ object }) => object).filter(object => isForInPlace(object))
+  const [first] = large
+  return first === undefined || canReflink(first) ? new Set() : new Set(large)
+}
+
+/** Edits, verifies and writes one object. Gives the reason when it cannot be done; the file is as it was then. */
+function changeObject(item: PlannedObject, inPlace: boolean, record: string | null, write: boolean): string | null {
+  const { path } = item.object
+  try {
+    const edit = withSource(path, source => fileEdit(item, source, record))
+    if (write) {
+      if (inPlace) writeInPlace(path, edit)
+      else replaceFile(path, edit)
+    }
+    return null
+  } catch (error) {
+    if (error instanceof ElfError) return error.message
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    return WRITE_REASONS[errno] ?? `cannot be written (${errno})`
+  }
+}
+
+const WRITE_REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: free some space and run again',
+  EACCES: 'you may not write here: run as the owner of the venv',
+  EPERM: 'you may not write here: run as the owner of the venv',
+  EROFS: 'the file system is read-only',
+  ETXTBSY: 'the program is running: end it and run again',
+  EDQUOT: 'your disk quota is used up: free some space and run again',
+}
+
+/** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError */
+function fileEdit({ object, edit }: PlannedObject, source: FileSource, record: string | null): FileEdit {
+  const original = object.undo === null ? source : originalSource(source, object.undo)
+  const graft = edit === null ? null : makeGraft(original, edit, record === null ? {} : { record })
+  if (graft !== null) return graft
+  if (object.undo === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')
+  return { baseSize: object.undo.originalSize, tail: [], patches: object.undo.patches, header: object.undo.header }
+}
+
+/** A RECORD file as it stands. */
+interface RecordFile {
+  readonly text: string
+  readonly rows: ReadonlyMap<string, RecordFields>
+}
+
+/** RECORD files, each read and parsed once. */
+type RecordReader = (path: string) => RecordFile
+
+function recordReader(): RecordReader {
+  const files = new Map<string, RecordFile>()
+  return path => {
+    let file = files.get(path)
+    if (file === undefined) {
+      const text = readRecord(path)
+      file = { text, rows: recordRows(text) }
+      files.set(path, file)
+    }
+    return file
+  }
+}
+
+function readRecord(path: string): string {
+  try {
+    // RECORD is UTF-8 by its specification; latin1 keeps any byte as it is
+    return readFileSync(fsPath(path), 'latin1')
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return ''
+  }
+}
+
+/** The RECORD fields of an object before wheelfix: what the undo note is to keep. */
+function fieldsBefore({ object }: PlannedObject, owner: Owner | null, records: RecordReader): string | null {
+  if (object.undo !== null) return object.undo.record
+  const record = owner?.distribution.record ?? null
+  if (record === null || owner?.row == null) return null
+  const fields = records(record).rows.get(latin1Row(owner.row))
+  return fields === undefined ? null : `${fields.hash},${fields.size}`
+}
+
+function latin1Row(row: string): string {
+  return Buffer.from(row).toString('latin1')
+}
+
+/** The fields that an undo note kept. */
+export function fieldsOf(record: string): RecordFields {
+  const comma = record.indexOf(',')
+  return { hash: record.slice(0, comma), size: record.slice(comma + 1) }
+}
+
+/** Empties the hash and size of changed files (the specification allows it), or writes the true ones. */
+function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records: RecordReader): void {
+  const changes = new Map<string, Map<string, RecordFields>>()
+  for (const { planned, status, change } of outcomes) {
+    if (status === 'refused') continue
+    const owner = input.distributions.ownerOf(planned.object.path)
+    const record = owner?.distribution.record ?? null
+    if (record === null || owner?.row == null) continue
+    const row = latin1Row(owner.row)
+    const fields = fieldsAfter(planned, records(record).rows.get(row), change !== null, input.rehash)
+    if (fields === null) continue
+    const rows = changes.get(record)
+    if (rows === undefined) changes.set(record, new Map([[row, fields]]))
+    else rows.set(row, fields)
+  }
+  for (const [record, rows] of changes) {
+    const before = records(record).text
+    const after = rewriteRecord(before, rows)
+    if (after !== before) replaceContent(record, Buffer.from(after, 'latin1'))
+  }
+}
+
+function fieldsAfter(
+  { object, edit }: PlannedObject,
+  now: RecordFields | undefined,
+  changed: boolean,
+  rehash: boolean,
+): RecordFields | null {
+  if (edit === null) return changed && object.undo?.record != null ? fieldsOf(object.undo.record) : null
+  if (rehash) return withSource(object.path, trueFields)
+  if (changed) return EMPTY_FIELDS
+  // a run that was killed before it came to RECORD left the fields of the original
+  const stale = now !== undefined && object.undo?.record === `${now.hash},${now.size}`
+  return stale ? EMPTY_FIELDS : null
+}

@@ -1,0 +1,77 @@
+// The project's own settings: [tool.wheelfix] in pyproject.toml, or wheelfix.toml, in the folder of the venv or above.
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { parse, TomlError } from 'smol-toml'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+
+export interface Config {
+  /** The file, or null when there is none. */
+  readonly path: string | null
+  /** Library directories, absolute. */
+  readonly libs: readonly string[]
+  readonly ignoreMissing: readonly string[]
+}
+
+const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [] }
+
+/**
+ * The settings for a venv: the nearest folder, from the venv's own upwards, that has one of the two files.
+ * @throws WheelfixError `CONFIG_INVALID` for a file that is no TOML or sets something unknown
+ */
+export function readConfig(venvRoot: string): Config {
+  for (let folder = dirname(resolve(venvRoot)); ; folder = dirname(folder)) {
+    const own = join(folder, 'wheelfix.toml')
+    if (existsSync(fsPath(own))) return configOf(own, readToml(own))
+    const project = join(folder, 'pyproject.toml')
+    if (existsSync(fsPath(project))) {
+      const { tool } = readToml(project)
+      const table = isTable(tool) ? tool['wheelfix'] : undefined
+      return table === undefined ? NO_CONFIG : configOf(project, table)
+    }
+    if (folder === dirname(folder)) return NO_CONFIG
+  }
+}
+
+function readToml(path: string): Record<string, unknown> {
+  try {
+    return parse(readFileSync(fsPath(path), 'utf8'))
+  } catch (error) {
+    if (error instanceof TomlError) {
+      throw new WheelfixError('CONFIG_INVALID', `${path} is no valid TOML: ${error.message.split('\n')[0] ?? ''}`, path)
+    }
+    if (errnoOf(error) === undefined) throw error
+    throw new WheelfixError('CONFIG_INVALID', `${path} cannot be read (${errnoOf(error) ?? ''})`, path)
+  }
+}
+
+function configOf(path: string, table: unknown): Config {
+  if (!isTable(table)) throw invalid(path, 'the wheelfix table is no table')
+  for (const key of Object.keys(table)) {
+    if (!KNOWN.has(key)) throw invalid(path, `"${key}" is no setting of wheelfix (known: ${[...KNOWN].join(', ')})`)
+  }
+  const folder = dirname(path)
+  return {
+    path,
+    libs: strings(path, table, 'libs').map(entry => resolve(folder, entry)),
+    ignoreMissing: strings(path, table, 'ignore-missing'),
+  }
+}
+
+const KNOWN: ReadonlySet<string> = new Set(['libs', 'ignore-missing'])
+
+function strings(path: string, table: Record<string, unknown>, key: string): string[] {
+  const value = table[key] ?? []
+  if (!Array.isArray(value) || !value.every(entry => typeof entry === 'string')) {
+    throw invalid(path, `"${key}" must be a list of strings`)
+  }
+  return value
+}
+
+function invalid(path: string, what: string): WheelfixError {
+  return new WheelfixError('CONFIG_INVALID', `${path}: ${what}`, path)
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

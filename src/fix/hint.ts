@@ -1,0 +1,43 @@
+// What to say about a soname that is missing: one sentence that can be acted upon.
+import { type Libc, isLibcFamily } from '../loader/libc.ts'
+import { hintFor } from '../nix/hints.ts'
+import { isDriverLibrary } from './drivers.ts'
+import { newest } from './providers.ts'
+
+/**
+ * @param lacking versions that the objects want of a provider that was found
+ * @param clashes why files of that name were passed over
+ */
+export function hintOf(
+  soname: string,
+  lacking: readonly string[],
+  clashes: readonly string[],
+  libc: Libc,
+): string | null {
+  if (/^(?:libc\.musl-|ld-musl-)/.test(soname) && libc.kind === 'glibc') {
+    return 'this is a musllinux wheel, and the Python is a glibc one: install the manylinux wheel'
+  }
+  if (isLibcFamily(soname, 'glibc') && libc.kind === 'musl') {
+    return 'this is a manylinux wheel, and the Python is a musl one: install the musllinux wheel'
+  }
+  if (isLibcFamily(soname, libc.kind)) return libcHint(lacking, libc)
+  if (isDriverLibrary(soname)) {
+    return (
+      'it belongs to the graphics driver: on NixOS set hardware.graphics.enable = true; ' +
+      'elsewhere start Python with nixGL or nix-gl-host'
+    )
+  }
+  const reasons = clashes.length === 0 ? '' : `; passed over: ${clashes.join('; ')}`
+  const hint = hintFor(soname)
+  if (hint === null) return clashes.length === 0 ? null : `no file of that name fits${reasons}`
+  return `in nixpkgs: ${hint.attribute}${hint.note === undefined ? '' : ` (${hint.note})`}${reasons}`
+}
+
+function libcHint(lacking: readonly string[], libc: Libc): string {
+  const have = `this Python has ${libc.kind} ${libc.version ?? 'of an unknown version'}`
+  if (lacking.length === 0) return `${have}, which does not have this library`
+  const version = newest(lacking)
+  const tag = /^GLIBC_(\d+)\.(\d+)/.exec(version)
+  const policy = tag === null ? '' : ` (a manylinux_${tag[1] ?? ''}_${tag[2] ?? ''} wheel)`
+  return `${version} is wanted${policy}, ${have}: use a Python of a newer nixpkgs, or an older release of the package`
+}

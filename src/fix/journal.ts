@@ -1,0 +1,183 @@
+// The undo journal of a run that writes in place. Copying is what makes patching slow: a large library with one link is
+// changed where it stands, its tail first and its header last. The journal says beforehand what each such file was; a run
+// that finds one looks at each file and puts back what is not whole. A tail behind the journalled size was never in use
+// without its header, so it may be cut off.
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  futimesSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { readUndo } from '../elf/undo.ts'
+import { ElfError } from '../elf/error.ts'
+import { errnoOf } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+import { type FileEdit, writeFully, writePieces } from '../io/replace.ts'
+import { openSource } from '../io/source.ts'
+import { stateFolder } from './lock.ts'
+import type { ScannedObject } from './scan.ts'
+
+/**
+ * From this size on a file is written in place. Measured on ext4 without reflinks, 226 files of 485 MB: copy and rename
+ * 410 ms, append in place 6 ms; below a MiB the two differ by less than the open and the rename cost.
+ */
+export const IN_PLACE_FROM = 1 << 20
+
+interface Entry {
+  readonly path: string
+  readonly inode: string
+  readonly size: number
+  readonly header: string
+}
+
+function journalPath(venvRoot: string): string {
+  return `${stateFolder(venvRoot)}/journal.json`
+}
+
+/**
+ * May this object be changed where it stands? Only a shared object (the kernel refuses to write to a running program)
+ * with one link (others would change with it) that carries nothing of ours yet (a tail in use must not be cut).
+ */
+export function isForInPlace({ kind, status, undo }: ScannedObject): boolean {
+  return kind !== 'executable' && status.nlink === 1 && undo === null && status.size >= IN_PLACE_FROM
+}
+
+/** Can this file system clone a file without copying? Then a copy costs nothing and a rename is simpler. */
+export function canReflink(object: ScannedObject): boolean {
+  const probe = `${object.path}.wheelfix-tmp`
+  try {
+    copyFileSync(fsPath(object.path), fsPath(probe), constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL)
+    return true
+  } catch {
+    return false
+  } finally {
+    rmSync(fsPath(probe), { force: true })
+  }
+}
+
+/** Writes the journal for the files that are about to be changed in place, down to the disk. */
+export function openJournal(venvRoot: string, objects: readonly ScannedObject[]): void {
+  const entries = objects.map(({ path, identity, status }): Entry => {
+    const source = openSource(path)
+    const header = Buffer.from(source.read(0, 64)).toString('base64')
+    source.close()
+    return { path: path.slice(venvRoot.length + 1), inode: identity, size: status.size, header }
+  })
+  const path = journalPath(venvRoot)
+  writeFileSync(fsPath(`${path}.new`), JSON.stringify(entries))
+  const fd = openSync(fsPath(`${path}.new`), 'r+')
+  fsyncSync(fd)
+  closeSync(fd)
+  renameSync(fsPath(`${path}.new`), fsPath(path))
+}
+
+export function closeJournal(venvRoot: string): void {
+  rmSync(fsPath(journalPath(venvRoot)), { force: true })
+}
+
+/** Changes a file where it stands: what is new first, the header that switches to it last; times stay. */
+export function writeInPlace(path: string, edit: FileEdit): void {
+  const fd = openSync(fsPath(path), 'r+')
+  try {
+    const { atimeMs, mtimeMs, size } = fstatSync(fd)
+    if (size !== edit.baseSize) throw new Error(`${path} changed while it was being patched`)
+    try {
+      writePieces(fd, edit.tail, edit.baseSize)
+      for (const { offset, bytes } of edit.patches) writeFully(fd, bytes, offset)
+    } catch (error) {
+      // the disk is full: without its header the tail is nothing
+      ftruncateSync(fd, size)
+      throw error
+    }
+    writeFully(fd, edit.header, 0)
+    futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Is there a journal of a run that did not end? */
+export function hasJournal(venvRoot: string): boolean {
+  return readJournal(venvRoot) !== null
+}
+
+function readJournal(venvRoot: string): readonly Entry[] | null {
+  try {
+    const entries: unknown = JSON.parse(readFileSync(fsPath(journalPath(venvRoot)), 'utf8'))
+    return Array.isArray(entries) ? entries.filter(isEntry) : []
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null
+    // a journal is renamed into place when it is whole: one that cannot be read is none of ours
+    return []
+  }
+}
+
+function isEntry(value: unknown): value is Entry {
+  if (typeof value !== 'object' || value === null) return false
+  const { path, inode, size, header } = value as Partial<Record<string, unknown>>
+  return (
+    typeof path === 'string' && typeof inode === 'string' && Number.isSafeInteger(size) && typeof header === 'string'
+  )
+}
+
+/** Puts back what an unfinished run left half-written, and removes the journal. Gives the files that were put back. */
+export function recover(venvRoot: string): string[] {
+  const restored: string[] = []
+  for (const entry of readJournal(venvRoot) ?? []) {
+    const path = `${venvRoot}/${entry.path}`
+    if (isWhole(path, entry)) continue
+    const fd = openSync(fsPath(path), 'r+')
+    try {
+      writeFully(fd, Buffer.from(entry.header, 'base64'), 0)
+      ftruncateSync(fd, entry.size)
+    } finally {
+      closeSync(fd)
+    }
+    restored.push(path)
+  }
+  closeJournal(venvRoot)
+  return restored
+}
+
+/** Untouched, gone, replaced by somebody else, or wholly grafted: nothing to put back. */
+function isWhole(path: string, entry: Entry): boolean {
+  let fd
+  try {
+    fd = openSync(fsPath(path), 'r')
+  } catch (error) {
+    if (errnoOf(error) !== undefined) return true
+    throw error
+  }
+  try {
+    const stat = fstatSync(fd, { bigint: true })
+    if (`${stat.dev}:${stat.ino}` !== entry.inode || stat.size < entry.size) return true
+    const header = Buffer.from(entry.header, 'base64')
+    const now = Buffer.alloc(header.length)
+    readSync(fd, now, 0, now.length, 0)
+    if (now.equals(header) && stat.size === BigInt(entry.size)) return true
+    return isGrafted(path)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function isGrafted(path: string): boolean {
+  const source = openSource(path)
+  try {
+    return readUndo(source) !== null
+  } catch (error) {
+    if (error instanceof ElfError) return false
+    throw error
+  } finally {
+    source.close()
+  }
+}

@@ -1,0 +1,73 @@
+// One writer at a time for a venv. Readers need no lock: every change is one rename or one header.
+import { mkdirSync, openSync, closeSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+
+/** Where wheelfix keeps what belongs to a venv. */
+export function stateFolder(venvRoot: string): string {
+  return `${venvRoot}/.wheelfix`
+}
+
+/** Another run of a large venv takes seconds, a first one over a slow disk more. */
+const PATIENCE_MS = 60_000
+
+export interface Lock {
+  /** Another run held it first: what was read before may have changed. */
+  readonly waited: boolean
+  release(): void
+}
+
+/**
+ * Takes the lock of a venv, waiting for another run to end; a lock whose process is gone is taken over.
+ * @throws WheelfixError `BUSY` when the other run does not end, `IO` when the venv cannot be written
+ */
+export function lockVenv(venvRoot: string): Lock {
+  const folder = stateFolder(venvRoot)
+  const path = `${folder}/lock`
+  const deadline = Date.now() + PATIENCE_MS
+  let waited = false
+  for (;;) {
+    try {
+      mkdirSync(fsPath(folder), { recursive: true })
+      const fd = openSync(fsPath(path), 'wx')
+      writeSync(fd, `${process.pid}\n`)
+      closeSync(fd)
+      return { waited, release: () => rmSync(fsPath(path), { force: true }) }
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (errno !== 'EEXIST' && errno !== 'ENOENT') throw notWritable(errno, venvRoot, error)
+    }
+    const holder = holderOf(path)
+    if (holder !== null && !isAlive(holder)) rmSync(fsPath(path), { force: true })
+    else if (Date.now() > deadline) {
+      const who = holder === null ? 'another run' : `process ${holder}`
+      throw new WheelfixError('BUSY', `${who} is working on ${venvRoot}; if that is not so, remove ${path}`, path)
+    } else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+    waited = true
+  }
+}
+
+function notWritable(errno: string | undefined, venvRoot: string, error: unknown): unknown {
+  if (errno === undefined) return error
+  const why = errno === 'EROFS' ? 'is on a read-only file system' : `cannot be written (${errno})`
+  return new WheelfixError('IO', `the venv ${venvRoot} ${why}: nothing was changed`, venvRoot)
+}
+
+function holderOf(path: string): number | null {
+  try {
+    const pid = Number.parseInt(readFileSync(fsPath(path), 'utf8'), 10)
+    return Number.isSafeInteger(pid) && pid > 0 ? pid : null
+  } catch {
+    return null
+  }
+}
+
+function isAlive(pid: number): boolean {
+  if (pid === process.pid) return false
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return errnoOf(error) === 'EPERM'
+  }
+}

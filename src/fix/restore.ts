@@ -1,0 +1,113 @@
+// Gives every file back as it was before wheelfix: the undo notes inside the files are all that it needs, no Python and no
+// interpreter.
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { ElfError } from '../elf/error.ts'
+import { originalSource } from '../elf/undo.ts'
+import { errnoOf } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+import { replaceContent, replaceFile } from '../io/replace.ts'
+import { withSource } from '../io/source.ts'
+import { readDistributions } from '../python/distributions.ts'
+import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
+import type { Venv } from '../python/venv.ts'
+import { fieldsOf } from './apply.ts'
+import { hasJournal, recover } from './journal.ts'
+import { lockVenv, stateFolder } from './lock.ts'
+import { type ScannedObject, scanVenv } from './scan.ts'
+
+export interface RestoreReport {
+  /** Paths relative to the venv. */
+  readonly restored: readonly string[]
+  /** Files that could not be given back, with the reason. */
+  readonly refused: readonly { readonly path: string; readonly reason: string }[]
+  /** Sentences about what is not certain. */
+  readonly warnings: readonly string[]
+  /** Whether there was anything of wheelfix in the venv. */
+  readonly found: boolean
+}
+
+/** Undoes every change in a venv and removes `.wheelfix`. `dryRun`: says what it would do. */
+export function restoreVenv(venv: Venv, dryRun: boolean): RestoreReport {
+  const found = existsSync(fsPath(stateFolder(venv.root)))
+  if (dryRun) return restoreObjects(venv, true, found)
+  const scan = scanVenv(venv, [])
+  const touched = found || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)
+  if (!touched) return restoreObjects(venv, true, false)
+
+  const lock = lockVenv(venv.root)
+  try {
+    if (hasJournal(venv.root)) recover(venv.root)
+    const report = restoreObjects(venv, false, true)
+    if (report.refused.length === 0) rmSync(fsPath(stateFolder(venv.root)), { recursive: true, force: true })
+    return report
+  } finally {
+    lock.release()
+  }
+}
+
+function restoreObjects(venv: Venv, dryRun: boolean, found: boolean): RestoreReport {
+  const scan = scanVenv(venv, [])
+  const restored: ScannedObject[] = []
+  const refused: { path: string; reason: string }[] = scan.unreadable.map(({ relative, reason }) => ({
+    path: relative,
+    reason,
+  }))
+  const warnings: string[] = []
+  if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
+  for (const object of scan.objects) {
+    if (object.undo === null) {
+      if (object.damagedUndo) refused.push({ path: object.relative, reason: CHANGED_SINCE })
+      continue
+    }
+    const reason = restoreObject(object, warnings, dryRun)
+    if (reason === null) restored.push(object)
+    else refused.push({ path: object.relative, reason })
+  }
+  if (!dryRun) restoreRecords(venv, restored)
+  return { restored: restored.map(({ relative }) => relative), refused, warnings, found: found || restored.length > 0 }
+}
+
+const CHANGED_SINCE =
+  'another tool changed this file after wheelfix did, so its undo note no longer holds: reinstall the package'
+
+function restoreObject(object: ScannedObject, warnings: string[], dryRun: boolean): string | null {
+  const { path, undo } = object
+  if (undo === null) return null
+  try {
+    const hash = withSource(path, source => trueFields(originalSource(source, undo)).hash)
+    const recorded = undo.record === null ? '' : fieldsOf(undo.record).hash
+    if (recorded.startsWith('sha256=') && recorded !== hash) {
+      warnings.push(
+        `${object.relative} differs from what its RECORD said: it was changed before wheelfix came, or since`,
+      )
+    }
+    if (!dryRun) {
+      replaceFile(path, { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header })
+    }
+    return null
+  } catch (error) {
+    if (error instanceof ElfError) return error.message
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    return `cannot be written (${errno})`
+  }
+}
+
+function restoreRecords(venv: Venv, restored: readonly ScannedObject[]): void {
+  const distributions = readDistributions(venv.sitePackages)
+  const records = new Map<string, Map<string, RecordFields>>()
+  for (const { path, undo } of restored) {
+    const owner = distributions.ownerOf(path)
+    const record = owner?.distribution.record ?? null
+    if (record === null || owner?.row == null || undo?.record == null) continue
+    const row = Buffer.from(owner.row).toString('latin1')
+    const rows = records.get(record)
+    if (rows === undefined) records.set(record, new Map([[row, fieldsOf(undo.record)]]))
+    else rows.set(row, fieldsOf(undo.record))
+  }
+  for (const [record, rows] of records) {
+    const before = readFileSync(fsPath(record), 'latin1')
+    const after = rewriteRecord(before, rows)
+    if (after !== before) replaceContent(record, Buffer.from(after, 'latin1'))
+  }
+}

@@ -1,0 +1,259 @@
+// The main job, from a folder to a report: scan → resolve → plan → apply. A check and a dry run go the same way and write
+// nothing.
+import { rmSync } from 'node:fs'
+import { fsPath } from '../io/path.ts'
+import { diskTree } from '../loader/tree.ts'
+import { isFhsLoader, type Libc } from '../loader/libc.ts'
+import { type LibraryCandidate, namedDirectories } from '../nix/libset.ts'
+import { addRoots, type RootsReport } from '../nix/roots.ts'
+import { scanStore } from '../nix/scan.ts'
+import { storeDirectory, storePathOf } from '../nix/store.ts'
+import { type Distributions, readDistributions } from '../python/distributions.ts'
+import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
+import { findVenv, type Venv } from '../python/venv.ts'
+import { applyPlan, changeOf, type Outcome } from './apply.ts'
+import { readConfig } from './config.ts'
+import { matchesGlob } from './glob.ts'
+import { hintOf } from './hint.ts'
+import { hasJournal, recover } from './journal.ts'
+import { lockVenv } from './lock.ts'
+import { makePlan, type Ownership, type Plan } from './plan.ts'
+import { pinsDiffer, readPins, writePins } from './pins.ts'
+import type { ProviderSources } from './providers.ts'
+import { type PythonProcess, startPython } from './python.ts'
+import { type Scan, scanVenv } from './scan.ts'
+
+export interface VenvOptions {
+  /** The folder that was named, if any. */
+  readonly argument?: string | undefined
+  readonly libs: readonly string[]
+  readonly noScan: boolean
+  readonly ignoreMissing: readonly string[]
+  /** Resolve anew what an earlier run pinned. */
+  readonly update: boolean
+  readonly rehash: boolean
+  /** `plan`: change nothing, but find out what a run would do. */
+  readonly mode: 'apply' | 'plan'
+  readonly env: NodeJS.ProcessEnv
+  readonly cwd: string
+  /** Called while files are written. */
+  readonly progress: (done: number, total: number) => void
+}
+
+/** A soname that is not found. */
+export interface MissingLibrary {
+  readonly soname: string
+  /** Relative paths of the objects that need it. */
+  readonly neededBy: readonly string[]
+  /** Only plugins need it that nothing imported or run links to. */
+  readonly optional: boolean
+  /** What to do about it, in a sentence. */
+  readonly hint: string | null
+}
+
+export interface VenvReport {
+  readonly venv: Venv
+  readonly interpreter: Interpreter
+  readonly libc: Libc
+  readonly outcomes: readonly Outcome[]
+  readonly unreadable: Scan['unreadable']
+  readonly plan: Plan
+  readonly missing: readonly MissingLibrary[]
+  readonly roots: RootsReport | null
+  readonly warnings: readonly string[]
+}
+
+/** @throws WheelfixError when nothing could be done */
+export function runVenv(options: VenvOptions): VenvReport {
+  const venv = findVenv({ argument: options.argument, env: options.env, cwd: options.cwd })
+  const first = examine(venv, options)
+  if (options.mode === 'plan')
+    return report(first, applyPlan(first.plan.objects, applyInput(first, options, false)), null, options)
+  if (!needsWriting(first))
+    return report(
+      first,
+      applyPlan(first.plan.objects, applyInput(first, options, options.rehash)),
+      rootsOf(first, options),
+      options,
+    )
+
+  const lock = lockVenv(venv.root)
+  try {
+    const recovered = hasJournal(venv.root) && recover(venv.root).length > 0
+    const now = lock.waited || recovered ? examine(venv, options) : first
+    for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
+    const outcomes = applyPlan(now.plan.objects, applyInput(now, options, true))
+    writePins(venv.root, now.plan.libraries)
+    return report(now, outcomes, rootsOf(now, options), options)
+  } finally {
+    lock.release()
+  }
+}
+
+/** Everything that is known before a byte is written. */
+interface Examination {
+  readonly venv: Venv
+  readonly interpreter: Interpreter
+  readonly python: PythonProcess
+  readonly distributions: Distributions
+  readonly scan: Scan
+  readonly plan: Plan
+  readonly ignored: readonly string[]
+  readonly warnings: readonly string[]
+  readonly store: string
+}
+
+function examine(venv: Venv, options: VenvOptions): Examination {
+  const { env } = options
+  const store = storeDirectory(env)
+  const interpreter = findInterpreter(venv)
+  const config = readConfig(venv.root)
+  const python = startPython(interpreter, diskTree(), store, env)
+  const named = namedDirectories({
+    flags: options.libs,
+    config: config.libs,
+    closure: python.closure,
+    env,
+    cwd: options.cwd,
+  })
+  const scan = scanVenv(venv, interpreter.extensionSuffixes)
+  const distributions = readDistributions(venv.sitePackages)
+  const sources: ProviderSources = {
+    directories: named.directories,
+    pins: options.update ? new Map() : readPins(venv.root),
+    scan: options.noScan ? () => [] : storeScanner(store, env),
+    store,
+  }
+  const fhs = interpreter.interp === null || isFhsLoader(interpreter.interp)
+  const plan = makePlan({
+    objects: scan.objects,
+    python,
+    ownership: ownershipOf(distributions),
+    sources,
+    bin: venv.bin,
+    programInterpreter: fhs ? null : interpreter.interp,
+  })
+  return {
+    venv,
+    interpreter,
+    python,
+    distributions,
+    scan,
+    plan,
+    ignored: [...options.ignoreMissing, ...config.ignoreMissing],
+    warnings: [...environmentWarnings(env), ...venvWarnings(venv, scan), ...named.warnings, ...plan.warnings],
+    store,
+  }
+}
+
+/** The scan of the store is asked soname by soname, but the store is listed once. */
+function storeScanner(store: string, env: NodeJS.ProcessEnv): (soname: string) => readonly LibraryCandidate[] {
+  return soname =>
+    (scanStore([soname], { store, env }).get(soname) ?? []).map(({ path, directory }) => ({
+      soname,
+      path,
+      directory,
+      source: 'scan',
+    }))
+}
+
+function ownershipOf(distributions: Distributions): Ownership {
+  const required = new Map<string, ReadonlySet<string>>()
+  return {
+    owner: path => distributions.ownerOf(path)?.distribution.name ?? null,
+    requires(distribution) {
+      let names = required.get(distribution)
+      if (names === undefined) {
+        names = new Set(distributions.get(distribution)?.requires() ?? [])
+        required.set(distribution, names)
+      }
+      return names
+    },
+  }
+}
+
+function environmentWarnings(env: NodeJS.ProcessEnv): string[] {
+  const path = env['LD_LIBRARY_PATH'] ?? ''
+  if (path === '') return []
+  return [
+    'LD_LIBRARY_PATH is set, and every program started from here inherits it; the venv is resolved without it. ' +
+      'To make it permanent for this venv alone: wheelfix venv --libs "$LD_LIBRARY_PATH"; then unset it',
+  ]
+}
+
+function venvWarnings(venv: Venv, scan: Scan): string[] {
+  const warnings: string[] = []
+  if (venv.systemSitePackages) {
+    warnings.push('this venv also imports from the site-packages of its base Python, which are not looked at')
+  }
+  if (scan.foreignLinks > 0) {
+    warnings.push(
+      `${scan.foreignLinks} shared objects are links to files outside the venv and stay as they are ` +
+        '(uv: install with UV_LINK_MODE=copy or hardlink)',
+    )
+  }
+  return warnings
+}
+
+function needsWriting({ plan, venv, scan }: Examination): boolean {
+  return (
+    scan.leftovers.length > 0 ||
+    hasJournal(venv.root) ||
+    plan.objects.some(item => changeOf(item) !== null) ||
+    (plan.libraries.length > 0 && pinsDiffer(venv.root, plan.libraries))
+  )
+}
+
+function applyInput({ venv, distributions }: Examination, options: VenvOptions, write: boolean) {
+  return { venvRoot: venv.root, distributions, write, rehash: options.rehash, progress: options.progress }
+}
+
+/** Keeps everything in the store that the venv depends on from being collected. */
+function rootsOf({ venv, interpreter, python, plan, store }: Examination, { env }: VenvOptions): RootsReport | null {
+  const paths = [interpreter.program, python.libc.loader, python.libc.dir, ...plan.libraries.map(({ path }) => path)]
+  const storePaths = new Set(paths.map(path => storePathOf(path, store)).filter(path => path !== null))
+  return storePaths.size === 0 ? null : addRoots(venv.root, [...storePaths].sort(), env)
+}
+
+function report(
+  examination: Examination,
+  outcomes: readonly Outcome[],
+  roots: RootsReport | null,
+  options: VenvOptions,
+): VenvReport {
+  const { venv, interpreter, python, scan, plan, ignored } = examination
+  return {
+    venv,
+    interpreter,
+    libc: python.libc,
+    outcomes,
+    unreadable: scan.unreadable,
+    plan,
+    missing: missingLibraries(plan, ignored, python.libc),
+    roots: options.mode === 'plan' ? null : roots,
+    warnings: examination.warnings,
+  }
+}
+
+/** What is missing, by soname, without what the user asks to ignore. */
+function missingLibraries(plan: Plan, ignored: readonly string[], libc: Libc): MissingLibrary[] {
+  const bySoname = new Map<string, { neededBy: string[]; optional: boolean; lacking: Set<string> }>()
+  for (const { object, needed, counts } of plan.objects) {
+    for (const { soname, how, resolution } of needed) {
+      if (how !== 'missing' || ignored.some(glob => matchesGlob(soname, glob))) continue
+      const entry = bySoname.get(soname) ?? { neededBy: [], optional: true, lacking: new Set() }
+      entry.neededBy.push(object.relative)
+      entry.optional &&= !counts
+      for (const version of resolution?.lackingVersions ?? []) entry.lacking.add(version)
+      bySoname.set(soname, entry)
+    }
+  }
+  return [...bySoname]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([soname, { neededBy, optional, lacking }]) => ({
+      soname,
+      neededBy,
+      optional,
+      hint: hintOf(soname, [...lacking], plan.clashes.get(soname) ?? [], libc),
+    }))
+}

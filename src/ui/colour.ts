@@ -1,0 +1,23 @@
+// Colour for the two streams. chalk itself does not heed NO_COLOR (https://no-color.org), so the level is set here.
+import { Chalk, type ChalkInstance, supportsColor, supportsColorStderr } from 'chalk'
+
+export type ColourMode = 'auto' | 'always' | 'never'
+
+export interface Colours {
+  readonly stdout: ChalkInstance
+  readonly stderr: ChalkInstance
+}
+
+/** `auto`: as the terminal, FORCE_COLOR and NO_COLOR say; NO_COLOR wins. */
+export function colours(mode: ColourMode, env: NodeJS.ProcessEnv): Colours {
+  const level = (detected: false | { level: 0 | 1 | 2 | 3 }): 0 | 1 | 2 | 3 => {
+    if (mode === 'never') return 0
+    const found = detected === false ? 0 : detected.level
+    if (mode === 'always') return found === 0 ? 1 : found
+    return (env['NO_COLOR'] ?? '') === '' ? found : 0
+  }
+  return {
+    stdout: new Chalk({ level: level(supportsColor) }),
+    stderr: new Chalk({ level: level(supportsColorStderr) }),
+  }
+}

@@ -1,0 +1,27 @@
+// A bar on the terminal for what takes longer than half a second; nothing where stderr is no terminal.
+
+const PATIENCE_MS = 500
+const REDRAW_MS = 80
+const WIDTH = 28
+
+export interface Progress {
+  step(done: number, total: number): void
+  end(): void
+}
+
+export function progressBar(stream: NodeJS.WriteStream, label: string, enabled = true): Progress {
+  const start = Date.now()
+  let drawn = 0
+  return {
+    step(done, total) {
+      const now = Date.now()
+      if (!enabled || !stream.isTTY || now - start < PATIENCE_MS || now - drawn < REDRAW_MS) return
+      drawn = now
+      const full = Math.round((done / Math.max(total, 1)) * WIDTH)
+      stream.write(`\r${label} ${'█'.repeat(full)}${'░'.repeat(WIDTH - full)} ${done}/${total}\u001B[K`)
+    },
+    end() {
+      if (drawn > 0) stream.write('\r\u001B[K')
+    },
+  }
+}

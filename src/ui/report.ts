@@ -1,0 +1,163 @@
+// The report of a run for a person: what changed per package, which libraries serve, what is missing and what to do.
+import type { ChalkInstance } from 'chalk'
+import type { Outcome } from '../fix/apply.ts'
+import type { MissingLibrary, VenvReport } from '../fix/venv.ts'
+import { shorten } from './because.ts'
+
+export interface ReportStyle {
+  readonly chalk: ChalkInstance
+  /** Nothing was written: changes are still to be made. */
+  readonly pending: boolean
+  readonly quiet: boolean
+  readonly verbose: boolean
+}
+
+/** The lines of the report. In quiet mode only what is not well. */
+export function reportLines(report: VenvReport, style: ReportStyle): string[] {
+  const { chalk, quiet } = style
+  const blocks: string[][] = []
+  if (!quiet) blocks.push(headLines(report, chalk), changeLines(report, style), libraryLines(report, chalk))
+  blocks.push(refusedLines(report, chalk), missingLines(report, style))
+  if (!quiet) blocks.push([summaryLine(report, style)])
+  return blocks.filter(block => block.length > 0).flatMap((block, index) => (index === 0 ? block : ['', ...block]))
+}
+
+function headLines({ venv, interpreter, libc }: VenvReport, chalk: ChalkInstance): string[] {
+  const version = libc.version === null ? libc.kind : `${libc.kind} ${libc.version}`
+  return [
+    chalk.bold(venv.root),
+    chalk.dim(`Python ${interpreter.version}  ${interpreter.program}`),
+    chalk.dim(`${version}  ${libc.dir}`),
+  ]
+}
+
+/** One line a package. */
+function changeLines({ outcomes, venv }: VenvReport, { chalk, verbose, pending }: ReportStyle): string[] {
+  const changed = outcomes.filter(({ status }) => status === 'patch' || status === 'patched')
+  const packages = new Map<string, Outcome[]>()
+  for (const outcome of changed) {
+    const name = outcome.planned.distribution ?? '(no package)'
+    packages.set(name, [...(packages.get(name) ?? []), outcome])
+  }
+  const width = Math.max(...[...packages.keys()].map(name => name.length), 0)
+  return [...packages]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .flatMap(([name, items]) => {
+      const gains = [...new Set(items.flatMap(item => servedSonames(item)))].sort()
+      const programs = items.filter(({ change }) => change?.interpreter !== undefined).length
+      if (programs > 0) gains.push(programs === 1 ? 'loader of a program' : `loader of ${programs} programs`)
+      const count = `${items.length} ${pending ? 'to patch' : 'patched'}`
+      const line = `${chalk.green(pending ? '•' : '✓')} ${name.padEnd(width)}  ${count}  ${chalk.dim(gains.join(' '))}`
+      return verbose ? [line, ...items.flatMap(item => detailLines(item, chalk, venv.root))] : [line]
+    })
+}
+
+/** What the object now finds through the entries that it got. */
+function servedSonames({ planned, change }: Outcome): string[] {
+  const added = new Set(change?.rpath?.after)
+  for (const entry of change?.rpath?.before ?? []) added.delete(entry)
+  return planned.needed
+    .filter(({ how, resolution }) => how === 'found' && added.has(resolution?.because.entry ?? ''))
+    .map(({ soname }) => soname)
+}
+
+function detailLines({ planned, change }: Outcome, chalk: ChalkInstance, root: string): string[] {
+  const lines = [chalk.dim(`    ${shorten(planned.object.path, root)}`)]
+  const { rpath, interpreter } = change ?? {}
+  if (rpath !== undefined) {
+    const gone = rpath.before.filter(entry => !rpath.after.includes(entry))
+    lines.push(...gone.map(entry => `      ${chalk.red('-')} ${rpath.tag} ${entry}`))
+    for (const entry of rpath.after) {
+      const old = rpath.before.includes(entry)
+      lines.push(old ? chalk.dim(`        ${rpath.tag} ${entry}`) : `      ${chalk.green('+')} ${rpath.tag} ${entry}`)
+    }
+  }
+  if (interpreter !== undefined) {
+    lines.push(`      ${chalk.red('-')} PT_INTERP ${interpreter.before}`)
+    lines.push(`      ${chalk.green('+')} PT_INTERP ${interpreter.after}`)
+  }
+  return lines
+}
+
+function libraryLines({ plan }: VenvReport, chalk: ChalkInstance): string[] {
+  if (plan.libraries.length === 0) return []
+  const width = Math.max(...plan.libraries.map(({ soname }) => soname.length))
+  return [
+    'Libraries',
+    ...plan.libraries.map(({ soname, path, source }) => {
+      const directory = path.slice(0, path.lastIndexOf('/'))
+      return `  ${soname.padEnd(width)}  ${directory}  ${chalk.dim(SOURCE_WORDS[source])}`
+    }),
+  ]
+}
+
+const SOURCE_WORDS = {
+  flag: '--libs',
+  config: 'configuration',
+  env: 'WHEELFIX_LIBS',
+  closure: "the interpreter's own",
+  ldflags: 'NIX_LDFLAGS',
+  'nix-ld': 'nix-ld',
+  default: 'WHEELFIX_DEFAULT_LIBS',
+  scan: 'found in the store',
+} as const
+
+function refusedLines({ outcomes, unreadable }: VenvReport, chalk: ChalkInstance): string[] {
+  const refused = outcomes
+    .filter(({ status }) => status === 'refused')
+    .map(({ planned, reason }) => ({ relative: planned.object.relative, reason: reason ?? '' }))
+  const all = [...refused, ...unreadable]
+  if (all.length === 0) return []
+  return ['Left as they are', ...all.map(({ relative, reason }) => `  ${chalk.yellow('!')} ${relative}: ${reason}`)]
+}
+
+/** How many of the files that need a soname are shown without --verbose. */
+const SHOWN = 3
+
+function missingLines({ missing }: VenvReport, { chalk, verbose, quiet }: ReportStyle): string[] {
+  const blocks: [string, readonly MissingLibrary[]][] = [['Missing', missing.filter(({ optional }) => !optional)]]
+  if (!quiet) {
+    blocks.push(['Missing, but only for plugins that nothing links to', missing.filter(({ optional }) => optional)])
+  }
+  return blocks.flatMap(([title, libraries]) =>
+    libraries.length === 0
+      ? []
+      : [
+          title,
+          ...libraries.flatMap(({ soname, neededBy, hint, optional }) => {
+            const shown = verbose ? neededBy : neededBy.slice(0, SHOWN)
+            const more = neededBy.length > shown.length ? ` and ${neededBy.length - shown.length} more` : ''
+            const mark = optional ? chalk.dim('-') : chalk.red('✗')
+            const line = `  ${mark} ${soname}  ${chalk.dim(`needed by ${shown.join(', ')}${more}`)}`
+            return hint === null ? [line] : [line, `      ${hint}`]
+          }),
+        ],
+  )
+}
+
+/** The numbers of a run, as they stand in the JSON document too. */
+export function summaryOf({ outcomes, unreadable, missing }: VenvReport) {
+  const count = (status: Outcome['status']) => outcomes.filter(outcome => outcome.status === status).length
+  return {
+    objects: outcomes.length + unreadable.length,
+    patched: count('patched') + count('patch'),
+    fine: count('fine'),
+    missing: missing.filter(({ optional }) => !optional).length,
+    optional: missing.filter(({ optional }) => optional).length,
+    refused: count('refused') + unreadable.length,
+  }
+}
+
+function summaryLine(report: VenvReport, { chalk, pending }: ReportStyle): string {
+  const { objects, patched, missing, optional, refused } = summaryOf(report)
+  if (objects === 0) return 'no ELF object in this venv: nothing to do'
+  const parts: string[] = []
+  if (patched > 0) parts.push(`${patched} ${pending ? 'to patch' : 'patched'}`)
+  if (missing > 0) parts.push(chalk.red(missing === 1 ? '1 library missing' : `${missing} libraries missing`))
+  if (optional > 0) parts.push(`${optional} optional missing`)
+  if (refused > 0) parts.push(chalk.yellow(`${refused} left as they are`))
+  const all = objects === 1 ? '1 object' : `${objects} objects`
+  if (parts.length === 0) return `${chalk.green('✓')} ${all}: nothing to do`
+  const mark = missing + refused === 0 && !pending ? `${chalk.green('✓')} ` : ''
+  return `${mark}${all}: ${parts.join(', ')}`
+}
