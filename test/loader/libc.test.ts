@@ -112,7 +112,8 @@ test('of the levels of a CPU those that are active count, and a null platform is
 })
 
 test('code before the built-in directories is no part of them', () => {
-  const strings = '\0/\xb4\xe2/\0/lib/arm-linux-gnueabi/\0/lib/\0/nix/store/x/etc/ld.so.cache\0/etc/ld.so.cache)'
+  const strings =
+    '\0/proc/self/\0x\0/\xb4\xe2/\0/lib/arm-linux-gnueabi/\0/lib/\0/nix/store/x/etc/ld.so.cache\0/etc/ld.so.cache)'
   const libc = under(fakeLoader('armel', strings, ''))
   assert.deepEqual(libc.builtinDirectories, ['/lib/arm-linux-gnueabi', '/lib'])
   assert.equal(libc.cache, '/nix/store/x/etc/ld.so.cache')

@@ -145,6 +145,7 @@ test('what a script execs is the last command that hands on its arguments', () =
   assert.equal(scriptTarget('#!/bin/sh\nexec /a/b "$@"\n'), '/a/b')
   assert.equal(scriptTarget('exec -a "$0" \'/with space/b\' "$@"'), '/with space/b')
   assert.equal(scriptTarget('exec -l -a x /a\\ b "$@"'), '/a b')
+  assert.equal(scriptTarget('if test -n "$X"; then\n  exec /first "$@"\nfi\nexec /last "$@"\n'), '/last')
   assert.equal(scriptTarget('exec "/a/$X/b" "$@"'), null)
   assert.equal(scriptTarget('exec /a/b\n'), null)
   assert.equal(scriptTarget('echo "$@"'), null)
