@@ -9,7 +9,6 @@
 // - inside the PT_LOAD, for executables, as the kernel tells them by AT_PHDR where their headers are, and under musl,
 //   which knows headers only in memory.
 import {
-  DF_1_PIE,
   DT_NEEDED,
   DT_RPATH,
   DT_RUNPATH,
@@ -17,7 +16,6 @@ import {
   DT_STRSZ,
   DT_STRTAB,
   DT_VERNEED,
-  ET_EXEC,
   PF_R,
   PF_W,
   PT_DYNAMIC,
@@ -30,9 +28,10 @@ import { encodeDynamic, moveDebugHook, newDynamic, withValues } from './dynamic.
 import type { ElfEdit } from './edit.ts'
 import { ElfError } from './error.ts'
 import { graftSections, type Placed } from './graft-sections.ts'
+import { isExecutable, namesMusl } from './kind.ts'
 import { type Format, formatOf, put } from './layout.ts'
 import { addressLimit, pageSize } from './machine.ts'
-import { readElf, readVersionNeeds } from './read.ts'
+import { readElf } from './read.ts'
 import { assertEditable, type Editable } from './refuse.ts'
 import { sectionNumbers } from './sections.ts'
 import type { ByteSource } from './source.ts'
@@ -40,6 +39,7 @@ import { applyEdit, differences, type ElfState, stateOf } from './state.ts'
 import { encodeText } from './text.ts'
 import type { ElfObject, ProgramHeader } from './types.ts'
 import { type Copied, encodeNote, GRAFT_ALIGNMENT, noteLength, sealNote, type Undo } from './undo.ts'
+import { readVersionNeeds } from './versions.ts'
 import { extendedSource, type Patch, patchedSource } from './view.ts'
 
 /** Bytes, or a stretch of the base file to be copied: a string table may be 80 MB large. */
@@ -115,14 +115,6 @@ function patchStack(source: ByteSource, { header }: ElfObject, index: number, { 
     patches: [{ offset, bytes }],
     header: new Uint8Array(source.read(0, format.ehdr.bytes)),
   }
-}
-
-function isExecutable(object: ElfObject): boolean {
-  return object.interpreter !== null || object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n
-}
-
-function wantsMusl(object: ElfObject): boolean {
-  return object.interpreter?.includes('/ld-musl-') === true || object.needed.some(name => name.startsWith('libc.musl-'))
 }
 
 const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment
@@ -234,7 +226,7 @@ function buildGraft(
   const { header, programHeaders } = object
   const format = formatOf(header)
   const executable = isExecutable(object)
-  const headersInside = executable || (libc ?? (wantsMusl(object) ? 'musl' : 'glibc')) === 'musl'
+  const headersInside = executable || (libc ?? (namesMusl(object) ? 'musl' : 'glibc')) === 'musl'
 
   // what is new
   const strings = stringAdder(object, strtab.length)

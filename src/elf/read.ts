@@ -20,17 +20,17 @@ import {
 } from './constants.ts'
 import { ElfError } from './error.ts'
 import { readHeaders } from './headers.ts'
-import { type Extent, extentAt, mustBeAt, readStringAt, readStringBytes } from './image.ts'
-import { type Format, formatOf, getAddress, getNumber } from './layout.ts'
+import { type Extent, extentAt, readStringAt, readStringBytes } from './image.ts'
+import { formatOf, getAddress } from './layout.ts'
 import type { ByteSource } from './source.ts'
 import { decodeBytes } from './text.ts'
 import type { DynamicEntry, ElfHeader, ElfObject, ProgramHeader, VersionNeed } from './types.ts'
+import { readVersionDefinitions, readVersionNeeds } from './versions.ts'
 
 export { isElf } from './headers.ts'
 
-/** Bounds on the walks. The largest real objects have some hundred entries and some thousand versions. */
+/** The largest real objects have some hundred entries. */
 const MOST_DYNAMIC_ENTRIES = 1 << 16
-const MOST_VERSIONS = 1 << 16
 
 /**
  * Reads one object. Its strings are found through DT_STRTAB and the PT_LOADs, so a stripped section table is no matter.
@@ -69,7 +69,9 @@ export function readElf(source: ByteSource): ElfObject {
         })),
       }),
     ),
-    versionDefinitions: readVersionDefinitions(source, header, programHeaders, last(DT_VERDEF)?.value).map(strings),
+    versionDefinitions: readVersionDefinitions(source, header, programHeaders, last(DT_VERDEF)?.value)
+      .filter(({ flags }) => (flags & VER_FLG_BASE) === 0)
+      .map(({ name }) => strings(name)),
   }
 }
 
@@ -124,89 +126,4 @@ function readInterpreter(source: ByteSource, programHeaders: readonly ProgramHea
   const segment = programHeaders.find(({ type }) => type === PT_INTERP)
   if (segment === undefined) return null
   return decodeBytes(readStringBytes(source, { offset: segment.offset, length: segment.filesz }))
-}
-
-/** A verneed record with its string offsets, before the strings are looked up. */
-export interface RawVersionNeed {
-  /** File offset of the record. */
-  readonly at: number
-  readonly file: bigint
-  readonly versions: readonly { readonly name: bigint; readonly flags: number; readonly at: number }[]
-}
-
-/**
- * The chain of DT_VERNEED. Steps lead forward only (vn_next and vna_next are unsigned) and their number is bounded, so
- * that records that overlap or repeat end too.
- */
-export function readVersionNeeds(
-  source: ByteSource,
-  header: ElfHeader,
-  programHeaders: readonly ProgramHeader[],
-  address: bigint | undefined,
-): RawVersionNeed[] {
-  if (address === undefined) return []
-  const format = formatOf(header)
-  const { verneed, vernaux } = format
-  const needs: RawVersionNeed[] = []
-  let budget = MOST_VERSIONS
-  walk(source, format, mustBeAt(programHeaders, address, 'DT_VERNEED'), verneed, (bytes, extent) => {
-    const versions: { name: bigint; flags: number; at: number }[] = []
-    const first = getNumber(format, bytes, 0, verneed.aux)
-    if (first !== 0 && getNumber(format, bytes, 0, verneed.cnt) !== 0) {
-      walk(source, format, advance(extent, first, 'vn_aux'), vernaux, (aux, { offset }) => {
-        if (budget-- === 0) throw new ElfError('MALFORMED', `more than ${MOST_VERSIONS} needed versions`, offset)
-        versions.push({
-          name: getAddress(format, aux, 0, vernaux.name),
-          flags: getNumber(format, aux, 0, vernaux.flags),
-          at: offset,
-        })
-      })
-    }
-    if (budget-- === 0) throw new ElfError('MALFORMED', `more than ${MOST_VERSIONS} needed versions`, extent.offset)
-    needs.push({ at: extent.offset, file: getAddress(format, bytes, 0, verneed.file), versions })
-  })
-  return needs
-}
-
-/** String offsets of the versions that DT_VERDEF defines, the one for the object itself left out. */
-function readVersionDefinitions(
-  source: ByteSource,
-  header: ElfHeader,
-  programHeaders: readonly ProgramHeader[],
-  address: bigint | undefined,
-): bigint[] {
-  if (address === undefined) return []
-  const format = formatOf(header)
-  const { verdef, verdaux } = format
-  const names: bigint[] = []
-  let budget = MOST_VERSIONS
-  walk(source, format, mustBeAt(programHeaders, address, 'DT_VERDEF'), verdef, (bytes, extent) => {
-    if (budget-- === 0) throw new ElfError('MALFORMED', `more than ${MOST_VERSIONS} versions`, extent.offset)
-    if ((getNumber(format, bytes, 0, verdef.flags) & VER_FLG_BASE) !== 0) return
-    const aux = advance(extent, getNumber(format, bytes, 0, verdef.aux), 'vd_aux')
-    names.push(getAddress(format, source.read(aux.offset, verdaux.bytes), 0, verdaux.name))
-  })
-  return names
-}
-
-/** Visits the records of a chain whose `next` is the distance to the following one, 0 in the last. */
-function walk(
-  source: ByteSource,
-  format: Format,
-  start: Extent,
-  record: { readonly bytes: number; readonly next: { readonly at: number; readonly width: 2 | 4 | 8 } },
-  visit: (bytes: Uint8Array, extent: Extent) => void,
-): void {
-  for (let extent = start; ;) {
-    const bytes = source.read(extent.offset, record.bytes)
-    const next = getNumber(format, bytes, 0, record.next)
-    visit(bytes, extent)
-    if (next === 0) return
-    extent = advance(extent, next, 'the next version')
-  }
-}
-
-function advance(extent: Extent, by: number, what: string): Extent {
-  if (by < extent.length) return { offset: extent.offset + by, length: extent.length - by }
-  throw new ElfError('MALFORMED', `${what} lies ${by} bytes on, outside its segment`, extent.offset, by)
 }

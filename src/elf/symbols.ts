@@ -90,17 +90,22 @@ function inHash(
   const at = (index: number): number => number(table + BigInt(index * width), width, 'DT_HASH')
   const buckets = at(0)
   if (buckets === 0) return false
-  let hash = 0
-  for (const byte of wanted.subarray(0, -1)) {
-    hash = ((hash << 4) >>> 0) + byte
-    const high = hash & 0xf0000000
-    hash = (hash ^ (high >>> 24)) & 0x0fffffff
-  }
-  let index = at(2 + (hash % buckets))
+  let index = at(2 + (elfHash(wanted.subarray(0, -1)) % buckets))
   for (let steps = 0; index !== 0; steps++) {
     if (steps === LONGEST_CHAIN) throw new ElfError('MALFORMED', 'a chain of DT_HASH does not end')
     if (isDefinition(index)) return true
     index = at(2 + buckets + index)
   }
   return false
+}
+
+/** The hash of DT_HASH and of symbol versions (gABI, “Hash Table”). */
+export function elfHash(name: Uint8Array): number {
+  let hash = 0
+  for (const byte of name) {
+    hash = ((hash << 4) >>> 0) + byte
+    const high = hash & 0xf0000000
+    hash = (hash ^ (high >>> 24)) & 0x0fffffff
+  }
+  return hash
 }

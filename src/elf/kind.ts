@@ -1,0 +1,13 @@
+// What kind of object it is, for those who lay it out.
+import { DF_1_PIE, ET_EXEC } from './constants.ts'
+import type { ElfObject } from './types.ts'
+
+/** Something that the kernel may start: it then tells the program where its program headers are (AT_PHDR). */
+export function isExecutable(object: ElfObject): boolean {
+  return object.interpreter !== null || object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n
+}
+
+/** Does the object itself say that musl loads it? */
+export function namesMusl(object: ElfObject): boolean {
+  return object.interpreter?.includes('/ld-musl-') === true || object.needed.some(name => name.startsWith('libc.musl-'))
+}

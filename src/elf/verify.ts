@@ -1,0 +1,158 @@
+// Checks objects. `verifyElf` lists the rules that an object breaks; `verifyGraft` proves an edited object, before it is
+// switched on, against its original and the edit.
+import {
+  DT_MIPS_RLD_MAP_REL,
+  DT_NEEDED,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_SONAME,
+  DT_STRSZ,
+  DT_STRTAB,
+  DT_VERNEED,
+  PT_DYNAMIC,
+  PT_GNU_STACK,
+  PT_INTERP,
+  PT_LOAD,
+  PT_PHDR,
+} from './constants.ts'
+import { newDynamic } from './dynamic.ts'
+import type { ElfEdit } from './edit.ts'
+import { ElfError } from './error.ts'
+import { readElf } from './read.ts'
+import {
+  checkDynamic,
+  checkHash,
+  checkInterpreter,
+  checkLoads,
+  checkProgramHeaders,
+  checkSections,
+  checkSegments,
+  checkVersions,
+  type Report,
+  type Violation,
+} from './rules.ts'
+import type { ByteSource } from './source.ts'
+import { applyEdit, differences, type ElfState, stateOf } from './state.ts'
+import type { ElfObject, ProgramHeader } from './types.ts'
+import { originalSource, readUndo } from './undo.ts'
+
+export type { Violation } from './rules.ts'
+
+/** Every rule that the object breaks; none for a sound one. What cannot be read at all is a violation, not an error. */
+export function verifyElf(source: ByteSource): Violation[] {
+  const violations: Violation[] = []
+  const report: Report = (rule, message, offset, value) => {
+    violations.push({
+      rule,
+      message,
+      ...(offset === undefined ? {} : { offset }),
+      ...(value === undefined ? {} : { value }),
+    })
+  }
+  /** Runs checks that may meet something unreadable. */
+  const guarded = (rule: string, check: () => void): void => {
+    try {
+      check()
+    } catch (error) {
+      if (!(error instanceof ElfError)) throw error
+      report(rule, error.message, error.offset, error.value)
+    }
+  }
+  guarded('readable', () => {
+    const object = readElf(source)
+    checkLoads(source, object, report)
+    checkProgramHeaders(object, report)
+    checkInterpreter(source, object, report)
+    checkSegments(source, object, report)
+    checkDynamic(object, report)
+    guarded('version-tables', () => checkVersions(source, object, report))
+    guarded('hash-table', () => checkHash(source, object, report))
+    guarded('sections', () => checkSections(source, object, report))
+  })
+  return violations
+}
+
+/**
+ * Checks that an edited object is what the edit asks for, breaks no rule that the original did not break, carries its
+ * undo, and that everything else about it is as before.
+ * @param original the object without a graft of ours
+ * @throws ElfError `BROKEN` with what is wrong
+ */
+export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfEdit): void {
+  verifyState(original, result, applyEdit(stateOf(readElf(original)), edit))
+}
+
+/** As `verifyGraft`, with the wanted state instead of the way there. */
+export function verifyState(original: ByteSource, result: ByteSource, wanted: ElfState): void {
+  const old = readElf(original)
+  const now = readElf(result)
+  const wrong = differences(stateOf(now), wanted)
+  if (wrong.length > 0) throw broken(`${wrong.join(', ')} came out differently from what was wanted`)
+  for (const field of ['class', 'byteOrder', 'osabi', 'abiVersion', 'type', 'machine', 'flags', 'entry'] as const) {
+    if (old.header[field] !== now.header[field]) throw broken(`the ELF header’s ${field} has changed`)
+  }
+  compareProgramHeaders(old, now)
+  compareDynamic(old, now, wanted)
+  const known = new Set(verifyElf(original).map(({ rule }) => rule))
+  const fresh = verifyElf(result).find(({ rule }) => !known.has(rule))
+  if (fresh !== undefined) throw broken(`${fresh.rule}: ${fresh.message}`, fresh.offset, fresh.value)
+  if (result.size === original.size) return
+  const undo = readUndo(result)
+  if (undo === null) throw broken('the undo record cannot be read back')
+  const restored = originalSource(result, undo)
+  const head = Math.min(original.size, 64)
+  if (restored.size !== original.size || !Buffer.from(restored.read(0, head)).equals(original.read(0, head))) {
+    throw broken('the undo record does not bring the original back')
+  }
+}
+
+function broken(message: string, offset?: number, value?: bigint | number): ElfError {
+  return new ElfError('BROKEN', `the edited file would be broken: ${message}`, offset, value)
+}
+
+/** Segments that a graft may give another place, flags or end. */
+const MOVABLE = new Set([PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_GNU_STACK])
+
+function compareProgramHeaders(old: ElfObject, now: ElfObject): void {
+  const same = (a: ProgramHeader, b: ProgramHeader | undefined): boolean =>
+    b !== undefined &&
+    a.type === b.type &&
+    a.flags === b.flags &&
+    a.offset === b.offset &&
+    a.vaddr === b.vaddr &&
+    a.paddr === b.paddr &&
+    a.filesz === b.filesz &&
+    a.memsz === b.memsz &&
+    a.align === b.align
+  const fixed = ({ programHeaders }: ElfObject): ProgramHeader[] =>
+    programHeaders.filter(({ type }) => !MOVABLE.has(type))
+  const before = fixed(old)
+  const after = fixed(now)
+  const ours = after.findLastIndex(({ type }) => type === PT_LOAD)
+  const kept = after.length === before.length ? after : after.filter((_, index) => index !== ours)
+  if (kept.length !== before.length || !before.every((header, index) => same(header, kept[index]))) {
+    throw broken('a segment has changed that no edit touches')
+  }
+}
+
+/** Entries that hold the place of a table which the graft has anew, or a string, which is compared as such. */
+const OTHER_VALUE = new Set([
+  DT_STRTAB,
+  DT_STRSZ,
+  DT_VERNEED,
+  DT_MIPS_RLD_MAP_REL,
+  DT_NEEDED,
+  DT_SONAME,
+  DT_RPATH,
+  DT_RUNPATH,
+])
+
+function compareDynamic(old: ElfObject, now: ElfObject, wanted: ElfState): void {
+  const expected = newDynamic(old, wanted, () => 0)
+  const found = now.dynamic ?? []
+  const fits = expected.every(({ tag, value }, index) => {
+    const entry = found[index]
+    return entry?.tag === tag && (entry.value === value || OTHER_VALUE.has(tag))
+  })
+  if (!fits || found.length !== expected.length) throw broken('a dynamic entry has changed that no edit touches')
+}
