@@ -31,7 +31,8 @@ export class WheelfixError extends Error {
   }
 }
 
-/** The errno name of a failed call of node:fs (`ENOENT`), else undefined. */
+/** The errno name of a failed call of node:fs (`ENOENT`, or Node's own `ERR_…`), else undefined: our errors have none. */
 export function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  return typeof code === 'string' && code.startsWith('E') ? code : undefined
 }
