@@ -129,10 +129,10 @@ function readLoader(path: string, absent: () => WheelfixError): string {
       return Buffer.from(source.read(0, source.size)).toString('latin1')
     })
   } catch (error) {
-    if (error instanceof WheelfixError) throw error
     const errno = errnoOf(error)
     if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ELOOP') throw absent()
-    const why = error instanceof ElfError || errno === undefined ? 'it is no regular file' : errno
+    if (errno === undefined && !(error instanceof ElfError)) throw error
+    const why = errno ?? 'it is no regular file'
     throw new WheelfixError('LOADER_NOT_FOUND', `the loader ${path} cannot be read: ${why}`, path)
   }
 }

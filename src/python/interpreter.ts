@@ -63,6 +63,14 @@ const LARGEST_SCRIPT = 1 << 16
  * that is no dynamically linked Python
  */
 export function findInterpreter(venv: Venv): Interpreter {
+  try {
+    return follow(venv)
+  } catch (error) {
+    throw errnoOf(error) === undefined ? error : unreadable(venv.python, error)
+  }
+}
+
+function follow(venv: Venv): Interpreter {
   const chain: ChainStep[] = []
   let path = venv.python
   for (;;) {
@@ -92,7 +100,7 @@ function statusOf(path: string, venv: Venv, chain: readonly ChainStep[]): Stats 
     return lstatSync(fsPath(path))
   } catch (error) {
     const errno = errnoOf(error)
-    if (errno !== 'ENOENT' && errno !== 'ENOTDIR') throw unreadable(path, error)
+    if (errno !== 'ENOENT' && errno !== 'ENOTDIR') throw error
     const what =
       chain.length === 0
         ? `${path} does not exist`
@@ -132,9 +140,8 @@ function look(path: string, stat: Stats, venv: Venv): Found {
       return { how: 'wrapper', next }
     })
   } catch (error) {
-    if (error instanceof WheelfixError) throw error
     if (error instanceof ElfError) throw unsupported(path, `is a damaged ELF file (${error.message})`, venv)
-    throw unreadable(path, error)
+    throw errnoOf(error) === undefined ? error : unreadable(path, error)
   }
 }
 
@@ -320,6 +327,5 @@ function unsupported(path: string, what: string, venv: Venv): WheelfixError {
 }
 
 function unreadable(path: string, error: unknown): WheelfixError {
-  const errno = errnoOf(error) ?? String(error)
-  return new WheelfixError('PYTHON_NOT_FOUND', `${path} cannot be read and run: ${errno}; mend its permissions`, path)
+  return new WheelfixError('PYTHON_NOT_FOUND', `${path} cannot be read and run: ${errnoOf(error)}`, path)
 }

@@ -58,6 +58,20 @@ export function findVenv({ argument, env, cwd }: VenvQuestion): Venv {
 
 function readVenv(root: string, prefix = ''): Venv {
   const config = readConfig(root, prefix)
+  try {
+    return describe(root, config)
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    throw new WheelfixError(
+      'VENV_INVALID',
+      `a folder of the virtual environment ${root} cannot be read: ${errno}`,
+      root,
+    )
+  }
+}
+
+function describe(root: string, config: ReadonlyMap<string, string>): Venv {
   const home = config.get('home')
   if (home === undefined || home === '') {
     throw new WheelfixError(
@@ -88,8 +102,8 @@ function readConfig(root: string, prefix: string): Map<string, string> {
     if (statSync(fsPath(path)).size > LARGEST_CONFIG) throw broken(path, 'it is too large')
     bytes = readFileSync(fsPath(path))
   } catch (error) {
-    if (error instanceof WheelfixError) throw error
     const errno = errnoOf(error)
+    if (errno === undefined) throw error
     if (errno === 'ENOENT' || errno === 'ENOTDIR') throw noVenv(root, prefix)
     throw broken(path, errno === 'EISDIR' ? 'it is a folder' : `it cannot be read (${errno})`)
   }

@@ -157,10 +157,14 @@ test('a broken pyvenv.cfg is named', () => {
   fails('VENV_INVALID', /too large/, () => find('huge'))
 })
 
-test('an unreadable pyvenv.cfg is named', { skip: process.getuid?.() === 0 && 'root reads everything' }, () => {
+test('what its user may not read is named', { skip: process.getuid?.() === 0 && 'root reads everything' }, () => {
   const path = venv('locked')
   chmodSync(join(path, 'pyvenv.cfg'), 0)
   fails('VENV_INVALID', /cannot be read \(EACCES\)/, () => find(path))
+  const folder = venv('locked-lib')
+  chmodSync(join(folder, 'lib'), 0)
+  fails('VENV_INVALID', /a folder of the virtual environment .* cannot be read: EACCES/, () => find(folder))
+  chmodSync(join(folder, 'lib'), 0o755)
 })
 
 const makers = [
