@@ -112,6 +112,9 @@ export function requiredNames(metadata: string): string[] {
   return [...new Set(names.map(name => normaliseName(name)))]
 }
 
+/** Four of five rows end so, and no object does. */
+const SOURCES = ['.py', '.pyc', '.pyi']
+
 function indexOwners(all: readonly Distribution[]): Map<string, Owner> {
   const owners = new Map<string, Owner>()
   for (const distribution of all) {
@@ -125,9 +128,7 @@ function indexOwners(all: readonly Distribution[]): Map<string, Owner> {
       }
       continue
     }
-    for (const row of recordPaths(text)) {
-      // four of five rows are sources, and no object has such a name
-      if (row.endsWith('.py') || row.endsWith('.pyc')) continue
+    for (const row of recordPaths(text, SOURCES)) {
       const plain = !row.includes('./') && !row.startsWith('/')
       const path = plain ? `${distribution.folder}/${row}` : resolve(distribution.folder, row)
       if (!owners.has(path)) owners.set(path, { distribution, row })

@@ -51,14 +51,24 @@ export function recordRows(text: string): Map<string, RecordFields> {
   return found
 }
 
-/** The paths of all rows, unquoted, in order. A venv has tens of thousands, and hardly ever a quote or CRLF. */
-export function recordPaths(text: string): string[] {
-  if (text.includes('"') || text.includes('\r')) return Array.from(rows(text), row => row.path)
+/**
+ * The paths of all rows, unquoted, in order, but those with one of these endings. A venv has tens of thousands of rows,
+ * most of them `.py`, and hardly ever a quote or CRLF: 60,000 rows take 10 ms so, and 60 ms as CSV.
+ */
+export function recordPaths(text: string, without: readonly string[] = []): string[] {
   const paths: string[] = []
-  for (const line of text.split('\n')) {
-    const comma = line.indexOf(',')
-    const path = comma === -1 ? line : line.slice(0, comma)
-    if (path !== '') paths.push(path)
+  if (text.includes('"') || text.includes('\r')) {
+    for (const { path } of rows(text)) if (!without.some(ending => path.endsWith(ending))) paths.push(path)
+    return paths
+  }
+  for (let start = 0, next = 0; start < text.length; start = next + 1) {
+    next = text.indexOf('\n', start)
+    if (next === -1) next = text.length
+    const comma = text.indexOf(',', start)
+    const end = comma === -1 || comma > next ? next : comma
+    let wanted = end > start
+    for (const ending of without) wanted &&= !text.startsWith(ending, end - ending.length)
+    if (wanted) paths.push(text.slice(start, end))
   }
   return paths
 }

@@ -67,6 +67,12 @@ test('any text stays as it is without changes, and its rows cost no more than it
   )
 })
 
+test('rows with an ending that nobody wants are left out, in plain text and in CSV', () => {
+  for (const text of ['a.py,,\nb.so,,\nc/.py\npy,,\n', 'a.py,,\r\nb.so,,\r\n"c/.py"\r\npy,,\r\n']) {
+    assert.deepEqual(recordPaths(text, ['.py', '.pyc']), ['b.so', 'py'])
+  }
+})
+
 test('rows are what the csv module of Python reads', { skip: missing('python3') }, () => {
   const script =
     'import csv,io,json,sys;t=json.load(sys.stdin);json.dump([[r for r in csv.reader(io.StringIO(x,newline="")) if r and r[0]] for x in t],sys.stdout)'

@@ -45,10 +45,10 @@ export function nixWorld(options: Partial<Variant> = {}): World | string {
   symlinkSync(libs.libgcc, links.libgcc)
   mkdirSync(join(root, 'home'))
   return {
+    host,
     root,
     store: '/nix/store',
     python: join(outputs.python, 'bin/python3'),
-    version: host.python.version,
     outputs,
     libs,
     env: worldEnvironment(join(root, 'home'), `${join(outputs.python, 'bin')}:${dirname(which('nix-build') ?? '')}`),

@@ -2,12 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { which } from '../support/requires.ts'
 import { run, runWell, type RunResult } from '../support/run.ts'
+import type { Host } from './host.ts'
 import type { World } from './world.ts'
 
 /** The bundle as npm would install it. */
-const WHEELFIX = join(import.meta.dirname, '../../../dist/wheelfix.cjs')
+export const WHEELFIX = join(import.meta.dirname, '../../../dist/wheelfix.cjs')
 
 /** Runs wheelfix in a clean environment of the world. */
 export function wheelfix(world: World, args: readonly string[], env: NodeJS.ProcessEnv = {}): RunResult {
@@ -21,24 +21,38 @@ export function makeVenv(world: World, name: string): string {
   return venv
 }
 
+/** A world in which wheels can be installed, or the reason why there is none. */
+export function withWheels(world: World | string): World | string {
+  if (typeof world === 'string') return world
+  const reason = lacksWheels(world.host)
+  if (reason === false) return world
+  world.dispose()
+  return reason
+}
+
 /**
  * Why wheels cannot be installed here, else false. Asks PyPI only where no folder of wheels is named by
  * WHEELFIX_TEST_WHEELS.
  */
-export function lacksWheels(): string | false {
-  const python = which('python3')
-  if (python === undefined || run(python, ['-m', 'pip', '--version']).status !== 0) return 'needs pip'
+function lacksWheels(host: Host): string | false {
+  const python = host.python.executable
+  if (run(python, ['-m', 'pip', '--version']).status !== 0) return `needs pip for ${python}`
   if (process.env['WHEELFIX_TEST_WHEELS'] !== undefined) return false
   const folder = mkdtempSync(join(tmpdir(), 'wheelfix-pypi-'))
   try {
-    const { status } = run(python, ['-m', 'pip', 'download', ...QUIET, '--no-deps', '--dest', folder, 'six'])
+    const { status } = run(python, ['-m', 'pip', 'download', ...PATIENCE, '--no-deps', '--dest', folder, 'six'])
     return status !== 0 && 'needs PyPI'
   } finally {
     rmSync(folder, { recursive: true })
   }
 }
 
-const QUIET = ['-q', '--disable-pip-version-check', '--retries', '1']
+/** A folder of the venv where wheels go. */
+export function sitePackages(world: World, venv: string): string {
+  return join(venv, `lib/python${world.host.python.version.split('.').slice(0, 2).join('.')}/site-packages`)
+}
+
+const PATIENCE = ['-q', '--disable-pip-version-check', '--retries', '1', '--timeout', '20']
 
 /** Installs wheels with the host's pip, run by the world's own Python. */
 export function pipInstall(world: World, venv: string, packages: readonly string[]): void {
@@ -47,5 +61,5 @@ export function pipInstall(world: World, venv: string, packages: readonly string
   const target = ['--python', join(venv, 'bin/python'), 'install', '--only-binary', ':all:', '--no-compile']
   // the home of the user, for pip's cache
   const env = { ...world.env, HOME: process.env['HOME'] }
-  runWell(which('python3') ?? 'python3', ['-m', 'pip', ...QUIET, ...target, ...from, ...packages], { env })
+  runWell(world.host.python.executable, ['-m', 'pip', ...PATIENCE, ...target, ...from, ...packages], { env })
 }

@@ -8,14 +8,14 @@ import { findHost, type Host } from './host.ts'
 import { PACKAGES, RECIPES, type Outputs, type PackageName, type Variant } from './packages.ts'
 
 export interface World {
+  /** What it was built from. */
+  readonly host: Host
   /** The folder that holds all of it; the owner may put more there. */
   readonly root: string
   /** What plays /nix/store. */
   readonly store: string
   /** The Python of the world, in the store. */
   readonly python: string
-  /** `3.11.2` */
-  readonly version: string
   /** The output of each package in the store. */
   readonly outputs: Outputs
   /** The lib folder of each package. */
@@ -71,10 +71,10 @@ function fillWorld(root: string, host: Host, variant: Variant): World {
   for (const name of PACKAGES) RECIPES[name].install(outputs, host, links, variant)
 
   return {
+    host,
     root,
     store,
     python: join(outputs.python, 'bin/python3'),
-    version: host.python.version,
     outputs,
     libs,
     env: {

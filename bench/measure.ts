@@ -1,0 +1,31 @@
+// Time and memory of one run of a program, with all its children, as the kernel counts them.
+import { runWell } from '../test/support/run.ts'
+
+export interface Measure {
+  readonly seconds: number
+  /** Of the largest process among it and its children. */
+  readonly peakBytes: number
+  readonly status: number
+}
+
+// the kernel tells the peak of waited-for children to their parent only, and Node does not pass it on
+const WAIT = `
+import json, os, resource, subprocess, sys, time
+start = time.monotonic()
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+seconds = time.monotonic() - start
+print(json.dumps({"seconds": seconds, "peakBytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, "status": status}))`
+
+/** Runs a program to its end, its output thrown away. */
+export function measure(python: string, command: readonly string[], env: NodeJS.ProcessEnv): Measure {
+  return JSON.parse(runWell(python, ['-I', '-S', '-c', WAIT, ...command], { env })) as Measure
+}
+
+/** The fastest of several runs, with the largest memory of all of them. */
+export function best(runs: readonly Measure[]): Measure {
+  return {
+    seconds: Math.min(...runs.map(({ seconds }) => seconds)),
+    peakBytes: Math.max(...runs.map(({ peakBytes }) => peakBytes)),
+    status: Math.max(...runs.map(({ status }) => status)),
+  }
+}
