@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
+import { decodeBytes } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
@@ -110,11 +111,14 @@ export function isLibcFamily(soname: string, kind: Libc['kind']): boolean {
 }
 
 function absentLoader(program: string, interp: string): WheelfixError {
+  const [when, remedy] = isFhsLoader(interp)
+    ? ['here', REMEDIES]
+    : interp.includes('/.wheelfix/')
+      ? ['any more', 'run "wheelfix loader" to make it again, or "wheelfix restore" to do without']
+      : ['any more', 'make the venv anew with a Python that is there']
   return new WheelfixError(
     'LOADER_NOT_FOUND',
-    isFhsLoader(interp)
-      ? `${program} cannot start: its loader ${interp} does not exist here; ${REMEDIES}`
-      : `${program} cannot start: its loader ${interp} does not exist any more; make the venv anew with a Python that is there`,
+    `${program} cannot start: its loader ${interp} does not exist ${when}; ${remedy}`,
     program,
   )
 }
@@ -179,7 +183,7 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
     dir: realPath(dir),
     loader,
     builtinDirectories,
-    cache: /(?<![ -~])(\/[^\0\n]*\/ld\.so\.cache)\0/.exec(text)?.[1] ?? null,
+    cache: cachePath(text),
     // these three are seldom wanted and cost the start of a process
     get lib() {
       return diagnostics().lib
@@ -207,6 +211,12 @@ function glibcDirectories(text: string): string[] {
   )
   const run = runs.find(directories => directories.some(directory => existsSync(fsPath(`${directory}/libc.so.6`))))
   return [...new Set(run ?? runs.toSorted((a, b) => b.length - a.length)[0])]
+}
+
+/** The path stands in the usage text too; the one that is used ends with a NUL. */
+function cachePath(text: string): string | null {
+  const path = /(?<![ -~])(\/[^\0\n]*\/ld\.so\.cache)\0/.exec(text)?.[1]
+  return path === undefined ? null : decodeBytes(Buffer.from(path, 'latin1'))
 }
 
 function releaseVersion(text: string): string | null {

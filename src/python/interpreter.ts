@@ -1,6 +1,6 @@
 // What finally runs when a venv's bin/python is started, found without running anything: through links, wrapper scripts
 // and nixpkgs' compiled wrappers, to the ELF file of Python itself. Knows nothing of libraries; loader/libc.ts goes on.
-import { accessSync, constants, lstatSync, type Stats } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, type Stats } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import {
   EM_386,
@@ -114,7 +114,7 @@ type Found = { readonly object: ElfObject } | { readonly how: 'script' | 'wrappe
 
 /** What a file that is no link is: Python itself, or something that execs the next file. */
 function look(path: string, stat: Stats, venv: Venv): Found {
-  if (!stat.isFile()) throw unsupported(path, 'is no file', venv)
+  if (!stat.isFile()) throw unsupported(path, 'is no file')
   try {
     accessSync(fsPath(path), constants.X_OK)
     return withSource(path, (source): Found => {
@@ -125,22 +125,21 @@ function look(path: string, stat: Stats, venv: Venv): Found {
         if (next !== null) return { how: 'script', next }
         return { how: 'home', next: homePython(path, venv) }
       }
-      if (!isElf(head)) throw unsupported(path, 'is neither an ELF program nor a script', venv)
+      if (!isElf(head)) throw unsupported(path, 'is neither an ELF program nor a script')
       const object = readElf(source)
       if (object.interpreter === null) {
-        throw unsupported(path, 'is linked statically, so it cannot load extension modules at all', venv)
+        throw unsupported(path, 'is linked statically, so it cannot load extension modules at all')
       }
       if (isPython(path, object, source.size)) return { object }
       const next =
         source.size > LARGEST_WRAPPER
           ? null
           : wrapperTarget(Buffer.from(source.read(0, source.size)).toString('latin1'), path)
-      if (next === null)
-        throw unsupported(path, 'is an ELF program, but not Python, and names no Python that it runs', venv)
+      if (next === null) throw unsupported(path, 'is an ELF program, but not Python, and names no Python that it runs')
       return { how: 'wrapper', next }
     })
   } catch (error) {
-    if (error instanceof ElfError) throw unsupported(path, `is a damaged ELF file (${error.message})`, venv)
+    if (error instanceof ElfError) throw unsupported(path, `is a damaged ELF file (${error.message})`)
     throw errnoOf(error) === undefined ? error : unreadable(path, error)
   }
 }
@@ -188,10 +187,10 @@ function shellWords(line: string): string[] {
 function wrapperTarget(text: string, path: string): string | null {
   const command = /(?<![ -~])makeCWrapper (?:'([^'\0]+)'|(\/[^\s\0]+))/.exec(text)
   const named = command?.[1] ?? command?.[2]
-  if (named !== undefined) return Buffer.from(named, 'latin1').toString()
+  if (named !== undefined) return decodeBytes(Buffer.from(named, 'latin1'))
   const own = realPath(path)
   for (const [, string = ''] of text.matchAll(/(?<![ -~])(\/[^\0\n]*\/\.?(?:python|pypy)[\d.]*t?(?:-wrapped)?)\0/g)) {
-    const candidate = Buffer.from(string, 'latin1').toString()
+    const candidate = decodeBytes(Buffer.from(string, 'latin1'))
     if (resolved(candidate) !== own) return candidate
   }
   return null
@@ -208,14 +207,11 @@ function resolved(path: string): string {
 /** The Python in pyvenv.cfg's `home`, for a script that computes what it runs (a pyenv shim). */
 function homePython(script: string, venv: Venv): string {
   const version = configVersion(venv.config)?.split('.') ?? []
-  for (const name of [`python${version.slice(0, 2).join('.')}`, `python${version[0] ?? '3'}`, 'python']) {
+  for (const name of [`python${version.slice(0, 2).join('.')}`, 'python3', 'python']) {
     const candidate = join(venv.home, name)
-    const real = resolved(candidate)
-    if (real !== candidate || lstatSync(fsPath(candidate), { throwIfNoEntry: false })?.isFile() === true) {
-      if (real !== resolved(script)) return candidate
-    }
+    if (existsSync(candidate) && realPath(candidate) !== realPath(script)) return candidate
   }
-  throw unsupported(script, 'is a script, and what it runs cannot be told from it', venv)
+  throw unsupported(script, 'is a script, and what it runs cannot be told from it')
 }
 
 function describe(venv: Venv, chain: readonly ChainStep[], path: string, object: ElfObject): Interpreter {
@@ -322,8 +318,10 @@ function remake(venv: Venv): string {
     : `make it anew: python3 -m venv --upgrade ${venv.root}, or uv venv --clear ${venv.root} and install again`
 }
 
-function unsupported(path: string, what: string, venv: Venv): WheelfixError {
-  return new WheelfixError('PYTHON_UNSUPPORTED', `${path} ${what}; ${remake(venv)}`, path)
+function unsupported(path: string, what: string): WheelfixError {
+  const remedy =
+    'make the venv anew with a Python of nixpkgs or of the distribution (python3 -m venv, uv venv --python)'
+  return new WheelfixError('PYTHON_UNSUPPORTED', `${path} ${what}; ${remedy}`, path)
 }
 
 function unreadable(path: string, error: unknown): WheelfixError {

@@ -113,10 +113,10 @@ test('of the levels of a CPU those that are active count, and a null platform is
 
 test('code before the built-in directories is no part of them', () => {
   const strings =
-    '\0/proc/self/\0x\0/\xb4\xe2/\0/lib/arm-linux-gnueabi/\0/lib/\0/nix/store/x/etc/ld.so.cache\0/etc/ld.so.cache)'
+    '\0/proc/self/\0x\0/\xb4\xe2/\0/lib/arm-linux-gnueabi/\0/lib/\0/home/\xc3\xa9/ld.so.cache\0/etc/ld.so.cache)'
   const libc = under(fakeLoader('armel', strings, ''))
   assert.deepEqual(libc.builtinDirectories, ['/lib/arm-linux-gnueabi', '/lib'])
-  assert.equal(libc.cache, '/nix/store/x/etc/ld.so.cache')
+  assert.equal(libc.cache, '/home/é/ld.so.cache')
   assert.equal(libc.version, '2.31')
   assert.equal(libc.lib, 'lib/arm-linux-gnueabi')
 })
@@ -180,6 +180,12 @@ test("no loader, and NixOS's stub in its place, name the remedies", () => {
   fails('LOADER_NOT_FOUND', remedies, () => under('/lib/ld-linux-none.so.9'))
   fails('LOADER_NOT_FOUND', /does not exist any more; make the venv anew/, () =>
     under('/nix/store/x-glibc/lib/ld-linux-x86-64.so.2'),
+  )
+})
+
+test('a private loader that is gone is made again, or done without', () => {
+  fails('LOADER_NOT_FOUND', /run "wheelfix loader" .* or "wheelfix restore"/, () =>
+    under('/x/.venv/.wheelfix/loader/ld.so'),
   )
 })
 
