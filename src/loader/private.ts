@@ -156,6 +156,8 @@ function addressTaken(
 export interface Probe {
   /** null: it works. Else why not, in the words of a sentence's second half. */
   readonly failure: string | null
+  /** False where it could not even be started (a loader for another machine). */
+  readonly ran: boolean
 }
 
 /**
@@ -175,15 +177,15 @@ export function probeLoader(
     encoding: 'latin1',
     timeout: 20_000,
   })
-  if (error !== undefined) return { failure: `it cannot be run here (${error.message})` }
+  if (error !== undefined) return { failure: `it cannot be run here (${error.message})`, ran: false }
   const binary = (text: string) => Buffer.from(fsPath(text)).toString('latin1')
   if (!stderr.includes(`search cache=${binary(cachePath)}\n`)) {
-    return { failure: `it does not read ${cachePath} (${signal ?? `exit status ${status}`})` }
+    return { failure: `it does not read ${cachePath} (${signal ?? `exit status ${status}`})`, ran: true }
   }
   if (library !== null && !stdout.includes(`\t${binary(library.soname)} => ${binary(library.path)} (`)) {
-    return { failure: `it does not find ${library.soname} by way of its cache` }
+    return { failure: `it does not find ${library.soname} by way of its cache`, ran: true }
   }
-  return { failure: null }
+  return { failure: null, ran: true }
 }
 
 function refused(reason: string): ElfError {

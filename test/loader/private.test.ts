@@ -83,7 +83,7 @@ test(
       const made = install(cache, [{ soname, path }])
       assert.equal(made.how, how)
       assert.equal(find(made.loader, soname), path)
-      assert.deepEqual(probeLoader(made.loader, program, cache, { soname, path }), { failure: null })
+      assert.deepEqual(probeLoader(made.loader, program, cache, { soname, path }), { failure: null, ran: true })
       assert.match(probeLoader(made.loader, program, '/elsewhere', null).failure ?? '', /does not read \/elsewhere/)
       assert.match(
         probeLoader(made.loader, program, cache, { soname: 'libnothing.so', path: '/x' }).failure ?? '',
