@@ -28,6 +28,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .option('--no-scan', 'do not look for libraries in the local Nix store')
     .addOption(ignoreOption())
     .option('--strict', 'count also what only plugins miss that nothing links to')
+    .addOption(strategyOption())
     .option('--update', 'choose the libraries anew instead of those of the last run')
     .option('--rehash', 'write true hashes into RECORD instead of emptying them')
     .addOption(jsonOption())
@@ -57,6 +58,30 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
       status = venvCommand('check', argument, options)
+    })
+
+  program
+    .command('loader')
+    .summary('give a virtual environment a loader of its own, and leave its wheels as they are')
+    .description(
+      'Makes a copy of the Python’s own dynamic loader that finds the libraries of the Nix store, and a bin/python that it ' +
+        'starts: then dlopen, ctypes and what is installed later find them, too. See “The private loader” in the README.',
+    )
+    .argument('[dir]', VENV_ARGUMENT)
+    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(libsOption())
+    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(ignoreOption())
+    .option('--strict', 'count also what only plugins miss that nothing links to')
+    .option('--update', 'choose the libraries anew instead of those of the last run')
+    .option('--rehash', 'write true hashes into RECORD instead of emptying them')
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(colourOption())
+    .action(async (argument, options) => {
+      const { venvCommand } = await import('./commands/venv.ts')
+      status = venvCommand('loader', argument, { ...options, strategy: 'loader' })
     })
 
   program
@@ -97,6 +122,13 @@ function libsOption(): Option {
   return new Option('--libs <dir>', 'take libraries from here first (repeatable; may be a colon-separated list)')
     .default([], 'none')
     .argParser(collect)
+}
+
+function strategyOption(): Option {
+  return new Option(
+    '--strategy <how>',
+    'patch the objects (rpath, the default), make a private loader and leave the wheels as they are (loader), or both',
+  ).choices(['rpath', 'loader', 'both'])
 }
 
 function ignoreOption(): Option {

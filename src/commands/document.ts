@@ -1,14 +1,14 @@
 // The JSON document of `wheelfix venv` and `wheelfix check`: schema wheelfix/1, described in the README. Programs rely on
 // it: fields are added, never changed.
 import type { Outcome } from '../fix/apply.ts'
-import type { VenvReport } from '../fix/venv.ts'
+import type { LoaderReport, VenvReport } from '../fix/venv.ts'
 import { because } from '../ui/because.ts'
 import { summaryOf } from '../ui/report.ts'
 
 export const SCHEMA = 'wheelfix/1'
 
 /** A report as the data that is printed. Paths of objects are relative to the venv. */
-export function venvDocument(command: 'venv' | 'check', report: VenvReport) {
+export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvReport) {
   const { venv, interpreter, libc, plan, outcomes, unreadable, missing } = report
   return {
     schema: SCHEMA,
@@ -35,7 +35,22 @@ export function venvDocument(command: 'venv' | 'check', report: VenvReport) {
       })),
     ],
     missing,
+    ...(report.loader === null ? {} : { loader: loaderEntry(report.loader, venv.root) }),
     summary: summaryOf(report),
+  }
+}
+
+function loaderEntry({ plan, status, faults }: LoaderReport, root: string) {
+  return {
+    path: plan.loader,
+    cache: plan.cache,
+    how: plan.how,
+    pythons: plan.copies.map(({ path, program }) => ({ path: path.slice(root.length + 1), program })),
+    libraries: plan.content.libraries.map(({ soname, path, hwcapName, source }) => {
+      return { soname, path, ...(hwcapName == null ? {} : { hwcap: hwcapName }), source }
+    }),
+    status,
+    faults,
   }
 }
 

@@ -1,4 +1,5 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
+import type { Strategy } from '../fix/config.ts'
 import { runVenv, type VenvReport } from '../fix/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { progressBar } from '../ui/progress.ts'
@@ -16,6 +17,7 @@ export interface VenvCommandOptions {
   readonly scan: boolean
   readonly ignoreMissing: readonly string[]
   readonly strict?: boolean
+  readonly strategy?: Strategy
   readonly update?: boolean
   readonly rehash?: boolean
   readonly quiet?: boolean
@@ -24,7 +26,7 @@ export interface VenvCommandOptions {
 }
 
 export function venvCommand(
-  command: 'venv' | 'check',
+  command: 'venv' | 'check' | 'loader',
   argument: string | undefined,
   options: VenvCommandOptions,
 ): ExitStatus {
@@ -42,6 +44,7 @@ export function venvCommand(
       ignoreMissing: options.ignoreMissing,
       update: options.update === true,
       rehash: options.rehash === true,
+      strategy: options.strategy ?? null,
       mode: command === 'check' || dryRun ? 'plan' : 'apply',
       env,
       cwd: process.cwd(),
@@ -64,8 +67,8 @@ export function venvCommand(
   return statusOf(command, report, options.strict === true)
 }
 
-function statusOf(command: 'venv' | 'check', report: VenvReport, strict: boolean): ExitStatus {
+function statusOf(command: 'venv' | 'check' | 'loader', report: VenvReport, strict: boolean): ExitStatus {
   const { patched, missing, optional, refused } = summaryOf(report)
-  const pending = command === 'check' && patched > 0
+  const pending = command === 'check' && (patched > 0 || report.loader?.status === 'patch')
   return pending || missing > 0 || refused > 0 || (strict && optional > 0) ? 1 : 0
 }

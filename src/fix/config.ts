@@ -5,15 +5,22 @@ import { parse, TomlError } from 'smol-toml'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 
+/**
+ * How a venv is served: `rpath` patches the objects, `loader` makes a private loader and leaves the wheels as they are,
+ * `both` makes it and patches what even its libraries do not serve.
+ */
+export type Strategy = 'rpath' | 'loader' | 'both'
+
 export interface Config {
   /** The file, or null when there is none. */
   readonly path: string | null
   /** Library directories, absolute. */
   readonly libs: readonly string[]
   readonly ignoreMissing: readonly string[]
+  readonly strategy: Strategy | null
 }
 
-const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [] }
+const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [], strategy: null }
 
 /**
  * The settings for a venv: the nearest folder, from the venv's own upwards, that has one of the two files.
@@ -55,10 +62,11 @@ function configOf(path: string, table: unknown): Config {
     path,
     libs: strings(path, table, 'libs').map(entry => resolve(folder, entry)),
     ignoreMissing: strings(path, table, 'ignore-missing'),
+    strategy: strategyOf(path, table['strategy']),
   }
 }
 
-const KNOWN: ReadonlySet<string> = new Set(['libs', 'ignore-missing'])
+const KNOWN: ReadonlySet<string> = new Set(['libs', 'ignore-missing', 'strategy'])
 
 function strings(path: string, table: Record<string, unknown>, key: string): string[] {
   const value = table[key] ?? []
@@ -66,6 +74,12 @@ function strings(path: string, table: Record<string, unknown>, key: string): str
     throw invalid(path, `"${key}" must be a list of strings`)
   }
   return value
+}
+
+function strategyOf(path: string, value: unknown): Strategy | null {
+  if (value === undefined) return null
+  if (value === 'rpath' || value === 'loader' || value === 'both') return value
+  throw invalid(path, '"strategy" must be "rpath", "loader" or "both"')
 }
 
 function invalid(path: string, what: string): WheelfixError {

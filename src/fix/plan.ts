@@ -82,6 +82,8 @@ export interface PlanInput {
   readonly bin: string
   /** The loader for programs that ask for one of another system; null: they are left alone. */
   readonly programInterpreter: string | null
+  /** False: wheels stay as they are; only programs get another loader. */
+  readonly searchPaths: boolean
 }
 
 /** Makes the plan for a venv. */
@@ -90,7 +92,7 @@ export function makePlan(input: PlanInput): Plan {
   const originals = new Map(objects.map(object => [object.identity, object.original]))
   const before = simulateStates(input, originals)
 
-  const wants = new Map(objects.map(object => [object, wantsOf(object, before)]))
+  const wants = new Map(objects.map(object => [object, input.searchPaths ? wantsOf(object, before) : []]))
   const serving = serve(input, wants)
   const targets = new Map<string, ElfObject>()
   const edits = new Map<ScannedObject, ElfEdit | null>()

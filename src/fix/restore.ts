@@ -13,6 +13,8 @@ import type { Venv } from '../python/venv.ts'
 import { fieldsOf } from './apply.ts'
 import { hasJournal, recover } from './journal.ts'
 import { lockVenv, stateFolder } from './lock.ts'
+import { removeLoader } from './loader.ts'
+import { pythonNames, restoreName } from './loader-python.ts'
 import { type ScannedObject, scanVenv } from './scan.ts'
 
 export interface RestoreReport {
@@ -29,20 +31,51 @@ export interface RestoreReport {
 /** Undoes every change in a venv and removes `.wheelfix`. `dryRun`: says what it would do. */
 export function restoreVenv(venv: Venv, dryRun: boolean): RestoreReport {
   const found = existsSync(fsPath(stateFolder(venv.root)))
-  if (dryRun) return restoreObjects(venv, true, found)
+  if (dryRun) {
+    const pythons = restorePythons(venv, true)
+    const objects = restoreObjects(venv, true, found || pythons.restored.length > 0)
+    return { ...objects, restored: [...pythons.restored, ...objects.restored] }
+  }
   const scan = scanVenv(venv, [])
-  const touched = found || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)
+  const copied = pythonNames(venv).some(({ kind }) => kind === 'copy')
+  const touched = found || copied || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)
   if (!touched) return restoreObjects(venv, true, false)
 
   const lock = lockVenv(venv.root)
   try {
     if (hasJournal(venv.root)) recover(venv.root)
-    const report = restoreObjects(venv, false, true)
+    const objects = restoreObjects(venv, false, true)
+    const pythons = restorePythons(venv, false)
+    const report = {
+      ...objects,
+      restored: [...pythons.restored, ...objects.restored],
+      refused: [...pythons.refused, ...objects.refused],
+    }
+    if (report.refused.length === 0) removeLoader(venv, process.env)
     if (report.refused.length === 0) rmSync(fsPath(stateFolder(venv.root)), { recursive: true, force: true })
     return report
   } finally {
     lock.release()
   }
+}
+
+/** The names of bin/ that the private loader starts, as they were before. */
+function restorePythons(venv: Venv, dryRun: boolean): Pick<RestoreReport, 'restored' | 'refused'> {
+  const restored: string[] = []
+  const refused: { path: string; reason: string }[] = []
+  for (const name of pythonNames(venv)) {
+    if (name.kind !== 'copy') continue
+    const relative = name.path.slice(venv.root.length + 1)
+    try {
+      if (!dryRun) restoreName(name)
+      restored.push(relative)
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (errno === undefined) throw error
+      refused.push({ path: relative, reason: `cannot be written (${errno})` })
+    }
+  }
+  return { restored, refused }
 }
 
 function restoreObjects(venv: Venv, dryRun: boolean, found: boolean): RestoreReport {

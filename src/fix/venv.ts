@@ -1,9 +1,11 @@
 // The main job, from a folder to a report: scan → resolve → plan → apply. A check and a dry run go the same way and write
 // nothing.
 import { rmSync } from 'node:fs'
+import type { ElfObject } from '../elf/types.ts'
 import { fsPath } from '../io/path.ts'
 import { diskTree } from '../loader/tree.ts'
 import { isFhsLoader, type Libc } from '../loader/libc.ts'
+import { fits } from '../loader/process.ts'
 import { type LibraryCandidate, namedDirectories } from '../nix/libset.ts'
 import { addRoots, type RootsReport } from '../nix/roots.ts'
 import { scanStore } from '../nix/scan.ts'
@@ -12,12 +14,15 @@ import { type Distributions, readDistributions } from '../python/distributions.t
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import { findVenv, type Venv } from '../python/venv.ts'
 import { applyPlan, changeOf, type Outcome } from './apply.ts'
-import { readConfig } from './config.ts'
+import { readConfig, type Strategy } from './config.ts'
 import { matchesGlob } from './glob.ts'
 import { hintOf } from './hint.ts'
 import { hasJournal, recover } from './journal.ts'
+import { isLoaderPending, type LoaderPlan, loaderFaults, planLoader, removeLoader, writeLoader } from './loader.ts'
+import { servedLibraries } from './loader-cache.ts'
+import { plainInterpreter, type PythonName, pythonNames, restoreName } from './loader-python.ts'
 import { lockVenv } from './lock.ts'
-import { makePlan, type Ownership, type Plan } from './plan.ts'
+import { makePlan, type Ownership, type Plan, type UsedLibrary } from './plan.ts'
 import { pinsDiffer, readPins, writePins } from './pins.ts'
 import type { ProviderSources } from './providers.ts'
 import { type PythonProcess, startPython } from './python.ts'
@@ -32,6 +37,8 @@ export interface VenvOptions {
   /** Resolve anew what an earlier run pinned. */
   readonly update: boolean
   readonly rehash: boolean
+  /** null: what the configuration says, else what the venv has, else `rpath`. */
+  readonly strategy: Strategy | null
   /** `plan`: change nothing, but find out what a run would do. */
   readonly mode: 'apply' | 'plan'
   readonly env: NodeJS.ProcessEnv
@@ -61,6 +68,16 @@ export interface VenvReport {
   readonly missing: readonly MissingLibrary[]
   readonly roots: RootsReport | null
   readonly warnings: readonly string[]
+  /** The private loader, where there is one or is to be one. */
+  readonly loader: LoaderReport | null
+}
+
+export interface LoaderReport {
+  readonly plan: LoaderPlan
+  /** `patch`: something is to be written (a dry run, a check); `patched`: it was. */
+  readonly status: 'fine' | 'patch' | 'patched'
+  /** What was wrong with the one that the venv had. */
+  readonly faults: readonly string[]
 }
 
 /** @throws WheelfixError when nothing could be done */
@@ -82,9 +99,16 @@ export function runVenv(options: VenvOptions): VenvReport {
     const recovered = hasJournal(venv.root) && recover(venv.root).length > 0
     const now = lock.waited || recovered ? examine(venv, options) : first
     for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
+    // the loader first: what names it must never find it missing
+    const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
     const outcomes = applyPlan(now.plan.objects, applyInput(now, options, true))
-    writePins(venv.root, now.plan.libraries)
-    return report(now, outcomes, rootsOf(now, options), options)
+    if (now.leftLoader) {
+      for (const name of now.names) restoreName(name)
+      removeLoader(venv, options.env)
+    }
+    writePins(venv.root, now.libraries)
+    const done = { ...now, warnings: [...now.warnings, ...warnings] }
+    return report(done, outcomes, rootsOf(now, options), options)
   } finally {
     lock.release()
   }
@@ -101,13 +125,26 @@ interface Examination {
   readonly ignored: readonly string[]
   readonly warnings: readonly string[]
   readonly store: string
+  /** The names of bin/ that start Python. */
+  readonly names: readonly PythonName[]
+  /** The private loader that is to be; null with the strategy `rpath`. */
+  readonly loader: LoaderPlan | null
+  readonly loaderPending: boolean
+  readonly faults: readonly string[]
+  /** The venv has a private loader and is to have none any more. */
+  readonly leftLoader: boolean
+  /** What the venv takes from the library set. */
+  readonly libraries: readonly UsedLibrary[]
 }
 
 function examine(venv: Venv, options: VenvOptions): Examination {
   const { env } = options
   const store = storeDirectory(env)
-  const interpreter = findInterpreter(venv)
   const config = readConfig(venv.root)
+  const names = pythonNames(venv)
+  const hasLoader = names.some(({ kind }) => kind === 'copy')
+  const strategy = options.strategy ?? config.strategy ?? (hasLoader ? 'loader' : 'rpath')
+  const interpreter = hasLoader ? plainInterpreter(venv, names) : findInterpreter(venv)
   const python = startPython(interpreter, diskTree(), store, env)
   const named = namedDirectories({
     flags: options.libs,
@@ -124,15 +161,19 @@ function examine(venv: Venv, options: VenvOptions): Examination {
     scan: options.noScan ? () => [] : storeScanner(store, env),
     store,
   }
+  const loader =
+    strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted: wantedBy(scan, interpreter), env })
   const fhs = interpreter.interp === null || isFhsLoader(interpreter.interp)
   const plan = makePlan({
     objects: scan.objects,
-    python,
+    python: loader?.python ?? python,
     ownership: ownershipOf(distributions),
-    sources,
+    sources: strategy === 'loader' ? { directories: [], pins: new Map(), scan: () => [], store } : sources,
     bin: venv.bin,
-    programInterpreter: fhs ? null : interpreter.interp,
+    programInterpreter: loader?.loader ?? (fhs ? null : interpreter.interp),
+    searchPaths: strategy !== 'loader',
   })
+  const faults = loader === null ? [] : loaderFaults(loader, names)
   return {
     venv,
     interpreter,
@@ -141,9 +182,36 @@ function examine(venv: Venv, options: VenvOptions): Examination {
     scan,
     plan,
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
-    warnings: [...environmentWarnings(env), ...venvWarnings(venv, scan), ...named.warnings, ...plan.warnings],
+    warnings: [
+      ...environmentWarnings(env),
+      ...venvWarnings(venv, scan),
+      ...named.warnings,
+      ...(loader?.warnings ?? []),
+      ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made anew'}`),
+      ...plan.warnings,
+    ],
     store,
+    names,
+    loader,
+    loaderPending: loader !== null && isLoaderPending(loader),
+    faults,
+    leftLoader: hasLoader && loader === null,
+    libraries: [...plan.libraries, ...(loader === null ? [] : servedLibraries(loader.content))],
   }
+}
+
+/** The sonames that the objects of the venv need, with those that this interpreter can load. */
+function wantedBy({ objects }: Scan, interpreter: Interpreter): Map<string, ElfObject[]> {
+  const wanted = new Map<string, ElfObject[]>()
+  for (const { original } of objects) {
+    if (!fits(original, interpreter.object)) continue
+    for (const soname of original.needed) {
+      const users = wanted.get(soname)
+      if (users === undefined) wanted.set(soname, [original])
+      else users.push(original)
+    }
+  }
+  return wanted
 }
 
 /** The scan of the store is asked soname by soname, but the store is listed once. */
@@ -195,12 +263,14 @@ function venvWarnings(venv: Venv, scan: Scan): string[] {
   return warnings
 }
 
-function needsWriting({ plan, venv, scan }: Examination): boolean {
+function needsWriting({ plan, venv, scan, loaderPending, leftLoader, libraries }: Examination): boolean {
   return (
     scan.leftovers.length > 0 ||
     hasJournal(venv.root) ||
     plan.objects.some(item => changeOf(item) !== null) ||
-    (plan.libraries.length > 0 && pinsDiffer(venv.root, plan.libraries))
+    leftLoader ||
+    loaderPending ||
+    (libraries.length > 0 && pinsDiffer(venv.root, libraries))
   )
 }
 
@@ -209,8 +279,11 @@ function applyInput({ venv, distributions }: Examination, options: VenvOptions, 
 }
 
 /** Keeps everything in the store that the venv depends on from being collected. */
-function rootsOf({ venv, interpreter, python, plan, store }: Examination, { env }: VenvOptions): RootsReport | null {
-  const paths = [interpreter.program, python.libc.loader, python.libc.dir, ...plan.libraries.map(({ path }) => path)]
+function rootsOf(
+  { venv, interpreter, python, libraries, store }: Examination,
+  { env }: VenvOptions,
+): RootsReport | null {
+  const paths = [interpreter.program, python.libc.loader, python.libc.dir, ...libraries.map(({ path }) => path)]
   const storePaths = new Set(paths.map(path => storePathOf(path, store)).filter(path => path !== null))
   return storePaths.size === 0 ? null : addRoots(venv.root, [...storePaths].sort(), env)
 }
@@ -221,7 +294,8 @@ function report(
   roots: RootsReport | null,
   options: VenvOptions,
 ): VenvReport {
-  const { venv, interpreter, python, scan, plan, ignored } = examination
+  const { venv, interpreter, python, scan, plan, ignored, loader, loaderPending, faults } = examination
+  const status = !loaderPending ? 'fine' : options.mode === 'plan' ? 'patch' : 'patched'
   return {
     venv,
     interpreter,
@@ -232,6 +306,7 @@ function report(
     missing: missingLibraries(plan, ignored, python.libc),
     roots: options.mode === 'plan' ? null : roots,
     warnings: examination.warnings,
+    loader: loader === null ? null : { plan: loader, status, faults },
   }
 }
 

@@ -41,7 +41,8 @@ export function isTemporary(name: string): boolean {
   return name.startsWith('.') && name.endsWith(SUFFIX)
 }
 
-function temporaryOf(path: string): string {
+/** Where a file's next content is written before the rename: in the same folder, under a name that `isTemporary` knows. */
+export function temporaryOf(path: string): string {
   const slash = path.lastIndexOf('/')
   return `${path.slice(0, slash + 1)}.${path.slice(slash + 1)}${SUFFIX}`
 }

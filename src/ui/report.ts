@@ -16,7 +16,8 @@ export interface ReportStyle {
 export function reportLines(report: VenvReport, style: ReportStyle): string[] {
   const { chalk, quiet } = style
   const blocks: string[][] = []
-  if (!quiet) blocks.push(headLines(report, chalk), changeLines(report, style), libraryLines(report, chalk))
+  if (!quiet) blocks.push(headLines(report, chalk), loaderLines(report, style), changeLines(report, style))
+  if (!quiet) blocks.push(libraryLines(report, chalk))
   blocks.push(refusedLines(report, chalk), missingLines(report, style))
   if (!quiet) blocks.push([summaryLine(report, style)])
   return blocks.filter(block => block.length > 0).flatMap((block, index) => (index === 0 ? block : ['', ...block]))
@@ -28,6 +29,22 @@ function headLines({ venv, interpreter, libc }: VenvReport, chalk: ChalkInstance
     chalk.bold(venv.root),
     chalk.dim(`Python ${interpreter.version}  ${interpreter.program}`),
     chalk.dim(`${version}  ${libc.dir}`),
+  ]
+}
+
+/** The private loader: what starts the venv's Python, and what its cache serves. */
+function loaderLines({ loader, venv }: VenvReport, { chalk, verbose }: ReportStyle): string[] {
+  if (loader === null) return []
+  const { plan, status } = loader
+  const verb = { fine: 'is in place', patch: 'is to be made', patched: 'made' }[status]
+  const { libraries } = plan.content
+  const folders = new Set(libraries.map(({ path }) => path.slice(0, path.lastIndexOf('/'))))
+  const mark = status === 'fine' ? chalk.dim('-') : chalk.green(status === 'patch' ? '•' : '✓')
+  return [
+    `${mark} private loader ${verb}  ${chalk.dim(shorten(plan.loader, venv.root))}`,
+    ...plan.copies.map(({ path, program }) => `    ${shorten(path, venv.root)}  ${chalk.dim(`copy of ${program}`)}`),
+    `    ${libraries.length} names of ${folders.size} folders are found by it`,
+    ...(verbose ? libraries.map(({ soname, path }) => chalk.dim(`      ${soname}  ${path}`)) : []),
   ]
 }
 
