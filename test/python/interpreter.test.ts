@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
   copyFileSync,
@@ -75,27 +74,6 @@ function fails(code: WheelfixErrorCode, message: RegExp, path: string): void {
       return true
     },
   )
-}
-
-const makers = [
-  ['python3 -m venv', 'python3', ['-m', 'venv', '--without-pip']],
-  ['python3 -m venv --copies', 'python3', ['-m', 'venv', '--without-pip', '--copies']],
-  ['virtualenv', 'virtualenv', ['--quiet', '--no-pip', '--no-setuptools', '--no-wheel']],
-  ['uv venv', 'uv', ['venv', '--quiet', '--offline']],
-] as const
-for (const [name, program, args] of makers) {
-  test(`${name}: program, version and endings are what the running Python tells`, { skip: missing(program) }, () => {
-    const path = join(root, `made by ${name}`)
-    execFileSync(program, [...args, path])
-    const found = find(path)
-    const told: unknown = JSON.parse(
-      runWell(found.executable, [
-        '-c',
-        'import os,json,platform,_imp;print(json.dumps([os.readlink("/proc/self/exe"),platform.python_version(),_imp.extension_suffixes()]))',
-      ]),
-    )
-    assert.deepEqual([found.program, found.version, found.extensionSuffixes], told)
-  })
 }
 
 test('a link is followed from the folder that it really is in', { skip: needsPython }, () => {

@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { WheelfixError, type WheelfixErrorCode } from '../../src/io/error.ts'
 import { findVenv } from '../../src/python/venv.ts'
-import { missing } from '../support/requires.ts'
 
 const root = realpathSync(mkdtempSync(join(tmpdir(), 'wheelfix-venv-')))
 after(() => rmSync(root, { recursive: true }))
@@ -166,24 +164,3 @@ test('what its user may not read is named', { skip: process.getuid?.() === 0 && 
   fails('VENV_INVALID', /a folder of the virtual environment .* cannot be read: EACCES/, () => find(folder))
   chmodSync(join(folder, 'lib'), 0o755)
 })
-
-const makers = [
-  ['python3 -m venv', 'python3', ['-m', 'venv', '--without-pip']],
-  ['python3 -m venv --copies', 'python3', ['-m', 'venv', '--without-pip', '--copies']],
-  ['virtualenv', 'virtualenv', ['--quiet', '--no-pip', '--no-setuptools', '--no-wheel']],
-  ['uv venv', 'uv', ['venv', '--quiet', '--offline']],
-] as const
-for (const [name, program, args] of makers) {
-  test(`a venv of ${name} is read`, { skip: missing(program) }, () => {
-    const path = join(root, `made by ${name}`)
-    execFileSync(program, [...args, path])
-    const found = find(path)
-    assert.equal(found.python, join(path, 'bin/python'))
-    assert.equal(found.sitePackages.length, 1)
-    const purelib = execFileSync(found.python, ['-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'], {
-      encoding: 'utf8',
-    })
-    assert.deepEqual(found.walk, [purelib.trim(), join(path, 'bin')])
-    assert.equal(found.systemSitePackages, false)
-  })
-}
