@@ -52,6 +52,7 @@ function installed(tool: 'virtualenv' | 'uv'): readonly string[] | undefined {
   if (!existsSync(join(tools, tool)) && !install(tool)) return undefined
   return tool === 'uv' ? [join(tools, 'uv/bin/uv')] : ['env', `PYTHONPATH=${join(tools, tool)}`, 'python3', '-m', tool]
 }
+
 function install(tool: string): boolean {
   const { status } = run('python3', ['-m', 'pip', 'install', '-q', '--target', join(tools, tool), tool])
   return status === 0
