@@ -1,5 +1,6 @@
 // The program: options and help for every command, nothing else. A command's own code is loaded when it runs, so that
 // `--help` costs what an empty script costs.
+import { basename } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
 import type { ExitStatus } from './commands/status.ts'
 
@@ -8,6 +9,12 @@ declare const WHEELFIX_VERSION: string
 /** Runs the command line. Resolves to the exit status: 0 all well, 1 something is left undone, 2 nothing could be done. */
 export async function run(argv: readonly string[]): Promise<ExitStatus> {
   let status: ExitStatus = 0
+  // `wheelfix elf`, and whatever link to the program is called patchelf, take patchelf's command line as it is
+  const asPatchelf = basename(argv[1] ?? '') === 'patchelf'
+  if (asPatchelf || argv[2] === 'elf') {
+    const { elfCommand } = await import('./commands/elf.ts')
+    return elfCommand(argv.slice(asPatchelf ? 2 : 3), asPatchelf ? 'patchelf' : 'wheelfix elf', WHEELFIX_VERSION)
+  }
   const program = new Command('wheelfix')
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(WHEELFIX_VERSION)
@@ -99,6 +106,11 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
       const { restoreCommand } = await import('./commands/restore.ts')
       status = restoreCommand(argument, options)
     })
+
+  program
+    .command('elf')
+    .summary('change one ELF file, with the options of patchelf (see wheelfix elf --help)')
+    .argument('<file...>')
 
   try {
     await program.parseAsync(argv)

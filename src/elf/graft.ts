@@ -61,6 +61,8 @@ export interface GraftOptions {
   readonly record?: string
   /** The libc that is to load the object, where it is known; else the object itself tells. */
   readonly libc?: 'glibc' | 'musl'
+  /** The page size to lay the file out for, in bytes, instead of the machine's largest. */
+  readonly pageSize?: number
 }
 
 /** String tables larger than this are copied by reference. */
@@ -177,9 +179,14 @@ function newVersionNeeds(
 }
 
 /** File offset and address of the graft's PT_LOAD. */
-function place(size: number, { header, programHeaders }: ElfObject, executable: boolean) {
+function place(
+  size: number,
+  { header, programHeaders }: ElfObject,
+  executable: boolean,
+  pages = pageSize(header.machine),
+) {
   const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
-  const page = BigInt(pageSize(header.machine))
+  const page = BigInt(pages)
   const align = loads.reduce((largest, load) => (load.align > largest ? load.align : largest), page)
   const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
   const start = alignUp(size, GRAFT_ALIGNMENT)
@@ -221,7 +228,7 @@ function buildGraft(
   object: ElfObject,
   { dynamicSegment, strtab, sections }: Editable,
   wanted: ElfState,
-  { record, libc }: GraftOptions,
+  { record, libc, pageSize: page }: GraftOptions,
 ): Graft {
   const { header, programHeaders } = object
   const format = formatOf(header)
@@ -238,7 +245,7 @@ function buildGraft(
   const undo: Undo = { originalSize: source.size, header: originalHeader, patches: [], record: record ?? null }
 
   // where it goes, in the file and in memory
-  const { start, address, align } = place(source.size, object, executable)
+  const { start, address, align } = place(source.size, object, executable, page)
   let end = start
   const take = (length: number, alignment: number): Placed => {
     const at = alignUp(end, alignment)

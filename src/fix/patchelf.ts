@@ -1,0 +1,94 @@
+// What patchelf's options mean for an object: from its state to the wanted one, in patchelf's order. This is where
+// `wheelfix elf` differs from `wheelfix venv`, which keeps the tag of a search path.
+import { ET_DYN } from '../elf/constants.ts'
+import { ElfError } from '../elf/error.ts'
+import { readElf } from '../elf/read.ts'
+import { applyEdit, type ElfState } from '../elf/state.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { errnoOf } from '../io/error.ts'
+import { withSource } from '../io/source.ts'
+
+/** patchelf's options that change an object. */
+export interface PatchelfEdit {
+  readonly interpreter: string | null
+  readonly soname: string | null
+  /** `null`: the search path stays. */
+  readonly rpath: { readonly do: 'set' | 'add'; readonly value: string } | { readonly do: 'remove' | 'shrink' } | null
+  readonly allowedPrefixes: readonly string[]
+  readonly forceRpath: boolean
+  readonly addNeeded: readonly string[]
+  readonly removeNeeded: readonly string[]
+  readonly replaceNeeded: ReadonlyMap<string, string>
+  readonly noDefaultLib: boolean
+  /** `null`: the stack stays as it is. */
+  readonly executableStack: boolean | null
+}
+
+/** The state that the options ask for. @throws ElfError `REFUSED`; the errors of reading what --shrink-rpath looks at */
+export function wantedState(edit: PatchelfEdit, object: ElfObject, state: ElfState): ElfState {
+  let wanted = state
+  // only a library has a soname to set
+  if (edit.soname !== null && object.header.type === ET_DYN) wanted = applyEdit(wanted, { soname: edit.soname })
+  if (edit.interpreter !== null) wanted = applyEdit(wanted, { interpreter: edit.interpreter })
+  if (edit.executableStack !== null) wanted = applyEdit(wanted, { executableStack: edit.executableStack })
+  wanted = withSearchPath(edit, object, wanted)
+  wanted = applyEdit(wanted, { removeNeeded: edit.removeNeeded })
+  wanted = applyEdit(wanted, { replaceNeeded: edit.replaceNeeded })
+  wanted = applyEdit(wanted, { addNeeded: edit.addNeeded.toReversed() })
+  return edit.noDefaultLib ? applyEdit(wanted, { noDefaultLib: true }) : wanted
+}
+
+function withSearchPath(edit: PatchelfEdit, object: ElfObject, state: ElfState): ElfState {
+  const old = state.runpath ?? state.rpath
+  const tag = edit.forceRpath ? 'DT_RPATH' : 'DT_RUNPATH'
+  switch (edit.rpath?.do) {
+    case undefined:
+      return state
+    case 'remove':
+      return applyEdit(state, { searchPath: null })
+    case 'set':
+      return applyEdit(state, { searchPath: { tag, value: edit.rpath.value } })
+    case 'add': {
+      const value = old === null || old === '' ? edit.rpath.value : `${old}:${edit.rpath.value}`
+      return applyEdit(state, { searchPath: { tag, value } })
+    }
+    case 'shrink':
+      return old === null
+        ? state
+        : applyEdit(state, { searchPath: { tag, value: shrink(old, object, edit.allowedPrefixes) } })
+  }
+}
+
+/**
+ * Leaves out the directories that hold none of the needed libraries which no directory before them holds, and those
+ * without an allowed prefix. Entries that are no absolute path ($ORIGIN …) stay.
+ */
+function shrink(searchPath: string, object: ElfObject, allowedPrefixes: readonly string[]): string {
+  const wanted = new Set(object.needed)
+  return splitPath(searchPath)
+    .filter(directory => {
+      if (directory !== '' && !directory.startsWith('/')) return true
+      if (allowedPrefixes.length > 0 && !allowedPrefixes.some(prefix => directory.startsWith(prefix))) return false
+      const found = [...wanted].filter(name => machineOf(`${directory}/${name}`) === object.header.machine)
+      for (const name of found) wanted.delete(name)
+      return found.length > 0
+    })
+    .join(':')
+}
+
+/** e_machine of a library; null where there is none, or something else. */
+function machineOf(path: string): number | null {
+  try {
+    return withSource(path, source => readElf(source).header.machine)
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return null
+    throw error
+  }
+}
+
+/** The entries of a colon-separated list; a last empty one is none, as with patchelf. */
+export function splitPath(list: string): string[] {
+  const entries = list.split(':')
+  if (entries.at(-1) === '') entries.pop()
+  return entries
+}
