@@ -6,14 +6,14 @@ import type { ElfEdit, SearchPath } from '../elf/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { isFhsLoader, isLibcFamily } from '../loader/libc.ts'
 import { fits } from '../loader/process.ts'
-import type { LinkMap, Loader, Resolution } from '../loader/search.ts'
+import type { Loader } from '../loader/search.ts'
 import { withObjects } from '../loader/tree.ts'
 import { type LibraryCandidate, type LibrarySource } from '../nix/libset.ts'
 import { driverDirectory, isDriverLibrary } from './drivers.ts'
 import { chooseProvider, type Choice, type ProviderSources } from './providers.ts'
 import { onTree, type PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
-import { type ObjectStates, type Simulation, simulate } from './simulate.ts'
+import { type ObjectStates, type Outcome as Resolution, type Simulation, simulate } from './simulate.ts'
 
 /** What the plan asks of the distributions: who owns an object, and what a distribution requires. */
 export interface Ownership {
@@ -103,7 +103,6 @@ export function makePlan(input: PlanInput): Plan {
   }
 
   const after = [...edits.values()].every(edit => edit === null) ? before : simulateStates(input, targets)
-  const counted = countedObjects(input, after)
   const planned = objects.map((object): PlannedObject => {
     const needed = neededOf(object, after, input)
     return {
@@ -113,7 +112,7 @@ export function makePlan(input: PlanInput): Plan {
       target: targets.get(object.identity) ?? object.original,
       needed,
       missing: needed.filter(({ how }) => how === 'missing').map(({ soname }) => soname),
-      counts: counted.has(object.identity),
+      counts: after.counted.has(object.identity),
     }
   })
   return {
@@ -127,7 +126,13 @@ export function makePlan(input: PlanInput): Plan {
 
 function simulateStates(input: PlanInput, states: ObjectStates): Simulation {
   const python = onTree(input.python, withObjects(input.python.loader.tree, states))
-  return simulate(input.objects, states, python, (object, state) => programLoader(object, state, python, input))
+  return simulate({
+    objects: input.objects,
+    states,
+    python,
+    programLoader: (object, state) => programLoader(object, state, python, input),
+    counts: ({ kind, path }) => kind === 'extension' || (kind === 'executable' && directoryOf(path) === input.bin),
+  })
 }
 
 /** The loader that runs a program of the venv: the interpreter's own where it gets that, else the one that it names. */
@@ -285,11 +290,7 @@ function tagOf(object: ScannedObject, simulation: Simulation): SearchPath['tag']
   if (object.original.runpath !== null) return 'DT_RUNPATH'
   if (object.original.rpath !== null) return 'DT_RPATH'
   const chains = [simulation.alone.get(object.identity), ...(simulation.inRoots.get(object.identity) ?? [])]
-  for (const chain of chains) {
-    for (let map: LinkMap | null = chain?.loader ?? null; map !== null; map = map.loader) {
-      if (map.object.rpath !== null && map.object.runpath === null) return 'DT_RPATH'
-    }
-  }
+  if (chains.some(chain => chain?.inheritsRpath === true)) return 'DT_RPATH'
   return 'DT_RUNPATH'
 }
 
@@ -346,18 +347,6 @@ function edited(object: ElfObject, edit: ElfEdit): ElfObject {
           runpath: searchPath.tag === 'DT_RUNPATH' ? searchPath.value : null,
         }),
   }
-}
-
-/** The objects that an extension module or a program of bin/ is or links to. */
-function countedObjects(input: PlanInput, simulation: Simulation): Set<string> {
-  const counted = new Set<string>()
-  for (const object of input.objects) {
-    const inBin = object.kind === 'executable' && directoryOf(object.path) === input.bin
-    if (object.kind !== 'extension' && !inBin) continue
-    counted.add(object.identity)
-    for (const map of simulation.roots.get(object.identity) ?? []) counted.add(map.identity)
-  }
-  return counted
 }
 
 function neededOf(object: ScannedObject, simulation: Simulation, input: PlanInput): PlannedNeeded[] {

@@ -2,7 +2,7 @@
 // interpreter.
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
-import { originalSource } from '../elf/undo.ts'
+import { carriesNote, originalSource } from '../elf/undo.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceContent, replaceFile } from '../io/replace.ts'
@@ -89,7 +89,7 @@ function restoreObjects(venv: Venv, dryRun: boolean, found: boolean): RestoreRep
   if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
   for (const object of scan.objects) {
     if (object.undo === null) {
-      if (object.damagedUndo) refused.push({ path: object.relative, reason: CHANGED_SINCE })
+      if (withSource(object.path, carriesNote)) refused.push({ path: object.relative, reason: CHANGED_SINCE })
       continue
     }
     const reason = restoreObject(object, warnings, dryRun)

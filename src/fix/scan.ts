@@ -7,7 +7,7 @@ import { isElf, readElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { definesSymbol } from '../elf/symbols.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { carriesNote, originalSource, readUndo, type Undo } from '../elf/undo.ts'
+import { originalSource, readUndo, type Undo } from '../elf/undo.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, readLink, realPath } from '../io/path.ts'
 import { type FileStatus, sourceOf } from '../io/source.ts'
@@ -32,8 +32,6 @@ export interface ScannedObject {
   /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
   readonly original: ElfObject
   readonly undo: Undo | null
-  /** It carries an undo note that no longer holds: another tool changed the file after wheelfix did. */
-  readonly damagedUndo: boolean
 }
 
 /** A file that cannot be read, or whose magic says ELF while its tables do not hold. */
@@ -169,7 +167,7 @@ export function readObject(
   source: ByteSource,
   name: string,
   suffixes: readonly string[],
-): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'damagedUndo'> | null {
+): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo'> | null {
   const current = readElf(source)
   if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
   const undo = current.dynamic === null ? null : readUndo(source)
@@ -180,7 +178,6 @@ export function readObject(
     current,
     original,
     undo,
-    damagedUndo: undo === null && carriesNote(source),
   }
 }
 

@@ -80,10 +80,19 @@ export function lackingVersions(object: ElfObject, soname: string, provider: Elf
   if (provider === undefined || provider.versionDefinitions.length === 0) return NONE
   const need = object.versionNeeds.find(need => need.file === soname)
   if (need === undefined) return NONE
-  const defined = new Set(provider.versionDefinitions)
-  const lacking = need.versions.filter(version => !version.weak && !defined.has(version.name))
-  return lacking.length === 0 ? NONE : lacking.map(version => version.name)
+  let defined = definitions.get(provider)
+  if (defined === undefined) {
+    defined = new Set(provider.versionDefinitions)
+    definitions.set(provider, defined)
+  }
+  const has = defined
+  return need.versions.every(version => version.weak || has.has(version.name))
+    ? NONE
+    : need.versions.filter(version => !version.weak && !has.has(version.name)).map(version => version.name)
 }
+
+/** The version definitions of a provider as a set: libc's are asked for thousands of times. */
+const definitions = new WeakMap<ElfObject, ReadonlySet<string>>()
 
 interface Found {
   readonly provider: LinkMap | null
