@@ -3,8 +3,9 @@
 import { readFileSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import type { SearchPathTag } from '../elf/edit.ts'
-import { makeGraft } from '../elf/graft.ts'
+import { graftedSource, makeGraft } from '../elf/graft.ts'
 import { originalSource } from '../elf/undo.ts'
+import { verifyGraft } from '../elf/verify.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { type FileEdit, replaceContent, replaceFile } from '../io/replace.ts'
@@ -121,7 +122,10 @@ const WRITE_REASONS: Readonly<Record<string, string>> = {
 function fileEdit({ object, edit }: PlannedObject, source: FileSource, record: string | null): FileEdit {
   const original = object.undo === null ? source : originalSource(source, object.undo)
   const graft = edit === null ? null : makeGraft(original, edit, record === null ? {} : { record })
-  if (graft !== null) return graft
+  if (graft !== null && edit !== null) {
+    verifyGraft(original, graftedSource(original, graft), edit)
+    return graft
+  }
   if (object.undo === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')
   return { baseSize: object.undo.originalSize, tail: [], patches: object.undo.patches, header: object.undo.header }
 }
