@@ -76,6 +76,14 @@ export function readElf(source: ByteSource): ElfObject {
 }
 
 /**
+ * The same object without its tables: what is left is what the search for libraries asks for. A venv has thousands of
+ * objects, and their tables are most of what they take in memory. A table that is there stays there, but empty.
+ */
+export function withoutTables(object: ElfObject): ElfObject {
+  return { ...object, programHeaders: [], dynamic: object.dynamic === null ? null : [] }
+}
+
+/**
  * The dynamic table up to DT_NULL and where it stands in the file. The loader finds it by address; where no PT_LOAD has
  * that address its file offset is taken, as readelf does, so that at least it can be shown.
  */

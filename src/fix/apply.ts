@@ -5,6 +5,7 @@ import { ElfError } from '../elf/error.ts'
 import type { SearchPathTag } from '../elf/edit.ts'
 import { graftedSource, makeGraft } from '../elf/graft.ts'
 import { originalSource } from '../elf/undo.ts'
+import { encodeText } from '../elf/text.ts'
 import { verifyGraft } from '../elf/verify.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
@@ -171,8 +172,9 @@ function fieldsBefore({ object }: PlannedObject, owner: Owner | null, records: R
   return fields === undefined ? null : `${fields.hash},${fields.size}`
 }
 
-function latin1Row(row: string): string {
-  return Buffer.from(row).toString('latin1')
+/** A decoded path as RECORD's bytes have it, one character a byte. */
+export function latin1Row(row: string): string {
+  return encodeText(row).toString('latin1')
 }
 
 /** The fields that an undo note kept. */

@@ -86,9 +86,14 @@ function closureOf(loader: Loader, process: Process, caller: LinkMap, store: str
 
 /** The extension modules of the standard library, in lib-dynload. */
 function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
-  const prefix = main.path.slice(0, main.path.lastIndexOf('/bin/'))
   const modules: LinkMap[] = []
-  for (const lib of namesBelow(`${prefix}/lib`).filter(name => /^python3\.\d+t?$/.test(name))) {
+  // a venv made with --copies has the program itself, but not libpython
+  const prefixes = new Set([
+    main.path.slice(0, main.path.lastIndexOf('/bin/')),
+    caller.path.slice(0, caller.path.lastIndexOf('/lib/')),
+  ])
+  const libs = [...prefixes].flatMap(prefix => namesBelow(`${prefix}/lib`).map(name => ({ prefix, name })))
+  for (const { prefix, name: lib } of libs.filter(({ name }) => /^python3\.\d+t?$/.test(name))) {
     const folder = `${prefix}/lib/${lib}/lib-dynload`
     for (const name of namesBelow(folder)) {
       const path = `${folder}/${name}`

@@ -10,7 +10,7 @@ import { withSource } from '../io/source.ts'
 import { readDistributions } from '../python/distributions.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
 import type { Venv } from '../python/venv.ts'
-import { fieldsOf } from './apply.ts'
+import { fieldsOf, latin1Row } from './apply.ts'
 import { hasJournal, recover } from './journal.ts'
 import { lockVenv, stateFolder } from './lock.ts'
 import { removeLoader } from './loader.ts'
@@ -133,7 +133,7 @@ function restoreRecords(venv: Venv, restored: readonly ScannedObject[]): void {
     const owner = distributions.ownerOf(path)
     const record = owner?.distribution.record ?? null
     if (record === null || owner?.row == null || undo?.record == null) continue
-    const row = Buffer.from(owner.row).toString('latin1')
+    const row = latin1Row(owner.row)
     const rows = records.get(record)
     if (rows === undefined) records.set(record, new Map([[row, fieldsOf(undo.record)]]))
     else rows.set(row, fieldsOf(undo.record))

@@ -3,7 +3,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
-import { isElf, readElf } from '../elf/read.ts'
+import { isElf, readElf, withoutTables } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { definesSymbol } from '../elf/symbols.ts'
 import type { ElfObject } from '../elf/types.ts'
@@ -27,7 +27,7 @@ export interface ScannedObject {
   readonly status: FileStatus
   /** Device and inode, as the loader compares files. */
   readonly identity: string
-  /** As the file stands. */
+  /** As the file stands, without its tables (elf/read.ts); so is `original`. */
   readonly current: ElfObject
   /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
   readonly original: ElfObject
@@ -175,8 +175,8 @@ export function readObject(
   const original = undo === null ? current : readElf(originalBytes)
   return {
     kind: kindOf(originalBytes, original, name, suffixes),
-    current,
-    original,
+    current: withoutTables(current),
+    original: withoutTables(original),
     undo,
   }
 }

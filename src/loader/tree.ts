@@ -1,7 +1,7 @@
 // The files that a dynamic loader can see: directory listings and parsed objects, each read once. A wheel that is not
 // installed, or a file as it will be after a plan, is laid over the disk here; the search itself does not know.
 import { ElfError } from '../elf/error.ts'
-import { readElf } from '../elf/read.ts'
+import { readElf, withoutTables } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
 import { listDirectory, realPath } from '../io/path.ts'
@@ -11,7 +11,7 @@ import { withSource } from '../io/source.ts'
 export interface OpenedFile {
   /** The loader's notion of “the same file”: device and inode. */
   readonly identity: string
-  /** null: no ELF file at all, which is fatal where the loader meets it under a wanted name. */
+  /** Without its tables (elf/read.ts). null: no ELF file at all, which is fatal where the loader meets it under a wanted name. */
   readonly object: ElfObject | null
 }
 
@@ -89,7 +89,7 @@ function openObject(path: string): OpenedFile | null {
     return withSource(path, source => {
       const identity = `${source.status.dev}:${source.status.ino}`
       try {
-        return { identity, object: readElf(source) }
+        return { identity, object: withoutTables(readElf(source)) }
       } catch (error) {
         if (error instanceof ElfError) return { identity, object: null }
         throw error
