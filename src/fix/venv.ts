@@ -6,9 +6,9 @@ import { fsPath } from '../io/path.ts'
 import { diskTree } from '../loader/tree.ts'
 import { isFhsLoader, type Libc } from '../loader/libc.ts'
 import { fits } from '../loader/process.ts'
-import { type LibraryCandidate, namedDirectories } from '../nix/libset.ts'
-import { addRoots, type RootsReport } from '../nix/roots.ts'
-import { scanStore } from '../nix/scan.ts'
+import { namedDirectories } from '../nix/libset.ts'
+import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
+import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory, storePathOf } from '../nix/store.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
@@ -85,7 +85,12 @@ export function runVenv(options: VenvOptions): VenvReport {
   const venv = findVenv({ argument: options.argument, env: options.env, cwd: options.cwd })
   const first = examine(venv, options)
   if (options.mode === 'plan')
-    return report(first, applyPlan(first.plan.objects, applyInput(first, options, false)), null, options)
+    return report(
+      first,
+      applyPlan(first.plan.objects, applyInput(first, options, false)),
+      rootsOf(first, options),
+      options,
+    )
   if (!needsWriting(first))
     return report(
       first,
@@ -155,14 +160,14 @@ function examine(venv: Venv, options: VenvOptions): Examination {
   })
   const scan = scanVenv(venv, interpreter.extensionSuffixes)
   const distributions = readDistributions(venv.sitePackages)
+  const wanted = wantedBy(scan, interpreter)
   const sources: ProviderSources = {
     directories: named.directories,
     pins: options.update ? new Map() : readPins(venv.root),
-    scan: options.noScan ? () => [] : storeScanner(store, env),
+    scan: options.noScan ? () => [] : storeScanner({ store, env }, wanted.keys()),
     store,
   }
-  const loader =
-    strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted: wantedBy(scan, interpreter), env })
+  const loader = strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted, env })
   const fhs = interpreter.interp === null || isFhsLoader(interpreter.interp)
   const plan = makePlan({
     objects: scan.objects,
@@ -212,17 +217,6 @@ function wantedBy({ objects }: Scan, interpreter: Interpreter): Map<string, ElfO
     }
   }
   return wanted
-}
-
-/** The scan of the store is asked soname by soname, but the store is listed once. */
-function storeScanner(store: string, env: NodeJS.ProcessEnv): (soname: string) => readonly LibraryCandidate[] {
-  return soname =>
-    (scanStore([soname], { store, env }).get(soname) ?? []).map(({ path, directory }) => ({
-      soname,
-      path,
-      directory,
-      source: 'scan',
-    }))
 }
 
 function ownershipOf(distributions: Distributions): Ownership {
@@ -278,14 +272,16 @@ function applyInput({ venv, distributions }: Examination, options: VenvOptions, 
   return { venvRoot: venv.root, distributions, write, rehash: options.rehash, progress: options.progress }
 }
 
-/** Keeps everything in the store that the venv depends on from being collected. */
+/** Keeps everything in the store that the venv depends on from being collected; a dry run looks whether it is kept. */
 function rootsOf(
   { venv, interpreter, python, libraries, store }: Examination,
-  { env }: VenvOptions,
+  { env, mode }: VenvOptions,
 ): RootsReport | null {
   const paths = [interpreter.program, python.libc.loader, python.libc.dir, ...libraries.map(({ path }) => path)]
   const storePaths = new Set(paths.map(path => storePathOf(path, store)).filter(path => path !== null))
-  return storePaths.size === 0 ? null : addRoots(venv.root, [...storePaths].sort(), env)
+  if (storePaths.size === 0) return null
+  const ensure = mode === 'plan' ? checkRoots : addRoots
+  return ensure(venv.root, [...storePaths], env)
 }
 
 function report(
@@ -304,8 +300,8 @@ function report(
     unreadable: scan.unreadable,
     plan,
     missing: missingLibraries(plan, ignored, python.libc),
-    roots: options.mode === 'plan' ? null : roots,
-    warnings: examination.warnings,
+    roots,
+    warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
   }
 }
