@@ -1,6 +1,9 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
+import { stripVTControlCharacters } from 'node:util'
 import type { Strategy } from '../fix/config.ts'
-import { runVenv, type VenvReport } from '../fix/venv.ts'
+import { type Answer, recall, remember } from '../fix/stamp.ts'
+import { runVenv, type VenvOptions, type VenvReport } from '../fix/venv.ts'
+import { findVenv } from '../python/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { progressBar } from '../ui/progress.ts'
 import { reportLines, summaryOf } from '../ui/report.ts'
@@ -25,49 +28,99 @@ export interface VenvCommandOptions {
   readonly color: ColourMode
 }
 
+type Command = 'venv' | 'check' | 'loader'
+
 export function venvCommand(
-  command: 'venv' | 'check' | 'loader',
+  command: Command,
   argument: string | undefined,
   options: VenvCommandOptions,
+  version: string,
 ): ExitStatus {
   const { env } = process
-  const colour = colours(options.color, env)
-  const quiet = options.quiet === true
-  const dryRun = options.dryRun === true
-  const bar = progressBar(process.stderr, 'patching', !quiet && options.json !== true)
-  let report: VenvReport
+  const began = Date.now()
+  const strict = options.strict === true
+  const reading = command === 'check' || options.dryRun === true
+  const bar = progressBar(process.stderr, 'patching', options.quiet !== true && options.json !== true)
+  const runOptions: VenvOptions = {
+    libs: options.libs,
+    noScan: !options.scan,
+    ignoreMissing: options.ignoreMissing,
+    update: options.update === true,
+    rehash: options.rehash === true,
+    strategy: options.strategy ?? null,
+    mode: reading ? 'plan' : 'apply',
+    env,
+    cwd: process.cwd(),
+    progress: (done, total) => bar.step(done, total),
+  }
   try {
-    report = runVenv({
-      argument,
-      libs: options.libs,
-      noScan: !options.scan,
-      ignoreMissing: options.ignoreMissing,
-      update: options.update === true,
-      rehash: options.rehash === true,
-      strategy: options.strategy ?? null,
-      mode: command === 'check' || dryRun ? 'plan' : 'apply',
-      env,
-      cwd: process.cwd(),
-      progress: (done, total) => bar.step(done, total),
-    })
-  } catch (error) {
-    return reportFailure(error, options.json === true)
-  } finally {
-    bar.end()
-  }
+    const venv = findVenv({ argument, env, cwd: process.cwd() })
+    const plain = options.json !== true && options.verbose !== true
+    const known = plain ? recall(venv, runOptions, strict, version) : null
+    if (known !== null) return show(known, options)
 
-  for (const warning of report.warnings) process.stderr.write(`${colour.stderr.yellow('warning:')} ${warning}\n`)
-  if (options.json === true) process.stdout.write(`${JSON.stringify(venvDocument(command, report))}\n`)
-  else {
-    const pending = command === 'check' || dryRun
-    const style = { chalk: colour.stdout, pending, quiet, verbose: options.verbose === true }
-    const lines = reportLines(report, style)
-    if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
+    const report = runVenv(venv, runOptions)
+    bar.end()
+    const answer = answerOf(command, report, options, strict)
+    if (options.json === true) {
+      warn(answer, options)
+      process.stdout.write(`${JSON.stringify(venvDocument(command, report))}\n`)
+    } else show(answer, options)
+    if (!reading) {
+      const settled = answerOf(command, settledReport(report), { color: 'always' }, strict)
+      remember(report, runOptions, strict, version, settled, began)
+    }
+    return answer.status
+  } catch (error) {
+    bar.end()
+    return reportFailure(error, options.json === true)
   }
-  return statusOf(command, report, options.strict === true)
 }
 
-function statusOf(command: 'venv' | 'check' | 'loader', report: VenvReport, strict: boolean): ExitStatus {
+/** What is said and with which status. Lines are coloured; `show` takes the colour off. */
+function answerOf(
+  command: Command,
+  report: VenvReport,
+  options: Pick<VenvCommandOptions, 'dryRun' | 'verbose' | 'color'>,
+  strict: boolean,
+): Answer & { readonly status: ExitStatus } {
+  const pending = command === 'check' || options.dryRun === true
+  const style = { chalk: colours('always', process.env).stdout, pending, verbose: options.verbose === true }
+  return {
+    status: statusOf(command, report, strict),
+    warnings: report.warnings,
+    lines: reportLines(report, { ...style, quiet: false }),
+    quietLines: reportLines(report, { ...style, quiet: true }),
+  }
+}
+
+function show(answer: Answer, options: VenvCommandOptions): ExitStatus {
+  warn(answer, options)
+  const lines = options.quiet === true ? answer.quietLines : answer.lines
+  const { level } = colours(options.color, process.env).stdout
+  const text = lines.map(line => `${line}\n`).join('')
+  if (text !== '') process.stdout.write(level > 0 ? text : stripVTControlCharacters(text))
+  return answer.status === 0 || answer.status === 1 ? answer.status : 2
+}
+
+function warn({ warnings }: Answer, { color }: VenvCommandOptions): void {
+  const { stderr } = colours(color, process.env)
+  for (const warning of warnings) process.stderr.write(`${stderr.yellow('warning:')} ${warning}\n`)
+}
+
+/** The report as the next run would give it: what was patched is fine. */
+function settledReport(report: VenvReport): VenvReport {
+  const { loader } = report
+  return {
+    ...report,
+    outcomes: report.outcomes.map(outcome =>
+      outcome.status === 'patched' ? { ...outcome, status: 'fine', change: null } : outcome,
+    ),
+    loader: loader === null ? null : { ...loader, status: 'fine', faults: [] },
+  }
+}
+
+function statusOf(command: Command, report: VenvReport, strict: boolean): ExitStatus {
   const { patched, missing, optional, refused } = summaryOf(report)
   const pending = command === 'check' && (patched > 0 || report.loader?.status === 'patch')
   return pending || missing > 0 || refused > 0 || (strict && optional > 0) ? 1 : 0

@@ -177,6 +177,22 @@ export function latin1Row(row: string): string {
   return encodeText(row).toString('latin1')
 }
 
+/** Did a run that was killed leave RECORD with the fields of originals that it had changed? */
+export function recordsAreStale(planned: readonly PlannedObject[], distributions: Distributions): boolean {
+  const records = recordReader()
+  return planned.some(({ object, edit }) => {
+    if (object.undo?.record == null || edit === null) return false
+    const owner = distributions.ownerOf(object.path)
+    const record = owner?.distribution.record ?? null
+    if (record === null || owner?.row == null) return false
+    return isStale(object, records(record).rows.get(latin1Row(owner.row)))
+  })
+}
+
+function isStale({ undo }: ScannedObject, now: RecordFields | undefined): boolean {
+  return now !== undefined && undo?.record === `${now.hash},${now.size}` && undo.record !== ','
+}
+
 /** The fields that an undo note kept. */
 export function fieldsOf(record: string): RecordFields {
   const comma = record.indexOf(',')
@@ -215,6 +231,5 @@ function fieldsAfter(
   if (rehash) return withSource(object.path, trueFields)
   if (changed) return EMPTY_FIELDS
   // a run that was killed before it came to RECORD left the fields of the original
-  const stale = now !== undefined && object.undo?.record === `${now.hash},${now.size}`
-  return stale ? EMPTY_FIELDS : null
+  return isStale(object, now) ? EMPTY_FIELDS : null
 }

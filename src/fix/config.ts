@@ -22,22 +22,28 @@ export interface Config {
 
 const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [], strategy: null }
 
+/** The nearest of the two files, from the folder of the venv upwards, or null. */
+export function findConfig(venvRoot: string): string | null {
+  for (let folder = dirname(resolve(venvRoot)); ; folder = dirname(folder)) {
+    const found = ['wheelfix.toml', 'pyproject.toml']
+      .map(name => join(folder, name))
+      .find(path => existsSync(fsPath(path)))
+    if (found !== undefined) return found
+    if (folder === dirname(folder)) return null
+  }
+}
+
 /**
- * The settings for a venv: the nearest folder, from the venv's own upwards, that has one of the two files.
+ * The settings for a venv.
  * @throws WheelfixError `CONFIG_INVALID` for a file that is no TOML or sets something unknown
  */
 export function readConfig(venvRoot: string): Config {
-  for (let folder = dirname(resolve(venvRoot)); ; folder = dirname(folder)) {
-    const own = join(folder, 'wheelfix.toml')
-    if (existsSync(fsPath(own))) return configOf(own, readToml(own))
-    const project = join(folder, 'pyproject.toml')
-    if (existsSync(fsPath(project))) {
-      const { tool } = readToml(project)
-      const table = isTable(tool) ? tool['wheelfix'] : undefined
-      return table === undefined ? NO_CONFIG : configOf(project, table)
-    }
-    if (folder === dirname(folder)) return NO_CONFIG
-  }
+  const path = findConfig(venvRoot)
+  if (path === null) return NO_CONFIG
+  const toml = readToml(path)
+  if (path.endsWith('/wheelfix.toml')) return configOf(path, toml)
+  const table = isTable(toml['tool']) ? toml['tool']['wheelfix'] : undefined
+  return table === undefined ? { ...NO_CONFIG, path } : configOf(path, table)
 }
 
 function readToml(path: string): Record<string, unknown> {

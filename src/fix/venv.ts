@@ -12,9 +12,9 @@ import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory, storePathOf } from '../nix/store.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
-import { findVenv, type Venv } from '../python/venv.ts'
-import { applyPlan, changeOf, type Outcome } from './apply.ts'
-import { readConfig, type Strategy } from './config.ts'
+import type { Venv } from '../python/venv.ts'
+import { applyPlan, changeOf, type Outcome, recordsAreStale } from './apply.ts'
+import { type Config, readConfig, type Strategy } from './config.ts'
 import { matchesGlob } from './glob.ts'
 import { hintOf } from './hint.ts'
 import { hasJournal, recover } from './journal.ts'
@@ -29,8 +29,6 @@ import { type PythonProcess, startPython } from './python.ts'
 import { type Scan, scanVenv } from './scan.ts'
 
 export interface VenvOptions {
-  /** The folder that was named, if any. */
-  readonly argument?: string | undefined
   readonly libs: readonly string[]
   readonly noScan: boolean
   readonly ignoreMissing: readonly string[]
@@ -70,6 +68,10 @@ export interface VenvReport {
   readonly warnings: readonly string[]
   /** The private loader, where there is one or is to be one. */
   readonly loader: LoaderReport | null
+  /** The folders of the venv that were walked, absolute. */
+  readonly directories: readonly string[]
+  /** Files outside the venv, and links to them, that the answer depends on. */
+  readonly dependencies: readonly string[]
 }
 
 export interface LoaderReport {
@@ -81,8 +83,7 @@ export interface LoaderReport {
 }
 
 /** @throws WheelfixError when nothing could be done */
-export function runVenv(options: VenvOptions): VenvReport {
-  const venv = findVenv({ argument: options.argument, env: options.env, cwd: options.cwd })
+export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
   const first = examine(venv, options)
   if (options.mode === 'plan')
     return report(
@@ -128,6 +129,7 @@ interface Examination {
   readonly scan: Scan
   readonly plan: Plan
   readonly ignored: readonly string[]
+  readonly config: Config
   readonly warnings: readonly string[]
   readonly store: string
   /** The names of bin/ that start Python. */
@@ -187,6 +189,7 @@ function examine(venv: Venv, options: VenvOptions): Examination {
     scan,
     plan,
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
+    config,
     warnings: [
       ...environmentWarnings(env),
       ...venvWarnings(venv, scan),
@@ -257,11 +260,12 @@ function venvWarnings(venv: Venv, scan: Scan): string[] {
   return warnings
 }
 
-function needsWriting({ plan, venv, scan, loaderPending, leftLoader, libraries }: Examination): boolean {
+function needsWriting({ plan, venv, scan, distributions, loaderPending, leftLoader, libraries }: Examination): boolean {
   return (
     scan.leftovers.length > 0 ||
     hasJournal(venv.root) ||
     plan.objects.some(item => changeOf(item) !== null) ||
+    recordsAreStale(plan.objects, distributions) ||
     leftLoader ||
     loaderPending ||
     (libraries.length > 0 && pinsDiffer(venv.root, libraries))
@@ -303,7 +307,23 @@ function report(
     roots,
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
+    directories: scan.directories,
+    dependencies: dependenciesOf(examination),
   }
+}
+
+function dependenciesOf({ venv, interpreter, python, libraries, config }: Examination): string[] {
+  const paths = [
+    ...interpreter.chain.map(({ path }) => path),
+    interpreter.program,
+    python.libc.loader,
+    python.libc.cache,
+    config.path,
+    ...libraries.map(({ path }) => path),
+    ...python.closure,
+  ]
+  const outside = paths.filter(path => path !== null).filter(path => !path.startsWith(`${venv.root}/`))
+  return [...new Set(outside)].sort()
 }
 
 /** What is missing, by soname, without what the user asks to ignore. */
