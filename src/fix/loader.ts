@@ -333,9 +333,12 @@ function removeStale({ folder, files }: LoaderPlan): void {
 
 /** Gives a warning where the loader cannot be run on this machine. @throws WheelfixError when it runs and fails */
 function probe({ loader, cache, content, python }: LoaderPlan): string | null {
-  // one that the interpreter would not find without the cache proves the most
-  const library = content.libraries.find(({ path, hwcapName }) => {
-    return hwcapName == null && !isInside(path, DRIVER_DIRECTORY) && !python.closure.includes(dirname(path))
+  // one that the interpreter would not find without the cache proves something
+  const { tree } = python.loader
+  const others = [...python.closure, ...python.libc.builtinDirectories]
+  const library = content.libraries.find(({ soname, path, hwcapName }) => {
+    const isPlain = hwcapName == null && !isInside(path, DRIVER_DIRECTORY)
+    return isPlain && !others.some(folder => tree.names(folder).has(soname))
   })
   const { failure, ran } = probeLoader(loader, python.interpreter.program, cache, library ?? null)
   if (failure === null) return null

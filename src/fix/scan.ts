@@ -13,7 +13,7 @@ import { fsPath, isInside, listDirectory, readLink, realPath } from '../io/path.
 import { type FileStatus, sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import type { Venv } from '../python/venv.ts'
-import { replacedBy } from './loader-python.ts'
+import { isInterpreterCopy } from './loader-python.ts'
 
 /** An extension module can be imported by name; a library is linked to or loaded by something else. */
 export type ObjectKind = 'extension' | 'library' | 'executable'
@@ -105,7 +105,7 @@ export function scanVenv(venv: Venv, extensionSuffixes: readonly string[]): Scan
     try {
       const object = scanFile(path, relative, name, extensionSuffixes)
       // the venv's Python as a copy of ours is the interpreter, not an object of a wheel
-      if (object !== null && replacedBy(object.undo) === null) objects.push(object)
+      if (object !== null && !isInterpreterCopy(object.undo)) objects.push(object)
     } catch (error) {
       const errno = errnoOf(error)
       if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message })

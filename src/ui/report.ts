@@ -42,7 +42,12 @@ function loaderLines({ loader, venv }: VenvReport, { chalk, verbose }: ReportSty
   const mark = status === 'fine' ? chalk.dim('-') : chalk.green(status === 'patch' ? '•' : '✓')
   return [
     `${mark} private loader ${verb}  ${chalk.dim(shorten(plan.loader, venv.root))}`,
-    ...plan.copies.map(({ path, program }) => `    ${shorten(path, venv.root)}  ${chalk.dim(`copy of ${program}`)}`),
+    ...plan.copies.flatMap(({ names, program }) =>
+      names.map(({ path }) => {
+        const origin = path === program ? 'with the private loader' : `copy of ${program}`
+        return `    ${shorten(path, venv.root)}  ${chalk.dim(origin)}`
+      }),
+    ),
     `    ${libraries.length} names of ${folders.size} folders are found by it`,
     ...(verbose ? libraries.map(({ soname, path }) => chalk.dim(`      ${soname}  ${path}`)) : []),
   ]

@@ -1,0 +1,379 @@
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { missing, skip } from '../support/requires.ts'
+import { run, type RunResult, runWell } from '../support/run.ts'
+import { makeVenv, pipInstall, wheelfix, WHEELFIX, withWheels } from '../world/venv.ts'
+import { buildWorld, type World } from '../world/world.ts'
+
+const LOAD_CXX = 'import ctypes; ctypes.CDLL("libstdc++.so.6")'
+
+/** Every file and link below a folder, with what it holds; times left out. */
+function snapshot(folder: string): Map<string, string> {
+  const found = new Map<string, string>()
+  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort()) {
+    const path = join(folder, name)
+    const stat = lstatSync(path)
+    if (stat.isSymbolicLink()) found.set(name, `-> ${readlinkSync(path)}`)
+    else if (stat.isFile()) {
+      found.set(name, `${stat.mode} ${createHash('sha256').update(readFileSync(path)).digest('hex')}`)
+    }
+  }
+  return found
+}
+
+/** The names whose content differs between two snapshots. */
+function changed(before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): string[] {
+  return [...new Set([...before.keys(), ...now.keys()])].filter(name => before.get(name) !== now.get(name)).sort()
+}
+
+function runPython(world: World, venv: string, code: string, env = world.env): RunResult {
+  return run(join(venv, 'bin/python'), ['-c', code], { env })
+}
+
+function wellPython(world: World, venv: string, code: string): string {
+  return runWell(join(venv, 'bin/python'), ['-c', code], { env: world.env }).trim()
+}
+
+suite('the private loader', () => {
+  const world = buildWorld()
+  if (typeof world === 'string') {
+    test('needs a world', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+  const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
+  let count = 0
+  /** A venv of the world, with a private loader. */
+  const loaded = (make: (world: World, name: string) => string = makeVenv): string => {
+    const venv = make(world, `v${count++}`)
+    const { status, stdout, stderr } = wheelfix(world, ['loader', venv, ...libs])
+    assert.equal(status, 0, stdout + stderr)
+    return venv
+  }
+
+  test('a library of the set loads by its bare name, which it did not before', () => {
+    const venv = makeVenv(world, 'bare')
+    assert.match(runPython(world, venv, LOAD_CXX).stderr, /libstdc\+\+\.so\.6: cannot open shared object file/)
+    assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
+    const names = [world.libs.gcc, world.libs.zlib].flatMap(folder =>
+      readdirSync(folder).map(name => join(folder, name)),
+    )
+    for (const path of names) {
+      const name = path.slice(path.lastIndexOf('/') + 1)
+      const code = `import ctypes; ctypes.CDLL("${name}"); print(any("${path}" in line for line in open("/proc/self/maps")))`
+      assert.equal(wellPython(world, venv, code), 'True', name)
+    }
+  })
+
+  test('the Python is the same to itself and to what it starts', () => {
+    const plain = makeVenv(world, 'plain')
+    const venv: string = loaded()
+    const ask =
+      'import sys, sysconfig, json; print(json.dumps([sys.prefix, sys.base_prefix, sys.executable, sys.path, ' +
+      'sysconfig.get_paths(), sysconfig.get_config_vars()["EXT_SUFFIX"]]))'
+    assert.equal(wellPython(world, venv, ask), wellPython(world, plain, ask).replaceAll(plain, venv))
+    const children = `
+import multiprocessing, subprocess, sys
+sys.path.insert(0, ${JSON.stringify(world.root)})
+def main():
+    for how in "spawn", "fork":
+        with multiprocessing.get_context(how).Pool(1) as pool: assert pool.map(abs, [-3]) == [3]
+    code = "import ctypes, sys; ctypes.CDLL('libstdc++.so.6'); print(sys.prefix)"
+    print(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+if __name__ == "__main__": main()
+`
+    const script = join(world.root, 'children.py')
+    writeFileSync(script, children)
+    assert.equal(runWell(join(venv, 'bin/python'), [script], { env: world.env }).trim(), venv)
+  })
+
+  test('programs that it starts have an unchanged environment and their own libraries', () => {
+    const venv = loaded()
+    const env = { ...world.env, PATH: '/usr/bin:/bin', MARK: '1' }
+    const code =
+      'import subprocess; print(subprocess.run(["/bin/sh", "-c", "env; ls -d /"], capture_output=True, text=True).stdout)'
+    const lines = (text: string) =>
+      text
+        .trim()
+        .split('\n')
+        .filter(line => !/^(_|PWD|SHLVL|OLDPWD)=/.test(line))
+        .sort()
+    const direct = spawnSync('/bin/sh', ['-c', 'env; ls -d /'], { env, encoding: 'utf8' }).stdout
+    assert.deepEqual(lines(runPython(world, venv, code, env).stdout), lines(direct))
+  })
+
+  test('a venv made with it inside is one of the base Python, and needs a loader of its own', () => {
+    const venv = loaded()
+    const inner = join(world.root, 'inner')
+    runWell(join(venv, 'bin/python'), ['-m', 'venv', '--without-pip', inner], { env: world.env })
+    assert.equal(wellPython(world, inner, 'import sys; print(sys.base_prefix)'), world.outputs.python)
+    const { status, stdout, stderr } = wheelfix(world, ['loader', inner, ...libs])
+    assert.equal(status, 0, stdout + stderr)
+    wellPython(world, inner, LOAD_CXX)
+    // the outer one may go
+    rmSync(venv, { recursive: true })
+    wellPython(world, inner, LOAD_CXX)
+  })
+
+  test('a second run writes nothing, whatever command it is and without the flags of the first', () => {
+    const venv = loaded()
+    const state = () =>
+      readdirSync(venv, { recursive: true, encoding: 'utf8' }).map(name => {
+        const { mtimeMs, ino, size } = lstatSync(join(venv, name))
+        return `${name} ${ino} ${size} ${mtimeMs}`
+      })
+    const before = state()
+    for (const args of [
+      ['loader', venv],
+      ['venv', venv],
+      ['check', venv],
+      ['venv', venv, '--strategy', 'both'],
+    ]) {
+      const { status, stdout, stderr } = wheelfix(world, args)
+      assert.equal(status, 0, stdout + stderr)
+      assert.deepEqual(state(), before, args.join(' '))
+    }
+  })
+
+  for (const [name, make] of [
+    ['links', makeVenv],
+    ['copies', copiedVenv],
+    ['uv', uvLikeVenv],
+  ] as const) {
+    const needs = name === 'copies' ? missing('patchelf') : false
+    test(`restore gives back a venv made with ${name}, also when .wheelfix is gone`, { skip: needs }, () => {
+      for (const remove of [false, true]) {
+        const venv: string = make(world, `${name}${Number(remove)}`)
+        const before = snapshot(venv)
+        assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
+        wellPython(world, venv, LOAD_CXX)
+        if (remove) rmSync(join(venv, '.wheelfix'), { recursive: true })
+        const { status, stdout, stderr } = wheelfix(world, ['restore', venv])
+        assert.equal(status, 0, stdout + stderr)
+        assert.deepEqual(changed(before, snapshot(venv)), [])
+      }
+    })
+  }
+
+  test('a dry run writes nothing and says what would be done; --json tells the loader', () => {
+    const venv = makeVenv(world, 'dry')
+    const before = snapshot(venv)
+    const { status, stdout } = wheelfix(world, ['loader', venv, ...libs, '--dry-run', '--json'])
+    assert.equal(status, 0)
+    assert.deepEqual(changed(before, snapshot(venv)), [])
+    const { command, loader } = JSON.parse(stdout) as { command: string; loader: Record<string, unknown> }
+    assert.equal(command, 'loader')
+    assert.equal(loader['status'], 'patch')
+    assert.equal(loader['path'], join(venv, '.wheelfix/loader/ld-linux-x86-64.so.2'))
+    assert.ok(Array.isArray(loader['libraries']) && loader['libraries'].length > 5)
+    const program = runWell('readlink', ['-f', world.python]).trim()
+    const names = readdirSync(join(venv, 'bin')).filter(name => name.startsWith('python'))
+    assert.deepEqual(
+      loader['pythons'],
+      names.sort().map(name => ({ path: `bin/${name}`, program })),
+    )
+    assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
+    assert.equal(wheelfix(world, ['check', venv]).status, 0)
+  })
+
+  test('a removed loader and a cut cache are named by check, and mended', () => {
+    const venv = loaded()
+    const loader = join(venv, '.wheelfix/loader')
+    const damages: [() => void, RegExp][] = [
+      [() => rmSync(loader, { recursive: true }), /cannot start: its loader .* is gone/],
+      [() => truncateSync(join(loader, 'ld.so.cache'), statSync(join(loader, 'ld.so.cache')).size / 2), /is damaged/],
+      [() => writeFileSync(join(loader, 'ld.so.cache'), ''), /is damaged/],
+      [() => unlinkSync(join(loader, 'ld.so.cache')), /ld\.so\.cache is gone/],
+      [
+        () =>
+          writeFileSync(
+            join(loader, 'ld-linux-x86-64.so.2'),
+            readFileSync(join(world.libs.glibc, 'ld-linux-x86-64.so.2')),
+          ),
+        /made of another libc/,
+      ],
+    ]
+    for (const [damage, sentence] of damages) {
+      damage()
+      const checked = wheelfix(world, ['check', venv])
+      assert.equal(checked.status, 1, checked.stdout)
+      assert.match(checked.stderr, sentence)
+      assert.match(checked.stderr, /run wheelfix loader/)
+      assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+      assert.equal(wheelfix(world, ['check', venv]).status, 0)
+      wellPython(world, venv, LOAD_CXX)
+    }
+  })
+
+  test('a moved venv is recognised, and mended', () => {
+    const venv = loaded()
+    const moved = `${venv}-moved`
+    renameSync(venv, moved)
+    assert.throws(() => run(join(moved, 'bin/python'), ['-V']), /ENOENT/)
+    const checked = wheelfix(world, ['check', moved])
+    assert.equal(checked.status, 1)
+    assert.match(checked.stderr, /was moved/)
+    assert.equal(wheelfix(world, ['loader', moved, ...libs]).status, 0)
+    wellPython(world, moved, LOAD_CXX)
+  })
+
+  test('a Python that was rebuilt with another glibc is recognised, and mended', () => {
+    const venv = loaded()
+    // another output of the same name: the path of the Python and its loader change
+    const other = buildWorld({ compilerInClosure: true })
+    if (typeof other === 'string') throw new Error(other)
+    try {
+      unlinkSync(join(venv, 'bin/python3'))
+      symlinkSync(other.python, join(venv, 'bin/python3'))
+      const { status, stderr } = wheelfix(other, ['loader', venv, '--libs', other.libs.gcc])
+      assert.equal(status, 0, stderr)
+      assert.match(
+        runWell(join(venv, 'bin/python3'), ['-c', 'import sys; print(sys.version)'], { env: other.env }),
+        /^3\./,
+      )
+    } finally {
+      other.dispose()
+    }
+  })
+
+  test('a base Python that is gone is named with what to do, and restore still works', () => {
+    const gone = join(world.root, 'gone')
+    mkdirSync(join(gone, 'bin'), { recursive: true })
+    symlinkSync(world.python, join(gone, 'bin/python3'))
+    const venv = makeVenv(world, 'orphan')
+    unlinkSync(join(venv, 'bin/python3'))
+    symlinkSync(join(gone, 'bin/python3'), join(venv, 'bin/python3'))
+    const before = snapshot(venv)
+    assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
+    rmSync(gone, { recursive: true })
+    const checked = wheelfix(world, ['check', venv])
+    assert.equal(checked.status, 2)
+    assert.match(checked.stderr, /is a copy of the Python at .*\/gone\/bin\/python3, which is not there any more/)
+    assert.equal(wheelfix(world, ['restore', venv]).status, 0)
+    assert.deepEqual(changed(before, snapshot(venv)), [])
+  })
+
+  test('a venv that may not be written stays as it is', () => {
+    const venv = makeVenv(world, 'readonly')
+    const before = snapshot(venv)
+    chmodSync(world.root, 0o755)
+    chmodSync(join(world.root, 'home'), 0o777)
+    chmodSync(join(venv, 'bin'), 0o555)
+    chmodSync(venv, 0o555)
+    const asNobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+    const { status, stderr } = spawnSync(process.execPath, [WHEELFIX, 'loader', venv, ...libs], {
+      env: world.env,
+      encoding: 'utf8',
+      ...asNobody,
+    })
+    assert.equal(status, 2, stderr)
+    assert.match(stderr, /cannot be written/)
+    assert.doesNotMatch(stderr, /\n\s+at /)
+    chmodSync(venv, 0o755)
+    chmodSync(join(venv, 'bin'), 0o755)
+    assert.deepEqual(changed(before, snapshot(venv)), [])
+  })
+
+  test('the configuration chooses the strategy, and another choice takes the loader away', () => {
+    const venv = makeVenv(world, 'project/.venv')
+    const config = join(world.root, 'project/wheelfix.toml')
+    const lines = ['strategy = "loader"', `libs = ${JSON.stringify([world.libs.gcc])}`]
+    writeFileSync(config, `${lines.join('\n')}\n`)
+    assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+    assert.ok(lstatSync(join(venv, 'bin/python3')).isFile())
+    wellPython(world, venv, LOAD_CXX)
+    assert.equal(wheelfix(world, ['venv', venv, '--strategy', 'rpath']).status, 0)
+    assert.ok(lstatSync(join(venv, 'bin/python3')).isSymbolicLink())
+    assert.ok(!existsSync(join(venv, '.wheelfix/loader')))
+    writeFileSync(config, 'strategy = "magic"\n')
+    const wrong = wheelfix(world, ['venv', venv])
+    assert.equal(wrong.status, 2)
+    assert.match(wrong.stderr, /"strategy" must be "rpath", "loader" or "both"/)
+  })
+})
+
+suite('the private loader and real wheels', () => {
+  const world = withWheels(buildWorld())
+  if (typeof world === 'string') {
+    test('needs wheels', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+  const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
+
+  test('wheels stay as they are, import, and so do those that are installed later', () => {
+    const venv = makeVenv(world, 'wheels')
+    pipInstall(world, venv, ['numpy', 'ruff'])
+    assert.match(runPython(world, venv, 'import numpy').stderr, /libstdc\+\+\.so\.6: cannot open shared object file/)
+    const before = snapshot(join(venv, 'lib'))
+    const { status, stdout } = wheelfix(world, ['loader', venv, ...libs, '--json'])
+    assert.equal(status, 0)
+    // RECORD of the package whose program was changed has its fields emptied
+    assert.deepEqual(
+      changed(before, snapshot(join(venv, 'lib'))).filter(name => !/ruff-.*\/RECORD$/.test(name)),
+      [],
+    )
+    const { objects } = JSON.parse(stdout) as { objects: { path: string; status: string }[] }
+    assert.deepEqual(
+      objects.filter(object => object.status === 'patched').map(object => object.path),
+      ['bin/ruff'],
+    )
+    const svd = 'import numpy as np; print(np.linalg.svd(np.eye(3))[1].sum())'
+    assert.equal(wellPython(world, venv, svd), '3.0')
+    assert.match(runWell(join(venv, 'bin/ruff'), ['--version'], { env: world.env }), /^ruff /)
+    pipInstall(world, venv, ['pyzmq', 'shapely'])
+    assert.equal(wellPython(world, venv, 'import zmq, shapely; print(shapely.box(0, 0, 2, 2).area)'), '4.0')
+    assert.equal(wheelfix(world, ['check', venv]).status, 0)
+  })
+})
+
+/**
+ * A venv whose bin/python is a file: Python's own `--copies`. The Python of the world is made with our own writer, and its
+ * copies would have a graft to restore from the start.
+ */
+function copiedVenv(world: World, name: string): string {
+  const venv = makeVenv(world, name)
+  const bin = join(venv, 'bin')
+  const { glibc, zlib, pythonDeps } = world.libs
+  const loader = join(glibc, readdirSync(glibc).find(entry => entry.startsWith('ld-linux')) ?? '')
+  for (const entry of readdirSync(bin).filter(entry => entry.startsWith('python'))) {
+    const path = join(bin, entry)
+    unlinkSync(path)
+    copyFileSync(world.host.python.executable, path)
+    const rpath = [join(world.outputs.python, 'lib'), pythonDeps, zlib, glibc].join(':')
+    runWell('patchelf', ['--set-interpreter', loader, '--set-rpath', rpath, path])
+  }
+  return venv
+}
+
+/** uv's way: python leads out of the venv, python3 and python3.X lead to python. */
+function uvLikeVenv(world: World, name: string): string {
+  const venv = makeVenv(world, name)
+  const bin = join(venv, 'bin')
+  const names = readdirSync(bin).filter(entry => entry.startsWith('python'))
+  const program = readlinkSync(join(bin, names.find(entry => readlinkSync(join(bin, entry)).startsWith('/')) ?? ''))
+  for (const entry of names) unlinkSync(join(bin, entry))
+  symlinkSync(program, join(bin, 'python'))
+  for (const entry of names) if (entry !== 'python') symlinkSync('python', join(bin, entry))
+  return venv
+}
