@@ -24,6 +24,7 @@ import { isElf, readElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { originalSource, readUndo, type Undo } from '../elf/undo.ts'
+import { verifyGraft } from '../elf/verify.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, listDirectory, readLink } from '../io/path.ts'
 import { replaceFile, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
@@ -205,7 +206,7 @@ function sameBytes(a: ByteSource, b: ByteSource): boolean {
  * The graft, and the bytes that it is made for: those without any graft of ours, whose search path then comes along.
  * @throws ElfError when this interpreter cannot be edited safely
  */
-function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graft: Graft } {
+function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graft: Graft; edit: ElfEdit } {
   const plain = plainSource(source)
   const undo = readUndo(plain)
   const base = undo === null ? plain : originalSource(plain, undo)
@@ -213,7 +214,7 @@ function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graf
   const record = new Map(copy.names.map(({ name, replaced }) => [name, replaced === 'file' ? null : replaced.link]))
   const graft = makeGraft(base, edit, { record: encodeRecord(record) })
   if (graft === null) throw new ElfError('REFUSED', `${copy.program} has ${copy.loader} as its loader already`)
-  return { base, graft }
+  return { base, graft, edit }
 }
 
 /** The loader, and what is relative to the interpreter's own place made absolute, as a copy stands elsewhere. */
@@ -227,9 +228,12 @@ function editOf(plain: ElfObject, base: ElfObject, { names, program, loader }: P
   return { interpreter: loader, searchPath: { tag, value: absolute } }
 }
 
-/** Tries the edit without writing. @throws ElfError when this interpreter cannot be edited safely */
+/** Tries and verifies the edit without writing. @throws ElfError when this interpreter cannot be edited safely */
 export function tryCopy(copy: PythonCopy): void {
-  withSource(copy.program, source => graftOf(copy, source))
+  withSource(copy.program, source => {
+    const { base, graft, edit } = graftOf(copy, source)
+    verifyGraft(base, graftedSource(base, graft), edit)
+  })
 }
 
 /**
