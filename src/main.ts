@@ -6,6 +6,12 @@ import { run } from './cli.ts'
 // a venv of 2,673 objects this keeps 127 MB instead of 167 MB, for 5 % more time.
 setFlagsFromString('--semi-space-growth-factor=1')
 
+// who reads our output may have seen enough
+process.stdout.on('error', error => {
+  if ('code' in error && error.code === 'EPIPE') process.exit()
+  throw error
+})
+
 void run(process.argv).then(status => {
   process.exitCode = status
 })

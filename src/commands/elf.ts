@@ -1,7 +1,7 @@
 // `wheelfix elf`: one object at a time, with the options, the output and the exit statuses of patchelf, for which it stands
 // in (also under its name). Beyond patchelf: --dry-run, --json, --verify and --restore.
 import { readFileSync } from 'node:fs'
-import { PF_X, PT_GNU_STACK } from '../elf/constants.ts'
+import { PF_X, PT_DYNAMIC, PT_GNU_STACK } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
@@ -116,8 +116,10 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
     if (object.interpreter === null) throw noSection('.interp')
     print(object.interpreter)
   }
+  // a file of debugging information has a dynamic segment without content: nothing is to be said of it
+  const isDebugFile = object.dynamic === null && object.programHeaders.some(({ type }) => type === PT_DYNAMIC)
   const mustBeDynamic = (): void => {
-    if (object.dynamic === null) throw noSection('.dynamic')
+    if (object.dynamic === null && !isDebugFile) throw noSection('.dynamic')
   }
   if (asked.has('soname')) {
     mustBeDynamic()
@@ -126,7 +128,7 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
   }
   if (asked.has('rpath')) {
     mustBeDynamic()
-    print(object.runpath ?? object.rpath ?? '')
+    if (!isDebugFile) print(object.runpath ?? object.rpath ?? '')
   }
   if (asked.has('execstack')) print(`execstack: ${executableStackOf(object)}`)
   if (asked.has('needed')) {

@@ -30,7 +30,7 @@ import { ElfError } from './error.ts'
 import { graftSections, type Placed } from './graft-sections.ts'
 import { isExecutable, namesMusl } from './kind.ts'
 import { type Format, formatOf, put } from './layout.ts'
-import { addressLimit, pageSize } from './machine.ts'
+import { addressLimit, loadAlignment } from './machine.ts'
 import { readElf } from './read.ts'
 import { assertEditable, type Editable } from './refuse.ts'
 import { sectionNumbers } from './sections.ts'
@@ -178,32 +178,40 @@ function newVersionNeeds(
   return { bytes, was }
 }
 
-/** File offset and address of the graft's PT_LOAD. */
-function place(
-  size: number,
-  { header, programHeaders }: ElfObject,
-  executable: boolean,
-  pages = pageSize(header.machine),
-) {
-  const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
-  const page = BigInt(pages)
-  const align = loads.reduce((largest, load) => (load.align > largest ? load.align : largest), page)
+/** Where the graft's PT_LOAD goes. */
+interface Place {
+  /** File offset. */
+  readonly start: number
+  readonly address: bigint
+  /** p_align */
+  readonly align: bigint
+}
+
+/** A shared object's graft comes behind everything else, in the file and in memory. */
+function placeBehind(size: number, loads: readonly ProgramHeader[], align: bigint): Place {
   const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
   const start = alignUp(size, GRAFT_ALIGNMENT)
-  const first = loads[0]
-  if (!executable || first === undefined) {
-    return { start, address: alignUpAddress(end, align) + (BigInt(start) % align), align }
+  return { start, address: alignUpAddress(end, align) + (BigInt(start) % align), align }
+}
+
+/**
+ * Kernels before 5.18 and qemu-user take AT_PHDR to be e_phoff + (p_vaddr - p_offset of the first PT_LOAD). So an
+ * executable's graft keeps that difference; where its pages would fall on those of another PT_LOAD, the file is filled up
+ * until they come behind it.
+ */
+function placeAtSameDistance(size: number, loads: readonly ProgramHeader[], align: bigint, length: number): Place {
+  const bias = (loads[0]?.vaddr ?? 0n) - BigInt(loads[0]?.offset ?? 0)
+  let address = BigInt(alignUp(size, GRAFT_ALIGNMENT)) + bias
+  for (const { vaddr, memsz } of loads) {
+    const end = alignUpAddress(vaddr + memsz, align)
+    const isBefore = alignUpAddress(address + BigInt(length), align) <= (vaddr / align) * align
+    if (!isBefore && (address / align) * align < end) address = end
   }
-  // Kernels before 5.18 and qemu-user take AT_PHDR to be e_phoff + (p_vaddr - p_offset of the first PT_LOAD); so the
-  // graft keeps that difference, and lies so far down the file that its pages come after all others in memory.
-  const bias = first.vaddr - BigInt(first.offset)
-  const least = alignUpAddress(end, align)
-  const free = ((BigInt(start) + bias) / align) * align >= least
-  const placed = free ? start : alignUp(Number(least - bias), GRAFT_ALIGNMENT)
-  if (placed - size > MOST_PADDING) {
-    throw new ElfError('REFUSED', `cannot be edited: its memory is ${placed - size} bytes larger than its file`)
+  const start = Number(address - bias)
+  if (start - size > MOST_PADDING) {
+    throw new ElfError('REFUSED', `cannot be edited: its memory is ${start - size} bytes larger than its file`)
   }
-  return { start: placed, address: BigInt(placed) + bias, align }
+  return { start, address, align }
 }
 
 function encodeProgramHeaders(format: Format, programHeaders: readonly ProgramHeader[]): Uint8Array {
@@ -244,21 +252,30 @@ function buildGraft(
   const originalHeader = new Uint8Array(source.read(0, format.ehdr.bytes))
   const undo: Undo = { originalSize: source.size, header: originalHeader, patches: [], record: record ?? null }
 
+  // a table outside of memory must not be named by PT_PHDR: glibc would take it for mapped
+  const kept = programHeaders.filter(({ type }) => type !== PT_PHDR || headersInside)
+  const addsStack = wanted.stack !== null && !programHeaders.some(({ type }) => type === PT_GNU_STACK)
+  const headersLength = (kept.length + (addsStack ? 2 : 1)) * format.phdr.bytes
+  const dynamicLength = (entries.length + 1) * format.dyn.bytes
+
   // where it goes, in the file and in memory
-  const { start, address, align } = place(source.size, object, executable, page)
+  const lengths = [noteLength(format, undo), headersLength, dynamicLength, strings.length()]
+  const others = (interpreter?.length ?? 0) + (versions?.bytes.length ?? 0)
+  const most = lengths.reduce((sum, length) => sum + alignUp(length, GRAFT_ALIGNMENT), alignUp(others, 16) + 16)
+  const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
+  const pages = loadAlignment(header, loads, page)
+  const { start, address, align } = executable
+    ? placeAtSameDistance(source.size, loads, pages, most)
+    : placeBehind(source.size, loads, pages)
   let end = start
   const take = (length: number, alignment: number): Placed => {
     const at = alignUp(end, alignment)
     end = at + length
     return { at, address: address + BigInt(at - start), length }
   }
-  // a table outside of memory must not be named by PT_PHDR: glibc would take it for mapped
-  const kept = programHeaders.filter(({ type }) => type !== PT_PHDR || headersInside)
-  const addsStack = wanted.stack !== null && !programHeaders.some(({ type }) => type === PT_GNU_STACK)
-  const headersLength = (kept.length + (addsStack ? 2 : 1)) * format.phdr.bytes
   const note = take(noteLength(format, undo), GRAFT_ALIGNMENT)
   let headersAt = headersInside ? take(headersLength, 16) : null
-  const dynamicAt = take((entries.length + 1) * format.dyn.bytes, 16)
+  const dynamicAt = take(dynamicLength, 16)
   const interpreterAt = interpreter === null ? null : take(interpreter.length, 1)
   const versionsAt = versions === null ? null : take(versions.bytes.length, 8)
   const stringsAt = take(strings.length(), 8)
@@ -324,14 +341,15 @@ function buildGraft(
   })
   const template = { ...dynamicSegment, type: PT_LOAD, flags: PF_R | PF_W, align }
   const ours = moved(template, { ...note, length: loadLength })
-  const lastLoad = kept.findLastIndex(({ type }) => type === PT_LOAD)
+  // PT_LOADs stand in the order of their addresses
+  const predecessor = kept.findLastIndex(({ type, vaddr }) => type === PT_LOAD && vaddr < address)
   const table = kept.flatMap((old, index): ProgramHeader[] => {
     let changed = old
     if (old.type === PT_DYNAMIC) changed = moved(old, dynamicAt)
     else if (old.type === PT_INTERP && interpreterAt !== null) changed = moved(old, interpreterAt)
     else if (old.type === PT_PHDR) changed = moved(old, headersAt)
     else if (old.type === PT_GNU_STACK && wanted.stack !== null) changed = { ...old, flags: wanted.stack }
-    return index === lastLoad ? [changed, ours] : [changed]
+    return index === predecessor ? [changed, ours] : [changed]
   })
   if (addsStack) table.push(stackHeader(wanted.stack ?? 0))
   write(encodeProgramHeaders(format, table), headersAt.at)

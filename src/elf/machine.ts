@@ -1,5 +1,6 @@
 // What differs by e_machine for a writer: the largest page of its kernels, and where its user address space ends.
 import {
+  EM_386,
   EM_AARCH64,
   EM_ALPHA,
   EM_IA_64,
@@ -8,11 +9,13 @@ import {
   EM_PARISC,
   EM_PPC,
   EM_PPC64,
+  EM_S390,
   EM_SH,
   EM_SPARC,
   EM_SPARC32PLUS,
   EM_SPARCV9,
   EM_68K,
+  EM_X86_64,
 } from './constants.ts'
 import type { ElfHeader } from './types.ts'
 
@@ -33,6 +36,26 @@ const MEDIUM_PAGES: ReadonlySet<number> = new Set([EM_68K, EM_SPARC, EM_SPARC32P
 export function pageSize(machine: number): number {
   if (LARGE_PAGES.has(machine)) return 0x10000
   return MEDIUM_PAGES.has(machine) ? 0x2000 : 0x1000
+}
+
+/** Machines whose kernels know one page size only. */
+const ONE_PAGE_SIZE: ReadonlySet<number> = new Set([EM_386, EM_S390, EM_X86_64])
+/** No kernel has larger pages; linkers may align to more, for huge pages. */
+const LARGEST_PAGE = 0x10000n
+
+/**
+ * The p_align of one more PT_LOAD: what the file itself is laid out for, as far as pages go, else what its machine needs.
+ * @param page an explicit wish, in bytes
+ */
+export function loadAlignment(
+  { machine }: ElfHeader,
+  loads: readonly { readonly align: bigint }[],
+  page: number | undefined,
+): bigint {
+  const least = BigInt(page ?? pageSize(machine))
+  if (page !== undefined || ONE_PAGE_SIZE.has(machine)) return least
+  const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), least)
+  return own > LARGEST_PAGE ? LARGEST_PAGE : own
 }
 
 /** The first address that no segment may reach. */

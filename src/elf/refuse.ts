@@ -12,6 +12,7 @@ import {
   PT_DYNAMIC,
   PT_INTERP,
   PT_LOAD,
+  SHT_DYNAMIC,
   SHT_STRTAB,
 } from './constants.ts'
 import { ElfError } from './error.ts'
@@ -50,7 +51,11 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   const interpreter = only(programHeaders, PT_INTERP, 'PT_INTERP')
   const sections = readSections(source, header)
   if (dynamicSegment === undefined || dynamic === null) {
-    throw refused('it is statically linked: it has no dynamic segment (PT_DYNAMIC)')
+    throw refused(
+      sections !== null && findSection(sections, index => sectionNumber(sections, index, 'type') === SHT_DYNAMIC) > 0
+        ? 'its .dynamic is named by no PT_DYNAMIC: no loader would read it'
+        : 'it is statically linked: it has no dynamic segment (PT_DYNAMIC)',
+    )
   }
   if (interpreter === undefined && (object.flags1 & DF_1_PIE) !== 0n) {
     throw refused('it is statically linked (static-pie): it loads no libraries')

@@ -14,6 +14,7 @@ import { readHeaders } from './headers.ts'
 import { type Format, formatOf, getNumber, put } from './layout.ts'
 import type { ByteSource } from './source.ts'
 import { decodeBytes, encodeText } from './text.ts'
+import type { ProgramHeader } from './types.ts'
 import { type Patch, patchedSource } from './view.ts'
 
 /** How to take a graft off again. */
@@ -123,9 +124,12 @@ export function readUndo(source: ByteSource): Undo | null {
 
 function decode(source: ByteSource): Undo | null {
   const { header, programHeaders } = readHeaders(source)
-  const load = programHeaders.findLast(({ type }) => type === PT_LOAD)
+  // the PT_LOAD that comes last in the file
+  const load = programHeaders
+    .filter(({ type }) => type === PT_LOAD)
+    .reduce<ProgramHeader | null>((last, next) => (last !== null && last.offset > next.offset ? last : next), null)
   // the program headers are behind the note: true of hardly any other file, so that these cost nothing more
-  if (load === undefined || load.offset === 0 || header.phoff <= load.offset) return null
+  if (load === null || load.offset === 0 || header.phoff <= load.offset) return null
   const format = formatOf(header)
   const start = load.offset
   const at = checksumAt(format)

@@ -128,8 +128,9 @@ function compareProgramHeaders(old: ElfObject, now: ElfObject): void {
     programHeaders.filter(({ type }) => !MOVABLE.has(type))
   const before = fixed(old)
   const after = fixed(now)
-  const ours = after.findLastIndex(({ type }) => type === PT_LOAD)
-  const kept = after.length === before.length ? after : after.filter((_, index) => index !== ours)
+  const isNew = (header: ProgramHeader): boolean => !before.some(other => same(other, header))
+  const ours = after.findIndex(header => header.type === PT_LOAD && isNew(header))
+  const kept = after.filter((_, index) => index !== ours)
   if (kept.length !== before.length || !before.every((header, index) => same(header, kept[index]))) {
     throw broken('a segment has changed that no edit touches')
   }
