@@ -112,6 +112,43 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .summary('change one ELF file, with the options of patchelf (see wheelfix elf --help)')
     .argument('<file...>')
 
+  program
+    .command('wheel')
+    .summary('patch wheels before they are installed')
+    .description(
+      'Patches wheels as `wheelfix venv` would patch them once installed. The result has the same name and RECORD with ' +
+        'true hashes; entries that need no change keep their bytes.',
+    )
+    .argument('<files...>', 'wheels, or folders of them')
+    .option('-o, --output-dir <dir>', 'where the results go (default: wheelhouse)')
+    .option('--in-place', 'replace the wheels themselves')
+    .option('--dry-run', 'say what would be done, write nothing')
+    .option('--check', 'compare with the policies of the tags, and say whether it would work; write nothing')
+    .option('--restore', 'give back what the wheels held before wheelfix')
+    .option(
+      '--python <python>',
+      'the Python that the wheels are for: a venv or a program (default: as venv, else python3)',
+    )
+    .option(
+      '--with <wheel>',
+      'a wheel or a folder of wheels to be installed together with them (repeatable)',
+      collect,
+      [],
+    )
+    .option('--tag <tag>', 'mark results by a build tag (1nixos) or a local version (+nixos)')
+    .addOption(libsOption())
+    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(ignoreOption())
+    .option('--strict', 'count also what only plugins or other packages miss, and broken policies')
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(colourOption())
+    .action(async (files, options) => {
+      const { wheelCommand } = await import('./commands/wheel.ts')
+      status = await wheelCommand(files, options)
+    })
+
   try {
     await program.parseAsync(argv)
     return status

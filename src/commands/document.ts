@@ -56,7 +56,7 @@ function loaderEntry({ plan, status, faults }: LoaderReport, root: string) {
   }
 }
 
-function objectEntry({ planned, change, status, reason }: Outcome, root: string) {
+export function objectEntry({ planned, change, status, reason }: Outcome, root: string) {
   const { object, distribution, needed, missing } = planned
   return {
     path: object.relative,

@@ -327,7 +327,11 @@ function dependenciesOf({ venv, interpreter, python, libraries, config }: Examin
 }
 
 /** What is missing, by soname, without what the user asks to ignore. */
-function missingLibraries(plan: Plan, ignored: readonly string[], libc: Libc): MissingLibrary[] {
+export function missingLibraries(
+  plan: Pick<Plan, 'objects' | 'clashes'>,
+  ignored: readonly string[],
+  libc: Libc,
+): MissingLibrary[] {
   const bySoname = new Map<string, { neededBy: string[]; optional: boolean; lacking: Set<string> }>()
   for (const { object, needed, counts } of plan.objects) {
     for (const { soname, how, resolution } of needed) {

@@ -75,7 +75,7 @@ function changeLines({ outcomes, venv }: VenvReport, { chalk, verbose, pending }
 }
 
 /** What the object now finds through the entries that it got. */
-function servedSonames({ planned, change }: Outcome): string[] {
+export function servedSonames({ planned, change }: Outcome): string[] {
   const added = new Set(change?.rpath?.after)
   for (const entry of change?.rpath?.before ?? []) added.delete(entry)
   return planned.needed
@@ -83,7 +83,7 @@ function servedSonames({ planned, change }: Outcome): string[] {
     .map(({ soname }) => soname)
 }
 
-function detailLines({ planned, change }: Outcome, chalk: ChalkInstance, root: string): string[] {
+export function detailLines({ planned, change }: Outcome, chalk: ChalkInstance, root: string): string[] {
   const lines = [chalk.dim(`    ${shorten(planned.object.path, root)}`)]
   const { rpath, interpreter } = change ?? {}
   if (rpath !== undefined) {
@@ -113,7 +113,7 @@ function libraryLines({ plan }: VenvReport, chalk: ChalkInstance): string[] {
   ]
 }
 
-const SOURCE_WORDS = {
+export const SOURCE_WORDS = {
   flag: '--libs',
   config: 'configuration',
   env: 'WHEELFIX_LIBS',

@@ -1,0 +1,168 @@
+// `wheelfix wheel`: parse options → run the pipeline over archives → render.
+import { WheelfixError } from '../io/error.ts'
+import { type ColourMode, colours } from '../ui/colour.ts'
+import { progressBar } from '../ui/progress.ts'
+import { wheelLines } from '../ui/wheel-report.ts'
+import { parseTag } from '../wheel/apply.ts'
+import { runWheels, type WheelFailure, type WheelOptions, type WheelReport, type WheelRun } from '../wheel/run.ts'
+import { objectEntry, SCHEMA } from './document.ts'
+import { reportFailure } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+/** The options of the command, as commander gives them. */
+export interface WheelCommandOptions {
+  readonly outputDir?: string
+  readonly inPlace?: boolean
+  readonly dryRun?: boolean
+  readonly check?: boolean
+  readonly restore?: boolean
+  readonly python?: string
+  readonly with: readonly string[]
+  readonly tag?: string
+  readonly json?: boolean
+  readonly libs: readonly string[]
+  /** False with --no-scan. */
+  readonly scan: boolean
+  readonly ignoreMissing: readonly string[]
+  readonly strict?: boolean
+  readonly quiet?: boolean
+  readonly verbose?: boolean
+  readonly color: ColourMode
+}
+
+/** Where results go when nothing else is said: the folder that auditwheel uses. */
+const DEFAULT_OUTPUT = 'wheelhouse'
+
+export async function wheelCommand(files: readonly string[], options: WheelCommandOptions): Promise<ExitStatus> {
+  const colour = colours(options.color, process.env)
+  const quiet = options.quiet === true
+  const json = options.json === true
+  const bar = progressBar(process.stderr, 'wheels', !quiet && !json)
+  const style = { chalk: colour.stdout, quiet, verbose: options.verbose === true }
+  let run: WheelRun<Result>
+  try {
+    run = await runWheels(
+      optionsOf(options, files, (done, total) => bar.step(Math.round(done / 1e6), Math.round(total / 1e6))),
+      report => ({
+        status: statusOf(report, options),
+        entry: json ? (isFailure(report) ? failureEntry(report) : wheelEntry(report)) : null,
+        lines: json || isFailure(report) ? [] : wheelLines(report, style),
+        error: isFailure(report) ? report.error : null,
+      }),
+    )
+  } catch (error) {
+    return reportFailure(error, json)
+  } finally {
+    bar.end()
+  }
+
+  const { results } = run
+  const [only] = results
+  if (results.length === 1 && only?.error != null) return reportFailure(only.error, json)
+  for (const warning of run.warnings) process.stderr.write(`${colour.stderr.yellow('warning:')} ${warning}\n`)
+  if (json) process.stdout.write(`${JSON.stringify(wheelDocument(run))}\n`)
+  else {
+    const lines = results.flatMap(result => result.lines)
+    if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
+    for (const { error } of results) {
+      if (error !== null) process.stderr.write(`${colour.stderr.red('error:')} ${error.message}\n`)
+    }
+  }
+  if (results.every(({ status }) => status === 2)) return 2
+  return results.some(({ status }) => status !== 0) ? 1 : 0
+}
+
+/** What is kept of the report on a wheel. */
+interface Result {
+  readonly status: ExitStatus
+  readonly entry: ReturnType<typeof wheelEntry> | ReturnType<typeof failureEntry> | null
+  readonly lines: readonly string[]
+  readonly error: WheelfixError | null
+}
+
+function optionsOf(
+  options: WheelCommandOptions,
+  files: readonly string[],
+  progress: WheelOptions['progress'],
+): WheelOptions {
+  return {
+    files,
+    with: options.with,
+    output: outputOf(options),
+    mode: options.restore === true ? 'restore' : 'patch',
+    write: options.check !== true && options.dryRun !== true,
+    check: options.check === true,
+    python: options.python,
+    libs: options.libs,
+    noScan: !options.scan,
+    ignoreMissing: options.ignoreMissing,
+    tag: options.tag === undefined ? null : parseTag(options.tag),
+    env: process.env,
+    cwd: process.cwd(),
+    progress,
+  }
+}
+
+function outputOf(options: WheelCommandOptions): string | null {
+  if (options.inPlace !== true) return options.outputDir ?? DEFAULT_OUTPUT
+  if (options.outputDir === undefined) return null
+  throw new WheelfixError('USAGE', '--in-place and -o DIR exclude each other')
+}
+
+function isFailure(report: WheelReport | WheelFailure): report is WheelFailure {
+  return 'error' in report
+}
+
+function statusOf(report: WheelReport | WheelFailure, { strict }: WheelCommandOptions): ExitStatus {
+  if (isFailure(report)) return 2
+  const missing = report.missing.some(({ optional, expected }) => strict === true || (!optional && !expected))
+  return missing || report.refused.length > 0 || (strict === true && report.policy?.holds === false) ? 1 : 0
+}
+
+/** The JSON document: schema wheelfix/1, described in the README. Paths of objects are those of the entries. */
+function wheelDocument({ python, results }: WheelRun<Result>) {
+  const { interpreter, libc } = python
+  return {
+    schema: SCHEMA,
+    command: 'wheel',
+    python: {
+      version: interpreter.version,
+      executable: interpreter.program,
+      interpreter: interpreter.interp,
+      libc: { kind: libc.kind, version: libc.version, dir: libc.dir },
+    },
+    wheels: results.map(({ entry }) => entry),
+  }
+}
+
+function failureEntry({ path, error: { code, message } }: WheelFailure) {
+  return { path, output: null, status: 'failed', error: { code, message } }
+}
+
+function wheelEntry(report: WheelReport) {
+  const { path, output, status, distribution, plan, outcomes, refused, missing, notes, policy, restored } = report
+  const count = (wanted: (library: WheelReport['missing'][number]) => boolean) => missing.filter(wanted).length
+  return {
+    path,
+    output,
+    status,
+    distribution: distribution.name,
+    version: distribution.fileName.version,
+    libs: plan?.libraries ?? [],
+    objects: outcomes.map(outcome => objectEntry(outcome, report.sitePackages)),
+    missing,
+    refused,
+    notes,
+    ...(policy === null ? {} : { policy }),
+    summary: {
+      objects: outcomes.length,
+      patched: outcomes.filter(({ status }) => status === 'patch' || status === 'patched').length,
+      fine: outcomes.filter(({ status }) => status === 'fine').length,
+      restored,
+      missing: count(({ optional, expected }) => !optional && !expected),
+      optional: count(({ optional }) => optional),
+      expected: count(({ expected }) => expected),
+      refused: refused.length,
+    },
+  }
+}
