@@ -44,7 +44,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      status = venvCommand('venv', argument, options, WHEELFIX_VERSION)
+      status = await venvCommand('venv', argument, options, WHEELFIX_VERSION)
     })
 
   program
@@ -64,7 +64,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      status = venvCommand('check', argument, options, WHEELFIX_VERSION)
+      status = await venvCommand('check', argument, options, WHEELFIX_VERSION)
     })
 
   program
@@ -88,7 +88,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      status = venvCommand('loader', argument, { ...options, strategy: 'loader' }, WHEELFIX_VERSION)
+      status = await venvCommand('loader', argument, { ...options, strategy: 'loader' }, WHEELFIX_VERSION)
     })
 
   program

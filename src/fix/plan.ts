@@ -119,7 +119,7 @@ export function makePlan(input: PlanInput): Plan {
     objects: planned,
     libraries: usedLibraries(serving),
     clashes: new Map([...serving].map(([soname, { choice }]) => [soname, choice?.clashes ?? []])),
-    warnings: warningsOf(planned, after, input),
+    warnings: [...refusals(serving), ...warningsOf(planned, after, input)],
     simulation: after,
   }
 }
@@ -384,6 +384,11 @@ function usedLibraries(serving: ReadonlyMap<string, Serving>): UsedLibrary[] {
     if (choice?.provider != null) used.push({ soname, path: choice.provider.path, source: choice.provider.source })
   }
   return used
+}
+
+/** The files that the user named and that cannot be taken. */
+function refusals(serving: ReadonlyMap<string, Serving>): string[] {
+  return [...serving.values()].flatMap(({ choice }) => choice?.refused.map(why => `${why}: passed over`) ?? [])
 }
 
 /** What the simulation of the patched venv shows that the plan cannot settle. */

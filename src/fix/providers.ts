@@ -15,6 +15,8 @@ export interface Provider extends LibraryCandidate {
 export interface Choice {
   readonly provider: Provider | null
   readonly clashes: readonly string[]
+  /** Those of `clashes` that are about a file which the user named for this run. */
+  readonly refused: readonly string[]
 }
 
 /** A choice of an earlier run, kept so that the next run takes the same. */
@@ -42,21 +44,25 @@ export function chooseProvider(
   sources: ProviderSources,
 ): Choice {
   const clashes: string[] = []
+  const refused: string[] = []
+  const passOver = ({ source }: LibraryCandidate, why: string): void => {
+    clashes.push(why)
+    if (EXPLICIT.has(source)) refused.push(why)
+  }
   let second: Provider | null = null
   for (const candidate of candidates(soname, python, sources)) {
     const object = python.loader.tree.open(candidate.path)?.object ?? null
-    if (object === null) continue
-    const clash = clashOf(candidate, object, python)
-    if (clash !== null) {
-      clashes.push(clash)
+    const clash = object === null ? `${candidate.path} is no ELF file` : clashOf(candidate, object, python)
+    if (object === null || clash !== null) {
+      passOver(candidate, clash ?? '')
       continue
     }
     const lacking = new Set(users.flatMap(user => lackingVersions(user, soname, object)))
-    if (lacking.size === 0) return { provider: { ...candidate, object }, clashes }
-    clashes.push(`${candidate.path} lacks ${newest(lacking)}`)
+    if (lacking.size === 0) return { provider: { ...candidate, object }, clashes, refused }
+    passOver(candidate, `${candidate.path} lacks ${newest(lacking)}`)
     second ??= { ...candidate, object }
   }
-  return { provider: second, clashes }
+  return { provider: second, clashes, refused }
 }
 
 function* candidates(soname: string, python: PythonProcess, sources: ProviderSources): Generator<LibraryCandidate> {

@@ -159,6 +159,7 @@ function examine(venv: Venv, options: VenvOptions): Examination {
     closure: python.closure,
     env,
     cwd: options.cwd,
+    store,
   })
   const scan = scanVenv(venv, interpreter.extensionSuffixes)
   const distributions = readDistributions(venv.sitePackages)

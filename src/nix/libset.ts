@@ -36,6 +36,7 @@ export interface NamedDirectories {
   readonly env: NodeJS.ProcessEnv
   /** What relative directories of flags and environment are relative to. */
   readonly cwd: string
+  readonly store: string
 }
 
 export interface LibraryDirectories {
@@ -46,7 +47,8 @@ export interface LibraryDirectories {
 
 /**
  * The directories of all sources but the scan, in order, each once.
- * @throws WheelfixError `LIBS_NOT_FOUND` or `LIBS_EMPTY` for a directory of a flag or of the configuration
+ * @throws WheelfixError `LIBS_NOT_FOUND`, `LIBS_EMPTY` or `LIBS_NOT_IN_STORE` for a directory of a flag or of the
+ * configuration
  */
 export function namedDirectories(named: NamedDirectories): LibraryDirectories {
   const { env } = named
@@ -65,6 +67,7 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
     for (const text of list) {
       const found = openDirectory(isAbsolute(text) ? text : resolve(named.cwd, text), source)
       if (typeof found !== 'string') {
+        if (source === 'flag' || source === 'config') assertReachesStore(found, text, named.store)
         if (!directories.has(found.real)) directories.set(found.real, found)
         continue
       }
@@ -81,6 +84,20 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
     }
   }
   return { directories: [...directories.values()], warnings }
+}
+
+/** A directory outside the store is fine as long as it leads there, as profiles and ./result do. */
+function assertReachesStore({ real, names }: LibraryDirectory, text: string, store: string): void {
+  if (isInside(real, store)) return
+  for (const name of names) {
+    if (/\.so(?:\.|$)/.test(name) && ownDirectory(`${real}/${name}`, name, store) !== null) return
+  }
+  throw new WheelfixError(
+    'LIBS_NOT_IN_STORE',
+    `the library directory ${text} holds nothing of the Nix store (${store}), and only store paths are written into ` +
+      `files: copy it there (nix-store --add ${text}) and name the copy`,
+    text,
+  )
 }
 
 const VARIABLE = { env: 'WHEELFIX_LIBS', default: 'WHEELFIX_DEFAULT_LIBS' } as const
