@@ -1,13 +1,13 @@
 // The append-only graft: everything new goes behind the end of the file as one more PT_LOAD, and one write of the ELF
 // header switches to it. No address of code or data changes, so nothing has to be followed and mended.
 //
-// A graft is: undo note · [program headers] · .dynamic · [PT_INTERP's string] · [.gnu.version_r] · .dynstr, which end the
-// PT_LOAD · [program headers] · section names · section headers. Where the program headers go decides what strip makes of
-// the file (see README.md beside this file):
-// - behind the PT_LOAD, in an allocated section of their own: GNU strip and objcopy refuse the file and leave it whole.
-//   Right for shared objects under glibc, which copies such a table.
-// - inside the PT_LOAD, for executables, as the kernel tells them by AT_PHDR where their headers are, and under musl,
-//   which knows headers only in memory.
+// A graft is: undo note · .dynamic · [PT_INTERP's string] · [.gnu.version_r] · .dynstr · program headers · section names ·
+// section headers. Where its PT_LOAD ends decides what loaders and strip make of the file (README.md beside this file):
+// - before the program headers, in shared objects for glibc, which copies a table that is not in memory;
+// - before the last program header, in executables, as the kernel tells them by AT_PHDR where their headers are, and under
+//   musl, which looks for them in memory. The last one is in memory too, as pages are mapped whole.
+// Either way no PT_LOAD holds the whole table, and so GNU strip and objcopy, which would lay it out anew and destroy the
+// file, refuse it and leave it as it is. Both tables being covered by allocated sections, eu-strip and llvm-strip keep them.
 import {
   DT_NEEDED,
   DT_RPATH,
@@ -30,7 +30,7 @@ import { ElfError } from './error.ts'
 import { graftSections, type Placed } from './graft-sections.ts'
 import { isExecutable, namesMusl } from './kind.ts'
 import { type Format, formatOf, put } from './layout.ts'
-import { addressLimit, loadAlignment } from './machine.ts'
+import { addressLimit, loadAlignment, SMALLEST_PAGE } from './machine.ts'
 import { readElf } from './read.ts'
 import { assertEditable, type Editable } from './refuse.ts'
 import { sectionNumbers } from './sections.ts'
@@ -67,6 +67,8 @@ export interface GraftOptions {
 
 /** String tables larger than this are copied by reference. */
 const COPY_BY_REFERENCE = 1 << 16
+/** Moves the last program header off the start of a page. */
+const SHIFT = 64
 /** How far an executable's file may be filled up, so that the graft comes behind a large .bss. */
 const MOST_PADDING = 1 << 26
 
@@ -261,7 +263,7 @@ function buildGraft(
   // where it goes, in the file and in memory
   const lengths = [noteLength(format, undo), headersLength, dynamicLength, strings.length()]
   const others = (interpreter?.length ?? 0) + (versions?.bytes.length ?? 0)
-  const most = lengths.reduce((sum, length) => sum + alignUp(length, GRAFT_ALIGNMENT), alignUp(others, 16) + 16)
+  const most = lengths.reduce((sum, length) => sum + alignUp(length, GRAFT_ALIGNMENT), alignUp(others, 16) + 16 + SHIFT)
   const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
   const pages = loadAlignment(header, loads, page)
   const { start, address, align } = executable
@@ -274,13 +276,20 @@ function buildGraft(
     return { at, address: address + BigInt(at - start), length }
   }
   const note = take(noteLength(format, undo), GRAFT_ALIGNMENT)
-  let headersAt = headersInside ? take(headersLength, 16) : null
   const dynamicAt = take(dynamicLength, 16)
   const interpreterAt = interpreter === null ? null : take(interpreter.length, 1)
   const versionsAt = versions === null ? null : take(versions.bytes.length, 8)
   const stringsAt = take(strings.length(), 8)
-  const loadLength = end - start
-  headersAt ??= take(headersLength, 16)
+  let loadEnd = end
+  let headersAt = take(headersLength, 16)
+  if (headersInside) {
+    // all but the last header, which must be in the page in which the PT_LOAD ends
+    if ((end - 1) % SMALLEST_PAGE < format.phdr.bytes) {
+      end = headersAt.at + SHIFT
+      headersAt = take(headersLength, 16)
+    }
+    loadEnd = end - format.phdr.bytes
+  }
   if (address + BigInt(end - start) > addressLimit(header)) {
     throw new ElfError('REFUSED', 'cannot be edited: no address space is left behind its last segment')
   }
@@ -340,14 +349,14 @@ function buildGraft(
     memsz: BigInt(to.length),
   })
   const template = { ...dynamicSegment, type: PT_LOAD, flags: PF_R | PF_W, align }
-  const ours = moved(template, { ...note, length: loadLength })
+  const ours = moved(template, { ...note, length: loadEnd - start })
   // PT_LOADs stand in the order of their addresses
   const predecessor = kept.findLastIndex(({ type, vaddr }) => type === PT_LOAD && vaddr < address)
   const table = kept.flatMap((old, index): ProgramHeader[] => {
     let changed = old
     if (old.type === PT_DYNAMIC) changed = moved(old, dynamicAt)
     else if (old.type === PT_INTERP && interpreterAt !== null) changed = moved(old, interpreterAt)
-    else if (old.type === PT_PHDR) changed = moved(old, headersAt)
+    else if (old.type === PT_PHDR) changed = moved(old, { ...headersAt, length: loadEnd - headersAt.at })
     else if (old.type === PT_GNU_STACK && wanted.stack !== null) changed = { ...old, flags: wanted.stack }
     return index === predecessor ? [changed, ours] : [changed]
   })

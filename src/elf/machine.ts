@@ -32,6 +32,9 @@ const LARGE_PAGES: ReadonlySet<number> = new Set([
 ])
 const MEDIUM_PAGES: ReadonlySet<number> = new Set([EM_68K, EM_SPARC, EM_SPARC32PLUS, EM_SPARCV9])
 
+/** No kernel has smaller pages, in bytes. */
+export const SMALLEST_PAGE = 4096
+
 /** The largest page size, in bytes, of any kernel of this machine (the linker's MAXPAGESIZE where pages vary). */
 export function pageSize(machine: number): number {
   if (LARGE_PAGES.has(machine)) return 0x10000

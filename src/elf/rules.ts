@@ -40,7 +40,7 @@ import {
 } from './constants.ts'
 import { extentAt, readStringBytes } from './image.ts'
 import { type Field, formatOf, getNumber } from './layout.ts'
-import { addressLimit, pageSize } from './machine.ts'
+import { addressLimit, pageSize, SMALLEST_PAGE } from './machine.ts'
 import { readSections, sectionAddress, sectionNumber } from './sections.ts'
 import type { ByteSource } from './source.ts'
 import { elfHash } from './symbols.ts'
@@ -102,9 +102,13 @@ export function checkProgramHeaders(object: ElfObject, report: Report): void {
   const length = programHeaders.length * format.phdr.bytes
   const first = programHeaders.find(({ type }) => type === PT_LOAD)
   const phdr = programHeaders.find(({ type }) => type === PT_PHDR)
+  // the kernel asks for the table's start only (binfmt_elf.c), glibc for whole pages (dl-map-segments.h)
   const holder = programHeaders.find(
     ({ type, offset, filesz }) =>
-      type === PT_LOAD && offset <= header.phoff && header.phoff + length <= offset + filesz,
+      type === PT_LOAD &&
+      offset <= header.phoff &&
+      header.phoff < offset + filesz &&
+      header.phoff + length <= Math.ceil((offset + filesz) / SMALLEST_PAGE) * SMALLEST_PAGE,
   )
   const address = holder === undefined ? undefined : holder.vaddr + BigInt(header.phoff - holder.offset)
   if (phdr !== undefined && address === undefined) {
