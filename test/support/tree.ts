@@ -8,12 +8,11 @@ export function treeContent(folder: string): Map<string, string> {
   return describeTree(folder, (path, stat) => (stat.isFile() ? `${stat.mode.toString(8)} ${hashFile(path)}` : ''))
 }
 
-/** As `treeContent`, and the times and inodes too: equal only if nobody wrote, replaced or touched anything. */
+/** The inode and the times of each: equal only if nobody wrote, replaced or touched anything (no write spares the ctime). */
 export function treeState(folder: string): Map<string, string> {
   return describeTree(
     folder,
-    (path, stat) =>
-      `${stat.mode.toString(8)} ${stat.ino} ${stat.mtimeNs} ${stat.ctimeNs} ${stat.isFile() ? hashFile(path) : ''}`,
+    (_, stat) => `${stat.mode.toString(8)} ${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}`,
   )
 }
 

@@ -35,37 +35,49 @@ export function parseReport(stdout: string): Report {
 }
 
 /**
- * What the report says otherwise than the real loader does, as one sentence each; nothing when they agree. Judged are the
- * objects that Python or the user loads directly: extension modules, executables, and libraries that no other object
- * links to (the others are loaded through those, and are judged with them).
+ * What the report says otherwise than the real loader does, as one sentence each; nothing when they agree. Judged strictly
+ * are the roots: what Python or the user loads directly (extension modules, executables, libraries that no other object
+ * links to). The other libraries come in through those, and where different ones bring different files in, the report has
+ * to name one of them.
  */
 export function disagreements(report: Report, python: string, env: NodeJS.ProcessEnv): string[] {
   const venv = realpathSync(report.venv)
   const byPath = new Map(report.objects.map(object => [realpathSync(join(venv, object.path)), object]))
   const linked = new Set(report.objects.flatMap(({ needed }) => needed.map(({ soname }) => basename(soname))))
-  const roots = [...byPath].filter(([path, { kind }]) => kind !== 'library' || !linked.has(basename(path)))
-  const executables = roots.filter(([, { kind }]) => kind === 'executable').map(([path]) => path)
-  const libraries = roots.filter(([, { kind }]) => kind !== 'executable').map(([path]) => path)
-  const verdicts = [...judgeLibraries(python, libraries, env), ...executables.map(path => judgeExecutable(path, env))]
+  const isRoot = ([path, { kind }]: readonly [string, ReportedObject]): boolean =>
+    kind !== 'library' || !linked.has(basename(path))
+  const isExecutable = (path: string): boolean => byPath.get(path)?.kind === 'executable'
+
+  const verdicts = [
+    ...judgeLibraries(
+      python,
+      [...byPath.keys()].filter(path => !isExecutable(path)),
+      env,
+    ),
+    ...[...byPath.keys()].filter(isExecutable).map(path => judgeExecutable(path, env)),
+  ]
+  const roots = new Set([...byPath].filter(isRoot).map(([path]) => path))
   return [
-    ...new Set(verdicts.flatMap(verdict => differences(verdict, byPath).concat(missingDifferences(verdict, byPath)))),
+    ...verdicts.filter(({ path }) => roots.has(path)).flatMap(verdict => missingDifferences(verdict, byPath)),
+    ...[...byPath].flatMap(([path, object]) =>
+      providerDifferences(
+        object,
+        verdicts.filter(verdict => verdict.providers.has(path) && (!roots.has(path) || verdict.path === path)),
+        path,
+      ),
+    ),
   ]
 }
 
-/** Each needed of each object in that process: the same file? */
-function differences(verdict: Verdict, byPath: ReadonlyMap<string, ReportedObject>): string[] {
-  const faults = verdict.error !== null && verdict.missing.length === 0 ? [`${verdict.path}: ${verdict.error}`] : []
-  for (const [path, providers] of verdict.providers) {
-    for (const { soname, provider } of byPath.get(path)?.needed ?? []) {
-      const real = providers.get(soname) ?? null
-      const said = provider === null ? null : realpathSync(provider)
-      // what is missing is compared below, for the whole process
-      if (real !== said && (real !== null || !verdict.missing.includes(soname))) {
-        faults.push(`${path}: ${soname} is ${real} and reported as ${said} (loading ${verdict.path})`)
-      }
-    }
-  }
-  return faults
+/** Each needed of an object, against the processes in which it was loaded. */
+function providerDifferences({ needed }: ReportedObject, verdicts: readonly Verdict[], path: string): string[] {
+  return needed.flatMap(({ soname, provider }) => {
+    const said = provider === null ? null : realpathSync(provider)
+    const real = new Set(verdicts.map(verdict => verdict.providers.get(path)?.get(soname) ?? null))
+    return real.size === 0 || real.has(said)
+      ? []
+      : [`${path}: ${soname} is ${[...real].join(' or ')} and reported as ${said}`]
+  })
 }
 
 /** The sonames that a process lacks: those that the report gives to the root and to all that it brings along. */
@@ -80,6 +92,7 @@ function missingDifferences(verdict: Verdict, byPath: ReadonlyMap<string, Report
     for (const { provider } of object.needed) if (provider !== null) visit(realpathSync(provider))
   }
   visit(verdict.path)
+  if (verdict.error !== null && verdict.missing.length === 0) return [`${verdict.path}: ${verdict.error}`]
   const real = [...verdict.missing].sort().join(' ')
   const said = [...reported].sort().join(' ')
   return real === said ? [] : [`${verdict.path} lacks “${real}”, reported is “${said}”`]
