@@ -70,7 +70,7 @@ export interface VenvReport {
   readonly loader: LoaderReport | null
   /** The folders of the venv that were walked, absolute. */
   readonly directories: readonly string[]
-  /** Files outside the venv, and links to them, that the answer depends on. */
+  /** Files outside the venv, links to them, and those of the private loader, that the answer depends on. */
   readonly dependencies: readonly string[]
 }
 
@@ -313,7 +313,7 @@ function report(
   }
 }
 
-function dependenciesOf({ venv, interpreter, python, libraries, config }: Examination): string[] {
+function dependenciesOf({ venv, interpreter, python, libraries, config, loader }: Examination): string[] {
   const paths = [
     ...interpreter.chain.map(({ path }) => path),
     interpreter.program,
@@ -324,7 +324,9 @@ function dependenciesOf({ venv, interpreter, python, libraries, config }: Examin
     ...python.closure,
   ]
   const outside = paths.filter(path => path !== null).filter(path => !path.startsWith(`${venv.root}/`))
-  return [...new Set(outside)].sort()
+  const copies = loader?.copies.flatMap(({ names }) => names.map(({ path }) => path)) ?? []
+  const own = [...(loader?.files.map(({ path }) => path) ?? []), ...copies]
+  return [...new Set([...outside, ...own])].sort()
 }
 
 /** What is missing, by soname, without what the user asks to ignore. */
