@@ -212,6 +212,9 @@ function runBy(
     get hwcaps() {
       return base.hwcaps
     },
+    get subdirectories() {
+      return base.subdirectories
+    },
     nixLd: null,
   }
   const loader = { ...python.loader, libc, cache: entries, environment: [] }

@@ -1,6 +1,6 @@
 // A file as a ByteSource: small reads come from one cached block of the head, large ones go straight to the disk, so
 // that a 500 MB library costs some KB.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { assertInside, type ByteSource } from '../elf/source.ts'
 import { ElfError } from '../elf/error.ts'
 import { fsPath } from './path.ts'
@@ -26,7 +26,8 @@ export interface FileSource extends ByteSource {
 
 /** Opens a regular file for reading. @throws the errors of open(2); ElfError `NOT_ELF` for anything but a regular file */
 export function openSource(path: string): FileSource {
-  return sourceOf(openSync(fsPath(path), 'r'))
+  // without waiting for the writer of a FIFO
+  return sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK))
 }
 
 /** An open file as a source, which closes it from now on. @throws ElfError `NOT_ELF` for anything but a regular file */

@@ -24,14 +24,16 @@ export function* glibcSearchPath(process: Process, map: LinkMap, soname: string)
     }
     if (!mainSeen) yield* tagDirectories(loader, process.main, 'DT_RPATH')
   }
-  for (const directory of loader.environment) yield { directory, by: 'environment', entry: null, owner: null }
+  for (const directory of loader.environment) {
+    yield* withHwcaps(loader, { directory, by: 'environment', entry: null, owner: null })
+  }
   yield* tagDirectories(loader, map, 'DT_RUNPATH')
 
   const noDefault = (map.object.flags1 & DF_1_NODEFLIB) !== 0n
   if (loader.cache.length > 0) {
     const hit = lookUpCache(loader.cache, soname, process.main.object.header, loader.libc.hwcaps)
-    const systemDirectory = hit !== null && loader.libc.builtinDirectories.includes(hit.slice(0, hit.lastIndexOf('/')))
-    // with DF_1_NODEFLIB a hit of the cache counts only outside the built-in directories
+    // with DF_1_NODEFLIB a hit of the cache counts only outside the built-in directories and what is below them
+    const systemDirectory = loader.libc.builtinDirectories.some(directory => hit?.startsWith(`${directory}/`))
     if (hit !== null && !(noDefault && systemDirectory)) yield { directory: hit, by: 'cache', entry: null, owner: null }
   }
   if (noDefault) return

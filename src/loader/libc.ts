@@ -38,6 +38,8 @@ export interface Libc {
   readonly platform: string
   /** The glibc-hwcaps subdirectories that this CPU may use, best first. */
   readonly hwcaps: readonly string[]
+  /** All subdirectories that are searched before a directory itself, relative to it, in order: `glibc-hwcaps/x86-64-v3`, `tls`. */
+  readonly subdirectories: readonly string[]
   readonly nixLd: NixLd | null
 }
 
@@ -176,6 +178,7 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
     throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} has no libc.so.6 beside it or in its directories`, loader)
   }
   let asked: Diagnostics | undefined
+  let subdirectories: readonly string[] | undefined
   const diagnostics = (): Diagnostics => (asked ??= askLoader(loader, text, builtinDirectories))
   return {
     kind: 'glibc',
@@ -193,6 +196,9 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
     },
     get hwcaps() {
       return diagnostics().hwcaps
+    },
+    get subdirectories() {
+      return (subdirectories ??= askSubdirectories(loader, `${dir}/libc.so.6`))
     },
     nixLd,
   }
@@ -259,6 +265,23 @@ function askLoader(loader: string, text: string, builtinDirectories: readonly st
   }
 }
 
+/** A folder that does not exist: what the loader says of it are the subdirectories that it would search. */
+const NOWHERE = '/wheelfix-nowhere'
+
+/** Has the loader print a search path (every glibc does); one that cannot run here has no subdirectories that count. */
+function askSubdirectories(loader: string, libc: string): string[] {
+  const { stderr } = spawnSync(loader, ['--list', libc], {
+    // the search is for a library that is not there; that it cannot be preloaded is no error
+    env: { LD_DEBUG: 'libs', LD_LIBRARY_PATH: NOWHERE, LD_PRELOAD: 'wheelfix-none' },
+    encoding: 'latin1',
+    timeout: 5000,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  const path = new RegExp(`search path=(${NOWHERE}\\S*)`).exec(stderr ?? '')?.[1] ?? ''
+  const below = path.split(':').filter(directory => directory.startsWith(`${NOWHERE}/`))
+  return [...new Set(below.map(directory => directory.slice(NOWHERE.length + 1)))]
+}
+
 /** `$LIB` is the libc's slibdir without its prefix, and that is the first of the built-in directories. */
 function guessLib(builtinDirectories: readonly string[]): string {
   for (const directory of builtinDirectories) {
@@ -282,6 +305,7 @@ function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {
     lib: 'lib',
     platform: '',
     hwcaps: [],
+    subdirectories: [],
     nixLd,
   }
 }

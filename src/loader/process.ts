@@ -3,8 +3,8 @@
 //
 // An object that is loaded already under the wanted name is taken, whoever loaded it; else a needed with a slash is a
 // path; else the search path decides (glibc.ts, musl.ts). A file of another class or machine is passed over; a file that
-// is no ELF file ends the search with an error. What was opened is compared by device and inode: the same file is never
-// mapped twice.
+// is no ELF file ends the search with an error (musl takes the first file that it can open, or fails). What was opened is
+// compared by device and inode: the same file is never mapped twice.
 import type { ElfObject } from '../elf/types.ts'
 import { glibcSearchPath } from './glibc.ts'
 import { isMuslItself, muslSearchPath } from './musl.ts'
@@ -46,11 +46,15 @@ export function fork(process: Process): Process {
   }
 }
 
-/** dlopen(path) called by code of `caller`. The object itself is opened by its path; gives its map. */
+/**
+ * dlopen(path) called by code of `caller`. The object itself is opened by its path; gives its map. To musl every dlopen is
+ * the main program's (ldso/dynlink.c, dlopen).
+ */
 export function open(process: Process, caller: LinkMap, path: string, identity: string, object: ElfObject): LinkMap {
   const known = byIdentity(process, identity)
   if (known !== undefined) return known
-  const map: LinkMap = { path, identity, object, loader: caller, needed: [] }
+  const loader = isMusl(process) ? process.main : caller
+  const map: LinkMap = { path, identity, object, loader, needed: [] }
   addMap(process, map, path)
   loadDependencies(process, [map])
   return map
@@ -62,16 +66,33 @@ function loadDependencies(process: Process, queue: LinkMap[]): void {
     const map = queue[at]
     if (map === undefined) break
     for (const soname of map.object.needed) {
-      const { provider, because, fresh } = find(process, map, soname)
-      if (fresh && provider !== null) queue.push(provider)
-      map.needed.push({
-        soname,
-        provider,
-        because,
-        lackingVersions: lackingVersions(map.object, soname, provider?.object),
-      })
+      const provider = need(process, map, soname)
+      if (provider !== null) queue.push(provider)
+    }
+    // a filtee comes before the filter in the loader's list, so its own needs come before what is waiting; musl has none
+    if (isMusl(process)) continue
+    for (const soname of map.object.filters) {
+      const filtee = need(process, map, soname)
+      if (filtee !== null) queue.splice(at + 1, 0, filtee)
+    }
+    for (const soname of map.object.auxiliaries) {
+      // one that is not there is no error (elf/dl-deps.c)
+      const { provider, fresh } = find(process, map, soname)
+      if (fresh && provider !== null) queue.splice(at + 1, 0, provider)
     }
   }
+}
+
+/** Resolves one needed of an object; gives the provider only where it was mapped for this. */
+function need(process: Process, map: LinkMap, soname: string): LinkMap | null {
+  const { provider, because, fresh } = find(process, map, soname)
+  map.needed.push({
+    soname,
+    provider,
+    because,
+    lackingVersions: lackingVersions(map.object, soname, provider?.object),
+  })
+  return fresh ? provider : null
 }
 
 /** The versions that `object` wants of `soname` and `provider` does not define (elf/dl-version.c). */
@@ -102,31 +123,48 @@ interface Found {
 }
 
 function find(process: Process, map: LinkMap, soname: string): Found {
-  const name = process.loader.libc.kind === 'musl' && isMuslItself(soname) ? process.loader.libc.loader : soname
-  const loaded = byName(process, name)
+  const musl = isMusl(process)
+  // musl replaces no tokens here
+  const wanted = musl ? soname : expandTokens(soname, tokens(process.loader, map))
+  if (wanted === null) return NOT_FOUND
+  const loaded = byName(process, musl && isMuslItself(wanted) ? process.loader.libc.loader : wanted)
   if (loaded !== undefined) return { provider: loaded, because: because('loaded'), fresh: false }
 
-  if (soname.includes('/')) {
-    const path = expandTokens(soname, tokens(process.loader, map))
-    const file = path === null ? null : process.loader.tree.open(path)
-    if (path === null || file === null) return { provider: null, because: because('not-found'), fresh: false }
+  if (wanted.includes('/')) {
+    const file = process.loader.tree.open(wanted)
+    if (file === null) return NOT_FOUND
     if (file.object === null || !fits(file.object, process.main.object)) {
       return { provider: null, because: because('not-elf'), fresh: false }
     }
-    return adopt(process, map, soname, path, file.identity, file.object, because('path'))
+    return adopt(process, map, wanted, wanted, file.identity, file.object, because('path'))
   }
 
   for (const step of searchPath(process, map, soname)) {
-    const path = step.directory === '/' ? `/${soname}` : `${step.directory}/${soname}`
+    const path = step.by === 'cache' ? step.directory : pathIn(step.directory, wanted)
     // the listing is asked first: it is in memory, and most directories do not have the name
-    if (step.by !== 'cache' && !process.loader.tree.names(step.directory).has(soname)) continue
-    const file = process.loader.tree.open(step.by === 'cache' ? step.directory : path)
+    if (step.by !== 'cache' && !process.loader.tree.names(step.directory).has(wanted)) continue
+    const file = process.loader.tree.open(path)
     if (file === null) continue
-    if (file.object === null) return { provider: null, because: { ...step, by: 'not-elf' }, fresh: false }
+    if (file.object === null || endsSearch(file.object, process)) {
+      return { provider: null, because: { by: 'not-elf', entry: step.entry, owner: step.owner }, fresh: false }
+    }
     if (!fits(file.object, process.main.object)) continue
-    return adopt(process, map, soname, step.by === 'cache' ? step.directory : path, file.identity, file.object, step)
+    return adopt(process, map, wanted, path, file.identity, file.object, step)
   }
-  return { provider: null, because: because('not-found'), fresh: false }
+  return NOT_FOUND
+}
+
+/** The path of a name in a directory of the search path. */
+export function pathIn(directory: string, name: string): string {
+  return directory === '/' ? `/${name}` : `${directory}/${name}`
+}
+
+/** Files of another class or machine are passed over, but not of this class in the other byte order; musl looks no further. */
+function endsSearch(object: ElfObject, process: Process): boolean {
+  if (fits(object, process.main.object)) return false
+  if (isMusl(process)) return true
+  const { header } = process.main.object
+  return object.header.class === header.class && object.header.byteOrder !== header.byteOrder
 }
 
 /** Takes an opened file into the process, or the map that it already has under another name. */
@@ -142,7 +180,7 @@ function adopt(
   const because = { by: found.by, entry: found.entry, owner: found.owner }
   const same = byIdentity(process, identity)
   if (same !== undefined) {
-    process.names.set(soname, same)
+    if (!isMusl(process) || !soname.includes('/')) process.names.set(soname, same)
     return { provider: same, because, fresh: false }
   }
   const map: LinkMap = { path, identity, object, loader, needed: [] }
@@ -152,8 +190,13 @@ function adopt(
 
 function addMap(process: Process, map: LinkMap, name: string): void {
   process.maps.push(map)
-  process.names.set(name, map)
-  if (map.object.soname !== null && !process.names.has(map.object.soname)) process.names.set(map.object.soname, map)
+  // musl knows a library by the name under which it was found, not by its DT_SONAME, nor one that was opened by its path
+  if (!isMusl(process)) {
+    process.names.set(name, map)
+    if (map.object.soname !== null && byName(process, map.object.soname) === undefined) {
+      process.names.set(map.object.soname, map)
+    }
+  } else if (!name.includes('/') || name === process.loader.libc.loader) process.names.set(name, map)
   process.identities.set(map.identity, map)
 }
 
@@ -173,6 +216,10 @@ function byIdentity(process: Process, identity: string): LinkMap | undefined {
   return undefined
 }
 
+function isMusl(process: Process): boolean {
+  return process.loader.libc.kind === 'musl'
+}
+
 /** Same class, byte order and machine (elf/dl-load.c, open_verify). */
 export function fits(object: ElfObject, program: ElfObject): boolean {
   const a = object.header
@@ -185,3 +232,4 @@ function because(by: Because['by']): Because {
 }
 
 const NONE: readonly never[] = []
+const NOT_FOUND: Found = { provider: null, because: because('not-found'), fresh: false }

@@ -42,7 +42,7 @@ export interface LinkMap {
   readonly object: ElfObject
   /** Who loaded it first; null for the main program. */
   readonly loader: LinkMap | null
-  /** One for each DT_NEEDED, in its order, once the object's dependencies are loaded. */
+  /** One for each DT_NEEDED, in its order, then for each DT_FILTER, once the object's dependencies are loaded. */
   readonly needed: Resolution[]
 }
 

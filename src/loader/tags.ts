@@ -15,7 +15,7 @@ export function tagDirectories(
   const known = expanded[tag].get(map.object)
   if (known !== undefined && known.path === map.path && known.loader === loader) return known.directories
   const directories: SearchDirectory[] = []
-  for (const entry of text.split(':')) {
+  for (const entry of entriesOf(text, loader)) {
     const directory = entryDirectory(entry, loader, map)
     if (directory !== null) directories.push(...withHwcaps(loader, { directory, by: tag, entry, owner: map.path }))
   }
@@ -35,22 +35,56 @@ const expanded = {
   DT_RUNPATH: new WeakMap<ElfObject, Expanded>(),
 }
 
+/** musl takes a newline for a separator too, and drops the whole string where a `$` begins anything but ORIGIN. */
+function entriesOf(text: string, { libc }: Loader): string[] {
+  if (libc.kind === 'glibc') return text.split(':')
+  return /\$(?!ORIGIN|\{ORIGIN\})/.test(text) ? [] : text.split(/[:\n]/)
+}
+
 function entryDirectory(entry: string, loader: Loader, map: LinkMap): string | null {
-  const directory = expandTokens(entry, tokens(loader, map))
+  const values = tokens(loader, map)
+  // musl's $ORIGIN ends where its name ends, whatever follows
+  const directory =
+    loader.libc.kind === 'glibc'
+      ? expandTokens(entry, values)
+      : entry.replaceAll(/\$(?:ORIGIN|\{ORIGIN\})/g, () => values.origin)
   if (directory === null) return null
   // an empty entry is the current directory, which nobody can know beforehand; a relative one is the same hazard
   if (!directory.startsWith('/')) return null
   return directory.length > 1 ? directory.replace(/\/+$/, '') || '/' : directory
 }
 
-/** A directory with its glibc-hwcaps subdirectories before it, best first (elf/dl-hwcaps.c). */
+/**
+ * A directory with its subdirectories for this processor before it, best first (elf/dl-hwcaps.c): those of glibc-hwcaps,
+ * and before glibc 2.37 combinations of `tls`, the platform and more. musl has none.
+ */
 export function* withHwcaps(loader: Loader, step: SearchDirectory): Generator<SearchDirectory> {
   const names = loader.tree.names(step.directory)
   if (names.size === 0) return
-  if (names.has('glibc-hwcaps')) {
-    for (const level of loader.libc.hwcaps) yield { ...step, directory: `${step.directory}/glibc-hwcaps/${level}` }
+  if (loader.libc.kind === 'glibc' && mayHaveSubdirectories(names)) {
+    for (const below of loader.libc.subdirectories) {
+      const [first = ''] = below.split('/')
+      if (names.has(first)) yield { ...step, directory: `${step.directory}/${below}` }
+    }
   }
   yield step
+}
+
+/** What such a subdirectory can begin with on some processor: only then is the loader asked which it searches here. */
+const HWCAP_NAMES = (
+  'glibc-hwcaps tls x86_64 haswell xeon_phi avx512_1 i686 i586 sse2 aarch64 atomics v7l v6l neon vfp ' +
+  'power8 power9 power10 altivec vsx z13 z14 z15'
+).split(' ')
+
+const withSubdirectories = new WeakMap<ReadonlySet<string>, boolean>()
+
+function mayHaveSubdirectories(names: ReadonlySet<string>): boolean {
+  let may = withSubdirectories.get(names)
+  if (may === undefined) {
+    may = HWCAP_NAMES.some(name => names.has(name))
+    withSubdirectories.set(names, may)
+  }
+  return may
 }
 
 /** What the tokens stand for in the strings of an object. */

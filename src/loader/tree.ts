@@ -96,7 +96,9 @@ function openObject(path: string): OpenedFile | null {
       }
     })
   } catch (error) {
-    if (error instanceof ElfError || errnoOf(error) !== undefined) return null
+    // a folder, a socket: it is there under that name, and the loader gives up on it
+    if (error instanceof ElfError) return { identity: path, object: null }
+    if (errnoOf(error) !== undefined) return null
     throw error
   }
 }

@@ -90,7 +90,9 @@ test('a loader that cannot be asked is taken at its strings', { skip: glibcHost 
     'latin1',
   )
   const silent = under(path)
-  assert.deepEqual({ ...silent, loader: '', platform: '' }, { ...libc, loader: '', platform: '', hwcaps: [] })
+  const said = { loader: '', platform: '', hwcaps: [], subdirectories: [] }
+  assert.deepEqual({ ...silent, ...said }, { ...libc, ...said })
+  assert.deepEqual([silent.hwcaps, silent.subdirectories], [[], []])
 })
 
 /** A loader that is a shell script: it says what it is told to, and its text holds the strings. */
