@@ -36,9 +36,13 @@ const MAX_PER_NAME = 64
 /** How many candidates the caller gets for one soname. */
 const MAX_CANDIDATES = 24
 
-/** Store paths that are no package: derivations, locks, sources, patches, scripts and what only a build needs. */
-const NO_PACKAGE =
-  /(?:\.drv|\.lock|\.chroot|\.patch|\.diff|\.gz|\.xz|\.bz2|\.zst|\.zip|\.tgz|\.gem|\.crate|\.nar|\.sh|\.py|\.nix|\.json|\.conf|\.service|\.ttf|-source|-src|-hook|-completions|-fonts?|-theme|-vendor)$/
+/** Ends of names that no package has: derivations, locks, sources, patches, scripts, what only a build needs. */
+const NO_PACKAGE = new Set(
+  (
+    '.drv .lock .chroot .patch .diff .gz .xz .bz2 .zst .lzma .zip .tgz .gem .crate .nar .sh .py .nix .json .conf ' +
+    '.service .ttf -source -src -hook -completions -fonts -font -theme -vendor'
+  ).split(' '),
+)
 /** Outputs without libraries to load: debug files have the same names and sonames as the libraries. */
 const NO_LIBRARIES = new Set([
   'dev',
@@ -91,7 +95,7 @@ export function storeScanner(context: ScanContext, expected: Iterable<string> = 
     } else if (!known.has(soname)) remember(searchNames([soname], entries, store))
     if (!known.has(soname)) {
       folders ??= listFolders(entries, store)
-      const packages = (folders.get(soname) ?? []).toSorted(byPreference)
+      const packages = (folders.get(soname) ?? []).toSorted(byPreference).slice(0, MAX_PER_NAME)
       remember(new Map([[soname, unique(packages.flatMap(item => candidatesIn(item, soname, store)))]]))
     }
     return known.get(soname) ?? []
@@ -105,7 +109,7 @@ export function scanStore(sonames: readonly string[], context: ScanContext): Map
   return new Map(found.filter(([, list]) => list.length > 0))
 }
 
-/** The packages of the store by name, in byte order: one directory listing, no status calls. */
+/** The packages of the store by name: one directory listing, no status calls. */
 function readEntries(store: string): Entry[] {
   let names: string[]
   try {
@@ -115,9 +119,11 @@ function readEntries(store: string): Entry[] {
     return []
   }
   const entries: Entry[] = []
-  for (const basename of names.sort()) {
+  for (const basename of names) {
     // the shortest name of a store path is one character behind 32 of the hash and a dash
-    if (basename.length < 34 || basename[32] !== '-' || NO_PACKAGE.test(basename)) continue
+    if (basename.length < 34 || basename[32] !== '-') continue
+    const end = Math.max(basename.lastIndexOf('.'), basename.lastIndexOf('-'))
+    if (NO_PACKAGE.has(basename.slice(end))) continue
     const whole = basename.slice(33)
     const dash = versionDash(whole)
     entries.push({ basename, key: (dash === -1 ? whole : whole.slice(0, dash)).toLowerCase() })
@@ -219,6 +225,8 @@ function unique(list: readonly ScanCandidate[]): ScanCandidate[] {
 /** The packages that have a shared library of some name in lib/: for those that are called otherwise than they are. */
 function listFolders(entries: readonly Entry[], store: string): Map<string, Package[]> {
   const packages = entries.filter(({ key }) => !LANGUAGE.test(key)).flatMap(entry => packageOf(entry))
+  // which ones fall behind the limit must not depend on the disk
+  packages.sort((a, b) => (a.basename < b.basename ? -1 : 1))
   const folders = new Map<string, Package[]>()
   for (const item of packages.slice(0, MAX_LISTED)) {
     for (const name of namesIn(`${store}/${item.basename}/lib`)) {
