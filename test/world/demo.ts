@@ -1,10 +1,9 @@
 // `npm run demo`: a failing import in a NixOS-like world, one run of wheelfix, the working import. Needs Node and Python 3,
 // and leaves nothing behind.
-import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import chalk from 'chalk'
-import { run, type RunResult, runWell } from '../support/run.ts'
-import { makeVenv, pipInstall, sitePackages, wheelfix } from './venv.ts'
+import { run, type RunResult } from '../support/run.ts'
+import { installDemoWheel, makeVenv, pipInstall, wheelfix } from './venv.ts'
 import { buildWorld, type World } from './world.ts'
 
 /** What is imported: a package from PyPI, or the small wheel that comes with the sources. */
@@ -21,7 +20,6 @@ const OWN_WHEEL: Show = {
   install: 'unzip fixtures/demo-wheel/*.whl  # pip or PyPI is out of reach',
   code: 'import wheelfix_demo; print(hex(wheelfix_demo.checksum(b"works")))',
 }
-const FIXTURE = join(import.meta.dirname, '../../../fixtures/demo-wheel')
 
 /** Says what it does and what comes of it. Resolves to true when the import failed before and works afterwards. */
 function demo(world: World): boolean {
@@ -44,9 +42,7 @@ function fill(world: World, venv: string): Show {
     pipInstall(world, venv, ['numpy'])
     return NUMPY
   } catch {
-    const wheel = readdirSync(FIXTURE).find(name => name.endsWith('.whl')) ?? ''
-    const unpack = ['-m', 'zipfile', '-e', join(FIXTURE, wheel), sitePackages(world, venv)]
-    runWell(world.host.python.executable, unpack)
+    installDemoWheel(world, venv)
     return OWN_WHEEL
   }
 }

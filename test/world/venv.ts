@@ -1,5 +1,5 @@
 // Venvs of a world, wheels in them, and wheelfix run over them, as a user would.
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { run, runWell, type RunResult } from '../support/run.ts'
@@ -62,4 +62,13 @@ export function pipInstall(world: World, venv: string, packages: readonly string
   // the home of the user, for pip's cache
   const env = { ...world.env, HOME: process.env['HOME'] }
   runWell(world.host.python.executable, ['-m', 'pip', ...PATIENCE, ...target, ...from, ...packages], { env })
+}
+
+const DEMO_WHEEL = join(import.meta.dirname, '../../../fixtures/demo-wheel')
+
+/** Unpacks the wheel of fixtures/, which lacks libstdc++ and zlib: `wheelfix_demo`. */
+export function installDemoWheel(world: World, venv: string): void {
+  const wheel = readdirSync(DEMO_WHEEL).find(name => name.endsWith('.whl')) ?? ''
+  const unpack = ['-m', 'zipfile', '-e', join(DEMO_WHEEL, wheel), sitePackages(world, venv)]
+  runWell(world.host.python.executable, unpack)
 }

@@ -1,0 +1,113 @@
+// What the README shows is true: its commands are run as they stand, its options and its JSON exist.
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { missing, skip } from '../support/requires.ts'
+import { run } from '../support/run.ts'
+import { installDemoWheel, makeVenv, WHEELFIX, wheelfix, withWheels } from '../world/venv.ts'
+import { buildWorld } from '../world/world.ts'
+
+const ROOT = join(import.meta.dirname, '../../..')
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+
+/** A command of a `console` block, and what the README shows of its output. */
+interface Shown {
+  readonly command: string
+  readonly output: string
+}
+
+/** The fenced blocks of that language. */
+function blocks(language: string): string[] {
+  return [...README.matchAll(/^```(.*)\n([^]*?)^```$/gm)]
+    .filter(([, info]) => info === language)
+    .map(([, , text]) => text ?? '')
+}
+
+const consoles = blocks('console').map((block): Shown[] =>
+  [...block.matchAll(/^\$ (.*)\n((?:(?!\$ ).*\n)*)/gm)].map(([, command = '', output = '']) => ({ command, output })),
+)
+const first = (shown: readonly Shown[]): string => shown[0]?.command ?? ''
+/** What only works in a clone, with what npm downloads. */
+const inClone = consoles.filter(shown => first(shown).startsWith('npm '))
+/** The others, but for what only works once there is a flake to download. */
+const inProject = consoles.filter(shown => !/^(npm|nix) /.test(first(shown)))
+
+suite('the commands of the README', () => {
+  const world = withWheels(buildWorld())
+  if (typeof world === 'string') {
+    test('work', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+  const bin = join(world.root, 'bin')
+  mkdirSync(bin)
+  symlinkSync(process.execPath, join(bin, 'node'))
+  symlinkSync(WHEELFIX, join(bin, 'wheelfix'))
+
+  for (const [index, shown] of inProject.entries()) {
+    test(`work in a project: ${first(shown)}`, { skip: missing('bash') }, () => {
+      const cwd = join(world.root, `project${index}`)
+      mkdirSync(cwd)
+      if (!first(shown).includes('-m venv')) installDemoWheel(world, makeVenv(world, `project${index}/.venv`))
+      const env = { ...world.env, PATH: `${bin}:${world.env['PATH']}:/usr/bin:/bin` }
+      for (const { command, output } of shown) {
+        const { status, stdout, stderr } = run('bash', ['-c', command], { env, cwd })
+        const error = /^\w*Error: .*$/m.exec(output)?.[0]
+        assert.equal(status === 0, error === undefined, `${command}\n${stdout}${stderr}`)
+        if (error !== undefined) assert.ok(stderr.includes(error), stderr)
+      }
+    })
+  }
+
+  for (const { command } of inClone.flat().filter(({ command }) => command.includes('npm run'))) {
+    test(`work in a clone: ${command}`, { skip: missing('npm') }, () => {
+      const cwd = join(world.root, 'clone')
+      for (const name of ['src', 'test', 'fixtures', 'package.json', 'tsconfig.json']) {
+        cpSync(join(ROOT, name), join(cwd, name), { recursive: true })
+      }
+      // what npm install would download stands ready; what it runs afterwards is `prepare`
+      symlinkSync(join(ROOT, 'node_modules'), join(cwd, 'node_modules'))
+      const { status, stdout, stderr } = run('bash', ['-c', command.replace('npm install', 'npm run prepare')], { cwd })
+      assert.equal(status, 0, stdout + stderr)
+      assert.match(stdout, /cannot open shared object file/)
+    })
+  }
+
+  test('its JSON has the keys of the real document', () => {
+    const venv = makeVenv(world, 'json')
+    installDemoWheel(world, venv)
+    const libs = ['--libs', world.libs.gcc, '--no-scan']
+    const real: unknown = JSON.parse(wheelfix(world, ['venv', venv, '--json', ...libs]).stdout)
+    for (const block of blocks('json')) assert.deepEqual(keys(JSON.parse(block)), keys(real))
+  })
+})
+
+/** All key paths of a document; of a list its first element stands for all. Empty lists tell nothing and are left out. */
+function keys(document: unknown, path = ''): string[] {
+  if (Array.isArray(document)) return document.length === 0 ? [] : keys(document[0], `${path}[]`)
+  if (typeof document !== 'object' || document === null) return [path]
+  return Object.entries(document)
+    .filter(([key]) => key !== 'missing' && key !== 'change')
+    .flatMap(([key, value]) => keys(value, `${path}.${key}`))
+    .sort()
+}
+
+test('the options of the README exist', () => {
+  const shown = new Set(
+    [...README.matchAll(/^\| `.*$/gm)].flatMap(([row]) => row.split(' | ')[0]?.match(/--[a-z-]+/g) ?? []),
+  )
+  const help = ['venv', 'check', 'restore', 'loader'].map(
+    command => run(process.execPath, [WHEELFIX, command, '--help']).stdout,
+  )
+  assert.deepEqual(
+    [...shown].filter(option => !help.some(text => text.includes(option))),
+    [],
+  )
+})
+
+test('the README and CI run the same commands', () => {
+  const ci = readFileSync(join(ROOT, '.ci/run'), 'utf8')
+  assert.match(README, /^\$ npm install && npm test\b/m)
+  assert.match(ci, /^npm install$[^]*^npm run check$[^]*^npm test$/m)
+})
