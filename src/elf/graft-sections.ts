@@ -25,12 +25,18 @@ export interface Placed {
   readonly length: number
 }
 
+/**
+ * The string table is copied, with the new strings behind it; or it stays where it was and reaches as far as the new ones;
+ * or there are no new ones.
+ */
+export type StringsPlace = 'copied' | 'extended' | 'kept'
+
 /** The new tables of a graft, and where those stood that they replace. */
 export interface GraftTables {
   readonly note: Placed
   readonly programHeaders: Placed
   readonly dynamic: Placed & { readonly was: bigint }
-  readonly strings: Placed & { readonly was: bigint }
+  readonly strings: Placed & { readonly was: bigint; readonly place: StringsPlace }
   readonly interpreter: (Placed & { readonly was: bigint }) | null
   readonly versions: (Placed & { readonly was: bigint }) | null
 }
@@ -60,8 +66,14 @@ export function graftSections(
   }
   const movesNames = oldNames !== null && hasOwnNames(old)
   const { dynamic, strings, interpreter, versions } = tables
+  const oldStrings = findStringSection(old, strings.was)
+  const addsStrings = strings.place !== 'kept' || oldStrings < 0
   const more =
-    4 + (interpreter === null ? 0 : 1) + (versions === null ? 0 : 1) + (oldNames === null || movesNames ? 0 : 1)
+    3 +
+    (addsStrings ? 1 : 0) +
+    (interpreter === null ? 0 : 1) +
+    (versions === null ? 0 : 1) +
+    (oldNames === null || movesNames ? 0 : 1)
   const table = growSections(old, more)
   let next = old.count
   const at = ({ at: offset, address: addr, length: size }: Placed) => ({ offset, addr, size })
@@ -91,33 +103,43 @@ export function graftSections(
 
   add('.note.wheelfix', tables.note, { type: SHT_NOTE, flags: SHF_ALLOC, addralign: 4 }, -1)
   add('.wheelfix.phdr', tables.programHeaders, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 8 }, -1)
-  const oldStrings = findStringSection(old, strings.was)
   const newDynamic = add(
     '.dynamic',
     dynamic,
     { type: SHT_DYNAMIC, flags: SHF_ALLOC | SHF_WRITE, addralign: word, entsize: 2 * word },
     byType(SHT_DYNAMIC),
   )
-  const newStrings = add('.dynstr', strings, { type: SHT_STRTAB, flags: SHF_ALLOC, addralign: 1 }, oldStrings)
+  // A table that reaches over other sections must not be called .dynstr, nor be allocated: patchelf, for one, fills the
+  // .dynstr that it replaces with rubbish. Without that name it refuses the file.
+  let newStrings = oldStrings
+  if (strings.place === 'extended') {
+    const like = { type: SHT_STRTAB, flags: 0, addralign: 1 }
+    newStrings = add('.wheelfix.strings', { ...strings, address: 0n }, like, -1)
+    if (oldStrings >= 0) setSection(table, oldStrings, { name: addName('.dynstr.old') })
+  } else if (strings.place === 'copied' || oldStrings < 0) {
+    newStrings = add('.dynstr', strings, { type: SHT_STRTAB, flags: SHF_ALLOC, addralign: 1 }, oldStrings)
+  }
   if (interpreter !== null) {
     const replaced = byAddress(SHT_PROGBITS, interpreter.was)
     add('.interp', interpreter, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 1 }, replaced)
   }
+  let newVersions: number | null = null
   if (versions !== null) {
     const replaced = byAddress(SHT_GNU_VERNEED, versions.was)
-    add(
+    newVersions = add(
       '.gnu.version_r',
       versions,
       { type: SHT_GNU_VERNEED, flags: SHF_ALLOC, addralign: 4, link: newStrings },
       replaced,
     )
   }
-  if (oldStrings >= 0) {
+  if (oldStrings >= 0 && strings.place === 'copied') {
     for (let index = 1; index < next; index++) {
       if (sectionNumber(table, index, 'link') === oldStrings) setSection(table, index, { link: newStrings })
     }
   }
   setSection(table, newDynamic, { link: newStrings })
+  if (newVersions !== null) setSection(table, newVersions, { link: newStrings })
   if (oldNames === null) return { table, names: null }
 
   let { namesIndex } = old

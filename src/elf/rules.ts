@@ -231,8 +231,7 @@ export function checkDynamic(object: ElfObject, report: Report): void {
     const length = sizeTag === 0 ? 1n : (value(sizeTag) ?? 0n)
     // an empty table may point anywhere
     if (address === undefined || length === 0n) continue
-    const extent = extentAt(programHeaders, address)
-    if (extent === null || BigInt(extent.length) < length) {
+    if (!isMapped(programHeaders, address, length)) {
       report(
         'dynamic-tables',
         `${name} (${hex(address)}, ${length} bytes) is not wholly in one PT_LOAD`,
@@ -245,6 +244,13 @@ export function checkDynamic(object: ElfObject, report: Report): void {
     if (name === '')
       report('needed-name', `DT_NEEDED number ${index + 1} is empty: has strip emptied .dynstr?`, segment.offset)
   }
+}
+
+/** In one PT_LOAD; or, as a string table may, from one to another, at the same distance of address and file offset. */
+function isMapped(programHeaders: readonly ProgramHeader[], address: bigint, length: bigint): boolean {
+  const first = extentAt(programHeaders, address)
+  const last = extentAt(programHeaders, address + length - 1n)
+  return first !== null && last !== null && BigInt(last.offset - first.offset) === length - 1n
 }
 
 function loadAt(programHeaders: readonly ProgramHeader[], address: bigint): ProgramHeader | undefined {
