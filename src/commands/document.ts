@@ -45,8 +45,8 @@ function loaderEntry({ plan, status, faults }: LoaderReport, root: string) {
     path: plan.loader,
     cache: plan.cache,
     how: plan.how,
-    pythons: plan.copies.flatMap(({ names, program }) =>
-      names.map(({ path }) => ({ path: path.slice(root.length + 1), program })),
+    pythons: plan.copies.flatMap(({ paths, source }) =>
+      paths.map(path => ({ path: path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path, program: source })),
     ),
     libraries: plan.content.libraries.map(({ soname, path, hwcapName, source }) => {
       return { soname, path, ...(hwcapName == null ? {} : { hwcap: hwcapName }), source }

@@ -15,13 +15,15 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
 import type { ElfEdit } from '../elf/edit.ts'
 import { ElfError } from '../elf/error.ts'
 import { type Graft, graftedSource, makeGraft } from '../elf/graft.ts'
 import { isElf, readElf } from '../elf/read.ts'
-import type { ByteSource } from '../elf/source.ts'
+import { type ByteSource, bytesSource } from '../elf/source.ts'
+import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { originalSource, readUndo, type Undo } from '../elf/undo.ts'
 import { verifyGraft } from '../elf/verify.ts'
@@ -154,36 +156,73 @@ function plainSource(source: ByteSource): ByteSource {
   return undo === null || !isInterpreterCopy(undo) ? source : originalSource(source, undo)
 }
 
-/** An interpreter that is to be copied, or edited in its place: the same for all of `names`. */
+/** A file that is to be copied, or edited in its place. */
 export interface PythonCopy {
-  /** The names in bin/ that are to be this copy, and what they are without wheelfix. */
-  readonly names: readonly PythonName[]
-  /** The interpreter; for a file of the venv its own path. */
-  readonly program: string
+  /** Where it is to be: all of them are one file. */
+  readonly paths: readonly string[]
+  /** What it is made of: the interpreter, or the compiled wrapper that starts it. */
+  readonly source: string
   readonly loader: string
+  /** For a wrapper: the path that it starts, and the path that it is to start. */
+  readonly redirect: { readonly from: string; readonly to: string } | null
+  readonly record: Record
 }
 
-/** The copies that a venv needs: one for all links that lead out of it, one for each file. */
-export function copiesOf(names: readonly PythonName[], program: string, loader: string): PythonCopy[] {
+/**
+ * The copies that a venv needs: one for all links that lead out of it, one for each file. Behind a compiled wrapper, whose
+ * environment settings are kept, the names become copies of that, and the interpreter's own copy stands at `hidden`.
+ * @param hidden paths where the interpreter's copy may stand, the first that fits into the wrapper is taken
+ * @throws ElfError `REFUSED` where the way to the interpreter leads through something that cannot be copied
+ */
+export function copiesOf(
+  names: readonly PythonName[],
+  { chain, program }: Interpreter,
+  loader: string,
+  hidden: readonly string[],
+): PythonCopy[] {
+  const script = chain.find(({ how }) => how === 'script')
+  if (script !== undefined) {
+    throw new ElfError('REFUSED', `${script.path} is a script that starts it, and what that sets would be lost`)
+  }
   const leaving = names.filter(name => {
     const target = name.replaced === 'file' ? null : plainTarget(name, names)
     return target !== null && !names.some(({ path }) => path === target)
   })
   const files = names.filter(({ replaced }) => replaced === 'file')
+  const recordOf = (some: readonly PythonName[]) =>
+    new Map(some.map(({ name, replaced }) => [name, replaced === 'file' ? null : replaced.link]))
+  const of = (source: string, some: readonly PythonName[], redirect: PythonCopy['redirect']): PythonCopy => {
+    return { paths: some.map(({ path }) => path), source, loader, redirect, record: recordOf(some) }
+  }
+
+  const wrapperAt = chain.findIndex(({ how }) => how === 'wrapper')
+  const wrapper = chain[wrapperAt]
+  if (wrapper === undefined) {
+    return [
+      ...(leaving.length === 0 ? [] : [of(program, leaving, null)]),
+      ...files.map(file => of(file.path, [file], null)),
+    ]
+  }
+  if (files.length > 0 || chain.slice(wrapperAt + 1).some(({ how }) => how === 'wrapper')) {
+    throw new ElfError('REFUSED', `${wrapper.path} is a copy of a wrapper, or one of several`)
+  }
+  const from = chain[wrapperAt + 1]?.path ?? program
+  const to = hidden.find(path => encodeText(path).length <= encodeText(from).length)
+  if (to === undefined) throw new ElfError('REFUSED', `no path is short enough for ${wrapper.path}, which starts it`)
   return [
-    ...(leaving.length === 0 ? [] : [{ names: leaving, program, loader }]),
-    ...files.map(file => ({ names: [file], program: file.path, loader })),
+    { paths: [to], source: program, loader, redirect: null, record: new Map() },
+    of(wrapper.path, leaving, { from, to }),
   ]
 }
 
 /** Is every name already what the copy is to be, byte for byte? */
 export function isUpToDate(copy: PythonCopy): boolean {
   try {
-    if (!copy.names.every(({ path }) => lstatSync(fsPath(path)).isFile())) return false
-    return withSource(copy.program, source => {
+    if (!copy.paths.every(path => lstatSync(fsPath(path)).isFile())) return false
+    return withSource(copy.source, source => {
       const { base, graft } = graftOf(copy, source)
       const wanted = graftedSource(base, graft)
-      return copy.names.every(({ path }) => withSource(path, there => sameBytes(there, wanted)))
+      return copy.paths.every(path => withSource(path, there => sameBytes(there, wanted)))
     })
   } catch (error) {
     if (error instanceof ElfError || errnoOf(error) !== undefined) return false
@@ -209,29 +248,47 @@ function sameBytes(a: ByteSource, b: ByteSource): boolean {
 function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graft: Graft; edit: ElfEdit } {
   const plain = plainSource(source)
   const undo = readUndo(plain)
-  const base = undo === null ? plain : originalSource(plain, undo)
+  const whole = undo === null ? plain : originalSource(plain, undo)
+  const base = copy.redirect === null ? whole : redirected(whole, copy.redirect)
   const edit = editOf(readElf(plain), readElf(base), copy)
-  const record = new Map(copy.names.map(({ name, replaced }) => [name, replaced === 'file' ? null : replaced.link]))
-  const graft = makeGraft(base, edit, { record: encodeRecord(record) })
-  if (graft === null) throw new ElfError('REFUSED', `${copy.program} has ${copy.loader} as its loader already`)
+  const graft = makeGraft(base, edit, { record: encodeRecord(copy.record) })
+  if (graft === null) throw new ElfError('REFUSED', `${copy.source} has ${copy.loader} as its loader already`)
   return { base, graft, edit }
 }
 
+/** A wrapper that starts another path. */
+function redirected(source: ByteSource, { from, to }: NonNullable<PythonCopy['redirect']>): ByteSource {
+  const bytes = Buffer.from(source.read(0, source.size))
+  const old = Buffer.concat([Buffer.from([0]), encodeText(from), Buffer.from([0])])
+  const found: number[] = []
+  for (let at = bytes.indexOf(old); at >= 0; at = bytes.indexOf(old, at + 1)) found.push(at + 1)
+  if (found.length === 0) throw new ElfError('REFUSED', `the wrapper does not hold the path that it starts (${from})`)
+  for (const at of found) bytes.fill(0, at, at + old.length - 2).set(encodeText(to), at)
+  return bytesSource(bytes)
+}
+
 /** The loader, and what is relative to the interpreter's own place made absolute, as a copy stands elsewhere. */
-function editOf(plain: ElfObject, base: ElfObject, { names, program, loader }: PythonCopy): ElfEdit {
+function editOf(plain: ElfObject, base: ElfObject, { paths, source, loader }: PythonCopy): ElfEdit {
   const value = plain.runpath ?? plain.rpath
-  const isCopied = names.some(({ path }) => path !== program)
-  const absolute = isCopied ? value?.replaceAll(/\$(?:ORIGIN\b|\{ORIGIN\})/g, () => dirname(program)) : value
+  const isCopied = paths.some(path => path !== source)
+  const absolute = isCopied ? value?.replaceAll(/\$(?:ORIGIN\b|\{ORIGIN\})/g, () => dirname(source)) : value
   const tag = plain.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'
   const before = tag === 'DT_RPATH' ? base.rpath : base.runpath
   if (absolute == null || absolute === before) return { interpreter: loader }
   return { interpreter: loader, searchPath: { tag, value: absolute } }
 }
 
-/** Tries and verifies the edit without writing. @throws ElfError when this interpreter cannot be edited safely */
-export function tryCopy(copy: PythonCopy): void {
-  withSource(copy.program, source => {
+/**
+ * Tries and verifies the edit without writing.
+ * @param interp the loader that the interpreter has: a wrapper with another one may need another libc
+ * @throws ElfError when this interpreter cannot be edited safely
+ */
+export function tryCopy(copy: PythonCopy, interp: string): void {
+  withSource(copy.source, source => {
     const { base, graft, edit } = graftOf(copy, source)
+    if (copy.redirect !== null && readElf(base).interpreter !== interp) {
+      throw new ElfError('REFUSED', `${copy.source}, which starts it, has another loader`)
+    }
     verifyGraft(base, graftedSource(base, graft), edit)
   })
 }
@@ -241,21 +298,26 @@ export function tryCopy(copy: PythonCopy): void {
  * @throws ElfError, or the errors of open(2), write(2) and rename(2); each name is as it was, or is done
  */
 export function writeCopy(copy: PythonCopy): void {
-  withSource(copy.program, source => {
-    const { graft } = graftOf(copy, source)
-    const [first, ...others] = copy.names
+  withSource(copy.source, source => {
+    const { base, graft } = graftOf(copy, source)
+    const [first, ...others] = copy.paths
     if (first === undefined) return
-    if (first.replaced === 'file') {
-      replaceFile(first.path, { ...graft, patches: [...(readUndo(source)?.patches ?? []), ...graft.patches] })
+    if (first === copy.source) {
+      replaceFile(first, { ...graft, patches: [...(readUndo(source)?.patches ?? []), ...graft.patches] })
       return
     }
-    const temporaries = copy.names.map(({ path }) => temporaryOf(path))
+    const temporaries = copy.paths.map(temporaryOf)
     for (const temporary of temporaries) rmSync(fsPath(temporary), { force: true })
-    const written = temporaryOf(first.path)
+    const written = temporaryOf(first)
     try {
-      writeCopied(copy.program, written, source, graft)
-      for (const { path } of others) linkOrCopy(written, temporaryOf(path))
-      for (const { path } of copy.names) renameSync(fsPath(temporaryOf(path)), fsPath(path))
+      if (copy.redirect === null) writeCopied(copy.source, written, source, graft)
+      else {
+        const whole = graftedSource(base, graft)
+        writeFileSync(fsPath(written), whole.read(0, whole.size), { flag: 'wx' })
+        chmodSync(fsPath(written), 0o755)
+      }
+      for (const path of others) linkOrCopy(written, temporaryOf(path))
+      for (const path of copy.paths) renameSync(fsPath(temporaryOf(path)), fsPath(path))
     } catch (error) {
       for (const temporary of temporaries) rmSync(fsPath(temporary), { force: true })
       throw error

@@ -26,6 +26,7 @@ import { readLoaderCache } from '../loader/cache.ts'
 import type { Libc } from '../loader/libc.ts'
 import { makePrivateLoader, type PrivateLoader, probeLoader } from '../loader/private.ts'
 import { startProgram } from '../loader/process.ts'
+import type { Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
 import { cacheOf, type CacheContent, collectLibraries, DRIVER_DIRECTORY } from './loader-cache.ts'
 import {
@@ -97,20 +98,33 @@ export function planLoader(input: LoaderInput): LoaderPlan {
   const { venv, names, python, sources, wanted, env } = input
   const content = collectLibraries(python, sources, wanted)
   const planned = python.libc.kind === 'musl' ? planMusl(venv, python, content) : planGlibc(venv, python, content, env)
-  const copies = copiesOf(names, python.interpreter.program, planned.loader)
-  for (const copy of copies) {
-    try {
-      tryCopy(copy)
-    } catch (error) {
-      if (!(error instanceof ElfError)) throw error
-      const sentence = `a copy of ${copy.program} cannot be given another loader: ${error.message}`
-      throw new WheelfixError('PYTHON_UNSUPPORTED', sentence, copy.program)
-    }
-  }
-  return { ...planned, content, copies }
+  return { ...planned, content, copies: planCopies(names, python.interpreter, planned, shortFolder(venv.root, env)) }
 }
 
 type Planned = Omit<LoaderPlan, 'content' | 'copies'>
+
+function planCopies(
+  names: readonly PythonName[],
+  interpreter: Interpreter,
+  { loader, folder }: Planned,
+  short: string | null,
+): readonly PythonCopy[] {
+  try {
+    const folders = short === null ? [folder] : [folder, short]
+    const hidden = folders.map(place => `${place}/${basename(interpreter.program)}`)
+    const copies = copiesOf(names, interpreter, loader, hidden)
+    for (const copy of copies) tryCopy(copy, interpreter.interp)
+    return copies
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error
+    throw new WheelfixError(
+      'PYTHON_UNSUPPORTED',
+      `${interpreter.program} cannot be given a private loader: ${error.message}; use wheelfix venv, which patches the ` +
+        'wheels instead',
+      interpreter.program,
+    )
+  }
+}
 
 function planGlibc(venv: Venv, python: PythonProcess, content: CacheContent, env: NodeJS.ProcessEnv): Planned {
   const { libc } = python
@@ -304,7 +318,11 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
       const failure = probe(plan)
       if (failure !== null) warnings.push(failure)
     }
-    for (const copy of plan.copies) if (!isUpToDate(copy)) writeCopy(copy)
+    for (const copy of plan.copies) {
+      if (isUpToDate(copy)) continue
+      for (const path of copy.paths) mkdirSync(fsPath(dirname(path)), { recursive: true })
+      writeCopy(copy)
+    }
   } catch (error) {
     if (error instanceof WheelfixError && fresh) rmSync(fsPath(plan.folder), { recursive: true, force: true })
     const errno = errnoOf(error)

@@ -324,7 +324,7 @@ function dependenciesOf({ venv, interpreter, python, libraries, config, loader }
     ...python.closure,
   ]
   const outside = paths.filter(path => path !== null).filter(path => !path.startsWith(`${venv.root}/`))
-  const copies = loader?.copies.flatMap(({ names }) => names.map(({ path }) => path)) ?? []
+  const copies = loader?.copies.flatMap(({ paths }) => paths) ?? []
   const own = [...(loader?.files.map(({ path }) => path) ?? []), ...copies]
   return [...new Set([...outside, ...own])].sort()
 }

@@ -42,9 +42,9 @@ function loaderLines({ loader, venv }: VenvReport, { chalk, verbose }: ReportSty
   const mark = status === 'fine' ? chalk.dim('-') : chalk.green(status === 'patch' ? '•' : '✓')
   return [
     `${mark} private loader ${verb}  ${chalk.dim(shorten(plan.loader, venv.root))}`,
-    ...plan.copies.flatMap(({ names, program }) =>
-      names.map(({ path }) => {
-        const origin = path === program ? 'with the private loader' : `copy of ${program}`
+    ...plan.copies.flatMap(({ paths, source }) =>
+      paths.map(path => {
+        const origin = path === source ? 'with the private loader' : `copy of ${source}`
         return `    ${shorten(path, venv.root)}  ${chalk.dim(origin)}`
       }),
     ),

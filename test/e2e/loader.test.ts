@@ -135,6 +135,36 @@ if __name__ == "__main__": main()
     wellPython(world, inner, LOAD_CXX)
   })
 
+  test('behind a compiled wrapper its environment settings are kept', { skip: missing('gcc') }, () => {
+    const bin = join(world.root, 'env/bin')
+    mkdirSync(bin, { recursive: true })
+    const program = runWell('readlink', ['-f', world.python]).trim()
+    // what nixpkgs' makeBinaryWrapper writes for python3.withPackages
+    const code = `#include <stdlib.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+  setenv("PYTHONNOUSERSITE", "true", 1);
+  setenv("WRAPPED", "1", 1);
+  return execv("${program}", argv);
+}`
+    writeFileSync(join(bin, 'wrapper.c'), code)
+    const loader = join(world.libs.glibc, readdirSync(world.libs.glibc).find(name => name.startsWith('ld-linux')) ?? '')
+    const options = [`-Wl,--dynamic-linker=${loader}`, '-o', join(bin, 'python3')]
+    runWell('gcc', ['-O2', join(bin, 'wrapper.c'), ...options])
+    const venv = join(world.root, 'wrapped')
+    runWell(join(bin, 'python3'), ['-m', 'venv', '--without-pip', venv], { env: world.env })
+    const before = snapshot(venv)
+    const ask = 'import os, sys; print(os.environ["WRAPPED"], sys.prefix, sys.executable, sys.base_prefix)'
+    const plain = wellPython(world, venv, ask)
+    assert.match(plain, /^1 /)
+    const loaded = wheelfix(world, ['loader', venv, ...libs])
+    assert.equal(loaded.status, 0, loaded.stderr)
+    assert.equal(wheelfix(world, ['check', venv]).status, 0)
+    assert.equal(wellPython(world, venv, `${LOAD_CXX}; ${ask}`), plain)
+    assert.equal(wheelfix(world, ['restore', venv]).status, 0)
+    assert.deepEqual(changed(before, snapshot(venv)), [])
+  })
+
   test('a second run writes nothing, whatever command it is and without the flags of the first', () => {
     const venv = loaded()
     const state = () =>
