@@ -6,6 +6,7 @@ import { fsPath } from '../io/path.ts'
 import { diskTree } from '../loader/tree.ts'
 import { isFhsLoader, type Libc } from '../loader/libc.ts'
 import { fits } from '../loader/process.ts'
+import { knownSonames } from '../nix/hints.ts'
 import { namedDirectories } from '../nix/libset.ts'
 import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
 import { storeScanner } from '../nix/scan.ts'
@@ -163,7 +164,8 @@ function examine(venv: Venv, options: VenvOptions): Examination {
   })
   const scan = scanVenv(venv, interpreter.extensionSuffixes)
   const distributions = readDistributions(venv.sitePackages)
-  const wanted = wantedBy(scan, interpreter)
+  // a private loader also serves what is asked for by name alone, and what is installed later
+  const wanted = wantedBy(scan, interpreter, strategy === 'rpath' ? [] : knownSonames())
   const sources: ProviderSources = {
     directories: named.directories,
     pins: options.update ? new Map() : readPins(venv.root),
@@ -209,9 +211,9 @@ function examine(venv: Venv, options: VenvOptions): Examination {
   }
 }
 
-/** The sonames that the objects of the venv need, with those that this interpreter can load. */
-function wantedBy({ objects }: Scan, interpreter: Interpreter): Map<string, ElfObject[]> {
-  const wanted = new Map<string, ElfObject[]>()
+/** The sonames that the objects of the venv need, each with those that this interpreter can load, and `known` ones. */
+function wantedBy({ objects }: Scan, interpreter: Interpreter, known: readonly string[]): Map<string, ElfObject[]> {
+  const wanted = new Map(known.map((soname): [string, ElfObject[]] => [soname, []]))
   for (const { original } of objects) {
     if (!fits(original, interpreter.object)) continue
     for (const soname of original.needed) {

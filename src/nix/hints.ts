@@ -36,6 +36,11 @@ function rowOfSibling(known: ReadonlyMap<string, HintRow>, soname: string): Hint
   return undefined
 }
 
+/** Every soname that the data has, without those of the graphics driver: what programs reach for by name. */
+export function knownSonames(): readonly string[] {
+  return HINTS.flatMap(row => (row.source === 'driver' ? [] : row.sonames.split(' ')))
+}
+
 /** The package of nixpkgs that holds a soname; null where no one knows. */
 export function hintFor(soname: string): Hint | null {
   const row = rowOf(soname)

@@ -172,14 +172,16 @@ export function summaryOf({ outcomes, unreadable, missing }: VenvReport) {
 
 function summaryLine(report: VenvReport, { chalk, pending }: ReportStyle): string {
   const { objects, patched, missing, optional, refused } = summaryOf(report)
-  if (objects === 0) return 'no ELF object in this venv: nothing to do'
+  const loader = report.loader !== null && report.loader.status !== 'fine'
+  const nothing = loader ? 'nothing to patch' : 'nothing to do'
+  if (objects === 0) return `no ELF object in this venv: ${nothing}`
   const parts: string[] = []
   if (patched > 0) parts.push(`${patched} ${pending ? 'to patch' : 'patched'}`)
   if (missing > 0) parts.push(chalk.red(missing === 1 ? '1 library missing' : `${missing} libraries missing`))
   if (optional > 0) parts.push(`${optional} optional missing`)
   if (refused > 0) parts.push(chalk.yellow(`${refused} left as they are`))
   const all = objects === 1 ? '1 object' : `${objects} objects`
-  if (parts.length === 0) return `${chalk.green('✓')} ${all}: nothing to do`
+  if (parts.length === 0) return `${chalk.green('✓')} ${all}: ${nothing}`
   const mark = missing + refused === 0 && !pending ? `${chalk.green('✓')} ` : ''
   return `${mark}${all}: ${parts.join(', ')}`
 }
