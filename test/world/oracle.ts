@@ -55,10 +55,15 @@ scratch = sys.argv[1]
 with open(os.path.join(scratch, "template"), "rb") as file: template = file.read()
 with open(os.path.join(scratch, "paths")) as file: paths = file.read().split("\\n")
 for path in paths:
-    child = os.fork()
-    if child == 0: judge(path, template, scratch)
-    status = os.waitpid(child, 0)[1]
-    if status != 0:
+    # lazily first: what lacks a function still gets mapped; but a constructor that calls it ends the process
+    for flags in os.RTLD_LAZY, os.RTLD_NOW:
+        child = os.fork()
+        if child == 0:
+            sys.setdlopenflags(flags)
+            judge(path, template, scratch)
+        status = os.waitpid(child, 0)[1]
+        if status == 0: break
+    else:
         print("path", path); print("error", "the process ended with status", status)
         sys.stdout.flush()
 `

@@ -1,0 +1,58 @@
+// `npm run corpus [-- PACKAGE…]`: compares our resolution with the real loader's on many real distributions, before and
+// after patching, moved and copied. Takes some GB and some minutes; LIBS (colon-separated) adds to the world's libraries.
+import { join } from 'node:path'
+import { which } from '../support/requires.ts'
+import { runWell } from '../support/run.ts'
+import { makeVenv, pipInstall, withWheels } from '../world/venv.ts'
+import { buildWorld, type World } from '../world/world.ts'
+import { compareStages, orderDependent } from './corpus.ts'
+
+const DISTRIBUTIONS = `
+numpy scipy pandas scikit-learn matplotlib pillow lxml cryptography pydantic orjson pyzmq ruff opencv-python-headless
+shapely pyarrow polars h5py tables netCDF4 rasterio fiona pyproj numba xgboost lightgbm catboost tensorflow-cpu
+onnxruntime faiss-cpu soundfile PyQt6 PySide6 vtk playwright grpcio protobuf psycopg2-binary psycopg[binary]
+mysql-connector-python duckdb regex tokenizers safetensors sentencepiece pyyaml uvloop aiohttp msgpack greenlet gevent
+bcrypt pynacl cffi brotli zstandard lz4 blosc2 numexpr bottleneck statsmodels scikit-image imagecodecs av pygame pyglet
+cmake ninja uv mypy black watchfiles httptools ujson rapidfuzz jax spacy hiredis pymongo SimpleITK pymupdf rtree triton
+open3d`
+
+function install(world: World, venv: string, names: readonly string[]): void {
+  const uv = which('uv')
+  if (uv === undefined) pipInstall(world, venv, names)
+  else {
+    const env = { ...world.env, HOME: process.env['HOME'] }
+    const target = ['--python', join(venv, 'bin/python'), '--only-binary', ':all:', '--no-progress']
+    runWell(uv, ['pip', 'install', ...target, ...names], { env })
+  }
+}
+
+const world = withWheels(buildWorld())
+if (typeof world === 'string') {
+  console.error(world)
+  process.exit(1)
+}
+let differences = 0
+try {
+  const named = process.argv.slice(2)
+  const names = named.length > 0 ? named : DISTRIBUTIONS.split(/\s+/).filter(name => name !== '')
+  const libs = [world.libs.gcc, world.libs.zlib, ...(process.env['LIBS'] ?? '').split(':').filter(dir => dir !== '')]
+  const venv = makeVenv(world, 'corpus')
+  console.log(`installing ${names.length} distributions`)
+  install(world, venv, names)
+  compareStages(world, venv, libs, ({ name, comparison }) => {
+    const { objects, needed, unloadable } = comparison
+    differences += comparison.differences.length
+    console.log(
+      `${name}: ${objects} objects, ${needed} needed compared, ${comparison.differences.length} differences` +
+        ` (${unloadable} objects fail for a symbol or a version)`,
+    )
+    for (const line of comparison.differences) console.log(`  ${line}`)
+  })
+  const dependent = orderDependent(world, venv, libs)
+  differences += dependent.length
+  console.log(`order of listings: ${dependent.length} objects differ`)
+  for (const path of dependent) console.log(`  ${path}`)
+} finally {
+  world.dispose()
+}
+process.exitCode = differences === 0 ? 0 : 1
