@@ -298,6 +298,7 @@ function report(
   options: VenvOptions,
 ): VenvReport {
   const { venv, interpreter, python, scan, plan, ignored, loader, loaderPending, faults } = examination
+  const clashes = new Map([...(loader?.content.clashes ?? []), ...plan.clashes])
   const status = !loaderPending ? 'fine' : options.mode === 'plan' ? 'patch' : 'patched'
   return {
     venv,
@@ -306,7 +307,7 @@ function report(
     outcomes,
     unreadable: scan.unreadable,
     plan,
-    missing: missingLibraries(plan, ignored, python.libc),
+    missing: missingLibraries({ ...plan, clashes }, ignored, python.libc),
     roots,
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },

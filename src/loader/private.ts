@@ -3,7 +3,7 @@
 // is looked up by a bare name (DT_NEEDED, dlopen, ctypes) is looked up in our cache. Bytes in, bytes out: this
 // file knows nothing of venvs, and only `probeLoader` runs anything.
 import { spawnSync } from 'node:child_process'
-import { EM_X86_64, PF_W, PF_X, PT_LOAD } from '../elf/constants.ts'
+import { EM_AARCH64, EM_X86_64, PF_W, PF_X, PT_LOAD } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
 import { bytesSource } from '../elf/source.ts'
@@ -50,8 +50,8 @@ export function cacheSlot(loader: Uint8Array): CacheSlot {
 }
 
 /**
- * A copy of a loader that reads the cache at `cachePath` (absolute). Where the slot is too short, an x86-64 loader gets
- * the path behind its constants instead.
+ * A copy of a loader that reads the cache at `cachePath` (absolute). Where the slot is too short, a loader of x86-64 or
+ * aarch64 gets the path behind its constants instead.
  * @throws ElfError `REFUSED` with the reason, or what `readElf` throws
  */
 export function makePrivateLoader(loader: Uint8Array, cachePath: string): PrivateLoader {
@@ -69,7 +69,8 @@ export function makePrivateLoader(loader: Uint8Array, cachePath: string): Privat
     bytes.set(path, slot.offset)
     return { bytes, how: 'slot' }
   }
-  if (object.header.machine !== EM_X86_64 || object.header.class !== 64) {
+  const { machine, class: elfClass, byteOrder } = object.header
+  if ((machine !== EM_X86_64 && machine !== EM_AARCH64) || elfClass !== 64 || byteOrder !== 'little') {
     throw refused(
       `the path ${cachePath} is ${path.length - slot.room} bytes too long for its slot of ${slot.room} bytes`,
     )
@@ -80,14 +81,14 @@ export function makePrivateLoader(loader: Uint8Array, cachePath: string): Privat
 
 /**
  * Puts the path into the zero bytes between the end of the constants' segment and the end of its last page, which are
- * mapped anyway, makes the segment that much longer, and points the instructions that take the old string's address
- * (`lea reg, [rip+disp32]`) to it. Refused unless the old string is used in that way alone.
+ * mapped anyway, makes the segment that much longer, and points the instructions that take the old string's address to it.
+ * Refused unless the old string is used in that way alone.
  */
 function redirect(bytes: Uint8Array, object: ElfObject, slot: CacheSlot, path: Buffer): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const loads = object.programHeaders.filter(header => header.type === PT_LOAD)
   const constants = loads.find(load => slot.offset >= load.offset && slot.offset < load.offset + load.filesz)
-  if (constants === undefined || (constants.flags & (PF_W | PF_X)) !== 0) {
+  if (constants === undefined || (constants.flags & PF_W) !== 0) {
     throw refused('the path of its cache is not among its constants')
   }
   const old = constants.vaddr + BigInt(slot.offset - constants.offset)
@@ -105,9 +106,11 @@ function redirect(bytes: Uint8Array, object: ElfObject, slot: CacheSlot, path: B
     throw refused(`the path is too long for its slot of ${slot.room} bytes, and there is no room behind its constants`)
   }
   const target = constants.vaddr + BigInt(constants.filesz + 1)
-  const references = addressTaken(view, loads, old)
-  if (references.length === 0) throw refused('the code that opens its cache was not found')
-  for (const { offset, next } of references) view.setInt32(offset, Number(target - next), true)
+  assertNoPointer(view, loads, old)
+  const point = object.header.machine === EM_X86_64 ? pointX86 : pointAarch64
+  const code = loads.filter(load => (load.flags & PF_X) !== 0)
+  const pointed = code.reduce((count, load) => count + point(view, load, old, target), 0)
+  if (pointed === 0) throw refused('the code that opens its cache was not found')
   bytes.fill(0, slot.offset, slot.offset + slot.room)
   bytes.set(addition, end)
   const index = object.programHeaders.indexOf(constants)
@@ -121,35 +124,68 @@ function overlaps(load: ProgramHeader, offset: number, length: number): boolean 
   return load.offset < offset + length && offset < load.offset + load.filesz
 }
 
-/** The displacements that lead to `address`, with the address of the instruction behind each. */
-function addressTaken(
-  view: DataView,
-  loads: readonly ProgramHeader[],
-  address: bigint,
-): { offset: number; next: bigint }[] {
-  const found: { offset: number; next: bigint }[] = []
+/** A pointer in the data would be relocated; in the packed form (DT_RELR) too the address stands in place. */
+function assertNoPointer(view: DataView, loads: readonly ProgramHeader[], address: bigint): void {
   for (const load of loads) {
-    const end = Math.min(load.offset + load.filesz, view.byteLength)
-    if ((load.flags & PF_X) === 0) {
-      // a pointer to it in the data would be relocated (also in the packed form, DT_RELR, the address stands in place)
-      for (let at = load.offset + ((8 - (load.offset % 8)) % 8); at + 8 <= end; at += 8) {
-        if (view.getBigUint64(at, true) === address) throw refused('its data points to the path of its cache')
-      }
-      continue
-    }
-    for (let at = load.offset + 3; at + 4 <= end; at++) {
-      const next = load.vaddr + BigInt(at + 4 - load.offset)
-      if (view.getInt32(at, true) !== Number(address - next)) continue
-      // REX.W(R) 8D /r with mod 00, r/m 101: lea r64, [rip+disp32]
-      const isLea =
-        (view.getUint8(at - 3) & 0xfb) === 0x48 &&
-        view.getUint8(at - 2) === 0x8d &&
-        (view.getUint8(at - 1) & 0xc7) === 0x05
-      if (!isLea) throw refused('its code uses the path of its cache in an unknown way')
-      found.push({ offset: at, next })
+    if ((load.flags & PF_X) !== 0) continue
+    for (let at = load.offset + ((8 - (load.offset % 8)) % 8); at + 8 <= endOf(load, view); at += 8) {
+      if (view.getBigUint64(at, true) === address) throw refused('its data points to the path of its cache')
     }
   }
-  return found
+}
+
+function endOf(load: ProgramHeader, view: DataView): number {
+  return Math.min(load.offset + load.filesz, view.byteLength)
+}
+
+/** Changes each `lea r64, [rip+disp32]` of `from` (REX.W 8D /r with mod 00, r/m 101). Gives their number. */
+function pointX86(view: DataView, load: ProgramHeader, from: bigint, to: bigint): number {
+  let count = 0
+  for (let at = load.offset + 3; at + 4 <= endOf(load, view); at++) {
+    const next = load.vaddr + BigInt(at + 4 - load.offset)
+    if (view.getInt32(at, true) !== Number(from - next)) continue
+    const isLea =
+      (view.getUint8(at - 3) & 0xfb) === 0x48 &&
+      view.getUint8(at - 2) === 0x8d &&
+      (view.getUint8(at - 1) & 0xc7) === 0x05
+    if (!isLea) throw refused('its code uses the path of its cache in an unknown way')
+    view.setInt32(at, Number(to - next), true)
+    count++
+  }
+  return count
+}
+
+/** How far apart a compiler puts the two halves of an address. */
+const ADRP_REACH = 64
+
+/**
+ * Changes each `add xd, xn, #lo12` that completes the `adrp xn` of `from`'s page into `adr xd, to`, which reaches 1 MiB
+ * and leaves the adrp to its other users. Gives their number.
+ */
+function pointAarch64(view: DataView, load: ProgramHeader, from: bigint, to: bigint): number {
+  let count = 0
+  const word = (at: number) => view.getUint32(at, true)
+  for (let at = load.offset; at + 4 <= endOf(load, view); at += 4) {
+    const add = word(at)
+    // ADD (immediate), 64-bit, not shifted
+    if (add >>> 22 !== 0x91000000 >>> 22 || ((add >>> 10) & 0xfff) !== Number(from & 0xfffn)) continue
+    const base = (add >>> 5) & 31
+    for (let back = at - 4; back >= load.offset && back >= at - 4 * ADRP_REACH; back -= 4) {
+      const adrp = word(back)
+      if ((adrp & 0x9f00001f) >>> 0 !== (0x90000000 | base) >>> 0) continue
+      const pages = (((adrp >>> 5) & 0x7ffff) << 2) | ((adrp >>> 29) & 3)
+      const here = (load.vaddr + BigInt(back - load.offset)) & ~0xfffn
+      if (here + BigInt((pages << 11) >> 11) * 4096n === (from & ~0xfffn)) {
+        const distance = Number(to - (load.vaddr + BigInt(at - load.offset)))
+        if (Math.abs(distance) >= 1 << 20) throw refused('its constants are too far from its code')
+        const adr = 0x10000000 | ((distance & 3) << 29) | (((distance >> 2) & 0x7ffff) << 5) | (add & 31)
+        view.setUint32(at, adr >>> 0, true)
+        count++
+      }
+      break
+    }
+  }
+  return count
 }
 
 /** What a probe of a loader shows. */

@@ -7,6 +7,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -18,6 +19,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { missing, skip } from '../support/requires.ts'
@@ -340,6 +342,45 @@ int main(int argc, char **argv) {
     assert.equal(wrong.status, 2)
     assert.match(wrong.stderr, /"strategy" must be "rpath", "loader" or "both"/)
   })
+})
+
+test('under musl a prefix of ours with a link to the loader does the same', { skip: missing('musl-gcc') }, () => {
+  const root = mkdtempSync(join(tmpdir(), 'wheelfix-musl-'))
+  try {
+    const [store, venv] = [join(root, 'store'), join(root, 'venv')]
+    for (const folder of ['python/bin', 'set/lib']) mkdirSync(join(store, folder), { recursive: true })
+    for (const folder of ['bin', 'lib/python3.11/site-packages']) mkdirSync(join(venv, folder), { recursive: true })
+    // stands in for Python: large, of its name, and loads what it is told to
+    const program = join(store, 'python/bin/python3.11')
+    writeFileSync(
+      join(root, 'python.c'),
+      `#include <dlfcn.h>
+#include <stdio.h>
+static char large[2 << 20] = {1};
+int main(int argc, char **argv) {
+  printf("%s", dlopen(argv[1], RTLD_NOW) ? "loaded" : dlerror());
+  return large[argc];
+}`,
+    )
+    runWell('musl-gcc', ['-o', program, join(root, 'python.c')])
+    const library = join(store, 'set/lib/libwheelfix-test.so.1')
+    runWell('musl-gcc', ['-shared', '-nostdlib', '-x', 'c', '/dev/null', '-o', library])
+    writeFileSync(join(venv, 'pyvenv.cfg'), `home = ${store}/python/bin\nversion = 3.11.7\n`)
+    symlinkSync(program, join(venv, 'bin/python3'))
+    const before = snapshot(venv)
+    const load = () => run(join(venv, 'bin/python3'), ['libwheelfix-test.so.1'], { env: {} }).stdout
+    const wheelfixed = (...args: string[]) =>
+      run(process.execPath, [WHEELFIX, ...args], { env: { NIX_STORE_DIR: store, HOME: root } })
+    assert.match(load(), /Error loading shared library libwheelfix-test\.so\.1/)
+    const { status, stderr } = wheelfixed('loader', venv, '--libs', join(store, 'set/lib'))
+    assert.equal(status, 0, stderr)
+    assert.equal(load(), 'loaded')
+    assert.equal(wheelfixed('check', venv).status, 0)
+    assert.equal(wheelfixed('restore', venv).status, 0)
+    assert.deepEqual(changed(before, snapshot(venv)), [])
+  } finally {
+    rmSync(root, { recursive: true })
+  }
 })
 
 suite('the private loader and real wheels', () => {

@@ -135,6 +135,25 @@ test('a missing, empty or damaged cache does no harm', { skip: needsHost }, () =
   starts()
 })
 
+const arm = '/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1'
+const needsArm = missing('qemu-aarch64-static') || (!existsSync(arm) && skip('needs libc6-arm64-cross'))
+
+test('the loader of aarch64 is told in its own instructions where the path stands', { skip: needsArm }, () => {
+  const cache = join(long, 'arm.cache')
+  const { bytes, how } = makePrivateLoader(readFileSync(arm), cache)
+  assert.equal(how, 'redirected')
+  const path = '/usr/aarch64-linux-gnu/lib/libc.so.6'
+  writeFileSync(
+    cache,
+    writeLoaderCache([{ soname: 'libc.so.6', path }], { class: 64, machine: 183, byteOrder: 'little' }),
+  )
+  const loader = join(long, 'arm-ld.so')
+  writeFileSync(loader, bytes, { mode: 0o755 })
+  const library = '/usr/aarch64-linux-gnu/lib/libm.so.6'
+  const { stdout } = spawnSync('qemu-aarch64-static', [loader, '--list', library], { env: {}, encoding: 'utf8' })
+  assert.match(stdout, new RegExp(`libc\\.so\\.6 => ${path.replaceAll('.', '\\.')} `))
+})
+
 test('the slot is the one NUL-delimited path of a cache; the usage text is none', () => {
   const bytes = Buffer.from('x\0/nix/store/abc-glibc-2.40/etc/ld.so.cache\0 Do not use /etc/ld.so.cache\0')
   assert.deepEqual(cacheSlot(bytes), { offset: 2, room: 41 })
