@@ -108,6 +108,27 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     })
 
   program
+    .command('why')
+    .summary('say where an object gets each of its libraries from, and why')
+    .description(
+      'Shows as a tree what a distribution, a module (scipy.linalg._flapack), a file or a soname needs: the file that ' +
+        'serves each needed, the entry of the search path that finds it, what is missing and what was tried, and what ' +
+        'wheelfix venv would change. Writes nothing.',
+    )
+    .usage('[options] [dir] <name>')
+    .argument('<dir>', 'the venv; may be left out')
+    .argument('[name]', 'what is asked about')
+    .addOption(libsOption())
+    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(jsonOption())
+    .addOption(verboseOption())
+    .addOption(colourOption())
+    .action(async (first, second, options) => {
+      const { whyCommand } = await import('./commands/why.ts')
+      status = whyCommand(first, second, options)
+    })
+
+  program
     .command('elf')
     .summary('change one ELF file, with the options of patchelf (see wheelfix elf --help)')
     .argument('<file...>')

@@ -13,7 +13,13 @@ import { driverDirectory, isDriverLibrary } from './drivers.ts'
 import { chooseProvider, type Choice, type ProviderSources } from './providers.ts'
 import { onTree, type PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
-import { type ObjectStates, type Outcome as Resolution, type Simulation, simulate } from './simulate.ts'
+import {
+  type ObjectStates,
+  type Outcome as Resolution,
+  type Simulation,
+  type SimulationInput,
+  simulate,
+} from './simulate.ts'
 
 /** What the plan asks of the distributions: who owns an object, and what a distribution requires. */
 export interface Ownership {
@@ -125,14 +131,19 @@ export function makePlan(input: PlanInput): Plan {
 }
 
 function simulateStates(input: PlanInput, states: ObjectStates): Simulation {
+  return simulate(simulationInput(input, states))
+}
+
+/** What it takes to load the venv's objects with each of them in the given state. */
+export function simulationInput(input: PlanInput, states: ObjectStates): SimulationInput {
   const python = onTree(input.python, withObjects(input.python.loader.tree, states))
-  return simulate({
+  return {
     objects: input.objects,
     states,
     python,
     programLoader: (object, state) => programLoader(object, state, python, input),
     counts: ({ kind, path }) => kind === 'extension' || (kind === 'executable' && directoryOf(path) === input.bin),
-  })
+  }
 }
 
 /** The loader that runs a program of the venv: the interpreter's own where it gets that, else the one that it names. */

@@ -23,7 +23,7 @@ import { isLoaderPending, type LoaderPlan, loaderFaults, planLoader, removeLoade
 import { servedLibraries } from './loader-cache.ts'
 import { plainInterpreter, type PythonName, pythonNames, restoreName } from './loader-python.ts'
 import { lockVenv } from './lock.ts'
-import { makePlan, type Ownership, type Plan, type UsedLibrary } from './plan.ts'
+import { makePlan, type Ownership, type Plan, type PlanInput, type UsedLibrary } from './plan.ts'
 import { pinsDiffer, readPins, writePins } from './pins.ts'
 import type { ProviderSources } from './providers.ts'
 import { type PythonProcess, startPython } from './python.ts'
@@ -122,12 +122,13 @@ export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
 }
 
 /** Everything that is known before a byte is written. */
-interface Examination {
+export interface Examination {
   readonly venv: Venv
   readonly interpreter: Interpreter
   readonly python: PythonProcess
   readonly distributions: Distributions
   readonly scan: Scan
+  readonly planInput: PlanInput
   readonly plan: Plan
   readonly ignored: readonly string[]
   readonly config: Config
@@ -145,7 +146,8 @@ interface Examination {
   readonly libraries: readonly UsedLibrary[]
 }
 
-function examine(venv: Venv, options: VenvOptions): Examination {
+/** Looks at everything and makes the plan; writes nothing. @throws WheelfixError when nothing could be done */
+export function examine(venv: Venv, options: VenvOptions): Examination {
   const { env } = options
   const store = storeDirectory(env)
   const config = readConfig(venv.root)
@@ -174,7 +176,7 @@ function examine(venv: Venv, options: VenvOptions): Examination {
   }
   const loader = strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted, env })
   const fhs = interpreter.interp === null || isFhsLoader(interpreter.interp)
-  const plan = makePlan({
+  const planInput: PlanInput = {
     objects: scan.objects,
     python: loader?.python ?? python,
     ownership: ownershipOf(distributions),
@@ -182,7 +184,8 @@ function examine(venv: Venv, options: VenvOptions): Examination {
     bin: venv.bin,
     programInterpreter: loader?.loader ?? (fhs ? null : interpreter.interp),
     searchPaths: strategy !== 'loader',
-  })
+  }
+  const plan = makePlan(planInput)
   const faults = loader === null ? [] : loaderFaults(loader, names)
   return {
     venv,
@@ -190,6 +193,7 @@ function examine(venv: Venv, options: VenvOptions): Examination {
     python,
     distributions,
     scan,
+    planInput,
     plan,
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
     config,

@@ -60,7 +60,6 @@ function entryDirectory(entry: string, loader: Loader, map: LinkMap): string | n
  */
 export function* withHwcaps(loader: Loader, step: SearchDirectory): Generator<SearchDirectory> {
   const names = loader.tree.names(step.directory)
-  if (names.size === 0) return
   if (loader.libc.kind === 'glibc' && mayHaveSubdirectories(names)) {
     for (const below of loader.libc.subdirectories) {
       const [first = ''] = below.split('/')

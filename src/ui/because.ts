@@ -1,14 +1,19 @@
 // Why a needed resolves as it does, in words.
 import type { PlannedNeeded } from '../fix/plan.ts'
+import type { Because } from '../loader/search.ts'
 
 /** One phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`. Paths below `root` are shown relative to it. */
 export function because({ how, resolution, soname }: PlannedNeeded, root: string): string {
   if (how === 'foreign') return 'not resolved: the object is for another machine or C library'
   if (how === 'run-time') return 'not found by itself: a distribution that this one requires loads it first'
   if (resolution === null) return 'not found'
-  const { by, owner, entry } = resolution.because
   const lacking = resolution.lackingVersions
   if (lacking.length > 0) return `found, but it does not define ${lacking.join(', ')}`
+  return ruleOf(resolution.because, soname, path => shorten(path, root))
+}
+
+/** The rule of the loader that decided, in words. */
+export function ruleOf({ by, owner, entry }: Because, soname: string, show: (path: string) => string): string {
   switch (by) {
     case 'loaded':
       return 'already loaded under this name'
@@ -16,7 +21,7 @@ export function because({ how, resolution, soname }: PlannedNeeded, root: string
       return 'opened by its path'
     case 'DT_RPATH':
     case 'DT_RUNPATH':
-      return `${by} of ${shorten(owner ?? '', root)}: ${entry ?? ''}`
+      return `${by} of ${show(owner ?? '')}: ${entry ?? ''}`
     case 'environment':
       return 'NIX_LD_LIBRARY_PATH'
     case 'cache':

@@ -61,13 +61,15 @@ int main(int argc, char **argv) {
 }
 `
 
-export function workshop({ compiler, interpreter, openerFlags }: Toolchain): Workshop {
-  const root = mkdtempSync(join(realpathSync(tmpdir()), 'wheelfix-objects-'))
-  const source = join(root, 'start.c')
-  const start = join(root, 'start.o')
+/** `folder`: where paths begin; by default a folder of its own. */
+export function workshop({ compiler, interpreter, openerFlags }: Toolchain, folder?: string): Workshop {
+  const scratch = mkdtempSync(join(realpathSync(tmpdir()), 'wheelfix-objects-'))
+  const root = folder ?? scratch
+  const source = join(scratch, 'start.c')
+  const start = join(scratch, 'start.o')
   writeFileSync(source, 'void _start(void) {}\n')
   runWell('gcc', ['-c', '-fpic', '-o', start, source])
-  const opener = join(root, 'opener.c')
+  const opener = join(scratch, 'opener.c')
   writeFileSync(opener, OPENER)
 
   const stubs = new Map<string, string>()
@@ -75,7 +77,7 @@ export function workshop({ compiler, interpreter, openerFlags }: Toolchain): Wor
   const stub = (soname: string): string => {
     let path = stubs.get(soname)
     if (path === undefined) {
-      path = join(root, `stub${stubs.size}.so`)
+      path = join(scratch, `stub${stubs.size}.so`)
       stubs.set(soname, path)
       runWell('ld', ['-shared', '-o', path, '-soname', soname, start])
     }
@@ -115,7 +117,7 @@ export function workshop({ compiler, interpreter, openerFlags }: Toolchain): Wor
       writeFileSync(file, content)
       return file
     },
-    dispose: () => rmSync(root, { recursive: true }),
+    dispose: () => rmSync(scratch, { recursive: true }),
   }
 }
 

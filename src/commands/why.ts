@@ -1,0 +1,73 @@
+// `wheelfix why`: parse options → ask the core → render.
+import type { WhyNeeded, WhyObject, WhyReport } from '../fix/why.ts'
+import { examine } from '../fix/venv.ts'
+import { whyOf } from '../fix/why.ts'
+import { findVenv, type Venv } from '../python/venv.ts'
+import { type ColourMode, colours } from '../ui/colour.ts'
+import { whyLines } from '../ui/why.ts'
+import { SCHEMA } from './document.ts'
+import { reportFailure } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+export interface WhyCommandOptions {
+  readonly json?: boolean
+  readonly libs: readonly string[]
+  readonly scan: boolean
+  readonly verbose?: boolean
+  readonly color: ColourMode
+}
+
+/** With one argument it is the name, and the venv is found as for the other commands. Status 1: something is missing. */
+export function whyCommand(first: string, second: string | undefined, options: WhyCommandOptions): ExitStatus {
+  const { env } = process
+  const [folder, name] = second === undefined ? [undefined, first] : [first, second]
+  const cwd = process.cwd()
+  try {
+    const venv = findVenv({ argument: folder, env, cwd })
+    const examination = examine(venv, {
+      libs: options.libs,
+      noScan: !options.scan,
+      ignoreMissing: [],
+      update: false,
+      rehash: false,
+      strategy: null,
+      mode: 'plan',
+      env,
+      cwd,
+      progress: () => undefined,
+    })
+    const report = whyOf(name, examination, cwd)
+    if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
+    else {
+      const style = { chalk: colours(options.color, env).stdout, verbose: options.verbose === true }
+      process.stdout.write(`${whyLines(report, venv, style).join('\n')}\n`)
+    }
+    return report.processes.some(({ objects }) => objects.some(isLacking)) ? 1 : 0
+  } catch (error) {
+    return reportFailure(error, options.json === true)
+  }
+}
+
+function isLacking({ needed }: WhyObject): boolean {
+  return needed.some(({ how }) => how === 'missing')
+}
+
+/** The answer as data: for each object that was meant all that it loads, each once. Paths are absolute. */
+function whyDocument(name: string, { kind, processes }: WhyReport, venv: Venv) {
+  return {
+    schema: SCHEMA,
+    command: 'why',
+    venv: venv.root,
+    name,
+    kind,
+    objects: processes.map(({ root, objects }) => ({ path: root.path, loads: objects.map(objectEntry) })),
+  }
+}
+
+function objectEntry({ path, distribution, change, needed, foreign }: WhyObject) {
+  return { path, distribution, foreign, change, needed: needed.map(neededEntry) }
+}
+
+function neededEntry({ soname, provider, how, because, loadedBy, tried, lackingVersions, hint }: WhyNeeded) {
+  return { soname, provider, how, because, loadedBy, tried, lackingVersions, hint }
+}

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { MODULE, testVenv } from '../fix/venv.ts'
+import { missing, skip } from '../support/requires.ts'
+import { buildWorld } from '../world/world.ts'
+
+/** The parts of the document that are asked for here. */
+interface WhyDocument {
+  readonly kind: string
+  readonly objects: readonly {
+    readonly path: string
+    readonly loads: readonly {
+      readonly path: string
+      readonly change: { readonly rpath?: { readonly after: readonly string[] } } | null
+      readonly needed: readonly {
+        readonly soname: string
+        readonly provider: string | null
+        readonly how: string
+        readonly because: { readonly by: string; readonly entry: string | null }
+        readonly tried: readonly { readonly path: string; readonly by: string; readonly outcome: string }[]
+      }[]
+    }[]
+  }[]
+}
+
+suite('wheelfix why', () => {
+  const world = buildWorld()
+  const lacking = missing('gcc', 'ld')
+  if (typeof world === 'string' || lacking !== false) {
+    test('needs a world and a linker', { skip: typeof world === 'string' ? skip(world) : lacking })
+    return
+  }
+  after(() => world.dispose())
+  const venv = testVenv(world, 'why')
+  venv.install('left', {
+    [`left/core${MODULE}`]: { needed: ['libvendored-1.so', 'libstdc++.so.6'], rpath: '$ORIGIN/../left.libs' },
+    [`left/other${MODULE}`]: { needed: ['libz.so.1'] },
+    'left.libs/libvendored-1.so': { needed: ['libgone.so.9'] },
+  })
+  venv.install('pure', { 'pure.py': '' })
+  const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`, '--no-scan']
+  const ask = (name: string) => {
+    const { stdout } = venv.run('why', name, '--json', ...libs)
+    return JSON.parse(stdout) as WhyDocument
+  }
+
+  test('a module is shown as a tree, with the entry that finds each needed', () => {
+    const { status, stdout } = venv.run('why', 'left.core', ...libs)
+    const lines = stdout.split('\n')
+    assert.equal(status, 1)
+    assert.match(lines[0] ?? '', /^left\/core\.abi3\.so {2}left$/)
+    assert.match(lines[1] ?? '', /^\+ DT_RPATH .*-gcc-.*\/lib$/)
+    assert.match(stdout, /^├─ libvendored-1\.so {2}left\.libs\/libvendored-1\.so$/m)
+    assert.match(stdout, /^│ {4}DT_RPATH of left\/core\.abi3\.so: \$ORIGIN\/\.\.\/left\.libs$/m)
+    assert.match(stdout, /^│ {2}└─ ✗ libgone\.so\.9 {2}not found$/m)
+    assert.match(
+      stdout,
+      /1\. DT_RPATH of left\/core\.abi3\.so \$ORIGIN\/\.\.\/left\.libs {2}left\.libs\/libgone\.so\.9: no file/,
+    )
+    assert.match(stdout, /^└─ libstdc\+\+\.so\.6 {2}\/.*-gcc-.*\/lib\/libstdc\+\+\.so\.6$/m)
+  })
+
+  test('the document names what was tried before, in order', () => {
+    const { kind, objects } = ask('left.core')
+    assert.equal(kind, 'module')
+    const [root, vendored] = objects[0]?.loads ?? []
+    assert.deepEqual(
+      root?.needed.map(({ soname, how, because }) => [soname, how, because.by]),
+      [
+        ['libvendored-1.so', 'found', 'DT_RPATH'],
+        ['libstdc++.so.6', 'found', 'DT_RPATH'],
+      ],
+    )
+    assert.deepEqual(
+      root?.needed[1]?.tried.map(({ path, outcome }) => [path, outcome]),
+      [[join(venv.site, 'left/../left.libs/libstdc++.so.6'), 'no file']],
+    )
+    assert.deepEqual(root?.change?.rpath?.after, ['$ORIGIN/../left.libs', world.libs.gcc])
+    const [gone] = vendored?.needed ?? []
+    assert.equal(gone?.how, 'missing')
+    assert.equal(gone?.tried[0]?.path, join(venv.site, 'left/../left.libs/libgone.so.9'))
+    assert.ok(
+      gone?.tried.some(({ path }) => path.startsWith(join(world.root, 'g'))),
+      'the built-in directories',
+    )
+  })
+
+  test('a distribution is all of its objects', () => {
+    const { kind, objects } = ask('Left')
+    assert.equal(kind, 'distribution')
+    assert.equal(objects.length, 3)
+  })
+
+  test('a file may be named from the folder of the venv or from site-packages', () => {
+    assert.equal(ask(`left/other${MODULE}`).objects.length, 1)
+    assert.equal(ask(join(venv.site, `left/other${MODULE}`)).kind, 'file')
+  })
+
+  test('a package of modules is all that is below it', () => {
+    venv.install('deep', { [`deep_package/sub/one${MODULE}`]: {}, [`deep_package/sub/two${MODULE}`]: {} })
+    assert.deepEqual([ask('deep_package.sub').kind, ask('deep_package.sub').objects.length], ['module', 2])
+  })
+
+  test('a soname is shown with those who need it', () => {
+    assert.equal(ask('libz.so.1').kind, 'soname')
+    const { stdout, status } = venv.run('why', 'libz.so.1', ...libs)
+    assert.match(
+      stdout,
+      /^libz\.so\.1\n\/.*zlib.*\/lib\/libz\.so\.1\n {2}left\/other\.abi3\.so {2}its own DT_RUNPATH: \/.*zlib/,
+    )
+    assert.equal(status, 0)
+  })
+
+  test('a distribution without objects and an unknown name are told apart', () => {
+    const pure = venv.run('why', 'pure')
+    assert.deepEqual([pure.status, /has no ELF object/.test(pure.stderr)], [2, true])
+    const unknown = venv.run('why', 'nonesuch')
+    assert.deepEqual(
+      [unknown.status, /nonesuch is no file, distribution, module or soname/.test(unknown.stderr)],
+      [2, true],
+    )
+  })
+
+  test('in a patched venv nothing is left to change', () => {
+    venv.run('venv', ...libs)
+    const { stdout } = venv.run('why', 'left.core', '--no-scan')
+    assert.doesNotMatch(stdout, /^\s*[+-] DT_/m)
+    assert.match(stdout, /libstdc\+\+\.so\.6 {2}\//)
+    rmSync(join(venv.site, 'left.libs'), { recursive: true })
+    assert.match(venv.run('why', 'left.core', '--no-scan').stdout, /^├─ ✗ libvendored-1\.so {2}not found$/m)
+  })
+})
