@@ -4,8 +4,7 @@ import type { Outcome } from '../fix/apply.ts'
 import type { LoaderReport, VenvReport } from '../fix/venv.ts'
 import { because } from '../ui/because.ts'
 import { summaryOf } from '../ui/report.ts'
-
-export const SCHEMA = 'wheelfix/1'
+import { SCHEMA } from './schema.ts'
 
 /** A report as the data that is printed. Paths of objects are relative to the venv. */
 export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvReport) {

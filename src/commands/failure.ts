@@ -1,15 +1,33 @@
 // What a command that could do nothing says: one sentence on stderr, or one JSON document on stdout.
-import { WheelfixError } from '../io/error.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { SCHEMA } from './schema.ts'
 import type { ExitStatus } from './status.ts'
 
 /** Prints the sentence of an expected error and gives status 2. @throws anything that is not one: a bug */
 export function reportFailure(error: unknown, json = false): ExitStatus {
-  if (!(error instanceof WheelfixError)) throw error
+  const { code, message, path } = expected(error)
   if (json) {
-    const { code, message, path } = error
-    process.stdout.write(
-      `${JSON.stringify({ schema: 'wheelfix/1', error: { code, message, ...(path === undefined ? {} : { path }) } })}\n`,
-    )
-  } else process.stderr.write(`wheelfix: ${error.message}\n`)
+    const document = { schema: SCHEMA, error: { code, message, ...(path === undefined ? {} : { path }) } }
+    process.stdout.write(`${JSON.stringify(document)}\n`)
+  } else process.stderr.write(`wheelfix: ${message}\n`)
   return 2
+}
+
+/** An error of the file system that nobody closer to it expected (a full disk, a folder without permission) is no bug. */
+function expected(error: unknown): WheelfixError {
+  if (error instanceof WheelfixError) return error
+  const errno = errnoOf(error)
+  if (errno === undefined || !(error instanceof Error)) throw error
+  const path = 'path' in error && typeof error.path === 'string' ? error.path : undefined
+  const what = SENTENCES[errno] ?? `the system says ${errno}`
+  return new WheelfixError('IO', path === undefined ? what : `${path}: ${what}`, path)
+}
+
+const SENTENCES: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: free some space and run again',
+  EDQUOT: 'your disk quota is used up: free some space and run again',
+  EACCES: 'you have no permission for this: run as the owner of the venv',
+  EPERM: 'you have no permission for this: run as the owner of the venv',
+  EROFS: 'the file system is read-only',
+  EMFILE: 'too many open files: raise the limit (ulimit -n)',
 }

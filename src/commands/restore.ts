@@ -2,7 +2,7 @@
 import { restoreVenv } from '../fix/restore.ts'
 import { findVenv } from '../python/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
-import { SCHEMA } from './document.ts'
+import { SCHEMA } from './schema.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 

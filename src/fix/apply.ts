@@ -33,6 +33,8 @@ export interface Outcome {
   readonly change: Change | null
   readonly status: 'fine' | 'patch' | 'patched' | 'refused'
   readonly reason: string | null
+  /** The refusal is about the moment (a full disk), not about the file: the next run may do better. */
+  readonly passing?: boolean
 }
 
 /** The change that brings an object to its target; null when it is there. */
@@ -64,7 +66,7 @@ export interface ApplyInput {
 }
 
 /** Applies the changes of a plan, or only tries them (`write: false`). The venv is locked by the caller. */
-export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): Outcome[] {
+export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): readonly Outcome[] {
   const changes = planned.map(item => ({ item, change: changeOf(item) }))
   const pending = changes.filter(({ change }) => change !== null)
   const records = recordReader()
@@ -75,15 +77,14 @@ export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput):
   const outcomes = changes.map(({ item, change }): Outcome => {
     if (change === null) return { planned: item, change, status: 'fine', reason: null }
     const owner = input.distributions.ownerOf(item.object.path)
-    const reason = changeObject(item, inPlace.has(item.object), fieldsBefore(item, owner, records), input.write)
+    const refusal = changeObject(item, inPlace.has(item.object), fieldsBefore(item, owner, records), input.write)
     input.progress(++done, pending.length)
-    if (reason !== null) return { planned: item, change, status: 'refused', reason }
+    if (refusal !== null) return { planned: item, change, status: 'refused', ...refusal }
     return { planned: item, change, status: input.write ? 'patched' : 'patch', reason: null }
   })
 
   if (inPlace.size > 0) closeJournal(input.venvRoot)
-  if (input.write) updateRecords(outcomes, input, records)
-  return outcomes
+  return input.write ? updateRecords(outcomes, input, records) : outcomes
 }
 
 function inPlaceObjects(pending: readonly PlannedObject[]): Set<ScannedObject> {
@@ -92,8 +93,13 @@ function inPlaceObjects(pending: readonly PlannedObject[]): Set<ScannedObject> {
   return first === undefined || canReflink(first) ? new Set() : new Set(large)
 }
 
-/** Edits, verifies and writes one object. Gives the reason when it cannot be done; the file is as it was then. */
-function changeObject(item: PlannedObject, inPlace: boolean, record: string | null, write: boolean): string | null {
+/** Edits, verifies and writes one object. Gives why it cannot be done; the file is as it was then. */
+function changeObject(
+  item: PlannedObject,
+  inPlace: boolean,
+  record: string | null,
+  write: boolean,
+): { readonly reason: string; readonly passing: boolean } | null {
   const { path } = item.object
   try {
     const edit = withSource(path, source => fileEdit(item, source, record))
@@ -103,11 +109,16 @@ function changeObject(item: PlannedObject, inPlace: boolean, record: string | nu
     }
     return null
   } catch (error) {
-    if (error instanceof ElfError) return error.message
-    const errno = errnoOf(error)
-    if (errno === undefined) throw error
-    return WRITE_REASONS[errno] ?? `cannot be written (${errno})`
+    if (error instanceof ElfError) return { reason: error.message, passing: false }
+    return { reason: writeReason(error), passing: true }
   }
+}
+
+/** Why a file cannot be written, in words. @throws the error itself when it is none of the system's */
+export function writeReason(error: unknown): string {
+  const errno = errnoOf(error)
+  if (errno === undefined) throw error
+  return WRITE_REASONS[errno] ?? `cannot be written (${errno})`
 }
 
 const WRITE_REASONS: Readonly<Record<string, string>> = {
@@ -200,7 +211,7 @@ export function fieldsOf(record: string): RecordFields {
 }
 
 /** Empties the hash and size of changed files (the specification allows it), or writes the true ones. */
-function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records: RecordReader): void {
+function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records: RecordReader): readonly Outcome[] {
   const changes = new Map<string, Map<string, RecordFields>>()
   for (const { planned, status, change } of outcomes) {
     if (status === 'refused') continue
@@ -214,10 +225,28 @@ function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records:
     if (rows === undefined) changes.set(record, new Map([[row, fields]]))
     else rows.set(row, fields)
   }
+  const reasons = new Map<string, string>()
   for (const [record, rows] of changes) {
-    const before = records(record).text
+    const reason = rewriteRecordFile(record, rows)
+    if (reason !== null) reasons.set(record, `patched, but its RECORD is not up to date yet: ${reason}`)
+  }
+  if (reasons.size === 0) return outcomes
+  return outcomes.map((outcome): Outcome => {
+    const record = input.distributions.ownerOf(outcome.planned.object.path)?.distribution.record ?? ''
+    const reason = outcome.status === 'patched' ? reasons.get(record) : undefined
+    return reason === undefined ? outcome : { ...outcome, status: 'refused', reason, passing: true }
+  })
+}
+
+/** Gives rows of a RECORD file other fields; the reason when it cannot be written, then it is as it was. */
+export function rewriteRecordFile(record: string, rows: ReadonlyMap<string, RecordFields>): string | null {
+  try {
+    const before = readRecord(record)
     const after = rewriteRecord(before, rows)
     if (after !== before) replaceContent(record, Buffer.from(after, 'latin1'))
+    return null
+  } catch (error) {
+    return writeReason(error)
   }
 }
 

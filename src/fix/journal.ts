@@ -90,15 +90,18 @@ export function writeInPlace(path: string, edit: FileEdit): void {
   try {
     const { atimeMs, mtimeMs, size } = fstatSync(fd)
     if (size !== edit.baseSize) throw new Error(`${path} changed while it was being patched`)
+    const header = Buffer.alloc(edit.header.length)
+    readSync(fd, header, 0, header.length, 0)
     try {
       writePieces(fd, edit.tail, edit.baseSize)
       for (const { offset, bytes } of edit.patches) writeFully(fd, bytes, offset)
+      writeFully(fd, edit.header, 0)
     } catch (error) {
       // the disk is full: without its header the tail is nothing
+      writeFully(fd, header, 0)
       ftruncateSync(fd, size)
       throw error
     }
-    writeFully(fd, edit.header, 0)
     futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
   } finally {
     closeSync(fd)

@@ -1,5 +1,5 @@
 // One writer at a time for a venv. Readers need no lock: every change is one rename or one header.
-import { mkdirSync, openSync, closeSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { mkdirSync, openSync, closeSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 
@@ -29,21 +29,31 @@ export function lockVenv(venvRoot: string): Lock {
   for (;;) {
     try {
       mkdirSync(fsPath(folder), { recursive: true })
-      const fd = openSync(fsPath(path), 'wx')
-      writeSync(fd, `${process.pid}\n`)
-      closeSync(fd)
+      claim(path)
       return { waited, release: () => rmSync(fsPath(path), { force: true }) }
     } catch (error) {
       const errno = errnoOf(error)
       if (errno !== 'EEXIST' && errno !== 'ENOENT') throw notWritable(errno, venvRoot, error)
     }
     const holder = holderOf(path)
-    if (holder !== null && !isAlive(holder)) rmSync(fsPath(path), { force: true })
+    if (holder === 'gone') rmSync(fsPath(path), { force: true })
     else if (Date.now() > deadline) {
-      const who = holder === null ? 'another run' : `process ${holder}`
+      const who = holder === 'unknown' ? 'another run' : `process ${holder}`
       throw new WheelfixError('BUSY', `${who} is working on ${venvRoot}; if that is not so, remove ${path}`, path)
     } else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
     waited = true
+  }
+}
+
+function claim(path: string): void {
+  const fd = openSync(fsPath(path), 'wx')
+  try {
+    writeSync(fd, `${process.pid}\n`)
+  } catch (error) {
+    rmSync(fsPath(path), { force: true })
+    throw error
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -53,12 +63,20 @@ function notWritable(errno: string | undefined, venvRoot: string, error: unknown
   return new WheelfixError('IO', `the venv ${venvRoot} ${why}: nothing was changed`, venvRoot)
 }
 
-function holderOf(path: string): number | null {
+/** A run writes its number right after it made the file: one without a number for so long was killed in between. */
+const UNSIGNED_MS = 2000
+
+/** The process that holds the lock, `gone` where it does not exist any more. */
+function holderOf(path: string): number | 'unknown' | 'gone' {
   try {
-    const pid = Number.parseInt(readFileSync(fsPath(path), 'utf8'), 10)
-    return Number.isSafeInteger(pid) && pid > 0 ? pid : null
-  } catch {
-    return null
+    const text = readFileSync(fsPath(path), 'utf8')
+    const pid = Number.parseInt(text, 10)
+    if (text.endsWith('\n') && Number.isSafeInteger(pid) && pid > 0) return isAlive(pid) ? pid : 'gone'
+    return Date.now() - statSync(fsPath(path)).mtimeMs > UNSIGNED_MS ? 'gone' : 'unknown'
+  } catch (error) {
+    // it was released just now: the next try takes it
+    if (errnoOf(error) === undefined) throw error
+    return 'unknown'
   }
 }
 

@@ -1,16 +1,16 @@
 // Gives every file back as it was before wheelfix: the undo notes inside the files are all that it needs, no Python and no
 // interpreter.
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { carriesNote, originalSource } from '../elf/undo.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { replaceContent, replaceFile } from '../io/replace.ts'
+import { replaceFile } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { readDistributions } from '../python/distributions.ts'
-import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
+import { type RecordFields, trueFields } from '../python/record.ts'
 import type { Venv } from '../python/venv.ts'
-import { fieldsOf, latin1Row } from './apply.ts'
+import { fieldsOf, latin1Row, rewriteRecordFile, writeReason } from './apply.ts'
 import { hasJournal, recover } from './journal.ts'
 import { lockVenv, stateFolder } from './lock.ts'
 import { removeLoader } from './loader.ts'
@@ -87,6 +87,8 @@ function restoreObjects(venv: Venv, dryRun: boolean, found: boolean): RestoreRep
   }))
   const warnings: string[] = []
   if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
+  // RECORD first: once the files are as they were, nothing tells any more what it said of them
+  if (!dryRun) refused.push(...restoreRecords(venv, scan.objects))
   for (const object of scan.objects) {
     if (object.undo === null) {
       if (withSource(object.path, carriesNote)) refused.push({ path: object.relative, reason: CHANGED_SINCE })
@@ -96,7 +98,6 @@ function restoreObjects(venv: Venv, dryRun: boolean, found: boolean): RestoreRep
     if (reason === null) restored.push(object)
     else refused.push({ path: object.relative, reason })
   }
-  if (!dryRun) restoreRecords(venv, restored)
   return { restored: restored.map(({ relative }) => relative), refused, warnings, found: found || restored.length > 0 }
 }
 
@@ -120,27 +121,28 @@ function restoreObject(object: ScannedObject, warnings: string[], dryRun: boolea
     return null
   } catch (error) {
     if (error instanceof ElfError) return error.message
-    const errno = errnoOf(error)
-    if (errno === undefined) throw error
-    return `cannot be written (${errno})`
+    return writeReason(error)
   }
 }
 
-function restoreRecords(venv: Venv, restored: readonly ScannedObject[]): void {
+/** Writes the original fields back. Gives the files that cannot be written. */
+function restoreRecords(venv: Venv, objects: readonly ScannedObject[]): { path: string; reason: string }[] {
   const distributions = readDistributions(venv.sitePackages)
   const records = new Map<string, Map<string, RecordFields>>()
-  for (const { path, undo } of restored) {
+  for (const { path, undo } of objects) {
+    if (undo?.record == null) continue
     const owner = distributions.ownerOf(path)
     const record = owner?.distribution.record ?? null
-    if (record === null || owner?.row == null || undo?.record == null) continue
+    if (record === null || owner?.row == null) continue
     const row = latin1Row(owner.row)
     const rows = records.get(record)
     if (rows === undefined) records.set(record, new Map([[row, fieldsOf(undo.record)]]))
     else rows.set(row, fieldsOf(undo.record))
   }
+  const refused: { path: string; reason: string }[] = []
   for (const [record, rows] of records) {
-    const before = readFileSync(fsPath(record), 'latin1')
-    const after = rewriteRecord(before, rows)
-    if (after !== before) replaceContent(record, Buffer.from(after, 'latin1'))
+    const reason = rewriteRecordFile(record, rows)
+    if (reason !== null) refused.push({ path: record.slice(venv.root.length + 1), reason })
   }
+  return refused
 }

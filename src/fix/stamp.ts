@@ -98,6 +98,7 @@ export function remember(
 ): void {
   const { venv } = report
   const old = readStamp(venv.root)
+  if (report.outcomes.some(({ passing }) => passing === true)) return
   if (report.unreadable.length > 0 || statusOf(stateFolder(venv.root)) === null) return
   const states = statesOf(report)
   const written = foldersWritten(report)
@@ -112,8 +113,13 @@ export function remember(
   // with other flags or from another shell, but the same venv: the stamp of the run that changed it stays
   if (same && old.config === stamp.config && old.root === stamp.root) return
   const path = stampPath(venv.root)
-  if (old === null) writeFileSync(fsPath(path), JSON.stringify(stamp))
-  else replaceContent(path, JSON.stringify(stamp))
+  try {
+    if (old === null) writeFileSync(fsPath(path), JSON.stringify(stamp))
+    else replaceContent(path, JSON.stringify(stamp))
+  } catch (error) {
+    // it saves time and no more: the next run does the whole work
+    if (errnoOf(error) === undefined) throw error
+  }
 }
 
 /** File times come from a clock that ticks every 4 ms (CONFIG_HZ=250), 10 ms on some kernels. */

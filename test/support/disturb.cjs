@@ -1,0 +1,34 @@
+// Preloaded into a run of wheelfix (NODE_OPTIONS=--require): disturbs its Nth change of the file system. DISTURB_AT is N;
+// DISTURB_BY is `kill` (the process dies there, a write half done) or an errno (that one call fails). DISTURB_LOG gets the
+// number of changes of a run to its end.
+const fs = require('node:fs')
+
+const at = Number(process.env.DISTURB_AT)
+const by = process.env.DISTURB_BY
+let count = 0
+
+for (const name of [
+  'writeSync',
+  'writeFileSync',
+  'renameSync',
+  'copyFileSync',
+  'ftruncateSync',
+  'rmSync',
+  'mkdirSync',
+]) {
+  const real = fs[name]
+  fs[name] = function disturbed(...args) {
+    // what goes to a terminal or a pipe is no change of a file
+    if (typeof args[0] === 'number' && args[0] < 3) return real.apply(fs, args)
+    if (++count !== at) return real.apply(fs, args)
+    if (by !== 'kill') throw Object.assign(new Error(`${by}: disturbed`), { code: by, errno: -1, syscall: name })
+    if (name === 'writeSync') real.call(fs, args[0], args[1], args[2], Math.floor(args[3] / 2), args[4])
+    process.kill(process.pid, 'SIGKILL')
+    return undefined
+  }
+}
+
+process.on('exit', () => {
+  const log = process.env.DISTURB_LOG
+  if (log !== undefined) require('node:fs').appendFileSync(log, `${count}\n`)
+})
