@@ -5,7 +5,7 @@ import { whyOf } from '../fix/why.ts'
 import { findVenv, type Venv } from '../python/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { whyLines } from '../ui/why.ts'
-import { SCHEMA } from './document.ts'
+import { SCHEMA } from './schema.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
