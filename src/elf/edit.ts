@@ -20,7 +20,7 @@ export interface ElfEdit {
   readonly replaceNeeded?: ReadonlyMap<string, string>
   /** DT_NEEDED to remove, after the renaming. */
   readonly removeNeeded?: readonly string[]
-  /** DT_NEEDED to put first, after the removal, the last one foremost (as patchelf does). */
+  /** DT_NEEDED to put first, after the removal, the last one foremost; those that are there already stay where they are. */
   readonly addNeeded?: readonly string[]
   /** true: DF_1_NODEFLIB set in DT_FLAGS_1. */
   readonly noDefaultLib?: true

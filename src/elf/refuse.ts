@@ -27,6 +27,7 @@ import {
 } from './sections.ts'
 import { type ByteSource } from './source.ts'
 import type { ElfObject, ProgramHeader } from './types.ts'
+import { readUndo } from './undo.ts'
 
 /** What an editable object has for certain. */
 export interface Editable {
@@ -70,6 +71,8 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
     throw refused('the dynamic segment’s file offset is not where its address is mapped from', dynamicSegment.offset)
   }
   if (dynamic.some(({ tag }) => !Number.isSafeInteger(tag))) throw refused('it has a dynamic tag past 2^53')
+  // throws for a record of another version: what it would bring back is not ours to bury
+  readUndo(source)
   assertNoPayload(source, object, sections)
   return { dynamicSegment, strtab: stringTable(object, sections), sections }
 }

@@ -48,11 +48,12 @@ export function applyEdit(state: ElfState, edit: ElfEdit): ElfState {
   }
   const renamed = (name: string): string => replaceNeeded?.get(name) ?? name
   const kept = state.needed.map(renamed).filter(name => removeNeeded?.includes(name) !== true)
+  const added = (addNeeded ?? []).toReversed().filter(name => !kept.includes(name))
   const stack = state.stack ?? PF_R | PF_W
   return {
     interpreter: interpreter ?? state.interpreter,
     soname: soname === undefined ? state.soname : soname,
-    needed: [...(addNeeded ?? []).toReversed(), ...kept],
+    needed: [...new Set(added), ...kept],
     ...(searchPath === undefined
       ? { rpath: state.rpath, runpath: state.runpath }
       : {

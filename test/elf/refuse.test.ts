@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  DF_1_PIE,
+  DT_FLAGS_1,
+  ET_CORE,
+  ET_REL,
+  PT_DYNAMIC,
+  PT_INTERP,
+  PT_LOAD,
+  PT_NULL,
+} from '../../src/elf/constants.ts'
+import { ElfError, type ElfErrorCode } from '../../src/elf/error.ts'
+import { makeGraft } from '../../src/elf/graft.ts'
+import { put } from '../../src/elf/layout.ts'
+import { readElf } from '../../src/elf/read.ts'
+import { bytesSource } from '../../src/elf/source.ts'
+import { formatOfBytes, objectBytes, poked } from './objects.ts'
+
+const EDIT = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } } as const
+
+function assertRefused(bytes: Uint8Array, reason: RegExp, code: ElfErrorCode = 'REFUSED'): void {
+  assert.throws(
+    () => makeGraft(bytesSource(bytes), EDIT),
+    error => {
+      assert.ok(error instanceof ElfError, String(error))
+      assert.equal(error.code, code, error.message)
+      assert.match(error.message, reason)
+      return true
+    },
+  )
+}
+
+test('a core file and a relocatable object are refused', () => {
+  assertRefused(poked(objectBytes('x86_64.so'), { ehdr: 'type', value: ET_CORE }), /core file/)
+  assertRefused(poked(objectBytes('x86_64.so'), { ehdr: 'type', value: ET_REL }), /relocatable/)
+})
+
+test('an archive is no ELF file', () => {
+  assertRefused(Buffer.from('!<arch>\n'.padEnd(200)), /magic/, 'NOT_ELF')
+})
+
+test('a static program is refused: it loads no libraries', () => {
+  const program = poked(
+    objectBytes('x86_64-exec.exe'),
+    { phdr: 'type', type: PT_DYNAMIC, value: PT_NULL },
+    { phdr: 'type', type: PT_INTERP, value: PT_NULL },
+  )
+  assertRefused(program, /PT_DYNAMIC/)
+})
+
+test('a static-pie has a dynamic table and is refused all the same', () => {
+  const bytes = poked(objectBytes('x86_64.exe'), { phdr: 'type', type: PT_INTERP, value: PT_NULL })
+  const { dynamic, programHeaders } = readElf(bytesSource(bytes))
+  const segment = programHeaders.find(({ type }) => type === PT_DYNAMIC)
+  const index = dynamic?.findIndex(({ tag }) => tag === DT_FLAGS_1) ?? -1
+  assert.ok(segment !== undefined && index >= 0)
+  const format = formatOfBytes(bytes)
+  put(format, bytes, segment.offset + index * format.dyn.bytes, format.dyn.value, DF_1_PIE)
+  assertRefused(bytes, /static-pie/)
+})
+
+test('.dynamic that only a section names is refused, with that reason', () => {
+  const bytes = poked(objectBytes('x86_64.so'), { phdr: 'type', type: PT_DYNAMIC, value: PT_NULL })
+  assertRefused(bytes, /named by no PT_DYNAMIC/)
+})
+
+test('.dynamic in no PT_LOAD is refused', () => {
+  const bytes = poked(objectBytes('x86_64.so'), { phdr: 'vaddr', type: PT_DYNAMIC, value: 0x7000000 })
+  assertRefused(bytes, /no PT_LOAD/)
+})
+
+test('a file that is cut off anywhere is not edited', () => {
+  const bytes = objectBytes('x86_64.so')
+  for (let length = bytes.length - 1; length > 64; length -= 97) {
+    assert.throws(() => makeGraft(bytesSource(bytes.subarray(0, length)), EDIT), ElfError)
+  }
+  assertRefused(bytes.subarray(0, -1), /outside the file|behind the end/, 'TRUNCATED')
+})
+
+test('PT_LOADs that overlap or stand in the wrong order are refused', () => {
+  for (const name of ['x86_64.so', 's390x.so', 'armv7l.so']) {
+    const bytes = objectBytes(name)
+    assertRefused(poked(bytes, { phdr: 'memsz', type: PT_LOAD, value: 0x4000000 }), /overlaps/)
+    const { header, programHeaders } = readElf(bytesSource(bytes))
+    const length = formatOfBytes(bytes).phdr.bytes
+    const [first = 0, second = 0] = programHeaders.flatMap(({ type }, index) =>
+      type === PT_LOAD ? [header.phoff + index * length] : [],
+    )
+    const swapped = Buffer.from(bytes)
+    bytes.copy(swapped, first, second, second + length)
+    bytes.copy(swapped, second, first, first + length)
+    assertRefused(swapped, /comes after a higher one/)
+  }
+})
+
+test('a segment that reaches behind the file, or is larger there than in memory, is refused', () => {
+  const bytes = objectBytes('x86_64.so')
+  assertRefused(
+    poked(bytes, { phdr: 'filesz', type: PT_LOAD, value: 0x4000000 }),
+    /lie outside|behind the end/,
+    'TRUNCATED',
+  )
+  assertRefused(poked(bytes, { phdr: 'memsz', type: PT_LOAD, value: 1 }), /larger in the file/)
+})
+
+test('a payload behind the program is refused: it is addressed from the end of the file', () => {
+  const payloads: Record<string, Buffer> = {
+    zip: Buffer.from('PK\x05\x06'.padEnd(22, '\0'), 'latin1'),
+    'PyInstaller’s archive': Buffer.concat([
+      Buffer.alloc(70_000),
+      Buffer.from('MEI\x0c\x0b\x0a\x0b\x0e'.padEnd(88, '\0')),
+    ]),
+    'bun’s': Buffer.from('console.log(1)\n---- Bun! ----\n'),
+    'deno’s': Buffer.from('d3n0l4nd'.padEnd(64, 'x')),
+    text: Buffer.from('trailer'),
+  }
+  for (const [name, payload] of Object.entries(payloads)) {
+    for (const object of ['x86_64.exe', 'ppc64.exe', 'i686.so']) {
+      const bytes = Buffer.concat([objectBytes(object), payload])
+      assert.throws(() => makeGraft(bytesSource(bytes), EDIT), /appended/, name)
+    }
+  }
+})
+
+test('zeros behind the object are no payload', () => {
+  const bytes = Buffer.concat([objectBytes('x86_64.so'), Buffer.alloc(5000)])
+  assert.notEqual(makeGraft(bytesSource(bytes), EDIT), null)
+})
+
+test('no edit needs no safety: what is there already is refused nowhere', () => {
+  const bytes = Buffer.concat([objectBytes('x86_64.so'), Buffer.from('payload')])
+  assert.equal(makeGraft(bytesSource(bytes), {}), null)
+})
+
+test('an interpreter cannot be set where there is none', () => {
+  assert.throws(() => makeGraft(bytesSource(objectBytes('x86_64.so')), { interpreter: '/ld.so' }), /no interpreter/)
+})
+
+test('a string with a NUL is refused', () => {
+  for (const edit of [
+    { soname: 'a\0b' },
+    { addNeeded: ['\0'] },
+    { replaceNeeded: new Map([['libzero.so.1', 'x\0']]) },
+  ]) {
+    assert.throws(() => makeGraft(bytesSource(objectBytes('x86_64.so')), edit), /NUL/)
+  }
+})
+
+test('a graft that would leave a 32-bit address space is refused', () => {
+  const bytes = objectBytes('i686.so')
+  const object = readElf(bytesSource(bytes))
+  const index = object.programHeaders.findLastIndex(({ type }) => type === PT_LOAD)
+  const format = formatOfBytes(bytes)
+  put(
+    format,
+    bytes,
+    object.header.phoff + index * format.phdr.bytes,
+    format.phdr.memsz,
+    0xffffffff - Number(object.programHeaders[index]?.vaddr),
+  )
+  assertRefused(bytes, /address space/)
+})
+
+test('a program whose memory is far larger than its file is refused rather than filled up', () => {
+  const bytes = objectBytes('x86_64.exe')
+  const object = readElf(bytesSource(bytes))
+  const index = object.programHeaders.findLastIndex(({ type }) => type === PT_LOAD)
+  const format = formatOfBytes(bytes)
+  put(format, bytes, object.header.phoff + index * format.phdr.bytes, format.phdr.memsz, 1n << 40n)
+  assertRefused(bytes, /larger than its file/)
+})
