@@ -22,8 +22,13 @@ const BUILDER = join(import.meta.dirname, 'nix-builder.js')
 /** Debian's Nix for root: no build users, no sandbox, and nothing asked of the network. */
 const OPTIONS = ['--option', 'substitute', 'false', '--option', 'build-users-group', '', '--option', 'sandbox', 'false']
 
+export interface NixWorld extends World {
+  /** The packages as an attribute set of derivations, for a flake. */
+  readonly expression: string
+}
+
 /** @returns a world whose store is /nix/store, or the reason why there is none */
-export function nixWorld(options: Partial<Variant> = {}): World | string {
+export function nixWorld(options: Partial<Variant> = {}): NixWorld | string {
   if (which('nix-build') === undefined) return 'needs nix-build'
   const host = findHost()
   if (typeof host === 'string') return host
@@ -33,7 +38,8 @@ export function nixWorld(options: Partial<Variant> = {}): World | string {
   // the same recipe has the same links, so that its outputs stay valid from one run to the next
   const folder = join('/nix/var', `wf${recipe.slice(0, 4)}`)
   const links = { glibc: join(folder, 'g'), libgcc: join(folder, 'c') }
-  const outputs = buildAll(expression(host, links, variant, recipe), root)
+  const expression = packagesExpression(host, links, variant, recipe)
+  const outputs = buildAll(expression, root)
   if (typeof outputs === 'string') {
     rmSync(root, { recursive: true })
     return outputs
@@ -48,6 +54,7 @@ export function nixWorld(options: Partial<Variant> = {}): World | string {
     host,
     root,
     store: '/nix/store',
+    expression,
     python: join(outputs.python, 'bin/python3'),
     outputs,
     libs,
@@ -57,7 +64,7 @@ export function nixWorld(options: Partial<Variant> = {}): World | string {
 }
 
 /** The derivations as one Nix expression: an attribute for each package, each after those that it depends on. */
-function expression(host: Host, links: BuiltinLinks, variant: Variant, recipe: string): string {
+function packagesExpression(host: Host, links: BuiltinLinks, variant: Variant, recipe: string): string {
   const derivations = PACKAGES.map((name, index) => {
     const input: BuilderInput = { package: name, host, links, variant }
     const before = PACKAGES.slice(0, index).map(other => `${other} = "\${${other}}";`)

@@ -1,0 +1,174 @@
+# What a flake can do with wheels: patch them once, in derivations that a binary cache and remote builders take over.
+#
+# Everywhere `libs` is what a project needs beyond the manylinux set (`ps: with ps; [ cups ]`, or a list), and `python` the
+# Python that is to load the result: its libc decides which libraries fit.
+{
+  pkgs,
+  wheelfix,
+  sets,
+}:
+let
+  inherit (pkgs) lib;
+
+  directories =
+    libs: lib.makeLibraryPath (sets.manylinux pkgs ++ (if lib.isFunction libs then libs pkgs else libs));
+
+  # The name of a wheel's file: pip reads everything from it. A store path has its hash before it.
+  nameOf =
+    wheel:
+    wheel.name or (
+      let
+        base = baseNameOf (toString wheel);
+      in
+      if builtins.match "[0-9a-z]{32}-.*" base == null then base else builtins.substring 33 (-1) base
+    );
+
+  # Every derivation with patched files: nothing may strip them or shorten what was written into them, and a build that
+  # is not in a sandbox must not touch the store's own state.
+  make =
+    name: env: script:
+    pkgs.runCommand (lib.strings.sanitizeDerivationName name)
+      (
+        {
+          nativeBuildInputs = [ wheelfix ];
+          dontStrip = true;
+          dontPatchELF = true;
+        }
+        // env
+      )
+      ''
+        export HOME=$TMPDIR NIX_STATE_DIR=$TMPDIR/nix
+        ${script}
+      '';
+in
+rec {
+  inherit sets;
+
+  # One wheel, patched: a folder with a wheel of the same name, for `pip install --find-links`.
+  fixWheel =
+    {
+      wheel,
+      name ? nameOf wheel,
+      python ? pkgs.python3,
+      libs ? [ ],
+      siblings ? [ ],
+      ignoreMissing ? [ ],
+    }:
+    make "wheelfix-${name}" { } ''
+      mkdir wheel
+      ln -s ${wheel} wheel/${lib.escapeShellArg name}
+      wheelfix wheel wheel --output-dir $out --python ${python.interpreter} \
+        --no-scan --libs ${directories libs} ${lib.concatMapStringsSep " " (path: "--with ${path}") siblings} \
+        ${lib.concatMapStringsSep " " (glob: "--ignore-missing ${lib.escapeShellArg glob}") ignoreMissing} \
+        --json > report.json || { cat report.json; exit 1; }
+      # a wheel is compressed, so Nix does not see which store paths it names
+      mkdir $out/nix-support
+      { grep -o '${builtins.storeDir}/[0-9a-z]\{32\}-[^/"]*' report.json || true; } \
+        | sort -u | { grep -vF -e ${wheel} -e $out -e ${python} || true; } > $out/nix-support/wheelfix-references
+    '';
+
+  # Many wheels, each in a derivation of its own: a change of one builds one. `src` is a folder of wheels, or `wheels` a
+  # list of what `fixWheel` takes as `wheel`.
+  fixWheels =
+    {
+      src ? null,
+      wheels ? [ ],
+      ...
+    }@args:
+    let
+      names = lib.filter (lib.hasSuffix ".whl") (
+        lib.optionals (src != null) (lib.attrNames (builtins.readDir src))
+      );
+      own = map (name: {
+        inherit name;
+        # only this file: the others may change
+        wheel = builtins.path {
+          name = lib.strings.sanitizeDerivationName name;
+          path = src + "/${name}";
+        };
+      }) names;
+      each = own ++ map (wheel: { inherit wheel; }) wheels;
+      common = removeAttrs args [
+        "src"
+        "wheels"
+      ];
+      fixed = map (item: fixWheel (common // item)) each;
+    in
+    make "wheelfix-wheels" { passthru.wheels = fixed; } ''
+      mkdir $out
+      for folder in ${lib.concatStringsSep " " (map toString fixed)}; do
+        ln -s $folder/*.whl $out/
+      done
+    '';
+
+  # A virtual environment in the store, with these wheels (a list, or a folder of wheels) installed and patched.
+  fixVenv =
+    {
+      wheels,
+      name ? "venv",
+      python ? pkgs.python3,
+      libs ? [ ],
+      ignoreMissing ? [ ],
+    }:
+    let
+      files =
+        if lib.isList wheels then
+          make "wheels" { } ''
+            mkdir $out
+            ${lib.concatMapStrings (wheel: "ln -s ${wheel} $out/${lib.escapeShellArg (nameOf wheel)}\n") wheels}
+          ''
+        else
+          wheels;
+    in
+    make name { } ''
+      ${python.interpreter} -m venv --without-pip $out
+      ${lib.getExe python.pkgs.pip} --python $out/bin/python install --quiet --no-index --no-deps --no-compile \
+        --disable-pip-version-check ${files}/*.whl
+      wheelfix venv $out --no-scan --libs ${directories libs} \
+        ${lib.concatMapStringsSep " " (glob: "--ignore-missing ${lib.escapeShellArg glob}") ignoreMissing}
+      # for later runs, which a folder of the store never sees
+      rm -rf $out/.wheelfix
+    '';
+
+  # A Python for which every venv just works, wheels as they come from PyPI: its loader knows the libraries.
+  pythonWithLibs =
+    {
+      python ? pkgs.python3,
+      libs ? [ ],
+    }:
+    make "py"
+      {
+        passthru = {
+          inherit (python) pythonVersion sitePackages;
+          inherit python;
+        };
+        meta.mainProgram = "python3";
+      }
+      ''
+        ${python.interpreter} -m venv --without-pip $out
+        wheelfix loader $out --no-scan --libs ${directories libs}
+        # of the venv only the interpreter and its loader stay: a prefix of its own, whose modules are the base Python's
+        base=$(${python.interpreter} -c 'import sys; print(sys.base_prefix)')
+        rm -rf $out/pyvenv.cfg $out/include $out/lib $out/lib64 $out/share $out/bin/[aA]ctivate* \
+          $out/.wheelfix/*.json $out/.wheelfix/roots $out/.wheelfix/.gitignore
+        mkdir $out/lib
+        ln -s $base/lib/* $out/lib/
+        for folder in include share; do
+          if [ -e $base/$folder ]; then ln -s $base/$folder $out/$folder; fi
+        done
+        for program in $base/bin/*; do
+          if [ ! -e $out/bin/''${program##*/} ]; then ln -s $program $out/bin/; fi
+        done
+      '';
+
+  # Its loader alone: what else is to find the libraries (a program from a wheel) can name it as its interpreter.
+  mkLoader =
+    args:
+    let
+      python = pythonWithLibs args;
+    in
+    make "wheelfix-loader" { passthru = { inherit python; }; } ''
+      mkdir $out
+      ln -s ${python}/.wheelfix/loader/* $out/
+    '';
+}

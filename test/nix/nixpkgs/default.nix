@@ -1,0 +1,195 @@
+# A nixpkgs of this machine's own files, for tests of the flake without a network: its Python, compiler libraries and zlib
+# are those of the test world; other libraries are the host's, as far as it has them; programs are links to the host's.
+{
+  system,
+  lib,
+  # the derivations of the world
+  world,
+  # absolute paths of the host's programs: node, npm, esbuild, uv (or null)
+  host,
+}:
+let
+  mkDerivation =
+    attrs:
+    let
+      inputs = attrs.nativeBuildInputs or [ ];
+      drv = derivation (
+        removeAttrs attrs [
+          "meta"
+          "passthru"
+          "pname"
+          "version"
+        ]
+        // {
+          name = attrs.name or "${attrs.pname}-${attrs.version}";
+          inherit system;
+          builder = "/bin/bash";
+          args = [ ./builder.sh ];
+          nativeBuildInputs = map toString inputs;
+          PATH = lib.concatStringsSep ":" (map (input: "${input}/bin") inputs ++ [ "/usr/local/bin:/usr/bin:/bin" ]);
+        }
+      );
+    in
+    drv // (attrs.passthru or { }) // { meta = attrs.meta or { }; };
+
+  runCommand = name: env: buildCommand: mkDerivation (env // { inherit name buildCommand; });
+
+  # host programs as a package
+  links =
+    name: programs:
+    runCommand name { meta.mainProgram = name; } ''
+      mkdir -p $out/bin
+      ${lib.concatMapStrings (
+        program: lib.optionalString (host.${program} != null) "ln -s ${host.${program}} $out/bin/${program}\n"
+      ) programs}
+    '';
+
+  # libraries of the host
+  copies =
+    name: sonames:
+    runCommand name { } ''
+      mkdir -p $out/lib
+      for soname in ${lib.concatStringsSep " " sonames}; do
+        for folder in /lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu; do
+          if [ -e $folder/$soname ] && [ ! -e $out/lib/$soname ]; then cp -L $folder/$soname $out/lib/; fi
+        done
+      done
+    '';
+  # what no test loads
+  empty = name: runCommand "${name}-0" { } "mkdir -p $out/lib; touch $out/lib/${name}.so";
+
+  pkgs = {
+    inherit
+      lib
+      mkDerivation
+      runCommand
+      system
+      ;
+    callPackage =
+      path: args:
+      let
+        function = import path;
+      in
+      function (builtins.intersectAttrs (builtins.functionArgs function) pkgs // args);
+    stdenv = {
+      inherit mkDerivation;
+      cc.cc = world.gcc;
+    };
+    stdenvNoCC = { inherit mkDerivation; };
+    makeWrapper = empty "make-wrapper";
+    cacert = empty "cacert";
+    nixfmt-tree = empty "nixfmt-tree";
+    buildEnv =
+      { name, paths, ... }:
+      runCommand name { } ''
+        mkdir -p $out/lib
+        for path in ${lib.concatMapStringsSep " " toString paths}; do
+          for file in $path/lib/*; do
+            if [ -e $file ] && [ ! -e $out/lib/''${file##*/} ]; then ln -s $file $out/lib/; fi
+          done
+        done
+      '';
+    mkShell =
+      {
+        packages ? [ ],
+        shellHook ? "",
+        ...
+      }@attrs:
+      mkDerivation (
+        removeAttrs attrs [ "packages" ]
+        // {
+          name = "shell";
+          outputs = [ "out" ];
+          nativeBuildInputs = packages;
+          inherit shellHook;
+          buildCommand = "touch $out";
+        }
+      );
+    bashInteractive = runCommand "bash" { } "mkdir -p $out/bin; ln -s /bin/bash $out/bin/bash";
+
+    nodejs = links "node" [
+      "node"
+      "npm"
+    ];
+    nodejs-slim = links "node" [ "node" ];
+    esbuild = links "esbuild" [ "esbuild" ];
+    uv = links "uv" [ "uv" ];
+    python3 = world.python // {
+      interpreter = "${world.python}/bin/python3";
+      pkgs.pip = runCommand "pip" { meta.mainProgram = "pip"; } ''
+        mkdir -p $out/bin
+        printf '#!/bin/bash\nexec /usr/bin/env python3 -m pip "$@"\n' > $out/bin/pip
+        chmod +x $out/bin/pip
+      '';
+    };
+    zlib = world.zlib;
+    expat = copies "expat-2.5.0" [ "libexpat.so.1" ];
+    glib = copies "glib-2.74.6" [
+      "libglib-2.0.so.0"
+      "libgobject-2.0.so.0"
+      "libgthread-2.0.so.0"
+    ];
+    libxcrypt-legacy = copies "libxcrypt-4.4.33" [ "libcrypt.so.1" ];
+    xorg = lib.genAttrs [
+      "libX11"
+      "libXext"
+      "libXrender"
+      "libICE"
+      "libSM"
+      "libXcomposite"
+      "libXcursor"
+      "libXdamage"
+      "libXfixes"
+      "libXi"
+      "libXinerama"
+      "libXrandr"
+      "libXtst"
+      "libXxf86vm"
+      "libxcb"
+      "libxkbfile"
+      "libxshmfence"
+      "xcbutilimage"
+      "xcbutilkeysyms"
+      "xcbutilrenderutil"
+      "xcbutilwm"
+    ] empty;
+  }
+  // lib.genAttrs [
+    "alsa-lib"
+    "at-spi2-core"
+    "bzip2"
+    "cairo"
+    "cups"
+    "curl"
+    "dbus"
+    "fontconfig"
+    "freetype"
+    "gdk-pixbuf"
+    "gtk3"
+    "libGL"
+    "libGLU"
+    "libdrm"
+    "libgbm"
+    "libglvnd"
+    "libpulseaudio"
+    "libusb1"
+    "libxkbcommon"
+    "libxml2"
+    "ncurses"
+    "nspr"
+    "nss"
+    "ocl-icd"
+    "openssl"
+    "pango"
+    "sqlite"
+    "systemd"
+    "unixODBC"
+    "util-linux"
+    "vulkan-loader"
+    "wayland"
+    "xcb-util-cursor"
+    "xz"
+    "zstd"
+  ] empty;
+in
+pkgs
