@@ -92,6 +92,34 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     })
 
   program
+    .command('python')
+    .summary('make a Python of another system start (uv’s, python-build-standalone)')
+    .description(
+      'Gives the interpreter in a folder a loader of the Nix store, so that it and every venv made with it start; with ' +
+        '--loader a private one, by which wheels find their libraries, too.',
+    )
+    .argument(
+      '<dir>',
+      'the folder that holds bin/python3.X, such as ~/.local/share/uv/python/cpython-3.12.8-linux-x86_64-gnu',
+    )
+    .option(
+      '--libc <dir>',
+      'the glibc to run it with (default: NIX_LD’s, wheelfix’s own, else the newest in the store)',
+    )
+    .option('--loader', 'make a private loader')
+    .addOption(libsOption())
+    .option('--no-scan', 'do not look for a glibc and for libraries in the local Nix store')
+    .option('--restore', 'give the interpreter back as it was')
+    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(colourOption())
+    .action(async (argument, options) => {
+      const { pythonCommand } = await import('./commands/python.ts')
+      status = pythonCommand(argument, options)
+    })
+
+  program
     .command('restore')
     .summary('give every file back as it was')
     .description(

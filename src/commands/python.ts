@@ -1,0 +1,63 @@
+// `wheelfix python`: a Python of another system gets a loader of the Nix store.
+import { runStandalone, type StandaloneReport } from '../fix/standalone.ts'
+import { type ColourMode, colours } from '../ui/colour.ts'
+import { SCHEMA } from './document.ts'
+import { reportFailure } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+export interface PythonCommandOptions {
+  readonly libc?: string
+  readonly loader?: boolean
+  readonly libs: readonly string[]
+  /** False with --no-scan. */
+  readonly scan: boolean
+  readonly restore?: boolean
+  readonly dryRun?: boolean
+  readonly json?: boolean
+  readonly quiet?: boolean
+  readonly color: ColourMode
+}
+
+export function pythonCommand(directory: string, options: PythonCommandOptions): ExitStatus {
+  const { env } = process
+  const colour = colours(options.color, env)
+  try {
+    const report = runStandalone({
+      directory,
+      libc: options.libc ?? null,
+      loader: options.loader === true,
+      libs: options.libs,
+      noScan: !options.scan,
+      mode: options.restore === true ? 'restore' : options.dryRun === true ? 'plan' : 'apply',
+      env,
+      cwd: process.cwd(),
+    })
+    for (const warning of report.warnings) process.stderr.write(`${colour.stderr.yellow('warning:')} ${warning}\n`)
+    if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
+    else if (options.quiet !== true) process.stdout.write(`${linesOf(report).join('\n')}\n`)
+    return 0
+  } catch (error) {
+    return reportFailure(error, options.json === true)
+  }
+}
+
+function documentOf({ root, version, pythons, status, libc, loader }: StandaloneReport) {
+  return {
+    schema: SCHEMA,
+    command: 'python',
+    root,
+    ...(version === '' ? {} : { version }),
+    pythons,
+    status,
+    ...(libc === null ? {} : { libc: { kind: libc.kind, version: libc.version, dir: libc.dir } }),
+    ...(loader === null ? {} : { loader: { path: loader.loader, cache: loader.cache, how: loader.how } }),
+  }
+}
+
+const VERBS = { fine: 'is in place', patch: 'is to be set', patched: 'is set', restored: 'is set back' } as const
+
+function linesOf({ root, pythons, status, loader }: StandaloneReport): string[] {
+  if (pythons.length === 0) return [root, 'nothing of wheelfix here: nothing to do']
+  const served = loader === null ? [] : [`${loader.content.libraries.length} names are found by its private loader`]
+  return [root, ...pythons.map(({ path, after }) => `  ${path}: its loader ${VERBS[status]}: ${after}`), ...served]
+}
