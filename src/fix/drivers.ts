@@ -10,7 +10,10 @@ export function isDriverLibrary(soname: string): boolean {
   return DRIVER.test(soname)
 }
 
+/** Where NixOS links the driver's libraries. */
+export const NIXOS_DRIVER = '/run/opengl-driver/lib'
+
 /** The driver's folder on this machine: NixOS's, or WSL's; null elsewhere. */
 export function driverDirectory(): string | null {
-  return ['/run/opengl-driver/lib', '/usr/lib/wsl/lib'].find(path => existsSync(path)) ?? null
+  return [NIXOS_DRIVER, '/usr/lib/wsl/lib'].find(path => existsSync(path)) ?? null
 }

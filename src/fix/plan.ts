@@ -9,7 +9,7 @@ import { fits } from '../loader/process.ts'
 import type { Loader } from '../loader/search.ts'
 import { withObjects } from '../loader/tree.ts'
 import { type LibraryCandidate, type LibrarySource } from '../nix/libset.ts'
-import { driverDirectory, isDriverLibrary } from './drivers.ts'
+import { isDriverLibrary } from './drivers.ts'
 import { chooseProvider, type Choice, type ProviderSources } from './providers.ts'
 import { onTree, type PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
@@ -90,6 +90,8 @@ export interface PlanInput {
   readonly programInterpreter: string | null
   /** False: wheels stay as they are; only programs get another loader. */
   readonly searchPaths: boolean
+  /** The folder of the graphics driver's libraries; null where there is none. */
+  readonly driver: string | null
 }
 
 /** Makes the plan for a venv. */
@@ -320,7 +322,7 @@ function additionsFor(
     const provider = serving.get(soname)?.choice?.provider ?? null
     if (sibling !== null) own.add(sibling)
     else if (provider !== null) providers.push(provider)
-    else if (isDriverLibrary(soname)) driver = driverDirectory()
+    else if (isDriverLibrary(soname)) driver = input.driver
   }
   return [...own, ...orderDirectories(providers, input), ...(driver === null ? [] : [driver])]
 }

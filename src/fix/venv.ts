@@ -16,6 +16,7 @@ import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
 import { applyPlan, changeOf, type Outcome, recordsAreStale } from './apply.ts'
 import { type Config, readConfig, type Strategy } from './config.ts'
+import { driverDirectory } from './drivers.ts'
 import { matchesGlob } from './glob.ts'
 import { hintOf } from './hint.ts'
 import { hasJournal, recover } from './journal.ts'
@@ -184,6 +185,7 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
     bin: venv.bin,
     programInterpreter: loader?.loader ?? (fhs ? null : interpreter.interp),
     searchPaths: strategy !== 'loader',
+    driver: driverDirectory(),
   }
   const plan = makePlan(planInput)
   const faults = loader === null ? [] : loaderFaults(loader, names)

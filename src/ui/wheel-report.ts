@@ -88,7 +88,7 @@ function missingOf(missing: readonly MissingOfWheel[], { chalk, quiet, verbose }
   return [
     ...lines,
     ...rest('missing, but only for plugins that nothing links to', optional),
-    ...rest('expected from another package (--with)', expected),
+    ...rest('expected from other packages (--with) or the graphics driver', expected),
   ]
 }
 

@@ -6,6 +6,7 @@ import { graftedSource, makeGraft } from '../elf/graft.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { originalSource } from '../elf/undo.ts'
 import { verifyGraft } from '../elf/verify.ts'
+import { isDriverLibrary, NIXOS_DRIVER } from '../fix/drivers.ts'
 import { changeOf, type Outcome } from '../fix/apply.ts'
 import { makePlan, type Ownership, type Plan, type PlannedObject } from '../fix/plan.ts'
 import type { ProviderSources } from '../fix/providers.ts'
@@ -59,7 +60,7 @@ export interface WheelOutcome extends Outcome {
 export interface WheelPlan {
   readonly plan: Plan
   readonly outcomes: readonly WheelOutcome[]
-  /** Sonames that another package is to bring: this one's search path leads to folders that the wheel does not have. */
+  /** Sonames that another package (or the graphics driver) is to bring. */
   readonly expected: ReadonlySet<string>
 }
 
@@ -134,6 +135,8 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
     bin: installation.bin,
     programInterpreter: context.programInterpreter,
     searchPaths: true,
+    // not asked of this machine: a wheel is made for others, and has the same bytes wherever it is made
+    driver: NIXOS_DRIVER,
   })
   const byIdentity = new Map(wheel.objects.map(object => [object.object.identity, object]))
   const outcomes: WheelOutcome[] = []
@@ -203,7 +206,10 @@ function checkRecord(wheel: Wheel, { entry, source }: WheelObject): void {
     throw refusal(wheel.archive.path, `the entry ${JSON.stringify(entry.name)} is not the file that RECORD tells of`)
 }
 
-/** Sonames that are missing everywhere, where each object that misses one searches a folder that the wheels do not have. */
+/**
+ * Sonames that others bring: those of the driver, and what is missing where each object that misses it searches a folder
+ * that the wheels do not have.
+ */
 function expectedOf(outcomes: readonly WheelOutcome[], tree: FileTree, installation: Installation): Set<string> {
   const expected = new Set<string>()
   const not = new Set<string>()
@@ -216,7 +222,7 @@ function expectedOf(outcomes: readonly WheelOutcome[], tree: FileTree, installat
       const directory = `${folder}${match[1] ?? ''}`
       return tree.names(directory).size === 0 && isInside(posix.normalize(directory), installation.sitePackages)
     })
-    for (const soname of planned.missing) (elsewhere ? expected : not).add(soname)
+    for (const soname of planned.missing) (elsewhere || isDriverLibrary(soname) ? expected : not).add(soname)
   }
   for (const soname of not) expected.delete(soname)
   return expected

@@ -1,0 +1,312 @@
+// `wheelfix wheel` as a user runs it: patched wheels are installed into the world's venvs and import without `wheelfix venv`.
+import assert from 'node:assert/strict'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { skip } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
+import { hashFile } from '../support/tree.ts'
+import { makeVenv, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
+import { buildWorld } from '../world/world.ts'
+import { makeZip, type Part } from '../wheel/archives.ts'
+import { TESTED_PACKAGES, usePackage } from './packages.ts'
+
+const FIXTURES = join(import.meta.dirname, '../../../fixtures/demo-wheel')
+const DEMO = readdirSync(FIXTURES).find(name => name.endsWith('.whl')) ?? ''
+
+/** What Python makes of a wheel: contents are sound, RECORD is true; prints names with hashes and what else an entry has. */
+const EXAMINE = `
+import base64, csv, hashlib, io, json, sys, zipfile
+z = zipfile.ZipFile(sys.argv[1])
+assert z.testzip() is None
+record = next(n for n in z.namelist() if n.endswith('.dist-info/RECORD'))
+wrong = []
+for name, digest, size in csv.reader(io.StringIO(z.read(record).decode())):
+    if name == record: continue
+    data = z.read(name)
+    want = 'sha256=' + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip('=')
+    if (digest, size) != (want, str(len(data))): wrong.append(name)
+print(json.dumps({'wrong': wrong, 'entries': {i.filename: [hashlib.sha256(z.read(i)).hexdigest(), i.external_attr, list(i.date_time), i.compress_type] for i in z.infolist()}}))
+`
+
+interface Examined {
+  readonly wrong: readonly string[]
+  readonly entries: Readonly<Record<string, readonly unknown[]>>
+}
+
+suite('wheelfix wheel', () => {
+  const world = buildWorld()
+  if (typeof world === 'string') {
+    test('patches the demo wheel', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+  const python = world.host.python.executable
+  const demo = join(world.root, DEMO)
+  copyFileSync(join(FIXTURES, DEMO), demo)
+  const out = join(world.root, 'out')
+  const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
+  const wheel = (...args: string[]) => wheelfix(world, ['wheel', ...args, '--python', world.python, '--no-scan'])
+  const examine = (path: string): Examined => JSON.parse(runWell(python, ['-c', EXAMINE, path])) as Examined
+  const imports = (path: string, name: string): ReturnType<typeof run> => {
+    const venv = makeVenv(world, name)
+    runWell(python, ['-m', 'zipfile', '-e', path, sitePackages(world, venv)])
+    return run(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env: world.env })
+  }
+
+  test('the wheel as it comes does not import', () => {
+    const { status, stderr } = imports(demo, 'before')
+    assert.equal(status, 1)
+    assert.match(stderr, /cannot open shared object file/)
+  })
+
+  test('a dry run says what would be done and writes nothing', () => {
+    const files = readdirSync(world.root).sort()
+    const { status, stdout } = wheel(demo, '-o', out, '--dry-run', ...libs)
+    assert.equal(status, 0)
+    assert.match(stdout, /1 of 1 object to patch → .*\/out\//)
+    assert.deepEqual(readdirSync(world.root).sort(), files)
+  })
+
+  test('the patched wheel imports, with a true RECORD and everything else as it was', () => {
+    const { status, stdout, stderr } = wheel(demo, '-o', out, ...libs)
+    assert.equal(status, 0, stdout + stderr)
+    assert.deepEqual(readdirSync(out), [DEMO])
+    const patched = imports(join(out, DEMO), 'after')
+    assert.equal(patched.status, 0, patched.stderr)
+    const [old, now] = [examine(demo), examine(join(out, DEMO))]
+    assert.deepEqual(now.wrong, [])
+    assert.deepEqual(Object.keys(now.entries), Object.keys(old.entries))
+    const changed = Object.keys(now.entries).filter(name => now.entries[name]?.[0] !== old.entries[name]?.[0])
+    assert.equal(changed.length, 2, `the module and RECORD: ${changed.join(' ')}`)
+    for (const [name, entry] of Object.entries(now.entries))
+      assert.deepEqual(entry.slice(1), old.entries[name]?.slice(1))
+  })
+
+  test('patching twice gives the same bytes, and a patched wheel is copied bit for bit', () => {
+    const first = readFileSync(join(out, DEMO))
+    const again = join(world.root, 'again')
+    assert.equal(wheel(demo, '-o', again, ...libs).status, 0)
+    assert.deepEqual(readFileSync(join(again, DEMO)), first)
+    const copied = join(world.root, 'copied')
+    assert.match(wheel(join(again, DEMO), '-o', copied, ...libs).stdout, /nothing to do, copied/)
+    assert.deepEqual(readFileSync(join(copied, DEMO)), first)
+  })
+
+  test('--restore gives the contents and RECORD back', () => {
+    const restored = join(world.root, 'restored')
+    assert.equal(wheel(join(out, DEMO), '-o', restored, '--restore').status, 0)
+    assert.deepEqual(examine(join(restored, DEMO)), examine(demo))
+  })
+
+  test('--in-place replaces the wheel, keeping its mode, and -o never does by accident', () => {
+    const path = join(world.root, 'place', DEMO)
+    mkdirSync(join(world.root, 'place'))
+    copyFileSync(demo, path)
+    chmodSync(path, 0o640)
+    assert.equal(wheel(path, '-o', join(world.root, 'place'), ...libs).status, 2)
+    assert.deepEqual(readFileSync(path), readFileSync(demo))
+    assert.equal(wheel(path, '--in-place', ...libs).status, 0)
+    assert.deepEqual(readFileSync(path), readFileSync(join(out, DEMO)))
+    assert.equal(statSync(path).mode & 0o777, 0o640)
+    assert.deepEqual(readdirSync(join(world.root, 'place')), [DEMO])
+  })
+
+  test('--json has one entry a wheel, with objects as of a venv', () => {
+    const { stdout } = wheel(demo, '--dry-run', '--json', ...libs)
+    const document = JSON.parse(stdout) as Record<string, unknown>
+    assert.deepEqual(Object.keys(document), ['schema', 'command', 'python', 'wheels'])
+    const [entry] = document['wheels'] as Record<string, unknown>[]
+    const keys = 'path output status distribution version libs objects missing refused notes summary'.split(' ')
+    assert.deepEqual(Object.keys(entry ?? {}), keys)
+    assert.equal(entry?.['status'], 'patch')
+    const summary = { objects: 1, patched: 1, fine: 0, restored: 0, missing: 0, optional: 0, expected: 0, refused: 0 }
+    assert.deepEqual(entry['summary'], summary)
+  })
+
+  test('--check compares with the policies of the tag and tells what is missing', () => {
+    const { status, stdout } = wheel(demo, '--check')
+    assert.equal(status, 1)
+    assert.match(stdout, /claims +manylinux_2_17_x86_64/)
+    assert.match(stdout, /keeps +manylinux_2_\d+_x86_64/)
+    assert.match(stdout, /wants +.*libstdc\+\+\.so\.6/)
+    assert.match(stdout, /missing: libstdc\+\+\.so\.6/)
+    assert.equal(wheel(demo, '--check', ...libs).status, 0)
+  })
+
+  test('--tag marks the result: a build tag in the name and in WHEEL, a local version in all that names the version', () => {
+    const tagged = join(world.root, 'tagged')
+    assert.equal(wheel(demo, '-o', tagged, '--tag', '1nixos', ...libs).status, 0)
+    assert.equal(wheel(demo, '-o', tagged, '--tag', '+nixos', ...libs).status, 0)
+    const build = 'wheelfix_demo-1.0-1nixos-cp37-abi3-manylinux_2_17_x86_64.whl'
+    const local = 'wheelfix_demo-1.0+nixos-cp37-abi3-manylinux_2_17_x86_64.whl'
+    assert.deepEqual(readdirSync(tagged).sort(), [local, build].sort())
+    for (const name of [build, local]) assert.deepEqual(examine(join(tagged, name)).wrong, [])
+    assert.ok('wheelfix_demo-1.0+nixos.dist-info/RECORD' in examine(join(tagged, local)).entries)
+    const { status, stderr } = wheel(demo, '-o', tagged, '--tag', 'nixos', ...libs)
+    assert.equal(status, 2)
+    assert.match(stderr, /begins with a digit/)
+  })
+
+  suite('refuses with status 2, one sentence and no output', () => {
+    const whole = readFileSync(demo)
+    const bad: [string, string, Buffer, RegExp][] = [
+      ['a file that is no zip', DEMO, Buffer.from('hello'), /end record/],
+      ['a wheel that is cut off', DEMO, whole.subarray(0, whole.length - 30), /end record/],
+      ['a file that is not called like a wheel', 'demo.whl', whole, /file name/],
+      ['a wheel without .dist-info', DEMO, makeZip([{ name: 'a.py', data: 'x' }]), /dist-info/],
+      ['a member that leaves the folder', DEMO, makeZip([{ name: '../a.py', data: 'x' }]), /leaves the folder/],
+    ]
+    for (const [name, fileName, bytes, reason] of bad) {
+      test(name, () => {
+        const folder = join(world.root, 'bad')
+        rmSync(folder, { recursive: true, force: true })
+        mkdirSync(folder)
+        writeFileSync(join(folder, fileName), bytes)
+        const { status, stdout, stderr } = wheel(join(folder, fileName), '-o', join(folder, 'out'), ...libs)
+        assert.equal(status, 2)
+        assert.equal(stdout, '')
+        assert.match(stderr, reason)
+        assert.doesNotMatch(stderr, /\n.*\n|\bat /)
+        assert.ok(!existsSync(join(folder, 'out')) || readdirSync(join(folder, 'out')).length === 0)
+      })
+    }
+
+    test('a module that is not the one that RECORD tells of: a new hash must not hide it', () => {
+      const folder = join(world.root, 'changed')
+      mkdirSync(folder)
+      const path = join(folder, DEMO)
+      writeFileSync(
+        path,
+        makeZip(partsOf(demo, (name, data) => (name.endsWith('.so') ? Buffer.concat([data, Buffer.from('!')]) : data))),
+      )
+      const { status, stderr } = wheel(path, '-o', join(folder, 'out'), ...libs)
+      assert.equal(status, 2)
+      assert.match(stderr, /not the file that RECORD tells of/)
+    })
+  })
+
+  test('signatures are left out, and that is said', () => {
+    const folder = join(world.root, 'signed')
+    mkdirSync(folder)
+    const path = join(folder, DEMO)
+    const signature = { name: 'wheelfix_demo-1.0.dist-info/RECORD.jws', data: '{}' }
+    writeFileSync(path, makeZip([...partsOf(demo, (_, data) => data), signature]))
+    const { status, stdout } = wheel(path, '-o', join(folder, 'out'), ...libs)
+    assert.equal(status, 0)
+    assert.match(stdout, /RECORD\.jws is left out/)
+    assert.deepEqual(Object.keys(examine(join(folder, 'out', DEMO)).entries), Object.keys(examine(demo).entries))
+  })
+
+  test('one bad wheel in a folder does not stop the others', () => {
+    const folder = join(world.root, 'folder')
+    mkdirSync(folder)
+    copyFileSync(demo, join(folder, DEMO))
+    writeFileSync(join(folder, 'bad-1.0-py3-none-any.whl'), 'nothing')
+    const { status, stdout, stderr } = wheel(folder, '-o', join(folder, 'out'), ...libs)
+    assert.equal(status, 1)
+    assert.match(stdout, /1 of 1 object patched/)
+    assert.match(stderr, /bad-1\.0.*end record/)
+    assert.deepEqual(readdirSync(join(folder, 'out')), [DEMO])
+  })
+
+  /** The entries of a wheel, read by Python, with new contents. */
+  function partsOf(path: string, change: (name: string, data: Buffer) => Buffer): Part[] {
+    const script = `
+import base64, json, sys, zipfile
+z = zipfile.ZipFile(sys.argv[1])
+print(json.dumps([[i.filename, i.external_attr >> 16, base64.b64encode(z.read(i)).decode()] for i in z.infolist()]))`
+    const list = JSON.parse(runWell(python, ['-c', script, path])) as [string, number, string][]
+    return list.map(([name, mode, data]) => ({ name, mode, data: change(name, Buffer.from(data, 'base64')) }))
+  }
+})
+
+suite('real wheels, patched before they are installed', () => {
+  const world = withWheels(buildWorld())
+  if (typeof world === 'string') {
+    test('work in the world without wheelfix venv', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+  const named = new Set(['numpy', 'shapely', 'pyzmq', 'cryptography', 'pydantic-core', 'ruff'])
+  const used = TESTED_PACKAGES.filter(({ name }) => named.has(name))
+  const [plain, patched] = [join(world.root, 'plain'), join(world.root, 'patched')]
+  const python = world.host.python.executable
+  const source = process.env['WHEELFIX_TEST_WHEELS']
+  const from = source === undefined ? [] : ['--no-index', '--find-links', source]
+  const env = { ...world.env, HOME: process.env['HOME'] }
+  const pip = (...args: string[]): string =>
+    runWell(python, ['-m', 'pip', '-q', '--disable-pip-version-check', ...args], { env })
+  pip('download', '--only-binary', ':all:', '--dest', plain, ...from, ...used.map(({ name }) => name))
+
+  test('all are patched in one run; pure ones are copied', () => {
+    const { status, stdout, stderr } = wheelfix(world, ['wheel', plain, '-o', patched, '--python', world.python])
+    assert.equal(status, 0, stdout + stderr)
+    assert.deepEqual(readdirSync(patched).sort(), readdirSync(plain).sort())
+  })
+
+  const works = (venv: string): void => {
+    for (const tested of used) {
+      const { works, said } = usePackage(venv, tested, world.env)
+      assert.ok(works, `${tested.name}: ${said}`)
+    }
+  }
+
+  test('pip installs them, by their new hashes, and each works', () => {
+    const venv = makeVenv(world, 'by-pip')
+    const requirements = join(world.root, 'requirements.txt')
+    const lines = readdirSync(patched).map(file => {
+      const [name = '', version = ''] = file.split('-')
+      return `${name}==${version} --hash=sha256:${hashFile(join(patched, file))}`
+    })
+    writeFileSync(requirements, lines.join('\n'))
+    const target = ['--python', join(venv, 'bin/python'), 'install', '--no-index', '--find-links', patched]
+    pip(...target, '--no-compile', '--require-hashes', '-r', requirements)
+    works(venv)
+  })
+
+  test('uv installs them, and each works', () => {
+    const venv = makeVenv(world, 'by-uv')
+    const tools = join(world.root, 'tools')
+    pip('install', '--target', tools, ...from, 'uv')
+    const cache = { UV_CACHE_DIR: join(world.root, 'uv-cache'), UV_NO_CONFIG: '1' }
+    const target = ['pip', 'install', '-q', '--python', join(venv, 'bin/python')]
+    const names = used.map(({ name }) => name)
+    runWell(join(tools, 'bin/uv'), [...target, '--no-index', '--find-links', patched, ...names], {
+      env: { ...env, ...cache },
+    })
+    works(venv)
+  })
+
+  test('restored ones hold what the plain ones hold', () => {
+    const restored = join(world.root, 'restored')
+    const { status, stderr } = wheelfix(world, [
+      'wheel',
+      patched,
+      '-o',
+      restored,
+      '--restore',
+      '--python',
+      world.python,
+    ])
+    assert.equal(status, 0, stderr)
+    const contents = (folder: string): string => runWell(python, ['-c', CONTENTS, folder])
+    assert.equal(contents(restored), contents(plain))
+  })
+})
+
+const CONTENTS = `
+import os, sys, zipfile
+for name in sorted(os.listdir(sys.argv[1])):
+    for i in zipfile.ZipFile(os.path.join(sys.argv[1], name)).infolist():
+        print(name, i.filename, i.CRC, i.file_size, i.date_time, i.external_attr)`
