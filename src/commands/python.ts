@@ -1,8 +1,8 @@
 // `wheelfix python`: a Python of another system gets a loader of the Nix store.
 import { runStandalone, type StandaloneReport } from '../fix/standalone.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
-import { SCHEMA } from './document.ts'
 import { reportFailure } from './failure.ts'
+import { SCHEMA } from './schema.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface PythonCommandOptions {
