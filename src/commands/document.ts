@@ -33,7 +33,7 @@ export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvR
         reason,
       })),
     ],
-    missing,
+    missing: missing.map(({ soname, neededBy, optional, hint }) => ({ soname, neededBy, optional, hint })),
     ...(report.loader === null ? {} : { loader: loaderEntry(report.loader, venv.root) }),
     summary: summaryOf(report),
   }

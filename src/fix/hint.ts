@@ -41,3 +41,10 @@ function libcHint(lacking: readonly string[], libc: Libc): string {
   const policy = tag === null ? '' : ` (a manylinux_${tag[1] ?? ''}_${tag[2] ?? ''} wheel)`
   return `${version} is wanted${policy}, ${have}: use a Python of a newer nixpkgs, or an older release of the package`
 }
+
+/** The package that would bring a missing soname; null where none would (libc's own, a driver's) or nobody knows. */
+export function attributeOf(soname: string, libc: Libc): string | null {
+  if (isLibcFamily(soname, libc.kind) || isDriverLibrary(soname) || /^(?:libc\.musl-|ld-musl-)/.test(soname))
+    return null
+  return hintFor(soname)?.attribute ?? null
+}

@@ -408,11 +408,10 @@ function refusals(serving: ReadonlyMap<string, Serving>): string[] {
 function warningsOf(planned: readonly PlannedObject[], after: Simulation, input: PlanInput): string[] {
   const warnings: string[] = []
   const { tree } = input.python.loader
+  const inCurrent: string[] = []
   for (const { object, needed } of planned) {
     const entries = (object.original.runpath ?? object.original.rpath ?? '').split(':')
-    if (entries.length > 1 && entries.includes('')) {
-      warnings.push(`${object.relative} searches the current directory (an empty entry in its search path)`)
-    }
+    if (entries.length > 1 && entries.includes('')) inCurrent.push(object.relative)
     for (const [index, { soname, resolution }] of needed.entries()) {
       const first = resolution?.provider
       if (first == null) continue
@@ -424,6 +423,10 @@ function warningsOf(planned: readonly PlannedObject[], after: Simulation, input:
         warnings.push(`${object.relative} gets ${soname} from ${files}, whichever is loaded first`)
       }
     }
+  }
+  if (inCurrent.length > 0) {
+    const who = inCurrent.length === 1 ? inCurrent[0] : `${inCurrent.length} objects (${inCurrent.join(', ')})`
+    warnings.push(`by an empty entry in its search path the current directory is searched too: ${who}`)
   }
   return warnings
 }

@@ -17,8 +17,7 @@ import type { Venv } from '../python/venv.ts'
 import { applyPlan, changeOf, type Outcome, recordsAreStale } from './apply.ts'
 import { type Config, readConfig, type Strategy } from './config.ts'
 import { driverDirectory } from './drivers.ts'
-import { matchesGlob } from './glob.ts'
-import { hintOf } from './hint.ts'
+import { type MissingLibrary, missingLibraries } from './missing.ts'
 import { hasJournal, recover } from './journal.ts'
 import { isLoaderPending, type LoaderPlan, loaderFaults, planLoader, removeLoader, writeLoader } from './loader.ts'
 import { servedLibraries } from './loader-cache.ts'
@@ -45,17 +44,6 @@ export interface VenvOptions {
   readonly cwd: string
   /** Called while files are written. */
   readonly progress: (done: number, total: number) => void
-}
-
-/** A soname that is not found. */
-export interface MissingLibrary {
-  readonly soname: string
-  /** Relative paths of the objects that need it. */
-  readonly neededBy: readonly string[]
-  /** Only plugins need it that nothing imported or run links to. */
-  readonly optional: boolean
-  /** What to do about it, in a sentence. */
-  readonly hint: string | null
 }
 
 export interface VenvReport {
@@ -336,31 +324,4 @@ function dependenciesOf({ venv, interpreter, python, libraries, config, loader }
   const copies = loader?.copies.flatMap(({ paths }) => paths) ?? []
   const own = [...(loader?.files.map(({ path }) => path) ?? []), ...copies]
   return [...new Set([...outside, ...own])].sort()
-}
-
-/** What is missing, by soname, without what the user asks to ignore. */
-export function missingLibraries(
-  plan: Pick<Plan, 'objects' | 'clashes'>,
-  ignored: readonly string[],
-  libc: Libc,
-): MissingLibrary[] {
-  const bySoname = new Map<string, { neededBy: string[]; optional: boolean; lacking: Set<string> }>()
-  for (const { object, needed, counts } of plan.objects) {
-    for (const { soname, how, resolution } of needed) {
-      if (how !== 'missing' || ignored.some(glob => matchesGlob(soname, glob))) continue
-      const entry = bySoname.get(soname) ?? { neededBy: [], optional: true, lacking: new Set() }
-      entry.neededBy.push(object.relative)
-      entry.optional &&= !counts
-      for (const version of resolution?.lackingVersions ?? []) entry.lacking.add(version)
-      bySoname.set(soname, entry)
-    }
-  }
-  return [...bySoname]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([soname, { neededBy, optional, lacking }]) => ({
-      soname,
-      neededBy,
-      optional,
-      hint: hintOf(soname, [...lacking], plan.clashes.get(soname) ?? [], libc),
-    }))
 }

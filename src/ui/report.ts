@@ -1,7 +1,8 @@
 // The report of a run for a person: what changed per package, which libraries serve, what is missing and what to do.
 import type { ChalkInstance } from 'chalk'
 import type { Outcome } from '../fix/apply.ts'
-import type { MissingLibrary, VenvReport } from '../fix/venv.ts'
+import type { MissingLibrary } from '../fix/missing.ts'
+import type { VenvReport } from '../fix/venv.ts'
 import { shorten } from './because.ts'
 
 export interface ReportStyle {
@@ -62,13 +63,14 @@ function changeLines({ outcomes, venv }: VenvReport, { chalk, verbose, pending }
     packages.set(name, [...(packages.get(name) ?? []), outcome])
   }
   const width = Math.max(...[...packages.keys()].map(name => name.length), 0)
+  const digits = String(Math.max(...[...packages.values()].map(items => items.length), 0)).length
   return [...packages]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([name, items]) => {
       const gains = [...new Set(items.flatMap(item => servedSonames(item)))].sort()
       const programs = items.filter(({ change }) => change?.interpreter !== undefined).length
       if (programs > 0) gains.push(programs === 1 ? 'loader of a program' : `loader of ${programs} programs`)
-      const count = `${items.length} ${pending ? 'to patch' : 'patched'}`
+      const count = `${String(items.length).padStart(digits)} ${pending ? 'to patch' : 'patched'}`
       const line = `${chalk.green(pending ? '•' : '✓')} ${name.padEnd(width)}  ${count}  ${chalk.dim(gains.join(' '))}`
       return verbose ? [line, ...items.flatMap(item => detailLines(item, chalk, venv.root))] : [line]
     })
@@ -137,24 +139,33 @@ function refusedLines({ outcomes, unreadable }: VenvReport, chalk: ChalkInstance
 const SHOWN = 3
 
 function missingLines({ missing }: VenvReport, { chalk, verbose, quiet }: ReportStyle): string[] {
-  const blocks: [string, readonly MissingLibrary[]][] = [['Missing', missing.filter(({ optional }) => !optional)]]
-  if (!quiet) {
-    blocks.push(['Missing, but only for plugins that nothing links to', missing.filter(({ optional }) => optional)])
-  }
-  return blocks.flatMap(([title, libraries]) =>
-    libraries.length === 0
-      ? []
-      : [
-          title,
-          ...libraries.flatMap(({ soname, neededBy, hint, optional }) => {
-            const shown = verbose ? neededBy : neededBy.slice(0, SHOWN)
-            const more = neededBy.length > shown.length ? ` and ${neededBy.length - shown.length} more` : ''
-            const mark = optional ? chalk.dim('-') : chalk.red('✗')
-            const line = `  ${mark} ${soname}  ${chalk.dim(`needed by ${shown.join(', ')}${more}`)}`
-            return hint === null ? [line] : [line, `      ${hint}`]
-          }),
-        ],
-  )
+  const counting = missing.filter(({ optional }) => !optional)
+  const lines = missingBlock('Missing', counting, chalk, verbose)
+  const attributes = new Set(counting.flatMap(({ attribute }) => attribute ?? []))
+  if (attributes.size > 0) lines.push(`  to add: libs = with pkgs; [ ${[...attributes].sort().join(' ')} ]`)
+  if (quiet) return lines
+  const rest = missing.filter(({ optional }) => optional)
+  return [...lines, ...missingBlock('Missing, but only for plugins that nothing links to', rest, chalk, verbose)]
+}
+
+function missingBlock(
+  title: string,
+  libraries: readonly MissingLibrary[],
+  chalk: ChalkInstance,
+  verbose: boolean,
+): string[] {
+  if (libraries.length === 0) return []
+  const width = Math.max(...libraries.map(({ soname }) => soname.length))
+  const lines = libraries.flatMap(({ soname, neededBy, packages, hint, optional }) => {
+    const mark = optional ? chalk.dim('-') : chalk.red('✗')
+    const shown = verbose ? neededBy : neededBy.slice(0, SHOWN).map(path => path.slice(path.lastIndexOf('/') + 1))
+    const more = neededBy.length > shown.length ? ` and ${neededBy.length - shown.length} more` : ''
+    const who = packages.length === 0 ? '' : `${packages.join(', ')}: `
+    const line = `  ${mark} ${soname.padEnd(width)}  ${who}${chalk.dim(shown.join(', ') + more)}`
+    // of an optional one the name is enough, until somebody asks
+    return hint === null || (optional && !verbose) ? [line] : [line, `      ${chalk.dim(hint)}`]
+  })
+  return [title, ...lines]
 }
 
 /** The numbers of a run, as they stand in the JSON document too. */
