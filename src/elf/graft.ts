@@ -4,10 +4,11 @@
 // A graft is: undo note · .dynamic · [PT_INTERP's string] · [.gnu.version_r] · .dynstr · program headers · section names ·
 // section headers. Where its PT_LOAD ends decides what loaders and strip make of the file (README.md beside this file):
 // - before the program headers, in shared objects for glibc, which copies a table that is not in memory;
-// - before the last program header, in executables, as the kernel tells them by AT_PHDR where their headers are, and under
-//   musl, which looks for them in memory. The last one is in memory too, as pages are mapped whole.
-// Either way no PT_LOAD holds the whole table, and so GNU strip and objcopy, which would lay it out anew and destroy the
-// file, refuse it and leave it as it is. Both tables being covered by allocated sections, eu-strip and llvm-strip keep them.
+// - before the last program header, in executables, as the kernel tells them by AT_PHDR where their headers are. The last
+//   one is in memory too, as pages are mapped whole;
+// - behind them all, in shared objects for musl, which else reports no headers of the object, so that nothing unwinds.
+// In the first two cases no PT_LOAD holds the whole table, and so GNU strip and objcopy, which would lay it out anew and
+// destroy the file, refuse it and leave it as it is. As allocated sections cover the table, eu-strip and llvm-strip keep it.
 import {
   DT_STRSZ,
   DT_STRTAB,
@@ -250,7 +251,7 @@ function buildGraft(
   const { header, programHeaders } = object
   const format = formatOf(header)
   const executable = isExecutable(object)
-  const headersInside = executable || (libc ?? (namesMusl(object) ? 'musl' : 'glibc')) === 'musl'
+  const musl = (libc ?? (namesMusl(object) ? 'musl' : 'glibc')) === 'musl'
 
   // what is new
   const strings = newStrings(object, strtab.length)
@@ -263,7 +264,7 @@ function buildGraft(
   const undo: Undo = { originalSize: source.size, header: originalHeader, patches: [], record: record ?? null }
 
   // a table outside of memory must not be named by PT_PHDR: glibc would take it for mapped
-  const kept = programHeaders.filter(({ type }) => type !== PT_PHDR || headersInside)
+  const kept = programHeaders.filter(({ type }) => type !== PT_PHDR || executable || musl)
   const addsStack = wanted.stack !== null && !programHeaders.some(({ type }) => type === PT_GNU_STACK)
   const headersLength = (kept.length + (addsStack ? 2 : 1)) * format.phdr.bytes
   const dynamicLength = (entryCount + 1) * format.dyn.bytes
@@ -303,14 +304,14 @@ function buildGraft(
   const stringsAt = take(copiedLength + strings.length(), 8)
   let loadEnd = end
   let headersAt = take(headersLength, 16)
-  if (headersInside) {
+  if (executable) {
     // all but the last header, which must be in the page in which the PT_LOAD ends
     if ((end - 1) % SMALLEST_PAGE < format.phdr.bytes) {
       end = headersAt.at + SHIFT
       headersAt = take(headersLength, 16)
     }
     loadEnd = end - format.phdr.bytes
-  }
+  } else if (musl) loadEnd = end
   if (address + BigInt(end - start) > addressLimit(header)) {
     throw new ElfError('REFUSED', 'cannot be edited: no address space is left behind its last segment')
   }

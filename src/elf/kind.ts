@@ -9,5 +9,7 @@ export function isExecutable(object: ElfObject): boolean {
 
 /** Does the object itself say that musl loads it? */
 export function namesMusl(object: ElfObject): boolean {
-  return object.interpreter?.includes('/ld-musl-') === true || object.needed.some(name => name.startsWith('libc.musl-'))
+  // libc.so is what musl's own compiler wrapper links to; distributions name it after the machine
+  const isMuslLibc = (name: string): boolean => name === 'libc.so' || name.startsWith('libc.musl-')
+  return object.interpreter?.includes('/ld-musl-') === true || object.needed.some(isMuslLibc)
 }

@@ -85,7 +85,7 @@ export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfE
 /** As `verifyGraft`, with the wanted state instead of the way there. */
 export function verifyState(original: ByteSource, result: ByteSource, wanted: ElfState): void {
   const old = readElf(original)
-  const now = readElf(result)
+  const now = readResult(result)
   const wrong = differences(stateOf(now), wanted)
   if (wrong.length > 0) throw broken(`${wrong.join(', ')} came out differently from what was wanted`)
   for (const field of ['class', 'byteOrder', 'osabi', 'abiVersion', 'type', 'machine', 'flags', 'entry'] as const) {
@@ -103,6 +103,14 @@ export function verifyState(original: ByteSource, result: ByteSource, wanted: El
   const head = Math.min(original.size, 64)
   if (restored.size !== original.size || !Buffer.from(restored.read(0, head)).equals(original.read(0, head))) {
     throw broken('the undo record does not bring the original back')
+  }
+}
+
+function readResult(result: ByteSource): ElfObject {
+  try {
+    return readElf(result)
+  } catch (error) {
+    throw error instanceof ElfError ? broken(error.message, error.offset, error.value) : error
   }
 }
 

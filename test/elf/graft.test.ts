@@ -145,7 +145,7 @@ test('a segment is aligned to the machine’s largest page, and --page-size over
     const edit: ElfEdit = { searchPath: { tag: 'DT_RUNPATH', value: STORE } }
     const options = pageSize === undefined ? {} : { pageSize }
     const { programHeaders } = readElf(bytesSource(edited(bytes, edit, options)))
-    const load = programHeaders.filter(({ type }) => type === PT_LOAD).at(-1)
+    const load = programHeaders.findLast(({ type }) => type === PT_LOAD)
     if (load !== undefined) assert.equal((load.vaddr - BigInt(load.offset)) % load.align, 0n)
     return load?.align
   }

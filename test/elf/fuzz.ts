@@ -1,0 +1,238 @@
+// A seeded mutation fuzzer over real objects: whatever is done to their bytes, the core gives an object or an ElfError,
+// in bounded time and memory, and reads nothing outside the file; what it edits verifies and restores. What it accepts
+// is also given to the real loader, where there is one.
+//   npm run fuzz [-- SEED [PARSES [EDITS]]]
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { ElfEdit } from '../../src/elf/edit.ts'
+import { ElfError } from '../../src/elf/error.ts'
+import { graftedSource, makeGraft } from '../../src/elf/graft.ts'
+import { readElf } from '../../src/elf/read.ts'
+import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
+import { definesSymbol } from '../../src/elf/symbols.ts'
+import { originalSource, readUndo } from '../../src/elf/undo.ts'
+import { verifyElf, verifyGraft } from '../../src/elf/verify.ts'
+import { bytesOf, objectBytes, objectNames } from './objects.ts'
+
+/** No single read may ask for more than this: the stated bound on what a size field can make us allocate. */
+const LARGEST_READ = 16 << 20
+/** One mutated object of some kilobytes takes well under a millisecond; this is for a machine that is busy. */
+const LONGEST_MS = 2000
+
+export interface FuzzCounts {
+  parses: number
+  parsed: number
+  edits: number
+  edited: number
+  /** Made, but kept from the disk by the verification. */
+  rejected: number
+  loaded: number
+}
+
+/** mulberry32: the same numbers for the same seed. */
+function randomOf(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+const INTERESTING = [
+  0n,
+  1n,
+  2n,
+  0x7fn,
+  0x80n,
+  0xffn,
+  0xffffn,
+  0x7fffffffn,
+  0x80000000n,
+  0xffffffffn,
+  1n << 53n,
+  (1n << 64n) - 1n,
+]
+
+/** A copy with a few fields, bytes or stretches changed: mostly in the headers and tables, where it hurts. */
+function mutate(bytes: Buffer, hot: readonly number[], random: () => number): Buffer {
+  const pick = (most: number): number => Math.floor(random() * most)
+  let copy = Buffer.from(bytes)
+  for (let count = 1 + pick(4); count > 0; count--) {
+    const at = random() < 0.8 ? (hot[pick(hot.length)] ?? 0) : pick(copy.length)
+    switch (pick(6)) {
+      case 0:
+        copy[at] = pick(256)
+        break
+      case 1:
+        copy[at] = (copy[at] ?? 0) ^ (1 << pick(8))
+        break
+      case 2:
+        if (at + 8 <= copy.length) copy.writeBigUInt64LE(INTERESTING[pick(INTERESTING.length)] ?? 0n, at)
+        break
+      case 3:
+        if (at + 4 <= copy.length) copy.writeUInt32LE(Number(INTERESTING[pick(10)] ?? 0n), at)
+        break
+      case 4:
+        copy.copyWithin(at, pick(copy.length), pick(copy.length))
+        break
+      default:
+        if (random() < 0.1) copy = copy.subarray(0, 16 + pick(copy.length - 16))
+        else copy.fill(pick(256), at, Math.min(copy.length, at + pick(32)))
+    }
+  }
+  return copy
+}
+
+/** Where the ELF header, the program headers, the dynamic table and what it names stand: 8-byte steps. */
+function hotOffsets(bytes: Buffer): number[] {
+  const { header, programHeaders } = readElf(bytesSource(bytes))
+  const ranges = [
+    [0, 64],
+    [header.phoff, header.phoff + header.phnum * 56],
+    [header.shoff, header.shoff + header.shnum * 64],
+  ]
+  for (const { type, offset, filesz } of programHeaders) {
+    if (type === 2 || type === 3) ranges.push([offset, offset + filesz])
+    if (type === 1) ranges.push([offset, offset + Math.min(filesz, 2048)])
+  }
+  return ranges.flatMap(([from = 0, to = 0]) =>
+    Array.from({ length: Math.max(0, (to - from) >> 2) }, (_, index) => from + index * 4),
+  )
+}
+
+/** A source that notices every read outside of it, and every one that is larger than the bound. */
+function guarded(bytes: Buffer): ByteSource {
+  const source = bytesSource(bytes)
+  return {
+    size: source.size,
+    read(offset, length) {
+      if (length > LARGEST_READ) throw new Error(`a read of ${length} bytes`)
+      const result = source.read(offset, length)
+      if (result.length !== length) throw new Error(`${result.length} bytes for ${length}`)
+      return result
+    },
+  }
+}
+
+const EDITS: readonly ElfEdit[] = [
+  { searchPath: { tag: 'DT_RPATH', value: '/nix/store/x/lib:$ORIGIN' } },
+  { searchPath: null },
+  { soname: 'libfuzz.so', addNeeded: ['libmore.so'] },
+  {
+    replaceNeeded: new Map([
+      ['libzero.so.1', 'libother.so'],
+      ['libc.so.6', 'libc.so.7'],
+    ]),
+    noDefaultLib: true,
+  },
+  { executableStack: true },
+]
+
+/**
+ * Runs until both numbers are reached. Prints nothing; throws at the first violation, with the seed and the object.
+ * @param objects by name; default: all prebuilt ones
+ */
+export function fuzz(seed: number, parses: number, edits: number, objects = prebuilt()): FuzzCounts {
+  const random = randomOf(seed)
+  const counts: FuzzCounts = { parses: 0, parsed: 0, edits: 0, edited: 0, rejected: 0, loaded: 0 }
+  const names = [...objects.keys()]
+  const hot = new Map(names.map(name => [name, hotOffsets(objects.get(name) ?? Buffer.alloc(0))]))
+  while (counts.parses < parses || counts.edits < edits) {
+    const name = names[Math.floor(random() * names.length)] ?? ''
+    const bytes = mutate(objects.get(name) ?? Buffer.alloc(0), hot.get(name) ?? [0], random)
+    const started = performance.now()
+    try {
+      one(bytes, counts, random, counts.edits < edits)
+    } catch (error) {
+      const saved = join(tmpdir(), `wheelfix-fuzz-${seed}-${counts.parses}`)
+      writeFileSync(saved, bytes)
+      throw new Error(`seed ${seed}, parse ${counts.parses}, ${name}, saved as ${saved}`, { cause: error })
+    }
+    if (performance.now() - started > LONGEST_MS)
+      throw new Error(`seed ${seed}: parse ${counts.parses} of ${name} is slow`)
+  }
+  return counts
+}
+
+function one(bytes: Buffer, counts: FuzzCounts, random: () => number, edit: boolean): void {
+  const source = guarded(bytes)
+  counts.parses++
+  const object = expectElfError(() => readElf(source))
+  if (object === undefined) return
+  counts.parsed++
+  expectElfError(() => definesSymbol(source, object, 'one'))
+  if (!edit) return
+  const chosen = EDITS[Math.floor(random() * EDITS.length)] ?? {}
+  counts.edits++
+  const graft = expectElfError(() => makeGraft(source, chosen))
+  if (graft === undefined || graft === null) return
+  const result = graftedSource(source, graft)
+  verifyElf(result)
+  // strings that lie outside their table cannot be carried over: the verification is what keeps such a file from the disk
+  try {
+    verifyGraft(source, result, chosen)
+  } catch (error) {
+    if (!(error instanceof ElfError && error.code === 'BROKEN')) throw error
+    counts.rejected++
+    return
+  }
+  counts.edited++
+  if (graft.tail.length === 0) return
+  const undo = readUndo(result)
+  if (undo === null || !bytesOf(originalSource(result, undo)).equals(bytes))
+    throw new Error('the original does not come back')
+}
+
+function expectElfError<T>(action: () => T): T | undefined {
+  try {
+    return action()
+  } catch (error) {
+    if (error instanceof ElfError && error.code !== 'BROKEN') return undefined
+    throw error
+  }
+}
+
+function prebuilt(): Map<string, Buffer> {
+  return new Map(objectNames.map(name => [name, objectBytes(name)]))
+}
+
+/**
+ * Mutates a library and opens it with the real loader, before and after an edit: what loads before must load after. Both
+ * run in a child, as the loader itself dies of many a file.
+ */
+export function fuzzLoader(seed: number, files: number, library: string, opener: string): FuzzCounts {
+  const random = randomOf(seed)
+  const counts: FuzzCounts = { parses: 0, parsed: 0, edits: 0, edited: 0, rejected: 0, loaded: 0 }
+  const folder = mkdtempSync(join(tmpdir(), 'wheelfix-fuzz-'))
+  const original = readFileSync(library)
+  const hot = hotOffsets(original).slice(0, 600)
+  const opens = (bytes: Buffer, name: string): boolean => {
+    writeFileSync(join(folder, name), bytes)
+    chmodSync(join(folder, name), 0o755)
+    return spawnSync(opener, [join(folder, name)], { timeout: 10_000 }).status === 0
+  }
+  try {
+    while (counts.edited < files) {
+      const bytes = mutate(original, hot, random)
+      const source = bytesSource(bytes)
+      counts.parses++
+      const graft = expectElfError(() =>
+        makeGraft(source, { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } }),
+      )
+      if (graft === undefined || graft === null) continue
+      counts.edited++
+      if (!opens(bytes, 'before.so')) continue
+      counts.loaded++
+      if (!opens(bytesOf(graftedSource(source, graft)), 'after.so')) {
+        throw new Error(`seed ${seed}, parse ${counts.parses}: loads before the edit, not after it`)
+      }
+    }
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+  return counts
+}

@@ -1,0 +1,87 @@
+// Edited objects under musl's loader, which finds libraries and program headers in its own way.
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { verifyElf } from '../../src/elf/verify.ts'
+import { restoreObject } from '../../src/fix/rewrite.ts'
+import { withSource } from '../../src/io/source.ts'
+import { editElf } from '../support/elf.ts'
+import { missing } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
+
+/** Prints, for the program and for each library, how many of its program headers it can see in memory. */
+const PROGRAM = `
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <link.h>
+#include <stdio.h>
+#include <string.h>
+int answer(void);
+static int show(struct dl_phdr_info *info, size_t size, void *data) {
+  int loads = 0;
+  for (int i = 0; i < info->dlpi_phnum; i++) loads += info->dlpi_phdr[i].p_type == PT_LOAD;
+  const char *name = strrchr(info->dlpi_name, '/');
+  printf("%s loads=%d\\n", name ? name + 1 : info->dlpi_name, loads);
+  return 0;
+}
+int main(int argc, char **argv) {
+  if (argc > 1 && !dlopen(argv[1], RTLD_NOW)) return 1;
+  printf("%d\\n", answer());
+  dl_iterate_phdr(show, 0);
+  return 0;
+}
+`
+
+describe('edited objects under musl', { skip: missing('musl-gcc') }, () => {
+  let folder = ''
+  const at = (name: string): string => join(folder, name)
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'wheelfix-musl-'))
+    mkdirSync(at('lib'))
+    writeFileSync(
+      at('answer.c'),
+      '#include <stdlib.h>\nint answer(void) { return 42 + abs(0); }\nvoid *keep = (void *)atoi;\n',
+    )
+    writeFileSync(at('program.c'), PROGRAM)
+    runWell('musl-gcc', ['-shared', '-fPIC', '-Wl,-soname,libanswer.so', '-o', at('lib/libanswer.so'), at('answer.c')])
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
+  for (const pie of ['-pie', '-no-pie']) {
+    test(`a program (${pie}) and its library run, and dl_iterate_phdr sees all of their headers`, () => {
+      const program = at('program')
+      const position = pie === '-pie' ? '-fPIE' : '-fno-pie'
+      runWell('musl-gcc', [position, pie, '-o', program, at('program.c'), `-L${at('lib')}`, '-lanswer'])
+      const original = readFileSync(program)
+      const library = readFileSync(at('lib/libanswer.so'))
+      assert.notEqual(run(program, []).status, 0, 'the library is not found without the edit')
+
+      editElf(program, { searchPath: { tag: 'DT_RUNPATH', value: at('lib') } })
+      const before = runWell(program, [])
+      assert.match(before, /^42\n/)
+      const loads = Number(/^libanswer\.so loads=(\d+)/m.exec(before)?.[1])
+      editElf(at('lib/libanswer.so'), { searchPath: { tag: 'DT_RPATH', value: '/nix/store/x/lib' } })
+      assert.match(runWell(program, []), new RegExp(`^libanswer\\.so loads=${loads + 1}$`, 'm'))
+      cpSync(at('lib/libanswer.so'), at('other.so'))
+      assert.match(runWell(program, [at('other.so')]), new RegExp(`^other\\.so loads=${loads + 1}$`, 'm'))
+      for (const file of [program, at('lib/libanswer.so')]) assert.deepEqual(withSource(file, verifyElf), [])
+
+      for (const tool of ['strip', 'eu-strip', 'llvm-strip']) {
+        if (missing(tool) !== false) continue
+        // GNU strip destroys musl's shared objects, as README.md of src/elf says: their headers must be wholly in memory
+        for (const file of tool === 'strip' ? ['program'] : ['program', 'lib/libanswer.so']) {
+          const was = readFileSync(at(file))
+          if (run(tool, [at(file)]).status !== 0) assert.deepEqual(readFileSync(at(file)), was)
+          assert.match(runWell(program, []), /^42\n/, `${tool} ${file}`)
+          writeFileSync(at(file), was)
+        }
+      }
+      restoreObject(program)
+      restoreObject(at('lib/libanswer.so'))
+      assert.deepEqual(readFileSync(program), original)
+      assert.deepEqual(readFileSync(at('lib/libanswer.so')), library)
+    })
+  }
+})
