@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import {
   chmodSync,
   copyFileSync,
@@ -24,24 +23,12 @@ import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { missing, skip } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
-import { makeVenv, pipInstall, wheelfix, WHEELFIX, withWheels } from '../world/venv.ts'
+import { treeContent } from '../support/tree.ts'
+import { makeVenv, pipInstall, sitePackages, wheelfix, WHEELFIX, withWheels } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
+import { comparedWith, importAll } from './imports.ts'
 
 const LOAD_CXX = 'import ctypes; ctypes.CDLL("libstdc++.so.6")'
-
-/** Every file and link below a folder, with what it holds; times left out. */
-function snapshot(folder: string): Map<string, string> {
-  const found = new Map<string, string>()
-  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort()) {
-    const path = join(folder, name)
-    const stat = lstatSync(path)
-    if (stat.isSymbolicLink()) found.set(name, `-> ${readlinkSync(path)}`)
-    else if (stat.isFile()) {
-      found.set(name, `${stat.mode} ${createHash('sha256').update(readFileSync(path)).digest('hex')}`)
-    }
-  }
-  return found
-}
 
 /** The names whose content differs between two snapshots. */
 function changed(before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): string[] {
@@ -155,7 +142,7 @@ int main(int argc, char **argv) {
     runWell('gcc', ['-O2', join(bin, 'wrapper.c'), ...options])
     const venv = join(world.root, 'wrapped')
     runWell(join(bin, 'python3'), ['-m', 'venv', '--without-pip', venv], { env: world.env })
-    const before = snapshot(venv)
+    const before = treeContent(venv)
     const ask = 'import os, sys; print(os.environ["WRAPPED"], sys.prefix, sys.executable, sys.base_prefix)'
     const plain = wellPython(world, venv, ask)
     assert.match(plain, /^1 /)
@@ -164,7 +151,7 @@ int main(int argc, char **argv) {
     assert.equal(wheelfix(world, ['check', venv]).status, 0)
     assert.equal(wellPython(world, venv, `${LOAD_CXX}; ${ask}`), plain)
     assert.equal(wheelfix(world, ['restore', venv]).status, 0)
-    assert.deepEqual(changed(before, snapshot(venv)), [])
+    assert.deepEqual(changed(before, treeContent(venv)), [])
   })
 
   test('a second run writes nothing, whatever command it is and without the flags of the first', () => {
@@ -196,23 +183,23 @@ int main(int argc, char **argv) {
     test(`restore gives back a venv made with ${name}, also when .wheelfix is gone`, { skip: needs }, () => {
       for (const remove of [false, true]) {
         const venv: string = make(world, `${name}${Number(remove)}`)
-        const before = snapshot(venv)
+        const before = treeContent(venv)
         assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
         wellPython(world, venv, LOAD_CXX)
         if (remove) rmSync(join(venv, '.wheelfix'), { recursive: true })
         const { status, stdout, stderr } = wheelfix(world, ['restore', venv])
         assert.equal(status, 0, stdout + stderr)
-        assert.deepEqual(changed(before, snapshot(venv)), [])
+        assert.deepEqual(changed(before, treeContent(venv)), [])
       }
     })
   }
 
   test('a dry run writes nothing and says what would be done; --json tells the loader', () => {
     const venv = makeVenv(world, 'dry')
-    const before = snapshot(venv)
+    const before = treeContent(venv)
     const { status, stdout } = wheelfix(world, ['loader', venv, ...libs, '--dry-run', '--json'])
     assert.equal(status, 0)
-    assert.deepEqual(changed(before, snapshot(venv)), [])
+    assert.deepEqual(changed(before, treeContent(venv)), [])
     const { command, loader } = JSON.parse(stdout) as { command: string; loader: Record<string, unknown> }
     assert.equal(command, 'loader')
     assert.equal(loader['status'], 'patch')
@@ -295,19 +282,19 @@ int main(int argc, char **argv) {
     const venv = makeVenv(world, 'orphan')
     unlinkSync(join(venv, 'bin/python3'))
     symlinkSync(join(gone, 'bin/python3'), join(venv, 'bin/python3'))
-    const before = snapshot(venv)
+    const before = treeContent(venv)
     assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
     rmSync(gone, { recursive: true })
     const checked = wheelfix(world, ['check', venv])
     assert.equal(checked.status, 2)
     assert.match(checked.stderr, /is a copy of the Python at .*\/gone\/bin\/python3, which is not there any more/)
     assert.equal(wheelfix(world, ['restore', venv]).status, 0)
-    assert.deepEqual(changed(before, snapshot(venv)), [])
+    assert.deepEqual(changed(before, treeContent(venv)), [])
   })
 
   test('a venv that may not be written stays as it is', () => {
     const venv = makeVenv(world, 'readonly')
-    const before = snapshot(venv)
+    const before = treeContent(venv)
     chmodSync(world.root, 0o755)
     chmodSync(join(world.root, 'home'), 0o777)
     chmodSync(join(venv, 'bin'), 0o555)
@@ -323,7 +310,7 @@ int main(int argc, char **argv) {
     assert.doesNotMatch(stderr, /\n\s+at /)
     chmodSync(venv, 0o755)
     chmodSync(join(venv, 'bin'), 0o755)
-    assert.deepEqual(changed(before, snapshot(venv)), [])
+    assert.deepEqual(changed(before, treeContent(venv)), [])
   })
 
   test('a Python of another system gets a loader of the store, or a private one, and is given back', () => {
@@ -334,7 +321,7 @@ int main(int argc, char **argv) {
     const program = join(bin, name)
     copyFileSync(world.host.python.executable, program)
     symlinkSync(name, join(bin, 'python3'))
-    const before = snapshot(root)
+    const before = treeContent(root)
     const interpreters = (...args: string[]) => {
       const { status, stdout, stderr } = wheelfix(world, ['python', root, '--json', ...args])
       assert.equal(status, 0, stderr)
@@ -344,7 +331,7 @@ int main(int argc, char **argv) {
     const [host, glibc] = [world.host.loader, join(world.libs.glibc, basename(world.host.loader))]
     const plain = [{ path: `bin/${name}`, before: host, after: glibc }]
     assert.deepEqual(interpreters('--libc', world.libs.glibc, '--dry-run'), plain)
-    assert.deepEqual(changed(before, snapshot(root)), [])
+    assert.deepEqual(changed(before, treeContent(root)), [])
     assert.deepEqual(interpreters('--libc', world.outputs.glibc), plain)
     // it stays with the glibc that it has
     assert.deepEqual(interpreters(), plain)
@@ -353,7 +340,7 @@ int main(int argc, char **argv) {
     const said = runWell(join(bin, 'python3'), ['-c', `${LOAD_CXX}; print(open("/proc/self/maps").read())`])
     assert.match(said, new RegExp(join(world.libs.gcc, 'libstdc')))
     interpreters('--restore')
-    assert.deepEqual(changed(before, snapshot(root)), [])
+    assert.deepEqual(changed(before, treeContent(root)), [])
 
     symlinkSync(root, `${root}-link`)
     assert.match(wheelfix(world, ['python', `${root}-link`]).stderr, /is a link to .*: name that/)
@@ -401,7 +388,7 @@ int main(int argc, char **argv) {
     runWell('musl-gcc', ['-shared', '-nostdlib', '-x', 'c', '/dev/null', '-o', library])
     writeFileSync(join(venv, 'pyvenv.cfg'), `home = ${store}/python/bin\nversion = 3.11.7\n`)
     symlinkSync(program, join(venv, 'bin/python3'))
-    const before = snapshot(venv)
+    const before = treeContent(venv)
     const load = () => run(join(venv, 'bin/python3'), ['libwheelfix-test.so.1'], { env: {} }).stdout
     const wheelfixed = (...args: string[]) =>
       run(process.execPath, [WHEELFIX, ...args], { env: { NIX_STORE_DIR: store, HOME: root } })
@@ -411,7 +398,7 @@ int main(int argc, char **argv) {
     assert.equal(load(), 'loaded')
     assert.equal(wheelfixed('check', venv).status, 0)
     assert.equal(wheelfixed('restore', venv).status, 0)
-    assert.deepEqual(changed(before, snapshot(venv)), [])
+    assert.deepEqual(changed(before, treeContent(venv)), [])
   } finally {
     rmSync(root, { recursive: true })
   }
@@ -428,14 +415,17 @@ suite('the private loader and real wheels', () => {
 
   test('wheels stay as they are, import, and so do those that are installed later', () => {
     const venv = makeVenv(world, 'wheels')
-    pipInstall(world, venv, ['numpy', 'ruff'])
+    pipInstall(world, venv, ['numpy', 'ruff', 'lxml', 'pillow', 'greenlet'])
+    const site = sitePackages(world, venv)
+    const onHost = importAll(world.host.python.executable, site, world.env)
+    assert.notDeepEqual(comparedWith(onHost, importAll(join(venv, 'bin/python'), site, world.env)).failing, [])
     assert.match(runPython(world, venv, 'import numpy').stderr, /libstdc\+\+\.so\.6: cannot open shared object file/)
-    const before = snapshot(join(venv, 'lib'))
+    const before = treeContent(join(venv, 'lib'))
     const { status, stdout } = wheelfix(world, ['loader', venv, ...libs, '--json'])
     assert.equal(status, 0)
     // RECORD of the package whose program was changed has its fields emptied
     assert.deepEqual(
-      changed(before, snapshot(join(venv, 'lib'))).filter(name => !/ruff-.*\/RECORD$/.test(name)),
+      changed(before, treeContent(join(venv, 'lib'))).filter(name => !/ruff-.*\/RECORD$/.test(name)),
       [],
     )
     const { objects } = JSON.parse(stdout) as { objects: { path: string; status: string }[] }
@@ -443,6 +433,9 @@ suite('the private loader and real wheels', () => {
       objects.filter(object => object.status === 'patched').map(object => object.path),
       ['bin/ruff'],
     )
+    const { modules, failing } = comparedWith(onHost, importAll(join(venv, 'bin/python'), site, world.env))
+    assert.deepEqual(failing, [])
+    assert.ok(modules > 20)
     const svd = 'import numpy as np; print(np.linalg.svd(np.eye(3))[1].sum())'
     assert.equal(wellPython(world, venv, svd), '3.0')
     assert.match(runWell(join(venv, 'bin/ruff'), ['--version'], { env: world.env }), /^ruff /)

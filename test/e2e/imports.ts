@@ -1,0 +1,93 @@
+// What imports: every extension module of every distribution, one process for a distribution, and a new one behind each
+// module that takes its process down. The same run on the host, which has all libraries, is the measure.
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { run } from '../support/run.ts'
+
+/** Distribution → module → null, or what went wrong. */
+export type Imports = ReadonlyMap<string, ReadonlyMap<string, string | null>>
+
+const CHILD = `
+import importlib, os, site, sys, warnings
+warnings.simplefilter("ignore")
+site.addsitedir(sys.argv[1])
+sys.modules["tkinter"] = None # the world's Python has none
+out = os.fdopen(os.dup(1), "w")
+for fd in 1, 2: os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+for name in sys.argv[2:]:
+    print("begin", name, file=out, flush=True)
+    try: importlib.import_module(name); fault = ""
+    except BaseException as error:
+        faults = []
+        while error is not None and len(faults) < 6: faults.append(str(error)); error = error.__cause__ or error.__context__
+        lines = [line for text in faults for line in text.splitlines()]
+        # the loader's own words, however deeply they are wrapped
+        fault = next((line for line in lines if "shared object" in line or "not found" in line), (lines + ["?"])[0])
+    print("end", name, fault[:200], file=out, flush=True)
+os._exit(0)
+`
+
+/** Imports all extension modules of `sitePackages` with `python`. */
+export function importAll(python: string, sitePackages: string, env: NodeJS.ProcessEnv): Imports {
+  const ask = 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
+  const suffixes = [run(python, ['-S', '-c', ask], { env }).stdout.trim(), '.abi3.so']
+  const found = new Map<string, ReadonlyMap<string, string | null>>()
+  for (const folder of readdirSync(sitePackages).sort()) {
+    if (!folder.endsWith('.dist-info')) continue
+    const modules = modulesOf(join(sitePackages, folder, 'RECORD'), suffixes)
+    if (modules.length > 0) found.set(folder, importModules(python, sitePackages, modules, env))
+  }
+  return found
+}
+
+/** The extension modules of a RECORD, and the packages that they are in: what a user imports. */
+function modulesOf(record: string, suffixes: readonly string[]): string[] {
+  const modules = readFileSync(record, 'utf8')
+    .split('\n')
+    .flatMap(line => {
+      const path = line.slice(0, line.indexOf(','))
+      const suffix = suffixes.find(ending => path.endsWith(ending))
+      return suffix === undefined || path.startsWith('..') ? [] : [path.slice(0, -suffix.length).replaceAll('/', '.')]
+    })
+  const packages = new Set(modules.map(name => name.split('.')[0] ?? name))
+  return [...new Set([...[...packages].sort(), ...modules.sort()])]
+}
+
+function importModules(
+  python: string,
+  sitePackages: string,
+  modules: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Map<string, string | null> {
+  const results = new Map<string, string | null>()
+  const quiet = { MPLBACKEND: 'agg', QT_QPA_PLATFORM: 'offscreen', OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' }
+  for (let left = [...modules]; left.length > 0; left = modules.filter(name => !results.has(name))) {
+    const args = ['-S', '-E', '-c', CHILD, sitePackages, ...left]
+    const { stdout, status } = run(python, args, { env: { ...env, ...quiet } })
+    let begun = left[0]
+    for (const line of stdout.split('\n')) {
+      const [word, name = '', ...fault] = line.split(' ')
+      if (word === 'begin') begun = name
+      if (word === 'end') results.set(name, fault.join(' ') || null)
+      if (word === 'end') begun = undefined
+    }
+    const crashed = begun ?? left.find(name => !results.has(name))
+    if (crashed !== undefined) results.set(crashed, `the process ended with ${status}`)
+  }
+  return results
+}
+
+/** Of what imports in `reference`, what does not in `imports`, and how many there are. */
+export function comparedWith(reference: Imports, imports: Imports): { modules: number; failing: string[] } {
+  let modules = 0
+  const failing: string[] = []
+  for (const [distribution, results] of reference) {
+    for (const [name, fault] of results) {
+      if (fault !== null) continue
+      modules++
+      const here = imports.get(distribution)?.get(name)
+      if (here !== null) failing.push(`${distribution} ${name}: ${here ?? 'absent'}`)
+    }
+  }
+  return { modules, failing }
+}
