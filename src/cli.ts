@@ -157,6 +157,26 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     })
 
   program
+    .command('doctor')
+    .summary('look for what is wrong with a virtual environment')
+    .description(
+      'Asks the venv’s own Python to load every object and compares its answer with wheelfix’s, and looks for dead store ' +
+        'paths, unprotected ones, interrupted runs, changed packages and libraries that are only loaded by name. Changes nothing.',
+    )
+    .argument('[dir]', VENV_ARGUMENT)
+    .option('--import', 'import every extension module too, each in a process of its own')
+    .addOption(libsOption())
+    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(ignoreOption())
+    .addOption(jsonOption())
+    .addOption(verboseOption())
+    .addOption(colourOption())
+    .action(async (argument, options) => {
+      const { doctorCommand } = await import('./commands/doctor.ts')
+      status = doctorCommand(argument, options)
+    })
+
+  program
     .command('elf')
     .summary('change one ELF file, with the options of patchelf (see wheelfix elf --help)')
     .argument('<file...>')

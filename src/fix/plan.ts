@@ -11,6 +11,7 @@ import { withObjects } from '../loader/tree.ts'
 import { type LibraryCandidate, type LibrarySource } from '../nix/libset.ts'
 import { isDriverLibrary } from './drivers.ts'
 import { chooseProvider, type Choice, type ProviderSources } from './providers.ts'
+import { isOpenedAtImport } from './known.ts'
 import { onTree, type PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
 import {
@@ -144,7 +145,8 @@ export function simulationInput(input: PlanInput, states: ObjectStates): Simulat
     states,
     python,
     programLoader: (object, state) => programLoader(object, state, python, input),
-    counts: ({ kind, path }) => kind === 'extension' || (kind === 'executable' && directoryOf(path) === input.bin),
+    counts: ({ kind, path }) =>
+      kind === 'extension' || (kind === 'executable' ? directoryOf(path) === input.bin : isOpenedAtImport(path)),
   }
 }
 

@@ -1,0 +1,51 @@
+// `wheelfix doctor`: parse options → ask the core → render.
+import { diagnose, type DoctorReport } from '../fix/doctor.ts'
+import { findVenv } from '../python/venv.ts'
+import { type ColourMode, colours } from '../ui/colour.ts'
+import { doctorLines } from '../ui/doctor.ts'
+import { SCHEMA } from './schema.ts'
+import { reportFailure } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+export interface DoctorCommandOptions {
+  readonly import?: boolean
+  readonly json?: boolean
+  readonly libs: readonly string[]
+  readonly scan: boolean
+  readonly ignoreMissing: readonly string[]
+  readonly verbose?: boolean
+  readonly color: ColourMode
+}
+
+/** Status 1: there is an error or a warning. */
+export function doctorCommand(argument: string | undefined, options: DoctorCommandOptions): ExitStatus {
+  const { env } = process
+  const cwd = process.cwd()
+  try {
+    const report = diagnose(findVenv({ argument, env, cwd }), {
+      libs: options.libs,
+      noScan: !options.scan,
+      ignoreMissing: options.ignoreMissing,
+      update: false,
+      rehash: false,
+      strategy: null,
+      mode: 'plan',
+      imports: options.import === true,
+      env,
+      cwd,
+      progress: () => undefined,
+    })
+    if (options.json === true) process.stdout.write(`${JSON.stringify(doctorDocument(report))}\n`)
+    else {
+      const { stdout } = colours(options.color, env)
+      process.stdout.write(`${doctorLines(report, stdout, options.verbose === true).join('\n')}\n`)
+    }
+    return report.findings.some(({ severity }) => severity !== 'note') ? 1 : 0
+  } catch (error) {
+    return reportFailure(error, options.json === true)
+  }
+}
+
+function doctorDocument({ venv, findings, asked, imported }: DoctorReport) {
+  return { schema: SCHEMA, command: 'doctor', venv: venv.root, asked, imported, findings }
+}

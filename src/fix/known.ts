@@ -1,0 +1,155 @@
+// What popular distributions load by name at run time, which no DT_NEEDED tells: data, each row with the place that it was
+// read from. A row is a fact about a distribution; what is to be done about it here is decided elsewhere.
+
+/** Something that a distribution loads by name, or runs, that a Nix system does not have where it looks. */
+export interface KnownCase {
+  /** Normalised names; the case is there where any of them is installed. */
+  readonly distributions: readonly string[]
+  /** What it looks for. Sonames, the likeliest first; one is enough. Empty for what is no library. */
+  readonly sonames: readonly string[]
+  /** How it looks: by a bare name (dlopen, ctypes), by `ctypes.util.find_library`, by the output of ldconfig, or a program. */
+  readonly how: 'name' | 'find_library' | 'ldconfig' | 'program'
+  /** Names of libraries within the distribution that make the search needless: the wheel brings its own. */
+  readonly bundled?: RegExp
+  /** Distributions that bring the library and are loaded first. */
+  readonly broughtBy?: readonly string[]
+  /** What to do, in a sentence that can be pasted from. */
+  readonly remedy: string
+  readonly source: string
+}
+
+const LOADER = 'wheelfix loader makes libraries found by their name'
+
+export const KNOWN_CASES: readonly KnownCase[] = [
+  {
+    distributions: ['triton'],
+    sonames: ['libcuda.so.1'],
+    how: 'ldconfig',
+    remedy: 'export TRITON_LIBCUDA_PATH=/run/opengl-driver/lib (it asks /sbin/ldconfig), and CC to a C compiler',
+    source: 'triton/backends/nvidia/driver.py, libcuda_dirs; NixOS/nixpkgs#426296',
+  },
+  {
+    distributions: ['numba', 'numba-cuda'],
+    sonames: ['libcuda.so', 'libcuda.so.1'],
+    how: 'name',
+    remedy: 'export NUMBA_CUDA_DRIVER=/run/opengl-driver/lib/libcuda.so',
+    source: 'numba/cuda/cudadrv/driver.py, get_cudalib paths',
+  },
+  {
+    distributions: ['torch'],
+    sonames: ['libnvrtc.so.12', 'libnvrtc.so.13'],
+    how: 'name',
+    broughtBy: ['nvidia-cuda-nvrtc-cu12', 'nvidia-cuda-nvrtc'],
+    remedy: 'install the nvidia-* packages that torch requires: torch/__init__.py loads them first',
+    source: 'torch/__init__.py, _preload_cuda_deps; NixOS/nixpkgs#296179',
+  },
+  {
+    distributions: ['soundfile'],
+    sonames: ['libsndfile.so.1'],
+    how: 'find_library',
+    bundled: /^libsndfile.*\.so/,
+    remedy: `install the platform wheel of soundfile, which brings libsndfile; or ${LOADER}`,
+    source: 'bastibe/python-soundfile, soundfile.py',
+  },
+  {
+    distributions: ['sounddevice'],
+    sonames: ['libportaudio.so.2'],
+    how: 'find_library',
+    remedy: `libs = with pkgs; [ portaudio ], and ${LOADER}`,
+    source: 'spatialaudio/python-sounddevice, sounddevice.py',
+  },
+  {
+    distributions: ['pyglet'],
+    sonames: ['libGL.so', 'libGL.so.1'],
+    how: 'find_library',
+    remedy: `libs = with pkgs; [ libGL xorg.libX11 ], and ${LOADER}`,
+    source: 'pyglet/lib.py, load_library',
+  },
+  {
+    distributions: ['pyopengl'],
+    sonames: ['libGL.so.1', 'libGL.so'],
+    how: 'find_library',
+    remedy: `libs = with pkgs; [ libGL libGLU ], and ${LOADER}`,
+    source: 'mcfletch/pyopengl, OpenGL/platform/ctypesloader.py',
+  },
+  {
+    distributions: ['glcontext', 'moderngl'],
+    sonames: ['libGL.so', 'libGL.so.1'],
+    how: 'find_library',
+    remedy: `libs = with pkgs; [ libGL xorg.libX11 ], and ${LOADER}`,
+    source: 'moderngl/glcontext, glcontext/__init__.py',
+  },
+  {
+    distributions: ['python-magic'],
+    sonames: ['libmagic.so.1'],
+    how: 'find_library',
+    remedy: `libs = with pkgs; [ file ], and ${LOADER}; or install python-magic-bin`,
+    source: 'ahupp/python-magic, magic/loader.py; cachix/devenv#1807',
+  },
+  {
+    distributions: ['pyzbar'],
+    sonames: ['libzbar.so.0'],
+    how: 'find_library',
+    remedy: `libs = with pkgs; [ zbar ], and ${LOADER}`,
+    source: 'NaturalHistoryMuseum/pyzbar, pyzbar/zbar_library.py',
+  },
+  {
+    distributions: ['pyusb'],
+    sonames: ['libusb-1.0.so.0'],
+    how: 'find_library',
+    remedy: `libs = with pkgs; [ libusb1 ], and ${LOADER}`,
+    source: 'pyusb/pyusb, usb/backend/libusb1.py',
+  },
+  {
+    distributions: ['cairocffi', 'cairosvg'],
+    sonames: ['libcairo.so.2'],
+    how: 'name',
+    remedy: `libs = with pkgs; [ cairo ], and ${LOADER}`,
+    source: 'Kozea/cairocffi, cairocffi/__init__.py, dlopen',
+  },
+  {
+    distributions: ['weasyprint'],
+    sonames: ['libpango-1.0.so.0', 'libgobject-2.0.so.0'],
+    how: 'name',
+    remedy: `libs = with pkgs; [ pango glib fontconfig harfbuzz ], and ${LOADER}`,
+    source: 'Kozea/WeasyPrint, weasyprint/text/ffi.py',
+  },
+  {
+    distributions: ['python-vlc'],
+    sonames: ['libvlc.so.5'],
+    how: 'find_library',
+    remedy: `libs = with pkgs; [ libvlc ], and ${LOADER}`,
+    source: 'oaubert/python-vlc, vlc.py, find_lib',
+  },
+  {
+    distributions: ['playwright'],
+    sonames: [],
+    how: 'program',
+    remedy:
+      'its browsers are in ~/.cache/ms-playwright, outside of the venv: export ' +
+      'PLAYWRIGHT_BROWSERS_PATH=${pkgs.playwright-driver.browsers} (of the same version)',
+    source: 'NixOS/nixpkgs#268004, NixOS/nixpkgs#548103',
+  },
+]
+
+/**
+ * Libraries that their own distribution opens by path when it is imported (ctypes, cffi): nothing links to them, and yet
+ * what they miss fails an import. By the end of their path.
+ */
+const OPENED_AT_IMPORT: readonly { readonly distribution: string; readonly path: RegExp; readonly source: string }[] = [
+  { distribution: 'xgboost', path: /\/xgboost\/lib\/libxgboost\.so$/, source: 'xgboost/core.py, _load_lib' },
+  { distribution: 'lightgbm', path: /\/lightgbm\/lib\/lib_lightgbm\.so$/, source: 'lightgbm/libpath.py' },
+  { distribution: 'llvmlite', path: /\/llvmlite\/binding\/libllvmlite\.so$/, source: 'llvmlite/binding/ffi.py' },
+  { distribution: 'soundfile', path: /\/_soundfile_data\/libsndfile_.*\.so$/, source: 'soundfile.py' },
+  { distribution: 'rtree', path: /\/rtree\/lib\/libspatialindex_c\.so$/, source: 'rtree/finder.py' },
+  {
+    distribution: 'torch',
+    path: /\/torch\/lib\/libtorch_global_deps\.so$/,
+    source: 'torch/__init__.py, _load_global_deps',
+  },
+]
+
+/** Is a library opened by its path when its distribution is imported? */
+export function isOpenedAtImport(path: string): boolean {
+  return OPENED_AT_IMPORT.some(known => known.path.test(path))
+}

@@ -1,0 +1,108 @@
+// The venv's own Python is asked: each object is loaded in a fresh child process, and the kernel's map of that process and
+// the loader's messages tell what came of it. Knows nothing of how wheelfix resolves.
+import { spawnSync } from 'node:child_process'
+import { decodeBytes, encodeText } from '../elf/text.ts'
+
+/** What came of loading one object alone. */
+export interface Verdict {
+  /** What the loader said; null where the object was loaded. */
+  readonly error: string | null
+  /** The real paths of the files that were mapped for it, beyond those of the interpreter. */
+  readonly files: readonly string[]
+}
+
+// A fork of a Python that has loaded nothing is as good as a fresh process, and costs a tenth of it. create_dynamic opens the
+// file as an import does and fails only afterwards, for want of an init function. The alarm ends what hangs.
+const SCRIPT = `
+import _imp, os, signal, sys
+class Spec:
+    def __init__(self, path): self.name, self.origin = "wheelfix_has_no_such_module", path
+def maps():
+    with open("/proc/self/maps", "rb") as lines:
+        return dict.fromkeys(line.rstrip(b"\\n").split(None, 5)[5] for line in lines if b" /" in line)
+def tell(*words):
+    sys.stdout.write(" ".join(os.fsencode(word).hex() or "-" for word in words) + "\\n")
+    sys.stdout.flush()
+before = maps()
+for path in sys.stdin.buffer.read().split(b"\\0"):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        sys.setdlopenflags(os.RTLD_LAZY)
+        error = ""
+        try: _imp.create_dynamic(Spec(os.fsdecode(path)))
+        except BaseException as problem:
+            text = str(problem)
+            if "PyInit_wheelfix" not in text: error = text or "failed"
+        files = [] if error else [name for name in maps() if name not in before]
+        tell(path, error, *files)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if status != 0: tell(path, "the process ended with status %d" % status)
+`
+
+/** The environment for children: nothing that changes what the loader or Python does. */
+export function plainEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(?:LD_|PYTHON|GLIBC_TUNABLES$)/.test(name)))
+}
+
+/**
+ * Loads each of these objects (absolute paths) with that Python.
+ * @returns by path; or what was said by a Python that does not start
+ */
+export function askPython(
+  python: string,
+  paths: readonly string[],
+  env: NodeJS.ProcessEnv,
+): ReadonlyMap<string, Verdict> | string {
+  const { status, stdout, stderr, error } = spawnSync(python, ['-I', '-S', '-c', SCRIPT], {
+    env: plainEnvironment(env),
+    input: encodeText(paths.join('\0')),
+    maxBuffer: 1 << 28,
+    encoding: 'utf8',
+  })
+  if (error !== undefined) return error.message
+  if (status !== 0) return stderr.trim().split('\n').at(-1) ?? `status ${status}`
+  const verdicts = new Map<string, Verdict>()
+  for (const line of stdout.split('\n')) {
+    const words = line.split(' ').map(word => (word === '-' ? '' : decodeBytes(Buffer.from(word, 'hex'))))
+    const [path = '', said = '', ...files] = words
+    if (path !== '') verdicts.set(path, { error: said === '' ? null : said, files })
+  }
+  return verdicts
+}
+
+const IMPORT_SCRIPT = `
+import importlib, os, signal, sys
+def tell(*words):
+    sys.__stdout__.write("wheelfix " + " ".join(os.fsencode(word).hex() or "-" for word in words) + "\\n")
+    sys.__stdout__.flush()
+for name in sys.stdin.read().split("\\0"):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(120)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+        try: importlib.import_module(name)
+        except BaseException as problem: tell(name, (type(problem).__name__ + ": " + str(problem)).split("\\n")[0][:500])
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if status != 0: tell(name, "the process ended with status %d" % status)
+`
+
+/** Imports each module in a fresh child process. @returns what was said of those that fail, by name */
+export function importModules(python: string, names: readonly string[], env: NodeJS.ProcessEnv): Map<string, string> {
+  if (names.length === 0) return new Map()
+  const { stdout, error } = spawnSync(python, ['-c', IMPORT_SCRIPT], {
+    env: plainEnvironment(env),
+    input: names.join('\0'),
+    maxBuffer: 1 << 28,
+    encoding: 'utf8',
+  })
+  if (error !== undefined) return new Map(names.map(name => [name, error.message]))
+  const said = new Map<string, string>()
+  for (const [, words = ''] of stdout.matchAll(/^wheelfix ([0-9a-f -]+)$/gm)) {
+    const [name = '', message = ''] = words.split(' ').map(word => decodeBytes(Buffer.from(word, 'hex')))
+    said.set(name, message)
+  }
+  return said
+}

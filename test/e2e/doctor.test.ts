@@ -1,0 +1,280 @@
+import assert from 'node:assert/strict'
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { MODULE, testVenv, type TestVenv } from '../fix/venv.ts'
+import { missing, skip } from '../support/requires.ts'
+import { runWell } from '../support/run.ts'
+import { buildWorld } from '../world/world.ts'
+
+interface Finding {
+  readonly code: string
+  readonly severity: string
+  readonly message: string
+  readonly remedy: string | null
+  readonly paths: readonly string[]
+}
+
+suite('wheelfix doctor', () => {
+  const world = buildWorld()
+  const lacking = missing('gcc', 'ld')
+  if (typeof world === 'string' || lacking !== false) {
+    test('needs a world and a linker', { skip: typeof world === 'string' ? skip(world) : lacking })
+    return
+  }
+  after(() => world.dispose())
+  const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`, '--no-scan']
+
+  /** A patched venv with one module that needs the C++ library, and whatever a test adds before it is patched. */
+  const venvWith = (name: string, prepare: (venv: TestVenv) => void = () => undefined): TestVenv => {
+    const venv = testVenv(world, name)
+    venv.install('plain', { [`plain/core${MODULE}`]: { needed: ['libstdc++.so.6'] } })
+    prepare(venv)
+    venv.run('venv', '--quiet', ...libs)
+    return venv
+  }
+  const findingsOf = (venv: TestVenv, env: NodeJS.ProcessEnv = {}, ...options: readonly string[]): Finding[] => {
+    const { stdout, stderr } = venv.runWith(env, 'doctor', '--json', '--no-scan', ...options)
+    assert.equal(stderr, '')
+    return (JSON.parse(stdout) as { findings: Finding[] }).findings
+  }
+  const one = (findings: readonly Finding[], code: string): Finding => {
+    const found = findings.filter(finding => finding.code === code)
+    assert.equal(found.length, 1, `${code} among ${findings.map(finding => finding.code).join(' ')}`)
+    return found[0] as Finding
+  }
+
+  test('finds nothing wrong with a patched venv, whose Python agrees', () => {
+    const venv = venvWith('fine')
+    const { status, stdout } = venv.run('doctor', '--no-scan')
+    assert.match(stdout, /the real loader was asked about 1 objects: it finds what wheelfix says/)
+    assert.match(stdout, /nothing is wrong/)
+    assert.equal(status, 0)
+  })
+
+  test('a Python that does not start: python-broken', () => {
+    const venv = venvWith('broken')
+    rmSync(join(venv.root, 'bin/python'))
+    symlinkSync('/nowhere/python3', join(venv.root, 'bin/python'))
+    assert.match(one(findingsOf(venv), 'python-broken').message, /\/nowhere\/python3, which does not exist/)
+  })
+
+  test('a Python whose loader finds something else: loader-differs', () => {
+    const venv = venvWith('differs')
+    const other = join(world.root, 'other')
+    mkdirSync(other)
+    runWell('ld', ['-shared', '-soname', 'libgone.so', '-o', join(other, 'libgone.so'), ...emptyObject(world.root)])
+    venv.install('strange', { [`strange/core${MODULE}`]: { needed: ['libgone.so'] } })
+    rmSync(join(venv.root, 'bin/python'))
+    const script = `#!/bin/sh\nLD_LIBRARY_PATH=${other} exec ${world.python} "$@"\n`
+    writeFileSync(join(venv.root, 'bin/python'), script, { mode: 0o755 })
+    const { message, remedy, paths } = one(findingsOf(venv), 'loader-differs')
+    assert.equal(message, 'wheelfix does not find libgone.so, the loader does')
+    assert.match(remedy ?? '', /a bug of wheelfix: please report/)
+    assert.equal(paths[0]?.endsWith(`strange/core${MODULE}`), true)
+  })
+
+  test('a missing library: library-missing, an error for a module, a note for a plugin', () => {
+    const venv = venvWith('missing', it => {
+      it.install('lacks', {
+        [`lacks/core${MODULE}`]: { needed: ['libGL.so.1'] },
+        'lacks/plugins/libplugin.so': { needed: ['libcups.so.2'] },
+      })
+    })
+    const found = findingsOf(venv).filter(({ code }) => code === 'library-missing')
+    assert.deepEqual(
+      found.map(({ severity, message }) => [severity, message]),
+      [
+        ['error', 'libGL.so.1 is missing'],
+        ['note', 'only plugins that nothing links to need libcups.so.2, which are missing'],
+      ],
+    )
+    assert.equal(found[1]?.remedy, 'libs = with pkgs; [ cups ]')
+    assert.equal(venv.run('doctor', '--no-scan').status, 1)
+  })
+
+  test('a venv that was never patched: unpatched', () => {
+    const venv = testVenv(world, 'unpatched')
+    venv.install('plain', { [`plain/core${MODULE}`]: { needed: ['libstdc++.so.6'] } })
+    assert.match(one(findingsOf(venv, {}, ...libs), 'unpatched').message, /^1 object to patch, of plain$/)
+  })
+
+  test('a package that came later: changed-since', () => {
+    const venv = venvWith('changed')
+    venv.install('later', { [`later/core${MODULE}`]: { needed: ['libstdc++.so.6'] } })
+    const { message, remedy } = one(findingsOf(venv), 'changed-since')
+    assert.match(message, /changed since wheelfix ran: later$/)
+    assert.equal(remedy, `wheelfix venv ${venv.root}`)
+  })
+
+  test('a run that was stopped: half-finished', () => {
+    const venv = venvWith('half')
+    writeFileSync(join(venv.site, 'plain', `.core${MODULE}.wheelfix-tmp`), '')
+    assert.equal(one(findingsOf(venv), 'half-finished').paths.length, 1)
+  })
+
+  test('a file that is cut off: unreadable', () => {
+    const venv = venvWith('cut')
+    venv.install('cut', { 'cut/libcut.so': {} })
+    truncateSync(join(venv.site, 'cut/libcut.so'), 100)
+    assert.equal(one(findingsOf(venv), 'unreadable').paths[0]?.endsWith('cut/libcut.so'), true)
+  })
+
+  test('LD_LIBRARY_PATH that is set: ld-library-path', () => {
+    const { message, remedy } = one(findingsOf(venvWith('env'), { LD_LIBRARY_PATH: '/some/lib' }), 'ld-library-path')
+    assert.match(message, /LD_LIBRARY_PATH is set \(\/some\/lib\)/)
+    assert.match(remedy ?? '', /^wheelfix venv --libs "\$LD_LIBRARY_PATH"/)
+  })
+
+  test('a store path that was collected: dead-store-path', () => {
+    const venv = venvWith('dead')
+    const gone = `${world.outputs.gcc}-gone`
+    renameSync(world.outputs.gcc, gone)
+    try {
+      const dead = findingsOf(venv).filter(({ code }) => code === 'dead-store-path')
+      assert.deepEqual(
+        dead.map(({ message }) => message),
+        [`${world.libs.gcc} is gone from the store`, `${world.libs.gcc}/libstdc++.so.6 is gone from the store`],
+      )
+    } finally {
+      renameSync(gone, world.outputs.gcc)
+    }
+  })
+
+  test('store paths that nothing protects: gc-roots', () => {
+    const venv = venvWith('roots')
+    assert.equal(findingsOf(venv).length, 0)
+    const known = join(world.root, 'nix/var/nix/gcroots/auto')
+    rmSync(known, { recursive: true })
+    mkdirSync(known)
+    assert.match(one(findingsOf(venv), 'gc-roots').message, /would be removed by nix-collect-garbage/)
+  })
+
+  test('objects that share their bytes with a cache: hard-links', () => {
+    const venv = venvWith('links', it => it.install('linked', { 'linked/libfree.so': {} }))
+    linkSync(join(venv.site, 'linked/libfree.so'), join(world.root, 'cached.so'))
+    assert.equal(one(findingsOf(venv), 'hard-links').severity, 'note')
+    linkSync(join(venv.site, `plain/core${MODULE}`), join(world.root, 'cached-patched.so'))
+    const severities = findingsOf(venv)
+      .filter(({ code }) => code === 'hard-links')
+      .map(({ severity }) => severity)
+    assert.deepEqual(severities, ['warning', 'note'])
+  })
+
+  test('what the plan cannot make certain: plan-warning', () => {
+    const venv = venvWith('warned', it => it.install('here', { [`here/core${MODULE}`]: { runpath: '/nowhere:' } }))
+    assert.match(one(findingsOf(venv), 'plan-warning').message, /searches the current directory/)
+  })
+
+  test('a Qt that can open no window: qt-platform', () => {
+    const venv = venvWith('qt', it =>
+      it.install('pyqt6', { 'PyQt6/Qt6/plugins/platforms/libqxcb.so': { needed: ['libxcb-cursor.so.0'] } }),
+    )
+    const { message, remedy } = one(findingsOf(venv), 'qt-platform')
+    assert.match(message, /Qt can open no window with X11: its platform plugin lacks libxcb-cursor\.so\.0/)
+    assert.match(remedy ?? '', /^libs = with pkgs; \[ .*cursor.* \]$/)
+  })
+
+  test('a library that an object says it opens by name: dlopen-note', () => {
+    const venv = venvWith('notes')
+    const note = (soname: string, priority: string) =>
+      `[{"feature":"sound","description":"plays","priority":"${priority}","soname":["${soname}"]}]`
+    const build = (name: string, text: string) => {
+      const source = join(world.root, 'note.s')
+      writeFileSync(source, noteSource(text))
+      runWell('gcc', ['-c', '-o', join(world.root, 'note.o'), source])
+      mkdirSync(join(venv.site, 'noted'), { recursive: true })
+      runWell('ld', ['-shared', '-o', join(venv.site, 'noted', name), join(world.root, 'note.o')])
+    }
+    build('libfound.so', note('libc.so.6', 'required'))
+    build('liblost.so', note('libcups.so.2', 'required'))
+    const { message, severity, remedy, paths } = one(findingsOf(venv), 'dlopen-note')
+    assert.equal(message, 'it opens libcups.so.2 by name and does not find it (required, for sound: plays)')
+    assert.deepEqual([severity, remedy], ['warning', 'libs = with pkgs; [ cups ]'])
+    assert.equal(paths[0]?.endsWith('noted/liblost.so'), true)
+  })
+
+  test('a package that is known to load by name: run-time-library', () => {
+    const venv = venvWith('known', it => it.install('sounddevice', { 'sounddevice.py': '' }))
+    const { message, remedy } = one(findingsOf(venv), 'run-time-library')
+    assert.match(message, /^sounddevice looks for libportaudio\.so\.2 with ctypes\.util\.find_library/)
+    assert.match(remedy ?? '', /pkgs; \[ portaudio \]/)
+  })
+
+  test('a package that brings what it loads, or another that does, is no trap', () => {
+    const venv = venvWith('settled', it => {
+      it.install('soundfile', { '_soundfile_data/libsndfile_x86_64.so': {} })
+      it.install('torch', { 'torch/__init__.py': '' }, ['nvidia-cuda-nvrtc-cu12'])
+      it.install('nvidia-cuda-nvrtc-cu12', { 'nvidia/cuda_nvrtc/lib/libnvrtc.so.12': {} })
+    })
+    assert.deepEqual(findingsOf(venv), [])
+    const without = venvWith('unsettled', it => it.install('torch', {}, ['nvidia-cuda-nvrtc-cu12']))
+    assert.match(one(findingsOf(without), 'run-time-library').message, /^torch loads libnvrtc\.so\.12/)
+  })
+
+  test('Python code that asks find_library: find-library', () => {
+    const venv = venvWith('finders', it =>
+      it.install('finder', { 'finder.py': 'from ctypes.util import find_library\nfind_library("zbar")\n' }),
+    )
+    const { message, paths } = one(findingsOf(venv), 'find-library')
+    assert.match(message, /\(zbar\)$/)
+    assert.equal(paths[0]?.endsWith('finder.py'), true)
+  })
+
+  test('a private loader that was damaged: loader-fault', () => {
+    const venv = venvWith('loader')
+    venv.run('loader', ...libs)
+    assert.equal(findingsOf(venv).filter(({ code }) => code === 'loader-fault').length, 0)
+    const { stdout } = venv.run('check', '--json', '--no-scan')
+    const { loader } = JSON.parse(stdout) as { loader: { cache: string } }
+    writeFileSync(loader.cache, readFileSync(loader.cache).subarray(0, 60))
+    assert.ok(findingsOf(venv).some(({ code }) => code === 'loader-fault'))
+  })
+
+  test('a module that does not import: import-fails, with --import', () => {
+    const venv = venvWith('imports', it =>
+      it.install('lacks', { [`lacks/core${MODULE}`]: { needed: ['libnone.so.1'] }, 'lacks/__init__.py': '' }),
+    )
+    assert.equal(findingsOf(venv).filter(({ code }) => code === 'import-fails').length, 0)
+    const failed = findingsOf(venv, {}, '--import').filter(({ code }) => code === 'import-fails')
+    assert.deepEqual(
+      failed.map(({ severity, message }) => [severity, message.replace(/: (?:ImportError: )/, ': ').slice(0, 50)]),
+      [
+        ['error', 'import lacks.core: libnone.so.1: cannot open share'],
+        ['note', 'import plain.core: dynamic module does not define '],
+      ],
+    )
+  })
+})
+
+/** An object file with nothing in it, and the linker's arguments that use it. */
+function emptyObject(folder: string): string[] {
+  const source = join(folder, 'empty.c')
+  writeFileSync(source, '')
+  runWell('gcc', ['-c', '-fpic', '-o', join(folder, 'empty.o'), source])
+  return [join(folder, 'empty.o')]
+}
+
+/** A .note.dlopen section as the specification lays it out. */
+function noteSource(json: string): string {
+  return `
+.section .note.dlopen, "a", %note
+.p2align 2
+.long 1f - 0f
+.long 3f - 2f
+.long 0x407c0c0a
+0: .asciz "FDO"
+1: .p2align 2
+2: .asciz "${json.replaceAll('"', '\\"')}"
+3: .p2align 2
+`
+}
