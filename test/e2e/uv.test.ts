@@ -22,7 +22,7 @@ suite('a venv that uv made with hard links', () => {
   const venv = join(world.root, 'venv')
   const wheels = process.env['WHEELFIX_TEST_WHEELS']
   const from = wheels === undefined ? [] : ['--no-index', '--find-links', wheels]
-  const env = { ...world.env, UV_CACHE_DIR: cache, UV_LINK_MODE: 'hardlink', UV_NO_CONFIG: '1' }
+  const env = { ...world.env, UV_CACHE_DIR: cache, UV_LINK_MODE: 'hardlink', UV_NO_CONFIG: '1', UV_NATIVE_TLS: '1' }
   const pip = { ...env, HOME: process.env['HOME'] }
   runWell(world.host.python.executable, ['-m', 'pip', 'install', '-q', '--target', tools, ...from, 'uv'], { env: pip })
   const uv = (args: readonly string[]): string => runWell(join(tools, 'bin/uv'), ['-q', ...args], { env })

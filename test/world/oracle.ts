@@ -1,11 +1,12 @@
 // The real loader as judge: each object is loaded alone in a process of the real Python that holds nothing but the
 // interpreter's own libraries, and the kernel's map of that process tells what was found. Knows nothing of how wheelfix
 // resolves; it reads only which sonames an object needs.
-import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { readElf } from '../../src/elf/read.ts'
 import { withSource } from '../../src/io/source.ts'
+import { makeLibrary } from '../support/library.ts'
 import { run, runWell } from '../support/run.ts'
 
 /** What the loader made of one object, loaded as the first one. */
@@ -19,7 +20,7 @@ export interface Verdict {
   readonly error: string | null
 }
 
-/** A character that stands for the soname in the stand-in library. */
+/** As long as any soname: what stands for it in the stand-in library. */
 const SONAME_ROOM = 200
 
 // A fork of a Python that has imported nothing from lib-dynload is as good as a fresh process, and costs a tenth of it.
@@ -72,12 +73,20 @@ for path in paths:
 export function judgeLibraries(python: string, paths: readonly string[], env: NodeJS.ProcessEnv): Verdict[] {
   const scratch = mkdtempSync(join(tmpdir(), 'wheelfix-oracle-'))
   try {
-    writeFileSync(join(scratch, 'template'), emptyLibrary(realpathSync(python)))
+    writeFileSync(
+      join(scratch, 'template'),
+      makeLibrary({ soname: '@'.repeat(SONAME_ROOM), machine: machineOf(python) }),
+    )
     writeFileSync(join(scratch, 'paths'), paths.join('\n'))
     return parseVerdicts(runWell(python, ['-I', '-S', '-c', SCRIPT, scratch], { env }), scratch)
   } finally {
     rmSync(scratch, { recursive: true })
   }
+}
+
+/** e_machine of an ELF file. */
+export function machineOf(path: string): number {
+  return withSource(realpathSync(path), readElf).header.machine
 }
 
 function parseVerdicts(text: string, scratch: string): Verdict[] {
@@ -94,7 +103,7 @@ function parseVerdicts(text: string, scratch: string): Verdict[] {
         path,
         missing: all('missing'),
         error: all('error')[0] ?? null,
-        providers: providersAmong(files, neededOf),
+        providers: providersAmong(realpathSync(path), files, all('missing'), neededOf),
       }
     })
 }
@@ -111,7 +120,12 @@ export function judgeExecutable(path: string, env: NodeJS.ProcessEnv): Verdict {
   const found = [...text.matchAll(/^\t(?:\S+ => )?(\/\S*) \(0x[0-9a-f]+\)$/gm)].map(([, file = '']) =>
     realpathSync(file),
   )
-  return { path, missing, error: null, providers: providersAmong([realpathSync(path), ...found], cachedNames()) }
+  return {
+    path,
+    missing,
+    error: null,
+    providers: providersAmong(realpathSync(path), [realpathSync(path), ...found], missing, cachedNames()),
+  }
 }
 
 interface Names {
@@ -135,53 +149,28 @@ function namesOf(path: string): Names | undefined {
   }
 }
 
-/** Within one process a soname is served by the loaded file of that soname or name. */
-function providersAmong(files: readonly string[], names: (path: string) => Names | undefined): Verdict['providers'] {
+/**
+ * Within one process a soname is served by the loaded file of that soname, or by the one that was found under that name.
+ * The first object was opened by its path: its file name becomes a name of it only when a search comes upon it again.
+ */
+function providersAmong(
+  first: string,
+  files: readonly string[],
+  missing: readonly string[],
+  namesIn: (path: string) => Names | undefined,
+): Verdict['providers'] {
   const bySoname = new Map<string, string>()
   for (const file of files) {
-    const soname = names(file)?.soname
-    for (const name of [soname, basename(file)]) if (name && !bySoname.has(name)) bySoname.set(name, file)
+    const soname = namesIn(file)?.soname
+    const names = file === first ? [soname] : [soname, basename(file)]
+    for (const name of names) if (name && !bySoname.has(name)) bySoname.set(name, file)
   }
+  const own = basename(first)
+  if (!bySoname.has(own) && !missing.includes(own)) bySoname.set(own, first)
   return new Map(
     files.map(file => {
-      const served = (names(file)?.needed ?? []).map(soname => [soname, bySoname.get(basename(soname))] as const)
+      const served = (namesIn(file)?.needed ?? []).map(soname => [soname, bySoname.get(basename(soname))] as const)
       return [file, new Map(served.filter((pair): pair is readonly [string, string] => pair[1] !== undefined))]
     }),
   )
-}
-
-/** A 64-bit little-endian library with a soname and nothing else, for the machine of the file `like`. */
-function emptyLibrary(like: string): Buffer {
-  const machine = readFileSync(like).readUInt16LE(18)
-  const dynamicAt = 64 + 2 * 56
-  const symbolsAt = dynamicAt + 6 * 16
-  const stringsAt = symbolsAt + 24
-  const size = stringsAt + 1 + SONAME_ROOM + 1
-  const file = Buffer.alloc(size)
-  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])
-  file.writeUInt16LE(3, 16) // ET_DYN
-  file.writeUInt16LE(machine, 18)
-  file.writeUInt32LE(1, 20)
-  file.writeBigUInt64LE(64n, 32) // e_phoff
-  file.set([64, 0, 56, 0, 2, 0, 64, 0], 52)
-  const segment = (at: number, type: number, offset: number, length: number, align: number): void => {
-    file.writeUInt32LE(type, at)
-    file.writeUInt32LE(6, at + 4) // PF_R | PF_W
-    for (const [index, value] of [offset, offset, offset, length, length, align].entries()) {
-      file.writeBigUInt64LE(BigInt(value), at + 8 + 8 * index)
-    }
-  }
-  segment(64, 1, 0, size, 0x10000) // PT_LOAD
-  segment(120, 2, dynamicAt, 6 * 16, 8) // PT_DYNAMIC
-  const entries = [
-    [14, 1], // DT_SONAME
-    [5, stringsAt], // DT_STRTAB
-    [10, size - stringsAt], // DT_STRSZ
-    [6, symbolsAt], // DT_SYMTAB
-    [11, 24], // DT_SYMENT
-    [0, 0],
-  ]
-  file.set(new Uint8Array(BigUint64Array.from(entries.flat().map(BigInt)).buffer), dynamicAt)
-  file.fill('@', stringsAt + 1, stringsAt + 1 + SONAME_ROOM)
-  return file
 }
