@@ -13,6 +13,9 @@ import type { ElfHeader, ProgramHeader } from './types.ts'
 const MOST_PROGRAM_HEADERS = 1 << 17
 const MOST_SECTIONS = 1 << 20
 
+/** Header and program headers within this many bytes of the start are read at once. */
+const NEAR = 4096
+
 const EI_CLASS = 4
 const EI_DATA = 5
 const EI_OSABI = 7
@@ -25,8 +28,14 @@ export function isElf(head: Uint8Array): boolean {
   return head[0] === 0x7f && head[1] === 0x45 && head[2] === 0x4c && head[3] === 0x46
 }
 
+/** What comes before everything else. */
+export interface Headers {
+  readonly header: ElfHeader
+  readonly programHeaders: readonly ProgramHeader[]
+}
+
 /** Both tables of headers' whereabouts and the program headers themselves. @throws ElfError */
-export function readHeaders(source: ByteSource): { header: ElfHeader; programHeaders: ProgramHeader[] } {
+export function readHeaders(source: ByteSource): Headers {
   const ident = source.read(0, Math.min(16, source.size))
   if (!isElf(ident)) throw new ElfError('NOT_ELF', 'no ELF magic at the start of the file', 0)
   const elfClass = ident[EI_CLASS] === ELFCLASS32 ? 32 : ident[EI_CLASS] === ELFCLASS64 ? 64 : undefined
@@ -44,7 +53,7 @@ export function readHeaders(source: ByteSource): { header: ElfHeader; programHea
   // these two throw when they are past 2^53, before elfy would round them
   const phoff = number('phoff')
   const shoff = number('shoff')
-  const parsed = parser.parseHeader(Buffer.from(head))
+  const parsed = parser.parseHeader(view(head))
   const extended = extendedNumbers(source, format, shoff, parsed)
   const { phnum } = extended
   if (phnum > MOST_PROGRAM_HEADERS) {
@@ -59,10 +68,13 @@ export function readHeaders(source: ByteSource): { header: ElfHeader; programHea
       parsed.phentsize,
     )
   }
-  assertInside(source.size, phoff, phnum * format.phdr.bytes)
-  const table = source.read(phoff, phnum * format.phdr.bytes)
-  const rebased = { ...parsed, phoff: head.length, phnum }
-  const programs = parser.parsePrograms(Buffer.concat([head, table]), rebased)
+  const length = phnum * format.phdr.bytes
+  assertInside(source.size, phoff, length)
+  // elfy wants both in one buffer: mostly the first block of the file is that
+  const near = phoff >= head.length && phoff + length <= NEAR
+  const both = near ? view(source.read(0, phoff + length)) : Buffer.concat([head, source.read(phoff, length)])
+  const rebased = near ? phoff : head.length
+  const programs = parser.parsePrograms(both, { ...parsed, phoff: rebased, phnum })
 
   return {
     header: {
@@ -78,29 +90,32 @@ export function readHeaders(source: ByteSource): { header: ElfHeader; programHea
       shoff,
       ...extended,
     },
-    programHeaders: programs.map((program, index): ProgramHeader => {
-      const start = index * format.phdr.bytes
-      for (const [name, field] of [
-        ['p_offset', format.phdr.offset],
-        ['p_filesz', format.phdr.filesz],
-      ] as const) {
-        const value = getAddress(format, table, start, field)
-        if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
-          throw new ElfError('UNSUPPORTED', `${name} is past 2^53`, phoff + start + field.at, value)
-        }
-      }
+    programHeaders: programs.map(({ offset, filesz }, index): ProgramHeader => {
+      const at = index * format.phdr.bytes
+      const start = rebased + at
+      if (offset > Number.MAX_SAFE_INTEGER) throw past2to53('p_offset', phoff + at + format.phdr.offset.at, offset)
+      if (filesz > Number.MAX_SAFE_INTEGER) throw past2to53('p_filesz', phoff + at + format.phdr.filesz.at, filesz)
       return {
-        type: getNumber(format, table, start, format.phdr.type),
-        flags: getNumber(format, table, start, format.phdr.flags),
-        offset: program.offset,
-        vaddr: getAddress(format, table, start, format.phdr.vaddr),
-        paddr: getAddress(format, table, start, format.phdr.paddr),
-        filesz: program.filesz,
-        memsz: getAddress(format, table, start, format.phdr.memsz),
-        align: getAddress(format, table, start, format.phdr.align),
+        type: getNumber(format, both, start, format.phdr.type),
+        flags: getNumber(format, both, start, format.phdr.flags),
+        offset,
+        vaddr: getAddress(format, both, start, format.phdr.vaddr),
+        paddr: getAddress(format, both, start, format.phdr.paddr),
+        filesz,
+        memsz: getAddress(format, both, start, format.phdr.memsz),
+        align: getAddress(format, both, start, format.phdr.align),
       }
     }),
   }
+}
+
+/** elfy rounds such a number, but never to one that is smaller than 2^53. */
+function past2to53(name: string, offset: number, value: number): ElfError {
+  return new ElfError('UNSUPPORTED', `${name} is past 2^53`, offset, value)
+}
+
+function view(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 
 /**

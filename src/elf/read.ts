@@ -123,8 +123,14 @@ function stringReader(
   dynamic: readonly DynamicEntry[],
 ): (offset: bigint) => string {
   const table = dynamic.findLast(({ tag }) => tag === DT_STRTAB)?.value
+  const extent = table === undefined ? null : extentAt(programHeaders, table)
   return offset => {
     if (table === undefined) throw new ElfError('MALFORMED', 'the dynamic table names strings, but no DT_STRTAB')
+    if (extent !== null && offset < extent.length) {
+      const into = Number(offset)
+      const rest = { offset: extent.offset + into, length: extent.length - into }
+      return decodeBytes(readStringBytes(source, rest))
+    }
     return readStringAt(source, programHeaders, BigInt.asUintN(64, table + offset), 'a string')
   }
 }

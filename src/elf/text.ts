@@ -3,6 +3,8 @@
 // JSON.stringify writes it as the escape "\udcXX" that Python's json and os.fsencode turn back into the same bytes.
 import { isUtf8 } from 'node:buffer'
 
+const SHORT = 64
+
 /** The bytes of a decoded string; the inverse of `decodeBytes`. */
 export function encodeText(text: string): Buffer {
   if (text.isWellFormed()) return Buffer.from(text)
@@ -21,6 +23,15 @@ export function encodeText(text: string): Buffer {
 
 /** Bytes as a string: UTF-8 where they are UTF-8, else with each byte that is not as a lone surrogate. */
 export function decodeBytes(bytes: Uint8Array): string {
+  if (bytes.length < SHORT) {
+    // nearly all strings are short and ASCII: these are decoded sooner than a buffer is made of them
+    let ascii = ''
+    for (const byte of bytes) {
+      if (byte >= 0x80) break
+      ascii += String.fromCharCode(byte)
+    }
+    if (ascii.length === bytes.length) return ascii
+  }
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (isUtf8(buffer)) return buffer.toString('utf8')
   let text = ''

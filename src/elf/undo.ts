@@ -10,7 +10,7 @@
 import { createHash } from 'node:crypto'
 import { PT_LOAD } from './constants.ts'
 import { ElfError } from './error.ts'
-import { readHeaders } from './headers.ts'
+import { type Headers, readHeaders } from './headers.ts'
 import { type Format, formatOf, getNumber, put } from './layout.ts'
 import type { ByteSource } from './source.ts'
 import { decodeBytes, encodeText } from './text.ts'
@@ -111,19 +111,19 @@ export function sealNote(
 
 /**
  * The undo record of an edited file; null where there is none, or none that still fits the file.
+ * @param headers the file's, where they have been read already
  * @throws ElfError `REFUSED` for a record of a later version, errors of the source
  */
-export function readUndo(source: ByteSource): Undo | null {
+export function readUndo(source: ByteSource, headers?: Headers): Undo | null {
   try {
-    return decode(source)
+    return decode(source, headers ?? readHeaders(source))
   } catch (error) {
     if (error instanceof ElfError && error.code !== 'REFUSED') return null
     throw error
   }
 }
 
-function decode(source: ByteSource): Undo | null {
-  const { header, programHeaders } = readHeaders(source)
+function decode(source: ByteSource, { header, programHeaders }: Headers): Undo | null {
   // the PT_LOAD that comes last in the file
   const load = programHeaders
     .filter(({ type }) => type === PT_LOAD)

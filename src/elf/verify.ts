@@ -40,14 +40,27 @@ export type { Violation } from './rules.ts'
 
 /** Every rule that the object breaks; none for a sound one. What cannot be read at all is a violation, not an error. */
 export function verifyElf(source: ByteSource): Violation[] {
+  try {
+    return violationsOf(source, readElf(source))
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error
+    return [violation('readable', error.message, error.offset, error.value)]
+  }
+}
+
+function violation(rule: string, message: string, offset?: number, value?: bigint | number): Violation {
+  return {
+    rule,
+    message,
+    ...(offset === undefined ? {} : { offset }),
+    ...(value === undefined ? {} : { value }),
+  }
+}
+
+function violationsOf(source: ByteSource, object: ElfObject): Violation[] {
   const violations: Violation[] = []
   const report: Report = (rule, message, offset, value) => {
-    violations.push({
-      rule,
-      message,
-      ...(offset === undefined ? {} : { offset }),
-      ...(value === undefined ? {} : { value }),
-    })
+    violations.push(violation(rule, message, offset, value))
   }
   /** Runs checks that may meet something unreadable. */
   const guarded = (rule: string, check: () => void): void => {
@@ -59,7 +72,6 @@ export function verifyElf(source: ByteSource): Violation[] {
     }
   }
   guarded('readable', () => {
-    const object = readElf(source)
     checkLoads(source, object, report)
     checkProgramHeaders(object, report)
     checkInterpreter(source, object, report)
@@ -79,12 +91,12 @@ export function verifyElf(source: ByteSource): Violation[] {
  * @throws ElfError `BROKEN` with what is wrong
  */
 export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfEdit): void {
-  verifyState(original, result, applyEdit(stateOf(readElf(original)), edit))
+  const object = readElf(original)
+  verifyState(original, object, result, applyEdit(stateOf(object), edit))
 }
 
-/** As `verifyGraft`, with the wanted state instead of the way there. */
-export function verifyState(original: ByteSource, result: ByteSource, wanted: ElfState): void {
-  const old = readElf(original)
+/** As `verifyGraft`, with the original as it was read, and the wanted state instead of the way there. */
+export function verifyState(original: ByteSource, old: ElfObject, result: ByteSource, wanted: ElfState): void {
   const now = readResult(result)
   const wrong = differences(stateOf(now), wanted)
   if (wrong.length > 0) throw broken(`${wrong.join(', ')} came out differently from what was wanted`)
@@ -93,11 +105,12 @@ export function verifyState(original: ByteSource, result: ByteSource, wanted: El
   }
   compareProgramHeaders(old, now)
   compareDynamic(old, now, wanted)
-  const known = new Set(verifyElf(original).map(({ rule }) => rule))
-  const fresh = verifyElf(result).find(({ rule }) => !known.has(rule))
+  const violations = violationsOf(result, now)
+  const known = new Set((violations.length === 0 ? [] : violationsOf(original, old)).map(({ rule }) => rule))
+  const fresh = violations.find(({ rule }) => !known.has(rule))
   if (fresh !== undefined) throw broken(`${fresh.rule}: ${fresh.message}`, fresh.offset, fresh.value)
   if (result.size === original.size) return
-  const undo = readUndo(result)
+  const undo = readUndo(result, now)
   if (undo === null) throw broken('the undo record cannot be read back')
   const restored = originalSource(result, undo)
   const head = Math.min(original.size, 64)

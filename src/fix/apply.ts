@@ -3,10 +3,12 @@
 import { readFileSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import type { SearchPathTag } from '../elf/edit.ts'
-import { graftedSource, makeGraft } from '../elf/graft.ts'
+import { graftedSource, graftTo } from '../elf/graft.ts'
+import { readElf } from '../elf/read.ts'
+import { applyEdit, stateOf } from '../elf/state.ts'
 import { originalSource } from '../elf/undo.ts'
 import { encodeText } from '../elf/text.ts'
-import { verifyGraft } from '../elf/verify.ts'
+import { verifyState } from '../elf/verify.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { type FileEdit, replaceContent, replaceFile } from '../io/replace.ts'
@@ -133,10 +135,14 @@ const WRITE_REASONS: Readonly<Record<string, string>> = {
 /** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError */
 function fileEdit({ object, edit }: PlannedObject, source: FileSource, record: string | null): FileEdit {
   const original = object.undo === null ? source : originalSource(source, object.undo)
-  const graft = edit === null ? null : makeGraft(original, edit, record === null ? {} : { record })
-  if (graft !== null && edit !== null) {
-    verifyGraft(original, graftedSource(original, graft), edit)
-    return graft
+  if (edit !== null) {
+    const old = readElf(original)
+    const wanted = applyEdit(stateOf(old), edit)
+    const graft = graftTo(original, old, wanted, record === null ? {} : { record })
+    if (graft !== null) {
+      verifyState(original, old, graftedSource(original, graft), wanted)
+      return graft
+    }
   }
   if (object.undo === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')
   return { baseSize: object.undo.originalSize, tail: [], patches: object.undo.patches, header: object.undo.header }

@@ -49,14 +49,12 @@ export function rewriteObject(
     const undo = readUndo(source)
     const original = undo === null ? source : originalSource(source, undo)
     const record = undo?.record ?? null
+    const old = undo === null ? object : readElf(original)
     const graft =
       changed.length === 0
         ? null
-        : graftTo(original, undo === null ? object : readElf(original), after, {
-            ...graftOptions,
-            ...(record === null ? {} : { record }),
-          })
-    if (graft !== null) verifyState(original, graftedSource(original, graft), after)
+        : graftTo(original, old, after, { ...graftOptions, ...(record === null ? {} : { record }) })
+    if (graft !== null) verifyState(original, old, graftedSource(original, graft), after)
     if (dryRun) return { before, after, changed }
     const edit = changed.length === 0 ? null : editOf(undo, graft, source)
     if (output !== null) writeCopy(source, edit, output)

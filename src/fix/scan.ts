@@ -1,4 +1,5 @@
-// Finds every ELF object of a venv, by its first bytes and whatever its name, and reads what the loader sees of it.
+// Finds every ELF object of a venv, by its first bytes and not by its name (only what is named as a source is not opened),
+// and reads what the loader sees of it.
 // Nothing outside the venv is looked at: links that leave it are counted, never followed.
 import { closeSync, openSync, readSync } from 'node:fs'
 import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
@@ -55,6 +56,14 @@ export interface Scan {
 /** Folders that hold no object of a wheel. */
 const SKIPPED = new Set(['__pycache__', '.wheelfix', '.git'])
 
+/** Two files of three in a venv are sources by their name: these are not opened to be told from objects. */
+const SOURCE_SUFFIXES = new Set(['.py', '.pyi', '.pyc', '.pyx', '.pxd', '.h', '.hpp'])
+
+function isSourceName(name: string): boolean {
+  const dot = name.lastIndexOf('.')
+  return dot > 0 && SOURCE_SUFFIXES.has(name.slice(dot))
+}
+
 /**
  * Walks the venv's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last.
  * @throws the errors of readdir(2) for the folders of the venv themselves; below them unreadable ones are reported
@@ -79,7 +88,7 @@ export function scanVenv(venv: Venv, extensionSuffixes: readonly string[]): Scan
         if (/\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
       } else if (kind === 'file') {
         if (isTemporary(name)) leftovers.push(path)
-        else visitFile(path, name)
+        else if (!isSourceName(name)) visitFile(path, name)
       }
     }
     for (const path of below) visit(path)
@@ -170,7 +179,7 @@ export function readObject(
 ): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo'> | null {
   const current = readElf(source)
   if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
-  const undo = current.dynamic === null ? null : readUndo(source)
+  const undo = current.dynamic === null ? null : readUndo(source, current)
   const originalBytes = undo === null ? source : originalSource(source, undo)
   const original = undo === null ? current : readElf(originalBytes)
   return {

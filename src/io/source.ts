@@ -1,5 +1,5 @@
-// A file as a ByteSource: small reads come from one cached block of the head, large ones go straight to the disk, so
-// that a 500 MB library costs some KB.
+// A file as a ByteSource: small reads come from a few cached blocks, large ones go straight to the disk, so that a 500 MB
+// library costs some KB.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { assertInside, type ByteSource } from '../elf/source.ts'
 import { ElfError } from '../elf/error.ts'
@@ -7,6 +7,11 @@ import { fsPath } from './path.ts'
 
 /** Most headers, program headers and a small dynamic table are inside the first block. */
 const BLOCK = 4096
+/** The tables of most objects are in no more blocks than these. */
+const MOST_BLOCKS = 8
+
+/** Blocks of closed sources, to be used again: memory outside of the heap is what keeps the garbage collector busy. */
+const spare: Uint8Array[] = []
 
 /** Identity and state of an open file, as fstat(2) tells. */
 export interface FileStatus {
@@ -17,7 +22,15 @@ export interface FileStatus {
   readonly mode: number
 }
 
-/** An open file; the caller closes it. */
+/** A part of the file in memory. */
+interface Block {
+  readonly offset: number
+  readonly length: number
+  /** Two BLOCKs, of which `length` bytes count. */
+  readonly bytes: Uint8Array
+}
+
+/** An open file; the caller closes it. What it has read holds until then: who keeps bytes for longer copies them. */
 export interface FileSource extends ByteSource {
   readonly status: FileStatus
   readonly fd: number
@@ -38,10 +51,10 @@ export function sourceOf(fd: number): FileSource {
     throw new ElfError('NOT_ELF', 'not a regular file')
   }
   const size = Number(stat.size)
-  let block: { offset: number; bytes: Uint8Array } | undefined
+  const blocks: Block[] = []
+  let replaced = 0
 
-  const readFresh = (offset: number, length: number): Uint8Array => {
-    const bytes = new Uint8Array(length)
+  const fill = (bytes: Uint8Array, length: number, offset: number): void => {
     let done = 0
     while (done < length) {
       const count = readSync(fd, bytes, done, length - done, offset + done)
@@ -49,7 +62,16 @@ export function sourceOf(fd: number): FileSource {
         throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being read`, offset + done)
       done += count
     }
-    return bytes
+  }
+  const readBlock = (offset: number): Block => {
+    const start = offset - (offset % BLOCK)
+    const isMore = blocks.length === MOST_BLOCKS
+    const bytes = (isMore ? undefined : spare.pop()) ?? new Uint8Array(2 * BLOCK)
+    const block = { offset: start, length: Math.min(bytes.length, size - start), bytes }
+    fill(bytes, block.length, start)
+    // a block that is given up is not used again: who called may still look at it
+    blocks[isMore ? replaced++ % MOST_BLOCKS : blocks.length] = block
+    return block
   }
 
   return {
@@ -58,14 +80,19 @@ export function sourceOf(fd: number): FileSource {
     status: { dev: stat.dev, ino: stat.ino, nlink: Number(stat.nlink), size, mode: Number(stat.mode) },
     read(offset, length) {
       assertInside(size, offset, length)
-      if (length > BLOCK) return readFresh(offset, length)
-      if (block === undefined || offset < block.offset || offset + length > block.offset + block.bytes.length) {
-        const start = offset - (offset % BLOCK)
-        block = { offset: start, bytes: readFresh(start, Math.min(2 * BLOCK, size - start)) }
+      if (length > BLOCK) {
+        const bytes = new Uint8Array(length)
+        fill(bytes, length, offset)
+        return bytes
       }
+      const known = blocks.find(block => offset >= block.offset && offset + length <= block.offset + block.length)
+      const block = known ?? readBlock(offset)
       return block.bytes.subarray(offset - block.offset, offset - block.offset + length)
     },
-    close: () => closeSync(fd),
+    close() {
+      for (const { bytes } of blocks.splice(0)) spare.push(bytes)
+      closeSync(fd)
+    },
   }
 }
 
