@@ -144,7 +144,8 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
   const hasLoader = names.some(({ kind }) => kind === 'copy')
   const strategy = options.strategy ?? config.strategy ?? (hasLoader ? 'loader' : 'rpath')
   const interpreter = hasLoader ? plainInterpreter(venv, names) : findInterpreter(venv)
-  const python = startPython(interpreter, diskTree(), store, env)
+  const tree = diskTree()
+  const python = startPython(interpreter, tree, store, env)
   const named = namedDirectories({
     flags: options.libs,
     config: config.libs,
@@ -154,6 +155,7 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
     store,
   })
   const scan = scanVenv(venv, interpreter.extensionSuffixes)
+  for (const { path, identity, current } of scan.objects) tree.adopt(path, { identity, object: current })
   const distributions = readDistributions(venv.sitePackages)
   // a private loader also serves what is asked for by name alone, and what is installed later
   const wanted = wantedBy(scan, interpreter, strategy === 'rpath' ? [] : knownSonames())

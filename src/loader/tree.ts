@@ -24,8 +24,14 @@ export interface FileTree {
   canonical(path: string): string
 }
 
+/** The real file system, of which something may be known already. */
+export interface DiskTree extends FileTree {
+  /** Takes a file that was read elsewhere as what `open` gives for its path. */
+  adopt(path: string, file: OpenedFile): void
+}
+
 /** The real file system. Nothing is read twice: make a new tree to see changes. */
-export function diskTree(): FileTree {
+export function diskTree(): DiskTree {
   const canonical = new Map<string, string>()
   const listings = new Map<string, ReadonlySet<string>>()
   const opened = new Map<string, OpenedFile | null>()
@@ -54,6 +60,9 @@ export function diskTree(): FileTree {
       return names
     },
     canonical: canonicalPath,
+    adopt(path, file) {
+      opened.set(canonicalPath(path), file)
+    },
     open(path) {
       const real = canonicalPath(path)
       let file = opened.get(real)
