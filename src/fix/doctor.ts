@@ -17,13 +17,14 @@ import { compareWithLoader } from './compare.ts'
 import { hasJournal } from './journal.ts'
 import { KNOWN_CASES, type KnownCase } from './known.ts'
 import { stateFolder } from './lock.ts'
+import { missingLibraries } from './missing.ts'
 import { importModules } from './oracle.ts'
 import { readPins } from './pins.ts'
 import type { PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
 import { load, type SimulationInput } from './simulate.ts'
 import { simulationInput } from './plan.ts'
-import { type Examination, examine, missingLibraries, type VenvOptions } from './venv.ts'
+import { type Examination, examine, type VenvOptions } from './venv.ts'
 
 /** What a finding is about; programs may rely on it. */
 export type FindingCode =
