@@ -181,6 +181,44 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .summary('change one ELF file, with the options of patchelf (see wheelfix elf --help)')
     .argument('<file...>')
 
+  const libs = program
+    .command('libs')
+    .summary('show which libraries are there, from where, and which are lacking')
+    .description(
+      'Lists the library set in force: for each soname that wheels may expect or that the venv needs, the file that serves ' +
+        'it, its package and its source.',
+    )
+    .argument('[dir]', VENV_ARGUMENT)
+    .option('--policy <name>', 'only what this policy allows (manylinux_2_28, manylinux2014, musllinux_1_2 …)')
+    .option('--python <python>', 'without a venv, the Python that the libraries are for (default: python3)')
+    .addOption(libsOption())
+    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(jsonOption())
+    .addOption(colourOption())
+    .action(async (argument, options) => {
+      const { libsCommand } = await import('./commands/libs.ts')
+      status = libsCommand(argument, options)
+    })
+
+  libs
+    .command('env')
+    .summary('print the set as lines for a shell (WHEELFIX_LIBS, NIX_LD_LIBRARY_PATH)')
+    .argument('[dir]', VENV_ARGUMENT)
+    .action(async (argument, _, command: Command) => {
+      const { libsEnvCommand } = await import('./commands/libs.ts')
+      status = libsEnvCommand(argument, command.optsWithGlobals())
+    })
+
+  libs
+    .command('build')
+    .summary('build a library set with Nix and have the venv take it')
+    .argument('[dir]', VENV_ARGUMENT)
+    .option('--flake <ref>', 'the set, a flake output that has lib/', 'github:wheelfix/wheelfix#libs')
+    .action(async (argument, _, command: Command) => {
+      const { libsBuildCommand } = await import('./commands/libs.ts')
+      status = await libsBuildCommand(argument, command.optsWithGlobals(), WHEELFIX_VERSION)
+    })
+
   program
     .command('wheel')
     .summary('patch wheels before they are installed')

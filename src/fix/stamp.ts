@@ -99,6 +99,8 @@ export function remember(
   const { venv } = report
   const old = readStamp(venv.root)
   if (report.outcomes.some(({ passing }) => passing === true)) return
+  // what is not protected from a collection is tried again by the next run
+  if (report.roots?.hasNix === true && report.roots.problem !== null) return
   if (report.unreadable.length > 0 || statusOf(stateFolder(venv.root)) === null) return
   const states = statesOf(report)
   const written = foldersWritten(report)

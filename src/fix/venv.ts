@@ -308,11 +308,14 @@ function report(
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
     directories: scan.directories,
-    dependencies: dependenciesOf(examination),
+    dependencies: dependenciesOf(examination, roots),
   }
 }
 
-function dependenciesOf({ venv, interpreter, python, libraries, config, loader }: Examination): string[] {
+function dependenciesOf(
+  { venv, interpreter, python, libraries, config, loader }: Examination,
+  roots: RootsReport | null,
+): string[] {
   const paths = [
     ...interpreter.chain.map(({ path }) => path),
     interpreter.program,
@@ -321,6 +324,7 @@ function dependenciesOf({ venv, interpreter, python, libraries, config, loader }
     config.path,
     ...libraries.map(({ path }) => path),
     ...python.closure,
+    ...(roots?.roots.map(({ registration }) => registration) ?? []),
   ]
   const outside = paths.filter(path => path !== null).filter(path => !path.startsWith(`${venv.root}/`))
   const copies = loader?.copies.flatMap(({ paths }) => paths) ?? []

@@ -26,6 +26,8 @@ export interface Root {
   /** The link, absolute: `<venv>/.wheelfix/roots/zlib-1.3.1` */
   readonly link: string
   readonly storePath: string
+  /** Nix's own link to it. */
+  readonly registration: string
   /** `rooted`; `unregistered`: Nix does not know the link (the venv was moved or copied); `dead`: the path is gone. */
   readonly state: 'rooted' | 'unregistered' | 'dead' | 'absent'
 }
@@ -74,10 +76,13 @@ export function checkRoots(venvRoot: string, paths: readonly string[], env: Node
   const links = namesIn(folder)
   const wanted = nameLinks(paths, env).map(({ name, storePath }): Root => {
     const link = `${folder}/${name}`
-    return { link, storePath, state: stateOf(link, storePath, env) }
+    return { link, storePath, registration: registration(link, env), state: stateOf(link, storePath, env) }
   })
   const lost = links
-    .map((name): Root => ({ link: `${folder}/${name}`, storePath: targetOf(`${folder}/${name}`) ?? '', state: 'dead' }))
+    .map((name): Root => {
+      const link = `${folder}/${name}`
+      return { link, storePath: targetOf(link) ?? '', registration: registration(link, env), state: 'dead' }
+    })
     .filter(({ link, storePath }) => !existsSync(fsPath(storePath)) && !wanted.some(root => root.link === link))
   const roots = [...wanted, ...lost]
   const dead = roots.find(root => root.state === 'dead')

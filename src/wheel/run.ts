@@ -359,7 +359,7 @@ function prepare(options: WheelOptions): Preparation {
 }
 
 /** The Python that is named; without a name that of the venv, as for the other commands, else `python3` on PATH. */
-function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): Venv {
+export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): Venv {
   if (named === undefined) {
     try {
       return findVenv({ env, cwd })

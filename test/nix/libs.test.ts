@@ -1,0 +1,123 @@
+// `wheelfix libs` in the world that is a folder, and `libs build` with a real Nix.
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { missing } from '../support/requires.ts'
+import { runWell } from '../support/run.ts'
+import { treeState } from '../support/tree.ts'
+import { nixWorld } from '../world/nix.ts'
+import { makeVenv, wheelfix } from '../world/venv.ts'
+import { buildWorld } from '../world/world.ts'
+
+interface Document {
+  readonly command: string
+  readonly policies: { readonly version: string }
+  readonly libs: readonly {
+    readonly soname: string
+    readonly path: string | null
+    readonly package: string | null
+    readonly version: string | null
+    readonly source: string | null
+    readonly inUse: boolean
+    readonly hint: string | null
+  }[]
+}
+
+test('wheelfix libs names file, package, version and source of each soname, says what is lacking and writes nothing', t => {
+  const world = buildWorld()
+  if (typeof world === 'string') {
+    t.skip(world)
+    return
+  }
+  t.after(() => world.dispose())
+  const venv = makeVenv(world, 'venv')
+  const before = treeState(world.root)
+  const { status, stdout } = wheelfix(world, ['libs', venv, '--json'])
+  assert.equal(status, 0)
+  const document = JSON.parse(stdout) as Document
+  const row = (soname: string) => document.libs.find(item => item.soname === soname)
+  assert.deepEqual(row('libstdc++.so.6'), {
+    soname: 'libstdc++.so.6',
+    path: join(world.libs.gcc, 'libstdc++.so.6'),
+    package: 'gcc',
+    version: '12.2.0',
+    source: 'scan',
+    inUse: false,
+    hint: null,
+  })
+  assert.equal(row('libz.so.1')?.source, 'closure')
+  assert.equal(row('libm.so.6')?.path, join(world.libs.glibc, 'libm.so.6'))
+  assert.equal(row('libm.so.6')?.source, 'libc')
+  assert.equal(row('libGL.so.1')?.path, null)
+  assert.match(row('libGL.so.1')?.hint ?? '', /libGL/)
+  assert.deepEqual(treeState(world.root), before)
+
+  const text = wheelfix(world, ['libs', venv]).stdout
+  assert.match(text, /libstdc\+\+\.so\.6\s+gcc 12\.2\.0\s+found in the store/)
+  assert.match(text, /Lacking\n- libGL\.so\.1\s+in nixpkgs: libGL/)
+
+  // the whole policy is asked for: what is lacking counts
+  assert.equal(wheelfix(world, ['libs', venv, '--policy', 'manylinux_2_28']).status, 1)
+  const unknown = wheelfix(world, ['libs', venv, '--policy', 'manylinux_3'])
+  assert.equal(unknown.status, 2)
+  assert.match(unknown.stderr, /there is no policy manylinux_3 \(known: .*manylinux_2_28/)
+
+  const bare = JSON.parse(wheelfix(world, ['libs', '--python', world.python, '--json']).stdout) as Document
+  assert.equal(bare.libs.find(item => item.soname === 'libstdc++.so.6')?.source, 'scan')
+  assert.equal(wheelfix(world, ['libs', '--python', world.python, '--no-scan', '--policy', 'manylinux2014']).status, 1)
+
+  const lines = wheelfix(world, ['libs', 'env', venv, '--libs', world.libs.zlib]).stdout
+  const variables = runWell('sh', ['-c', `${lines} echo "$WHEELFIX_LIBS"; echo "$NIX_LD_LIBRARY_PATH"`])
+    .trim()
+    .split('\n')
+  assert.equal(variables[0], variables[1])
+  assert.deepEqual(new Set(variables[0]?.split(':')), new Set([world.libs.gcc, world.libs.zlib, pythonDeps(document)]))
+})
+
+/** libexpat is a library of the interpreter's own. */
+function pythonDeps(document: Document): string | undefined {
+  const path = document.libs.find(({ soname }) => soname === 'libexpat.so.1')?.path
+  return path?.slice(0, path.lastIndexOf('/'))
+}
+
+test(
+  'libs build has Nix build a set, keeps it by a link, and the venv takes its libraries from there',
+  {
+    skip: missing('nix', 'nix-build'),
+  },
+  t => {
+    const world = nixWorld()
+    if (typeof world === 'string') {
+      t.skip(world)
+      return
+    }
+    t.after(() => world.dispose())
+    const flake = join(world.root, 'flake')
+    mkdirSync(flake)
+    const expression = world.expression.replaceAll('builtins.currentSystem', '"x86_64-linux"')
+    writeFileSync(join(flake, 'world.nix'), expression)
+    writeFileSync(
+      join(flake, 'flake.nix'),
+      '{ outputs = _: { packages.x86_64-linux.libs = (import ./world.nix).gcc; }; }',
+    )
+    const venv = makeVenv(world, 'venv')
+    const env = {
+      ...world.env,
+      HOME: world.root,
+      NIX_CONFIG: 'substitute = false\nbuild-users-group =\nsandbox = false',
+    }
+    const { status, stderr } = wheelfix(world, ['libs', 'build', venv, '--flake', `path:${flake}#libs`], env)
+    assert.equal(status, 0, stderr)
+    assert.equal(readlinkSync(join(venv, '.wheelfix/libs')), world.outputs.gcc)
+    const roots = runWell('nix-store', ['--query', '--roots', world.outputs.gcc], { env: process.env })
+    assert.ok(roots.includes(join(venv, '.wheelfix/libs')))
+
+    rmSync(join(venv, '.wheelfix'), { recursive: true })
+    const failed = wheelfix(world, ['libs', 'build', venv, '--flake', `path:${flake}#nothing`], env)
+    assert.equal(failed.status, 2)
+    assert.match(failed.stderr, /nix build path:.*#nothing failed/)
+    assert.equal(existsSync(join(venv, '.wheelfix')), false)
+    assert.match(wheelfix(world, ['libs', 'build', venv], { PATH: '/nonexistent' }).stderr, /nix is not on PATH/)
+  },
+)
