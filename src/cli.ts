@@ -3,6 +3,7 @@
 import { basename } from 'node:path'
 import { Command, CommanderError, Option } from 'commander'
 import type { ExitStatus } from './commands/status.ts'
+import { WheelfixError } from './io/error.ts'
 
 declare const WHEELFIX_VERSION: string
 
@@ -260,8 +261,12 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     await program.parseAsync(argv)
     return status
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
-    throw error
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return 0
+    // commander has told it on stderr; who reads JSON gets a document in any case
+    if (!argv.includes('--json')) return 2
+    const { reportFailure } = await import('./commands/failure.ts')
+    return reportFailure(new WheelfixError('USAGE', error.message.replace(/^error: /, '')), true)
   }
 }
 

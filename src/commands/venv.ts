@@ -97,12 +97,13 @@ function answerOf(
   strict: boolean,
 ): Answer & { readonly status: ExitStatus } {
   const pending = command === 'check' || options.dryRun === true
-  const style = { chalk: colours('always', process.env).stdout, pending, verbose: options.verbose === true }
+  const style = { chalk: colours('always', process.env).stdout, pending, strict, verbose: options.verbose === true }
+  const status = statusOf(command, report, strict)
   return {
-    status: statusOf(command, report, strict),
+    status,
     warnings: report.warnings,
     lines: reportLines(report, { ...style, quiet: false }),
-    quietLines: reportLines(report, { ...style, quiet: true }),
+    quietLines: status === 0 ? [] : reportLines(report, { ...style, quiet: true }),
   }
 }
 

@@ -8,16 +8,21 @@ export interface Colours {
   readonly stderr: ChalkInstance
 }
 
+type Detected = false | { readonly level: 0 | 1 | 2 | 3 }
+
 /** `auto`: as the terminal, FORCE_COLOR and NO_COLOR say; NO_COLOR wins. */
 export function colours(mode: ColourMode, env: NodeJS.ProcessEnv): Colours {
-  const level = (detected: false | { level: 0 | 1 | 2 | 3 }): 0 | 1 | 2 | 3 => {
+  const level = (detected: Detected, stream: NodeJS.WriteStream): 0 | 1 | 2 | 3 => {
     if (mode === 'never') return 0
     const found = detected === false ? 0 : detected.level
     if (mode === 'always') return found === 0 ? 1 : found
-    return (env['NO_COLOR'] ?? '') === '' ? found : 0
+    if ((env['NO_COLOR'] ?? '') !== '') return 0
+    // chalk takes the mere word --color on the command line for “always”
+    const wanted = env['FORCE_COLOR'] !== undefined || (stream.isTTY && env['TERM'] !== 'dumb')
+    return wanted ? found : 0
   }
   return {
-    stdout: new Chalk({ level: level(supportsColor) }),
-    stderr: new Chalk({ level: level(supportsColorStderr) }),
+    stdout: new Chalk({ level: level(supportsColor, process.stdout) }),
+    stderr: new Chalk({ level: level(supportsColorStderr, process.stderr) }),
   }
 }

@@ -10,17 +10,19 @@ export interface ReportStyle {
   /** Nothing was written: changes are still to be made. */
   readonly pending: boolean
   readonly quiet: boolean
+  /** What only plugins miss counts, too. */
+  readonly strict: boolean
   readonly verbose: boolean
 }
 
-/** The lines of the report. In quiet mode only what is not well. */
+/** The lines of the report. In quiet mode only what is not well, for a run whose status is not 0. */
 export function reportLines(report: VenvReport, style: ReportStyle): string[] {
   const { chalk, quiet } = style
   const blocks: string[][] = []
-  if (!quiet) blocks.push(headLines(report, chalk), loaderLines(report, style), changeLines(report, style))
+  if (quiet) blocks.push([chalk.bold(report.venv.root)])
+  else blocks.push(headLines(report, chalk), loaderLines(report, style), changeLines(report, style))
   if (!quiet) blocks.push(libraryLines(report, chalk))
-  blocks.push(refusedLines(report, chalk), missingLines(report, style))
-  if (!quiet) blocks.push([summaryLine(report, style)])
+  blocks.push(refusedLines(report, chalk), missingLines(report, style), [summaryLine(report, style)])
   return blocks.filter(block => block.length > 0).flatMap((block, index) => (index === 0 ? block : ['', ...block]))
 }
 
@@ -138,12 +140,12 @@ function refusedLines({ outcomes, unreadable }: VenvReport, chalk: ChalkInstance
 /** How many of the files that need a soname are shown without --verbose. */
 const SHOWN = 3
 
-function missingLines({ missing }: VenvReport, { chalk, verbose, quiet }: ReportStyle): string[] {
+function missingLines({ missing }: VenvReport, { chalk, verbose, quiet, strict }: ReportStyle): string[] {
   const counting = missing.filter(({ optional }) => !optional)
   const lines = missingBlock('Missing', counting, chalk, verbose)
   const attributes = new Set(counting.flatMap(({ attribute }) => attribute ?? []))
   if (attributes.size > 0) lines.push(`  to add: libs = with pkgs; [ ${[...attributes].sort().join(' ')} ]`)
-  if (quiet) return lines
+  if (quiet && !strict) return lines
   const rest = missing.filter(({ optional }) => optional)
   return [...lines, ...missingBlock('Missing, but only for plugins that nothing links to', rest, chalk, verbose)]
 }
