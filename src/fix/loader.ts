@@ -12,6 +12,7 @@ import {
   mkdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -19,6 +20,7 @@ import {
 import { basename, dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
+import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, readLink, realPath } from '../io/path.ts'
@@ -30,6 +32,7 @@ import { makePrivateLoader, type PrivateLoader, probeLoader } from '../loader/pr
 import { fits, startProgram } from '../loader/process.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
+import { FIND_LIBRARY_FILES, FIND_LIBRARY_MODULE, findLibraryTexts } from './loader-find.ts'
 import { cacheOf, type CacheContent, collectLibraries, DRIVER_DIRECTORY } from './loader-cache.ts'
 import {
   copiesOf,
@@ -100,7 +103,14 @@ export function planLoader(input: LoaderInput): LoaderPlan {
   const { venv, names, python, sources, wanted, env } = input
   const content = collectLibraries(python, sources, wanted)
   const planned = python.libc.kind === 'musl' ? planMusl(venv, python, content) : planGlibc(venv, python, content, env)
-  return { ...planned, content, copies: planCopies(names, python.interpreter, planned, shortFolder(venv.root, env)) }
+  const copies = planCopies(names, python.interpreter, planned, shortFolder(venv.root, env))
+  const texts = findLibraryTexts(content.libraries)
+  const finders = venv.sitePackages.slice(0, 1).flatMap(folder =>
+    FIND_LIBRARY_FILES.map((name): LoaderFile => {
+      return { path: `${folder}/${name}`, bytes: encodeText(texts[name]), mode: 0o644 }
+    }),
+  )
+  return { ...planned, content, files: [...planned.files, ...finders], copies }
 }
 
 type Planned = Omit<LoaderPlan, 'content' | 'copies'>
@@ -267,6 +277,8 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
   else if (cacheFile !== undefined && !isWritten(cacheFile)) {
     faults.push(`${cache} is ${isDamaged(cacheFile) ? 'damaged' : 'of another library set'}`)
   }
+  const finder = files.find(({ path }) => path.endsWith('.pth'))
+  if (finder !== undefined && !isWritten(finder)) faults.push(`${finder.path}, by which find_library works, is gone`)
   if (faults.length === 0 && !copies.every(isUpToDate))
     faults.push(`${made.path} is not the Python that it was made of`)
   return faults
@@ -286,8 +298,24 @@ function isDamaged(file: LoaderFile): boolean {
   }
 }
 
+/** What Python compiled of it, and the folder for that where nothing else needs it. */
+function removeCompiled(folder: string): void {
+  try {
+    const names = listDirectory(folder).map(({ name }) => name)
+    const ours = names.filter(name => name.startsWith(FIND_LIBRARY_MODULE))
+    for (const name of ours) rmSync(fsPath(`${folder}/${name}`), { force: true })
+    if (ours.length > 0 && ours.length === names.length) rmdirSync(fsPath(folder))
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+  }
+}
+
 /** Removes the private loader of a venv, when nothing in the venv names it any more. @throws the errors of rm(2) */
 export function removeLoader(venv: Venv, env: NodeJS.ProcessEnv): void {
+  for (const folder of venv.sitePackages) {
+    for (const name of FIND_LIBRARY_FILES) rmSync(fsPath(`${folder}/${name}`), { force: true })
+    removeCompiled(`${folder}/__pycache__`)
+  }
   rmSync(fsPath(ownFolder(venv.root)), { recursive: true, force: true })
   const short = shortFolder(venv.root, env)
   if (short !== null) rmSync(fsPath(short), { recursive: true, force: true })

@@ -131,7 +131,7 @@ const CLOCK_MS = 10
 function foldersWritten({ outcomes, loader, venv }: VenvReport): Set<string> {
   const patched = outcomes.filter(({ status }) => status === 'patched')
   const folders = patched.map(({ planned: { object } }) => object.path.slice(0, object.path.lastIndexOf('/')))
-  return new Set(loader?.status === 'patched' ? [...folders, venv.bin] : folders)
+  return new Set(loader?.status === 'patched' ? [...folders, venv.bin, ...venv.sitePackages] : folders)
 }
 
 function statesOf({ venv, directories, outcomes, dependencies }: VenvReport): Record<string, string> {

@@ -74,6 +74,26 @@ suite('the private loader', () => {
     }
   })
 
+  test('ctypes.util.find_library answers with what the loader finds', () => {
+    const folder = join(world.store, '0123456789abcdfghijklmnpqrsvwxyz-find-1.0/lib')
+    mkdirSync(folder, { recursive: true })
+    for (const name of ['libwheelfixfind.so', 'libwheelfixfind.so.3', 'libwheelfixfind.so.12']) {
+      copyFileSync(join(world.libs.zlib, 'libz.so.1'), join(folder, name))
+    }
+    const venv = makeVenv(world, 'find')
+    const before = treeContent(venv)
+    const ask = 'from ctypes.util import find_library; print(find_library("wheelfixfind"), find_library("no-such"))'
+    assert.equal(wellPython(world, venv, ask), 'None None')
+    assert.equal(wheelfix(world, ['loader', venv, '--libs', folder]).status, 0)
+    const compiled = { ...world.env }
+    delete compiled['PYTHONDONTWRITEBYTECODE']
+    assert.equal(runPython(world, venv, ask, compiled).stdout.trim(), 'libwheelfixfind.so.12 None')
+    unlinkSync(join(folder, 'libwheelfixfind.so.12'))
+    assert.equal(wellPython(world, venv, ask), 'None None')
+    assert.equal(wheelfix(world, ['restore', venv]).status, 0)
+    assert.deepEqual(changed(before, treeContent(venv)), [])
+  })
+
   test('the Python is the same to itself and to what it starts', () => {
     const plain = makeVenv(world, 'plain')
     const venv: string = loaded()
@@ -425,7 +445,9 @@ suite('the private loader and real wheels', () => {
     assert.equal(status, 0)
     // RECORD of the package whose program was changed has its fields emptied
     assert.deepEqual(
-      changed(before, treeContent(join(venv, 'lib'))).filter(name => !/ruff-.*\/RECORD$/.test(name)),
+      changed(before, treeContent(join(venv, 'lib'))).filter(
+        name => !/ruff-.*\/RECORD$|\/_wheelfix_find_library\./.test(name),
+      ),
       [],
     )
     const { objects } = JSON.parse(stdout) as { objects: { path: string; status: string }[] }
