@@ -9,6 +9,7 @@ import { fits } from '../loader/process.ts'
 import type { Loader } from '../loader/search.ts'
 import { withObjects } from '../loader/tree.ts'
 import { type LibraryCandidate, type LibrarySource } from '../nix/libset.ts'
+import { conflictsOf } from './conflicts.ts'
 import { isDriverLibrary } from './drivers.ts'
 import { chooseProvider, type Choice, type ProviderSources } from './providers.ts'
 import { isOpenedAtImport } from './known.ts'
@@ -102,16 +103,10 @@ export function makePlan(input: PlanInput): Plan {
   const before = simulateStates(input, originals)
 
   const wants = new Map(objects.map(object => [object, input.searchPaths ? wantsOf(object, before) : []]))
-  const serving = serve(input, wants)
-  const targets = new Map<string, ElfObject>()
-  const edits = new Map<ScannedObject, ElfEdit | null>()
-  for (const object of objects) {
-    const edit = editOf(object, wants.get(object) ?? [], serving, before, input)
-    edits.set(object, edit)
-    targets.set(object.identity, edit === null ? object.original : edited(object.original, edit))
-  }
-
-  const after = [...edits.values()].every(edit => edit === null) ? before : simulateStates(input, targets)
+  const first = attempt(input, wants, before)
+  const useful = new Map(objects.map(object => [object, (wants.get(object) ?? []).filter(isOfUse(object, first))]))
+  const same = objects.every(object => useful.get(object)?.length === wants.get(object)?.length)
+  const { serving, edits, targets, after } = same ? first : attempt(input, useful, before)
   const planned = objects.map((object): PlannedObject => {
     const needed = neededOf(object, after, input)
     return {
@@ -127,9 +122,43 @@ export function makePlan(input: PlanInput): Plan {
   return {
     objects: planned,
     libraries: usedLibraries(serving),
-    clashes: new Map([...serving].map(([soname, { choice }]) => [soname, choice?.clashes ?? []])),
-    warnings: [...refusals(serving), ...warningsOf(planned, after, input)],
+    clashes: new Map([...first.serving].map(([soname, { choice }]) => [soname, choice?.clashes ?? []])),
+    warnings: [...refusals(serving), ...conflictsOf(planned, before, after, input)],
     simulation: after,
+  }
+}
+
+/** The changes that give the objects what they want, and what comes of them. */
+interface Attempt {
+  readonly serving: ReadonlyMap<string, Serving>
+  readonly edits: ReadonlyMap<ScannedObject, ElfEdit | null>
+  readonly targets: ReadonlyMap<string, ElfObject>
+  readonly after: Simulation
+}
+
+function attempt(input: PlanInput, wants: ReadonlyMap<ScannedObject, readonly string[]>, before: Simulation): Attempt {
+  const serving = serve(input, wants)
+  const targets = new Map<string, ElfObject>()
+  const edits = new Map<ScannedObject, ElfEdit | null>()
+  for (const object of input.objects) {
+    const edit = editOf(object, wants.get(object) ?? [], serving, before, input)
+    edits.set(object, edit)
+    targets.set(object.identity, edit === null ? object.original : edited(object.original, edit))
+  }
+  const after = [...edits.values()].every(edit => edit === null) ? before : simulateStates(input, targets)
+  return { serving, edits, targets, after }
+}
+
+/**
+ * Does the object get what it wants through the change? Not where an entry of its own comes first and holds a file that
+ * lacks versions: old entries stay first, so nothing that is added helps, and nothing is to be added.
+ */
+function isOfUse(object: ScannedObject, { serving, after }: Attempt): (soname: string) => boolean {
+  const alone = after.alone.get(object.identity)
+  return soname => {
+    if (serving.get(soname)?.choice?.provider == null) return true
+    const resolution = alone?.needed.find(needed => needed.soname === soname)
+    return resolution === undefined || resolution.provider === null || isServed(resolution)
   }
 }
 
@@ -198,7 +227,7 @@ function isServed({ provider, lackingVersions }: Resolution): boolean {
   return provider !== null && lackingVersions.length === 0
 }
 
-/** Does every process that maps the object find this needed, and always the same file, inside the venv? */
+/** Does every process that maps the object find this needed, inside the venv? */
 function isInherited(object: ScannedObject, index: number, simulation: Simulation): boolean {
   return object.kind === 'library' && inheritedProvider(object, index, simulation) !== null
 }
@@ -208,9 +237,12 @@ function inheritedProvider(object: ScannedObject, index: number, simulation: Sim
   const [first] = chains
   const resolution = first?.needed[index]
   if (resolution === undefined || !isServed(resolution)) return null
-  const identity = resolution.provider?.identity ?? ''
-  const same = chains.every(chain => chain.needed[index]?.provider?.identity === identity)
-  return same && simulation.alone.has(identity) ? resolution : null
+  // where it is not the same file in all of them that is said (conflicts.ts), but nothing is missing
+  const always = chains.every(chain => {
+    const found = chain.needed[index]
+    return found !== undefined && isServed(found) && simulation.alone.has(found.provider?.identity ?? '')
+  })
+  return always ? resolution : null
 }
 
 /** How a soname is served for those who want it. */
@@ -404,31 +436,4 @@ function usedLibraries(serving: ReadonlyMap<string, Serving>): UsedLibrary[] {
 /** The files that the user named and that cannot be taken. */
 function refusals(serving: ReadonlyMap<string, Serving>): string[] {
   return [...serving.values()].flatMap(({ choice }) => choice?.refused.map(why => `${why}: passed over`) ?? [])
-}
-
-/** What the simulation of the patched venv shows that the plan cannot settle. */
-function warningsOf(planned: readonly PlannedObject[], after: Simulation, input: PlanInput): string[] {
-  const warnings: string[] = []
-  const { tree } = input.python.loader
-  const inCurrent: string[] = []
-  for (const { object, needed } of planned) {
-    const entries = (object.original.runpath ?? object.original.rpath ?? '').split(':')
-    if (entries.length > 1 && entries.includes('')) inCurrent.push(object.relative)
-    for (const [index, { soname, resolution }] of needed.entries()) {
-      const first = resolution?.provider
-      if (first == null) continue
-      const chains = after.inRoots.get(object.identity) ?? []
-      const other = chains.map(chain => chain.needed[index]?.provider).find(other => other?.identity !== first.identity)
-      // two files of the store for one soname are the same library; two of the venv are not
-      if (other != null && (after.alone.has(other.identity) || after.alone.has(first.identity))) {
-        const files = `${tree.canonical(first.path)} or ${tree.canonical(other.path)}`
-        warnings.push(`${object.relative} gets ${soname} from ${files}, whichever is loaded first`)
-      }
-    }
-  }
-  if (inCurrent.length > 0) {
-    const who = inCurrent.length === 1 ? inCurrent[0] : `${inCurrent.length} objects (${inCurrent.join(', ')})`
-    warnings.push(`by an empty entry in its search path the current directory is searched too: ${who}`)
-  }
-  return warnings
 }

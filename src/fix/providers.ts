@@ -45,9 +45,14 @@ export function chooseProvider(
 ): Choice {
   const clashes: string[] = []
   const refused: string[] = []
-  const passOver = ({ source }: LibraryCandidate, why: string): void => {
+  const passOver = ({ source }: Pick<LibraryCandidate, 'source'>, why: string): void => {
     clashes.push(why)
     if (EXPLICIT.has(source)) refused.push(why)
+  }
+  for (const directory of sources.directories) {
+    if (directory.names.has(soname) && candidateIn(directory, soname, python, sources) === null) {
+      passOver(directory, `${directory.given}/${soname} is in a folder that holds another C library`)
+    }
   }
   let second: Provider | null = null
   for (const candidate of candidates(soname, python, sources)) {
@@ -67,7 +72,7 @@ export function chooseProvider(
 
 function* candidates(soname: string, python: PythonProcess, sources: ProviderSources): Generator<LibraryCandidate> {
   const holdsForeignLibc = (directory: string) => holdsLibcOfOthers(directory, python)
-  const inDirectory = (directory: LibraryDirectory) => candidateOf(directory, soname, sources.store, holdsForeignLibc)
+  const inDirectory = (directory: LibraryDirectory) => candidateIn(directory, soname, python, sources)
   for (const directory of sources.directories) {
     const candidate = EXPLICIT.has(directory.source) ? inDirectory(directory) : null
     if (candidate !== null) yield candidate
@@ -81,6 +86,10 @@ function* candidates(soname: string, python: PythonProcess, sources: ProviderSou
     if (candidate !== null) yield candidate
   }
   for (const candidate of sources.scan(soname)) if (!holdsForeignLibc(candidate.directory)) yield candidate
+}
+
+function candidateIn(directory: LibraryDirectory, soname: string, python: PythonProcess, sources: ProviderSources) {
+  return candidateOf(directory, soname, sources.store, folder => holdsLibcOfOthers(folder, python))
 }
 
 /**
