@@ -1,9 +1,10 @@
 // The project's own settings: [tool.wheelfix] in pyproject.toml, or wheelfix.toml, in the folder of the venv or above.
-import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
+import { findConfig } from './find-config.ts'
 
 /**
  * How a venv is served: `rpath` patches the objects, `loader` makes a private loader and leaves the wheels as they are,
@@ -21,17 +22,6 @@ export interface Config {
 }
 
 const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [], strategy: null }
-
-/** The nearest of the two files, from the folder of the venv upwards, or null. */
-export function findConfig(venvRoot: string): string | null {
-  for (let folder = dirname(resolve(venvRoot)); ; folder = dirname(folder)) {
-    const found = ['wheelfix.toml', 'pyproject.toml']
-      .map(name => join(folder, name))
-      .find(path => existsSync(fsPath(path)))
-    if (found !== undefined) return found
-    if (folder === dirname(folder)) return null
-  }
-}
 
 /**
  * The settings for a venv.

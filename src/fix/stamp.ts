@@ -7,7 +7,7 @@ import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import type { Venv } from '../python/venv.ts'
-import { findConfig } from './config.ts'
+import { findConfig } from './find-config.ts'
 import { stateFolder } from './lock.ts'
 import type { VenvOptions, VenvReport } from './venv.ts'
 
