@@ -187,7 +187,8 @@ function place(size: number, object: ElfObject, executable: boolean, page: numbe
   const first = loads[0]
   const firstDistance = first === undefined ? 0n : first.vaddr - BigInt(first.offset)
   const distance = strtabAddress - BigInt(strtab.offset)
-  if (added > 0 && strtab.length > STAYS && (!executable || distance === firstDistance)) {
+  // where address and offset are the same readelf finds the table, though it misses a PT_LOAD that holds all of it
+  if (added > 0 && strtab.length > STAYS && distance === 0n && (!executable || firstDistance === 0n)) {
     const start = startAtDistance(size, loads, align, fixed, distance)
     // offsets of strings in .gnu.version_r have 32 bits
     if (start - size < strtab.length / 4 && start + fixed < 2 ** 32) {
