@@ -20,16 +20,9 @@ import { fsPath } from '../io/path.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
 import { readEntry } from './content.ts'
 import { formatWheelName, type WheelDistribution, type WheelName } from './distribution.ts'
-import type { Wheel } from './fix.ts'
+import type { NewContent, Wheel } from './fix.ts'
 import type { Archive, WheelEntry } from './read.ts'
 import { type EntryChange, writeArchive } from './write.ts'
-
-/** The new contents of one entry. */
-export interface NewContent {
-  readonly source: ByteSource
-  /** The fields that its row of RECORD is to have; without them the true ones. */
-  readonly fields?: RecordFields
-}
 
 /** A build tag (`1nixos`) or a local version (`+nixos`) for the file name and the metadata. */
 export type Tag = { readonly build: string } | { readonly local: string }
@@ -73,11 +66,12 @@ export async function writeWheel(
   const rename = tag === null ? null : retag(archive, distribution, tag, texts)
 
   const hashes = new Map<WheelEntry, Hash>()
-  for (const [entry, { source, fields }] of texts) {
+  for (const [entry, { source, fields, changes: places }] of texts) {
     const hash = createHash('sha256')
     let size = 0
     changes.set(entry, {
       content: () => source,
+      ...(places === undefined ? {} : { changes: places }),
       ...(fields === undefined
         ? {
             onBytes: (bytes: Uint8Array) => {
@@ -109,7 +103,7 @@ export async function writeWheel(
     }
   }
   await toOutput(archive.path, output, async temporary => {
-    const fd = openSync(fsPath(temporary), 'wx', 0o600)
+    const fd = openSync(fsPath(temporary), 'wx+', 0o600)
     try {
       await writeArchive(archive, fd, changes, onProgress)
     } finally {

@@ -144,38 +144,79 @@ function stored(archive: Archive, entry: WheelEntry): ByteSource {
 /** Hands out the contents of a large entry in pieces. What `use` throws ends the reading. */
 async function eachChunk(archive: Archive, entry: WheelEntry, use: (bytes: Uint8Array) => void): Promise<void> {
   const { fd } = archive.source
-  const pieces = function* (): Generator<Buffer> {
-    for (let at = 0; at < entry.compressedSize; at += CHUNK)
-      yield readRange(fd, entry.dataOffset + at, Math.min(CHUNK, entry.compressedSize - at))
-  }
   if (entry.method === STORED) {
-    for (const piece of pieces()) use(piece)
+    for (const piece of piecesOf(fd, entry.dataOffset, entry.compressedSize)) use(piece)
     return
   }
+  try {
+    const used = await inflateChunks(fd, entry.dataOffset, entry.compressedSize, use)
+    if (used !== entry.compressedSize) throw wrongSize(archive, entry)
+  } catch (error) {
+    throw isOfZlib(error) ? damaged(archive, entry, error) : error
+  }
+}
+
+/** zlib's own codes: Z_DATA_ERROR, Z_BUF_ERROR … */
+function isOfZlib(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('Z_')
+}
+
+/** Size and checksum of what a deflate stream in a file holds. @throws the errors of zlib */
+export async function inflatedSums(
+  fd: number,
+  offset: number,
+  length: number,
+): Promise<{ size: number; crc32: number }> {
+  let size = 0
+  let sum = 0
+  const used = await inflateChunks(fd, offset, length, bytes => {
+    size += bytes.length
+    sum = crc32(bytes, sum)
+  })
+  return { size: used === length ? size : -1, crc32: sum }
+}
+
+function* piecesOf(fd: number, offset: number, length: number): Generator<Buffer> {
+  for (let at = 0; at < length; at += CHUNK) yield readRange(fd, offset + at, Math.min(CHUNK, length - at))
+}
+
+/** Inflates a deflate stream in a file; gives how many bytes of it zlib took. */
+function inflateChunks(fd: number, offset: number, length: number, use: (bytes: Uint8Array) => void): Promise<number> {
   const stream = createInflateRaw({ chunkSize: CHUNK })
-  await new Promise<void>((resolve, reject) => {
-    const fail = (error: unknown): void => {
+  return new Promise((resolve, reject) => {
+    let settled = false
+    const settle = (): void => {
+      settled = true
       stream.destroy()
+    }
+    const fail = (error: unknown): void => {
+      settle()
       reject(error instanceof Error ? error : new Error(String(error)))
     }
-    const rest = pieces()
+    const rest = piecesOf(fd, offset, length)
     // the next piece is read when the last one is inflated; once the data has ended, zlib takes none
     const feed = (): void => {
-      const next = rest.next()
-      if (next.done === true) stream.end()
-      else stream.write(next.value, error => (error ? undefined : feed()))
+      if (settled) return
+      try {
+        const next = rest.next()
+        if (next.done === true) stream.end()
+        else stream.write(next.value, error => (error ? undefined : feed()))
+      } catch (error) {
+        fail(error)
+      }
     }
     stream.on('data', (bytes: Buffer) => {
+      if (settled) return
       try {
         use(bytes)
       } catch (error) {
         fail(error)
       }
     })
-    stream.on('error', error => fail(damaged(archive, entry, error)))
+    stream.on('error', fail)
     stream.on('end', () => {
-      if (stream.bytesWritten === entry.compressedSize) resolve()
-      else fail(wrongSize(archive, entry))
+      settle()
+      resolve(stream.bytesWritten)
     })
     feed()
   })

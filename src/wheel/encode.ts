@@ -5,6 +5,8 @@ import { promisify } from 'node:util'
 import { constants, crc32, deflateRaw, type ZlibOptions } from 'node:zlib'
 import type { ByteSource } from '../elf/source.ts'
 import { DEFLATED, STORED } from './read.ts'
+import type { ReadStream } from './blocks.ts'
+import { type Range, spliceStream, type StreamPiece } from './splice.ts'
 
 /** Length of a piece. Each costs up to five bytes for its end mark; below 256 KiB that and the threads begin to show. */
 const PIECE = 1 << 20
@@ -23,8 +25,9 @@ export interface Job {
 }
 
 /** A piece of a job's encoded bytes. */
-export interface Piece {
-  readonly bytes: Uint8Array
+export interface Piece<Bytes = StreamPiece> {
+  /** The bytes, or a stretch of the data that the entry had. */
+  readonly bytes: Bytes
   /** Of the job's whole content. */
   readonly size: number
   /** Of the job's whole content, with its last piece. */
@@ -34,8 +37,8 @@ export interface Piece {
 const deflate = promisify<Uint8Array, ZlibOptions, Buffer>(deflateRaw)
 
 /** Encodes the jobs; their pieces come in order. Memory: some MB per core. */
-export async function* encode(jobs: Iterable<Job>): AsyncGenerator<Piece> {
-  const running: Promise<Piece>[] = []
+export async function* encode(jobs: Iterable<Job>): AsyncGenerator<Piece<Uint8Array>> {
+  const running: Promise<Piece<Uint8Array>>[] = []
   try {
     for (const piece of start(jobs)) {
       running.push(piece)
@@ -49,13 +52,13 @@ export async function* encode(jobs: Iterable<Job>): AsyncGenerator<Piece> {
   }
 }
 
-function take(running: Promise<Piece>[]): Promise<Piece> {
+function take<T>(running: Promise<T>[]): Promise<T> {
   const first = running.shift()
   if (first === undefined) throw new Error('nothing is running')
   return first
 }
 
-function* start(jobs: Iterable<Job>): Generator<Promise<Piece>> {
+function* start(jobs: Iterable<Job>): Generator<Promise<Piece<Uint8Array>>> {
   for (const job of jobs) {
     const content = job.content()
     const { size } = content
@@ -79,7 +82,7 @@ async function encodePiece(
   dictionary: Uint8Array | undefined,
   size: number,
   crc32: number | undefined,
-): Promise<Piece> {
+): Promise<Piece<Uint8Array>> {
   if (job.method === STORED) return { bytes, size, crc32 }
   const encoded = await deflate(bytes, {
     level: job.level,
@@ -89,6 +92,34 @@ async function encodePiece(
     ...(dictionary === undefined ? {} : { dictionary }),
   })
   return { bytes: encoded, size, crc32 }
+}
+
+/** What an entry holds, for new contents that differ in a few places. */
+export interface Before {
+  /** Its data as it stands, deflated. */
+  readonly read: ReadStream
+  /** Of its contents. */
+  readonly size: number
+  /** Where the first `size` bytes of the new contents differ. */
+  readonly changes: readonly Range[]
+}
+
+/** As `encode` with one job, but with what is there copied where that is possible. */
+export async function* encodeAnew(job: Job, { read, size, changes }: Before): AsyncGenerator<Piece> {
+  const content = job.content()
+  const pieces = await spliceStream(read, size, content, changes, job.level)
+  if (pieces === null) {
+    yield* encode([job])
+    return
+  }
+  let sum = 0
+  for (let at = 0; at < content.size; at += PIECE) {
+    const bytes = content.read(at, Math.min(PIECE, content.size - at))
+    job.onBytes?.(bytes)
+    sum = crc32(bytes, sum)
+  }
+  for (const [index, bytes] of pieces.entries())
+    yield { bytes, size: content.size, crc32: index === pieces.length - 1 ? sum : undefined }
 }
 
 /** zlib's level for an entry, from what its flags tell of the one it was made with (4.4.4, bits 1 and 2). */

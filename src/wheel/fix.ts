@@ -14,7 +14,7 @@ import { onTree, type PythonProcess } from '../fix/python.ts'
 import { readObject, type ScannedObject, type UnreadableObject } from '../fix/scan.ts'
 import { isInside } from '../io/path.ts'
 import type { FileTree, OpenedFile } from '../loader/tree.ts'
-import { trueFields } from '../python/record.ts'
+import { type RecordFields, trueFields } from '../python/record.ts'
 import { type Contents, openContents } from './content.ts'
 import {
   installedPath,
@@ -24,6 +24,7 @@ import {
   type WheelDistribution,
 } from './distribution.ts'
 import { type Archive, openArchive, refusal, type WheelEntry } from './read.ts'
+import type { Range } from './splice.ts'
 import { installedTree } from './tree.ts'
 
 /** A wheel whose structure and contents have been checked; the caller closes it. */
@@ -51,10 +52,19 @@ export interface WheelContext {
   readonly programInterpreter: string | null
 }
 
-/** One object and what becomes of it: `content` are its new bytes, null where it stays as it is. */
+/** The new contents of one entry. */
+export interface NewContent {
+  readonly source: ByteSource
+  /** The fields that its row of RECORD is to have; without them the true ones. */
+  readonly fields?: RecordFields
+  /** Where the entry's bytes differ, where they are the first ones of the new contents but for that. */
+  readonly changes?: readonly Range[]
+}
+
+/** One object and what becomes of it: `content` is null where it stays as it is. */
 export interface WheelOutcome extends Outcome {
   readonly entry: WheelEntry
-  readonly content: ByteSource | null
+  readonly content: NewContent | null
 }
 
 export interface WheelPlan {
@@ -185,17 +195,19 @@ function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject): Whee
 }
 
 /** The new bytes of an object: a graft onto the original, or the original again. @throws ElfError */
-function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: PlannedObject): ByteSource {
+function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: PlannedObject): NewContent {
   const { undo } = object
   const original = undo === null ? source : originalSource(source, undo)
-  if (edit === null) return original
+  if (edit === null) return { source: original }
   const fields = wheel.distribution.record.rows.get(entry.name)
   const record = undo === null ? (fields === undefined ? null : `${fields.hash},${fields.size}`) : undo.record
   const graft = makeGraft(original, edit, record === null ? {} : { record })
-  if (graft === null) return original
+  if (graft === null) return { source: original }
   const content = graftedSource(original, graft)
   verifyGraft(original, content, edit)
-  return content
+  if (undo !== null || graft.baseSize !== source.size) return { source: content }
+  const patches = graft.patches.map(({ offset, bytes }) => ({ offset, length: bytes.length }))
+  return { source: content, changes: [{ offset: 0, length: graft.header.length }, ...patches] }
 }
 
 /** New hashes must not hide that the old ones were wrong already. */

@@ -3,8 +3,7 @@ import { ElfError } from '../elf/error.ts'
 import { carriesNote, originalSource } from '../elf/undo.ts'
 import { fieldsOf } from '../fix/apply.ts'
 import { trueFields } from '../python/record.ts'
-import type { NewContent } from './apply.ts'
-import type { Wheel } from './fix.ts'
+import type { NewContent, Wheel } from './fix.ts'
 import type { WheelEntry } from './read.ts'
 
 export interface WheelRestoration {

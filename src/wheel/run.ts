@@ -16,8 +16,16 @@ import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { findInterpreter } from '../python/interpreter.ts'
 import { findVenv, type Venv } from '../python/venv.ts'
-import { copyWheel, type NewContent, outputPath, type Tag, writeWheel } from './apply.ts'
-import { openWheel, planWheel, type Wheel, type WheelContext, type WheelOutcome, type WheelPlan } from './fix.ts'
+import { copyWheel, outputPath, type Tag, writeWheel } from './apply.ts'
+import {
+  type NewContent,
+  openWheel,
+  planWheel,
+  type Wheel,
+  type WheelContext,
+  type WheelOutcome,
+  type WheelPlan,
+} from './fix.ts'
 import type { WheelDistribution } from './distribution.ts'
 import type { WheelEntry } from './read.ts'
 import { comparePolicies, type PolicyReport } from './policy.ts'
@@ -172,7 +180,7 @@ async function patch(
   for (const { object } of wheel.objects) for (const soname of object.original.needed) wanted.add(soname)
   const { plan, outcomes, expected } = planWheel(wheel, requiredOf(wheel, siblings), context)
   const contents = new Map<WheelEntry, NewContent>()
-  for (const { entry, content } of outcomes) if (content !== null) contents.set(entry, { source: content })
+  for (const { entry, content } of outcomes) if (content !== null) contents.set(entry, content)
   const own = { ...plan, objects: outcomes.map(({ planned }) => planned) }
   const missing = missingLibraries(own, ignored, context.python.libc).map((library): MissingOfWheel => ({
     ...library,

@@ -102,14 +102,14 @@ test(
         contents.close()
         const changed = archive.entries.find(entry => entry.name === 'p/a.so')
         const output = join(accepted, `${run}.zip`)
-        const fd = openSync(output, 'wx')
+        const fd = openSync(output, 'wx+')
         await writeArchive(archive, fd, new Map())
         closeSync(fd)
         assert.deepEqual(readFileSync(output), bytes, `run ${run}: carried as it stands`)
         const list = archive.entries.map((entry): [string, number] => [entry.name, crc32(readEntry(archive, entry))])
         expected[`${run}.zip`] = list
         if (changed !== undefined) {
-          const again = openSync(join(accepted, `${run}c.zip`), 'wx')
+          const again = openSync(join(accepted, `${run}c.zip`), 'wx+')
           await writeArchive(archive, again, new Map([[changed, { content: () => bytesSource(Buffer.from('new')) }]]))
           closeSync(again)
           expected[`${run}c.zip`] = list.map(([name, crc]) => [name, name === 'p/a.so' ? crc32('new') : crc])

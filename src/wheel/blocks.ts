@@ -1,0 +1,230 @@
+// Where the blocks of a deflate stream begin, in bits, and which bytes they give: a decoder (RFC 1951) that only counts.
+// zlib does not tell, and the stream has been inflated and checked by it before: nothing is checked here.
+
+/** Reads a stretch of the stream; fewer bytes only at its end. */
+export type ReadStream = (offset: number, length: number) => Uint8Array
+
+/** The blocks of a stream, in order; the arrays have one more element than there are blocks, for the end. */
+export interface Blocks {
+  /** Bit offsets in the stream of the block headers. */
+  readonly bits: readonly number[]
+  /** Offsets in the contents of what the blocks give. */
+  readonly outputs: readonly number[]
+}
+
+const CHUNK = 1 << 20
+/** More than a symbol with its extra bits, or a block's header of code lengths, takes. */
+const MARGIN = 512
+
+const LENGTH_BASE = [
+  3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258,
+]
+const LENGTH_EXTRA = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0]
+const CODE_LENGTH_ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15]
+const END_OF_BLOCK = 256
+
+/** Codes of up to this many bits are looked up at once; longer ones, one in some thousand symbols, bit by bit. */
+const LOOKUP_BITS = 11
+
+/** A Huffman code: what is to be done for each symbol is packed into a number (`packLiteral`, `packDistance`). */
+interface Code {
+  /** By the next `LOOKUP_BITS` bits; 0: a longer code. */
+  readonly lookup: Uint32Array
+  /** By code length, the first code, and where its symbols begin in `sorted` (as in zlib's contrib/puff). */
+  readonly counts: Uint16Array
+  readonly sorted: Uint32Array
+}
+
+/** Packed: code length (4 bits), extra bits (4 bits), IS_LENGTH, base (from bit 9). */
+const IS_LENGTH = 0x100
+
+function packLiteral(symbol: number): number {
+  if (symbol < END_OF_BLOCK) return 1 << 9
+  if (symbol === END_OF_BLOCK) return IS_LENGTH
+  return ((LENGTH_BASE[symbol - 257] ?? 0) << 9) | IS_LENGTH | ((LENGTH_EXTRA[symbol - 257] ?? 0) << 4)
+}
+
+function packDistance(symbol: number): number {
+  // only how many bits follow is of interest
+  return (1 << 9) | ((symbol < 4 ? 0 : (symbol >> 1) - 1) << 4)
+}
+
+function packSymbol(symbol: number): number {
+  return (symbol << 9) | IS_LENGTH
+}
+
+function makeCode(lengths: Uint8Array, pack: (symbol: number) => number): Code {
+  const counts = new Uint16Array(16)
+  for (const length of lengths) counts[length] = (counts[length] ?? 0) + 1
+  counts[0] = 0
+  const offsets = new Uint16Array(17)
+  const next = new Uint16Array(17)
+  for (let length = 1; length < 16; length += 1) {
+    offsets[length + 1] = (offsets[length] ?? 0) + (counts[length] ?? 0)
+    next[length + 1] = ((next[length] ?? 0) + (counts[length] ?? 0)) << 1
+  }
+  const sorted = new Uint32Array(lengths.length)
+  const lookup = new Uint32Array(1 << LOOKUP_BITS)
+  for (let symbol = 0; symbol < lengths.length; symbol += 1) {
+    const length = lengths[symbol] ?? 0
+    if (length === 0) continue
+    const packed = pack(symbol) | length
+    const index = offsets[length] ?? 0
+    sorted[index] = packed
+    offsets[length] = index + 1
+    const code = next[length] ?? 0
+    next[length] = code + 1
+    if (length > LOOKUP_BITS) continue
+    let reversed = 0
+    for (let bit = 0; bit < length; bit += 1) if ((code >> bit) & 1) reversed |= 1 << (length - 1 - bit)
+    for (let at = reversed; at < 1 << LOOKUP_BITS; at += 1 << length) lookup[at] = packed
+  }
+  return { lookup, counts, sorted }
+}
+
+/** The packed value of the code that the bits begin with, one bit at a time. */
+function decodeLong({ counts, sorted }: Code, bits: number): number {
+  let code = 0
+  let first = 0
+  let index = 0
+  for (let length = 1; length < 16; length += 1) {
+    code |= (bits >>> (length - 1)) & 1
+    const count = counts[length] ?? 0
+    if (code - count < first) return sorted[index + (code - first)] ?? 0
+    index += count
+    first = (first + count) << 1
+    code <<= 1
+  }
+  throw new Error('a deflate stream that zlib took has a code that is none')
+}
+
+const FIXED_LITERALS = makeCode(
+  Uint8Array.from({ length: 288 }, (_, symbol) => (symbol < 144 ? 8 : symbol < 256 ? 9 : symbol < 280 ? 7 : 8)),
+  packLiteral,
+)
+const FIXED_DISTANCES = makeCode(new Uint8Array(30).fill(5), packDistance)
+
+/** Finds the blocks of a sound deflate stream. */
+export function findBlocks(read: ReadStream): Blocks {
+  const bits: number[] = []
+  const outputs: number[] = []
+  // `chunk` holds the stream from `start` on; `at` is a bit offset in it
+  let start = 0
+  let at = 0
+  const chunk = new Uint8Array(CHUNK + MARGIN)
+  const view = new DataView(chunk.buffer)
+  let end = 0
+  let out = 0
+
+  const load = (from: number): void => {
+    start = from
+    const bytes = read(from, CHUNK)
+    chunk.set(bytes)
+    // behind the end of the stream are zeros
+    chunk.fill(0, bytes.length)
+    end = bytes.length < CHUNK ? Number.MAX_SAFE_INTEGER : (CHUNK - MARGIN) * 8
+  }
+  const ensure = (): void => {
+    if (at < end) return
+    const bytes = at >>> 3
+    at &= 7
+    load(start + bytes)
+  }
+  const peek = (): number => view.getUint32(at >>> 3, true) >>> (at & 7)
+  const take = (count: number): number => {
+    const value = peek() & ((1 << count) - 1)
+    at += count
+    return value
+  }
+
+  const readCodes = (): [Code, Code] => {
+    const literals = take(5) + 257
+    const distances = take(5) + 1
+    const codes = take(4) + 4
+    const lengths = new Uint8Array(19)
+    for (let index = 0; index < codes; index += 1) lengths[CODE_LENGTH_ORDER[index] ?? 0] = take(3)
+    const code = makeCode(lengths, packSymbol)
+    const all = new Uint8Array(literals + distances)
+    for (let index = 0; index < all.length;) {
+      const packed = code.lookup[peek() & ((1 << LOOKUP_BITS) - 1)] ?? 0
+      at += packed & 15
+      const symbol = packed >>> 9
+      if (symbol < 16) {
+        all[index] = symbol
+        index += 1
+        continue
+      }
+      const repeated = symbol === 16 ? (all[index - 1] ?? 0) : 0
+      const times = symbol === 16 ? 3 + take(2) : symbol === 17 ? 3 + take(3) : 11 + take(7)
+      all.fill(repeated, index, index + times)
+      index += times
+    }
+    return [makeCode(all.subarray(0, literals), packLiteral), makeCode(all.subarray(literals), packDistance)]
+  }
+
+  const skipSymbols = (literals: Code, distances: Code): void => {
+    const mask = (1 << LOOKUP_BITS) - 1
+    const literalLookup = literals.lookup
+    const distanceLookup = distances.lookup
+    // the loop is as fast as it is because these are no captured variables
+    let here = at
+    let given = out
+    let limit = end
+    for (;;) {
+      if (here >= limit) {
+        at = here
+        ensure()
+        here = at
+        limit = end
+      }
+      let window = view.getUint32(here >>> 3, true) >>> (here & 7)
+      let packed = literalLookup[window & mask] ?? 0
+      if (packed === 0) packed = decodeLong(literals, window)
+      const length = packed & 15
+      if ((packed & IS_LENGTH) === 0) {
+        here += length
+        given += 1
+        // 25 bits are in the window: mostly enough for the next symbol, too
+        packed = length > LOOKUP_BITS ? IS_LENGTH : (literalLookup[(window >>> length) & mask] ?? 0)
+        if (packed === 0 || (packed & IS_LENGTH) !== 0) continue
+        here += packed & 15
+        given += 1
+        continue
+      }
+      const base = packed >>> 9
+      const extra = (packed >>> 4) & 15
+      here += length + extra
+      if (base === 0) break
+      given += base + ((window >>> length) & ((1 << extra) - 1))
+      window = view.getUint32(here >>> 3, true) >>> (here & 7)
+      let distance = distanceLookup[window & mask] ?? 0
+      if (distance === 0) distance = decodeLong(distances, window)
+      here += (distance & 15) + ((distance >>> 4) & 15)
+    }
+    at = here
+    out = given
+  }
+
+  load(0)
+  for (let last = false; !last;) {
+    ensure()
+    bits.push(start * 8 + at)
+    outputs.push(out)
+    last = take(1) === 1
+    const type = take(2)
+    if (type === 0) {
+      at = (at + 7) & ~7
+      const length = take(16)
+      const from = start + (at >>> 3) + 2 + length
+      out += length
+      at = 0
+      load(from)
+    } else {
+      const [literals, distances] = type === 1 ? [FIXED_LITERALS, FIXED_DISTANCES] : readCodes()
+      skipSymbols(literals, distances)
+    }
+  }
+  bits.push(start * 8 + at)
+  outputs.push(out)
+  return { bits, outputs }
+}
