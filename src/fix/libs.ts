@@ -41,6 +41,8 @@ export interface LibraryRow {
   readonly inUse: boolean
   /** What to do where it is lacking. */
   readonly hint: string | null
+  /** Why better files of that name were not taken. */
+  readonly passedOver: readonly string[]
 }
 
 export interface LibsReport {
@@ -60,12 +62,17 @@ export function listLibraries(venv: Venv, options: LibsOptions): LibsReport {
   const needed = options.policy === null ? [...set.used.keys(), ...set.missing.keys()] : []
   const sonames = new Set([...policies.flatMap(({ libraries }) => libraries), ...needed])
   const rows = [...sonames].sort().map((soname): LibraryRow => {
-    const row = (path: string | null, source: LibraryRow['source'], hint: string | null): LibraryRow => {
+    const row = (
+      path: string | null,
+      source: LibraryRow['source'],
+      hint: string | null,
+      passedOver: readonly string[] = [],
+    ): LibraryRow => {
       const inUse = set.used.has(soname) || set.missing.get(soname)?.optional === false
-      return { soname, path, ...packageOf(path, sources.store), source, inUse, hint }
+      return { soname, path, ...packageOf(path, sources.store), source, inUse, hint, passedOver }
     }
     const used = set.used.get(soname)
-    if (used !== undefined) return row(used.path, used.source, null)
+    if (used !== undefined) return row(used.path, used.source, null, set.clashes.get(soname))
     const missing = set.missing.get(soname)
     if (missing !== undefined) return row(null, null, missing.hint)
     if (isLibcFamily(soname, kind)) {
@@ -73,7 +80,7 @@ export function listLibraries(venv: Venv, options: LibsOptions): LibsReport {
       return existsSync(fsPath(path)) ? row(path, 'libc', null) : row(null, null, hintOf(soname, [], [], libc))
     }
     const { provider, clashes } = chooseProvider(soname, [], python, sources)
-    if (provider !== null) return row(provider.path, provider.source, null)
+    if (provider !== null) return row(provider.path, provider.source, null, clashes)
     return row(null, null, hintOf(soname, [], clashes, libc))
   })
   const { version, program } = python.interpreter
@@ -102,6 +109,7 @@ function setOf(venv: Venv, { libs, noScan, env, cwd }: LibsOptions) {
       sources: planInput.sources,
       used: new Map(libraries.map(library => [library.soname, library])),
       missing: new Map(missing.map(item => [item.soname, item])),
+      clashes: plan.clashes,
       warnings,
     }
   }
@@ -116,7 +124,11 @@ function setOf(venv: Venv, { libs, noScan, env, cwd }: LibsOptions) {
     scan: noScan ? () => [] : storeScanner({ store, env }, sonames),
     store,
   }
-  const none = { used: new Map<string, UsedLibrary>(), missing: new Map<string, MissingLibrary>() }
+  const none = {
+    used: new Map<string, UsedLibrary>(),
+    missing: new Map<string, MissingLibrary>(),
+    clashes: new Map<string, string[]>(),
+  }
   return { python, sources, ...none, warnings: named.warnings }
 }
 

@@ -13,7 +13,10 @@ export function libsLines({ venv, python, rows }: LibsReport, chalk: ChalkInstan
     chalk.dim(`Python ${python.version}  ${python.program}`),
     chalk.dim(`${libc.kind} ${libc.version ?? ''}  ${libc.dir}`),
     '',
-    ...served.map(row => servedLine(row, width, chalk)),
+    ...served.flatMap(row => [
+      servedLine(row, width, chalk),
+      ...row.passedOver.map(clash => chalk.dim(`    passed over: ${clash}`)),
+    ]),
   ]
   if (lacking.length > 0) {
     lines.push('', 'Lacking')

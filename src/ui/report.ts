@@ -21,7 +21,7 @@ export function reportLines(report: VenvReport, style: ReportStyle): string[] {
   const blocks: string[][] = []
   if (quiet) blocks.push([chalk.bold(report.venv.root)])
   else blocks.push(headLines(report, chalk), loaderLines(report, style), changeLines(report, style))
-  if (!quiet) blocks.push(libraryLines(report, chalk))
+  if (!quiet) blocks.push(libraryLines(report, style))
   blocks.push(refusedLines(report, chalk), missingLines(report, style), [summaryLine(report, style)])
   return blocks.filter(block => block.length > 0).flatMap((block, index) => (index === 0 ? block : ['', ...block]))
 }
@@ -105,14 +105,16 @@ export function detailLines({ planned, change }: Outcome, chalk: ChalkInstance, 
   return lines
 }
 
-function libraryLines({ plan }: VenvReport, chalk: ChalkInstance): string[] {
+function libraryLines({ plan }: VenvReport, { chalk, verbose }: ReportStyle): string[] {
   if (plan.libraries.length === 0) return []
   const width = Math.max(...plan.libraries.map(({ soname }) => soname.length))
   return [
     'Libraries',
-    ...plan.libraries.map(({ soname, path, source }) => {
+    ...plan.libraries.flatMap(({ soname, path, source }) => {
       const directory = path.slice(0, path.lastIndexOf('/'))
-      return `  ${soname.padEnd(width)}  ${directory}  ${chalk.dim(SOURCE_WORDS[source])}`
+      const line = `  ${soname.padEnd(width)}  ${directory}  ${chalk.dim(SOURCE_WORDS[source])}`
+      const others = verbose ? (plan.clashes.get(soname) ?? []) : []
+      return [line, ...others.map(clash => chalk.dim(`    passed over: ${clash}`))]
     }),
   ]
 }

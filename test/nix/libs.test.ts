@@ -45,6 +45,7 @@ test('wheelfix libs names file, package, version and source of each soname, says
     source: 'scan',
     inUse: false,
     hint: null,
+    passedOver: [],
   })
   assert.equal(row('libz.so.1')?.source, 'closure')
   assert.equal(row('libm.so.6')?.path, join(world.libs.glibc, 'libm.so.6'))
