@@ -213,3 +213,118 @@ test('the shell of the template makes a failing import numpy work', { skip: need
   assert.equal(succeeds(all.nix(inShell, project)).trim(), '1.0')
   succeeds(all.nix(['flake', 'check', 'path:.'], project))
 })
+
+/** Twenty distributions with compiled modules that are small, and what to import of each. */
+const TWENTY: Readonly<Record<string, string>> = {
+  bcrypt: 'bcrypt',
+  brotli: 'brotli',
+  cffi: '_cffi_backend',
+  contourpy: 'contourpy',
+  frozenlist: 'frozenlist',
+  greenlet: 'greenlet',
+  kiwisolver: 'kiwisolver',
+  lxml: 'lxml.etree',
+  lz4: 'lz4.frame',
+  markupsafe: 'markupsafe._speedups',
+  msgpack: 'msgpack',
+  multidict: 'multidict',
+  numpy: 'numpy',
+  orjson: 'orjson',
+  pillow: 'PIL._imaging',
+  pyyaml: 'yaml',
+  pyzmq: 'zmq',
+  rapidfuzz: 'rapidfuzz.fuzz',
+  regex: 'regex',
+  shapely: 'shapely',
+  zstandard: 'zstandard',
+}
+
+test(
+  'fixWheels over twenty wheels: built once, substituted elsewhere without a build, reproducible, installed by pip',
+  {
+    skip: needsNix,
+  },
+  t => {
+    const all = flakes(t)
+    if (typeof all === 'string') {
+      t.skip(all)
+      return
+    }
+    const world = withWheels(all.world)
+    if (typeof world === 'string') {
+      t.skip(world)
+      return
+    }
+    const team = scratch(t)
+    // outside of the flake, whose folder is copied to the store whole
+    const outside = scratch(t)
+    const wheels = join(team, 'wheels')
+    const from = process.env['WHEELFIX_TEST_WHEELS']
+    const source = from === undefined ? [] : ['--no-index', '--find-links', from]
+    const pip = ['-m', 'pip', '--disable-pip-version-check', '-q']
+    const download = ['download', '--no-deps', '--only-binary', ':all:', ...source, '-d', wheels]
+    runWell(world.host.python.executable, [...pip, ...download, ...Object.keys(TWENTY)])
+    writeFileSync(
+      join(team, 'flake.nix'),
+      `{
+      inputs.nixpkgs.url = "nixpkgs";
+      inputs.wheelfix.inputs.nixpkgs.follows = "nixpkgs";
+      outputs = { wheelfix, ... }: {
+        packages.x86_64-linux = {
+          wheels = wheelfix.lib.x86_64-linux.fixWheels { src = ./wheels; };
+          venv = wheelfix.lib.x86_64-linux.fixVenv { wheels = ./wheels; };
+          python = wheelfix.lib.x86_64-linux.pythonWithLibs { };
+        };
+      };
+    }`,
+    )
+    const first = all.nix(['build', 'path:.#wheels', '-o', join(outside, 'result')], team)
+    succeeds(first)
+    const result = readlinkSync(join(outside, 'result'))
+    assert.equal(readdirSync(result).length, Object.keys(TWENTY).length)
+
+    // what the compressed wheels name stands uncompressed beside them, so that a collection leaves it
+    const closure = runWell('nix-store', ['--query', '--requisites', result])
+    assert.ok(closure.includes(world.outputs.gcc) && closure.includes(world.outputs.glibc))
+
+    // a second user with a store of their own and this cache: nothing may be built there
+    const cache = `file://${join(outside, 'cache')}?compression=none`
+    succeeds(all.nix(['copy', '--to', cache, result], team))
+    const second = [
+      '--store',
+      join(outside, 'second'),
+      '--option',
+      'substitute',
+      'true',
+      '--option',
+      'substituters',
+      cache,
+    ]
+    const noBuild = ['--option', 'require-sigs', 'false', '--max-jobs', '0', '--no-link']
+    succeeds(all.nix(['build', 'path:.#wheels', ...second, ...noBuild], team))
+    assert.ok(existsSync(join(outside, 'second', result)))
+    runWell('chmod', ['-R', 'u+w', join(outside, 'second')])
+
+    // the same bits once more: of a wheel, of a venv and of a Python
+    const numpy = closure.split('\n').find(path => /-wheelfix-numpy-/.test(path)) ?? ''
+    const check = [...OPTIONS.slice(0, 9), '--realise', '--check']
+    const derivers = runWell('nix-store', ['--query', '--deriver', numpy]).trim().split('\n')
+    runWell('nix-store', [...check, ...derivers])
+    for (const name of ['venv', 'python']) {
+      succeeds(all.nix(['build', `path:.#${name}`, '-o', join(outside, name)], team))
+      succeeds(all.nix(['build', `path:.#${name}`, '--no-link', '--rebuild'], team))
+    }
+
+    // pip takes them, and they import without a run of wheelfix
+    const imports = `import ${Object.values(TWENTY).join(', ')}`
+    const venv = makeVenv(world, 'patched')
+    const target = ['--python', join(venv, 'bin/python'), 'install', '--no-index', '--no-deps', '--no-compile']
+    runWell(world.host.python.executable, [...pip, ...target, '--find-links', result, ...Object.keys(TWENTY)])
+    runWell(join(venv, 'bin/python'), ['-c', imports], { env: world.env })
+    runWell(join(outside, 'venv/bin/python'), ['-c', imports], { env: world.env })
+    // and with the Python whose loader knows the libraries, the wheels as they came from PyPI do
+    const plain = makeVenv({ ...world, python: join(outside, 'python/bin/python3') }, 'plain')
+    pipInstall(world, plain, ['numpy', 'shapely'])
+    runWell(join(plain, 'bin/python'), ['-c', 'import numpy, shapely'], { env: world.env })
+  },
+)
