@@ -11,8 +11,8 @@ export interface ElfNote {
   readonly desc: Uint8Array
 }
 
-/** Notes of real objects have some hundred bytes; node's have some hundred KB. */
-const MOST_BYTES = 1 << 20
+/** Notes that say something have some hundred bytes; what node keeps in notes (probes) has some hundred KB. */
+const MOST_BYTES = 1 << 16
 const HEADER_BYTES = 12
 
 /**

@@ -1,12 +1,8 @@
 // What may be wrong with a venv, found by looking at everything and by asking its own Python. Changes nothing.
 import { existsSync, lstatSync, readFileSync } from 'node:fs'
-import { dlopenFeatures, readNotes } from '../elf/notes.ts'
-import { readElf } from '../elf/read.ts'
-import { ElfError } from '../elf/error.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory } from '../io/path.ts'
-import { withSource } from '../io/source.ts'
 import { fork, open } from '../loader/process.ts'
 import { hintFor } from '../nix/hints.ts'
 import { checkRoots } from '../nix/roots.ts'
@@ -22,7 +18,7 @@ import { importModules } from './oracle.ts'
 import { readPins } from './pins.ts'
 import type { PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
-import { load, type SimulationInput } from './simulate.ts'
+import { findsByName, type SimulationInput } from './simulate.ts'
 import { simulationInput } from './plan.ts'
 import { type Examination, examine, type VenvOptions } from './venv.ts'
 
@@ -310,8 +306,8 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
 function dlopenNotes({ scan }: Examination, input: SimulationInput): Finding[] {
   const findings: Finding[] = []
   for (const object of scan.objects) {
-    for (const { feature, description, priority, sonames } of featuresOf(object)) {
-      if (sonames.some(soname => opens(object, soname, input))) continue
+    for (const { feature, description, priority, sonames } of object.opens) {
+      if (sonames.some(soname => findsByName(object, soname, input))) continue
       findings.push({
         code: 'dlopen-note',
         severity: priority === 'suggested' ? 'note' : 'warning',
@@ -324,23 +320,6 @@ function dlopenNotes({ scan }: Examination, input: SimulationInput): Finding[] {
     }
   }
   return findings
-}
-
-function featuresOf({ path }: ScannedObject) {
-  try {
-    return withSource(path, source => dlopenFeatures(readNotes(source, readElf(source))))
-  } catch (error) {
-    if (error instanceof ElfError || errnoOf(error) !== undefined) return []
-    throw error
-  }
-}
-
-/** Does a dlopen(soname) in this object's code find a file? It searches as a needed of the object would. */
-function opens(object: ScannedObject, soname: string, input: SimulationInput): boolean {
-  const wanting = { ...object.current, needed: [...object.current.needed, soname] }
-  const process = load(object, { ...input, states: new Map(input.states).set(object.identity, wanting) })
-  const map = process?.maps[0]
-  return map?.needed.find(needed => needed.soname === soname)?.provider != null
 }
 
 function knownCases({ distributions, scan, venv }: Examination, python: PythonProcess): Finding[] {

@@ -16,6 +16,7 @@ import { isOpenedAtImport } from './known.ts'
 import { onTree, type PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
 import {
+  findsByName,
   type ObjectStates,
   type Outcome as Resolution,
   type Simulation,
@@ -102,7 +103,12 @@ export function makePlan(input: PlanInput): Plan {
   const originals = new Map(objects.map(object => [object.identity, object.original]))
   const before = simulateStates(input, originals)
 
-  const wants = new Map(objects.map(object => [object, input.searchPaths ? wantsOf(object, before) : []]))
+  const wants = new Map(
+    objects.map(object => [
+      object,
+      input.searchPaths ? [...wantsOf(object, before), ...wantsByName(object, originals, input)] : [],
+    ]),
+  )
   const first = attempt(input, wants, before)
   const useful = new Map(objects.map(object => [object, (wants.get(object) ?? []).filter(isOfUse(object, first))]))
   const same = objects.every(object => useful.get(object)?.length === wants.get(object)?.length)
@@ -221,6 +227,27 @@ function wantsOf(object: ScannedObject, simulation: Simulation): string[] {
   return alone.needed
     .filter((resolution, index) => !isServed(resolution) && !isInherited(object, index, simulation))
     .map(({ soname }) => soname)
+}
+
+/**
+ * Of what the object says that it opens by name, the sonames that it does not find and that can be served: the first one
+ * of each feature. What it could do without (`suggested`) is left to the user.
+ */
+function wantsByName(object: ScannedObject, originals: ObjectStates, input: PlanInput): string[] {
+  const features = object.opens.filter(({ priority }) => priority !== 'suggested')
+  if (features.length === 0) return []
+  const simulated = simulationInput(input, originals)
+  return features.flatMap(({ sonames }) => {
+    if (sonames.some(soname => findsByName(object, soname, simulated))) return []
+    const served = sonames.find(
+      soname =>
+        siblingDirectory(object, soname, input) !== null ||
+        isDriverLibrary(soname) ||
+        (!isLibcFamily(soname, input.python.libc.kind) &&
+          chooseProvider(soname, [object.original], input.python, input.sources).provider !== null),
+    )
+    return served === undefined || object.original.needed.includes(served) ? [] : [served]
+  })
 }
 
 function isServed({ provider, lackingVersions }: Resolution): boolean {

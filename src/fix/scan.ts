@@ -4,6 +4,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
+import { type DlopenFeature, dlopenFeatures, readNotes } from '../elf/notes.ts'
 import { isElf, readElf, withoutTables } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { definesSymbol } from '../elf/symbols.ts'
@@ -33,6 +34,8 @@ export interface ScannedObject {
   /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
   readonly original: ElfObject
   readonly undo: Undo | null
+  /** What it says of itself that it opens by name (.note.dlopen). */
+  readonly opens: readonly DlopenFeature[]
 }
 
 /** A file that cannot be read, or whose magic says ELF while its tables do not hold. */
@@ -176,7 +179,7 @@ export function readObject(
   source: ByteSource,
   name: string,
   suffixes: readonly string[],
-): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo'> | null {
+): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'opens'> | null {
   const current = readElf(source)
   if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
   const undo = current.dynamic === null ? null : readUndo(source, current)
@@ -187,6 +190,7 @@ export function readObject(
     current: withoutTables(current),
     original: withoutTables(original),
     undo,
+    opens: dlopenFeatures(readNotes(originalBytes, original)),
   }
 }
 

@@ -127,3 +127,11 @@ export function load(object: ScannedObject, { states, python, programLoader }: S
   open(process, python.caller, object.path, object.identity, state)
   return process
 }
+
+/** Does a dlopen of this name in the object's code find a file? It searches as a needed of the object would. */
+export function findsByName(object: ScannedObject, soname: string, input: SimulationInput): boolean {
+  const state = input.states.get(object.identity) ?? object.original
+  const wanting = { ...state, needed: [...state.needed, soname] }
+  const process = load(object, { ...input, states: new Map(input.states).set(object.identity, wanting) })
+  return process?.maps[0]?.needed.find(needed => needed.soname === soname)?.provider != null
+}

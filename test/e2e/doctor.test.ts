@@ -11,6 +11,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { writeNoted } from '../fix/noted.ts'
 import { MODULE, testVenv, type TestVenv } from '../fix/venv.ts'
 import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
@@ -186,17 +187,9 @@ suite('wheelfix doctor', () => {
 
   test('a library that an object says it opens by name: dlopen-note', () => {
     const venv = venvWith('notes')
-    const note = (soname: string, priority: string) =>
-      `[{"feature":"sound","description":"plays","priority":"${priority}","soname":["${soname}"]}]`
-    const build = (name: string, text: string) => {
-      const source = join(world.root, 'note.s')
-      writeFileSync(source, noteSource(text))
-      runWell('gcc', ['-c', '-o', join(world.root, 'note.o'), source])
-      mkdirSync(join(venv.site, 'noted'), { recursive: true })
-      runWell('ld', ['-shared', '-o', join(venv.site, 'noted', name), join(world.root, 'note.o')])
-    }
-    build('libfound.so', note('libc.so.6', 'required'))
-    build('liblost.so', note('libcups.so.2', 'required'))
+    const feature = { feature: 'sound', description: 'plays', priority: 'required' }
+    writeNoted(join(venv.site, 'noted/libfound.so'), [{ ...feature, soname: ['libc.so.6'] }])
+    writeNoted(join(venv.site, 'noted/liblost.so'), [{ ...feature, soname: ['libcups.so.2'] }])
     const { message, severity, remedy, paths } = one(findingsOf(venv), 'dlopen-note')
     assert.equal(message, 'it opens libcups.so.2 by name and does not find it (required, for sound: plays)')
     assert.deepEqual([severity, remedy], ['warning', 'libs = with pkgs; [ cups ]'])
@@ -262,19 +255,4 @@ function emptyObject(folder: string): string[] {
   writeFileSync(source, '')
   runWell('gcc', ['-c', '-fpic', '-o', join(folder, 'empty.o'), source])
   return [join(folder, 'empty.o')]
-}
-
-/** A .note.dlopen section as the specification lays it out. */
-function noteSource(json: string): string {
-  return `
-.section .note.dlopen, "a", %note
-.p2align 2
-.long 1f - 0f
-.long 3f - 2f
-.long 0x407c0c0a
-0: .asciz "FDO"
-1: .p2align 2
-2: .asciz "${json.replaceAll('"', '\\"')}"
-3: .p2align 2
-`
 }

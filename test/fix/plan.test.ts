@@ -7,6 +7,7 @@ import { VER_FLG_WEAK } from '../../src/elf/constants.ts'
 import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { buildWorld } from '../world/world.ts'
+import { writeNoted } from './noted.ts'
 import { MODULE, testVenv, type TestVenv } from './venv.ts'
 
 interface Document {
@@ -311,6 +312,20 @@ suite('the plan', () => {
       const object = objectOf(plan(venv, [fresh]).document, `c/core${MODULE}`)
       assert.deepEqual([object.change, object.missing], [null, ['libv.so.1']])
     })
+  })
+
+  rule('what an object says that it opens by name is served too, unless it is only suggested', venv => {
+    const set = storeLibraries('named', { 'libone.so.1': copyOf(venv), 'libtwo.so.1': copyOf(venv) })
+    venv.install('a', { 'a/x.txt': '' })
+    const features = [
+      { feature: 'one', priority: 'recommended', soname: ['libnone.so.1', 'libone.so.1'] },
+      { feature: 'two', priority: 'suggested', soname: ['libtwo.so.1'] },
+    ]
+    writeNoted(join(venv.site, 'a/libnoted.so'), features)
+    const { document } = plan(venv, [set])
+    assert.deepEqual(objectOf(document, 'a/libnoted.so').change?.rpath?.after, [set])
+    writeNoted(join(venv.site, 'a/libnoted.so'), features.slice(1))
+    assert.equal(objectOf(plan(venv, [set]).document, 'a/libnoted.so').change, null)
   })
 
   rule('a musllinux wheel in a glibc Python, and what it is, is said', venv => {
