@@ -1,12 +1,16 @@
 // `npm run corpus:loader [-- PACKAGE…]`: many real distributions in an unpatched venv of the world. After `wheelfix
 // loader` every module must import that imports on the host, and no file of a wheel may have changed but programs with
-// another system's loader. Takes some GB and some minutes; LIBS (colon-separated) adds to the world's libraries.
+// another system's loader. What the distributions ask of the system beyond the world's libraries is taken from the host. Takes some GB and
+// some minutes.
+import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { editElf } from '../support/elf.ts'
 import { which } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
+import { GLIBC_SONAME, traceLibraries } from '../world/host.ts'
 import { makeVenv, pipInstall, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
-import { buildWorld } from '../world/world.ts'
+import { buildWorld, type World } from '../world/world.ts'
 import { comparedWith, importAll } from './imports.ts'
 
 const DISTRIBUTIONS = `
@@ -18,6 +22,23 @@ argon2-cffi-bindings cffi brotli zstandard lz4 blosc2 av pygame cmake ninja uv m
 httptools websockets ujson rapidfuzz spacy gensim hiredis pymongo asyncpg oracledb psutil setproctitle pymupdf pikepdf
 pypdfium2 moderngl cftime contourpy kiwisolver markupsafe sqlalchemy pynng`
 
+/** Puts what is missing, and what that needs, into a package of the world's store. Gives its lib folder. */
+function hostLibraries(world: World, venv: string): string {
+  const { stdout } = wheelfix(world, ['loader', venv, '--no-scan', '--dry-run', '--json', '--libs', world.libs.gcc])
+  const { missing } = JSON.parse(stdout) as { missing: { soname: string }[] }
+  const lib = join(world.store, '0123456789abcdfghijklmnpqrsvwxyz-host-libraries/lib')
+  mkdirSync(lib, { recursive: true })
+  // one by one: the loader stops at the first that the host does not have
+  const found = new Map(missing.flatMap(({ soname }) => [...traceLibraries(world.host, [soname])]))
+  const value = [lib, world.libs.gcc, world.libs.zlib, world.libs.glibc].join(':')
+  for (const [soname, path] of found) {
+    if (GLIBC_SONAME.test(soname) || /^lib(?:python|stdc|gcc_s|z\.)/.test(soname)) continue
+    copyFileSync(path, join(lib, soname))
+    editElf(join(lib, soname), { searchPath: { tag: 'DT_RUNPATH', value } })
+  }
+  return lib
+}
+
 const world = withWheels(buildWorld())
 if (typeof world === 'string') {
   console.error(world)
@@ -26,7 +47,6 @@ if (typeof world === 'string') {
 try {
   const named = process.argv.slice(2)
   const names = named.length > 0 ? named : DISTRIBUTIONS.split(/\s+/).filter(name => name !== '')
-  const libs = [world.libs.gcc, world.libs.zlib, ...(process.env['LIBS'] ?? '').split(':').filter(dir => dir !== '')]
   const venv = makeVenv(world, 'corpus')
   console.log(`installing ${names.length} distributions`)
   const uv = which('uv')
@@ -42,6 +62,7 @@ try {
   console.log(`${onHost.size} distributions, ${unpatched.modules} modules import on the host`)
   console.log(`before: ${unpatched.modules - unpatched.failing.length} of them import`)
 
+  const libs = [world.libs.gcc, world.libs.zlib, hostLibraries(world, venv)]
   const { status, stdout, stderr } = wheelfix(world, ['loader', venv, '--no-scan', '--json', '--libs', libs.join(':')])
   if (status === 2) throw new Error(stderr)
   const loaded = comparedWith(onHost, importAll(join(venv, 'bin/python'), site, world.env))

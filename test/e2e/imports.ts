@@ -11,7 +11,7 @@ const CHILD = `
 import importlib, os, site, sys, warnings
 warnings.simplefilter("ignore")
 site.addsitedir(sys.argv[1])
-sys.modules["tkinter"] = None # the world's Python has none
+sys.modules["tkinter"] = sys.modules["_tkinter"] = None # the world's Python has none
 out = os.fdopen(os.dup(1), "w")
 for fd in 1, 2: os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 for name in sys.argv[2:]:
