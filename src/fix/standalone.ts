@@ -64,7 +64,8 @@ export interface StandaloneReport {
 /** @throws WheelfixError when nothing could be done */
 export function runStandalone(options: StandaloneOptions): StandaloneReport {
   const { env } = options
-  const place = placeOf(resolve(options.cwd, options.directory))
+  const store = storeDirectory(env)
+  const place = placeOf(resolve(options.cwd, options.directory), store)
   const names = pythonNames(place)
   const files = names.filter(({ replaced }) => replaced === 'file')
   const [first] = files
@@ -75,7 +76,6 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
   if (options.mode === 'restore') return restore(venv, names, env)
 
   const base = plainInterpreter(venv, names)
-  const store = storeDirectory(env)
   if (!isFhsLoader(base.interp)) {
     throw new WheelfixError(
       'PYTHON_UNSUPPORTED',
@@ -132,18 +132,8 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
 }
 
 /** The folder, in the shape of a venv without packages. @throws WheelfixError when it is none that may be edited */
-function placeOf(root: string): Venv {
-  const status = lstatSync(fsPath(root), { throwIfNoEntry: false })
-  const fault =
-    status === undefined
-      ? 'does not exist'
-      : status.isSymbolicLink()
-        ? `is a link to ${realPath(root)}: name that, it is what would be changed`
-        : existsSync(fsPath(join(root, 'pyvenv.cfg')))
-          ? 'is a virtual environment: use wheelfix venv or wheelfix loader, or name the folder of its base Python'
-          : existsSync(fsPath(join(root, 'bin')))
-            ? null
-            : 'holds no bin folder: name the folder that a Python is installed in'
+function placeOf(root: string, store: string): Venv {
+  const fault = faultOf(root, store)
   if (fault !== null) throw new WheelfixError('PYTHON_NOT_FOUND', `${root} ${fault}`, root)
   const bin = join(root, 'bin')
   return {
@@ -156,6 +146,20 @@ function placeOf(root: string): Venv {
     bin,
     walk: [],
   }
+}
+
+/** Why a folder is not to be edited, in the second half of a sentence; null when it is. */
+function faultOf(root: string, store: string): string | null {
+  const status = lstatSync(fsPath(root), { throwIfNoEntry: false })
+  if (status === undefined) return 'does not exist'
+  if (status.isSymbolicLink()) return `is a link to ${realPath(root)}: name that, it is what would be changed`
+  if (isInside(realPath(root), store)) return 'is in the Nix store, whose files do not change'
+  if (existsSync(fsPath(join(root, 'pyvenv.cfg')))) {
+    return 'is a virtual environment: use wheelfix venv or wheelfix loader, or name the folder of its base Python'
+  }
+  return existsSync(fsPath(join(root, 'bin')))
+    ? null
+    : 'holds no bin folder: name the folder that a Python is installed in'
 }
 
 function plainEdit(file: PythonName, loader: string): PythonCopy {

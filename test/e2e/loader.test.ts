@@ -365,6 +365,7 @@ int main(int argc, char **argv) {
     symlinkSync(root, `${root}-link`)
     assert.match(wheelfix(world, ['python', `${root}-link`]).stderr, /is a link to .*: name that/)
     assert.match(wheelfix(world, ['python', makeVenv(world, 'not-standalone')]).stderr, /is a virtual environment/)
+    assert.match(wheelfix(world, ['python', world.outputs.python]).stderr, /is in the Nix store/)
   })
 
   test('the configuration chooses the strategy, and another choice takes the loader away', () => {
