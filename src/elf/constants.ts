@@ -60,6 +60,7 @@ export const SHT_DYNAMIC = 6
 export const SHT_NOTE = 7
 export const SHT_NOBITS = 8
 export const SHT_GNU_VERNEED = 0x6ffffffe
+export const SHT_DYNSYM = 11
 export const SHF_WRITE = 1
 export const SHF_ALLOC = 2
 

@@ -26,11 +26,12 @@ import type { ElfEdit } from './edit.ts'
 import { ElfError } from './error.ts'
 import { graftSections, type Placed, type StringsPlace } from './graft-sections.ts'
 import type { Extent } from './image.ts'
+import { editInPlace } from './in-place.ts'
 import { isExecutable, namesMusl } from './kind.ts'
 import { type Format, formatOf, put } from './layout.ts'
 import { addressLimit, loadAlignment, SMALLEST_PAGE } from './machine.ts'
 import { readElf } from './read.ts'
-import { assertEditable, type Editable } from './refuse.ts'
+import { assertEditable, assertNoPayload, type Editable } from './refuse.ts'
 import { sectionNumbers } from './sections.ts'
 import type { ByteSource } from './source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from './state.ts'
@@ -62,6 +63,8 @@ export interface GraftOptions {
   readonly libc?: 'glibc' | 'musl'
   /** The page size to lay the file out for, in bytes, instead of the machine's largest. */
   readonly pageSize?: number
+  /** Change a file to which nothing can be appended in place, where the edit fits; without an undo record. */
+  readonly inPlace?: boolean
 }
 
 /** String tables larger than this are copied by reference. */
@@ -98,7 +101,15 @@ export function graftTo(
   if (changes.length === 0) return null
   const stack = object.programHeaders.findIndex(({ type }) => type === PT_GNU_STACK)
   if (changes.length === 1 && changes[0] === 'stack' && stack >= 0) return patchStack(source, object, stack, wanted)
-  return buildGraft(source, object, assertEditable(source, object), wanted, options)
+  const editable = assertEditable(source, object)
+  try {
+    assertNoPayload(source, object, editable)
+  } catch (error) {
+    const patches = options.inPlace === true ? editInPlace(source, object, editable, wanted) : null
+    if (patches === null) throw error
+    return patched(source, object, patches)
+  }
+  return buildGraft(source, object, editable, wanted, options)
 }
 
 /** The file as it will be. */
@@ -112,18 +123,19 @@ export function graftedSource(source: ByteSource, graft: Graft): ByteSource {
   )
 }
 
+/** A graft that appends nothing. */
+function patched(source: ByteSource, { header }: ElfObject, patches: readonly Patch[]): Graft {
+  const head = new Uint8Array(source.read(0, formatOf(header).ehdr.bytes))
+  return { baseSize: source.size, tail: [], patches, header: head }
+}
+
 /** PT_GNU_STACK alone is one flag word; nothing has to be appended for it. */
-function patchStack(source: ByteSource, { header }: ElfObject, index: number, { stack }: ElfState): Graft {
-  const format = formatOf(header)
+function patchStack(source: ByteSource, object: ElfObject, index: number, { stack }: ElfState): Graft {
+  const format = formatOf(object.header)
   const bytes = new Uint8Array(4)
   put(format, bytes, 0, { at: 0, width: 4 }, stack ?? 0)
-  const offset = header.phoff + index * format.phdr.bytes + format.phdr.flags.at
-  return {
-    baseSize: source.size,
-    tail: [],
-    patches: [{ offset, bytes }],
-    header: new Uint8Array(source.read(0, format.ehdr.bytes)),
-  }
+  const offset = object.header.phoff + index * format.phdr.bytes + format.phdr.flags.at
+  return patched(source, object, [{ offset, bytes }])
 }
 
 const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment

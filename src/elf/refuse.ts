@@ -49,7 +49,10 @@ const STRINGS = new Set([DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH, DT_FILTER, 
 /** Bytes of each end of what lies behind an object that are looked at for something other than zero. */
 const SLACK_SAMPLE = 4096
 
-/** @throws ElfError `REFUSED` with the reason, or what is wrong with the file */
+/**
+ * All checks but that for a payload.
+ * @throws ElfError `REFUSED` with the reason, or what is wrong with the file
+ */
 export function assertEditable(source: ByteSource, object: ElfObject): Editable {
   const { header, programHeaders, dynamic } = object
   if (header.type === ET_CORE) throw refused('it is a core file')
@@ -82,7 +85,6 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   if (dynamic.some(({ tag }) => !Number.isSafeInteger(tag))) throw refused('it has a dynamic tag past 2^53')
   // throws for a record of another version: what it would bring back is not ours to bury
   readUndo(source)
-  assertNoPayload(source, object, sections)
   return { dynamicSegment, strtab: stringTable(object, sections), sections }
 }
 
@@ -147,10 +149,10 @@ export function findStringSection(sections: SectionTable, address: bigint): numb
  * Data behind the last section and segment belongs to the program (PyInstaller, bun, deno, pkg, an AppImage, a zip), which
  * finds it from the end of its own file: it would not be there any more.
  */
-function assertNoPayload(
+export function assertNoPayload(
   source: ByteSource,
   { header, programHeaders }: ElfObject,
-  sections: SectionTable | null,
+  { sections }: Editable,
 ): void {
   let end = header.phoff + programHeaders.length * (header.class === 64 ? 56 : 32)
   for (const { offset, filesz } of programHeaders) end = Math.max(end, offset + filesz)

@@ -21,7 +21,7 @@ export interface Rewrite {
   readonly changed: readonly (keyof ElfState)[]
 }
 
-export interface RewriteOptions extends Omit<GraftOptions, 'record'> {
+export interface RewriteOptions extends Omit<GraftOptions, 'record' | 'inPlace'> {
   /** Where the result goes; null: into the file itself. It is written even when nothing changes. */
   readonly output?: string | null
   /** Write nothing. */

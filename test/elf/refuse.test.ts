@@ -10,11 +10,13 @@ import {
   PT_LOAD,
   PT_NULL,
 } from '../../src/elf/constants.ts'
+import type { ElfEdit } from '../../src/elf/edit.ts'
 import { ElfError, type ElfErrorCode } from '../../src/elf/error.ts'
-import { makeGraft } from '../../src/elf/graft.ts'
+import { graftedSource, makeGraft } from '../../src/elf/graft.ts'
 import { put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { bytesSource } from '../../src/elf/source.ts'
+import { verifyGraft } from '../../src/elf/verify.ts'
 import { formatOfBytes, objectBytes, poked } from './objects.ts'
 
 const EDIT = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } } as const
@@ -120,6 +122,30 @@ test('a payload behind the program is refused: it is addressed from the end of t
       const bytes = Buffer.concat([objectBytes(object), payload])
       assert.throws(() => makeGraft(bytesSource(bytes), EDIT), /appended/, name)
     }
+  }
+})
+
+test('a payload stays where it is when the edit fits in place, for those who ask for that', () => {
+  const payload = Buffer.from('payload')
+  for (const name of ['x86_64.exe', 's390x.exe', 'i686.exe', 'x86_64.so', 'ppc64.so', 'mipsel.so']) {
+    const bytes = Buffer.concat([objectBytes(name), payload])
+    const { interpreter, rpath } = readElf(bytesSource(bytes))
+    const edits: ElfEdit[] = [
+      { searchPath: null },
+      { noDefaultLib: true },
+      ...(interpreter === null ? [] : [{ interpreter: '/x/ld' }]),
+      ...(rpath === null ? [] : ([{ searchPath: { tag: 'DT_RUNPATH', value: '$ORIGIN' } }] as const)),
+    ]
+    for (const edit of edits) {
+      const graft = makeGraft(bytesSource(bytes), edit, { inPlace: true })
+      if (graft === null) continue
+      const result = graftedSource(bytesSource(bytes), graft)
+      verifyGraft(bytesSource(bytes), result, edit)
+      assert.equal(result.size, bytes.length)
+      assert.deepEqual(Buffer.from(result.read(bytes.length - payload.length, payload.length)), payload)
+    }
+    const long = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/too/long/for/the/old/one' } } as const
+    assert.throws(() => makeGraft(bytesSource(bytes), long, { inPlace: true }), /appended/)
   }
 })
 
