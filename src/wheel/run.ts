@@ -376,7 +376,9 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
       return targetPython('python3', env, cwd)
     }
   }
-  const path = named.includes('/') ? resolve(cwd, named) : onPath(named, env)
+  // a name without a slash is a program of PATH, unless it is a folder: --python .venv
+  const folder = statSync(fsPath(resolve(cwd, named)), { throwIfNoEntry: false })?.isDirectory() === true
+  const path = folder || named.includes('/') ? resolve(cwd, named) : onPath(named, env)
   if (path === null || !existsSync(fsPath(path))) {
     throw new WheelfixError(
       'PYTHON_NOT_FOUND',

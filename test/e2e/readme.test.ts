@@ -50,6 +50,7 @@ suite('the commands of the README', () => {
       const cwd = join(world.root, `project${index}`)
       mkdirSync(cwd)
       if (!first(shown).includes('-m venv')) installDemoWheel(world, makeVenv(world, `project${index}/.venv`))
+      if (first(shown).includes('*.whl')) cpSync(join(ROOT, 'fixtures/demo-wheel'), cwd, { recursive: true })
       const env = { ...world.env, PATH: `${bin}:${world.env['PATH']}:/usr/bin:/bin` }
       for (const { command, output } of shown) {
         const { status, stdout, stderr } = run('bash', ['-c', command], { env, cwd })
@@ -97,7 +98,7 @@ test('the options of the README exist', () => {
   const shown = new Set(
     [...README.matchAll(/^\| `.*$/gm)].flatMap(([row]) => row.split(' | ')[0]?.match(/--[a-z-]+/g) ?? []),
   )
-  const help = ['venv', 'check', 'restore', 'loader'].map(
+  const help = ['venv', 'check', 'restore', 'loader', 'wheel', 'why', 'doctor', 'libs', 'python'].map(
     command => run(process.execPath, [WHEELFIX, command, '--help']).stdout,
   )
   assert.deepEqual(
