@@ -1,4 +1,4 @@
-// `npm run corpus [-- FOLDER…]`: every ELF file below the folders (default: /usr, /opt), and of popular wheels where they
+// `npm run corpus:elf [-- FOLDER…]`: every ELF file below the folders (default: /usr, /opt), and of popular wheels where they
 // are given as .whl files, is read as readelf reads it, field by field; is edited; verifies; differs from its original for
 // readelf only where the edit says; and comes back byte for byte. Zero differences are wanted.
 import { execFileSync } from 'node:child_process'
