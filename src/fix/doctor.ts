@@ -13,7 +13,7 @@ import { compareWithLoader } from './compare.ts'
 import { hasJournal } from './journal.ts'
 import { KNOWN_CASES, type KnownCase } from './known.ts'
 import { stateFolder } from './lock.ts'
-import { missingLibraries } from './missing.ts'
+import { missingLibraries, platformsOf } from './missing.ts'
 import { importModules } from './oracle.ts'
 import { readPins } from './pins.ts'
 import type { PythonProcess } from './python.ts'
@@ -161,8 +161,8 @@ function pending({ venv, plan }: Examination): Finding[] {
   ]
 }
 
-function missing({ plan, ignored, python }: Examination): Finding[] {
-  const libraries = missingLibraries(plan, ignored, python.libc)
+function missing({ plan, ignored, python, distributions }: Examination): Finding[] {
+  const libraries = missingLibraries(plan, ignored, python.libc, platformsOf(distributions))
   const findings = libraries
     .filter(({ optional }) => !optional)
     .map(({ soname, neededBy, hint }): Finding => {

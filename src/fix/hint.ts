@@ -7,12 +7,14 @@ import { newest } from './providers.ts'
 /**
  * @param lacking versions that the objects want of a provider that was found
  * @param clashes why files of that name were passed over
+ * @param tags what the wheels that want them promise: `foo: manylinux_2_39`
  */
 export function hintOf(
   soname: string,
   lacking: readonly string[],
   clashes: readonly string[],
   libc: Libc,
+  tags: readonly string[] = [],
 ): string | null {
   if (/^(?:libc\.musl-|ld-musl-)/.test(soname) && libc.kind === 'glibc') {
     return 'this is a musllinux wheel, and the Python is a glibc one: install the manylinux wheel'
@@ -20,7 +22,7 @@ export function hintOf(
   if (isLibcFamily(soname, 'glibc') && libc.kind === 'musl') {
     return 'this is a manylinux wheel, and the Python is a musl one: install the musllinux wheel'
   }
-  if (isLibcFamily(soname, libc.kind)) return libcHint(lacking, libc)
+  if (isLibcFamily(soname, libc.kind)) return libcHint(lacking, libc, tags)
   if (isDriverLibrary(soname)) {
     return (
       'it belongs to the graphics driver: on NixOS set hardware.graphics.enable = true; ' +
@@ -33,13 +35,14 @@ export function hintOf(
   return `in nixpkgs: ${hint.attribute}${hint.note === undefined ? '' : ` (${hint.note})`}${reasons}`
 }
 
-function libcHint(lacking: readonly string[], libc: Libc): string {
+function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[]): string {
   const have = `this Python has ${libc.kind} ${libc.version ?? 'of an unknown version'}`
   if (lacking.length === 0) return `${have}, which does not have this library`
   const version = newest(lacking)
   const tag = /^GLIBC_(\d+)\.(\d+)/.exec(version)
-  const policy = tag === null ? '' : ` (a manylinux_${tag[1] ?? ''}_${tag[2] ?? ''} wheel)`
-  return `${version} is wanted${policy}, ${have}: use a Python of a newer nixpkgs, or an older release of the package`
+  const derived = tag === null ? [] : [`a manylinux_${tag[1] ?? ''}_${tag[2] ?? ''} wheel`]
+  const policy = [...derived, ...tags].join('; ')
+  return `${version} is wanted${policy === '' ? '' : ` (${policy})`}, ${have}: use a Python of a newer nixpkgs, or an older release of the package`
 }
 
 /** The package that would bring a missing soname; null where none would (libc's own, a driver's) or nobody knows. */

@@ -1,5 +1,7 @@
 // What is not found, gathered from all objects: by soname, with who wants it and what to do about it.
 import type { Libc } from '../loader/libc.ts'
+import type { Distributions } from '../python/distributions.ts'
+import { platformPolicy } from '../python/tags.ts'
 import { matchesGlob } from './glob.ts'
 import { attributeOf, hintOf } from './hint.ts'
 import type { Plan } from './plan.ts'
@@ -19,11 +21,20 @@ export interface MissingLibrary {
   readonly attribute: string | null
 }
 
-/** What is missing, by soname, without what the user asks to ignore. */
+/** The platforms that the wheel of an installed distribution names: `manylinux_2_39`. */
+export function platformsOf(distributions: Distributions): (distribution: string) => readonly string[] {
+  return name => {
+    const tags = distributions.get(name)?.tags() ?? []
+    return [...new Set(tags.flatMap(({ platform }) => platformPolicy(platform)?.name ?? []))]
+  }
+}
+
+/** What is missing, by soname, without what the user asks to ignore. `platforms` gives those that a wheel is tagged with. */
 export function missingLibraries(
   plan: Pick<Plan, 'objects' | 'clashes'>,
   ignored: readonly string[],
   libc: Libc,
+  platforms: (distribution: string) => readonly string[] = () => [],
 ): MissingLibrary[] {
   const bySoname = new Map<
     string,
@@ -47,7 +58,14 @@ export function missingLibraries(
       neededBy,
       packages: [...packages].sort(),
       optional,
-      hint: hintOf(soname, [...lacking], plan.clashes.get(soname) ?? [], libc),
+      hint: hintOf(soname, [...lacking], plan.clashes.get(soname) ?? [], libc, taggedAs([...packages], platforms)),
       attribute: lacking.size === 0 ? attributeOf(soname, libc) : null,
     }))
+}
+
+function taggedAs(packages: readonly string[], platforms: (distribution: string) => readonly string[]): string[] {
+  return packages.flatMap(name => {
+    const tags = platforms(name)
+    return tags.length === 0 ? [] : [`${name} is tagged ${tags.join(', ')}`]
+  })
 }

@@ -17,7 +17,7 @@ import type { Venv } from '../python/venv.ts'
 import { applyPlan, changeOf, type Outcome, recordsAreStale } from './apply.ts'
 import { type Config, readConfig, type Strategy } from './config.ts'
 import { driverDirectory } from './drivers.ts'
-import { type MissingLibrary, missingLibraries } from './missing.ts'
+import { type MissingLibrary, missingLibraries, platformsOf } from './missing.ts'
 import { hasJournal, recover } from './journal.ts'
 import { isLoaderPending, type LoaderPlan, loaderFaults, planLoader, removeLoader, writeLoader } from './loader.ts'
 import { servedLibraries } from './loader-cache.ts'
@@ -303,7 +303,7 @@ function report(
     outcomes,
     unreadable: scan.unreadable,
     plan,
-    missing: missingLibraries({ ...plan, clashes }, ignored, python.libc),
+    missing: missingLibraries({ ...plan, clashes }, ignored, python.libc, platformsOf(examination.distributions)),
     roots,
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },

@@ -285,8 +285,15 @@ suite('the plan', () => {
       versioned(scratch, 'libc.so.6', ['GLIBC_2.99'])
       venv.install('a', { 'a/x.txt': '' })
       user(join(venv.site, `a/core${MODULE}`), scratch, 1)
-      const hint = plan(venv).document.missing[0]?.hint ?? ''
-      assert.match(hint, /^GLIBC_2\.99 is wanted \(a manylinux_2_99 wheel\), this Python has glibc 2\.\d+/)
+      const hint = () => plan(venv).document.missing[0]?.hint ?? ''
+      assert.match(hint(), /^GLIBC_2\.99 is wanted \(a manylinux_2_99 wheel\), this Python has glibc 2\.\d+/)
+      writeFileSync(join(venv.site, 'a-1.0.dist-info/WHEEL'), 'Tag: cp311-cp311-manylinux_2_98_x86_64\n')
+      rmSync(join(venv.site, 'a/x.txt'))
+      writeFileSync(
+        join(venv.site, 'a-1.0.dist-info/RECORD'),
+        ['a/core.abi3.so,,', 'a-1.0.dist-info/METADATA,,', 'a-1.0.dist-info/WHEEL,,', ''].join('\n'),
+      )
+      assert.match(hint(), /\(a manylinux_2_99 wheel; a is tagged manylinux_2_98\)/)
     })
 
     rule('where an entry of the object comes first and is too old, nothing is added in vain', venv => {
