@@ -1,0 +1,171 @@
+// `npm run wheels [-- NAME…]`: many real wheels, patched before they are installed: what other tools say of the archives,
+// and whether everything imports in the world that imports on this machine. Takes some GB and a quarter of an hour.
+// LIBS (colon-separated) adds to the world's libraries, WHEELFIX_TEST_WHEELS names a folder with the wheels.
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { run, runWell } from '../support/run.ts'
+import { hashFile } from '../support/tree.ts'
+import { makeVenv, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
+import { buildWorld, type World } from '../world/world.ts'
+
+const NAMES = `
+numpy scipy pandas pyarrow shapely pillow lxml cryptography pydantic-core orjson pyzmq ruff opencv-python-headless
+scikit-learn matplotlib contourpy kiwisolver h5py numba llvmlite bcrypt cffi pynacl psycopg2-binary grpcio protobuf uv ninja
+cmake aiohttp yarl multidict frozenlist greenlet sqlalchemy tokenizers safetensors duckdb lz4 zstandard brotli pyyaml
+markupsafe msgpack regex rapidfuzz tiktoken onnxruntime watchfiles rpds-py statsmodels pywavelets`
+
+/** Compares two folders of wheels: entries in order, what is known of each, and the bytes of those that did not change. */
+const COMPARE = `
+import os, sys, zipfile
+changed = same = identical = 0
+for name in sorted(os.listdir(sys.argv[2])):
+    paths = [os.path.join(folder, name) for folder in sys.argv[1:3]]
+    before, after = [zipfile.ZipFile(p) for p in paths]
+    assert after.testzip() is None, name
+    old, new = [open(p, 'rb').read() for p in paths]
+    identical += old == new
+    assert before.namelist() == after.namelist(), name
+    for a, b in zip(before.infolist(), after.infolist()):
+        known = [(i.date_time, i.external_attr, i.create_version, i.create_system, i.extra, i.comment, i.compress_type) for i in (a, b)]
+        assert known[0] == known[1], (name, a.filename)
+        if a.CRC != b.CRC or a.compress_size != b.compress_size:
+            changed += 1
+            continue
+        length = 30 + len(a.filename.encode()) + a.compress_size
+        assert old[a.header_offset:a.header_offset + length] == new[b.header_offset:b.header_offset + length], (name, a.filename)
+        same += 1
+print(f'{identical} wheels as they were; {changed} entries changed, {same} identical')`
+
+/** Imports every extension module below site-packages, one process a top-level package; prints module and outcome. */
+const IMPORT = `
+import os, subprocess, sys, sysconfig
+root, suffixes = sys.argv[1], (sysconfig.get_config_var('EXT_SUFFIX'), '.abi3.so')
+tops = {}
+for folder, _, names in os.walk(root):
+    for name in names:
+        suffix = next((s for s in suffixes if name.endswith(s)), None)
+        module = suffix and os.path.relpath(os.path.join(folder, name), root)[:-len(suffix)].replace('/', '.')
+        if module and all(step.isidentifier() for step in module.split('.')): tops.setdefault(module.split('.')[0], []).append(module)
+child = '''
+import importlib, os, sys
+out = os.fdopen(os.dup(1), 'w'); os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+for module in sys.argv[1:]:
+    try: importlib.import_module(module); said = 'ok'
+    except BaseException as e: said = type(e).__name__ + ': ' + ' '.join(str(e).split())[:150]
+    out.write(module + '\\t' + said + '\\n'); out.flush()
+os._exit(0)
+'''
+for top, modules in sorted(tops.items()):
+    print(subprocess.run([sys.executable, '-c', child, top, *sorted(modules)], capture_output=True, text=True).stdout, end='')`
+
+const world = withWheels(buildWorld())
+if (typeof world === 'string') {
+  console.error(world)
+  process.exit(1)
+}
+let faults = 0
+try {
+  tryWheels(world)
+} finally {
+  world.dispose()
+}
+process.exitCode = faults === 0 ? 0 : 1
+
+function fault(text: string): void {
+  faults += 1
+  console.log(`FAULT: ${text}`)
+}
+
+function tryWheels(world: World): void {
+  const named = process.argv.slice(2)
+  const names = named.length > 0 ? named : NAMES.split(/\s+/).filter(name => name !== '')
+  const python = world.host.python.executable
+  const env = { ...world.env, HOME: process.env['HOME'] }
+  const source = process.env['WHEELFIX_TEST_WHEELS']
+  const from = source === undefined ? [] : ['--no-index', '--find-links', source]
+  const pip = (...args: string[]): string =>
+    runWell(python, ['-m', 'pip', '-q', '--disable-pip-version-check', ...args], { env })
+  const folder = (name: string): string => join(world.root, name)
+  pip('download', '--only-binary', ':all:', '--dest', folder('plain'), ...from, ...names)
+  const wheels = readdirSync(folder('plain')).sort()
+  console.log(`${wheels.length} wheels, of ${names.length} named distributions and what they require`)
+
+  const libs = ['--libs', [world.libs.gcc, world.libs.zlib, process.env['LIBS'] ?? ''].join(':')]
+  for (const out of ['patched', 'again']) {
+    const options = ['--no-scan', '--quiet', '--python', world.python, '--with', folder('plain'), ...libs]
+    const start = Date.now()
+    const { status, stdout, stderr } = wheelfix(world, ['wheel', folder('plain'), '-o', folder(out), ...options])
+    if (out === 'patched')
+      console.log(`patched in ${Date.now() - start} ms, status ${status}\n${stdout}${stderr}`.trim())
+  }
+  for (const wheel of wheels) {
+    const [first, second] = ['patched', 'again'].map(name => readFileSync(join(folder(name), wheel)))
+    if (first === undefined || second === undefined || !first.equals(second))
+      fault(`${wheel}: other bytes the second time`)
+  }
+  rmSync(folder('again'), { recursive: true })
+  console.log(runWell(python, ['-c', COMPARE, folder('plain'), folder('patched')]).trim())
+
+  runWell(python, ['-m', 'venv', folder('tools')], { env })
+  const tool = (name: string): string => join(folder('tools'), 'bin', name)
+  const packages = ['wheel', 'check-wheel-contents', 'auditwheel', 'uv']
+  runWell(tool('python'), ['-m', 'pip', '-q', 'install', ...packages], { env })
+  for (const wheel of wheels) askOthers(wheel, folder, tool, env)
+  console.log(`${wheels.length} wheels shown to wheel unpack, check-wheel-contents and auditwheel show`)
+
+  const requirements = wheels.map(file => {
+    const [name = '', version = ''] = file.split('-')
+    return `${name}==${version} --hash=sha256:${hashFile(join(folder('patched'), file))}`
+  })
+  writeFileSync(folder('requirements.txt'), requirements.join('\n'))
+  const byPip = makeVenv(world, 'by-pip')
+  const links = (name: string): string[] => ['--no-index', '--find-links', folder(name)]
+  const into = (venv: string): string[] => ['--python', join(venv, 'bin/python'), 'install', '--no-compile']
+  pip(...into(byPip), ...links('patched'), '--require-hashes', '-r', folder('requirements.txt'))
+  const byUv = makeVenv(world, 'by-uv')
+  const uv = ['pip', 'install', '-q', '--python', join(byUv, 'bin/python'), ...links('patched'), ...names]
+  runWell(tool('uv'), uv, { env: { ...env, UV_CACHE_DIR: folder('uv-cache'), UV_NO_CONFIG: '1' } })
+  const here = folder('here')
+  runWell(python, ['-m', 'venv', '--without-pip', here], { env })
+  pip(...into(here), ...links('plain'), ...names)
+
+  const reference = importAll(world, here)
+  for (const venv of [byPip, byUv]) {
+    const imported = importAll(world, venv)
+    const worse = [...reference].filter(([module, said]) => said === 'ok' && imported.get(module) !== 'ok')
+    const working = [...imported.values()].filter(said => said === 'ok').length
+    console.log(`${venv}: ${working} of ${imported.size} modules import`)
+    for (const [module] of worse) fault(`${module}: ${imported.get(module) ?? 'not there'}`)
+  }
+}
+
+function askOthers(
+  wheel: string,
+  folder: (name: string) => string,
+  tool: (name: string) => string,
+  env: NodeJS.ProcessEnv,
+): void {
+  const patched = join(folder('patched'), wheel)
+  const unpack = run(tool('python'), ['-m', 'wheel', 'unpack', '--dest', folder('unpacked'), patched], { env })
+  if (unpack.status !== 0) fault(`${wheel}: wheel unpack: ${unpack.stdout}${unpack.stderr}`)
+  rmSync(folder('unpacked'), { recursive: true, force: true })
+  const contents = ['plain', 'patched'].map(name => {
+    const path = join(folder(name), wheel)
+    return run(tool('check-wheel-contents'), [path], { env }).stdout.replaceAll(path, '')
+  })
+  if (contents[0] !== contents[1]) fault(`${wheel}: check-wheel-contents: ${contents[1] ?? ''}`)
+  if (wheel.endsWith('-any.whl')) return
+  const tags = ['plain', 'patched'].map(name => {
+    const { stdout } = run(tool('auditwheel'), ['show', join(folder(name), wheel)], { env })
+    return /platform\s+tag:?\s+(?:to\s+)?"[^"]*"/.exec(stdout)?.[0].replaceAll(/\s+/g, ' ')
+  })
+  if (tags[0] !== tags[1]) fault(`${wheel}: auditwheel show: ${tags.join(' before, then ')}`)
+}
+
+function importAll(world: World, venv: string): Map<string, string> {
+  const env = { ...world.env, MPLBACKEND: 'agg' }
+  const lines = runWell(join(venv, 'bin/python'), ['-c', IMPORT, sitePackages(world, venv)], { env })
+    .trim()
+    .split('\n')
+  return new Map(lines.map(line => [line.split('\t')[0] ?? '', line.split('\t')[1] ?? '']))
+}
