@@ -15,7 +15,12 @@
 
       sets = import ./src/nix/libraries.nix;
       # with the manylinux set as what it falls back to, and without any (for builds, which name their libraries)
-      toolFor = pkgs: pkgs.callPackage ./src/nix/package.nix { libs = sets.manylinux pkgs; };
+      toolFor =
+        pkgs:
+        pkgs.callPackage ./src/nix/package.nix {
+          libs = sets.manylinux pkgs;
+          flake = self;
+        };
       bareFor = pkgs: pkgs.callPackage ./src/nix/package.nix { };
       functionsFor =
         pkgs:

@@ -214,7 +214,10 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .command('build')
     .summary('build a library set with Nix and have the venv take it')
     .argument('[dir]', VENV_ARGUMENT)
-    .option('--flake <ref>', 'the set, a flake output that has lib/', 'github:wheelfix/wheelfix#libs')
+    .option(
+      '--flake <ref>',
+      'the set, a flake output that has lib/ (default: libs of the flake that this program is from)',
+    )
     .action(async (argument, _, command: Command) => {
       const { libsBuildCommand } = await import('./commands/libs.ts')
       status = await libsBuildCommand(argument, command.optsWithGlobals(), WHEELFIX_VERSION)

@@ -51,7 +51,7 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
 }
 
 export interface LibsBuildOptions {
-  readonly flake: string
+  readonly flake?: string
   readonly color: ColourMode
 }
 
@@ -63,7 +63,7 @@ export async function libsBuildCommand(
 ): Promise<ExitStatus> {
   try {
     const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
-    const path = buildLibraries(options.flake, `${stateFolder(venv.root)}/libs`, process.env)
+    const path = buildLibraries(options.flake ?? ownSet(process.env), `${stateFolder(venv.root)}/libs`, process.env)
     process.stderr.write(`${path}/lib\n`)
     const { color } = options
     return await venvCommand(
@@ -75,6 +75,13 @@ export async function libsBuildCommand(
   } catch (error) {
     return reportFailure(error)
   }
+}
+
+/** The set of the flake that this program was built from: its wrapper names it. */
+function ownSet(env: NodeJS.ProcessEnv): string {
+  const flake = env['WHEELFIX_FLAKE'] ?? ''
+  if (flake === '') throw new WheelfixError('USAGE', 'name a library set: --flake REF (a flake output that has lib/)')
+  return `${flake}#libs`
 }
 
 function reportOf(argument: string | undefined, options: LibsCommandOptions): LibsReport {

@@ -57,10 +57,13 @@ rec {
     make "wheelfix-${name}" { } ''
       mkdir wheel
       ln -s ${wheel} wheel/${lib.escapeShellArg name}
-      wheelfix wheel wheel --output-dir $out --python ${python.interpreter} \
-        --no-scan --libs ${directories libs} ${lib.concatMapStringsSep " " (path: "--with ${path}") siblings} \
-        ${lib.concatMapStringsSep " " (glob: "--ignore-missing ${lib.escapeShellArg glob}") ignoreMissing} \
-        --json > report.json || { cat report.json; exit 1; }
+      fix() {
+        wheelfix wheel wheel --python ${python.interpreter} \
+          --no-scan --libs ${directories libs} ${lib.concatMapStringsSep " " (path: "--with ${path}") siblings} \
+          ${lib.concatMapStringsSep " " (glob: "--ignore-missing ${lib.escapeShellArg glob}") ignoreMissing} "$@"
+      }
+      # what is missing, in words, where something is
+      fix --output-dir $out --json > report.json || { fix --dry-run; exit 1; }
       # a wheel is compressed, so Nix does not see which store paths it names
       mkdir $out/nix-support
       { grep -o '${builtins.storeDir}/[0-9a-z]\{32\}-[^/"]*' report.json || true; } \

@@ -8,6 +8,8 @@
   nodejs,
   nodejs-slim,
   libs ? [ ],
+  # where `wheelfix libs build` takes the sets from: this very flake
+  flake ? null,
 }:
 let
   manifest = lib.importJSON ../../package.json;
@@ -79,7 +81,7 @@ stdenvNoCC.mkDerivation {
     makeWrapper ${lib.getExe nodejs-slim} $out/bin/wheelfix \
       --add-flags $out/lib/wheelfix/wheelfix.cjs ${
         lib.optionalString (libs != [ ]) "--set-default WHEELFIX_DEFAULT_LIBS ${lib.makeLibraryPath libs}"
-      }
+      } ${lib.optionalString (flake != null) "--set-default WHEELFIX_FLAKE path:${flake}"}
     runHook postInstall
   '';
 

@@ -116,6 +116,10 @@ test(
     assert.equal(failed.status, 2)
     assert.match(failed.stderr, /nix build path:.*#nothing failed/)
     assert.equal(existsSync(join(venv, '.wheelfix')), false)
-    assert.match(wheelfix(world, ['libs', 'build', venv], { PATH: '/nonexistent' }).stderr, /nix is not on PATH/)
+    const unnamed = wheelfix(world, ['libs', 'build', venv])
+    assert.equal(unnamed.status, 2)
+    assert.match(unnamed.stderr, /name a library set: --flake/)
+    const pathless = { PATH: '/nonexistent', WHEELFIX_FLAKE: `path:${flake}` }
+    assert.match(wheelfix(world, ['libs', 'build', venv], pathless).stderr, /nix is not on PATH/)
   },
 )
