@@ -195,29 +195,32 @@ interface Space {
 function place(size: number, object: ElfObject, executable: boolean, page: number | undefined, space: Space): Place {
   const { fixed, strtab, strtabAddress, newStrings: added } = space
   const loads = object.programHeaders.filter(({ type }) => type === PT_LOAD)
-  const align = loadAlignment(object.header, loads, page)
+  const pages = loadAlignment(object.header, loads, page)
+  // the file's own p_align where it holds: a whole number of the pages that are kept apart
+  const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), pages)
+  const alignAt = (distanceOfStart: bigint): bigint => (distanceOfStart % own === 0n ? own : pages)
   const first = loads[0]
   const firstDistance = first === undefined ? 0n : first.vaddr - BigInt(first.offset)
   const distance = strtabAddress - BigInt(strtab.offset)
   // where address and offset are the same readelf finds the table, though it misses a PT_LOAD that holds all of it
   if (added > 0 && strtab.length > STAYS && distance === 0n && (!executable || firstDistance === 0n)) {
-    const start = startAtDistance(size, loads, align, fixed, distance)
+    const start = startAtDistance(size, loads, pages, fixed, distance)
     // offsets of strings in .gnu.version_r have 32 bits
     if (start - size < strtab.length / 4 && start + fixed < 2 ** 32) {
-      return { start, address: BigInt(start) + distance, align, strings: 'extended' }
+      return { start, address: BigInt(start) + distance, align: alignAt(distance), strings: 'extended' }
     }
   }
   const strings = added === 0 ? 'kept' : 'copied'
   if (executable) {
-    const start = startAtDistance(size, loads, align, fixed + strtab.length, firstDistance)
+    const start = startAtDistance(size, loads, pages, fixed + strtab.length, firstDistance)
     if (start - size > MOST_PADDING) {
       throw new ElfError('REFUSED', `cannot be edited: its memory is ${start - size} bytes larger than its file`)
     }
-    return { start, address: BigInt(start) + firstDistance, align, strings }
+    return { start, address: BigInt(start) + firstDistance, align: alignAt(firstDistance), strings }
   }
   const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
   const start = alignUp(size, GRAFT_ALIGNMENT)
-  return { start, address: alignUpAddress(end, align) + (BigInt(start) % align), align, strings }
+  return { start, address: alignUpAddress(end, own) + (BigInt(start) % own), align: own, strings }
 }
 
 /** The first file offset behind the file where `length` bytes, at that distance, share no page with any PT_LOAD. */

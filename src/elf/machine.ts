@@ -47,7 +47,8 @@ const ONE_PAGE_SIZE: ReadonlySet<number> = new Set([EM_386, EM_S390, EM_X86_64])
 const LARGEST_PAGE = 0x10000n
 
 /**
- * The p_align of one more PT_LOAD: what the file itself is laid out for, as far as pages go, else what its machine needs.
+ * The pages, in bytes, that one more PT_LOAD must not share with others: what the file itself is laid out for, as far as
+ * pages go, else what its machine needs.
  * @param page an explicit wish, in bytes
  */
 export function loadAlignment(
