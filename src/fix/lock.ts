@@ -60,7 +60,8 @@ function claim(path: string): void {
 function notWritable(errno: string | undefined, venvRoot: string, error: unknown): unknown {
   if (errno === undefined) return error
   const why = errno === 'EROFS' ? 'is on a read-only file system' : `cannot be written (${errno})`
-  return new WheelfixError('IO', `the venv ${venvRoot} ${why}: nothing was changed`, venvRoot)
+  const advice = errno === 'EACCES' || errno === 'EPERM' ? '; run as its owner' : ''
+  return new WheelfixError('IO', `the venv ${venvRoot} ${why}: nothing was changed${advice}`, venvRoot)
 }
 
 /** A run writes its number right after it made the file: one without a number for so long was killed in between. */

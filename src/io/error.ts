@@ -12,7 +12,6 @@ export type WheelfixErrorCode =
   | 'LIBS_NOT_FOUND'
   | 'LIBS_EMPTY'
   | 'LIBS_NOT_IN_STORE'
-  | 'LIBS_UNFIT'
   | 'CONFIG_INVALID'
   | 'WHEEL_INVALID'
   | 'BUSY'

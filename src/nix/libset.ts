@@ -41,6 +41,8 @@ export interface NamedDirectories {
 
 export interface LibraryDirectories {
   readonly directories: readonly LibraryDirectory[]
+  /** All that were named, absolute, those that are not there too: what is taken may change with each of them. */
+  readonly asked: readonly string[]
   /** One sentence for each directory of the environment that cannot be used. */
   readonly warnings: readonly string[]
 }
@@ -63,41 +65,55 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
   ]
   const directories = new Map<string, LibraryDirectory>()
   const warnings: string[] = []
+  const asked: string[] = []
   for (const [source, list] of sources) {
     for (const text of list) {
-      const found = openDirectory(isAbsolute(text) ? text : resolve(named.cwd, text), source)
-      if (typeof found !== 'string') {
-        if (source === 'flag' || source === 'config') assertReachesStore(found, text, named.store)
+      const given = isAbsolute(text) ? text : resolve(named.cwd, text)
+      asked.push(given)
+      const found = openDirectory(given, source)
+      const problem = problemOf(found, text, source, named.store)
+      if (problem === null && typeof found !== 'string') {
         if (!directories.has(found.real)) directories.set(found.real, found)
         continue
       }
-      const empty = found === 'empty'
-      const sentence = empty
-        ? `the library directory ${text} holds no shared library`
-        : `the library directory ${text} does not exist`
-      if (source === 'flag' || source === 'config') {
-        const where = source === 'flag' ? 'give --libs' : 'set libs of [tool.wheelfix] to'
-        const advice = `${where} a folder of the Nix store that holds lib*.so* files, such as /nix/store/…-zlib-1.3.1/lib`
-        throw new WheelfixError(empty ? 'LIBS_EMPTY' : 'LIBS_NOT_FOUND', `${sentence}: ${advice}`, text)
-      }
-      if (source === 'env' || source === 'default') warnings.push(`${sentence} (named by ${VARIABLE[source]})`)
+      if (problem === null) continue
+      if (source === 'flag' || source === 'config') throw problem
+      if (source === 'env' || source === 'default') warnings.push(`${problem.message} (named by ${VARIABLE[source]})`)
     }
   }
-  return { directories: [...directories.values()], warnings }
+  return { directories: [...directories.values()], asked, warnings }
+}
+
+/** Why a directory that the user named cannot be taken, and what to do; null when it can. */
+function problemOf(
+  found: LibraryDirectory | Unusable,
+  text: string,
+  source: LibrarySource,
+  store: string,
+): WheelfixError | null {
+  const subject = `the library directory ${text}`
+  const where = source === 'config' ? 'set libs of [tool.wheelfix] to' : source === 'flag' ? 'give --libs' : 'name'
+  const advice = `${where} a folder of the Nix store that holds lib*.so* files, such as /nix/store/…-zlib-1.3.1/lib`
+  if (found === 'holds no shared library')
+    return new WheelfixError('LIBS_EMPTY', `${subject} ${found}: ${advice}`, text)
+  if (typeof found === 'string') return new WheelfixError('LIBS_NOT_FOUND', `${subject} ${found}: ${advice}`, text)
+  const own = source === 'flag' || source === 'config' || source === 'env' || source === 'default'
+  if (!own || reachesStore(found, store)) return null
+  return new WheelfixError(
+    'LIBS_NOT_IN_STORE',
+    `${subject} holds nothing of the Nix store (${store}), and only store paths are written into files: copy it there ` +
+      `(nix-store --add ${text}) and name the copy`,
+    text,
+  )
 }
 
 /** A directory outside the store is fine as long as it leads there, as profiles and ./result do. */
-function assertReachesStore({ real, names }: LibraryDirectory, text: string, store: string): void {
-  if (isInside(real, store)) return
+function reachesStore({ real, names }: LibraryDirectory, store: string): boolean {
+  if (isInside(real, store)) return true
   for (const name of names) {
-    if (/\.so(?:\.|$)/.test(name) && ownDirectory(`${real}/${name}`, name, store) !== null) return
+    if (/\.so(?:\.|$)/.test(name) && ownDirectory(`${real}/${name}`, name, store) !== null) return true
   }
-  throw new WheelfixError(
-    'LIBS_NOT_IN_STORE',
-    `the library directory ${text} holds nothing of the Nix store (${store}), and only store paths are written into ` +
-      `files: copy it there (nix-store --add ${text}) and name the copy`,
-    text,
-  )
+  return false
 }
 
 const VARIABLE = { env: 'WHEELFIX_LIBS', default: 'WHEELFIX_DEFAULT_LIBS' } as const
@@ -114,24 +130,28 @@ function ldflagsDirectories(flags: string): string[] {
     .map(flag => flag.slice(2))
 }
 
-function openDirectory(given: string, source: LibrarySource): LibraryDirectory | 'absent' | 'empty' {
+/** What is wrong with a directory, as the rest of a sentence about it. */
+type Unusable = 'does not exist' | 'is a file' | 'may not be read' | 'holds no shared library'
+
+function openDirectory(given: string, source: LibrarySource): LibraryDirectory | Unusable {
   const own = listLibraries(given, source)
-  if (own === 'absent' || typeof own !== 'string') return own
+  if (own !== 'holds no shared library') return own
   // a package is often given by its root
   const below = listLibraries(`${given}/lib`, source)
-  return typeof below === 'string' ? 'empty' : below
+  return typeof below === 'string' ? own : below
 }
 
-function listLibraries(given: string, source: LibrarySource): LibraryDirectory | 'absent' | 'empty' {
+function listLibraries(given: string, source: LibrarySource): LibraryDirectory | Unusable {
   try {
     const real = realPath(given)
-    if (!statSync(fsPath(real)).isDirectory()) return 'absent'
+    if (!statSync(fsPath(real)).isDirectory()) return 'is a file'
     const names = new Set(listDirectory(real).map(entry => entry.name))
     for (const name of names) if (/\.so(?:\.|$)/.test(name)) return { given, real, source, names }
-    return 'empty'
+    return 'holds no shared library'
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return 'absent'
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    return errno === 'EACCES' ? 'may not be read' : 'does not exist'
   }
 }
 

@@ -91,7 +91,8 @@ function describe(root: string, config: ReadonlyMap<string, string>): Venv {
     systemSitePackages: config.get('include-system-site-packages')?.toLowerCase() === 'true',
     sitePackages,
     bin,
-    walk: [...sitePackages, ...(isFolder(bin) ? [bin] : [])],
+    // links that leave the venv are not followed
+    walk: [...sitePackages, ...(isFolder(bin) && isInside(realPath(bin), realPath(root)) ? [bin] : [])],
   }
 }
 
@@ -99,13 +100,16 @@ function readConfig(root: string, prefix: string): Map<string, string> {
   const path = join(root, 'pyvenv.cfg')
   let bytes: Buffer
   try {
-    if (statSync(fsPath(path)).size > LARGEST_CONFIG) throw broken(path, 'it is too large')
+    const status = statSync(fsPath(path))
+    // a FIFO or a device may never end
+    if (!status.isFile()) throw broken(path, status.isDirectory() ? 'it is a folder' : 'it is no file')
+    if (status.size > LARGEST_CONFIG) throw broken(path, 'it is too large')
     bytes = readFileSync(fsPath(path))
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === undefined) throw error
     if (errno === 'ENOENT' || errno === 'ENOTDIR') throw noVenv(root, prefix)
-    throw broken(path, errno === 'EISDIR' ? 'it is a folder' : `it cannot be read (${errno})`)
+    throw broken(path, `it cannot be read (${errno})`)
   }
   const text = bytes.toString('utf8')
   if (text.includes('\0') || text.includes('\uFFFD')) throw broken(path, 'it is not text')
