@@ -13,7 +13,10 @@ export function isDriverLibrary(soname: string): boolean {
 /** Where NixOS links the driver's libraries. */
 export const NIXOS_DRIVER = '/run/opengl-driver/lib'
 
+/** The folders that may hold the driver's libraries: NixOS's first. */
+export const DRIVER_DIRECTORIES: readonly string[] = [NIXOS_DRIVER, '/usr/lib/wsl/lib']
+
 /** The driver's folder on this machine: NixOS's, or WSL's; null elsewhere. */
 export function driverDirectory(): string | null {
-  return [NIXOS_DRIVER, '/usr/lib/wsl/lib'].find(path => existsSync(path)) ?? null
+  return DRIVER_DIRECTORIES.find(path => existsSync(path)) ?? null
 }

@@ -2,7 +2,8 @@
 // state of every folder and object of the venv and of everything outside that the answer depends on, and the answer. The
 // next run compares status fields alone; where one differs, or anything is in doubt, it does the whole work again. (What
 // this cannot see is a file that was no object and becomes one in place: installers write new files.)
-import { lstatSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { lstatSync, readFileSync, type Stats, statSync, writeFileSync } from 'node:fs'
+import { isAbsolute, resolve } from 'node:path'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
@@ -23,12 +24,26 @@ export interface Answer {
 interface Stamp {
   readonly version: string
   readonly root: string
-  readonly settings: Settings
   readonly config: string | null
-  /** Folders and objects of the venv by their path below its root, files outside by their path; each with its state. */
-  readonly states: Readonly<Record<string, string>>
+  /** Folders and objects of the venv by their path below its root, each with its state. */
+  readonly states: States
+  /** The latest first. */
+  readonly answers: readonly KnownAnswer[]
+}
+
+/** Each path with its state. */
+type States = Readonly<Record<string, string>>
+
+/** The answer for one way to ask: a shell hook asks from another environment than a terminal does. */
+interface KnownAnswer {
+  readonly settings: Settings
+  /** What else the answer depends on, by absolute path. */
+  readonly states: States
   readonly answer: Answer
 }
+
+/** A project has a shell or two, and a hook. */
+const MOST_ANSWERS = 4
 
 /** What of the command line and the environment the answer depends on. */
 interface Settings {
@@ -38,30 +53,31 @@ interface Settings {
   readonly strict: boolean
   readonly strategy: string | null
   readonly env: Readonly<Record<string, string>>
+  /** What relative directories of the environment are relative to; null where there are none. */
+  readonly cwd: string | null
 }
 
-const VARIABLES = [
-  'LD_LIBRARY_PATH',
-  'NIX_LD',
-  'NIX_LDFLAGS',
-  'NIX_LD_LIBRARY_PATH',
-  'NIX_STATE_DIR',
-  'NIX_STORE_DIR',
-  'WHEELFIX_DEFAULT_LIBS',
-  'WHEELFIX_LIBS',
-  'XDG_CACHE_HOME',
-]
+/** NIX_LD stands for nix-ld's variables, which may end in the name of a system, and for NIX_LDFLAGS. */
+const VARIABLES = /^(?:LD_LIBRARY_PATH|NIX_LD.*|NIX_STATE_DIR|NIX_STORE_DIR|WHEELFIX_.*|XDG_CACHE_HOME)$/
 
-function settingsOf(options: VenvOptions, strict: boolean): Settings {
-  const set = VARIABLES.flatMap(name => (options.env[name] === undefined ? [] : [[name, options.env[name]]]))
+const LISTS = ['NIX_LD_LIBRARY_PATH', 'WHEELFIX_DEFAULT_LIBS', 'WHEELFIX_LIBS']
+
+function settingsOf({ env, cwd, ...options }: VenvOptions, strict: boolean): Settings {
+  const names = Object.keys(env).filter(name => VARIABLES.test(name))
+  const isRelative = LISTS.some(name => entriesOf(env[name] ?? '').some(entry => !isAbsolute(entry)))
   return {
-    libs: options.libs,
+    libs: options.libs.flatMap(list => entriesOf(list)).map(entry => resolve(cwd, entry)),
     noScan: options.noScan,
     ignoreMissing: options.ignoreMissing,
     strict,
     strategy: options.strategy,
-    env: Object.fromEntries(set),
+    env: Object.fromEntries(names.sort().map(name => [name, env[name] ?? ''])),
+    cwd: isRelative ? cwd : null,
   }
+}
+
+function entriesOf(list: string): string[] {
+  return list.split(':').filter(entry => entry !== '')
 }
 
 function stampPath(venvRoot: string): string {
@@ -74,13 +90,22 @@ export function recall(venv: Venv, options: VenvOptions, strict: boolean, versio
   const stamp = readStamp(venv.root)
   if (stamp === null || stamp.version !== version || stamp.root !== venv.root) return null
   const now = settingsOf(options, strict)
-  // what an earlier run was given with --libs is pinned: the same answer without the flag
-  const libs = now.libs.length === 0 ? stamp.settings.libs : now.libs
-  const strategy = now.strategy ?? stamp.settings.strategy
-  if (JSON.stringify({ ...now, libs, strategy }) !== JSON.stringify(stamp.settings)) return null
-  if (findConfig(venv.root) !== stamp.config) return null
-  for (const path in stamp.states) if (stateOf(venv.root, path) !== stamp.states[path]) return null
-  return stamp.answer
+  const known = stamp.answers.find(({ settings }) => {
+    // what an earlier run was given with --libs is pinned: the same answer without the flag
+    const libs = now.libs.length === 0 ? settings.libs : now.libs
+    return isSame({ ...now, libs, strategy: now.strategy ?? settings.strategy }, settings)
+  })
+  if (known === undefined || findConfig(venv.root) !== stamp.config) return null
+  return holds(stamp.states, venv.root) && holds(known.states, venv.root) ? known.answer : null
+}
+
+function holds(states: States, root: string): boolean {
+  for (const path in states) if (stateOf(root, path) !== states[path]) return false
+  return true
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
 }
 
 /**
@@ -102,18 +127,20 @@ export function remember(
   // what is not protected from a collection is tried again by the next run
   if (report.roots?.hasNix === true && report.roots.problem !== null) return
   if (report.unreadable.length > 0 || statusOf(stateFolder(venv.root)) === null) return
-  const states = statesOf(report)
   const written = foldersWritten(report)
   for (const directory of report.directories) {
     const status = statusOf(directory)
     if (status === null) return
     if (status.ctimeMs > began - CLOCK_MS && !written.has(directory) && !directory.endsWith('.dist-info')) return
   }
-  const settings = settingsOf(options, strict)
-  const stamp: Stamp = { version, root: venv.root, settings, config: findConfig(venv.root), states, answer }
-  const same = old !== null && old.version === version && JSON.stringify(old.states) === JSON.stringify(states)
-  // with other flags or from another shell, but the same venv: the stamp of the run that changed it stays
-  if (same && old.config === stamp.config && old.root === stamp.root) return
+  const states = statesOf(report)
+  const known = { settings: settingsOf(options, strict), states: stateMap(venv.root, report.dependencies), answer }
+  const config = findConfig(venv.root)
+  const same = old?.version === version && old.root === venv.root && old.config === config && isSame(old.states, states)
+  const others = same ? old.answers : []
+  if (others.some(other => isSame(other, known))) return
+  const answers = [known, ...others.filter(({ settings }) => !isSame(settings, known.settings))]
+  const stamp: Stamp = { version, root: venv.root, config, states, answers: answers.slice(0, MOST_ANSWERS) }
   const path = stampPath(venv.root)
   try {
     if (old === null) writeFileSync(fsPath(path), JSON.stringify(stamp))
@@ -134,10 +161,13 @@ function foldersWritten({ outcomes, loader, venv }: VenvReport): Set<string> {
   return new Set(loader?.status === 'patched' ? [...folders, venv.bin, ...venv.sitePackages] : folders)
 }
 
-function statesOf({ venv, directories, outcomes, dependencies }: VenvReport): Record<string, string> {
+function statesOf({ venv, directories, outcomes }: VenvReport): States {
   const inside = [...directories, ...outcomes.map(({ planned }) => planned.object.path)]
-  const paths = [...inside.map(path => path.slice(venv.root.length + 1)), 'pyvenv.cfg', ...dependencies]
-  return Object.fromEntries(paths.map(path => [path, stateOf(venv.root, path)]))
+  return stateMap(venv.root, [...inside.map(path => path.slice(venv.root.length + 1)), 'pyvenv.cfg'])
+}
+
+function stateMap(root: string, paths: readonly string[]): States {
+  return Object.fromEntries(paths.map(path => [path, stateOf(root, path)]))
 }
 
 /** What changes with a file or folder: inode, size, and both times. Outside the venv a link counts as what it leads to. */
@@ -147,8 +177,14 @@ function stateOf(root: string, path: string): string {
   return `${status.ino} ${status.isDirectory() ? '' : status.size} ${status.mtimeMs} ${status.ctimeMs}`
 }
 
-function statusOf(path: string) {
-  return (path.startsWith('/') ? statSync : lstatSync)(fsPath(path), { throwIfNoEntry: false }) ?? null
+function statusOf(path: string): Stats | null {
+  try {
+    return (path.startsWith('/') ? statSync : lstatSync)(fsPath(path), { throwIfNoEntry: false }) ?? null
+  } catch (error) {
+    // what cannot be looked at is not there
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
 }
 
 function readStamp(venvRoot: string): Stamp | null {
@@ -162,17 +198,24 @@ function readStamp(venvRoot: string): Stamp | null {
 }
 
 function isStamp(value: unknown): value is Stamp {
-  if (typeof value !== 'object' || value === null) return false
-  const { version, root, settings, states, answer } = value as Partial<Record<string, unknown>>
+  if (!isRecord(value)) return false
+  const { version, root, states, answers } = value
   return (
     typeof version === 'string' &&
     typeof root === 'string' &&
-    typeof settings === 'object' &&
-    settings !== null &&
-    typeof states === 'object' &&
-    states !== null &&
-    typeof answer === 'object' &&
-    answer !== null &&
-    Array.isArray((answer as Partial<Answer>).lines)
+    isRecord(states) &&
+    Array.isArray(answers) &&
+    answers.every(isKnownAnswer)
   )
+}
+
+function isKnownAnswer(value: unknown): value is KnownAnswer {
+  if (!isRecord(value)) return false
+  const { settings, states, answer } = value
+  if (!isRecord(settings) || !Array.isArray(settings['libs']) || !isRecord(states) || !isRecord(answer)) return false
+  return ['warnings', 'lines', 'quietLines'].every(name => Array.isArray(answer[name]))
+}
+
+function isRecord(value: unknown): value is Partial<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null
 }

@@ -16,7 +16,7 @@ import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
 import { applyPlan, changeOf, type Outcome, recordsAreStale } from './apply.ts'
 import { type Config, readConfig, type Strategy } from './config.ts'
-import { driverDirectory } from './drivers.ts'
+import { DRIVER_DIRECTORIES, driverDirectory, isDriverLibrary } from './drivers.ts'
 import { type MissingLibrary, missingLibraries, platformsOf } from './missing.ts'
 import { hasJournal, recover } from './journal.ts'
 import { isLoaderPending, type LoaderPlan, loaderFaults, planLoader, removeLoader, writeLoader } from './loader.ts'
@@ -60,7 +60,7 @@ export interface VenvReport {
   readonly loader: LoaderReport | null
   /** The folders of the venv that were walked, absolute. */
   readonly directories: readonly string[]
-  /** Files outside the venv, links to them, and those of the private loader, that the answer depends on. */
+  /** Files and folders besides the objects that the answer depends on, absolute; some of them may not exist. */
   readonly dependencies: readonly string[]
 }
 
@@ -123,6 +123,8 @@ export interface Examination {
   readonly config: Config
   readonly warnings: readonly string[]
   readonly store: string
+  /** The library directories that were named, those that are not there too. */
+  readonly asked: readonly string[]
   /** The names of bin/ that start Python. */
   readonly names: readonly PythonName[]
   /** The private loader that is to be; null with the strategy `rpath`. */
@@ -198,6 +200,7 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
       ...plan.warnings,
     ],
     store,
+    asked: named.asked,
     names,
     loader,
     loaderPending: loader !== null && isLoaderPending(loader),
@@ -308,14 +311,17 @@ function report(
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
     directories: scan.directories,
-    dependencies: dependenciesOf(examination, roots),
+    dependencies: dependenciesOf(examination, roots, options),
   }
 }
 
 function dependenciesOf(
-  { venv, interpreter, python, libraries, config, loader }: Examination,
+  { interpreter, python, plan, libraries, config, loader, store, asked }: Examination,
   roots: RootsReport | null,
+  { noScan }: VenvOptions,
 ): string[] {
+  const isMissing = plan.objects.some(({ missing }) => missing.length > 0)
+  const wantsDriver = plan.objects.some(({ needed }) => needed.some(({ soname }) => isDriverLibrary(soname)))
   const paths = [
     ...interpreter.chain.map(({ path }) => path),
     interpreter.program,
@@ -324,10 +330,13 @@ function dependenciesOf(
     config.path,
     ...libraries.map(({ path }) => path),
     ...python.closure,
-    ...(roots?.roots.map(({ registration }) => registration) ?? []),
+    ...(roots?.roots.flatMap(({ link, registration }) => [link, registration]) ?? []),
+    // what is named may come, go or lead elsewhere, and what is missing may be installed
+    ...asked.flatMap(directory => [directory, `${directory}/lib`]),
+    ...(isMissing && !noScan ? [store] : []),
+    ...(wantsDriver ? DRIVER_DIRECTORIES : []),
+    ...(loader?.files.map(({ path }) => path) ?? []),
+    ...(loader?.copies.flatMap(({ paths }) => paths) ?? []),
   ]
-  const outside = paths.filter(path => path !== null).filter(path => !path.startsWith(`${venv.root}/`))
-  const copies = loader?.copies.flatMap(({ paths }) => paths) ?? []
-  const own = [...(loader?.files.map(({ path }) => path) ?? []), ...copies]
-  return [...new Set([...outside, ...own])].sort()
+  return [...new Set(paths.filter(path => path !== null))].sort()
 }

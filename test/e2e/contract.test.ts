@@ -2,7 +2,19 @@
 // gets. In a world of its own, without a network and without a compiler.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { skip } from '../support/requires.ts'
 import { installDemoWheel, makeVenv, WHEELFIX, wheelfix } from '../world/venv.ts'
@@ -15,6 +27,8 @@ suite('the contract of the commands', () => {
     after(() => world.dispose())
     streams(world)
     usage(world)
+    badInput(world)
+    nothingToDo(world)
   }
 })
 
@@ -75,5 +89,110 @@ function usage(world: World): void {
       assert.equal(error.code, 'USAGE')
       assert.doesNotMatch(error.message, /^error/)
     }
+  })
+}
+
+function badInput(world: World): void {
+  const venv = demoVenv(world, 'bad input')
+
+  test('a directory of --libs that cannot be used is named with what is wrong with it', () => {
+    mkdirSync(join(world.root, 'empty'))
+    for (const [libs, code, sentence] of [
+      ['/nowhere', 'LIBS_NOT_FOUND', /\/nowhere does not exist: give --libs/],
+      [world.python, 'LIBS_NOT_FOUND', /python3 is a file: give --libs/],
+      ['empty', 'LIBS_EMPTY', /empty holds no shared library: give --libs/],
+      [world.host.libcDirectory, 'LIBS_NOT_IN_STORE', /holds nothing of the Nix store/],
+    ] as const) {
+      const { status, stdout } = wheelfix(world, ['venv', venv, '--json', '--libs', libs])
+      assert.equal(status, 2)
+      const { error } = JSON.parse(stdout)
+      assert.equal(error.code, code)
+      assert.match(error.message, sentence)
+    }
+  })
+
+  test('a pyvenv.cfg that never ends is broken, and nobody waits for it', () => {
+    const odd = join(world.root, 'odd')
+    mkdirSync(odd)
+    spawnSync('mkfifo', [join(odd, 'pyvenv.cfg')])
+    const options = { env: world.env, encoding: 'utf8', timeout: 20_000 } as const
+    const { status, stderr } = spawnSync(process.execPath, [WHEELFIX, 'venv', odd], options)
+    assert.equal(status, 2)
+    assert.match(stderr, /odd\/pyvenv\.cfg is broken: it is no file/)
+  })
+
+  test('a bin/ that leads out of the venv is not followed', () => {
+    const linked = demoVenv(world, 'linked')
+    renameSync(join(linked, 'bin'), join(world.root, 'elsewhere'))
+    symlinkSync('../elsewhere', join(linked, 'bin'))
+    cpSync(world.python, join(world.root, 'elsewhere/tool'))
+    const { status, stdout } = wheelfix(world, ['venv', linked, '--dry-run', '--json'])
+    assert.equal(status, 0)
+    const { objects } = JSON.parse(stdout)
+    assert.deepEqual(
+      objects.filter(({ path }: { path: string }) => path.startsWith('bin/')),
+      [],
+    )
+  })
+}
+
+/** What an unchanged venv is answered from memory must never be older than what it depends on. */
+function nothingToDo(world: World): void {
+  const venv = demoVenv(world, 'nothing to do')
+  const stamp = join(venv, '.wheelfix/state.json')
+
+  test('a library that comes into the store is found by the next run', () => {
+    const aside = join(world.root, 'aside')
+    renameSync(world.outputs.gcc, aside)
+    assert.equal(wheelfix(world, ['venv', venv]).status, 1)
+    assert.equal(wheelfix(world, ['check', venv]).status, 1)
+    renameSync(aside, world.outputs.gcc)
+    assert.match(wheelfix(world, ['check', venv]).stdout, /to patch/)
+    assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+  })
+
+  test('a run with nothing to do writes nothing, from another shell either', () => {
+    const shell = { NIX_LDFLAGS: `-L${world.libs.zlib}` }
+    wheelfix(world, ['venv', venv], shell)
+    const before = { text: readFileSync(stamp, 'utf8'), ...statSync(stamp) }
+    for (const env of [{}, shell]) {
+      for (const options of [[], ['--json'], ['--verbose']]) wheelfix(world, ['venv', venv, ...options], env)
+    }
+    assert.deepEqual(
+      { text: readFileSync(stamp, 'utf8'), ...statSync(stamp), atime: before.atime, atimeMs: before.atimeMs },
+      before,
+    )
+    assert.equal(JSON.parse(before.text).answers.length, 2)
+  })
+
+  test('a folder that was named and now leads elsewhere is looked at again', () => {
+    const result = join(world.root, 'result')
+    const other = join(world.store, 'newer-gcc-lib')
+    cpSync(world.outputs.gcc, other, { recursive: true })
+    symlinkSync(world.outputs.gcc, result)
+    const args = ['venv', venv, '--libs', `${result}/lib`]
+    assert.equal(wheelfix(world, args).status, 0)
+    rmSync(result)
+    symlinkSync(other, result)
+    assert.match(wheelfix(world, [...args, '--dry-run']).stdout, /to patch/)
+    rmSync(result)
+    rmSync(other, { recursive: true })
+  })
+
+  test('relative folders mean those of the folder that one is in', () => {
+    const runIn = (cwd: string) =>
+      spawnSync(process.execPath, [WHEELFIX, 'venv', venv, '--libs', 'lib', '--quiet'], { cwd, env: world.env }).status
+    assert.equal(runIn(world.outputs.gcc), 0)
+    assert.equal(runIn(world.root), 2)
+  })
+
+  test('a Python that is broken in place is seen', () => {
+    const copy = join(world.root, 'copies')
+    const make = ['-m', 'venv', '--without-pip', '--copies', copy]
+    assert.equal(spawnSync(world.python, make, { env: world.env }).status, 0)
+    installDemoWheel(world, copy)
+    assert.equal(wheelfix(world, ['venv', copy]).status, 0)
+    writeFileSync(join(copy, 'bin/python'), 'no program')
+    assert.equal(wheelfix(world, ['check', copy]).status, 2)
   })
 }
