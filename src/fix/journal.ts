@@ -21,7 +21,7 @@ import { readUndo } from '../elf/undo.ts'
 import { ElfError } from '../elf/error.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { type FileEdit, writeFully, writePieces } from '../io/replace.ts'
+import { type FileEdit, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
 import { openSource } from '../io/source.ts'
 import { stateFolder } from './lock.ts'
 import type { ScannedObject } from './scan.ts'
@@ -53,7 +53,7 @@ export function isForInPlace({ kind, status, undo }: ScannedObject): boolean {
 
 /** Can this file system clone a file without copying? Then a copy costs nothing and a rename is simpler. */
 export function canReflink(object: ScannedObject): boolean {
-  const probe = `${object.path}.wheelfix-tmp`
+  const probe = temporaryOf(object.path)
   try {
     copyFileSync(fsPath(object.path), fsPath(probe), constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL)
     return true
@@ -89,7 +89,7 @@ export function writeInPlace(path: string, edit: FileEdit): void {
   const fd = openSync(fsPath(path), 'r+')
   try {
     const { atimeMs, mtimeMs, size } = fstatSync(fd)
-    if (size !== edit.baseSize) throw new Error(`${path} changed while it was being patched`)
+    if (size !== edit.baseSize) throw new ElfError('TRUNCATED', 'it changed while it was being patched: run again')
     const header = Buffer.alloc(edit.header.length)
     readSync(fd, header, 0, header.length, 0)
     try {

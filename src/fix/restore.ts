@@ -81,24 +81,32 @@ function restorePythons(venv: Venv, dryRun: boolean): Pick<RestoreReport, 'resto
 function restoreObjects(venv: Venv, dryRun: boolean, found: boolean): RestoreReport {
   const scan = scanVenv(venv, [])
   const restored: ScannedObject[] = []
-  const refused: { path: string; reason: string }[] = scan.unreadable.map(({ relative, reason }) => ({
-    path: relative,
-    reason,
-  }))
+  const refused: { path: string; reason: string }[] = scan.unreadable
+    .filter(({ path }) => mayBeOurs(path))
+    .map(({ relative, reason }) => ({ path: relative, reason }))
   const warnings: string[] = []
   if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
   // RECORD first: once the files are as they were, nothing tells any more what it said of them
-  if (!dryRun) refused.push(...restoreRecords(venv, scan.objects))
+  const unwritten = dryRun ? new Map<ScannedObject, string>() : restoreRecords(venv, scan.objects)
   for (const object of scan.objects) {
     if (object.undo === null) {
       if (withSource(object.path, carriesNote)) refused.push({ path: object.relative, reason: CHANGED_SINCE })
       continue
     }
-    const reason = restoreObject(object, warnings, dryRun)
+    const reason = unwritten.get(object) ?? restoreObject(object, warnings, dryRun)
     if (reason === null) restored.push(object)
     else refused.push({ path: object.relative, reason })
   }
   return { restored: restored.map(({ relative }) => relative), refused, warnings, found: found || restored.length > 0 }
+}
+
+/** A damaged file that came so with its wheel was never changed; one that cannot be read may have been. */
+function mayBeOurs(path: string): boolean {
+  try {
+    return withSource(path, carriesNote)
+  } catch (error) {
+    return !(error instanceof ElfError)
+  }
 }
 
 const CHANGED_SINCE =
@@ -125,24 +133,26 @@ function restoreObject(object: ScannedObject, warnings: string[], dryRun: boolea
   }
 }
 
-/** Writes the original fields back. Gives the files that cannot be written. */
-function restoreRecords(venv: Venv, objects: readonly ScannedObject[]): { path: string; reason: string }[] {
+/** Writes the original fields back. Gives the objects whose RECORD cannot be written, with the reason: they keep the note. */
+function restoreRecords(venv: Venv, objects: readonly ScannedObject[]): Map<ScannedObject, string> {
   const distributions = readDistributions(venv.sitePackages)
-  const records = new Map<string, Map<string, RecordFields>>()
-  for (const { path, undo } of objects) {
+  const records = new Map<string, { rows: Map<string, RecordFields>; objects: ScannedObject[] }>()
+  for (const object of objects) {
+    const { path, undo } = object
     if (undo?.record == null) continue
     const owner = distributions.ownerOf(path)
     const record = owner?.distribution.record ?? null
     if (record === null || owner?.row == null) continue
-    const row = latin1Row(owner.row)
-    const rows = records.get(record)
-    if (rows === undefined) records.set(record, new Map([[row, fieldsOf(undo.record)]]))
-    else rows.set(row, fieldsOf(undo.record))
+    const entry = records.get(record) ?? { rows: new Map<string, RecordFields>(), objects: [] }
+    entry.rows.set(latin1Row(owner.row), fieldsOf(undo.record))
+    entry.objects.push(object)
+    records.set(record, entry)
   }
-  const refused: { path: string; reason: string }[] = []
-  for (const [record, rows] of records) {
+  const unwritten = new Map<ScannedObject, string>()
+  for (const [record, { rows, objects }] of records) {
     const reason = rewriteRecordFile(record, rows)
-    if (reason !== null) refused.push({ path: record.slice(venv.root.length + 1), reason })
+    if (reason === null) continue
+    for (const object of objects) unwritten.set(object, `${record.slice(venv.root.length + 1)}: ${reason}`)
   }
-  return refused
+  return unwritten
 }

@@ -17,6 +17,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs'
+import { ElfError } from '../elf/error.ts'
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
 
@@ -113,7 +114,7 @@ function copyWithin(fd: number, from: number, length: number, to: number): void 
   const chunk = new Uint8Array(Math.min(CHUNK, length))
   for (let done = 0; done < length;) {
     const count = readSync(fd, chunk, 0, Math.min(chunk.length, length - done), from + done)
-    if (count === 0) throw new Error(`the file ended at ${from + done} while being copied`)
+    if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${from + done} while being copied: run again`)
     writeFully(fd, chunk.subarray(0, count), to + done)
     done += count
   }
