@@ -234,12 +234,13 @@ function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records:
   const reasons = new Map<string, string>()
   for (const [record, rows] of changes) {
     const reason = rewriteRecordFile(record, rows)
-    if (reason !== null) reasons.set(record, `patched, but its RECORD is not up to date yet: ${reason}`)
+    if (reason !== null) reasons.set(record, `it is patched, but its RECORD is not up to date: ${reason}`)
   }
   if (reasons.size === 0) return outcomes
   return outcomes.map((outcome): Outcome => {
     const record = input.distributions.ownerOf(outcome.planned.object.path)?.distribution.record ?? ''
-    const reason = outcome.status === 'patched' ? reasons.get(record) : undefined
+    const asked = outcome.status === 'patched' || (input.rehash && outcome.planned.edit !== null)
+    const reason = asked ? reasons.get(record) : undefined
     return reason === undefined ? outcome : { ...outcome, status: 'refused', reason, passing: true }
   })
 }
