@@ -1,10 +1,12 @@
 // What the README shows is true: its commands are run as they stand, its options and its JSON exist.
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { makeLibrary } from '../support/library.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run } from '../support/run.ts'
+import { machineOf } from '../world/oracle.ts'
 import { installDemoWheel, makeVenv, WHEELFIX, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
@@ -44,6 +46,11 @@ suite('the commands of the README', () => {
   mkdirSync(bin)
   symlinkSync(process.execPath, join(bin, 'node'))
   symlinkSync(WHEELFIX, join(bin, 'wheelfix'))
+  // what a desktop has in its store
+  const desktop = join(world.store, `${'l'.repeat(32)}-libglvnd-1.7.0/lib`)
+  mkdirSync(desktop, { recursive: true })
+  const machine = machineOf(world.python)
+  writeFileSync(join(desktop, 'libGL.so.1'), makeLibrary({ soname: 'libGL.so.1', machine }))
 
   for (const [index, shown] of inProject.entries()) {
     test(`work in a project: ${first(shown)}`, { skip: missing('bash') }, () => {
@@ -98,9 +105,9 @@ test('the options of the README exist', () => {
   const shown = new Set(
     [...README.matchAll(/^\| `.*$/gm)].flatMap(([row]) => row.split(' | ')[0]?.match(/--[a-z-]+/g) ?? []),
   )
-  const help = ['venv', 'check', 'restore', 'loader', 'wheel', 'why', 'doctor', 'libs', 'python'].map(
-    command => run(process.execPath, [WHEELFIX, command, '--help']).stdout,
-  )
+  const helpOf = (...args: readonly string[]): string => run(process.execPath, [WHEELFIX, ...args, '--help']).stdout
+  const commands = [...helpOf().matchAll(/^ {2}([a-z]+) [[<]/gm)].map(([, command = '']) => command)
+  const help = commands.map(command => helpOf(command))
   assert.deepEqual(
     [...shown].filter(option => !help.some(text => text.includes(option))),
     [],
