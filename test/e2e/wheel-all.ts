@@ -46,7 +46,7 @@ for folder, _, names in os.walk(root):
         suffix = next((s for s in suffixes if name.endswith(s)), None)
         module = suffix and os.path.relpath(os.path.join(folder, name), root)[:-len(suffix)].replace('/', '.')
         if module and all(step.isidentifier() for step in module.split('.')): tops.setdefault(module.split('.')[0], []).append(module)
-child = '''
+child = r'''
 import importlib, os, sys
 out = os.fdopen(os.dup(1), 'w'); os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 for module in sys.argv[1:]:
@@ -130,6 +130,7 @@ function tryWheels(world: World): void {
   pip(...into(here), ...links('plain'), ...names)
 
   const reference = importAll(world, here)
+  if (![...reference.values()].includes('ok')) fault('no module imports on this machine')
   for (const venv of [byPip, byUv]) {
     const imported = importAll(world, venv)
     const worse = [...reference].filter(([module, said]) => said === 'ok' && imported.get(module) !== 'ok')
