@@ -1,6 +1,6 @@
 // A conversation with the Nix daemon over its socket (the worker protocol of Nix's worker-protocol.hh), so that no nix
-// program is needed: 15 ms against 35 ms for nix-store, Node's worker thread included. Synchronous: a thread of
-// its own does the input and output while this one waits. Knows the protocol, not what the answers are for.
+// program is needed; it takes about as long as starting nix-store once, for any number of questions. Synchronous: a
+// thread of its own does the input and output while this one waits. Knows the protocol, not what the answers are for.
 import { existsSync } from 'node:fs'
 import { MessageChannel, receiveMessageOnPort, type MessagePort, Worker } from 'node:worker_threads'
 import { decodeBytes, encodeText } from '../elf/text.ts'

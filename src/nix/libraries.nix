@@ -53,7 +53,7 @@ rec {
       util-linux
       vulkan-loader
       wayland
-      xcb-util-cursor
+      (xorg.xcbutilcursor or xcb-util-cursor)
       xorg.libXcomposite
       xorg.libXcursor
       xorg.libXdamage
