@@ -8,7 +8,7 @@ import { test, type TestContext } from 'node:test'
 import { missing, skip, which } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
 import { type NixWorld, nixWorld } from '../world/nix.ts'
-import { makeVenv, pipInstall, withWheels } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, pipInstall, withWheels } from '../world/venv.ts'
 import { scratch } from './stores.ts'
 
 const ROOT = join(import.meta.dirname, '../../..')
@@ -171,7 +171,7 @@ test(
     assert.equal(runWell(tool, ['--version'], { env: {} }).trim(), version)
     // what the wrapper falls back to makes a wheel load without any other source
     const venv = makeVenv(all.world, 'venv')
-    runWell('unzip', ['-q', wheelOf(ROOT), '-d', sitePackagesOf(all.world, venv)])
+    installDemoWheel(all.world, venv)
     const python = join(venv, 'bin/python')
     assert.match(run(python, ['-c', 'import wheelfix_demo']).stderr, /cannot open shared object file/)
     const report = JSON.parse(runWell(tool, ['venv', venv, '--no-scan', '--json'], { env: {} })) as {
@@ -181,15 +181,6 @@ test(
     runWell(python, ['-c', 'import wheelfix_demo'])
   },
 )
-
-function wheelOf(root: string): string {
-  const folder = join(root, 'fixtures/demo-wheel')
-  return join(folder, readdirSync(folder).find(name => name.endsWith('.whl')) ?? '')
-}
-
-function sitePackagesOf(world: NixWorld, venv: string): string {
-  return join(venv, `lib/python${world.host.python.version.split('.').slice(0, 2).join('.')}/site-packages`)
-}
 
 test('the shell of the template makes a failing import numpy work', { skip: needsNix }, t => {
   const all = flakes(t)
