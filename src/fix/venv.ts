@@ -1,6 +1,6 @@
 // The main job, from a folder to a report: scan → resolve → plan → apply. A check and a dry run go the same way and write
 // nothing.
-import { rmSync } from 'node:fs'
+import { lstatSync, rmSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
 import { fsPath } from '../io/path.ts'
 import { diskTree } from '../loader/tree.ts'
@@ -93,7 +93,7 @@ export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
   const lock = lockVenv(venv.root)
   try {
     const recovered = hasJournal(venv.root) && recover(venv.root).length > 0
-    const now = lock.waited || recovered ? examine(venv, options) : first
+    const now = lock.waited || recovered || isOutdated(first) ? examine(venv, options) : first
     for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
     // the loader first: what names it must never find it missing
     const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
@@ -108,6 +108,18 @@ export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
   } finally {
     lock.release()
   }
+}
+
+/** Did another run end between the look at the venv and the lock? Then its files are others, or longer. */
+function isOutdated({ plan, scan }: Examination): boolean {
+  const pending = plan.objects.filter(item => changeOf(item) !== null)
+  return (
+    scan.leftovers.length > 0 ||
+    pending.some(({ object: { path, status } }) => {
+      const now = lstatSync(fsPath(path), { bigint: true, throwIfNoEntry: false })
+      return now === undefined || now.ino !== status.ino || now.size !== BigInt(status.size)
+    })
+  )
 }
 
 /** Everything that is known before a byte is written. */
