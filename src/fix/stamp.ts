@@ -90,13 +90,15 @@ export function recall(venv: Venv, options: VenvOptions, strict: boolean, versio
   const stamp = readStamp(venv.root)
   if (stamp === null || stamp.version !== version || stamp.root !== venv.root) return null
   const now = settingsOf(options, strict)
-  const known = stamp.answers.find(({ settings }) => {
-    // what an earlier run was given with --libs is pinned: the same answer without the flag
-    const libs = now.libs.length === 0 ? settings.libs : now.libs
-    return isSame({ ...now, libs, strategy: now.strategy ?? settings.strategy }, settings)
-  })
+  const known = stamp.answers.find(({ settings }) => isFor(now, settings))
   if (known === undefined || findConfig(venv.root) !== stamp.config) return null
   return holds(stamp.states, venv.root) && holds(known.states, venv.root) ? known.answer : null
+}
+
+/** Does an answer given for `settings` hold for `now`? What was given with a flag is pinned: it holds without the flag. */
+function isFor(now: Settings, settings: Settings): boolean {
+  const libs = now.libs.length === 0 ? settings.libs : now.libs
+  return isSame({ ...now, libs, strategy: now.strategy ?? settings.strategy }, settings)
 }
 
 function holds(states: States, root: string): boolean {
@@ -138,7 +140,8 @@ export function remember(
   const config = findConfig(venv.root)
   const same = old?.version === version && old.root === venv.root && old.config === config && isSame(old.states, states)
   const others = same ? old.answers : []
-  if (others.some(other => isSame(other, known))) return
+  // a second run writes nothing, with --json or --verbose neither
+  if (others.some(other => isFor(known.settings, other.settings) && isSame(other.states, known.states))) return
   const answers = [known, ...others.filter(({ settings }) => !isSame(settings, known.settings))]
   const stamp: Stamp = { version, root: venv.root, config, states, answers: answers.slice(0, MOST_ANSWERS) }
   const path = stampPath(venv.root)
