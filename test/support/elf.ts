@@ -12,11 +12,14 @@ export function interpreterOf(path: string): string | null {
   )
 }
 
-/**
- * Edits a file; its mode and times stay. What comes of it is like a file that was built so: nothing of wheelfix takes it
- * for one that wheelfix has changed and can change back.
- */
+/** Edits a file; its mode and times stay. */
 export function editElf(path: string, edit: ElfEdit): void {
+  const graft = withSource(path, source => makeGraft(source, edit))
+  if (graft !== null) replaceFile(path, graft)
+}
+
+/** Edits a file so that it passes for one that was built so: nothing takes it for one that can be changed back. */
+export function rebuildElf(path: string, edit: ElfEdit): void {
   const graft = withSource(path, source => makeGraft(source, edit))
   if (graft !== null) replaceFile(path, { ...graft, tail: graft.tail.map(disowned) })
 }

@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, join, relative } from 'node:path'
-import { editElf } from '../support/elf.ts'
+import { rebuildElf } from '../support/elf.ts'
 import { replaceBuiltinDirectories } from './builtin.ts'
 import { GLIBC_SONAME, glibcLibraries, traceLibraries, type Host } from './host.ts'
 
@@ -95,7 +95,7 @@ function installFiles(out: string, files: ReadonlyMap<string, string>, runpath: 
   for (const [soname, path] of files) {
     const target = join(lib, soname)
     copy(path, target)
-    editElf(target, { searchPath: { tag: 'DT_RUNPATH', value: [lib, ...runpath].join(':') } })
+    rebuildElf(target, { searchPath: { tag: 'DT_RUNPATH', value: [lib, ...runpath].join(':') } })
   }
 }
 
@@ -123,7 +123,7 @@ function installPython(outputs: Outputs, host: Host, _: BuiltinLinks, { compiler
   const searchPath = { tag: 'DT_RUNPATH', value: runpath } as const
   const add = (from: string, to: string): void => {
     copy(from, to)
-    editElf(to, { searchPath })
+    rebuildElf(to, { searchPath })
   }
 
   mkdirSync(join(out, 'bin'), { recursive: true })
@@ -131,7 +131,7 @@ function installPython(outputs: Outputs, host: Host, _: BuiltinLinks, { compiler
   const name = `python${version.split('.').slice(0, 2).join('.')}`
   copy(executable, join(out, 'bin', name))
   const interpreter = join(outputs.glibc, 'lib', basename(host.loader))
-  editElf(join(out, 'bin', name), { searchPath, interpreter })
+  rebuildElf(join(out, 'bin', name), { searchPath, interpreter })
   for (const link of ['python3', 'python']) symlinkSync(name, join(out, 'bin', link))
 
   for (const [soname, path] of traceLibraries(host, [])) {
