@@ -135,6 +135,6 @@ function settledReport(report: VenvReport): VenvReport {
 
 function statusOf(command: Command, report: VenvReport, strict: boolean): ExitStatus {
   const { patched, missing, optional, refused } = summaryOf(report)
-  const pending = command === 'check' && (patched > 0 || report.loader?.status === 'patch')
+  const pending = command === 'check' && (patched > 0 || report.unfinished || report.loader?.status === 'patch')
   return pending || missing > 0 || refused > 0 || (strict && optional > 0) ? 1 : 0
 }

@@ -58,6 +58,8 @@ export interface VenvReport {
   readonly warnings: readonly string[]
   /** The private loader, where there is one or is to be one. */
   readonly loader: LoaderReport | null
+  /** An earlier run ended before it was done, and this one only looks. */
+  readonly unfinished: boolean
   /** The folders of the venv that were walked, absolute. */
   readonly directories: readonly string[]
   /** Files and folders besides the objects that the answer depends on, absolute; some of them may not exist. */
@@ -274,16 +276,20 @@ function venvWarnings(venv: Venv, scan: Scan): string[] {
   return warnings
 }
 
-function needsWriting({ plan, venv, scan, distributions, loaderPending, leftLoader, libraries }: Examination): boolean {
+function needsWriting(examination: Examination): boolean {
+  const { plan, venv, loaderPending, leftLoader, libraries } = examination
   return (
-    scan.leftovers.length > 0 ||
-    hasJournal(venv.root) ||
+    isUnfinished(examination) ||
     plan.objects.some(item => changeOf(item) !== null) ||
-    recordsAreStale(plan.objects, distributions) ||
     leftLoader ||
     loaderPending ||
     (libraries.length > 0 && pinsDiffer(venv.root, libraries))
   )
+}
+
+/** Did an earlier run end before it was done, with its files patched and something else not? */
+function isUnfinished({ plan, venv, scan, distributions }: Examination): boolean {
+  return scan.leftovers.length > 0 || hasJournal(venv.root) || recordsAreStale(plan.objects, distributions)
 }
 
 function applyInput({ venv, distributions }: Examination, options: VenvOptions, write: boolean) {
@@ -323,6 +329,7 @@ function report(
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
     directories: scan.directories,
+    unfinished: options.mode === 'plan' && isUnfinished(examination),
     dependencies: dependenciesOf(examination, roots, options),
   }
 }

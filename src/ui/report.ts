@@ -192,6 +192,7 @@ function summaryLine(report: VenvReport, { chalk, pending }: ReportStyle): strin
   if (objects === 0) return `no ELF object in this venv: ${nothing}`
   const parts: string[] = []
   if (patched > 0) parts.push(`${patched} ${pending ? 'to patch' : 'patched'}`)
+  if (report.unfinished) parts.push('an earlier run did not end: wheelfix venv completes it')
   if (missing > 0) parts.push(chalk.red(missing === 1 ? '1 library missing' : `${missing} libraries missing`))
   if (optional > 0) parts.push(`${optional} optional missing`)
   if (refused > 0) parts.push(chalk.yellow(`${refused} left as they are`))
