@@ -61,7 +61,7 @@ suite('the plan', () => {
     const both = storeLibraries('both', { 'libone.so.1': copyOf(venv), 'libtwo.so.1': copyOf(venv) })
     venv.install('a', {
       [`a/cxx${MODULE}`]: { needed: ['libstdc++.so.6'] },
-      [`a/all${MODULE}`]: { needed: ['libz.so.1', 'libone.so.1', 'libtwo.so.1'] },
+      [`a/all${MODULE}`]: { needed: ['libstdc++.so.6', 'libone.so.1', 'libtwo.so.1'] },
       [`a/none${MODULE}`]: { needed: ['libc.so.6'] },
     })
     const { document } = plan(venv, [gcc, zlib, both])
@@ -70,17 +70,17 @@ suite('the plan', () => {
       before: [],
       after: [gcc],
     })
-    assert.deepEqual(objectOf(document, `a/all${MODULE}`).change?.rpath?.after, [both, zlib])
+    assert.deepEqual(objectOf(document, `a/all${MODULE}`).change?.rpath?.after, [both, gcc])
     assert.equal(objectOf(document, `a/none${MODULE}`).change, null)
   })
 
   rule('the kind of tag stays, and old entries come first and in order', venv => {
     venv.install('a', {
-      [`a/old${MODULE}`]: { needed: ['libz.so.1'], rpath: '$ORIGIN/x:/y' },
-      [`a/new${MODULE}`]: { needed: ['libz.so.1'], runpath: '$ORIGIN/x:/y' },
+      [`a/old${MODULE}`]: { needed: ['libstdc++.so.6'], rpath: '$ORIGIN/x:/y' },
+      [`a/new${MODULE}`]: { needed: ['libstdc++.so.6'], runpath: '$ORIGIN/x:/y' },
     })
     const { document } = plan(venv)
-    const after = ['$ORIGIN/x', '/y', zlib]
+    const after = ['$ORIGIN/x', '/y', gcc]
     assert.deepEqual(objectOf(document, `a/old${MODULE}`).change?.rpath, {
       tag: 'DT_RPATH',
       before: ['$ORIGIN/x', '/y'],
@@ -96,12 +96,12 @@ suite('the plan', () => {
   rule('a new tag is DT_RPATH where the object inherits one, which DT_RUNPATH would cut off', venv => {
     venv.install('a', {
       [`a/core${MODULE}`]: { needed: ['libmid.so'], rpath: '$ORIGIN/../a.libs' },
-      'a.libs/libmid.so': { needed: ['libleaf.so', 'libz.so.1'] },
+      'a.libs/libmid.so': { needed: ['libleaf.so', 'libstdc++.so.6'] },
       'a.libs/libleaf.so': {},
     })
     const { document } = plan(venv)
     const mid = objectOf(document, 'a.libs/libmid.so')
-    assert.deepEqual([mid.change?.rpath?.tag, mid.change?.rpath?.after], ['DT_RPATH', [zlib]])
+    assert.deepEqual([mid.change?.rpath?.tag, mid.change?.rpath?.after], ['DT_RPATH', [gcc]])
     assert.match(mid.needed[0]?.because ?? '', /^DT_RPATH of .*a\/core\.abi3\.so: \$ORIGIN\/\.\.\/a\.libs$/)
   })
 
