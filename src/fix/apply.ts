@@ -183,15 +183,16 @@ function readRecord(path: string): string {
 /** The RECORD fields of an object before wheelfix: what the undo note is to keep. */
 function fieldsBefore({ object }: PlannedObject, owner: Owner | null, records: RecordReader): string | null {
   if (object.undo !== null) return object.undo.record
-  const record = owner?.distribution.record ?? null
-  if (record === null || owner?.row == null) return null
-  const fields = records(record).rows.get(latin1Row(owner.row))
+  const at = rowOf(owner)
+  const fields = at === null ? undefined : records(at.record).rows.get(at.row)
   return fields === undefined ? null : `${fields.hash},${fields.size}`
 }
 
-/** A decoded path as RECORD's bytes have it, one character a byte. */
-export function latin1Row(row: string): string {
-  return encodeText(row).toString('latin1')
+/** Where RECORD speaks of a file: its path, and the row's path as its bytes have it, one character a byte; null: nowhere. */
+export function rowOf(owner: Owner | null): { readonly record: string; readonly row: string } | null {
+  const record = owner?.distribution.record ?? null
+  if (record === null || owner?.row == null) return null
+  return { record, row: encodeText(owner.row).toString('latin1') }
 }
 
 /** Did a run that was killed leave RECORD with the fields of originals that it had changed? */
@@ -199,10 +200,8 @@ export function recordsAreStale(planned: readonly PlannedObject[], distributions
   const records = recordReader()
   return planned.some(({ object, edit }) => {
     if (object.undo?.record == null || edit === null) return false
-    const owner = distributions.ownerOf(object.path)
-    const record = owner?.distribution.record ?? null
-    if (record === null || owner?.row == null) return false
-    return isStale(object, records(record).rows.get(latin1Row(owner.row)))
+    const at = rowOf(distributions.ownerOf(object.path))
+    return at !== null && isStale(object, records(at.record).rows.get(at.row))
   })
 }
 
@@ -221,10 +220,9 @@ function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records:
   const changes = new Map<string, Map<string, RecordFields>>()
   for (const { planned, status, change } of outcomes) {
     if (status === 'refused') continue
-    const owner = input.distributions.ownerOf(planned.object.path)
-    const record = owner?.distribution.record ?? null
-    if (record === null || owner?.row == null) continue
-    const row = latin1Row(owner.row)
+    const at = rowOf(input.distributions.ownerOf(planned.object.path))
+    if (at === null) continue
+    const { record, row } = at
     const fields = fieldsAfter(planned, records(record).rows.get(row), change !== null, input.rehash)
     if (fields === null) continue
     const rows = changes.get(record)

@@ -10,7 +10,7 @@ import { withSource } from '../io/source.ts'
 import { readDistributions } from '../python/distributions.ts'
 import { type RecordFields, trueFields } from '../python/record.ts'
 import type { Venv } from '../python/venv.ts'
-import { fieldsOf, latin1Row, rewriteRecordFile, writeReason } from './apply.ts'
+import { fieldsOf, rewriteRecordFile, rowOf, writeReason } from './apply.ts'
 import { hasJournal, recover } from './journal.ts'
 import { lockVenv, stateFolder } from './lock.ts'
 import { removeLoader } from './loader.ts'
@@ -140,11 +140,11 @@ function restoreRecords(venv: Venv, objects: readonly ScannedObject[]): Map<Scan
   for (const object of objects) {
     const { path, undo } = object
     if (undo?.record == null) continue
-    const owner = distributions.ownerOf(path)
-    const record = owner?.distribution.record ?? null
-    if (record === null || owner?.row == null) continue
+    const at = rowOf(distributions.ownerOf(path))
+    if (at === null) continue
+    const { record, row } = at
     const entry = records.get(record) ?? { rows: new Map<string, RecordFields>(), objects: [] }
-    entry.rows.set(latin1Row(owner.row), fieldsOf(undo.record))
+    entry.rows.set(row, fieldsOf(undo.record))
     entry.objects.push(object)
     records.set(record, entry)
   }
