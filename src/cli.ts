@@ -37,6 +37,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(ignoreOption())
     .option('--strict', 'count also what only plugins miss that nothing links to')
     .addOption(strategyOption())
+    .addOption(interpreterOption())
     .option('--update', 'choose the libraries anew instead of those of the last run')
     .option('--rehash', 'write true hashes into RECORD instead of emptying them')
     .addOption(jsonOption())
@@ -81,6 +82,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .option('--no-scan', 'do not look for libraries in the local Nix store')
     .addOption(ignoreOption())
     .option('--strict', 'count also what only plugins miss that nothing links to')
+    .addOption(interpreterOption())
     .option('--update', 'choose the libraries anew instead of those of the last run')
     .option('--rehash', 'write true hashes into RECORD instead of emptying them')
     .addOption(jsonOption())
@@ -250,6 +252,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(libsOption())
     .option('--no-scan', 'do not look for libraries in the local Nix store')
     .addOption(ignoreOption())
+    .addOption(interpreterOption())
     .option('--strict', 'count also what only plugins or other packages miss, and broken policies')
     .addOption(jsonOption())
     .addOption(quietOption())
@@ -293,6 +296,14 @@ function strategyOption(): Option {
     '--strategy <how>',
     'patch the objects (rpath, the default), make a private loader and leave the wheels as they are (loader), or both',
   ).choices(['rpath', 'loader', 'both'])
+}
+
+function interpreterOption(): Option {
+  return new Option(
+    '--interpreter <which>',
+    'what programs that ask for the loader of another system get: the loader of the venv’s Python (python, the ' +
+      'default), or nix-ld',
+  ).choices(['python', 'nix-ld'])
 }
 
 function ignoreOption(): Option {

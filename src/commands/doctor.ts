@@ -29,6 +29,7 @@ export function doctorCommand(argument: string | undefined, options: DoctorComma
       update: false,
       rehash: false,
       strategy: null,
+      interpreter: null,
       mode: 'plan',
       imports: options.import === true,
       env,

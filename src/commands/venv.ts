@@ -1,7 +1,7 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
 import { stripVTControlCharacters } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
-import type { Strategy } from '../fix/config.ts'
+import type { ProgramInterpreter, Strategy } from '../fix/config.ts'
 import { type Answer, recall, remember } from '../fix/stamp.ts'
 import type { VenvOptions, VenvReport } from '../fix/venv.ts'
 import { findVenv } from '../python/venv.ts'
@@ -22,6 +22,7 @@ export interface VenvCommandOptions {
   readonly ignoreMissing: readonly string[]
   readonly strict?: boolean
   readonly strategy?: Strategy
+  readonly interpreter?: ProgramInterpreter
   readonly update?: boolean
   readonly rehash?: boolean
   readonly quiet?: boolean
@@ -49,6 +50,7 @@ export async function venvCommand(
     update: options.update === true,
     rehash: options.rehash === true,
     strategy: options.strategy ?? null,
+    interpreter: options.interpreter ?? null,
     mode: reading ? 'plan' : 'apply',
     env,
     cwd: process.cwd(),

@@ -3,6 +3,7 @@ import { WheelfixError } from '../io/error.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { progressBar } from '../ui/progress.ts'
 import { wheelLines } from '../ui/wheel-report.ts'
+import type { ProgramInterpreter } from '../fix/config.ts'
 import { parseTag } from '../wheel/apply.ts'
 import { runWheels, type WheelFailure, type WheelOptions, type WheelReport, type WheelRun } from '../wheel/run.ts'
 import { objectEntry } from './document.ts'
@@ -25,6 +26,7 @@ export interface WheelCommandOptions {
   /** False with --no-scan. */
   readonly scan: boolean
   readonly ignoreMissing: readonly string[]
+  readonly interpreter?: ProgramInterpreter
   readonly strict?: boolean
   readonly quiet?: boolean
   readonly verbose?: boolean
@@ -97,6 +99,7 @@ function optionsOf(
     libs: options.libs,
     noScan: !options.scan,
     ignoreMissing: options.ignoreMissing,
+    interpreter: options.interpreter ?? null,
     tag: options.tag === undefined ? null : parseTag(options.tag),
     env: process.env,
     cwd: process.cwd(),

@@ -31,6 +31,7 @@ export function whyCommand(first: string, second: string | undefined, options: W
       update: false,
       rehash: false,
       strategy: null,
+      interpreter: null,
       mode: 'plan',
       env,
       cwd,

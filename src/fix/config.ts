@@ -12,6 +12,12 @@ import { findConfig } from './find-config.ts'
  */
 export type Strategy = 'rpath' | 'loader' | 'both'
 
+/**
+ * The loader of a program that asks for one of another system: `python` for that of the venv's Python, `nix-ld` for
+ * nix-ld, which stands where such programs look for theirs.
+ */
+export type ProgramInterpreter = 'python' | 'nix-ld'
+
 export interface Config {
   /** The file, or null when there is none. */
   readonly path: string | null
@@ -19,9 +25,10 @@ export interface Config {
   readonly libs: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly strategy: Strategy | null
+  readonly interpreter: ProgramInterpreter | null
 }
 
-const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [], strategy: null }
+const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [], strategy: null, interpreter: null }
 
 /**
  * The settings for a venv.
@@ -58,11 +65,12 @@ function configOf(path: string, table: unknown): Config {
     path,
     libs: strings(path, table, 'libs').map(entry => resolve(folder, entry)),
     ignoreMissing: strings(path, table, 'ignore-missing'),
-    strategy: strategyOf(path, table['strategy']),
+    strategy: choice(path, table, 'strategy', ['rpath', 'loader', 'both']),
+    interpreter: choice(path, table, 'interpreter', ['python', 'nix-ld']),
   }
 }
 
-const KNOWN: ReadonlySet<string> = new Set(['libs', 'ignore-missing', 'strategy'])
+const KNOWN: ReadonlySet<string> = new Set(['libs', 'ignore-missing', 'strategy', 'interpreter'])
 
 function strings(path: string, table: Record<string, unknown>, key: string): string[] {
   const value = table[key] ?? []
@@ -72,10 +80,18 @@ function strings(path: string, table: Record<string, unknown>, key: string): str
   return value
 }
 
-function strategyOf(path: string, value: unknown): Strategy | null {
+function choice<T extends string>(
+  path: string,
+  table: Record<string, unknown>,
+  key: string,
+  known: readonly T[],
+): T | null {
+  const value = table[key]
   if (value === undefined) return null
-  if (value === 'rpath' || value === 'loader' || value === 'both') return value
-  throw invalid(path, '"strategy" must be "rpath", "loader" or "both"')
+  const chosen = known.find(word => word === value)
+  if (chosen !== undefined) return chosen
+  const words = known.map(word => `"${word}"`)
+  throw invalid(path, `"${key}" must be ${words.slice(0, -1).join(', ')} or ${words.at(-1) ?? ''}`)
 }
 
 function invalid(path: string, what: string): WheelfixError {

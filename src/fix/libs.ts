@@ -97,6 +97,7 @@ function setOf(venv: Venv, { libs, noScan, env, cwd }: LibsOptions) {
       update: false,
       rehash: false,
       strategy: null,
+      interpreter: null,
       mode: 'plan',
       env,
       cwd,

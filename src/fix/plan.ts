@@ -4,7 +4,7 @@
 import { relative } from 'node:path'
 import type { ElfEdit, SearchPath } from '../elf/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { isFhsLoader, isLibcFamily } from '../loader/libc.ts'
+import { isFhsLoader, isLibcFamily, type Libc } from '../loader/libc.ts'
 import { fits } from '../loader/process.ts'
 import type { Loader } from '../loader/search.ts'
 import { withObjects } from '../loader/tree.ts'
@@ -13,7 +13,7 @@ import { conflictsOf } from './conflicts.ts'
 import { isDriverLibrary } from './drivers.ts'
 import { chooseProvider, type Choice, type ProviderSources } from './providers.ts'
 import { isOpenedAtImport } from './known.ts'
-import { onTree, type PythonProcess } from './python.ts'
+import { loaderOf, onTree, type PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
 import {
   findsByName,
@@ -91,6 +91,8 @@ export interface PlanInput {
   readonly bin: string
   /** The loader for programs that ask for one of another system; null: they are left alone. */
   readonly programInterpreter: string | null
+  /** The libc behind nix-ld, where `programInterpreter` is nix-ld; else null. */
+  readonly nixLd: Libc | null
   /** False: wheels stay as they are; only programs get another loader. */
   readonly searchPaths: boolean
   /** The folder of the graphics driver's libraries; null where there is none. */
@@ -194,6 +196,7 @@ function programLoader(
 ): Loader | null {
   const named = interpreterOf(object, input) ?? state.interpreter
   if (named === null || !fits(state, python.interpreter.object)) return null
+  if (input.nixLd !== null && named === input.programInterpreter) return loaderOf(input.nixLd, python.loader.tree)
   if (named === python.interpreter.interp || named === python.libc.loader) return python.loader
   const file = python.loader.tree.open(named)
   if (file?.object == null) return null
@@ -215,7 +218,8 @@ function interpreterOf(object: ScannedObject, input: PlanInput): string | null {
   const { python, programInterpreter } = input
   if (programInterpreter === null || object.kind !== 'executable' || original.interpreter === null) return null
   if (!fits(original, python.interpreter.object)) return null
-  if (original.interpreter.includes('ld-musl') !== (python.libc.kind === 'musl')) return null
+  const { kind } = input.nixLd ?? python.libc
+  if (original.interpreter.includes('ld-musl') !== (kind === 'musl')) return null
   const foreign = isFhsLoader(original.interpreter) || python.loader.tree.open(original.interpreter) === null
   return foreign && original.interpreter !== programInterpreter ? programInterpreter : null
 }

@@ -34,12 +34,7 @@ export function startPython(
   env: NodeJS.ProcessEnv,
 ): PythonProcess {
   const libc = identifyLibc(interpreter.program, interpreter.object, env)
-  const loader: Loader = {
-    tree,
-    libc,
-    cache: libc.cache === null ? [] : readCache(libc.cache),
-    environment: libc.nixLd?.directories ?? [],
-  }
+  const loader = loaderOf(libc, tree)
   const identity = tree.open(interpreter.program)?.identity ?? interpreter.program
   const process = startProgram(loader, interpreter.program, identity, interpreter.object)
   const caller = process.maps.find(map => /^libpython\d/.test(map.object.soname ?? '')) ?? process.main
@@ -51,6 +46,16 @@ export function startPython(
     caller,
     closure: closureOf(loader, process, caller, store),
     libcDirectories: libcDirectories(libc, tree),
+  }
+}
+
+/** How the loader of this libc searches. */
+export function loaderOf(libc: Libc, tree: FileTree): Loader {
+  return {
+    tree,
+    libc,
+    cache: libc.cache === null ? [] : readCache(libc.cache),
+    environment: libc.nixLd?.directories ?? [],
   }
 }
 

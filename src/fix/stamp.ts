@@ -52,6 +52,7 @@ interface Settings {
   readonly ignoreMissing: readonly string[]
   readonly strict: boolean
   readonly strategy: string | null
+  readonly interpreter: string | null
   readonly env: Readonly<Record<string, string>>
   /** What relative directories of the environment are relative to; null where there are none. */
   readonly cwd: string | null
@@ -71,6 +72,7 @@ function settingsOf({ env, cwd, ...options }: VenvOptions, strict: boolean): Set
     ignoreMissing: options.ignoreMissing,
     strict,
     strategy: options.strategy,
+    interpreter: options.interpreter,
     env: Object.fromEntries(names.sort().map(name => [name, env[name] ?? ''])),
     cwd: isRelative ? cwd : null,
   }
@@ -98,7 +100,9 @@ export function recall(venv: Venv, options: VenvOptions, strict: boolean, versio
 /** Does an answer given for `settings` hold for `now`? What was given with a flag is pinned: it holds without the flag. */
 function isFor(now: Settings, settings: Settings): boolean {
   const libs = now.libs.length === 0 ? settings.libs : now.libs
-  return isSame({ ...now, libs, strategy: now.strategy ?? settings.strategy }, settings)
+  const strategy = now.strategy ?? settings.strategy
+  const interpreter = now.interpreter ?? settings.interpreter
+  return isSame({ ...now, libs, strategy, interpreter }, settings)
 }
 
 function holds(states: States, root: string): boolean {

@@ -4,7 +4,7 @@ import { lstatSync, rmSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
 import { fsPath } from '../io/path.ts'
 import { diskTree } from '../loader/tree.ts'
-import { isFhsLoader, type Libc } from '../loader/libc.ts'
+import { isFhsLoader, type Libc, nixLdLibc } from '../loader/libc.ts'
 import { fits } from '../loader/process.ts'
 import { knownSonames } from '../nix/hints.ts'
 import { namedDirectories } from '../nix/libset.ts'
@@ -15,7 +15,7 @@ import { type Distributions, readDistributions } from '../python/distributions.t
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
 import { applyPlan, changeOf, type Outcome, recordsAreStale } from './apply.ts'
-import { type Config, readConfig, type Strategy } from './config.ts'
+import { type Config, type ProgramInterpreter, readConfig, type Strategy } from './config.ts'
 import { DRIVER_DIRECTORIES, driverDirectory, isDriverLibrary } from './drivers.ts'
 import { type MissingLibrary, missingLibraries, platformsOf } from './missing.ts'
 import { hasJournal, recover } from './journal.ts'
@@ -25,6 +25,7 @@ import { plainInterpreter, type PythonName, pythonNames, restoreName } from './l
 import { lockVenv } from './lock.ts'
 import { makePlan, type Ownership, type Plan, type PlanInput, type UsedLibrary } from './plan.ts'
 import { pinsDiffer, readPins, writePins } from './pins.ts'
+import { programInterpreterPath, readProgramInterpreter, writeProgramInterpreter } from './program-interpreter.ts'
 import type { ProviderSources } from './providers.ts'
 import { type PythonProcess, startPython } from './python.ts'
 import { type Scan, scanVenv } from './scan.ts'
@@ -38,6 +39,8 @@ export interface VenvOptions {
   readonly rehash: boolean
   /** null: what the configuration says, else what the venv has, else `rpath`. */
   readonly strategy: Strategy | null
+  /** null: what the configuration says, else what an earlier run was told, else `python`. */
+  readonly interpreter: ProgramInterpreter | null
   /** `plan`: change nothing, but find out what a run would do. */
   readonly mode: 'apply' | 'plan'
   readonly env: NodeJS.ProcessEnv
@@ -58,6 +61,8 @@ export interface VenvReport {
   readonly warnings: readonly string[]
   /** The private loader, where there is one or is to be one. */
   readonly loader: LoaderReport | null
+  /** What stands behind nix-ld, where programs get that; else null. */
+  readonly nixLd: Libc | null
   /** An earlier run ended before it was done, and this one only looks. */
   readonly unfinished: boolean
   /** The folders of the venv that were walked, absolute. */
@@ -84,7 +89,7 @@ export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
       rootsOf(first, options),
       options,
     )
-  if (!needsWriting(first))
+  if (!needsWriting(first, options))
     return report(
       first,
       applyPlan(first.plan.objects, applyInput(first, options, options.rehash)),
@@ -105,6 +110,7 @@ export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
       removeLoader(venv, options.env)
     }
     writePins(venv.root, now.libraries)
+    if (options.interpreter !== null) writeProgramInterpreter(venv.root, options.interpreter)
     const done = { ...now, warnings: [...now.warnings, ...warnings] }
     return report(done, outcomes, rootsOf(now, options), options)
   } finally {
@@ -182,6 +188,8 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
     store,
   }
   const loader = strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted, env })
+  const programs = options.interpreter ?? config.interpreter ?? readProgramInterpreter(venv.root)
+  const nixLd = programs === 'nix-ld' ? nixLdLibc(interpreter.object, env) : null
   const fhs = interpreter.interp === null || isFhsLoader(interpreter.interp)
   const planInput: PlanInput = {
     objects: scan.objects,
@@ -189,7 +197,8 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
     ownership: ownershipOf(distributions),
     sources: strategy === 'loader' ? { directories: [], pins: new Map(), scan: () => [], store } : sources,
     bin: venv.bin,
-    programInterpreter: loader?.loader ?? (fhs ? null : interpreter.interp),
+    programInterpreter: nixLd?.nixLd?.shim ?? loader?.loader ?? (fhs ? null : interpreter.interp),
+    nixLd,
     searchPaths: strategy !== 'loader',
     driver: driverDirectory(),
   }
@@ -276,14 +285,15 @@ function venvWarnings(venv: Venv, scan: Scan): string[] {
   return warnings
 }
 
-function needsWriting(examination: Examination): boolean {
+function needsWriting(examination: Examination, options: VenvOptions): boolean {
   const { plan, venv, loaderPending, leftLoader, libraries } = examination
   return (
     isUnfinished(examination) ||
     plan.objects.some(item => changeOf(item) !== null) ||
     leftLoader ||
     loaderPending ||
-    (libraries.length > 0 && pinsDiffer(venv.root, libraries))
+    (libraries.length > 0 && pinsDiffer(venv.root, libraries)) ||
+    (options.interpreter !== null && readProgramInterpreter(venv.root) !== options.interpreter)
   )
 }
 
@@ -328,6 +338,7 @@ function report(
     roots,
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
+    nixLd: examination.planInput.nixLd,
     directories: scan.directories,
     unfinished: options.mode === 'plan' && isUnfinished(examination),
     dependencies: dependenciesOf(examination, roots, options),
@@ -335,7 +346,7 @@ function report(
 }
 
 function dependenciesOf(
-  { interpreter, python, plan, libraries, config, loader, store, asked }: Examination,
+  { venv, interpreter, python, plan, planInput, libraries, config, loader, store, asked }: Examination,
   roots: RootsReport | null,
   { noScan }: VenvOptions,
 ): string[] {
@@ -347,6 +358,8 @@ function dependenciesOf(
     python.libc.loader,
     python.libc.cache,
     config.path,
+    programInterpreterPath(venv.root),
+    ...nixLdPaths(planInput.nixLd),
     ...libraries.map(({ path }) => path),
     ...python.closure,
     ...(roots?.roots.flatMap(({ link, registration }) => [link, registration]) ?? []),
@@ -358,4 +371,9 @@ function dependenciesOf(
     ...(loader?.copies.flatMap(({ paths }) => paths) ?? []),
   ]
   return [...new Set(paths.filter(path => path !== null))].sort()
+}
+
+function nixLdPaths(nixLd: Libc | null): (string | null)[] {
+  if (nixLd?.nixLd == null) return []
+  return [nixLd.nixLd.shim, nixLd.loader, nixLd.cache, ...nixLd.nixLd.directories]
 }

@@ -50,6 +50,17 @@ const LARGEST_LOADER = 32 << 20
 const NIX_LD_DEFAULT = '/run/current-system/sw/share/nix-ld/lib/ld.so'
 const NIX_LD_LIBRARY_PATH_DEFAULT = '/run/current-system/sw/share/nix-ld/lib'
 
+/** What is in nix-ld and in no loader. */
+const NIX_LD_MARK = 'NIX_LD_LIBRARY_PATH'
+
+/** Where NixOS's module links nix-ld to (nix-ld, package.nix: ldpath), by e_machine: where others have their loader. */
+const NIX_LD_SHIMS = new Map([
+  [EM_X86_64, '/lib64/ld-linux-x86-64.so.2'],
+  [EM_386, '/lib/ld-linux.so.2'],
+  [EM_AARCH64, '/lib/ld-linux-aarch64.so.1'],
+  [EM_RISCV, '/lib/ld-linux-riscv64-lp64d.so.1'],
+])
+
 const REMEDIES =
   'enable nix-ld (programs.nix-ld.enable = true), or make the venv with a Python of nixpkgs ' +
   '(UV_PYTHON=$(command -v python3) UV_PYTHON_DOWNLOADS=never uv venv), or run "wheelfix python" on that interpreter'
@@ -73,24 +84,41 @@ export function identifyLibc(program: string, object: ElfObject, env: NodeJS.Pro
       program,
     )
   }
-  if (!text.includes('NIX_LD_LIBRARY_PATH')) return describe(interp, text, null)
+  return text.includes(NIX_LD_MARK) ? behindNixLd(program, interp, object, env) : describe(interp, text, null)
+}
 
+/**
+ * The C library that a program for the machine of `object` runs under where it asks for the loader of an ordinary
+ * distribution and nix-ld stands there.
+ * @throws WheelfixError `LOADER_NOT_FOUND` when nix-ld does not stand there, or has no loader to lead to
+ */
+export function nixLdLibc(object: ElfObject, env: NodeJS.ProcessEnv): Libc {
+  const shim = NIX_LD_SHIMS.get(object.header.machine)
+  if (shim === undefined) throw new WheelfixError('LOADER_NOT_FOUND', 'nix-ld is not made for this machine')
+  const enable = 'enable programs.nix-ld in NixOS, or give --interpreter python'
+  const absent = new WheelfixError('LOADER_NOT_FOUND', `there is no nix-ld: ${shim} does not exist; ${enable}`, shim)
+  if (!readLoader(shim, () => absent).includes(NIX_LD_MARK)) {
+    throw new WheelfixError('LOADER_NOT_FOUND', `there is no nix-ld: ${shim} is something else; ${enable}`, shim)
+  }
+  return behindNixLd('a program', shim, object, env)
+}
+
+function behindNixLd(program: string, shim: string, object: ElfObject, env: NodeJS.ProcessEnv): Libc {
   const { loader, directories } = nixLdSettings(object, env)
-  const nixLd = { shim: interp, directories }
   const behind = readLoader(
     loader,
     () =>
       new WheelfixError(
         'LOADER_NOT_FOUND',
-        `${program} runs through nix-ld (${interp}), whose loader ${loader} does not exist; set NIX_LD to a glibc's ` +
+        `${program} runs through nix-ld (${shim}), whose loader ${loader} does not exist; set NIX_LD to a glibc's ` +
           'loader, or enable programs.nix-ld in NixOS',
         loader,
       ),
   )
-  if (behind.includes('NIX_LD_LIBRARY_PATH')) {
+  if (behind.includes(NIX_LD_MARK)) {
     throw new WheelfixError('LOADER_NOT_FOUND', `NIX_LD (${loader}) is nix-ld itself; set it to a real loader`, loader)
   }
-  return describe(loader, behind, nixLd)
+  return describe(loader, behind, { shim, directories })
 }
 
 /** Is this the path at which an ordinary distribution has its loader, whatever the machine? */

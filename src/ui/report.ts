@@ -26,12 +26,13 @@ export function reportLines(report: VenvReport, style: ReportStyle): string[] {
   return blocks.filter(block => block.length > 0).flatMap((block, index) => (index === 0 ? block : ['', ...block]))
 }
 
-function headLines({ venv, interpreter, libc }: VenvReport, chalk: ChalkInstance): string[] {
+function headLines({ venv, interpreter, libc, nixLd }: VenvReport, chalk: ChalkInstance): string[] {
   const version = libc.version === null ? libc.kind : `${libc.kind} ${libc.version}`
   return [
     chalk.bold(venv.root),
     chalk.dim(`Python ${interpreter.version}  ${interpreter.program}`),
     chalk.dim(`${version}  ${libc.dir}`),
+    ...(nixLd?.nixLd == null ? [] : [chalk.dim(`programs  nix-ld ${nixLd.nixLd.shim}, which starts ${nixLd.loader}`)]),
   ]
 }
 

@@ -13,6 +13,7 @@ import type { ProviderSources } from '../fix/providers.ts'
 import { onTree, type PythonProcess } from '../fix/python.ts'
 import { readObject, type ScannedObject, type UnreadableObject } from '../fix/scan.ts'
 import { isInside } from '../io/path.ts'
+import type { Libc } from '../loader/libc.ts'
 import type { FileTree, OpenedFile } from '../loader/tree.ts'
 import { type RecordFields, trueFields } from '../python/record.ts'
 import { type Contents, openContents } from './content.ts'
@@ -49,7 +50,9 @@ export interface WheelContext {
   /** Started over the disk. */
   readonly python: PythonProcess
   readonly sources: ProviderSources
+  /** As in a plan. */
   readonly programInterpreter: string | null
+  readonly nixLd: Libc | null
 }
 
 /** The new contents of one entry. */
@@ -144,6 +147,7 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
     sources: context.sources,
     bin: installation.bin,
     programInterpreter: context.programInterpreter,
+    nixLd: context.nixLd,
     searchPaths: true,
     // not asked of this machine: a wheel is made for others, and has the same bytes wherever it is made
     driver: NIXOS_DRIVER,

@@ -3,13 +3,13 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { basename, delimiter, dirname, join, resolve } from 'node:path'
-import { readConfig } from '../fix/config.ts'
+import { type ProgramInterpreter, readConfig } from '../fix/config.ts'
 import type { ProviderSources } from '../fix/providers.ts'
 import { type PythonProcess, startPython } from '../fix/python.ts'
 import { type MissingLibrary, missingLibraries } from '../fix/missing.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, listDirectory, realPath } from '../io/path.ts'
-import { isFhsLoader } from '../loader/libc.ts'
+import { isFhsLoader, nixLdLibc } from '../loader/libc.ts'
 import { diskTree } from '../loader/tree.ts'
 import { namedDirectories } from '../nix/libset.ts'
 import { storeScanner } from '../nix/scan.ts'
@@ -48,6 +48,8 @@ export interface WheelOptions {
   readonly libs: readonly string[]
   readonly noScan: boolean
   readonly ignoreMissing: readonly string[]
+  /** null: what the configuration says, else `python`. */
+  readonly interpreter: ProgramInterpreter | null
   readonly tag: Tag | null
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
@@ -357,9 +359,11 @@ function prepare(options: WheelOptions): Preparation {
     scan: options.noScan ? () => [] : storeScanner({ store, env }, wanted),
     store,
   }
-  const programInterpreter = isFhsLoader(interpreter.interp) ? null : interpreter.interp
+  const programs = options.interpreter ?? config.interpreter
+  const nixLd = programs === 'nix-ld' ? nixLdLibc(interpreter.object, env) : null
+  const programInterpreter = nixLd?.nixLd?.shim ?? (isFhsLoader(interpreter.interp) ? null : interpreter.interp)
   return {
-    context: { python, sources, programInterpreter },
+    context: { python, sources, programInterpreter, nixLd },
     wanted,
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
     warnings: named.warnings,
