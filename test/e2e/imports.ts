@@ -27,13 +27,18 @@ for name in sys.argv[2:]:
 os._exit(0)
 `
 
-/** Imports all extension modules of `sitePackages` with `python`. */
-export function importAll(python: string, sitePackages: string, env: NodeJS.ProcessEnv): Imports {
+/** Imports all extension modules of `sitePackages` with `python`: of the distributions whose .dist-info is `wanted`. */
+export function importAll(
+  python: string,
+  sitePackages: string,
+  env: NodeJS.ProcessEnv,
+  wanted: (folder: string) => boolean = () => true,
+): Imports {
   const ask = 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
   const suffixes = [run(python, ['-S', '-c', ask], { env }).stdout.trim(), '.abi3.so']
   const found = new Map<string, ReadonlyMap<string, string | null>>()
   for (const folder of readdirSync(sitePackages).sort()) {
-    if (!folder.endsWith('.dist-info')) continue
+    if (!folder.endsWith('.dist-info') || !wanted(folder)) continue
     const modules = modulesOf(join(sitePackages, folder, 'RECORD'), suffixes)
     if (modules.length > 0) found.set(folder, importModules(python, sitePackages, modules, env))
   }
