@@ -34,8 +34,20 @@ import { withSource } from '../io/source.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
 
+/**
+ * Whose a copy is: a venv's, or that of an installed Python which `wheelfix python` gave a loader. Python's own `venv
+ * --copies` takes the latter along with its note, and in the venv it is a file like any other.
+ */
+export type CopyOwner = 'venv' | 'standalone'
+
 /** What stood where a copy stands: a link with this text, or a file (a venv made with --copies) that the note gives back. */
-export type Replaced = { readonly link: string } | 'file'
+export type Replaced = { readonly link: string } | 'file' | Standalone
+
+/** A file that is the copy of an installed Python with a loader of ours: what makes it again out of its original bytes. */
+interface Standalone {
+  readonly interpreter: string
+  readonly record: string
+}
 
 /** One name in bin/ by which the venv's Python is started. */
 export interface PythonName {
@@ -43,45 +55,61 @@ export interface PythonName {
   readonly path: string
   /** A link, a file of the venv's own, or a copy that wheelfix made in the place of either. */
   readonly kind: 'link' | 'file' | 'copy'
+  readonly owner: CopyOwner
   /** What stands there without wheelfix. */
   readonly replaced: Replaced
 }
 
-/** The note of a copy: the names that it serves, with the link that each was, or null for a file. */
-type Record = ReadonlyMap<string, string | null>
+/** The note of a copy: the names that it serves, with what each was. */
+type Record = ReadonlyMap<string, Replaced>
 
-const RECORD = 'interpreter '
+const RECORDS: { readonly [owner in CopyOwner]: string } = { venv: 'interpreter ', standalone: 'standalone ' }
 
-function encodeRecord(record: Record): string {
-  return RECORD + JSON.stringify(Object.fromEntries(record))
+function encodeRecord({ owner, record }: PythonCopy): string {
+  const rows = [...record].map(([name, was]) => [name, was === 'file' ? null : 'link' in was ? was.link : was])
+  return RECORDS[owner] + JSON.stringify(Object.fromEntries(rows))
 }
 
-function decodeRecord(undo: Undo | null): Record | null {
-  if (undo?.record?.startsWith(RECORD) !== true) return null
-  const value: unknown = JSON.parse(undo.record.slice(RECORD.length))
+function decodeRecord(undo: Undo | null, owner: CopyOwner): Record | null {
+  if (undo?.record?.startsWith(RECORDS[owner]) !== true) return null
+  const value: unknown = JSON.parse(undo.record.slice(RECORDS[owner].length))
   if (typeof value !== 'object' || value === null) return null
-  return new Map(Object.entries(value).map(([name, link]) => [name, typeof link === 'string' ? link : null]))
+  return new Map(Object.entries(value).map(([name, was]) => [name, decodeReplaced(was)]))
+}
+
+function decodeReplaced(value: unknown): Replaced {
+  if (typeof value === 'string') return { link: value }
+  if (typeof value !== 'object' || value === null || !('interpreter' in value) || !('record' in value)) return 'file'
+  const { interpreter, record } = value
+  return typeof interpreter === 'string' && typeof record === 'string' ? { interpreter, record } : 'file'
 }
 
 /** Is this the note of an interpreter's copy? */
 export function isInterpreterCopy(undo: Undo | null): boolean {
-  return undo?.record?.startsWith(RECORD) === true
+  return Object.values(RECORDS).some(mark => undo?.record?.startsWith(mark) === true)
 }
 
 /** The names of bin/ that start Python, in byte order. */
-export function pythonNames(venv: Venv): PythonName[] {
+export function pythonNames(venv: Venv, owner: CopyOwner = 'venv'): PythonName[] {
   const names: PythonName[] = []
   for (const { name, kind } of list(venv.bin)) {
     if (!/^(?:python|pypy)(?:\d+(?:\.\d+)?t?)?$/.test(name)) continue
     const path = join(venv.bin, name)
-    if (kind === 'symlink') names.push({ name, path, kind: 'link', replaced: { link: readLink(path) } })
+    if (kind === 'symlink') names.push({ name, path, kind: 'link', owner, replaced: { link: readLink(path) } })
     else if (kind === 'file') {
-      const record = decodeRecord(undoOf(path))
-      const link = record?.get(name) ?? null
-      names.push({ name, path, kind: record === null ? 'file' : 'copy', replaced: link === null ? 'file' : { link } })
+      const undo = undoOf(path)
+      const record = decodeRecord(undo, owner)
+      const replaced = record === null ? fileAsItCame(path, undo, owner) : (record.get(name) ?? 'file')
+      names.push({ name, path, kind: record === null ? 'file' : 'copy', owner, replaced })
     }
   }
   return names
+}
+
+function fileAsItCame(path: string, undo: Undo | null, owner: CopyOwner): Replaced {
+  if (owner === 'standalone' || decodeRecord(undo, 'standalone') === null) return 'file'
+  const interpreter = interpreterOf(path)
+  return interpreter === null || undo?.record == null ? 'file' : { interpreter, record: undo.record }
 }
 
 function list(folder: string) {
@@ -102,11 +130,15 @@ function undoOf(path: string): Undo | null {
   }
 }
 
+function isLink(replaced: Replaced): replaced is { readonly link: string } {
+  return replaced !== 'file' && 'link' in replaced
+}
+
 /** Where a name leads without wheelfix: a path outside of the venv, or the name's own for a file; null for a circle. */
 function plainTarget(start: PythonName, names: readonly PythonName[]): string | null {
   let entry = start
   for (let steps = 0; steps <= names.length; steps++) {
-    if (entry.replaced === 'file') return entry.path
+    if (!isLink(entry.replaced)) return entry.path
     const { link } = entry.replaced
     const folder = dirname(entry.path)
     const target = isAbsolute(link) ? link : join(folder, link)
@@ -127,7 +159,7 @@ export function plainInterpreter(venv: Venv, names: readonly PythonName[]): Inte
   if (entry?.kind !== 'copy' || target === null) return findInterpreter(venv)
   try {
     const interpreter = findInterpreter({ ...venv, python: target })
-    const object = withSource(interpreter.program, source => readElf(plainSource(source)))
+    const object = withSource(interpreter.program, source => readElf(plainSource(source, entry.owner)))
     return { ...interpreter, executable: venv.python, object, interp: object.interpreter ?? interpreter.interp }
   } catch (error) {
     if (!(error instanceof WheelfixError) || error.code !== 'PYTHON_NOT_FOUND') throw error
@@ -150,10 +182,22 @@ export function interpreterOf(path: string): string | null {
   }
 }
 
-/** A file as it is before it was made a copy; any other change of it, by wheelfix too, is left in. */
-function plainSource(source: ByteSource): ByteSource {
+/** A file as it is before it was made a copy of this owner's; any other change of it, by wheelfix too, is left in. */
+function plainSource(source: ByteSource, owner: CopyOwner): ByteSource {
   const undo = readUndo(source)
-  return undo === null || !isInterpreterCopy(undo) ? source : originalSource(source, undo)
+  const record = decodeRecord(undo, owner)
+  if (undo === null || record === null) return source
+  const original = originalSource(source, undo)
+  // a file has a copy of its own, with one name
+  const [was] = record.values()
+  const graft = was === undefined ? null : standaloneGraft(original, was)
+  return graft === null ? original : graftedSource(original, graft)
+}
+
+/** What makes an installed Python with a loader of ours out of its original bytes; null for what was none. */
+function standaloneGraft(original: ByteSource, was: Replaced): Graft | null {
+  if (was === 'file' || isLink(was)) return null
+  return makeGraft(original, { interpreter: was.interpreter }, { record: was.record })
 }
 
 /** A file that is to be copied, or edited in its place. */
@@ -163,6 +207,7 @@ export interface PythonCopy {
   /** What it is made of: the interpreter, or the compiled wrapper that starts it. */
   readonly source: string
   readonly loader: string
+  readonly owner: CopyOwner
   /** For a wrapper: the path that it starts, and the path that it is to start. */
   readonly redirect: { readonly from: string; readonly to: string } | null
   readonly record: Record
@@ -185,14 +230,14 @@ export function copiesOf(
     throw new ElfError('REFUSED', `${script.path} is a script that starts it, and what that sets would be lost`)
   }
   const leaving = names.filter(name => {
-    const target = name.replaced === 'file' ? null : plainTarget(name, names)
+    const target = isLink(name.replaced) ? plainTarget(name, names) : null
     return target !== null && !names.some(({ path }) => path === target)
   })
-  const files = names.filter(({ replaced }) => replaced === 'file')
-  const recordOf = (some: readonly PythonName[]) =>
-    new Map(some.map(({ name, replaced }) => [name, replaced === 'file' ? null : replaced.link]))
+  const files = names.filter(({ replaced }) => !isLink(replaced))
+  const owner = names[0]?.owner ?? 'venv'
+  const recordOf = (some: readonly PythonName[]) => new Map(some.map(({ name, replaced }) => [name, replaced]))
   const of = (source: string, some: readonly PythonName[], redirect: PythonCopy['redirect']): PythonCopy => {
-    return { paths: some.map(({ path }) => path), source, loader, redirect, record: recordOf(some) }
+    return { paths: some.map(({ path }) => path), source, loader, owner, redirect, record: recordOf(some) }
   }
 
   const wrapperAt = chain.findIndex(({ how }) => how === 'wrapper')
@@ -210,7 +255,7 @@ export function copiesOf(
   const to = hidden.find(path => encodeText(path).length <= encodeText(from).length)
   if (to === undefined) throw new ElfError('REFUSED', `no path is short enough for ${wrapper.path}, which starts it`)
   return [
-    { paths: [to], source: program, loader, redirect: null, record: new Map() },
+    { paths: [to], source: program, loader, owner, redirect: null, record: new Map() },
     of(wrapper.path, leaving, { from, to }),
   ]
 }
@@ -246,12 +291,12 @@ function sameBytes(a: ByteSource, b: ByteSource): boolean {
  * @throws ElfError when this interpreter cannot be edited safely
  */
 function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graft: Graft; edit: ElfEdit } {
-  const plain = plainSource(source)
+  const plain = plainSource(source, copy.owner)
   const undo = readUndo(plain)
   const whole = undo === null ? plain : originalSource(plain, undo)
   const base = copy.redirect === null ? whole : redirected(whole, copy.redirect)
   const edit = editOf(readElf(plain), readElf(base), copy)
-  const graft = makeGraft(base, edit, { record: encodeRecord(copy.record) })
+  const graft = makeGraft(base, edit, { record: encodeRecord(copy) })
   if (graft === null) throw new ElfError('REFUSED', `${copy.source} has ${copy.loader} as its loader already`)
   return { base, graft, edit }
 }
@@ -355,10 +400,12 @@ function linkOrCopy(from: string, to: string): void {
 /** Brings back what a copy replaced. @throws the errors of symlink(2), open(2), write(2) and rename(2) */
 export function restoreName({ path, kind, replaced }: PythonName): void {
   if (kind !== 'copy') return
-  if (replaced === 'file') {
+  if (!isLink(replaced)) {
     const undo = undoOf(path)
     if (undo === null) return
-    replaceFile(path, { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header })
+    const bare = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
+    const graft = withSource(path, source => standaloneGraft(originalSource(source, undo), replaced))
+    replaceFile(path, graft === null ? bare : { ...graft, patches: [...undo.patches, ...graft.patches] })
     return
   }
   const temporary = temporaryOf(path)

@@ -66,7 +66,7 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
   const { env } = options
   const store = storeDirectory(env)
   const place = placeOf(resolve(options.cwd, options.directory), store)
-  const names = pythonNames(place)
+  const names = pythonNames(place, 'standalone')
   const files = names.filter(({ replaced }) => replaced === 'file')
   const [first] = files
   if (first === undefined) {
@@ -163,7 +163,8 @@ function faultOf(root: string, store: string): string | null {
 }
 
 function plainEdit(file: PythonName, loader: string): PythonCopy {
-  return { paths: [file.path], source: file.path, loader, redirect: null, record: new Map([[file.name, null]]) }
+  const record = new Map([[file.name, 'file' as const]])
+  return { paths: [file.path], source: file.path, loader, owner: 'standalone', redirect: null, record }
 }
 
 function tryOrRefuse(copy: PythonCopy, interp: string): void {

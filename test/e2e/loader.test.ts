@@ -339,45 +339,6 @@ int main(int argc, char **argv) {
     assert.deepEqual(changed(before, treeContent(venv)), [])
   })
 
-  test('a Python of another system gets a loader of the store, or a private one, and is given back', () => {
-    const root = join(world.root, 'standalone')
-    const bin = join(root, 'bin')
-    mkdirSync(bin, { recursive: true })
-    const name = `python${world.host.python.version.split('.').slice(0, 2).join('.')}`
-    const program = join(bin, name)
-    copyFileSync(world.host.python.executable, program)
-    symlinkSync(name, join(bin, 'python3'))
-    const before = treeContent(root)
-    const interpreters = (...args: string[]) => {
-      const { status, stdout, stderr } = wheelfix(world, ['python', root, '--json', ...args])
-      assert.equal(status, 0, stderr)
-      const { pythons } = JSON.parse(stdout) as { pythons: { path: string; before: string; after: string }[] }
-      return pythons
-    }
-    const [host, glibc] = [world.host.loader, join(world.libs.glibc, basename(world.host.loader))]
-    const plain = [{ path: `bin/${name}`, before: host, after: glibc }]
-    assert.deepEqual(interpreters('--libc', world.libs.glibc, '--dry-run'), plain)
-    assert.deepEqual(changed(before, treeContent(root)), [])
-    assert.deepEqual(interpreters('--libc', world.outputs.glibc), plain)
-    // it stays with the glibc that it has
-    assert.deepEqual(interpreters(), plain)
-    const [python] = interpreters(
-      '--loader',
-      '--libs',
-      [world.libs.gcc, world.libs.zlib, world.libs.pythonDeps].join(':'),
-    )
-    assert.equal(python?.after, join(root, '.wheelfix/loader', basename(host)))
-    const said = runWell(join(bin, 'python3'), ['-c', `${LOAD_CXX}; print(open("/proc/self/maps").read())`])
-    assert.match(said, new RegExp(join(world.libs.gcc, 'libstdc')))
-    interpreters('--restore')
-    assert.deepEqual(changed(before, treeContent(root)), [])
-
-    symlinkSync(root, `${root}-link`)
-    assert.match(wheelfix(world, ['python', `${root}-link`]).stderr, /is a link to .*: name that/)
-    assert.match(wheelfix(world, ['python', makeVenv(world, 'not-standalone')]).stderr, /is a virtual environment/)
-    assert.match(wheelfix(world, ['python', world.outputs.python]).stderr, /is in the Nix store/)
-  })
-
   test('the configuration chooses the strategy, and another choice takes the loader away', () => {
     const venv = makeVenv(world, 'project/.venv')
     const config = join(world.root, 'project/wheelfix.toml')

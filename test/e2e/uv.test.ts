@@ -6,6 +6,7 @@ import { after, suite, test } from 'node:test'
 import { skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { treeContent, treeState } from '../support/tree.ts'
+import { makeStandalonePython } from '../world/standalone.ts'
 import { wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 import { TESTED_PACKAGES, usePackage } from './packages.ts'
@@ -57,5 +58,22 @@ suite('a venv that uv made with hard links', () => {
     const { status, stdout, stderr } = wheelfix(world, ['restore', venv])
     assert.equal(status, 0, stdout + stderr)
     assert.deepEqual(treeContent(venv), asInstalled)
+  })
+
+  test('a Python like those that uv installs makes venvs that work', () => {
+    const root = join(world.root, 'standalone')
+    const program = makeStandalonePython(world.host, root)
+    const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
+    for (const args of [
+      ['python', root, '--libc', world.outputs.glibc],
+      ['loader', join(world.root, 'of-standalone'), ...libs],
+    ]) {
+      const { status, stdout, stderr } = wheelfix(world, args)
+      assert.equal(status, 0, stdout + stderr)
+      if (args[0] === 'python') uv(['venv', '--python', program, join(world.root, 'of-standalone')])
+    }
+    const python = join(world.root, 'of-standalone/bin/python')
+    uv(['pip', 'install', '--python', python, ...from, 'numpy'])
+    runWell(python, ['-c', 'import numpy, sys; assert sys.base_prefix == sys.argv[1]', root], { env: world.env })
   })
 })

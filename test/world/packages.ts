@@ -144,14 +144,15 @@ function installPython(outputs: Outputs, host: Host, _: BuiltinLinks, { compiler
   for (const path of pythonModules(host)) add(path, join(out, relative(prefix, dynload), basename(path)))
 }
 
-function pythonModules({ python }: Host): string[] {
+/** Its own extension modules. */
+export function pythonModules({ python }: Host): string[] {
   return readdirSync(python.dynload)
     .filter(name => name.endsWith('.so') && !LEFT_OUT_MODULES.test(name))
     .map(name => join(python.dynload, name))
 }
 
 /** Files and folders with their modes and times (a .pyc names its source's time), without the tests. */
-function copyTree(from: string, to: string): void {
+export function copyTree(from: string, to: string): void {
   mkdirSync(to, { recursive: true })
   for (const entry of readdirSync(from, { withFileTypes: true })) {
     if (LEFT_OUT_FOLDERS.test(entry.name) || /\.opt-[12]\.pyc$/.test(entry.name)) continue
@@ -162,7 +163,7 @@ function copyTree(from: string, to: string): void {
 }
 
 /** A private, writable copy with the times of the original (a link is followed). */
-function copy(from: string, to: string): void {
+export function copy(from: string, to: string): void {
   copyFileSync(from, to, constants.COPYFILE_FICLONE)
   const { mode, atime, mtime } = statSync(from)
   chmodSync(to, mode | 0o200)

@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { existsSync, renameSync, symlinkSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { interpreterOf } from '../support/elf.ts'
+import { skip } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
+import { treeContent } from '../support/tree.ts'
+import { makeStandalonePython } from '../world/standalone.ts'
+import { installDemoWheel, makeVenv, wheelfix } from '../world/venv.ts'
+import { buildWorld, type World } from '../world/world.ts'
+
+const LOAD_CXX = 'import ctypes; ctypes.CDLL("libstdc++.so.6")'
+
+suite('a Python of another system', () => {
+  const world = buildWorld()
+  if (typeof world === 'string') {
+    test('needs a world', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+  const host = world.host.loader
+  const glibc = join(world.libs.glibc, basename(host))
+  const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
+  let count = 0
+  /** A standalone Python of its own, with what `wheelfix python` is told. */
+  const standalone = (...args: string[]) => {
+    const root = join(world.root, `standalone${count++}`)
+    const program = makeStandalonePython(world.host, root)
+    if (args.length > 0) well('python', root, ...args)
+    return { root, program, bin: join(root, 'bin') }
+  }
+  const well = (...args: string[]): string => {
+    const { status, stdout, stderr } = wheelfix(world, args)
+    assert.equal(status, 0, `${args.join(' ')}\n${stdout}${stderr}`)
+    return stdout
+  }
+  const python = (folder: string, code: string): string =>
+    runWell(join(folder, 'bin/python3'), ['-c', code], { env: world.env }).trim()
+
+  test('starts with a loader of the store, or a private one, and is given back', () => {
+    const { root, program, bin } = standalone()
+    const before = treeContent(root)
+    const interpreters = (...args: string[]) =>
+      (JSON.parse(well('python', root, '--json', ...args)) as { pythons: unknown }).pythons
+    const path = `bin/${basename(program)}`
+    const plain = [{ path, before: host, after: glibc }]
+    assert.deepEqual(interpreters('--libc', world.libs.glibc, '--dry-run'), plain)
+    assert.deepEqual(treeContent(root), before)
+    assert.deepEqual(interpreters('--libc', world.outputs.glibc), plain)
+    // it stays with the glibc that it has
+    assert.deepEqual(interpreters(), plain)
+    const all = ['--libs', [world.libs.gcc, world.libs.zlib].join(':')]
+    const own = join(root, '.wheelfix/loader', basename(host))
+    assert.deepEqual(interpreters('--loader', ...all), [{ path, before: host, after: own }])
+    const said = runWell(join(bin, 'python3'), ['-c', `${LOAD_CXX}; print(open("/proc/self/maps").read())`])
+    assert.match(said, new RegExp(join(world.libs.gcc, 'libstdc')))
+    interpreters('--restore')
+    assert.deepEqual(treeContent(root), before)
+  })
+
+  test('runs with the libraries of the store and its own, and none of the system it was made for', () => {
+    const { root } = standalone('--libc', world.outputs.glibc)
+    const ask =
+      'import ctypes, hashlib, lzma, sqlite3, ssl, sys, zlib; print(sys.prefix); ' +
+      'print("\\n".join({l.split()[-1] for l in open("/proc/self/maps") if ".so" in l}))'
+    const [prefix, ...mapped] = python(root, ask).split('\n')
+    assert.equal(prefix, root)
+    assert.ok(mapped.length > 5, mapped.join())
+    assert.deepEqual(
+      mapped.filter(path => !path.startsWith(`${root}/`) && !path.startsWith(`${world.store}/`)),
+      [],
+    )
+  })
+
+  test('makes venvs that wheelfix venv mends, or that need nothing where its loader is private', () => {
+    for (const [args, mend] of [
+      [['--libc', world.outputs.glibc], true],
+      [['--libc', world.outputs.glibc, '--loader', ...libs], false],
+    ] as const) {
+      const { root } = standalone(...args)
+      const venv = venvOf(world, root)
+      installDemoWheel(world, venv)
+      const use = ['-c', 'import wheelfix_demo']
+      if (mend) {
+        assert.match(run(join(venv, 'bin/python'), use, { env: world.env }).stderr, /libstdc\+\+\.so\.6: cannot open/)
+        well('venv', venv, ...libs)
+      }
+      runWell(join(venv, 'bin/python'), use, { env: world.env })
+      well('check', venv)
+      well('doctor', venv)
+    }
+  })
+
+  test('makes venvs that can have a private loader of their own', () => {
+    const { root } = standalone('--libc', world.outputs.glibc)
+    for (const copies of [[], ['--copies']]) {
+      const venv = venvOf(world, root, ...copies)
+      const before = treeContent(venv)
+      for (let times = 0; times < 2; times++) well('loader', venv, ...libs)
+      well('check', venv)
+      python(venv, LOAD_CXX)
+      well('restore', venv)
+      assert.deepEqual(treeContent(venv), before)
+      assert.equal(python(venv, 'import sys; print(sys.prefix)'), venv)
+    }
+  })
+
+  test('keeps its loader in a venv made with --copies, whatever is patched and restored there', () => {
+    const { root } = standalone('--libc', world.outputs.glibc)
+    const venv = venvOf(world, root, '--copies')
+    assert.equal(interpreterOf(join(venv, 'bin/python3')), glibc)
+    installDemoWheel(world, venv)
+    const before = treeContent(venv)
+    well('venv', venv, ...libs)
+    // a note of another folder's is no private loader: the venv's strategy is its own
+    assert.ok(!existsSync(join(venv, '.wheelfix/loader')))
+    python(venv, 'import wheelfix_demo')
+    well('restore', venv)
+    assert.deepEqual(treeContent(venv), before)
+    // also when it is not mended at all
+    well('restore', venv)
+    assert.equal(interpreterOf(join(venv, 'bin/python3')), glibc)
+  })
+
+  test('is moved with its loader of the store, and needs its private one again', () => {
+    const { root } = standalone('--libc', world.outputs.glibc)
+    renameSync(root, `${root}-moved`)
+    python(`${root}-moved`, 'import ssl')
+    well('python', `${root}-moved`, '--loader', ...libs)
+    renameSync(`${root}-moved`, root)
+    assert.throws(() => run(join(root, 'bin/python3'), ['-V']), /ENOENT/)
+    well('python', root, '--loader', '--libc', world.outputs.glibc, ...libs)
+    python(root, LOAD_CXX)
+    well('python', root, '--restore')
+    assert.equal(interpreterOf(join(root, 'bin/python3')), host)
+  })
+
+  test('is not edited through a link, nor in a venv or the store', () => {
+    const { root } = standalone()
+    symlinkSync(root, `${root}-link`)
+    const said = (folder: string) => {
+      const { status, stderr } = wheelfix(world, ['python', folder])
+      assert.equal(status, 2)
+      return stderr
+    }
+    assert.match(said(`${root}-link`), /is a link to .*: name that/)
+    assert.match(said(makeVenv(world, 'not-standalone')), /is a virtual environment/)
+    assert.match(said(world.outputs.python), /is in the Nix store/)
+  })
+})
+
+/** A venv of the Python in `root`. */
+function venvOf(world: World, root: string, ...args: string[]): string {
+  const venv = `${root}-venv${args.join('')}`
+  runWell(join(root, 'bin/python3'), ['-m', 'venv', '--without-pip', ...args, venv], { env: world.env })
+  return venv
+}
