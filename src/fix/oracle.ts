@@ -47,7 +47,7 @@ export function plainEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 /**
- * Loads each of these objects (absolute paths) with that Python.
+ * Loads each of these objects (absolute paths) with that Python, which writes no bytecode anywhere: who looks changes nothing.
  * @returns by path; or what was said by a Python that does not start
  */
 export function askPython(
@@ -55,7 +55,7 @@ export function askPython(
   paths: readonly string[],
   env: NodeJS.ProcessEnv,
 ): ReadonlyMap<string, Verdict> | string {
-  const { status, stdout, stderr, error } = spawnSync(python, ['-I', '-S', '-c', SCRIPT], {
+  const { status, stdout, stderr, error } = spawnSync(python, ['-I', '-S', '-B', '-c', SCRIPT], {
     env: plainEnvironment(env),
     input: encodeText(paths.join('\0')),
     maxBuffer: 1 << 28,
@@ -92,7 +92,7 @@ for name in sys.stdin.read().split("\\0"):
 /** Imports each module in a fresh child process. @returns what was said of those that fail, by name */
 export function importModules(python: string, names: readonly string[], env: NodeJS.ProcessEnv): Map<string, string> {
   if (names.length === 0) return new Map()
-  const { stdout, error } = spawnSync(python, ['-c', IMPORT_SCRIPT], {
+  const { stdout, error } = spawnSync(python, ['-B', '-c', IMPORT_SCRIPT], {
     env: plainEnvironment(env),
     input: names.join('\0'),
     maxBuffer: 1 << 28,

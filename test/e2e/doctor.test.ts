@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import {
   linkSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -239,6 +240,8 @@ suite('wheelfix doctor', () => {
     )
     assert.equal(findingsOf(venv).filter(({ code }) => code === 'import-fails').length, 0)
     const failed = findingsOf(venv, {}, '--import').filter(({ code }) => code === 'import-fails')
+    // who only looks leaves no bytecode behind
+    assert.ok(!readdirSync(join(venv.site, 'lacks')).includes('__pycache__'))
     assert.deepEqual(
       failed.map(({ severity, message }) => [severity, message.replace(/: (?:ImportError: )/, ': ').slice(0, 50)]),
       [
