@@ -94,10 +94,10 @@
           # a wheel that was patched here installs and imports, and a Python with libraries needs no patched wheel
           wheel =
             pkgs.runCommand "wheelfix-wheel-imports" { } ''
-              ${(functions.fixVenv { wheels = demo; })}/bin/python -c 'import wheelfix_demo' | tee $out
+              ${(functions.fixVenv { wheels = demo; })}/bin/python -B -c 'import wheelfix_demo' | tee $out
             '';
           python = pkgs.runCommand "wheelfix-python-finds-libraries" { } ''
-            ${python}/bin/python3 -c 'import ctypes; print(ctypes.CDLL("libstdc++.so.6"))' | tee $out
+            ${python}/bin/python3 -B -c 'import ctypes; print(ctypes.CDLL("libstdc++.so.6"))' | tee $out
           '';
         }
       );

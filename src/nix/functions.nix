@@ -24,7 +24,7 @@ let
     );
 
   # Every derivation with patched files: nothing may strip them or shorten what was written into them, and a build that
-  # is not in a sandbox must not touch the store's own state.
+  # is not in a sandbox must touch neither the store's state nor, as root, a Python in it.
   make =
     name: env: script:
     pkgs.runCommand (lib.strings.sanitizeDerivationName name)
@@ -37,7 +37,7 @@ let
         // env
       )
       ''
-        export HOME=$TMPDIR NIX_STATE_DIR=$TMPDIR/nix
+        export HOME=$TMPDIR NIX_STATE_DIR=$TMPDIR/nix PYTHONDONTWRITEBYTECODE=1
         ${script}
       '';
 in

@@ -2,21 +2,14 @@
 // nothing but npm's registry and PyPI is asked.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { test, type TestContext } from 'node:test'
-import { missing, skip, which } from '../support/requires.ts'
-import { run, type RunResult, runWell } from '../support/run.ts'
-import { type NixWorld, nixWorld } from '../world/nix.ts'
+import { test } from 'node:test'
+import { missing, skip } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
 import { installDemoWheel, makeVenv, pipInstall, withWheels } from '../world/venv.ts'
+import { flakes, OPTIONS, ROOT, succeeds } from './flakes.ts'
 import { scratch } from './stores.ts'
-
-const ROOT = join(import.meta.dirname, '../../..')
-/** For root with Debian's Nix: no build users, no sandbox, nothing asked of a cache. */
-const OPTIONS = (
-  '--option substitute false --option build-users-group  --option sandbox false ' +
-  '--extra-experimental-features nix-command --extra-experimental-features flakes'
-).split(' ')
 
 const needsNix = missing('nix', 'nix-build', 'git', 'npm')
 
@@ -90,67 +83,6 @@ test('flake.lock pins the nixpkgs that the flake names', () => {
   assert.match(locked.narHash, /^sha256-[A-Za-z0-9+/]{43}=$/)
   assert.ok(readFileSync(join(ROOT, 'flake.nix'), 'utf8').includes(`github:NixOS/nixpkgs/${original.ref}"`))
 })
-
-interface Flakes {
-  readonly world: NixWorld
-  /** A nixpkgs of this machine. */
-  readonly stub: string
-  /** The project as a flake of its own: only what Git knows of it, as Nix takes it. */
-  readonly project: string
-  nix(args: readonly string[], cwd?: string): RunResult
-}
-
-function flakes(t: TestContext): Flakes | string {
-  const world = nixWorld()
-  if (typeof world === 'string') return skip(world)
-  t.after(() => world.dispose())
-  const folder = scratch(t)
-  const stub = join(folder, 'nixpkgs')
-  cpSync(join(ROOT, 'test/nix/nixpkgs'), stub, { recursive: true })
-  writeFileSync(join(stub, 'world.nix'), world.expression.replaceAll('builtins.currentSystem', '"x86_64-linux"'))
-  const esbuild = join(ROOT, `node_modules/@esbuild/linux-${process.arch}/bin/esbuild`)
-  const host = { node: process.execPath, npm: which('npm'), esbuild, uv: which('uv') ?? null }
-  writeFileSync(join(stub, 'host.json'), JSON.stringify(host))
-  writeFileSync(
-    join(stub, 'flake.nix'),
-    `{
-      outputs = _: let lib = import ./lib.nix; in {
-        inherit lib;
-        legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: import ./default.nix {
-          inherit system lib;
-          world = import ./world.nix;
-          host = lib.importJSON ./host.json;
-        });
-      };
-    }`,
-  )
-  const project = join(folder, 'project')
-  mkdirSync(project)
-  const files = runWell('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: ROOT })
-  for (const name of files.split('\0')) {
-    if (/^(?:src|fixtures)\/|^[^/]+$/.test(name) && existsSync(join(ROOT, name)))
-      cpSync(join(ROOT, name), join(project, name))
-  }
-  const env = { ...process.env, HOME: folder, NIX_REMOTE: '' }
-  return {
-    world,
-    stub,
-    project,
-    nix(args, cwd = project) {
-      const inputs = ['--no-write-lock-file', '--override-input', 'nixpkgs', `path:${stub}`]
-      const own = cwd === project ? [] : ['--override-input', 'wheelfix', `path:${project}`]
-      // `nix flake init` takes no inputs, and `nix develop -c` takes all that follows
-      const at = args.includes('init') ? args.length : args[0] === 'flake' ? 2 : 1
-      const overrides = args.includes('init') ? [] : [...inputs, ...own]
-      return run('nix', [...OPTIONS, ...args.slice(0, at), ...overrides, ...args.slice(at)], { cwd, env })
-    },
-  }
-}
-
-function succeeds({ status, stdout, stderr }: RunResult): string {
-  assert.equal(status, 0, stderr)
-  return stdout
-}
 
 test(
   'nix flake check passes: every output evaluates, and a patched wheel and a Python with libraries work',
