@@ -30,6 +30,7 @@ import { readLoaderCache } from '../loader/cache.ts'
 import type { Libc } from '../loader/libc.ts'
 import { makePrivateLoader, type PrivateLoader, probeLoader } from '../loader/private.ts'
 import { fits, startProgram } from '../loader/process.ts'
+import { withLinks } from '../loader/tree.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
 import { FIND_LIBRARY_FILES, FIND_LIBRARY_MODULE, findLibraryTexts } from './loader-find.ts'
@@ -45,7 +46,7 @@ import {
 } from './loader-python.ts'
 import { stateFolder } from './lock.ts'
 import type { ProviderSources } from './providers.ts'
-import type { PythonProcess } from './python.ts'
+import { onTree, type PythonProcess } from './python.ts'
 
 /** A file or link that belongs to the private loader. */
 type LoaderFile =
@@ -194,20 +195,22 @@ function planMusl(venv: Venv, python: PythonProcess, content: CacheContent): Pla
   }
   const loader = `${folder}/lib/${basename(libc.loader)}`
   const cache = `${folder}/etc/ld-musl-${machine}.path`
-  const directories = [`${folder}/libs`, ...libc.builtinDirectories]
+  const libs = `${folder}/libs`
+  const directories = [libs, ...libc.builtinDirectories]
+  const links = new Map(
+    content.libraries.flatMap(({ soname, path, hwcapName }) => (hwcapName == null ? [[soname, path] as const] : [])),
+  )
   return {
     loader,
     cache,
     folder,
     how: 'musl',
     files: [
-      ...content.libraries
-        .filter(({ hwcapName }) => hwcapName == null)
-        .map(({ soname, path }) => ({ path: `${folder}/libs/${soname}`, link: path })),
+      ...[...links].map(([soname, path]) => ({ path: `${libs}/${soname}`, link: path })),
       { path: cache, bytes: Buffer.from(`${directories.join('\n')}\n`), mode: 0o644 },
       { path: loader, link: realPath(libc.loader) },
     ],
-    python: runBy(python, loader, null, [], directories),
+    python: runBy(onTree(python, withLinks(python.loader.tree, libs, links)), loader, null, [], directories),
     warnings: [],
   }
 }

@@ -124,3 +124,17 @@ export function withObjects(tree: FileTree, objects: ReadonlyMap<string, ElfObje
     },
   }
 }
+
+/** A tree with a directory as it will be: links to files elsewhere, by name. */
+export function withLinks(tree: FileTree, directory: string, links: ReadonlyMap<string, string>): FileTree {
+  const names = new Set(links.keys())
+  return {
+    names: folder => (folder === directory ? names : tree.names(folder)),
+    canonical: path => tree.canonical(path),
+    open(path) {
+      const slash = path.lastIndexOf('/')
+      const target = path.slice(0, slash) === directory ? links.get(path.slice(slash + 1)) : undefined
+      return tree.open(target ?? path)
+    },
+  }
+}

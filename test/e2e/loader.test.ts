@@ -377,7 +377,12 @@ int main(int argc, char **argv) {
     )
     runWell('musl-gcc', ['-o', program, join(root, 'python.c')])
     const library = join(store, 'set/lib/libwheelfix-test.so.1')
-    runWell('musl-gcc', ['-shared', '-nostdlib', '-x', 'c', '/dev/null', '-o', library])
+    const soname = '-Wl,-soname,libwheelfix-test.so.1'
+    runWell('musl-gcc', ['-shared', '-nostdlib', soname, '-x', 'c', '/dev/null', '-o', library])
+    // a module that needs it, in the report of the first run already
+    const module = join(venv, 'lib/python3.11/site-packages/needs_it.cpython-311-x86_64-linux-musl.so')
+    const linked = ['-Wl,--no-as-needed', '-x', 'none', library]
+    runWell('musl-gcc', ['-shared', '-nostdlib', '-x', 'c', '/dev/null', ...linked, '-o', module])
     writeFileSync(join(venv, 'pyvenv.cfg'), `home = ${store}/python/bin\nversion = 3.11.7\n`)
     symlinkSync(program, join(venv, 'bin/python3'))
     const before = treeContent(venv)
