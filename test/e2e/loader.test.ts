@@ -117,19 +117,54 @@ if __name__ == "__main__": main()
     assert.equal(runWell(join(venv, 'bin/python'), [script], { env: world.env }).trim(), venv)
   })
 
-  test('programs that it starts have an unchanged environment and their own libraries', () => {
+  test(
+    'programs that it starts have an unchanged environment and their own libraries',
+    { skip: missing('git') },
+    () => {
+      const venv = loaded()
+      const env = { ...world.env, PATH: '/usr/bin:/bin', MARK: '1' }
+      // /bin/sh and git are of the host's glibc, not of the world's
+      const files = "sed -n 's,.* /,/,p' /proc/self/maps"
+      for (const [program = '', ...args] of [
+        ['/usr/bin/env'],
+        ['/bin/sh', '-c', `env; ${files}`],
+        ['git', '-c', 'alias.told=!env', 'told'],
+        ['git', '-c', `alias.mapped=!${files}`, 'mapped'],
+      ]) {
+        const lines = (text: string) =>
+          [...new Set(text.trim().split('\n'))].filter(line => !line.startsWith('_=')).sort()
+        const direct: string = runWell(program, args, { env, cwd: world.root })
+        const code = 'import subprocess, sys; subprocess.run(sys.argv[1:], check=True)'
+        const started: string = runWell(join(venv, 'bin/python'), ['-c', code, program, ...args], {
+          env,
+          cwd: world.root,
+        })
+        assert.deepEqual(lines(started), lines(direct), program)
+        assert.ok(direct.includes('MARK=1') || direct.includes('/libc.so.6'), direct)
+        assert.ok(!started.includes(join(venv, '.wheelfix')))
+      }
+    },
+  )
+
+  test('a program of another libc that it starts has its own libraries', { skip: missing('musl-gcc') }, () => {
     const venv = loaded()
-    const env = { ...world.env, PATH: '/usr/bin:/bin', MARK: '1' }
-    const code =
-      'import subprocess; print(subprocess.run(["/bin/sh", "-c", "env; ls -d /"], capture_output=True, text=True).stdout)'
-    const lines = (text: string) =>
-      text
-        .trim()
-        .split('\n')
-        .filter(line => !/^(_|PWD|SHLVL|OLDPWD)=/.test(line))
-        .sort()
-    const direct = spawnSync('/bin/sh', ['-c', 'env; ls -d /'], { env, encoding: 'utf8' }).stdout
-    assert.deepEqual(lines(runPython(world, venv, code, env).stdout), lines(direct))
+    const program = join(world.root, 'of-musl')
+    const source = `${program}.c`
+    writeFileSync(
+      source,
+      `#include <stdio.h>
+extern char **environ;
+int main() {
+  for (char **at = environ; *at; at++) puts(*at);
+  FILE *maps = fopen("/proc/self/maps", "r");
+  for (int c; (c = getc(maps)) != EOF;) putchar(c);
+}`,
+    )
+    runWell('musl-gcc', [source, '-o', program])
+    const said = wellPython(world, venv, `import subprocess; subprocess.run(["${program}"], check=True)`)
+    assert.match(said, /libc\.so|ld-musl/)
+    assert.ok(!said.includes('.wheelfix') && !said.includes('libc.so.6'), said)
+    assert.ok(!/^LD_/m.test(said))
   })
 
   test('a venv made with it inside is one of the base Python, and needs a loader of its own', () => {
