@@ -158,6 +158,7 @@ function wheelEntry(report: WheelReport) {
     refused,
     notes,
     ...(policy === null ? {} : { policy }),
+    ...(report.original === null ? {} : { original: report.original }),
     summary: {
       objects: outcomes.length,
       patched: outcomes.filter(({ status }) => status === 'patch' || status === 'patched').length,

@@ -29,7 +29,10 @@ export function wheelLines(report: WheelReport, style: WheelStyle): string[] {
   ]
 }
 
-function headLine({ path, output, status, outcomes, restored, policy }: WheelReport, chalk: ChalkInstance): string {
+function headLine(
+  { path, output, status, outcomes, restored, original, policy }: WheelReport,
+  chalk: ChalkInstance,
+): string {
   const name = chalk.bold(basename(path))
   const to = output === null || output === path || policy !== null ? '' : ` → ${output}`
   const count = outcomes.filter(({ change }) => change !== null).length
@@ -40,7 +43,7 @@ function headLine({ path, output, status, outcomes, restored, policy }: WheelRep
     case 'patch':
       return `${chalk.green('•')} ${name}: ${count} of ${objects} to patch${to}`
     case 'restored':
-      return `${chalk.green('✓')} ${name}: ${restored} restored${to}`
+      return `${chalk.green('✓')} ${name}: ${restored} restored${original === 'archive' ? ', the original byte for byte' : ''}${to}`
     case 'restore':
       return `${chalk.green('•')} ${name}: ${restored} to restore${to}`
     case 'fine':

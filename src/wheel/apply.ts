@@ -22,7 +22,11 @@ import { readEntry } from './content.ts'
 import { formatWheelName, type WheelDistribution, type WheelName } from './distribution.ts'
 import type { NewContent, Wheel } from './fix.ts'
 import type { Archive, WheelEntry } from './read.ts'
-import { type EntryChange, writeArchive } from './write.ts'
+import type { Range } from './splice.ts'
+import { type Cut, readUndo, textUndo, undoText, type WheelUndo, writeUndo } from './undo.ts'
+import { type ArchiveOptions, type EntryChange, writeArchive } from './write.ts'
+
+const CHUNK = 1 << 20
 
 /** A build tag (`1nixos`) or a local version (`+nixos`) for the file name and the metadata. */
 export type Tag = { readonly build: string } | { readonly local: string }
@@ -49,7 +53,7 @@ export function tagName(name: WheelName, tag: Tag): WheelName {
 }
 
 /**
- * Writes the wheel to `output`.
+ * Writes the patched wheel to `output`.
  * @throws WheelfixError `IO`; no output file then
  */
 export async function writeWheel(
@@ -60,17 +64,52 @@ export async function writeWheel(
   onProgress?: (bytes: number) => void,
 ): Promise<void> {
   const { archive, distribution } = wheel
-  const changes = new Map<WheelEntry, EntryChange | 'drop'>()
-  for (const signature of distribution.signatures) changes.set(signature, 'drop')
-  const texts = new Map(contents)
-  const rename = tag === null ? null : retag(archive, distribution, tag, texts)
+  const known = readUndo(archive.ending)
+  const all = new Map(contents)
+  const retagged = tag === null ? null : retag(archive, distribution, tag, known.undo)
+  if (retagged?.changed !== undefined) all.set(retagged.changed.entry, retagged.changed.content)
+  const { text, rows } = withoutRows(distribution.record.text, distribution.signatures)
+  const undo = known.undo ?? newUndo(wheel, rows)
+  await toOutput(archive.path, output, temporary =>
+    rewrite(wheel, temporary, {
+      contents: all,
+      drop: distribution.signatures,
+      recordBefore: text,
+      recordAfter: now => retagged?.record(now) ?? now,
+      entryName: name => retagged?.entry(name) ?? name,
+      ...(undo === null ? {} : { comment: writeUndo({ ...undo, ...retagged?.undo }, known.comment) }),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    }),
+  )
+}
 
+/** What is made of a wheel. */
+export interface Rewriting extends ArchiveOptions {
+  readonly contents: ReadonlyMap<WheelEntry, NewContent>
+  readonly drop: readonly WheelEntry[]
+  /** RECORD before the rows of the changed entries get their fields, and what becomes of it then. */
+  readonly recordBefore: string
+  readonly recordAfter: (text: string) => string
+  readonly entryName: (name: string) => string
+  /** The level of zlib at which all changed entries are compressed as zlib itself does. */
+  readonly likeZlib?: number
+}
+
+/** Writes the archive with changed entries and the RECORD that goes with them to a new file. */
+export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting): Promise<void> {
+  const { archive, distribution } = wheel
+  const { contents, drop, recordBefore, recordAfter, entryName, likeZlib } = rewriting
+  const as = (changes: readonly Range[] | null) =>
+    likeZlib === undefined ? {} : { likeZlib: { level: likeZlib, changes } }
+  const changes = new Map<WheelEntry, EntryChange | 'drop'>()
+  for (const entry of drop) changes.set(entry, 'drop')
   const hashes = new Map<WheelEntry, Hash>()
-  for (const [entry, { source, fields, changes: places }] of texts) {
+  for (const [entry, { source, fields, changes: places, undone = null }] of contents) {
     const hash = createHash('sha256')
     let size = 0
     changes.set(entry, {
       content: () => source,
+      ...as(undone),
       ...(places === undefined ? {} : { changes: places }),
       ...(fields === undefined
         ? {
@@ -85,31 +124,54 @@ export async function writeWheel(
   }
   const record = (): ByteSource => {
     const rows = new Map<string, RecordFields>()
-    for (const [entry, { source, fields }] of texts) {
+    for (const [entry, { source, fields }] of contents) {
       const hash = hashes.get(entry)
       // RECORD is the last entry as a rule; where it is not, what follows it has not been read yet
       const read = hash === undefined ? null : { hash: `sha256=${hash.digest('base64url')}`, size: String(source.size) }
       rows.set(entry.name, fields ?? read ?? trueFields(source))
     }
-    const text = rewriteRecord(withoutRows(distribution.record.text, distribution.signatures), rows)
-    return bytesSource(encodeText(rename === null ? text : rename.record(text)))
+    return bytesSource(encodeText(recordAfter(rewriteRecord(recordBefore, rows))))
   }
-  changes.set(distribution.record.entry, { content: record })
-  if (rename !== null) {
-    for (const entry of archive.entries) {
-      const name = rename.entry(entry.name)
-      const change = changes.get(entry)
-      if (name !== entry.name && change !== 'drop') changes.set(entry, { ...change, name })
-    }
+  changes.set(distribution.record.entry, { content: record, late: true, ...as(null) })
+  for (const entry of archive.entries) {
+    const name = entryName(entry.name)
+    const change = changes.get(entry)
+    if (name !== entry.name && change !== 'drop') changes.set(entry, { ...change, name })
   }
-  await toOutput(archive.path, output, async temporary => {
-    const fd = openSync(fsPath(temporary), 'wx+', 0o600)
-    try {
-      await writeArchive(archive, fd, changes, onProgress)
-    } finally {
-      closeSync(fd)
-    }
-  })
+  const fd = openSync(fsPath(path), 'wx+', 0o600)
+  try {
+    await writeArchive(archive, fd, changes, rewriting)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** What is to be known of a wheel that is patched for the first time; null where an older record is lost. */
+function newUndo({ archive, distribution, objects }: Wheel, rows: readonly Cut[]): WheelUndo | null {
+  if (objects.some(({ object }) => object.undo !== null)) return null
+  const { entries, source } = archive
+  const byOffset = entries.toSorted((a, b) => a.headerOffset - b.headerOffset)
+  return {
+    name: basename(archive.path),
+    sha256: sha256(source).digest('hex'),
+    record: sha256(bytesSource(encodeText(distribution.record.text))).digest('hex'),
+    stem: null,
+    texts: [],
+    rows,
+    dropped: distribution.signatures.map(entry => ({
+      position: byOffset.indexOf(entry),
+      index: entries.indexOf(entry),
+      local: source.read(entry.headerOffset, entry.end - entry.headerOffset),
+      central: entry.central,
+    })),
+  }
+}
+
+/** The hash of a file as a whole. */
+export function sha256(source: ByteSource): Hash {
+  const hash = createHash('sha256')
+  for (let at = 0; at < source.size; at += CHUNK) hash.update(source.read(at, Math.min(CHUNK, source.size - at)))
+  return hash
 }
 
 /** Copies a wheel that needs no change, bit for bit. */
@@ -120,14 +182,15 @@ export async function copyWheel(path: string, output: string): Promise<void> {
 }
 
 /** Makes `output` by a rename, with the mode of the wheel that it comes from. */
-async function toOutput(path: string, output: string, make: (temporary: string) => Promise<void>): Promise<void> {
+export async function toOutput<T>(path: string, output: string, make: (temporary: string) => Promise<T>): Promise<T> {
   const folder = dirname(output)
   const temporary = join(folder, `.${basename(output)}.${process.pid}.wheelfix-tmp`)
   try {
     mkdirSync(fsPath(folder), { recursive: true })
-    await make(temporary)
+    const made = await make(temporary)
     chmodSync(fsPath(temporary), statSync(fsPath(path)).mode & 0o777)
     renameSync(fsPath(temporary), fsPath(output))
+    return made
   } catch (error) {
     rmSync(fsPath(temporary), { force: true })
     const errno = errnoOf(error)
@@ -137,55 +200,69 @@ async function toOutput(path: string, output: string, make: (temporary: string) 
 }
 
 /** Signatures are not listed as a rule; a row of one that is dropped must go. */
-function withoutRows(record: string, entries: readonly WheelEntry[]): string {
-  let text = record
-  for (const { name } of entries) {
-    const at = text.startsWith(`${name},`) ? 0 : text.indexOf(`\n${name},`) + 1
-    if (!text.startsWith(`${name},`, at)) continue
-    const end = text.indexOf('\n', at)
-    text = text.slice(0, at) + (end < 0 ? '' : text.slice(end + 1))
+function withoutRows(record: string, entries: readonly WheelEntry[]): { text: string; rows: Cut[] } {
+  const rows = entries.flatMap(({ name }): Cut[] => {
+    const at = record.startsWith(`${name},`) ? 0 : record.indexOf(`\n${name},`) + 1
+    if (!record.startsWith(`${name},`, at)) return []
+    const end = record.indexOf('\n', at)
+    return [{ at, text: record.slice(at, end < 0 ? undefined : end + 1) }]
+  })
+  const last = rows.toSorted((a, b) => b.at - a.at)
+  return {
+    text: last.reduce((text, { at, text: row }) => text.slice(0, at) + text.slice(at + row.length), record),
+    rows,
   }
-  return text
 }
 
+/** What a tag changes besides the file name. */
 interface Retagged {
-  entry(name: string): string
-  record(text: string): string
+  readonly changed?: { readonly entry: WheelEntry; readonly content: NewContent }
+  /** What the record of the original is to say of it. */
+  readonly undo: Partial<WheelUndo>
+  readonly entry: (name: string) => string
+  readonly record: (text: string) => string
 }
 
 /** Puts the tag into WHEEL or METADATA; for a local version the folders get another name, too. */
-function retag(
-  archive: Archive,
-  distribution: WheelDistribution,
-  tag: Tag,
-  texts: Map<WheelEntry, NewContent>,
-): Retagged | null {
+function retag(archive: Archive, distribution: WheelDistribution, tag: Tag, known: WheelUndo | null): Retagged | null {
   const { fileName, infoFolder } = distribution
   const file = 'build' in tag ? 'WHEEL' : 'METADATA'
   const entry = archive.entries.find(({ name }) => name === `${infoFolder}/${file}`)
   if (entry === undefined) return null
   const text = decodeBytes(readEntry(archive, entry))
   const { version } = tagName(fileName, tag)
+  const stem = infoFolder.slice(0, -'.dist-info'.length)
+  const first = known?.stem ?? stem
+  const change = (now: string): Pick<Retagged, 'changed' | 'undo'> => {
+    if (now === text) return { undo: {} }
+    const name = `${first}.dist-info/${file}`
+    const others = known?.texts.filter(other => other.name !== name) ?? []
+    const before = known?.texts.find(other => other.name === name)
+    const texts = [...others, textUndo(name, before === undefined ? text : undoText(text, before), now)]
+    return { changed: { entry, content: { source: bytesSource(encodeText(now)) } }, undo: { texts } }
+  }
   if ('build' in tag) {
     const newline = text.includes('\r\n') ? '\r\n' : '\n'
     const without = text.replaceAll(/^Build:.*\r?\n/gm, '')
     const at = without.search(/^Tag:/m)
     const line = `Build: ${tag.build}${newline}`
     const now = at < 0 ? `${without}${line}` : `${without.slice(0, at)}${line}${without.slice(at)}`
-    if (now !== text) texts.set(entry, { source: bytesSource(encodeText(now)) })
-    return null
+    return { ...change(now), entry: name => name, record: text => text }
   }
   if (version === fileName.version) return null
   const local = version.slice(version.indexOf('+'))
-  const now = text.replace(/^(Version:[ \t]*[^\s+]+)(?:\+\S*)?/m, (_, plain: string) => plain + local)
-  texts.set(entry, { source: bytesSource(encodeText(now)) })
-  const stem = infoFolder.slice(0, -'.dist-info'.length)
-  const newStem = stem.replace(/(?:\+[^-]*)?$/, local)
-  const pattern = new RegExp(`^("?)${stem.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?=\\.(?:dist-info|data)/)`, 'gm')
-  return {
-    entry: name => name.replace(pattern, newStem),
-    record: text => text.replaceAll(pattern, (_, quote: string) => quote + newStem),
-  }
+  const { changed, undo } = change(
+    text.replace(/^(Version:[ \t]*[^\s+]+)(?:\+\S*)?/m, (_, plain: string) => plain + local),
+  )
+  const renamed = renaming(stem, stem.replace(/(?:\+[^-]*)?$/, local))
+  return { ...(changed === undefined ? {} : { changed }), undo: { ...undo, stem: first }, ...renamed }
+}
+
+/** Gives the folders `STEM.dist-info` and `STEM.data` another name, in names of entries and in RECORD. */
+export function renaming(from: string, to: string): Pick<Retagged, 'entry' | 'record'> {
+  const pattern = new RegExp(`^("?)${from.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?=\\.(?:dist-info|data)/)`, 'gm')
+  const replaced = (text: string): string => text.replaceAll(pattern, (_, quote: string) => quote + to)
+  return { entry: replaced, record: replaced }
 }
 
 /** The path of the output in a folder. */

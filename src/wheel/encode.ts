@@ -6,7 +6,7 @@ import { constants, crc32, deflateRaw, type ZlibOptions } from 'node:zlib'
 import type { ByteSource } from '../elf/source.ts'
 import { DEFLATED, STORED } from './read.ts'
 import type { ReadStream } from './blocks.ts'
-import { type Range, spliceStream, type StreamPiece } from './splice.ts'
+import { type Range, spliceStream, type StreamPiece, unspliceStream } from './splice.ts'
 
 /** Length of a piece. Each costs up to five bytes for its end mark; below 256 KiB that and the threads begin to show. */
 const PIECE = 1 << 20
@@ -107,9 +107,21 @@ export interface Before {
 /** As `encode` with one job, but with what is there copied where that is possible. */
 export async function* encodeAnew(job: Job, { read, size, changes }: Before): AsyncGenerator<Piece> {
   const content = job.content()
-  const pieces = await spliceStream(read, size, content, changes, job.level)
+  yield* encoded(job, content, await spliceStream(read, size, content, changes, job.level))
+}
+
+/** As `encode` with one job, but into the stream that zlib itself makes of it, as it was before `encodeAnew`. */
+export async function* encodeLikeZlib(
+  job: Job,
+  { read, changes }: { readonly read: ReadStream; readonly changes: readonly Range[] | null },
+): AsyncGenerator<Piece> {
+  const content = job.content()
+  yield* encoded(job, content, unspliceStream(read, content, changes, job.level))
+}
+
+async function* encoded(job: Job, content: ByteSource, pieces: StreamPiece[] | null): AsyncGenerator<Piece> {
   if (pieces === null) {
-    yield* encode([job])
+    yield* encode([{ ...job, content: () => content }])
     return
   }
   let sum = 0

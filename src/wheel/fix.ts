@@ -62,6 +62,8 @@ export interface NewContent {
   readonly fields?: RecordFields
   /** Where the entry's bytes differ, where they are the first ones of the new contents but for that. */
   readonly changes?: readonly Range[]
+  /** Where they differ from what the entry's bytes begin with. */
+  readonly undone?: readonly Range[]
 }
 
 /** One object and what becomes of it: `content` is null where it stays as it is. */

@@ -29,7 +29,7 @@ import {
 import type { WheelDistribution } from './distribution.ts'
 import type { WheelEntry } from './read.ts'
 import { comparePolicies, type PolicyReport } from './policy.ts'
-import { restoreWheel } from './restore.ts'
+import { type Restored, restoreWheel, writeRestored } from './restore.ts'
 
 export interface WheelOptions {
   /** Wheels, or folders of them. */
@@ -77,6 +77,8 @@ export interface WheelReport {
   readonly policy: PolicyReport | null
   /** Number of objects given back. */
   readonly restored: number
+  /** How much of the original a written one is; null where none was restored and written. */
+  readonly original: Restored | null
   /** Sentences about what else is to be known. */
   readonly notes: readonly string[]
   readonly distribution: WheelDistribution
@@ -137,10 +139,11 @@ export async function runWheels<T>(
       siblings.set(realPath(file), await openWheel(file, python, scratchFolder(options, file), progress))
     const results: T[] = []
     const queue = files.entries()
+    const claims: Claims = { inputs: new Map(files.map(file => [realPath(file), file])), outputs: new Map() }
     const work = async (): Promise<void> => {
       for (const [index, file] of queue) {
         const others = [...siblings].filter(([path]) => path !== realPath(file)).map(([, wheel]) => wheel)
-        results[index] = summarise(await runWheel(file, others, prepared, options, progress))
+        results[index] = summarise(await runWheel(file, others, prepared, claims, options, progress))
       }
     }
     await Promise.all(Array.from({ length: Math.min(files.length, availableParallelism()) }, work))
@@ -154,6 +157,7 @@ async function runWheel(
   path: string,
   siblings: readonly Wheel[],
   prepared: Preparation,
+  claims: Claims,
   options: WheelOptions,
   progress: (bytes: number) => void,
 ): Promise<WheelReport | WheelFailure> {
@@ -161,8 +165,8 @@ async function runWheel(
   try {
     wheel = await openWheel(path, prepared.context.python, scratchFolder(options, path), progress)
     return options.mode === 'restore'
-      ? await restore(wheel, options, progress)
-      : await patch(wheel, siblings, prepared, options, progress)
+      ? await restore(wheel, claims, options, progress)
+      : await patch(wheel, siblings, prepared, claims, options, progress)
   } catch (error) {
     if (error instanceof WheelfixError) return { path, error }
     throw error
@@ -175,6 +179,7 @@ async function patch(
   wheel: Wheel,
   siblings: readonly Wheel[],
   prepared: Preparation,
+  claims: Claims,
   options: WheelOptions,
   progress: (bytes: number) => void,
 ): Promise<WheelReport> {
@@ -190,7 +195,7 @@ async function patch(
   }))
   const changed = contents.size > 0
   const { write } = options
-  const written = await output(wheel, contents, changed ? options.tag : null, options, progress)
+  const written = await output(wheel, contents, changed ? options.tag : null, claims, options, progress)
   const refused = [
     ...outcomes
       .filter(({ status }) => status === 'refused')
@@ -209,6 +214,7 @@ async function patch(
     missing,
     policy: options.check ? comparePolicies(wheel.distribution.tags, own.objects, wheel.installation.root) : null,
     restored: 0,
+    original: null,
     notes: changed ? signatureNotes(wheel) : [],
     distribution: wheel.distribution,
     sitePackages: wheel.installation.sitePackages,
@@ -230,10 +236,27 @@ function requiredOf(wheel: Wheel, wheels: readonly Wheel[]): Wheel[] {
   return wheels.filter(other => found.has(other))
 }
 
-async function restore(wheel: Wheel, options: WheelOptions, progress: (bytes: number) => void): Promise<WheelReport> {
-  const { contents, refused } = restoreWheel(wheel)
-  const written = await output(wheel, contents, null, options, progress)
+async function restore(
+  wheel: Wheel,
+  claims: Claims,
+  options: WheelOptions,
+  progress: (bytes: number) => void,
+): Promise<WheelReport> {
+  const restoration = restoreWheel(wheel)
+  const { contents, refused, name } = restoration
   const changed = contents.size > 0
+  const { path } = wheel.archive
+  if (changed && options.output === null && name !== null && name !== basename(path))
+    throw new WheelfixError('USAGE', `${path}: its name was ${name}: use -o DIR, not --in-place`, path)
+  const folder = outputFolder(path, options)
+  const to = changed && name !== null ? join(folder, name) : outputPath(wheel, folder, null)
+  let original: Restored | null = null
+  let written: string | null = to
+  if (!changed) written = await output(wheel, contents, null, claims, options, progress)
+  else {
+    claim(to, path, claims)
+    if (options.write) original = await writeRestored(wheel, restoration, to, progress)
+  }
   return {
     path: wheel.archive.path,
     output: written,
@@ -244,7 +267,8 @@ async function restore(wheel: Wheel, options: WheelOptions, progress: (bytes: nu
     missing: [],
     policy: null,
     restored: contents.size,
-    notes: [],
+    original,
+    notes: originalNotes(original, restoration.lost),
     distribution: wheel.distribution,
     sitePackages: wheel.installation.sitePackages,
   }
@@ -255,16 +279,51 @@ async function output(
   wheel: Wheel,
   contents: ReadonlyMap<WheelEntry, NewContent>,
   tag: Tag | null,
+  claims: Claims,
   options: WheelOptions,
   progress: (bytes: number) => void,
 ): Promise<string | null> {
   const { path } = wheel.archive
   if (contents.size === 0 && options.output === null) return null
   const to = outputPath(wheel, outputFolder(path, options), tag)
+  claim(to, path, claims)
   if (!options.write) return to
   if (contents.size === 0) await copyWheel(path, to)
   else await writeWheel(wheel, contents, tag, to, progress)
   return to
+}
+
+/** Which paths are taken: real paths of the wheels, and results with the wheels that they are of. */
+interface Claims {
+  readonly inputs: ReadonlyMap<string, string>
+  readonly outputs: Map<string, string>
+}
+
+/** A tag, or its removal, may give a result the name of another wheel. @throws WheelfixError `USAGE` */
+function claim(output: string, path: string, { inputs, outputs }: Claims): void {
+  const other = outputs.get(output) ?? (existsSync(fsPath(output)) ? inputs.get(realPath(output)) : undefined)
+  if (other !== undefined && other !== path)
+    throw new WheelfixError('USAGE', `${path}: its result would have the name of ${other}, or of its result`, path)
+  outputs.set(output, path)
+}
+
+/** What the bytes of a restored wheel are. */
+function originalNotes(original: Restored | null, lost: boolean): string[] {
+  const signature = lost ? ['its signature is not given back: it was too large to be kept'] : []
+  switch (original) {
+    case 'contents':
+      return [
+        'the contents are those of the original, with RECORD, but not its bytes: not zlib compressed it, or it was changed since',
+        ...signature,
+      ]
+    case 'changed':
+      return ['this is not the original: the wheel was changed after it was patched', ...signature]
+    case 'unknown':
+      return ['the wheel does not tell what the original was: its objects and their rows of RECORD are given back']
+    case 'archive':
+    case null:
+      return []
+  }
 }
 
 function outputFolder(path: string, { output, cwd }: WheelOptions): string {

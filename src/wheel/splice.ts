@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import { constants, deflateRaw, type ZlibOptions } from 'node:zlib'
 import type { ByteSource } from '../elf/source.ts'
 import { findBlocks, type ReadStream } from './blocks.ts'
+import { deflateLikeZlib } from './deflate.ts'
 
 /** What the first bytes of a content have in common with the entry that is there: all but these ranges. */
 export interface Range {
@@ -46,7 +47,7 @@ export async function spliceStream(
   const { dirty, bytes } = dirtyBlocks(outputs, changes)
   if (bytes * 2 > size || bytes > MOST_DIRTY) return null
 
-  const writer = streamWriter(read, bits[blocks - 1] ?? 0)
+  const writer = streamWriter(read, { at: bits[blocks - 1] ?? 0, last: false })
   for (let block = 0; block < blocks;) {
     let end = block + 1
     while (end < blocks && dirty.has(end) === dirty.has(block)) end += 1
@@ -56,6 +57,49 @@ export async function spliceStream(
   }
   await compress(content, size, content.size, level, true, writer)
   return writer.pieces
+}
+
+/** Beginnings of this length are tried, until one ends behind a block that was copied. */
+const BEGINNINGS = [256 << 10, 4 << 20]
+/** What follows is compressed as a whole where no block was copied; larger ones would take too long. */
+const MOST_LIKE_ZLIB = 64 << 20
+/** zlib looks ahead by less than this: what it makes of a beginning is, up to there, what it makes of the whole. */
+const LOOKAHEAD = 1 << 10
+
+/**
+ * The other way: the stream that zlib made of `content`, out of one that `spliceStream` made of it when something had
+ * changed and been appended. The blocks that were copied then are copied again; only those before them are made anew. Null
+ * where that would take too long. It holds the content; whether it is the stream of before, only a comparison can tell.
+ * @param read the spliced stream, which zlib has taken
+ * @param changes where `content` differs from the beginning of what that stream holds; null: anywhere
+ */
+export function unspliceStream(
+  read: ReadStream,
+  content: ByteSource,
+  changes: readonly Range[] | null,
+  level: number,
+): StreamPiece[] | null {
+  const { size } = content
+  const least = changes === null ? size : WINDOW + Math.max(0, ...changes.map(({ offset, length }) => offset + length))
+  const spliced = findBlocks(read)
+  const end = spliced.outputs.indexOf(size)
+  for (const length of end < 0 ? [] : BEGINNINGS.filter(length => length > least && length < size)) {
+    const beginning = deflateLikeZlib(content.read(0, length), level)
+    const made = findBlocks((offset, count) => beginning.subarray(offset, offset + count))
+    for (const [block, output] of made.outputs.entries()) {
+      const bit = made.bits[block] ?? 0
+      // of several with the same output all but the last are empty ones
+      const same = spliced.outputs.lastIndexOf(output)
+      const from = spliced.bits[same] ?? 0
+      if (output < least || output > length - LOOKAHEAD || same < 0 || from % 8 !== bit % 8) continue
+      const writer = streamWriter(read, { at: spliced.bits[end - 1] ?? 0, last: true })
+      writer.begin(beginning, bit)
+      writer.copy(from, spliced.bits[end] ?? 0)
+      writer.end()
+      return writer.pieces
+    }
+  }
+  return size > MOST_LIKE_ZLIB ? null : [deflateLikeZlib(content.read(0, size), level)]
 }
 
 /** The blocks that give changed bytes, or may refer to some. */
@@ -116,16 +160,20 @@ async function compress(
 
 interface StreamWriter {
   readonly pieces: StreamPiece[]
+  /** Adds the first bits of another stream. */
+  begin(stream: Uint8Array, bits: number): void
   /** Ends the bits so far with an empty stored block, so that whole bytes can follow. */
   align(): void
   /** Adds blocks that begin and end with a byte. */
   bytes(bytes: Uint8Array): void
   /** Adds blocks of the old stream, by bit offsets. */
   copy(from: number, to: number): void
+  /** Ends the last byte. */
+  end(): void
 }
 
-/** @param finalHeader bit offset of the old stream's last block: it is the last no more */
-function streamWriter(read: ReadStream, finalHeader: number): StreamWriter {
+/** @param header bit offset of a block of the old stream that is to be the last, or that is the last no more */
+function streamWriter(read: ReadStream, header: { readonly at: number; readonly last: boolean }): StreamWriter {
   const pieces: StreamPiece[] = []
   let pending: number[] = []
   let partial = 0
@@ -148,10 +196,12 @@ function streamWriter(read: ReadStream, finalHeader: number): StreamWriter {
     flush()
     pieces.push({ offset, length: end - offset })
   }
-  const finalByte = Math.floor(finalHeader / 8)
+  const finalByte = Math.floor(header.at / 8)
+  const finalBit = 1 << (header.at % 8)
   const byteAt = (offset: number): number => {
     const byte = read(offset, 1)[0] ?? 0
-    return offset === finalByte ? byte & ~(1 << (finalHeader % 8)) : byte
+    if (offset !== finalByte) return byte
+    return header.last ? byte | finalBit : byte & ~finalBit
   }
   /** Empty blocks, until the next bit has the wanted place in its byte. */
   const fill = (wanted: number): void => {
@@ -160,6 +210,15 @@ function streamWriter(read: ReadStream, finalHeader: number): StreamWriter {
   }
   return {
     pieces,
+    begin(stream, count) {
+      const whole = Math.floor(count / 8)
+      pieces.push(stream.subarray(0, whole))
+      if (count % 8 > 0) bits((stream[whole] ?? 0) & ((1 << (count % 8)) - 1), count % 8)
+    },
+    end() {
+      if (phase > 0) bits(0, 8 - phase)
+      flush()
+    },
     align() {
       if (phase > 0) {
         bits(0, 3)

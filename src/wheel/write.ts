@@ -6,7 +6,7 @@
 import type { ByteSource } from '../elf/source.ts'
 import type { ReadStream } from './blocks.ts'
 import { inflatedSums, readRange, writeRange } from './content.ts'
-import { encode, encodeAnew, type Job, levelOf, type Piece } from './encode.ts'
+import { encode, encodeAnew, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
 import { type Archive, DEFLATED, type WheelEntry } from './read.ts'
 import type { Range } from './splice.ts'
 import { patchEnding, IN_ZIP64_32, type Patch, patchCentral, patchLocal } from './zip.ts'
@@ -18,36 +18,68 @@ export interface EntryChange {
   readonly name?: string
   /** New contents; asked when all changed entries before this one have been read. */
   readonly content?: () => ByteSource
+  /** `content` is to be asked when all before it are written, not only read: it depends on their bytes. */
+  readonly late?: boolean
   /** Where the new contents differ from the old ones, which they begin with; without it they are compressed anew. */
   readonly changes?: readonly Range[]
+  /** Compress as zlib itself does, as what made the wheel did. */
+  readonly likeZlib?: LikeZlib
   /** Gets every byte of the new contents once, in order. */
   readonly onBytes?: (bytes: Uint8Array) => void
+}
+
+export interface LikeZlib {
+  readonly level: number
+  /** Where the new contents differ from what the old ones begin with; null: anywhere. */
+  readonly changes: readonly Range[] | null
+}
+
+/** An entry of another archive. */
+export interface AddedEntry {
+  /** How many entries of the result are before it in the file, and how many in the directory. */
+  readonly position: number
+  readonly index: number
+  /** Its local header with its data and their descriptor, and its record of the directory. */
+  readonly local: Uint8Array
+  readonly central: Uint8Array
+}
+
+export interface ArchiveOptions {
+  /** Gets the bytes of the output just written. */
+  readonly onProgress?: (bytes: number) => void
+  readonly added?: readonly AddedEntry[]
+  /** The archive's comment; without it the one that it has. */
+  readonly comment?: Uint8Array
 }
 
 /**
  * Writes the archive with its changes to an empty file that is open for reading, too.
  * @param changes an entry without one stays as it is; `drop` leaves it out
- * @param onProgress gets the bytes of the output just written
  */
 export async function writeArchive(
   archive: Archive,
   fd: number,
   changes: ReadonlyMap<WheelEntry, EntryChange | 'drop'>,
-  onProgress: (bytes: number) => void = () => {},
+  { onProgress = () => {}, added = [], comment }: ArchiveOptions = {},
 ): Promise<void> {
   const { source, entries, ending } = archive
-  const stays = entries.filter(entry => changes.get(entry) !== 'drop')
-  const byOffset = stays.toSorted((a, b) => a.headerOffset - b.headerOffset)
-  const patches = new Map<WheelEntry, Patch>()
+  const kept = entries.filter(entry => changes.get(entry) !== 'drop')
+  const stays: (WheelEntry | AddedEntry)[] = [...kept]
+  for (const entry of added.toSorted((a, b) => a.index - b.index)) stays.splice(entry.index, 0, entry)
+  const byOffset: (WheelEntry | AddedEntry)[] = kept.toSorted((a, b) => a.headerOffset - b.headerOffset)
+  for (const entry of added.toSorted((a, b) => a.position - b.position)) byOffset.splice(entry.position, 0, entry)
+  const patches = new Map<WheelEntry | AddedEntry, Patch>()
   const jobs = new Map<WheelEntry, Job>()
-  const spliced = new Map<WheelEntry, Job>()
+  const alone = new Map<WheelEntry, Job>()
   for (const entry of byOffset) {
+    if (isAdded(entry)) continue
     const change = changeOf(entry, changes)
     if (change?.content === undefined) continue
-    const { content, onBytes } = change
-    const plain = { method: entry.method, level: levelOf(entry.flags), content }
+    const { content, onBytes, likeZlib } = change
+    const plain = { method: entry.method, level: likeZlib?.level ?? levelOf(entry.flags), content }
     const job = onBytes === undefined ? plain : { ...plain, onBytes }
-    if (change.changes !== undefined && entry.method === DEFLATED) spliced.set(entry, job)
+    const spliced = (change.changes ?? likeZlib) !== undefined && entry.method === DEFLATED
+    if (spliced || change.late === true) alone.set(entry, job)
     else jobs.set(entry, job)
   }
   const pieces = encode(jobs.values())
@@ -55,11 +87,17 @@ export async function writeArchive(
   let at = 0
   try {
     for (const entry of byOffset) {
+      if (isAdded(entry)) {
+        writeRange(fd, entry.local, at)
+        patches.set(entry, { offset: at })
+        at += entry.local.length
+        continue
+      }
       const change = changeOf(entry, changes)
       const name = change?.name === undefined ? {} : { name: Buffer.from(change.name) }
       const offset = at
-      const splicedJob = spliced.get(entry)
-      if (splicedJob === undefined && !jobs.has(entry)) {
+      const job = alone.get(entry)
+      if (job === undefined && !jobs.has(entry)) {
         if (change?.name === undefined) at = copy(source.fd, entry.headerOffset, entry.end, fd, at)
         else {
           const header = patchLocal(source.read(entry.headerOffset, entry.dataOffset - entry.headerOffset), name, false)
@@ -68,10 +106,7 @@ export async function writeArchive(
         }
         patches.set(entry, { ...name, offset })
       } else {
-        const read: ReadStream = (from, length) =>
-          source.read(entry.dataOffset + from, Math.min(length, entry.compressedSize - from))
-        const before = { read, size: entry.size, changes: change?.changes ?? [] }
-        const own = splicedJob === undefined ? pieces : encodeAnew(splicedJob, before)
+        const own = job === undefined ? pieces : encodeAlone(job, archive, entry, change)
         const { start, end, patch } = await writeChanged(own, archive, entry, fd, at, name)
         patches.set(entry, patch)
         at = end
@@ -92,8 +127,27 @@ export async function writeArchive(
   const directory = Buffer.concat(stays.map(entry => patchCentral(entry.central, patches.get(entry) ?? {})))
   writeRange(fd, directory, at)
   at += directory.length
-  const end = patchEnding(ending, { directoryOffset, directorySize: directory.length, entryCount: stays.length })
-  writeRange(fd, end, at)
+  const now = { directoryOffset, directorySize: directory.length, entryCount: stays.length }
+  writeRange(fd, patchEnding(ending, now, comment), at)
+}
+
+function isAdded(entry: WheelEntry | AddedEntry): entry is AddedEntry {
+  return 'local' in entry
+}
+
+/** An entry that is not to be compressed together with others. */
+function encodeAlone(
+  job: Job,
+  { source }: Archive,
+  entry: WheelEntry,
+  change: EntryChange | undefined,
+): AsyncGenerator<Piece> {
+  const read: ReadStream = (from, length) =>
+    source.read(entry.dataOffset + from, Math.min(length, entry.compressedSize - from))
+  const { changes, likeZlib } = change ?? {}
+  if (entry.method !== DEFLATED) return encode([job])
+  if (likeZlib !== undefined) return encodeLikeZlib(job, { read, changes: likeZlib.changes })
+  return changes === undefined ? encode([job]) : encodeAnew(job, { read, size: entry.size, changes })
 }
 
 function changeOf(entry: WheelEntry, changes: ReadonlyMap<WheelEntry, EntryChange | 'drop'>): EntryChange | undefined {

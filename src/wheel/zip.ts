@@ -28,6 +28,8 @@ export const IN_ZIP64_16 = 0xffff
 export const IN_ZIP64_32 = 0xffffffff
 export const EXTRA_ZIP64 = 0x0001
 
+export const LONGEST_COMMENT = 0xffff
+
 /** The version that a reader needs for zip64 (4.4.3.2). */
 const VERSION_ZIP64 = 45
 
@@ -52,7 +54,7 @@ export class ZipFault extends Error {}
  * @throws ZipFault
  */
 export function readEnding(source: ByteSource): Ending {
-  const start = Math.max(0, source.size - END_SIZE - 0xffff)
+  const start = Math.max(0, source.size - END_SIZE - LONGEST_COMMENT)
   const tail = buffer(source.read(start, source.size - start))
   let at = tail.length - END_SIZE
   while (at >= 0 && tail.readUInt32LE(at) !== END) at -= 1
@@ -113,10 +115,20 @@ export function readEnding(source: ByteSource): Ending {
 /** Where the directory was written. */
 export type NewEnding = Pick<Ending, 'directoryOffset' | 'directorySize' | 'entryCount'>
 
-/** The records behind the directory with new numbers, all else as it stands; zip64 ones are added where there are none. */
-export function patchEnding(ending: Ending, now: NewEnding): Buffer {
+/** The archive's comment. */
+export function commentOf({ records, endRecord }: Ending): Uint8Array {
+  return records.subarray(endRecord + END_SIZE)
+}
+
+/**
+ * The records behind the directory with new numbers, all else as it stands; zip64 ones are added where there are none.
+ * @param comment the archive's new one, of at most `LONGEST_COMMENT` bytes
+ */
+export function patchEnding(ending: Ending, now: NewEnding, comment = commentOf(ending)): Buffer {
   const { directoryOffset, directorySize, entryCount } = now
-  const end = Buffer.from(ending.records.subarray(ending.endRecord))
+  const record = ending.records.subarray(ending.endRecord, ending.endRecord + END_SIZE)
+  const end = Buffer.concat([record, comment])
+  end.writeUInt16LE(comment.length, 20)
   const { zip64 } = ending
   const count = zip64 && end.readUInt16LE(10) === IN_ZIP64_16 ? IN_ZIP64_16 : Math.min(entryCount, IN_ZIP64_16)
   end.writeUInt16LE(count, 8)
@@ -226,6 +238,14 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
   fixed.writeUInt16LE(name.length, 26)
   fixed.writeUInt16LE(newExtra.length, 28)
   return Buffer.concat([fixed, name, newExtra])
+}
+
+/** Is this one record of the central directory, from its first to its last byte? */
+export function isWholeRecord(bytes: Uint8Array): boolean {
+  const record = buffer(bytes)
+  if (record.length < CENTRAL_HEADER_SIZE) return false
+  const rest = record.readUInt16LE(28) + record.readUInt16LE(30) + record.readUInt16LE(32)
+  return record.length === CENTRAL_HEADER_SIZE + rest
 }
 
 /** Where a field of an extra field block has its data, from the block's first byte. */

@@ -11,7 +11,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
@@ -37,6 +37,35 @@ for name, digest, size in csv.reader(io.StringIO(z.read(record).decode())):
     want = 'sha256=' + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip('=')
     if (digest, size) != (want, str(len(data))): wrong.append(name)
 print(json.dumps({'wrong': wrong, 'entries': {i.filename: [hashlib.sha256(z.read(i)).hexdigest(), i.external_attr, list(i.date_time), i.compress_type] for i in z.infolist()}}))
+`
+
+/** Packs a wheel as `wheel` and `auditwheel` do, with more entries in front of RECORD. */
+const REPACK = `
+import json, sys, zipfile
+old = zipfile.ZipFile(sys.argv[1])
+with zipfile.ZipFile(sys.argv[2], 'w', zipfile.ZIP_DEFLATED) as new:
+    for i in old.infolist():
+        if i.filename.endswith('RECORD'):
+            for name, text in json.loads(sys.argv[3]).items(): new.writestr(name, text)
+        j = zipfile.ZipInfo(i.filename, i.date_time)
+        j.external_attr, j.compress_type = i.external_attr, zipfile.ZIP_DEFLATED
+        new.writestr(j, old.read(i))
+`
+
+/** Changes what a patched wheel tells of its original. */
+const CRAFT = `
+import base64, io, json, sys, zipfile
+def evil(name):
+    b = io.BytesIO()
+    with zipfile.ZipFile(b, 'w') as z: z.writestr(name, 'evil')
+    at = z.start_dir
+    raw = b.getvalue()
+    return {'position': 0, 'index': 0, 'local': base64.b64encode(raw[:at]).decode(), 'central': base64.b64encode(raw[at:-22]).decode()}
+with zipfile.ZipFile(sys.argv[1], 'a') as z:
+    head, _, tail = z.comment.partition(b'wheelfix-undo ')
+    u = json.loads(tail)
+    exec(sys.argv[2])
+    z.comment = head + b'wheelfix-undo ' + json.dumps(u).encode()
 `
 
 interface Examined {
@@ -103,10 +132,126 @@ suite('wheelfix wheel', () => {
     assert.deepEqual(readFileSync(join(copied, DEMO)), first)
   })
 
-  test('--restore gives the contents and RECORD back', () => {
+  suite('--restore', () => {
     const restored = join(world.root, 'restored')
-    assert.equal(wheel(join(out, DEMO), '-o', restored, '--restore').status, 0)
-    assert.deepEqual(examine(join(restored, DEMO)), examine(demo))
+    /** A wheel written by Python's zipfile, as wheels are, with the entries of the demo and some more. */
+    const packed = (folder: string, more: Readonly<Record<string, string>> = {}): string => {
+      mkdirSync(join(world.root, folder))
+      const path = join(world.root, folder, DEMO)
+      runWell(python, ['-c', REPACK, demo, path, JSON.stringify(more)])
+      return path
+    }
+    const restore = (path: string): string => {
+      const { status, stdout, stderr } = wheel(path, '-o', restored, '--restore')
+      assert.equal(status, 0, stdout + stderr)
+      return stdout
+    }
+
+    test('gives back the very bytes of a wheel that Python made', () => {
+      const path = packed('by-python')
+      assert.equal(wheel(path, '-o', out, ...libs).status, 0)
+      assert.match(restore(join(out, DEMO)), /1 restored, the original byte for byte/)
+      assert.deepEqual(readFileSync(join(restored, DEMO)), readFileSync(path))
+    })
+
+    test('gives back signatures, and the name that --tag changed', () => {
+      const info = 'wheelfix_demo-1.0.dist-info'
+      const path = packed('tagged-and-signed', { [`${info}/RECORD.jws`]: '{}', [`${info}/RECORD.p7s`]: 'signature' })
+      const tagged = join(world.root, 'tagged-out')
+      for (const [index, tags] of [['1nixos'], ['+nixos'], ['1nixos', '+nixos', '2nixos']].entries()) {
+        let from = path
+        for (const [step, tag] of tags.entries()) {
+          const to = join(tagged, `${index}-${step}`)
+          // a set of another order makes another patch of a patched wheel
+          const set =
+            step % 2 === 0 ? libs : ['--libs', `${world.libs.zlib}:${world.libs.gcc}`, '--ignore-missing', '*']
+          const { status, stdout, stderr } = wheel(from, '-o', to, '--tag', tag, ...set)
+          assert.equal(status, 0, stdout + stderr)
+          from = join(to, readdirSync(to)[0] ?? '')
+          if (step === 0) assert.notEqual(basename(from), DEMO)
+        }
+        rmSync(restored, { recursive: true, force: true })
+        const inPlace = wheel(from, '--in-place', '--restore')
+        assert.equal(inPlace.status, 2)
+        assert.match(inPlace.stderr, /its name was wheelfix_demo-1\.0-cp37/)
+        assert.match(restore(from), /the original byte for byte/)
+        assert.deepEqual(readdirSync(restored), [DEMO])
+        assert.deepEqual(readFileSync(join(restored, DEMO)), readFileSync(path), tags.join())
+      }
+    })
+
+    test('says so where the bytes are others than the original ones, and gives back contents and RECORD', () => {
+      const folder = join(world.root, 'by-another')
+      mkdirSync(folder)
+      const path = join(folder, DEMO)
+      writeFileSync(path, makeZip(partsOf(demo, (_, data) => data).map(part => ({ ...part, level: 1 }))))
+      assert.equal(wheel(path, '-o', join(folder, 'out'), ...libs).status, 0)
+      assert.match(
+        restore(join(folder, 'out', DEMO)),
+        /contents are those of the original, with RECORD, but not its bytes/,
+      )
+      assert.deepEqual(examine(join(restored, DEMO)).entries, examine(path).entries)
+      const json = wheel(join(folder, 'out', DEMO), '-o', restored, '--restore', '--json').stdout
+      const [entry] = (JSON.parse(json) as { wheels: Record<string, unknown>[] }).wheels
+      assert.equal(entry?.['original'], 'contents')
+    })
+
+    test('says so where the wheel was changed after it was patched, or has lost what it told of its original', () => {
+      const folder = join(world.root, 'since')
+      mkdirSync(folder)
+      const path = join(folder, DEMO)
+      const change = (script: string): string => {
+        copyFileSync(join(out, DEMO), path)
+        runWell(python, ['-c', `import sys, zipfile\nwith zipfile.ZipFile(sys.argv[1], 'a') as z: ${script}`, path])
+        return restore(path)
+      }
+      assert.match(change(`z.writestr('more.py', '')`), /contents are those of the original, with RECORD/)
+      assert.match(change(`z.comment = b''`), /does not tell what the original was/)
+      assert.deepEqual(examine(join(restored, DEMO)), examine(demo))
+    })
+
+    test('takes no name from the wheel that leads elsewhere, and nothing that makes no sound wheel', () => {
+      const folder = join(world.root, 'crafted')
+      mkdirSync(folder)
+      const path = join(folder, DEMO)
+      const crafted = (change: string): ReturnType<typeof wheel> => {
+        copyFileSync(join(out, DEMO), path)
+        runWell(python, ['-c', CRAFT, path, change])
+        return wheel(path, '-o', join(folder, 'out'), '--restore')
+      }
+      for (const name of [
+        '../evil-1.0-py3-none-any.whl',
+        '/tmp/evil-1.0-py3-none-any.whl',
+        'other-1.0-py3-none-any.whl',
+      ])
+        assert.equal(crafted(`u['name'] = ${JSON.stringify(name)}`).status, 0)
+      assert.deepEqual(readdirSync(folder).sort(), ['out', DEMO])
+      assert.deepEqual(readdirSync(join(folder, 'out')), [DEMO])
+      rmSync(join(folder, 'out'), { recursive: true })
+      for (const change of [
+        `u['dropped'] = [evil('../evil.py')]; u['sha256'] = ''`,
+        `u['dropped'] = [evil('evil.py')]; u['sha256'] = ''`,
+        `u['dropped'] = [dict(evil('demo-1.0.dist-info/RECORD.jws'), local='AAAA' * 20)]; u['sha256'] = ''`,
+      ]) {
+        const { status, stderr } = crafted(change)
+        assert.equal(status, 2, stderr)
+        assert.match(stderr, /what it tells of its original is damaged/)
+        assert.deepEqual(readdirSync(join(folder, 'out')), [])
+      }
+      for (const change of [`u['dropped'] = [{}]`, `u['rows'] = 3`, `u['texts'] = [{'at': -1}]`, `u.clear()`])
+        assert.match(crafted(change).stdout, /does not tell what the original was/)
+    })
+  })
+
+  test('two wheels never become one, and a result never replaces another wheel that was named', () => {
+    const folder = join(world.root, 'colliding')
+    mkdirSync(folder)
+    const build = (tag: string): string => DEMO.replace('-1.0-', `-1.0-${tag}-`)
+    for (const name of [build('1'), build('2')]) copyFileSync(demo, join(folder, name))
+    const { status, stderr } = wheel(folder, '-o', join(folder, 'out'), '--tag', '3nixos', ...libs)
+    assert.equal(status, 1)
+    assert.match(stderr, /would have the name of/)
+    assert.deepEqual(readdirSync(join(folder, 'out')), [build('3nixos')])
   })
 
   test('--in-place replaces the wheel, keeping its mode, and -o never does by accident', () => {
@@ -288,9 +433,9 @@ suite('real wheels, patched before they are installed', () => {
     works(venv)
   })
 
-  test('restored ones hold what the plain ones hold', () => {
+  test('restored ones hold what the plain ones hold, and most are the same file', () => {
     const restored = join(world.root, 'restored')
-    const { status, stderr } = wheelfix(world, [
+    const { status, stdout, stderr } = wheelfix(world, [
       'wheel',
       patched,
       '-o',
@@ -302,6 +447,12 @@ suite('real wheels, patched before they are installed', () => {
     assert.equal(status, 0, stderr)
     const contents = (folder: string): string => runWell(python, ['-c', CONTENTS, folder])
     assert.equal(contents(restored), contents(plain))
+    const said = new Map(stdout.split('\n').map(line => [/^\S+ (\S+\.whl):/.exec(line)?.[1] ?? '', line]))
+    for (const name of readdirSync(plain)) {
+      const same = hashFile(join(plain, name)) === hashFile(join(restored, name))
+      assert.equal(same, /byte for byte|nothing to do/.test(said.get(name) ?? ''), name)
+    }
+    assert.match(said.get(readdirSync(plain).find(name => name.startsWith('numpy-')) ?? '') ?? '', /byte for byte/)
   })
 })
 

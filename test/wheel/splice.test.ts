@@ -4,39 +4,22 @@ import { constants, deflateRawSync, inflateRawSync } from 'node:zlib'
 import fc from 'fast-check'
 import { bytesSource } from '../../src/elf/source.ts'
 import { findBlocks } from '../../src/wheel/blocks.ts'
-import { type Range, spliceStream } from '../../src/wheel/splice.ts'
-
-/** Bytes as they occur: runs, repetitions near and far, and noise. */
-function someContent(size: number, seed: number): Buffer {
-  const bytes = Buffer.alloc(size)
-  let state = seed | 1
-  const next = (limit: number): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return Math.floor((state / 0x1_0000_0000) * limit)
-  }
-  for (let at = 0; at < size;) {
-    const length = Math.min(size - at, 1 + next(400))
-    const kind = next(4)
-    if (kind === 0) bytes.fill(next(256), at, at + length)
-    else if (kind === 1 && at > 0)
-      for (let i = 0, from = next(at); i < length; i += 1) bytes[at + i] = bytes[from + i] ?? 0
-    else for (let i = 0; i < length; i += 1) bytes[at + i] = kind === 2 ? next(16) : next(256)
-    at += length
-  }
-  return bytes
-}
+import { deflateLikeZlib } from '../../src/wheel/deflate.ts'
+import { type Range, spliceStream, type StreamPiece, unspliceStream } from '../../src/wheel/splice.ts'
+import { someContent } from './contents.ts'
 
 const reader = (stream: Buffer) => (offset: number, length: number) => stream.subarray(offset, offset + length)
 
 async function splice(old: Buffer, stream: Buffer, now: Buffer, changes: readonly Range[]): Promise<Buffer | null> {
   const pieces = await spliceStream(reader(stream), old.length, bytesSource(now), changes, 6)
-  return (
-    pieces &&
-    Buffer.concat(
-      pieces.map(piece =>
-        piece instanceof Uint8Array ? piece : stream.subarray(piece.offset, piece.offset + piece.length),
-      ),
-    )
+  return pieces && joined(pieces, stream)
+}
+
+function joined(pieces: readonly StreamPiece[], stream: Buffer): Buffer {
+  return Buffer.concat(
+    pieces.map(piece =>
+      piece instanceof Uint8Array ? piece : stream.subarray(piece.offset, piece.offset + piece.length),
+    ),
   )
 }
 
@@ -114,4 +97,35 @@ test('a spliced stream inflates to the new content, whatever changed and whateve
     { numRuns: Number(process.env['WHEELFIX_FUZZ_RUNS'] ?? 100), seed: 8 },
   )
   assert.ok(spliced > 10, `${spliced} were spliced`)
+})
+
+test('a spliced stream of zlib gives the stream of before again, the copied blocks copied', async () => {
+  let copied = 0
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({
+        size: fc.integer({ min: 0, max: 1_500_000 }),
+        seed: fc.nat(),
+        level: fc.constantFrom(4, 6, 9),
+        header: fc.integer({ min: 1, max: 64 }),
+        tail: fc.integer({ min: 0, max: 5000 }),
+      }),
+      async ({ size, seed, level, header, tail }) => {
+        const old = someContent(size, seed)
+        const stream = Buffer.from(deflateLikeZlib(old, level))
+        const now = Buffer.concat([old, someContent(tail, seed + 1)])
+        now.fill(0x2a, 0, Math.min(header, size))
+        const changes = [{ offset: 0, length: Math.min(header, size) }]
+        const spliced = await splice(old, stream, now, changes)
+        // where too little would be copied, the new content is compressed as a whole
+        const present = spliced ?? deflateRawSync(now)
+        const pieces = unspliceStream(reader(present), bytesSource(old), changes, level)
+        assert.ok(pieces)
+        assert.ok(joined(pieces, present).equals(stream))
+        if (pieces.some(piece => !(piece instanceof Uint8Array))) copied += 1
+      },
+    ),
+    { numRuns: Number(process.env['WHEELFIX_FUZZ_RUNS'] ?? 30), seed: 5 },
+  )
+  assert.ok(copied > 5, `${copied} had copied blocks`)
 })
