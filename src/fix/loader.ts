@@ -76,12 +76,24 @@ function ownFolder(venvRoot: string): string {
   return `${stateFolder(realPath(venvRoot))}/loader`
 }
 
-/** For a venv whose path is too long for the slot in the loader. Stable: the same venv always gets the same. */
-function shortFolder(venvRoot: string, env: NodeJS.ProcessEnv): string | null {
+/**
+ * For a venv whose path is too long for the loader: the folder that it has already, whatever XDG_CACHE_HOME was then, else
+ * one that is always the same for this venv. null without a home.
+ */
+function shortFolder(venvRoot: string, names: readonly PythonName[], env: NodeJS.ProcessEnv): string | null {
+  const place = `/wheelfix/${createHash('sha256').update(realPath(venvRoot)).digest('hex').slice(0, 8)}`
+  for (const { path, kind } of names) {
+    const folder = kind === 'copy' ? dirname(interpreterOf(path) ?? '') : ''
+    if (folder.endsWith(place)) return folder
+  }
   const home = env['HOME'] ?? ''
   const base = env['XDG_CACHE_HOME'] ?? (home === '' ? '' : `${home}/.cache`)
-  if (!base.startsWith('/')) return null
-  return `${base}/wheelfix/${createHash('sha256').update(realPath(venvRoot)).digest('hex').slice(0, 8)}`
+  return base.startsWith('/') ? base + place : null
+}
+
+/** All folders that a private loader of this venv may be in; its names as they are before they are restored. */
+export function loaderFolders(venv: Venv, names: readonly PythonName[], env: NodeJS.ProcessEnv): string[] {
+  return [ownFolder(venv.root), shortFolder(venv.root, names, env)].filter(folder => folder !== null)
 }
 
 export interface LoaderInput {
@@ -103,8 +115,10 @@ export interface LoaderInput {
 export function planLoader(input: LoaderInput): LoaderPlan {
   const { venv, names, python, sources, wanted, env } = input
   const content = collectLibraries(python, sources, wanted)
-  const planned = python.libc.kind === 'musl' ? planMusl(venv, python, content) : planGlibc(venv, python, content, env)
-  const copies = planCopies(names, python.interpreter, planned, shortFolder(venv.root, env))
+  const folders = loaderFolders(venv, names, env)
+  const planned =
+    python.libc.kind === 'musl' ? planMusl(venv, python, content) : planGlibc(venv, python, content, folders)
+  const copies = planCopies(names, python.interpreter, planned, folders)
   const texts = findLibraryTexts(content.libraries)
   const finders = venv.sitePackages.slice(0, 1).flatMap(folder =>
     FIND_LIBRARY_FILES.map((name): LoaderFile => {
@@ -120,11 +134,10 @@ function planCopies(
   names: readonly PythonName[],
   interpreter: Interpreter,
   { loader, folder }: Planned,
-  short: string | null,
+  folders: readonly string[],
 ): readonly PythonCopy[] {
   try {
-    const folders = short === null ? [folder] : [folder, short]
-    const hidden = folders.map(place => `${place}/${basename(interpreter.program)}`)
+    const hidden = [...new Set([folder, ...folders])].map(place => `${place}/${basename(interpreter.program)}`)
     const copies = copiesOf(names, interpreter, loader, hidden)
     for (const copy of copies) tryCopy(copy, interpreter.interp)
     return copies
@@ -139,10 +152,10 @@ function planCopies(
   }
 }
 
-function planGlibc(venv: Venv, python: PythonProcess, content: CacheContent, env: NodeJS.ProcessEnv): Planned {
+function planGlibc(venv: Venv, python: PythonProcess, content: CacheContent, folders: readonly string[]): Planned {
   const { libc } = python
   const original = readFileSync(fsPath(libc.loader))
-  const place = placeFor(original, venv, libc, env)
+  const place = placeFor(original, libc, folders)
   const loader = `${place.folder}/${basename(libc.loader)}`
   const { bytes, unreachable } = cacheOf(content, python)
   const warnings = unreachable.map(
@@ -165,11 +178,10 @@ function planGlibc(venv: Venv, python: PythonProcess, content: CacheContent, env
   }
 }
 
-/** In the venv where the path of the cache fits, else in a short folder. */
-function placeFor(original: Uint8Array, venv: Venv, libc: Libc, env: NodeJS.ProcessEnv) {
+/** The first folder whose path fits into the loader: the venv's own, or the short one. */
+function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) {
   let reason = ''
-  for (const folder of [ownFolder(venv.root), shortFolder(venv.root, env)]) {
-    if (folder === null) continue
+  for (const folder of folders) {
     const cache = `${folder}/ld.so.cache`
     try {
       return { folder, cache, made: makePrivateLoader(original, cache) }
@@ -314,14 +326,12 @@ function removeCompiled(folder: string): void {
 }
 
 /** Removes the private loader of a venv, when nothing in the venv names it any more. @throws the errors of rm(2) */
-export function removeLoader(venv: Venv, env: NodeJS.ProcessEnv): void {
+export function removeLoader(venv: Venv, folders: readonly string[]): void {
   for (const folder of venv.sitePackages) {
     for (const name of FIND_LIBRARY_FILES) rmSync(fsPath(`${folder}/${name}`), { force: true })
     removeCompiled(`${folder}/__pycache__`)
   }
-  rmSync(fsPath(ownFolder(venv.root)), { recursive: true, force: true })
-  const short = shortFolder(venv.root, env)
-  if (short !== null) rmSync(fsPath(short), { recursive: true, force: true })
+  for (const folder of folders) rmSync(fsPath(folder), { recursive: true, force: true })
 }
 
 function isWritten(file: LoaderFile): boolean {

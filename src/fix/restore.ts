@@ -13,7 +13,7 @@ import type { Venv } from '../python/venv.ts'
 import { fieldsOf, rewriteRecordFile, rowOf, writeReason } from './apply.ts'
 import { hasJournal, recover } from './journal.ts'
 import { lockVenv, stateFolder } from './lock.ts'
-import { removeLoader } from './loader.ts'
+import { loaderFolders, removeLoader } from './loader.ts'
 import { pythonNames, restoreName } from './loader-python.ts'
 import { type ScannedObject, scanVenv } from './scan.ts'
 
@@ -45,13 +45,14 @@ export function restoreVenv(venv: Venv, dryRun: boolean): RestoreReport {
   try {
     if (hasJournal(venv.root)) recover(venv.root)
     const objects = restoreObjects(venv, false, true)
+    const folders = loaderFolders(venv, pythonNames(venv), process.env)
     const pythons = restorePythons(venv, false)
     const report = {
       ...objects,
       restored: [...pythons.restored, ...objects.restored],
       refused: [...pythons.refused, ...objects.refused],
     }
-    if (report.refused.length === 0) removeLoader(venv, process.env)
+    if (report.refused.length === 0) removeLoader(venv, folders)
     if (report.refused.length === 0) rmSync(fsPath(stateFolder(venv.root)), { recursive: true, force: true })
     return report
   } finally {

@@ -18,7 +18,7 @@ import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
-import { isLoaderPending, type LoaderPlan, planLoader, removeLoader, writeLoader } from './loader.ts'
+import { isLoaderPending, loaderFolders, type LoaderPlan, planLoader, removeLoader, writeLoader } from './loader.ts'
 import { servedLibraries } from './loader-cache.ts'
 import {
   interpreterOf,
@@ -192,6 +192,7 @@ function restore(venv: Venv, names: readonly PythonName[], env: NodeJS.ProcessEn
     path: path.slice(venv.root.length + 1),
     before: interpreterOf(path) ?? '',
   }))
+  const folders = loaderFolders(venv, names, env)
   for (const name of copied) restoreName(name)
   const restored = pythons.map(({ path, before }) => ({
     path,
@@ -199,7 +200,7 @@ function restore(venv: Venv, names: readonly PythonName[], env: NodeJS.ProcessEn
     after: interpreterOf(join(venv.root, path)) ?? '',
   }))
   dropRoots(venv.root, env)
-  removeLoader(venv, env)
+  removeLoader(venv, folders)
   rmSync(fsPath(stateFolder(venv.root)), { recursive: true, force: true })
   return {
     root: venv.root,

@@ -19,7 +19,15 @@ import { type Config, type ProgramInterpreter, readConfig, type Strategy } from 
 import { DRIVER_DIRECTORIES, driverDirectory, isDriverLibrary } from './drivers.ts'
 import { type MissingLibrary, missingLibraries, platformsOf } from './missing.ts'
 import { hasJournal, recover } from './journal.ts'
-import { isLoaderPending, type LoaderPlan, loaderFaults, planLoader, removeLoader, writeLoader } from './loader.ts'
+import {
+  isLoaderPending,
+  type LoaderPlan,
+  loaderFaults,
+  loaderFolders,
+  planLoader,
+  removeLoader,
+  writeLoader,
+} from './loader.ts'
 import { servedLibraries } from './loader-cache.ts'
 import { plainInterpreter, type PythonName, pythonNames, restoreName } from './loader-python.ts'
 import { lockVenv } from './lock.ts'
@@ -106,8 +114,9 @@ export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
     const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
     const outcomes = applyPlan(now.plan.objects, applyInput(now, options, true))
     if (now.leftLoader) {
+      const folders = loaderFolders(venv, now.names, options.env)
       for (const name of now.names) restoreName(name)
-      removeLoader(venv, options.env)
+      removeLoader(venv, folders)
     }
     writePins(venv.root, now.libraries)
     if (options.interpreter !== null) writeProgramInterpreter(venv.root, options.interpreter)

@@ -31,6 +31,11 @@ import { comparedWith, importAll } from './imports.ts'
 
 const LOAD_CXX = 'import ctypes; ctypes.CDLL("libstdc++.so.6")'
 
+/** As `changed`, for venvs in two folders: the texts that name their own place are not compared. */
+function changedNames(before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): string[] {
+  return changed(before, now).filter(name => !/^(?:pyvenv\.cfg|bin\/[aA]ctivate.*)$/.test(name))
+}
+
 /** The names whose content differs between two snapshots. */
 function changed(before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): string[] {
   return [...new Set([...before.keys(), ...now.keys()])].filter(name => before.get(name) !== now.get(name)).sort()
@@ -273,7 +278,8 @@ int main(int argc, char **argv) {
     assert.equal(wheelfix(world, ['check', venv]).status, 0)
   })
 
-  test('a removed loader and a cut cache are named by check, and mended', () => {
+  test('a removed loader and a cut cache are named by check and doctor, mended, or restored', () => {
+    const plain = treeContent(makeVenv(world, 'undamaged'))
     const venv = loaded()
     const loader = join(venv, '.wheelfix/loader')
     const damages: [() => void, RegExp][] = [
@@ -296,10 +302,64 @@ int main(int argc, char **argv) {
       assert.equal(checked.status, 1, checked.stdout)
       assert.match(checked.stderr, sentence)
       assert.match(checked.stderr, /run wheelfix loader/)
+      const { status, stdout } = wheelfix(world, ['doctor', venv, '--json'])
+      assert.equal(status, 1)
+      const { findings } = JSON.parse(stdout) as { findings: { code: string; message: string; remedy: string }[] }
+      const fault = findings.find(({ code }) => code === 'loader-fault')
+      assert.match(fault?.message ?? '', sentence)
+      assert.equal(fault?.remedy, 'wheelfix loader')
+      const copy = `${venv}-${count++}`
+      cpSync(venv, copy, { recursive: true, verbatimSymlinks: true })
+      assert.equal(wheelfix(world, ['restore', copy]).status, 0)
+      assert.deepEqual(changedNames(plain, treeContent(copy)), [])
       assert.equal(wheelfix(world, ['venv', venv]).status, 0)
       assert.equal(wheelfix(world, ['check', venv]).status, 0)
       wellPython(world, venv, LOAD_CXX)
     }
+  })
+
+  test('a venv whose path is too long for the loader has it in a folder of the cache', t => {
+    // far more than the room behind the loader's constants, and than there is in a path of Nix
+    const deep = Array.from({ length: 12 }, () => 'd'.repeat(200)).join('/')
+    const venv = makeVenv(world, `${deep}/long`)
+    const before = treeContent(venv)
+    const cache = join(world.root, 'cache')
+    const run = (...args: string[]) => wheelfix(world, [...args], { XDG_CACHE_HOME: cache })
+    const { status, stdout, stderr } = run('loader', venv, ...libs, '--json')
+    assert.equal(status, 0, stderr)
+    const { path } = (JSON.parse(stdout) as { loader: { path: string } }).loader
+    if (path.startsWith(venv)) return t.skip('this loader has room for a path of 2400 bytes')
+    assert.match(path, new RegExp(`^${cache}/wheelfix/[0-9a-f]{8}/ld-linux`))
+    assert.match(stderr, /the path of this venv is too long for the loader: its cache is in .*\/cache\/wheelfix\//)
+    wellPython(world, venv, LOAD_CXX)
+    for (const args of [['check'], ['doctor'], ['loader'], ['venv']]) {
+      const { status, stdout, stderr } = run(...args, venv)
+      assert.equal(status, 0, stdout + stderr)
+    }
+    // it stays where it is when the cache is elsewhere
+    assert.equal(wheelfix(world, ['check', venv]).status, 0)
+    assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+    assert.ok(!existsSync(join(world.root, 'home/.cache/wheelfix')))
+
+    // somebody cleans the cache
+    rmSync(cache, { recursive: true })
+    assert.throws(() => wellPython(world, venv, ''), /ENOENT/)
+    const checked = run('check', venv)
+    assert.equal(checked.status, 1)
+    assert.match(checked.stderr, /cannot start: its loader .*\/cache\/wheelfix\/.* is gone/)
+    assert.match(run('doctor', venv).stdout, /is gone {2}loader-fault/)
+    assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
+    wellPython(world, venv, LOAD_CXX)
+    const folder = dirname(path)
+    assert.ok(existsSync(folder))
+    assert.equal(wheelfix(world, ['restore', venv]).status, 0)
+    assert.deepEqual(changed(before, treeContent(venv)), [])
+    assert.ok(!existsSync(folder))
+
+    assert.equal(run('loader', venv, ...libs).status, 0)
+    rmSync(cache, { recursive: true })
+    assert.equal(run('restore', venv).status, 0)
+    assert.deepEqual(changed(before, treeContent(venv)), [])
   })
 
   test('a moved venv is recognised, and mended', () => {
