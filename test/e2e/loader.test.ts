@@ -374,20 +374,36 @@ int main(int argc, char **argv) {
     wellPython(world, moved, LOAD_CXX)
   })
 
-  test('a Python that was rebuilt with another glibc is recognised, and mended', () => {
-    const venv = loaded()
-    // another output of the same name: the path of the Python and its loader change
+  test('a base Python that was rebuilt with another glibc is recognised, mended, and restored', () => {
     const other = buildWorld({ compilerInClosure: true })
     if (typeof other === 'string') throw new Error(other)
     try {
+      // a profile: its link leads to another Python after the rebuild, and the venv's link to it stays
+      const profile = join(world.root, 'profile')
+      symlinkSync(world.python, profile)
+      const venv = makeVenv(world, 'rebuilt')
       unlinkSync(join(venv, 'bin/python3'))
-      symlinkSync(other.python, join(venv, 'bin/python3'))
-      const { status, stderr } = wheelfix(other, ['loader', venv, '--libs', other.libs.gcc])
-      assert.equal(status, 0, stderr)
-      assert.match(
-        runWell(join(venv, 'bin/python3'), ['-c', 'import sys; print(sys.version)'], { env: other.env }),
-        /^3\./,
-      )
+      symlinkSync(profile, join(venv, 'bin/python3'))
+      const before = treeContent(venv)
+      assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
+      unlinkSync(profile)
+      symlinkSync(other.python, profile)
+      // the copy is of the old one, and still runs
+      wellPython(world, venv, LOAD_CXX)
+
+      const checked = wheelfix(other, ['check', venv])
+      assert.equal(checked.status, 1, checked.stderr)
+      assert.match(checked.stderr, /was made of another libc than this Python now has; run wheelfix loader/)
+      assert.match(wheelfix(other, ['doctor', venv]).stdout, /made of another libc .* {2}loader-fault/)
+      const mended = wheelfix(other, ['loader', venv, '--libs', other.libs.gcc])
+      assert.equal(mended.status, 0, mended.stderr)
+      const mapped = 'print(open("/proc/self/maps").read())'
+      const said = runWell(join(venv, 'bin/python3'), ['-c', `${LOAD_CXX}; ${mapped}`], { env: other.env })
+      assert.ok(said.includes(other.libs.glibc) && said.includes(other.libs.gcc), said)
+      assert.ok(!said.includes(world.store), said)
+      assert.equal(wheelfix(other, ['check', venv]).status, 0)
+      assert.equal(wheelfix(other, ['restore', venv]).status, 0)
+      assert.deepEqual(changed(before, treeContent(venv)), [])
     } finally {
       other.dispose()
     }
