@@ -7,7 +7,7 @@ import { fsPath, realPath } from '../io/path.ts'
 
 /**
  * Builds an installable and keeps it from being collected by a link.
- * @param installable a flake output that is a folder with lib/, such as `github:wheelfix/wheelfix#libs`
+ * @param installable a flake output that is a folder with lib/, such as `path:/clone/of/wheelfix#libs`
  * @param link where the link to the result is made
  * @returns the store path
  * @throws WheelfixError `IO` where Nix is missing or the build fails (Nix has then said why on stderr)

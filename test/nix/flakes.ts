@@ -22,10 +22,16 @@ export interface Flakes {
   /** The project as a flake of its own: only what Git knows of it, as Nix takes it. */
   readonly project: string
   nix(args: readonly string[], cwd?: string, more?: NodeJS.ProcessEnv): RunResult
+  /** Puts a program `nix` into a folder that does the same for a project elsewhere, for who calls it by its name. */
+  installNix(folder: string): void
 }
 
-/** The project and a nixpkgs for it. @returns why there can be none here, where that is so */
-export function flakes(t: TestContext): Flakes | string {
+/**
+ * The project and a nixpkgs for it.
+ * @param uv the program that is its uv
+ * @returns why there can be none here, where that is so
+ */
+export function flakes(t: TestContext, uv = which('uv')): Flakes | string {
   const world = nixWorld()
   if (typeof world === 'string') return skip(world)
   t.after(() => world.dispose())
@@ -34,7 +40,7 @@ export function flakes(t: TestContext): Flakes | string {
   cpSync(join(ROOT, 'test/nix/nixpkgs'), stub, { recursive: true })
   writeFileSync(join(stub, 'world.nix'), world.expression.replaceAll('builtins.currentSystem', '"x86_64-linux"'))
   const esbuild = join(ROOT, `node_modules/@esbuild/linux-${process.arch}/bin/esbuild`)
-  const host = { node: process.execPath, npm: which('npm'), esbuild, uv: which('uv') ?? null }
+  const host = { node: process.execPath, npm: which('npm'), esbuild, uv: uv ?? null }
   writeFileSync(join(stub, 'host.json'), JSON.stringify(host))
   writeFileSync(
     join(stub, 'flake.nix'),
@@ -71,6 +77,20 @@ export function flakes(t: TestContext): Flakes | string {
         cwd,
         env: { ...env, ...more },
       })
+    },
+    installNix(folder) {
+      const overrides = ['nixpkgs', `path:${stub}`, '--override-input', 'wheelfix', `path:${project}`]
+      const script = `#!/bin/bash
+        # the overrides stand right behind the command: \`develop -c\` takes all that follows
+        words=() found=
+        for word; do
+          words+=("$word")
+          case "$found$word" in develop | build | eval | print-dev-env)
+            found=yes words+=(--no-write-lock-file --override-input ${overrides.join(' ')}) ;;
+          esac
+        done
+        exec ${which('nix') ?? ''} ${OPTIONS.map(word => `'${word}'`).join(' ')} "\${words[@]}"`
+      writeFileSync(join(folder, 'nix'), script.replaceAll(/^ {8}/gm, ''), { mode: 0o755 })
     },
   }
 }

@@ -73,6 +73,7 @@ let
       function (builtins.intersectAttrs (builtins.functionArgs function) pkgs // args);
     stdenv = {
       inherit mkDerivation;
+      hostPlatform = { inherit system; };
       cc.cc = world.gcc;
     };
     stdenvNoCC = { inherit mkDerivation; };
