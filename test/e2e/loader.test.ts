@@ -378,18 +378,18 @@ int main(int argc, char **argv) {
     const other = buildWorld({ compilerInClosure: true })
     if (typeof other === 'string') throw new Error(other)
     try {
-      // a profile: its link leads to another Python after the rebuild, and the venv's link to it stays
+      // a profile leads to another Python after the rebuild, and what the venv says of it stays
       const profile = join(world.root, 'profile')
-      symlinkSync(world.python, profile)
-      const venv = makeVenv(world, 'rebuilt')
-      unlinkSync(join(venv, 'bin/python3'))
-      symlinkSync(profile, join(venv, 'bin/python3'))
+      symlinkSync(world.outputs.python, profile)
+      const venv = join(world.root, 'rebuilt')
+      runWell(join(profile, 'bin/python3'), ['-m', 'venv', '--without-pip', venv], { env: world.env })
+      assert.equal(readlinkSync(join(venv, 'bin/python3')), join(profile, 'bin/python3'))
       const before = treeContent(venv)
       assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
       unlinkSync(profile)
-      symlinkSync(other.python, profile)
+      symlinkSync(other.outputs.python, profile)
       // the copy is of the old one, and still runs
-      wellPython(world, venv, LOAD_CXX)
+      wellPython(world, venv, '')
 
       const checked = wheelfix(other, ['check', venv])
       assert.equal(checked.status, 1, checked.stderr)
