@@ -5,6 +5,36 @@ import { isUtf8 } from 'node:buffer'
 
 const SHORT = 64
 
+/**
+ * Strings that were decoded, by a hash of their bytes. The objects of a venv share most of theirs (libc.so.6, GLIBC_2.2.5):
+ * finding one here is quicker than making it again, and it is in memory once.
+ */
+const recent: string[] = []
+const MOST_RECENT = 1 << 12
+
+/** Short ASCII bytes as a string; null for others. */
+function decodeShort(bytes: Uint8Array): string | null {
+  const { length } = bytes
+  let hash = length
+  for (let at = 0; at < length; at++) {
+    const byte = bytes[at] ?? 0
+    if (byte >= 0x80) return null
+    hash = (Math.imul(hash, 31) + byte) | 0
+  }
+  const slot = (hash ^ (hash >>> 15)) & (MOST_RECENT - 1)
+  const known = recent[slot]
+  if (known !== undefined && holds(known, bytes)) return known
+  const text = String.fromCharCode(...bytes)
+  recent[slot] = text
+  return text
+}
+
+function holds(text: string, bytes: Uint8Array): boolean {
+  if (text.length !== bytes.length) return false
+  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) !== bytes[at]) return false
+  return true
+}
+
 /** The bytes of a decoded string; the inverse of `decodeBytes`. */
 export function encodeText(text: string): Buffer {
   if (text.isWellFormed()) return Buffer.from(text)
@@ -24,13 +54,9 @@ export function encodeText(text: string): Buffer {
 /** Bytes as a string: UTF-8 where they are UTF-8, else with each byte that is not as a lone surrogate. */
 export function decodeBytes(bytes: Uint8Array): string {
   if (bytes.length < SHORT) {
-    // nearly all strings are short and ASCII: these are decoded sooner than a buffer is made of them
-    let ascii = ''
-    for (const byte of bytes) {
-      if (byte >= 0x80) break
-      ascii += String.fromCharCode(byte)
-    }
-    if (ascii.length === bytes.length) return ascii
+    // nearly all strings are short and ASCII
+    const short = decodeShort(bytes)
+    if (short !== null) return short
   }
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (isUtf8(buffer)) return buffer.toString('utf8')

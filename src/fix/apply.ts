@@ -14,8 +14,8 @@ import { fsPath } from '../io/path.ts'
 import { type FileEdit, replaceContent, replaceFile } from '../io/replace.ts'
 import { type FileSource, withSource } from '../io/source.ts'
 import type { Distributions, Owner } from '../python/distributions.ts'
-import { EMPTY_FIELDS, type RecordFields, recordRows, rewriteRecord, trueFields } from '../python/record.ts'
-import { canReflink, closeJournal, isForInPlace, openJournal, writeInPlace } from './journal.ts'
+import { EMPTY_FIELDS, type RecordFields, recordRows, rewriteRecord, SOURCES, trueFields } from '../python/record.ts'
+import { canReflink, changeInPlace, closeJournal, isForInPlace, openJournal } from './journal.ts'
 import type { PlannedObject } from './plan.ts'
 import type { ScannedObject } from './scan.ts'
 
@@ -90,9 +90,9 @@ export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput):
 }
 
 function inPlaceObjects(pending: readonly PlannedObject[]): Set<ScannedObject> {
-  const large = pending.map(({ object }) => object).filter(object => isForInPlace(object))
-  const [first] = large
-  return first === undefined || canReflink(first) ? new Set() : new Set(large)
+  const single = pending.map(({ object }) => object).filter(object => isForInPlace(object))
+  const [first] = single
+  return first === undefined || canReflink(first) ? new Set() : new Set(single)
 }
 
 /** Edits, verifies and writes one object. Gives why it cannot be done; the file is as it was then. */
@@ -104,15 +104,24 @@ function changeObject(
 ): { readonly reason: string; readonly passing: boolean } | null {
   const { path } = item.object
   try {
+    if (write && inPlace && changedInPlace(item, record)) return null
     const edit = withSource(path, source => fileEdit(item, source, record))
-    if (write) {
-      if (inPlace) writeInPlace(path, edit)
-      else replaceFile(path, edit)
-    }
+    if (write) replaceFile(path, edit)
     return null
   } catch (error) {
     if (error instanceof ElfError) return { reason: error.message, passing: false }
     return { reason: writeReason(error), passing: true }
+  }
+}
+
+/** False where the file may not be written to, but perhaps be replaced. @throws ElfError and the errors of node:fs */
+function changedInPlace(item: PlannedObject, record: string | null): boolean {
+  try {
+    changeInPlace(item.object.path, source => fileEdit(item, source, record))
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'EACCES') return false
+    throw error
   }
 }
 
@@ -163,7 +172,7 @@ function recordReader(): RecordReader {
     let file = files.get(path)
     if (file === undefined) {
       const text = readRecord(path)
-      file = { text, rows: recordRows(text) }
+      file = { text, rows: recordRows(text, SOURCES) }
       files.set(path, file)
     }
     return file

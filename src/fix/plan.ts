@@ -114,7 +114,7 @@ export function makePlan(input: PlanInput): Plan {
   const first = attempt(input, wants, before)
   const useful = new Map(objects.map(object => [object, (wants.get(object) ?? []).filter(isOfUse(object, first))]))
   const same = objects.every(object => useful.get(object)?.length === wants.get(object)?.length)
-  const { serving, edits, targets, after } = same ? first : attempt(input, useful, before)
+  const { serving, edits, targets, after } = same ? first : attempt(input, useful, before, first)
   const planned = objects.map((object): PlannedObject => {
     const needed = neededOf(object, after, input)
     return {
@@ -144,17 +144,35 @@ interface Attempt {
   readonly after: Simulation
 }
 
-function attempt(input: PlanInput, wants: ReadonlyMap<ScannedObject, readonly string[]>, before: Simulation): Attempt {
+/** @param earlier an attempt that differs in little: what is the same is taken from there */
+function attempt(
+  input: PlanInput,
+  wants: ReadonlyMap<ScannedObject, readonly string[]>,
+  before: Simulation,
+  earlier: Attempt | null = null,
+): Attempt {
   const serving = serve(input, wants)
   const targets = new Map<string, ElfObject>()
   const edits = new Map<ScannedObject, ElfEdit | null>()
   for (const object of input.objects) {
     const edit = editOf(object, wants.get(object) ?? [], serving, before, input)
+    const known = earlier?.targets.get(object.identity)
     edits.set(object, edit)
-    targets.set(object.identity, edit === null ? object.original : edited(object.original, edit))
+    if (edit === null) targets.set(object.identity, object.original)
+    else if (known !== undefined && isSameEdit(edit, earlier?.edits.get(object))) targets.set(object.identity, known)
+    else targets.set(object.identity, edited(object.original, edit))
   }
-  const after = [...edits.values()].every(edit => edit === null) ? before : simulateStates(input, targets)
+  const changes = [...edits.values()].some(edit => edit !== null)
+  const after = changes ? simulateStates(input, targets, earlier?.after ?? before) : before
   return { serving, edits, targets, after }
+}
+
+function isSameEdit(a: ElfEdit, b: ElfEdit | null | undefined): boolean {
+  return (
+    a.interpreter === b?.interpreter &&
+    a.searchPath?.tag === b?.searchPath?.tag &&
+    a.searchPath?.value === b?.searchPath?.value
+  )
 }
 
 /**
@@ -170,8 +188,8 @@ function isOfUse(object: ScannedObject, { serving, after }: Attempt): (soname: s
   }
 }
 
-function simulateStates(input: PlanInput, states: ObjectStates): Simulation {
-  return simulate(simulationInput(input, states))
+function simulateStates(input: PlanInput, states: ObjectStates, earlier: Simulation | null = null): Simulation {
+  return simulate(simulationInput(input, states), earlier)
 }
 
 /** What it takes to load the venv's objects with each of them in the given state. */

@@ -28,6 +28,17 @@ export interface Simulation {
   readonly inRoots: ReadonlyMap<string, readonly Chain[]>
   /** The identities of all that is mapped for the objects that `counts` names. */
   readonly counted: ReadonlySet<string>
+  /** By identity: what the object's process maps, itself first. */
+  readonly processes: ReadonlyMap<string, readonly MappedObject[]>
+  /** The states in which the objects were simulated. */
+  readonly states: ObjectStates
+}
+
+/** One object in a process. */
+export interface MappedObject {
+  readonly identity: string
+  /** null: it is no object of the venv. */
+  readonly chain: Chain | null
 }
 
 /** The objects by identity, in the state in which they are to be simulated. */
@@ -46,28 +57,40 @@ export interface SimulationInput {
 
 /** One way of loading an object, and the objects whose processes show it. */
 interface Occurrence {
-  readonly chain: Chain
+  readonly mapped: MappedObject
   readonly roots: Set<string>
 }
 
-export function simulate(input: SimulationInput): Simulation {
-  const { objects } = input
+/** @param earlier the same objects in other states: a process that maps none of those that differ is taken from there */
+export function simulate(input: SimulationInput, earlier: Simulation | null = null): Simulation {
+  const { objects, states } = input
   const ours = new Set(objects.map(object => object.identity))
+  const changed = new Set([...ours].filter(identity => states.get(identity) !== earlier?.states.get(identity)))
   const alone = new Map<string, Chain>()
-  const occurrences = new Map<string, Map<string, Occurrence>>()
+  const processes = new Map<string, readonly MappedObject[]>()
+  const occurrences = new Map<string, Occurrence[]>()
   const linked = new Set<string>()
   const counted = new Set<string>()
 
+  const mappedBy = (object: ScannedObject): readonly MappedObject[] => {
+    const known = earlier?.processes.get(object.identity)
+    if (known !== undefined && !known.some(({ identity }) => changed.has(identity))) return known
+    const maps = load(object, input)?.maps ?? []
+    // of the object itself it also counts by which rule each needed is found
+    return maps.map((map, index) => mappedObject(map, ours, index === 0 ? null : occurrences))
+  }
+
   for (const object of objects) {
-    const process = load(object, input)
-    const [map] = process?.maps ?? []
-    if (process === null || map === undefined) continue
-    alone.set(object.identity, chainOf(map))
+    const mapped = mappedBy(object)
+    const [first] = mapped
+    if (first?.chain == null) continue
+    processes.set(object.identity, mapped)
+    alone.set(object.identity, first.chain)
     const counts = input.counts(object)
-    for (const other of process.maps) {
+    for (const other of mapped) {
       if (counts) counted.add(other.identity)
-      if (!ours.has(other.identity)) continue
-      if (other !== map) linked.add(other.identity)
+      if (other.chain === null) continue
+      if (other !== first) linked.add(other.identity)
       note(occurrences, other, object.identity)
     }
   }
@@ -75,26 +98,43 @@ export function simulate(input: SimulationInput): Simulation {
   const isRoot = new Map(objects.map(({ identity, kind }) => [identity, kind !== 'library' || !linked.has(identity)]))
   const inRoots = new Map<string, Chain[]>()
   for (const [identity, ways] of occurrences) {
-    const chains = [...ways.values()].filter(({ roots }) => [...roots].some(root => isRoot.get(root) === true))
+    const chains = ways.filter(({ roots }) => [...roots].some(root => isRoot.get(root) === true))
     inRoots.set(
       identity,
-      chains.map(({ chain }) => chain),
+      chains.flatMap(({ mapped }) => mapped.chain ?? []),
     )
   }
-  return { alone, inRoots, counted }
+  return { alone, inRoots, counted, processes, states }
 }
 
-function note(occurrences: Map<string, Map<string, Occurrence>>, map: LinkMap, root: string): void {
+function note(occurrences: Map<string, Occurrence[]>, mapped: MappedObject, root: string): void {
+  const ways = occurrences.get(mapped.identity)
+  const known = ways?.find(way => way.mapped === mapped || isSameChain(way.mapped.chain, mapped.chain))
+  if (known !== undefined) known.roots.add(root)
+  else if (ways === undefined) occurrences.set(mapped.identity, [{ mapped, roots: new Set([root]) }])
+  else ways.push({ mapped, roots: new Set([root]) })
+}
+
+function isSameChain(a: Chain | null, b: Chain | null): boolean {
+  return a !== null && b !== null && a.inheritsRpath === b.inheritsRpath && haveSameProviders(a.needed, b.needed)
+}
+
+function haveSameProviders(a: readonly Outcome[], b: readonly Resolution[] | readonly Outcome[]): boolean {
+  return a.length === b.length && a.every(({ provider }, index) => provider?.identity === b[index]?.provider?.identity)
+}
+
+/** A map without the process around it: the one that is known already where the object was loaded in the same way. */
+function mappedObject(
+  map: LinkMap,
+  ours: ReadonlySet<string>,
+  occurrences: ReadonlyMap<string, readonly Occurrence[]> | null,
+): MappedObject {
+  if (!ours.has(map.identity)) return { identity: map.identity, chain: null }
   const inherits = inheritsRpath(map)
-  const signature = `${inherits} ${map.needed.map(({ provider }) => provider?.identity ?? '').join(' ')}`
-  let ways = occurrences.get(map.identity)
-  if (ways === undefined) {
-    ways = new Map()
-    occurrences.set(map.identity, ways)
-  }
-  const known = ways.get(signature)
-  if (known === undefined) ways.set(signature, { chain: chainOf(map), roots: new Set([root]) })
-  else known.roots.add(root)
+  const known = occurrences
+    ?.get(map.identity)
+    ?.find(({ mapped: { chain } }) => chain?.inheritsRpath === inherits && haveSameProviders(chain.needed, map.needed))
+  return known?.mapped ?? { identity: map.identity, chain: chainOf(map) }
 }
 
 function chainOf(map: LinkMap): Chain {

@@ -8,36 +8,43 @@
 import { DF_1_NODEFLIB } from '../elf/constants.ts'
 import { lookUpCache } from './cache.ts'
 import type { LinkMap, Process, SearchDirectory } from './search.ts'
-import { tagDirectories, withHwcaps } from './tags.ts'
+import { loaderDirectories, tagDirectories } from './tags.ts'
 
 /**
- * The directories that are searched for a needed of `map`, in order. For a hit of the cache, `directory` is the whole
- * path of the file (`by` is `cache`).
+ * The directories that are searched for a needed of `map`, in order, in parts that objects share. For a hit of the cache,
+ * `directory` is the whole path of the file (`by` is `cache`).
  */
-export function* glibcSearchPath(process: Process, map: LinkMap, soname: string): Generator<SearchDirectory> {
+export function glibcSearchPath(
+  process: Process,
+  map: LinkMap,
+  soname: string,
+): readonly (readonly SearchDirectory[])[] {
   const { loader } = process
+  const { environment, builtin } = loaderDirectories(loader)
+  const parts: (readonly SearchDirectory[])[] = []
+  const add = (part: readonly SearchDirectory[]): void => {
+    if (part.length > 0) parts.push(part)
+  }
   if (map.object.runpath === null) {
     let mainSeen = false
     for (let l: LinkMap | null = map; l !== null; l = l.loader) {
       mainSeen ||= l === process.main
-      yield* tagDirectories(loader, l, 'DT_RPATH')
+      add(tagDirectories(loader, l, 'DT_RPATH'))
     }
-    if (!mainSeen) yield* tagDirectories(loader, process.main, 'DT_RPATH')
+    if (!mainSeen) add(tagDirectories(loader, process.main, 'DT_RPATH'))
   }
-  for (const directory of loader.environment) {
-    yield* withHwcaps(loader, { directory, by: 'environment', entry: null, owner: null })
-  }
-  yield* tagDirectories(loader, map, 'DT_RUNPATH')
+  add(environment)
+  add(tagDirectories(loader, map, 'DT_RUNPATH'))
 
   const noDefault = (map.object.flags1 & DF_1_NODEFLIB) !== 0n
   if (loader.cache.length > 0) {
     const hit = lookUpCache(loader.cache, soname, process.main.object.header, loader.libc.hwcaps)
     // with DF_1_NODEFLIB a hit of the cache counts only outside the built-in directories and what is below them
     const systemDirectory = loader.libc.builtinDirectories.some(directory => hit?.startsWith(`${directory}/`))
-    if (hit !== null && !(noDefault && systemDirectory)) yield { directory: hit, by: 'cache', entry: null, owner: null }
+    if (hit !== null && !(noDefault && systemDirectory)) {
+      parts.push([{ directory: hit, by: 'cache', entry: null, owner: null }])
+    }
   }
-  if (noDefault) return
-  for (const directory of loader.libc.builtinDirectories) {
-    yield* withHwcaps(loader, { directory, by: 'built-in', entry: null, owner: null })
-  }
+  if (!noDefault) add(builtin)
+  return parts
 }

@@ -2,19 +2,21 @@
 // of the object and of each object that it was needed by, then the system path. DT_RPATH and DT_RUNPATH are the same
 // thing to it (DT_RUNPATH wins where there are both), and both are inherited.
 import type { LinkMap, Process, SearchDirectory } from './search.ts'
-import { tagDirectories } from './tags.ts'
+import { loaderDirectories, tagDirectories } from './tags.ts'
 
 /** The libraries that live in musl's libc itself: a needed of such a name is the loader (dynlink.c, `reserved`). */
 export function isMuslItself(soname: string): boolean {
   return /^lib(?:c|pthread|rt|m|dl|util|xnet)\.|^libc\.musl-|^ld-musl-/.test(soname)
 }
 
-/** The directories that are searched for a needed of `map`, in order. */
-export function* muslSearchPath(process: Process, map: LinkMap): Generator<SearchDirectory> {
+/** The directories that are searched for a needed of `map`, in order, in parts that objects share. */
+export function muslSearchPath(process: Process, map: LinkMap): readonly (readonly SearchDirectory[])[] {
   const { loader } = process
-  for (const directory of loader.environment) yield { directory, by: 'environment', entry: null, owner: null }
+  const { environment, builtin } = loaderDirectories(loader)
+  const parts = [environment]
   for (let l: LinkMap | null = map; l !== null; l = l.loader) {
-    yield* tagDirectories(loader, l, l.object.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH')
+    parts.push(tagDirectories(loader, l, l.object.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'))
   }
-  for (const directory of loader.libc.builtinDirectories) yield { directory, by: 'built-in', entry: null, owner: null }
+  parts.push(builtin)
+  return parts
 }

@@ -13,8 +13,12 @@ import { tokens } from './tags.ts'
 import { expandTokens } from './tokens.ts'
 
 /** The directories searched for a needed of `map`, in order; of a hit of the cache (`by`), the whole path of the file. */
-export function searchPath(process: Process, map: LinkMap, soname: string): Iterable<SearchDirectory> {
-  return process.loader.libc.kind === 'musl' ? muslSearchPath(process, map) : glibcSearchPath(process, map, soname)
+export function searchPath(process: Process, map: LinkMap, soname: string): readonly SearchDirectory[] {
+  return searchParts(process, map, soname).flat()
+}
+
+function searchParts(process: Process, map: LinkMap, soname: string): readonly (readonly SearchDirectory[])[] {
+  return isMusl(process) ? muslSearchPath(process, map) : glibcSearchPath(process, map, soname)
 }
 
 /** Starts a program: it and everything that it needs. */
@@ -125,31 +129,34 @@ interface Found {
 function find(process: Process, map: LinkMap, soname: string): Found {
   const musl = isMusl(process)
   // musl replaces no tokens here
-  const wanted = musl ? soname : expandTokens(soname, tokens(process.loader, map))
+  const wanted = musl || !soname.includes('$') ? soname : expandTokens(soname, tokens(process.loader, map))
   if (wanted === null) return NOT_FOUND
   const loaded = byName(process, musl && isMuslItself(wanted) ? process.loader.libc.loader : wanted)
-  if (loaded !== undefined) return { provider: loaded, because: because('loaded'), fresh: false }
+  if (loaded !== undefined) return { provider: loaded, because: LOADED, fresh: false }
 
   if (wanted.includes('/')) {
     const file = process.loader.tree.open(wanted)
     if (file === null) return NOT_FOUND
     if (file.object === null || !fits(file.object, process.main.object)) {
-      return { provider: null, because: because('not-elf'), fresh: false }
+      return { provider: null, because: NOT_ELF, fresh: false }
     }
-    return adopt(process, map, wanted, wanted, file.identity, file.object, because('path'))
+    return adopt(process, map, wanted, wanted, file.identity, file.object, BY_PATH)
   }
 
-  for (const step of searchPath(process, map, soname)) {
-    const path = step.by === 'cache' ? step.directory : pathIn(step.directory, wanted)
-    // the listing is asked first: it is in memory, and most directories do not have the name
-    if (step.by !== 'cache' && !process.loader.tree.names(step.directory).has(wanted)) continue
-    const file = process.loader.tree.open(path)
-    if (file === null) continue
-    if (file.object === null || endsSearch(file.object, process)) {
-      return { provider: null, because: { by: 'not-elf', entry: step.entry, owner: step.owner }, fresh: false }
+  const { tree } = process.loader
+  for (const part of searchParts(process, map, soname)) {
+    for (const step of part) {
+      // the listing is asked first: it is in memory, and most directories do not have the name
+      if (step.by !== 'cache' && !tree.names(step.directory).has(wanted)) continue
+      const path = step.by === 'cache' ? step.directory : pathIn(step.directory, wanted)
+      const file = tree.open(path)
+      if (file === null) continue
+      if (file.object === null || endsSearch(file.object, process)) {
+        return { provider: null, because: { by: 'not-elf', entry: step.entry, owner: step.owner }, fresh: false }
+      }
+      if (!fits(file.object, process.main.object)) continue
+      return adopt(process, map, wanted, path, file.identity, file.object, step)
     }
-    if (!fits(file.object, process.main.object)) continue
-    return adopt(process, map, wanted, path, file.identity, file.object, step)
   }
   return NOT_FOUND
 }
@@ -227,9 +234,8 @@ export function fits(object: ElfObject, program: ElfObject): boolean {
   return a.machine === b.machine && a.class === b.class && a.byteOrder === b.byteOrder
 }
 
-function because(by: Because['by']): Because {
-  return { by, entry: null, owner: null }
-}
-
+const LOADED: Because = { by: 'loaded', entry: null, owner: null }
+const BY_PATH: Because = { by: 'path', entry: null, owner: null }
+const NOT_ELF: Because = { by: 'not-elf', entry: null, owner: null }
 const NONE: readonly never[] = []
-const NOT_FOUND: Found = { provider: null, because: because('not-found'), fresh: false }
+const NOT_FOUND: Found = { provider: null, because: { by: 'not-found', entry: null, owner: null }, fresh: false }

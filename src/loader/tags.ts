@@ -11,17 +11,19 @@ export function tagDirectories(
 ): readonly SearchDirectory[] {
   // with both tags the loader ignores DT_RPATH (elf/get-dynamic-info.h)
   const text = tag === 'DT_RUNPATH' ? map.object.runpath : map.object.runpath === null ? map.object.rpath : null
-  if (text === null || text === '') return []
+  if (text === null || text === '') return NO_DIRECTORIES
   const known = expanded[tag].get(map.object)
   if (known !== undefined && known.path === map.path && known.loader === loader) return known.directories
   const directories: SearchDirectory[] = []
   for (const entry of entriesOf(text, loader)) {
     const directory = entryDirectory(entry, loader, map)
-    if (directory !== null) directories.push(...withHwcaps(loader, { directory, by: tag, entry, owner: map.path }))
+    if (directory !== null) addWithHwcaps(directories, loader, { directory, by: tag, entry, owner: map.path })
   }
   expanded[tag].set(map.object, { path: map.path, loader, directories })
   return directories
 }
+
+const NO_DIRECTORIES: readonly SearchDirectory[] = []
 
 interface Expanded {
   readonly path: string
@@ -54,19 +56,45 @@ function entryDirectory(entry: string, loader: Loader, map: LinkMap): string | n
   return directory.length > 1 ? directory.replace(/\/+$/, '') || '/' : directory
 }
 
+/** Those of the loader that come before the system's cache (LD_LIBRARY_PATH) and after it (built in). */
+export interface LoaderDirectories {
+  readonly environment: readonly SearchDirectory[]
+  readonly builtin: readonly SearchDirectory[]
+}
+
+const ofLoaders = new WeakMap<Loader, LoaderDirectories>()
+
+/** The directories of the loader itself, the same for every object. */
+export function loaderDirectories(loader: Loader): LoaderDirectories {
+  let directories = ofLoaders.get(loader)
+  if (directories === undefined) {
+    const environment: SearchDirectory[] = []
+    const builtin: SearchDirectory[] = []
+    for (const directory of loader.environment) {
+      addWithHwcaps(environment, loader, { directory, by: 'environment', entry: null, owner: null })
+    }
+    for (const directory of loader.libc.builtinDirectories) {
+      addWithHwcaps(builtin, loader, { directory, by: 'built-in', entry: null, owner: null })
+    }
+    directories = { environment, builtin }
+    ofLoaders.set(loader, directories)
+  }
+  return directories
+}
+
 /**
- * A directory with its subdirectories for this processor before it, best first (elf/dl-hwcaps.c): those of glibc-hwcaps,
- * and before glibc 2.37 combinations of `tls`, the platform and more. musl has none.
+ * Adds a directory with its subdirectories for this processor before it, best first (elf/dl-hwcaps.c): those of
+ * glibc-hwcaps, and before glibc 2.37 combinations of `tls`, the platform and more. musl has none.
  */
-export function* withHwcaps(loader: Loader, step: SearchDirectory): Generator<SearchDirectory> {
+function addWithHwcaps(directories: SearchDirectory[], loader: Loader, step: SearchDirectory): void {
   const names = loader.tree.names(step.directory)
   if (loader.libc.kind === 'glibc' && mayHaveSubdirectories(names)) {
     for (const below of loader.libc.subdirectories) {
       const [first = ''] = below.split('/')
-      if (names.has(first)) yield { ...step, directory: `${step.directory}/${below}` }
+      if (names.has(first)) directories.push({ ...step, directory: `${step.directory}/${below}` })
     }
   }
-  yield step
+  directories.push(step)
 }
 
 /** What such a subdirectory can begin with on some processor: only then is the loader asked which it searches here. */
@@ -86,12 +114,16 @@ function mayHaveSubdirectories(names: ReadonlySet<string>): boolean {
   return may
 }
 
-/** What the tokens stand for in the strings of an object. */
-export function tokens(loader: Loader, map: LinkMap): TokenValues {
-  const slash = map.path.lastIndexOf('/')
+/** What the tokens stand for in the strings of an object. Some libc have to be asked for the last two: only when they occur. */
+export function tokens({ libc }: Loader, { path }: LinkMap): TokenValues {
+  const slash = path.lastIndexOf('/')
   return {
-    origin: slash <= 0 ? '/' : map.path.slice(0, slash),
-    lib: loader.libc.lib,
-    platform: loader.libc.platform,
+    origin: slash <= 0 ? '/' : path.slice(0, slash),
+    get lib() {
+      return libc.lib
+    },
+    get platform() {
+      return libc.platform
+    },
   }
 }

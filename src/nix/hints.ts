@@ -21,19 +21,32 @@ export interface Hint {
   readonly note?: string
 }
 
-let rows: ReadonlyMap<string, HintRow> | undefined
-
-function rowOf(soname: string): HintRow | undefined {
-  rows ??= new Map(HINTS.flatMap(row => row.sonames.split(' ').map((name): [string, HintRow] => [name, row])))
-  return rows.get(soname) ?? rowOfSibling(rows, soname)
+interface Index {
+  readonly bySoname: ReadonlyMap<string, HintRow>
+  /** By the soname without its version (libicuuc.so): the first of several. */
+  readonly byStem: ReadonlyMap<string, HintRow>
 }
 
+let index: Index | undefined
+
 /** Another version of the same library (libicuuc.so.75) comes from the same package, maybe of another nixpkgs. */
-function rowOfSibling(known: ReadonlyMap<string, HintRow>, soname: string): HintRow | undefined {
-  const stem = /^.+?\.so(?=\.)/.exec(soname)?.[0]
-  if (stem === undefined) return undefined
-  for (const [name, row] of known) if (name === stem || name.startsWith(`${stem}.`)) return row
-  return undefined
+function rowOf(soname: string): HintRow | undefined {
+  const { bySoname, byStem } = (index ??= makeIndex())
+  return bySoname.get(soname) ?? byStem.get(stemOf(soname) ?? '')
+}
+
+function makeIndex(): Index {
+  const bySoname = new Map(HINTS.flatMap(row => row.sonames.split(' ').map((name): [string, HintRow] => [name, row])))
+  const byStem = new Map<string, HintRow>()
+  for (const [name, row] of bySoname) {
+    const stem = stemOf(name) ?? name
+    if (!byStem.has(stem)) byStem.set(stem, row)
+  }
+  return { bySoname, byStem }
+}
+
+function stemOf(soname: string): string | undefined {
+  return /^.+?\.so(?=\.)/.exec(soname)?.[0]
 }
 
 /** Every soname that the data has, without those of the graphics driver: what programs reach for by name. */

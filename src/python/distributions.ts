@@ -4,7 +4,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
-import { recordPaths } from './record.ts'
+import { recordPaths, SOURCES } from './record.ts'
 import { tagsOfWheelFile, type WheelTag } from './tags.ts'
 
 /** An installed distribution. What costs a file is a method, read once. */
@@ -111,9 +111,6 @@ export function requiredNames(metadata: string): string[] {
   const names = [...headers.matchAll(/^Requires-Dist:[ \t]*([A-Za-z0-9][\w.-]*)/gim)].map(([, name = '']) => name)
   return [...new Set(names.map(name => normaliseName(name)))]
 }
-
-/** Four of five rows end so, and no object does. */
-const SOURCES = ['.py', '.pyc', '.pyi']
 
 function indexOwners(all: readonly Distribution[]): Map<string, Owner> {
   const owners = new Map<string, Owner>()
