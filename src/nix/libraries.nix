@@ -1,20 +1,27 @@
 # The library sets, as plain lists of nixpkgs' packages. A set of one's own: `pkgs: sets.manylinux pkgs ++ [ pkgs.cups ]`.
+let
+  # nixpkgs of 2026 has X11's libraries at its top, by their own names
+  x11 = pkgs: map (name: pkgs.${pkgs.lib.toLower name} or pkgs.xorg.${name});
+in
 rec {
   # What the manylinux policies let a wheel expect of a system, but for glibc: that is the interpreter's own.
-  # libcrypt.so.1 and libncursesw.so.6 are what old wheels want besides.
+  # libcrypt.so.1 is manylinux1's; its libncursesw.so.5 is left to who wants it (ncurses5).
   manylinux =
-    pkgs: with pkgs; [
+    pkgs:
+    (with pkgs; [
       stdenv.cc.cc
       zlib
       expat
       glib
       libGL
-      xorg.libX11
-      xorg.libXext
-      xorg.libXrender
-      xorg.libICE
-      xorg.libSM
       libxcrypt-legacy
+    ])
+    ++ x11 pkgs [
+      "libX11"
+      "libXext"
+      "libXrender"
+      "libICE"
+      "libSM"
     ];
 
   # What Qt, GTK, OpenCV, audio and browser wheels reach for besides.
@@ -53,24 +60,26 @@ rec {
       util-linux
       vulkan-loader
       wayland
-      (xorg.xcbutilcursor or xcb-util-cursor)
-      xorg.libXcomposite
-      xorg.libXcursor
-      xorg.libXdamage
-      xorg.libXfixes
-      xorg.libXi
-      xorg.libXinerama
-      xorg.libXrandr
-      xorg.libXtst
-      xorg.libXxf86vm
-      xorg.libxcb
-      xorg.libxkbfile
-      xorg.libxshmfence
-      xorg.xcbutilimage
-      xorg.xcbutilkeysyms
-      xorg.xcbutilrenderutil
-      xorg.xcbutilwm
       xz
       zstd
-    ]);
+      (pkgs.libxcb-cursor or pkgs.xcb-util-cursor)
+      (pkgs.libxcb-image or pkgs.xorg.xcbutilimage)
+      (pkgs.libxcb-keysyms or pkgs.xorg.xcbutilkeysyms)
+      (pkgs.libxcb-render-util or pkgs.xorg.xcbutilrenderutil)
+      (pkgs.libxcb-wm or pkgs.xorg.xcbutilwm)
+    ])
+    ++ x11 pkgs [
+      "libXcomposite"
+      "libXcursor"
+      "libXdamage"
+      "libXfixes"
+      "libXi"
+      "libXinerama"
+      "libXrandr"
+      "libXtst"
+      "libXxf86vm"
+      "libxcb"
+      "libxkbfile"
+      "libxshmfence"
+    ];
 }

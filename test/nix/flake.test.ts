@@ -85,6 +85,36 @@ test('flake.lock pins the nixpkgs that the flake names', () => {
 })
 
 test(
+  'the library sets know the X11 libraries by their old names and by those of 2026',
+  {
+    skip: missing('nix-instantiate'),
+  },
+  () => {
+    const names = (pattern: string, others: string) => {
+      const expression = `
+      let
+        sets = import ${ROOT}/src/nix/libraries.nix;
+        lib = import ${ROOT}/test/nix/nixpkgs/lib.nix;
+        all = import ${ROOT}/test/nix/nixpkgs/default.nix { inherit lib; system = "x86_64-linux"; world = { }; host = { }; };
+        plain = builtins.mapAttrs (name: _: name) (removeAttrs all [ "lib" "stdenv" "xorg" ${others} ]);
+        pkgs = plain // { inherit lib; stdenv.cc.cc = "gcc"; } // ${pattern};
+      in map builtins.toString (sets.desktop pkgs)`
+      return JSON.parse(runWell('nix-instantiate', ['--eval', '--strict', '--json', '-E', expression])) as string[]
+    }
+    const old = names('{ xorg = builtins.mapAttrs (name: _: name) all.xorg; }', '')
+    assert.ok(['libX11', 'libxcb', 'libxkbfile', 'xcb-util-cursor', 'xcbutilwm'].every(name => old.includes(name)))
+    const fresh = ['libxcb-cursor', 'libxcb-image', 'libxcb-keysyms', 'libxcb-render-util', 'libxcb-wm']
+    const lower = old
+      .filter(name => /^lib(?:X|ICE|SM|x(?:cb|kbfile|shmfence)$)/.test(name))
+      .map(name => name.toLowerCase())
+    const attributes = [...fresh, ...lower].map(name => `${name} = "${name}";`).join(' ')
+    const now = names(`{ ${attributes} }`, '"xcb-util-cursor"')
+    assert.equal(now.length, old.length)
+    assert.ok([...fresh, ...lower].every(name => now.includes(name)))
+  },
+)
+
+test(
   'nix flake check passes: every output evaluates, and a patched wheel and a Python with libraries work',
   {
     skip: needsNix,

@@ -16,6 +16,11 @@ rec {
       rest = builtins.stringLength text - builtins.stringLength suffix;
     in
     rest >= 0 && builtins.substring rest (-1) text == suffix;
+  toLower =
+    let
+      letters = text: builtins.filter (part: builtins.isString part && part != "") (builtins.split "" text);
+    in
+    builtins.replaceStrings (letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (letters "abcdefghijklmnopqrstuvwxyz");
   escapeShellArg = text: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] (toString text)}'";
   importJSON = path: builtins.fromJSON (builtins.readFile path);
   getLib = package: package.lib or package.out or package;
