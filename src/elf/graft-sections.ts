@@ -1,6 +1,6 @@
 // The section headers of an edited object. New tables get new sections at the end of the section table, under the old
 // names; the old ones stay where they are as plain data, as their bytes are still in the file and still mapped.
-import { SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_GNU_VERNEED, SHT_NOTE, SHT_PROGBITS, SHT_STRTAB } from './constants.ts'
+import { SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_GNU_VERNEED, SHT_PROGBITS, SHT_STRTAB } from './constants.ts'
 import { findStringSection } from './refuse.ts'
 import {
   findSection,
@@ -101,7 +101,7 @@ export function graftSections(
   const { class: elfClass } = table.format
   const word = elfClass / 8
 
-  add('.note.wheelfix', tables.note, { type: SHT_NOTE, flags: SHF_ALLOC, addralign: 4 }, -1)
+  add('.wheelfix.undo', tables.note, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 4 }, -1)
   add('.wheelfix.phdr', tables.programHeaders, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 8 }, -1)
   const newDynamic = add(
     '.dynamic',

@@ -8,7 +8,8 @@
 //   one is in memory too, as pages are mapped whole;
 // - behind them all, in shared objects for musl, which else reports no headers of the object, so that nothing unwinds.
 // In the first two cases no PT_LOAD holds the whole table, and so GNU strip and objcopy, which would lay it out anew and
-// destroy the file, refuse it and leave it as it is. As allocated sections cover the table, eu-strip and llvm-strip keep it.
+// destroy the file, refuse it and leave it as it is. In the third they write their table to the start of the PT_LOAD, so
+// that there is a gap for it. As allocated sections cover our table, eu-strip and llvm-strip keep it.
 import {
   DT_STRSZ,
   DT_STRTAB,
@@ -32,7 +33,7 @@ import { type Format, formatOf, put } from './layout.ts'
 import { addressLimit, loadAlignment, SMALLEST_PAGE } from './machine.ts'
 import { readElf } from './read.ts'
 import { assertEditable, assertNoPayload, type Editable } from './refuse.ts'
-import { sectionNumbers } from './sections.ts'
+import { endOfContent, sectionNumbers, type SectionTable } from './sections.ts'
 import type { ByteSource } from './source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from './state.ts'
 import { newStrings } from './strings.ts'
@@ -178,12 +179,15 @@ interface Place {
 }
 
 interface Space {
+  /** Bytes left free at the start of the PT_LOAD, where GNU strip writes its own table of program headers; 0 for none. */
+  readonly gap: number
   /** Bytes that the PT_LOAD takes without a copy of the string table. */
   readonly fixed: number
   readonly strtab: Extent
   readonly strtabAddress: bigint
   /** Bytes of new strings. */
   readonly newStrings: number
+  readonly sections: SectionTable | null
 }
 
 /**
@@ -193,7 +197,7 @@ interface Space {
  * memory and in the file. All others come behind everything else.
  */
 function place(size: number, object: ElfObject, executable: boolean, page: number | undefined, space: Space): Place {
-  const { fixed, strtab, strtabAddress, newStrings: added } = space
+  const { gap, fixed, strtab, strtabAddress, newStrings: added, sections } = space
   const loads = object.programHeaders.filter(({ type }) => type === PT_LOAD)
   const pages = loadAlignment(object.header, loads, page)
   // the file's own p_align where it holds: a whole number of the pages that are kept apart
@@ -203,7 +207,7 @@ function place(size: number, object: ElfObject, executable: boolean, page: numbe
   const firstDistance = first === undefined ? 0n : first.vaddr - BigInt(first.offset)
   const distance = strtabAddress - BigInt(strtab.offset)
   // where address and offset are the same readelf finds the table, though it misses a PT_LOAD that holds all of it
-  if (added > 0 && strtab.length > STAYS && distance === 0n && (!executable || firstDistance === 0n)) {
+  if (added > 0 && strtab.length > STAYS && distance === 0n && gap === 0 && (!executable || firstDistance === 0n)) {
     const start = startAtDistance(size, loads, pages, fixed, distance)
     // offsets of strings in .gnu.version_r have 32 bits
     if (start - size < strtab.length / 4 && start + fixed < 2 ** 32) {
@@ -219,7 +223,13 @@ function place(size: number, object: ElfObject, executable: boolean, page: numbe
     return { start, address: BigInt(start) + firstDistance, align: alignAt(firstDistance), strings }
   }
   const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
-  const start = alignUp(size, GRAFT_ALIGNMENT)
+  let start = alignUp(size, GRAFT_ALIGNMENT)
+  if (gap > 0) {
+    // strip puts the PT_LOAD right behind the last section of the one before it, with its addresses unchanged
+    const before = loads.findLast(({ filesz }) => filesz > 0)
+    const behind = BigInt(before === undefined ? start : endOfContent(before, sections))
+    start += Number((((behind - BigInt(start)) % own) + own) % own)
+  }
   return { start, address: alignUpAddress(end, own) + (BigInt(start) % own), align: own, strings }
 }
 
@@ -283,6 +293,7 @@ function buildGraft(
   const kept = programHeaders.filter(({ type }) => type !== PT_PHDR || executable || musl)
   const addsStack = wanted.stack !== null && !programHeaders.some(({ type }) => type === PT_GNU_STACK)
   const headersLength = (kept.length + (addsStack ? 2 : 1)) * format.phdr.bytes
+  const gap = musl && !executable ? headersLength : 0
   const dynamicLength = (entryCount + 1) * format.dyn.bytes
 
   // where it goes, in the file and in memory
@@ -301,12 +312,14 @@ function buildGraft(
     align,
     strings: stringsPlace,
   } = place(source.size, object, executable, page, {
+    gap,
     fixed,
     strtab,
     strtabAddress,
     newStrings: strings.length(),
+    sections,
   })
-  let end = start
+  let end = start + gap
   const take = (length: number, alignment: number): Placed => {
     const at = alignUp(end, alignment)
     end = at + length
@@ -364,10 +377,10 @@ function buildGraft(
   const byReference = copiedLength > COPY_BY_REFERENCE
   const copied: Copied = byReference ? { offset: stringsAt.at, length: copiedLength } : { offset: 0, length: 0 }
   const split = stringsAt.at + copied.length
-  const before = Buffer.alloc(stringsAt.at - start)
+  const before = Buffer.alloc(stringsAt.at - note.at)
   const behind = Buffer.alloc(end - split)
   const write = (bytes: Uint8Array, at: number): void => {
-    if (at < stringsAt.at) before.set(bytes, at - start)
+    if (at < stringsAt.at) before.set(bytes, at - note.at)
     else behind.set(bytes, at - split)
   }
   const values = new Map<number, bigint>()
@@ -392,7 +405,7 @@ function buildGraft(
     memsz: BigInt(to.length),
   })
   const template = { ...dynamicSegment, type: PT_LOAD, flags: PF_R | PF_W, align }
-  const ours = moved(template, { ...note, length: loadEnd - start })
+  const ours = moved(template, { at: start, address, length: loadEnd - start })
   // PT_LOADs stand in the order of their addresses
   const predecessor = kept.findLastIndex(({ type, vaddr }) => type === PT_LOAD && vaddr < address)
   const table = kept.flatMap((old, index): ProgramHeader[] => {
@@ -424,7 +437,7 @@ function buildGraft(
   return {
     baseSize: source.size,
     tail: [
-      ...zeros(start - source.size),
+      ...zeros(note.at - source.size),
       before,
       ...(byReference ? [{ copyFrom: strtab.offset, length: strtab.length }] : []),
       behind,

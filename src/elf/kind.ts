@@ -3,8 +3,10 @@ import { DF_1_PIE, ET_EXEC } from './constants.ts'
 import type { ElfObject } from './types.ts'
 
 /** Something that the kernel may start: it then tells the program where its program headers are (AT_PHDR). */
-export function isExecutable(object: ElfObject): boolean {
-  return object.interpreter !== null || object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n
+export function isExecutable({ header, interpreter, flags1 }: ElfObject): boolean {
+  if (header.type === ET_EXEC || (flags1 & DF_1_PIE) !== 0n) return true
+  // gold gives libraries an interpreter when it is told one (musl-gcc does), but nowhere to start
+  return interpreter !== null && header.entry !== 0n
 }
 
 /** Does the object itself say that musl loads it? */

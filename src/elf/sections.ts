@@ -4,7 +4,7 @@ import { SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_NOBITS, SHT_STRTAB, SHT_SYMTA
 import { ElfError } from './error.ts'
 import { type Format, formatOf, getAddress, getNumber, put } from './layout.ts'
 import { assertInside, type ByteSource } from './source.ts'
-import type { ElfHeader } from './types.ts'
+import type { ElfHeader, ProgramHeader } from './types.ts'
 
 export type SectionField = Exclude<keyof Format['shdr'], 'bytes'>
 
@@ -105,6 +105,19 @@ export function endOfSections(table: SectionTable): number {
     end = Math.max(end, sectionNumber(table, index, 'offset') + sectionNumber(table, index, 'size'))
   }
   return end
+}
+
+/** The file offset behind the last section that stands in a segment; behind the segment where no section does. */
+export function endOfContent({ offset, filesz }: ProgramHeader, table: SectionTable | null): number {
+  if (table === null) return offset + filesz
+  let end = offset
+  for (let index = 1; index < table.count; index++) {
+    const type = sectionNumber(table, index, 'type')
+    const start = sectionNumber(table, index, 'offset')
+    const behind = start + sectionNumber(table, index, 'size')
+    if (type !== SHT_NOBITS && start >= offset && behind <= offset + filesz) end = Math.max(end, behind)
+  }
+  return end > offset ? end : offset + filesz
 }
 
 /** e_shnum and e_shstrndx of the table; where they do not fit, they go into its section 0 (gABI, “ELF header”). */

@@ -14,7 +14,7 @@ import { type Headers, readHeaders } from './headers.ts'
 import { type Format, formatOf, getNumber, put } from './layout.ts'
 import type { ByteSource } from './source.ts'
 import { decodeBytes, encodeText } from './text.ts'
-import type { ProgramHeader } from './types.ts'
+import type { ElfHeader, ProgramHeader } from './types.ts'
 import { type Patch, patchedSource } from './view.ts'
 
 /** How to take a graft off again. */
@@ -131,18 +131,12 @@ function decode(source: ByteSource, { header, programHeaders }: Headers): Undo |
   // the program headers are behind the note: true of hardly any other file, so that these cost nothing more
   if (load === null || load.offset === 0 || header.phoff <= load.offset) return null
   const format = formatOf(header)
-  const start = load.offset
+  const start = noteOffset(source, header, load)
+  if (start === null) return null
   const at = checksumAt(format)
-  if (source.size - start < at + FIXED) return null
-  const head = source.read(start, at + FIXED)
+  const head = source.read(start, at)
   const length = at + getNumber(format, head, 0, format.nhdr.descsz)
-  if (
-    getNumber(format, head, 0, format.nhdr.namesz) !== OWNER_LENGTH ||
-    OWNER.compare(head, format.nhdr.bytes, at) !== 0 ||
-    length > LONGEST_NOTE
-  ) {
-    return null
-  }
+  if (getNumber(format, head, 0, format.nhdr.namesz) !== OWNER_LENGTH || length > LONGEST_NOTE) return null
   const version = getNumber(format, head, 0, format.nhdr.type)
   if (version !== VERSION) {
     throw new ElfError(
@@ -176,6 +170,16 @@ function decode(source: ByteSource, { header, programHeaders }: Headers): Undo |
   return hash.digest().equals(desc.subarray(0, CHECKSUM_LENGTH)) ? undo : null
 }
 
+/** Where a PT_LOAD has a note of ours: at its start, or behind the gap for strip's program headers; null for nowhere. */
+function noteOffset(source: ByteSource, header: ElfHeader, { offset }: ProgramHeader): number | null {
+  const format = formatOf(header)
+  const at = checksumAt(format)
+  const behind = Math.ceil((offset + header.phnum * format.phdr.bytes) / GRAFT_ALIGNMENT) * GRAFT_ALIGNMENT
+  const isOurs = (start: number): boolean =>
+    source.size - start >= at + FIXED && OWNER.equals(source.read(start, at).subarray(format.nhdr.bytes))
+  return isOurs(offset) ? offset : isOurs(behind) ? behind : null
+}
+
 function decodeUndo(desc: Buffer, originalSize: number): Undo | null {
   let at = FIXED
   const take = (length: number): Buffer | null => {
@@ -206,9 +210,7 @@ export function originalSource(source: ByteSource, undo: Undo): ByteSource {
 /** Does the file carry a note of ours, whether it still holds or not? */
 export function carriesNote(source: ByteSource): boolean {
   const { header, programHeaders } = readHeaders(source)
-  const format = formatOf(header)
-  return programHeaders.some(({ type, offset }) => {
-    if (type !== PT_LOAD || offset === 0 || source.size - offset < checksumAt(format)) return false
-    return OWNER.equals(source.read(offset, checksumAt(format)).subarray(format.nhdr.bytes))
-  })
+  return programHeaders.some(
+    load => load.type === PT_LOAD && load.offset > 0 && noteOffset(source, header, load) !== null,
+  )
 }
