@@ -10,6 +10,7 @@ export const ELF_HELP = `[OPTION]... FILE...
     --print-needed               --add-needed LIBRARY    --remove-needed LIBRARY
     --replace-needed OLD NEW     --no-default-lib
     --print-execstack            --set-execstack         --clear-execstack
+    --print-os-abi               --set-os-abi ABI        --add-debug-tag
     --page-size BYTES            the page size to lay the file out for
     --output FILE                write there; FILE itself stays as it is
     --debug                      say what is done

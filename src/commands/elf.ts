@@ -16,7 +16,7 @@ import { fsPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { SCHEMA } from './schema.ts'
 import { ELF_HELP } from './elf-help.ts'
-import { type ElfRequest, ElfUsageError, parseElfArguments } from './patchelf.ts'
+import { type ElfRequest, ElfUsageError, nameOfOsAbi, parseElfArguments } from './patchelf.ts'
 import type { ExitStatus } from './status.ts'
 
 /** The patchelf whose options and behaviour these are; its users parse this line. */
@@ -116,6 +116,7 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
     if (object.interpreter === null) throw noSection('.interp')
     print(object.interpreter)
   }
+  if (asked.has('osabi')) print(nameOfOsAbi(object.header.osabi))
   // a file of debugging information has a dynamic segment without content: nothing is to be said of it
   const isDebugFile = object.dynamic === null && object.programHeaders.some(({ type }) => type === PT_DYNAMIC)
   const mustBeDynamic = (): void => {
@@ -152,9 +153,9 @@ function changeLines({ changed, before, after }: Rewrite): string[] {
   return changed.map(field => `${field}: ${shown(before[field])} -> ${shown(after[field])}`)
 }
 
-function shown(value: string | bigint | number | null | readonly string[]): string {
+function shown(value: string | bigint | number | boolean | null | readonly string[]): string {
   if (typeof value === 'object') return value === null ? 'none' : value.join(' ')
-  return typeof value === 'string' ? value : `0x${value.toString(16)}`
+  return typeof value === 'string' || typeof value === 'boolean' ? String(value) : `0x${value.toString(16)}`
 }
 
 /** Addresses and other numbers of the machine's width as hexadecimal texts: JSON's numbers end at 2^53. */

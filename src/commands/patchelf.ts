@@ -1,10 +1,12 @@
 // The command line of patchelf, as data: its options, their arguments, what they exclude. Knows nothing of ELF files.
 import { type PatchelfEdit, splitPath } from '../fix/patchelf.ts'
 
+type Printable = 'interpreter' | 'osabi' | 'soname' | 'rpath' | 'needed' | 'execstack'
+
 /** What `wheelfix elf` was asked to do. Texts from `@FILE` are already read. */
 export interface ElfRequest extends PatchelfEdit {
   readonly files: readonly string[]
-  readonly print: ReadonlySet<'interpreter' | 'soname' | 'rpath' | 'needed' | 'execstack'>
+  readonly print: ReadonlySet<Printable>
   /** Bytes; null: as the machine has it. */
   readonly pageSize: number | null
   readonly output: string | null
@@ -20,14 +22,7 @@ export class ElfUsageError extends Error {
 }
 
 /** Options of the real patchelf that change what no wheel needs changed. */
-const UNSUPPORTED = new Set([
-  '--print-os-abi',
-  '--set-os-abi',
-  '--clear-symbol-version',
-  '--add-debug-tag',
-  '--build-resolution-cache',
-  '--rename-dynamic-symbols',
-])
+const UNSUPPORTED = new Set(['--clear-symbol-version', '--build-resolution-cache', '--rename-dynamic-symbols'])
 
 /**
  * Reads a command line, without the program's name.
@@ -39,7 +34,7 @@ export function parseElfArguments(
   readArgument: (file: string) => string,
 ): ElfRequest | 'help' | 'version' {
   const files: string[] = []
-  const print = new Set<'interpreter' | 'soname' | 'rpath' | 'needed' | 'execstack'>()
+  const print = new Set<Printable>()
   const addNeeded = new Set<string>()
   const removeNeeded: string[] = []
   const replaceNeeded = new Map<string, string>()
@@ -86,6 +81,9 @@ export function parseElfArguments(
       case '--print-execstack':
         print.add('execstack')
         break
+      case '--print-os-abi':
+        print.add('osabi')
+        break
       case '--set-interpreter':
       case '--interpreter':
         texts.set('interpreter', text())
@@ -98,6 +96,7 @@ export function parseElfArguments(
         break
       case '--allowed-rpath-prefixes':
       case '--page-size':
+      case '--set-os-abi':
         texts.set(arg, next())
         break
       case '--add-needed':
@@ -113,6 +112,7 @@ export function parseElfArguments(
       case '--shrink-rpath':
       case '--force-rpath':
       case '--no-default-lib':
+      case '--add-debug-tag':
       case '--clear-execstack':
       case '--set-execstack':
       case '--debug':
@@ -158,6 +158,8 @@ export function parseElfArguments(
     removeNeeded,
     replaceNeeded,
     noDefaultLib: flags.has('--no-default-lib'),
+    osabi: osabiOf(texts.get('--set-os-abi')),
+    addDebugTag: flags.has('--add-debug-tag'),
     executableStack: print.has('execstack')
       ? null
       : flags.has('--clear-execstack')
@@ -180,6 +182,42 @@ function rpathOf(flags: ReadonlySet<string>, set: string | undefined, add: strin
   if (flags.has('--remove-rpath')) return { do: 'remove' }
   if (set !== undefined) return { do: 'set', value: set }
   return add === undefined ? null : { do: 'add', value: add }
+}
+
+/** The values of EI_OSABI that patchelf knows, and the names it prints. */
+const OS_ABIS: readonly (readonly [number, string])[] = [
+  [0, 'System V'],
+  [1, 'HP-UX'],
+  [2, 'NetBSD'],
+  [3, 'Linux'],
+  [4, 'GNU Hurd'],
+  [6, 'Solaris'],
+  [7, 'AIX'],
+  [8, 'IRIX'],
+  [9, 'FreeBSD'],
+  [10, 'Tru64'],
+  [12, 'OpenBSD'],
+  [13, 'OpenVMS'],
+]
+const OTHER_NAMES = new Map([
+  ['sysv', 'system v'],
+  ['gnu', 'linux'],
+  ['hurd', 'gnu hurd'],
+])
+
+/** As patchelf prints it. */
+export function nameOfOsAbi(osabi: number): string {
+  const known = OS_ABIS.find(([number]) => number === osabi)
+  return known?.[1] ?? `0x${osabi.toString(16).toUpperCase().padStart(2, '0')}`
+}
+
+function osabiOf(text: string | undefined): number | null {
+  if (text === undefined) return null
+  const plain = (name: string): string => name.trim().toLowerCase().replace('-', ' ')
+  const wanted = plain(OTHER_NAMES.get(plain(text)) ?? text)
+  const found = OS_ABIS.find(([, name]) => plain(name) === wanted)
+  if (found === undefined) throw new ElfUsageError('unrecognized OS ABI')
+  return found[0]
 }
 
 function pageSizeOf(text: string | undefined): number | null {

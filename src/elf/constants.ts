@@ -5,6 +5,7 @@ export const ELFCLASS64 = 2
 export const ELFDATA2LSB = 1
 export const ELFDATA2MSB = 2
 export const EV_CURRENT = 1
+export const EI_OSABI = 7
 
 export const ET_REL = 1
 export const ET_EXEC = 2
@@ -72,6 +73,7 @@ export const DT_SYMTAB = 6
 export const DT_STRSZ = 10
 export const DT_SONAME = 14
 export const DT_RPATH = 15
+export const DT_DEBUG = 21
 export const DT_RUNPATH = 29
 export const DT_RELA = 7
 export const DT_RELASZ = 8

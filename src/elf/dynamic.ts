@@ -1,5 +1,14 @@
 // The dynamic table of an edited object: the old entries in their order, with those changed that the wanted state names.
-import { DT_FLAGS_1, DT_MIPS_RLD_MAP_REL, DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, EM_MIPS } from './constants.ts'
+import {
+  DT_DEBUG,
+  DT_FLAGS_1,
+  DT_MIPS_RLD_MAP_REL,
+  DT_NEEDED,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_SONAME,
+  EM_MIPS,
+} from './constants.ts'
 import { type Format, put } from './layout.ts'
 import { differences, type ElfState, stateOf } from './state.ts'
 import type { DynamicEntry, ElfObject } from './types.ts'
@@ -27,6 +36,7 @@ export function newDynamic(object: ElfObject, wanted: ElfState, offsetOf: (text:
     replace([DT_RPATH, DT_RUNPATH], paths, 'end')
   }
   if (changed.has('flags1')) replace([DT_FLAGS_1], [{ tag: DT_FLAGS_1, value: wanted.flags1 }], 'end')
+  if (changed.has('debugTag')) replace([DT_DEBUG], wanted.debugTag ? [{ tag: DT_DEBUG, value: 0n }] : [], 'start')
   return entries
 }
 

@@ -24,6 +24,10 @@ export interface ElfEdit {
   readonly addNeeded?: readonly string[]
   /** true: DF_1_NODEFLIB set in DT_FLAGS_1. */
   readonly noDefaultLib?: true
+  /** EI_OSABI of the ELF header. */
+  readonly osabi?: number
+  /** true: a DT_DEBUG entry. */
+  readonly debugTag?: true
   /** PF_X of PT_GNU_STACK. */
   readonly executableStack?: boolean
 }

@@ -14,6 +14,7 @@ import {
   DT_STRSZ,
   DT_STRTAB,
   DT_VERNEED,
+  EI_OSABI,
   PF_R,
   PF_W,
   PT_DYNAMIC,
@@ -27,7 +28,7 @@ import type { ElfEdit } from './edit.ts'
 import { ElfError } from './error.ts'
 import { graftSections, type Placed, type StringsPlace } from './graft-sections.ts'
 import type { Extent } from './image.ts'
-import { editInPlace } from './in-place.ts'
+import { editInPlace, editWords, renameInPlace } from './in-place.ts'
 import { isExecutable, namesMusl } from './kind.ts'
 import { type Format, formatOf, put } from './layout.ts'
 import { addressLimit, loadAlignment, SMALLEST_PAGE } from './machine.ts'
@@ -100,15 +101,19 @@ export function graftTo(
 ): Graft | null {
   const changes = differences(stateOf(object), wanted)
   if (changes.length === 0) return null
-  const stack = object.programHeaders.findIndex(({ type }) => type === PT_GNU_STACK)
-  if (changes.length === 1 && changes[0] === 'stack' && stack >= 0) return patchStack(source, object, stack, wanted)
+  const inPlace = options.inPlace === true
+  const words = editWords(object, wanted)
+  if (words !== null) return patched(source, object, words, wanted)
   const editable = assertEditable(source, object)
+  // a record is to be kept, which takes a graft
+  const renamed = inPlace && options.record === undefined ? renameInPlace(source, object, editable, wanted) : null
+  if (renamed !== null) return patched(source, object, renamed, wanted)
   try {
     assertNoPayload(source, object, editable)
   } catch (error) {
-    const patches = options.inPlace === true ? editInPlace(source, object, editable, wanted) : null
+    const patches = inPlace ? editInPlace(source, object, editable, wanted) : null
     if (patches === null) throw error
-    return patched(source, object, patches)
+    return patched(source, object, patches, wanted)
   }
   return buildGraft(source, object, editable, wanted, options)
 }
@@ -125,18 +130,10 @@ export function graftedSource(source: ByteSource, graft: Graft): ByteSource {
 }
 
 /** A graft that appends nothing. */
-function patched(source: ByteSource, { header }: ElfObject, patches: readonly Patch[]): Graft {
+function patched(source: ByteSource, { header }: ElfObject, patches: readonly Patch[], { osabi }: ElfState): Graft {
   const head = new Uint8Array(source.read(0, formatOf(header).ehdr.bytes))
+  head[EI_OSABI] = osabi
   return { baseSize: source.size, tail: [], patches, header: head }
-}
-
-/** PT_GNU_STACK alone is one flag word; nothing has to be appended for it. */
-function patchStack(source: ByteSource, object: ElfObject, index: number, { stack }: ElfState): Graft {
-  const format = formatOf(object.header)
-  const bytes = new Uint8Array(4)
-  put(format, bytes, 0, { at: 0, width: 4 }, stack ?? 0)
-  const offset = object.header.phoff + index * format.phdr.bytes + format.phdr.flags.at
-  return patched(source, object, [{ offset, bytes }])
 }
 
 const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment
@@ -422,6 +419,7 @@ function buildGraft(
   const newHeader = new Uint8Array(originalHeader)
   put(format, newHeader, 0, format.ehdr.phoff, headersAt.at)
   put(format, newHeader, 0, format.ehdr.phnum, table.length)
+  newHeader[EI_OSABI] = wanted.osabi
   if (grafted !== null && sectionsAt !== null) {
     const { shnum, shstrndx } = sectionNumbers(grafted.table, grafted.table.namesIndex)
     if (grafted.names !== null) write(grafted.names.bytes, grafted.names.at)

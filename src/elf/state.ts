@@ -1,6 +1,6 @@
 // What can be edited about an object, as it stands and as it is to be. A graft depends on the original and the wanted
 // state alone, so that edits one after the other give the same file as all at once.
-import { DF_1_NODEFLIB, PF_R, PF_W, PF_X, PT_GNU_STACK } from './constants.ts'
+import { DF_1_NODEFLIB, DT_DEBUG, PF_R, PF_W, PF_X, PT_GNU_STACK } from './constants.ts'
 import type { ElfEdit } from './edit.ts'
 import { ElfError } from './error.ts'
 import type { ElfObject } from './types.ts'
@@ -12,6 +12,10 @@ export interface ElfState {
   readonly rpath: string | null
   readonly runpath: string | null
   readonly flags1: bigint
+  /** EI_OSABI */
+  readonly osabi: number
+  /** Is there a DT_DEBUG, through which the loader tells debuggers of all that it has loaded? */
+  readonly debugTag: boolean
   /** p_flags of PT_GNU_STACK; null without one. */
   readonly stack: number | null
   /** The file names of .gnu.version_r, in its order. */
@@ -26,6 +30,8 @@ export function stateOf(object: ElfObject): ElfState {
     rpath: object.rpath,
     runpath: object.runpath,
     flags1: object.flags1,
+    osabi: object.header.osabi,
+    debugTag: object.dynamic?.some(({ tag }) => tag === DT_DEBUG) === true,
     stack: object.programHeaders.find(({ type }) => type === PT_GNU_STACK)?.flags ?? null,
     versionFiles: object.versionNeeds.map(({ file }) => file),
   }
@@ -33,7 +39,7 @@ export function stateOf(object: ElfObject): ElfState {
 
 /** @throws ElfError `REFUSED` for an edit that makes no sense for this object, or a string that holds a NUL */
 export function applyEdit(state: ElfState, edit: ElfEdit): ElfState {
-  const { searchPath, interpreter, soname, replaceNeeded, removeNeeded, addNeeded, noDefaultLib } = edit
+  const { searchPath, interpreter, soname, replaceNeeded, removeNeeded, addNeeded, noDefaultLib, osabi } = edit
   if (interpreter !== undefined && state.interpreter === null) {
     throw new ElfError('REFUSED', 'the object has no interpreter (PT_INTERP) to set')
   }
@@ -61,6 +67,8 @@ export function applyEdit(state: ElfState, edit: ElfEdit): ElfState {
           runpath: searchPath?.tag === 'DT_RUNPATH' ? searchPath.value : null,
         }),
     flags1: noDefaultLib === true ? state.flags1 | DF_1_NODEFLIB : state.flags1,
+    osabi: osabi ?? state.osabi,
+    debugTag: state.debugTag || edit.debugTag === true,
     stack: edit.executableStack === undefined ? state.stack : edit.executableStack ? stack | PF_X : stack & ~PF_X,
     versionFiles: state.versionFiles.map(renamed),
   }
@@ -68,7 +76,7 @@ export function applyEdit(state: ElfState, edit: ElfEdit): ElfState {
 
 /** The names of the fields that differ, in a fixed order. */
 export function differences(a: ElfState, b: ElfState): (keyof ElfState)[] {
-  const fields = ['interpreter', 'soname', 'rpath', 'runpath', 'flags1', 'stack'] as const
+  const fields = ['interpreter', 'soname', 'rpath', 'runpath', 'flags1', 'osabi', 'debugTag', 'stack'] as const
   const lists = ['needed', 'versionFiles'] as const
   return [
     ...fields.filter(field => a[field] !== b[field]),

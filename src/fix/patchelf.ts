@@ -20,6 +20,9 @@ export interface PatchelfEdit {
   readonly removeNeeded: readonly string[]
   readonly replaceNeeded: ReadonlyMap<string, string>
   readonly noDefaultLib: boolean
+  /** EI_OSABI; `null`: stays. */
+  readonly osabi: number | null
+  readonly addDebugTag: boolean
   /** `null`: the stack stays as it is. */
   readonly executableStack: boolean | null
 }
@@ -35,7 +38,9 @@ export function wantedState(edit: PatchelfEdit, object: ElfObject, state: ElfSta
   wanted = applyEdit(wanted, { removeNeeded: edit.removeNeeded })
   wanted = applyEdit(wanted, { replaceNeeded: edit.replaceNeeded })
   wanted = applyEdit(wanted, { addNeeded: edit.addNeeded.toReversed() })
-  return edit.noDefaultLib ? applyEdit(wanted, { noDefaultLib: true }) : wanted
+  if (edit.noDefaultLib) wanted = applyEdit(wanted, { noDefaultLib: true })
+  if (edit.addDebugTag) wanted = applyEdit(wanted, { debugTag: true })
+  return edit.osabi === null ? wanted : applyEdit(wanted, { osabi: edit.osabi })
 }
 
 function withSearchPath(edit: PatchelfEdit, object: ElfObject, state: ElfState): ElfState {

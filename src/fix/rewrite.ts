@@ -53,7 +53,7 @@ export function rewriteObject(
     const graft =
       changed.length === 0
         ? null
-        : graftTo(original, old, after, { ...graftOptions, ...(record === null ? {} : { record }) })
+        : graftTo(original, old, after, { ...graftOptions, inPlace: true, ...(record === null ? {} : { record }) })
     if (graft !== null) verifyState(original, old, graftedSource(original, graft), after)
     if (dryRun) return { before, after, changed }
     const edit = changed.length === 0 ? null : editOf(undo, graft, source)

@@ -194,6 +194,58 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.deepEqual(readFileSync(at('payload')), payload)
   })
 
+  test('before a payload an edit that fits is made in place, and the payload stays where it was', () => {
+    const payload = Buffer.from('PK\x05\x06'.padEnd(22, '\0'))
+    writeFileSync(at('payload'), Buffer.concat([readFileSync(at('l')), payload]))
+    const { size } = statSync(at('payload'))
+    well('--force-rpath', '--set-rpath', '$ORIGIN/y', at('payload'))
+    assert.equal(stateOfFile(at('payload')).rpath, '$ORIGIN/y')
+    assert.equal(statSync(at('payload')).size, size)
+    assert.deepEqual(readFileSync(at('payload')).subarray(-payload.length), payload)
+  })
+
+  test('a needed whose new name stands in the file already changes one word, and the opposite edit changes it back', () => {
+    const original = readFileSync(at('m'))
+    well('--replace-needed', 'libfoo.so.1', 'foo.so.1', at('m'))
+    assert.equal(well('--print-needed', at('m')), 'foo.so.1\nlibm.so.6\nlibc.so.6\n')
+    const changed = readFileSync(at('m'))
+    assert.equal(changed.filter((byte, offset) => byte !== original[offset]).length, 1)
+    assert.equal(changed.length, original.length)
+    well('--replace-needed', 'foo.so.1', 'libfoo.so.1', at('m'))
+    assert.deepEqual(readFileSync(at('m')), original)
+  })
+
+  test('--set-os-abi changes one byte, with the names that patchelf has', () => {
+    const original = readFileSync(at('m'))
+    assert.equal(well('--print-os-abi', at('m')), 'System V\n')
+    for (const [asked, printed] of [
+      ['FreeBSD', 'FreeBSD'],
+      ['gnu-hurd', 'GNU Hurd'],
+      ['gnu', 'Linux'],
+      ['hp-ux', 'HP-UX'],
+    ] as const) {
+      well('--set-os-abi', asked, at('m'))
+      assert.equal(well('--print-os-abi', at('m')), `${printed}\n`)
+    }
+    assert.match(ours('--set-os-abi', 'Plan 9', at('m')).stderr, /unrecognized OS ABI/)
+    well('--set-os-abi', 'sysv', '--set-rpath', '/a', at('m'))
+    well('--restore', at('m'))
+    well('--set-os-abi', 'System V', at('m'))
+    assert.deepEqual(readFileSync(at('m')), original)
+  })
+
+  test('--add-debug-tag adds DT_DEBUG once', { skip: missing('readelf') }, () => {
+    const tags = (): number => runWell('readelf', ['-dW', at('l')]).split('(DEBUG)').length - 1
+    assert.equal(tags(), 0)
+    well('--add-debug-tag', at('l'))
+    assert.equal(tags(), 1)
+    const once = readFileSync(at('l'))
+    well('--add-debug-tag', at('l'))
+    assert.deepEqual(readFileSync(at('l')), once)
+    well('--restore', at('l'))
+    assert.equal(tags(), 0)
+  })
+
   test('the name patchelf is closed over: who reads half of the output breaks nothing', () => {
     const { stderr } = run('sh', ['-c', `"${at('patchelf')}" --print-needed "${at('m')}" | true`])
     assert.equal(stderr, '')

@@ -23,6 +23,8 @@ const anyEdit: fc.Arbitrary<ElfEdit> = fc.record(
     removeNeeded: fc.array(needed, { maxLength: 2 }),
     addNeeded: fc.array(needed, { maxLength: 2 }),
     noDefaultLib: fc.constant(true as const),
+    debugTag: fc.constant(true as const),
+    osabi: fc.constantFrom(0, 3, 9),
     executableStack: fc.boolean(),
   },
   { requiredKeys: [] },
