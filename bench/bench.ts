@@ -14,6 +14,7 @@ import { parseReport } from '../test/world/report.ts'
 import { buildWorld, type World } from '../test/world/world.ts'
 import { blowUp } from './large.ts'
 import { best, measure, type Measure } from './measure.ts'
+import { mega, milliseconds, printTable } from './table.ts'
 
 /** A way to make a venv work, as a command line; undefined where the tool is not there. */
 interface Contender {
@@ -112,21 +113,6 @@ function race(world: World, original: string, rounds: number): Result[] {
 /** The world's, with the programs of the host. */
 function benchEnvironment(world: World): NodeJS.ProcessEnv {
   return { ...world.env, PATH: `${world.env['PATH']}:${process.env['PATH']}` }
-}
-
-function printTable(head: readonly string[], rows: readonly (readonly string[])[]): void {
-  const widths = head.map((title, column) => Math.max(...[head, ...rows].map(row => (row[column] ?? title).length)))
-  for (const row of [head, widths.map(width => '-'.repeat(width)), ...rows]) {
-    console.log(`| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' | ')} |`)
-  }
-}
-
-function mega(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`
-}
-
-function milliseconds({ seconds }: Measure): string {
-  return `${(seconds * 1000).toFixed(0)} ms`
 }
 
 /** A file of the venv that wheelfix is about to change. */

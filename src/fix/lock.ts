@@ -81,7 +81,7 @@ function holderOf(path: string): number | 'unknown' | 'gone' {
   }
 }
 
-function isAlive(pid: number): boolean {
+export function isAlive(pid: number): boolean {
   if (pid === process.pid) return false
   try {
     process.kill(pid, 0)

@@ -16,7 +16,8 @@ import { basename, dirname, join } from 'node:path'
 import { type ByteSource, bytesSource } from '../elf/source.ts'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { isAlive } from '../fix/lock.ts'
+import { fsPath, listDirectory } from '../io/path.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
 import { readEntry } from './content.ts'
 import { formatWheelName, type WheelDistribution, type WheelName } from './distribution.ts'
@@ -27,6 +28,9 @@ import { type Cut, readUndo, textUndo, undoText, type WheelUndo, writeUndo } fro
 import { type ArchiveOptions, type EntryChange, writeArchive } from './write.ts'
 
 const CHUNK = 1 << 20
+
+/** The end of the name that an output has while it is written; before it is the process. */
+const TEMPORARY = '.wheelfix-tmp'
 
 /** A build tag (`1nixos`) or a local version (`+nixos`) for the file name and the metadata. */
 export type Tag = { readonly build: string } | { readonly local: string }
@@ -184,9 +188,10 @@ export async function copyWheel(path: string, output: string): Promise<void> {
 /** Makes `output` by a rename, with the mode of the wheel that it comes from. */
 export async function toOutput<T>(path: string, output: string, make: (temporary: string) => Promise<T>): Promise<T> {
   const folder = dirname(output)
-  const temporary = join(folder, `.${basename(output)}.${process.pid}.wheelfix-tmp`)
+  const temporary = join(folder, `.${basename(output)}.${process.pid}${TEMPORARY}`)
   try {
     mkdirSync(fsPath(folder), { recursive: true })
+    removeLeftovers(folder, basename(output))
     const made = await make(temporary)
     chmodSync(fsPath(temporary), statSync(fsPath(path)).mode & 0o777)
     renameSync(fsPath(temporary), fsPath(output))
@@ -196,6 +201,16 @@ export async function toOutput<T>(path: string, output: string, make: (temporary
     const errno = errnoOf(error)
     if (errno === undefined || error instanceof WheelfixError) throw error
     throw new WheelfixError('IO', `${output}: cannot be written (${errno})`, output)
+  }
+}
+
+/** Removes what a run that was killed had written of this output. */
+function removeLeftovers(folder: string, name: string): void {
+  for (const entry of listDirectory(folder)) {
+    if (!entry.name.startsWith(`.${name}.`) || !entry.name.endsWith(TEMPORARY)) continue
+    const pid = Number(entry.name.slice(name.length + 2, -TEMPORARY.length))
+    if (Number.isSafeInteger(pid) && pid > 0 && (pid === process.pid || !isAlive(pid)))
+      rmSync(fsPath(join(folder, entry.name)), { force: true })
   }
 }
 

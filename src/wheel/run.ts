@@ -106,7 +106,7 @@ interface Preparation {
   readonly ignored: readonly string[]
   /** The sonames that the store may be asked for: it answers several at once faster. */
   readonly wanted: Set<string>
-  readonly warnings: readonly string[]
+  readonly warnings: string[]
 }
 
 /**
@@ -125,9 +125,10 @@ export async function runWheels<T>(
   const { python } = prepared.context
   const siblingFiles = findWheels(options.with, cwd)
 
-  const bytes = new Map<string, number>()
-  for (const file of [...files, ...siblingFiles]) bytes.set(file, statSync(fsPath(file)).size)
-  const total = 2 * [...bytes.values()].reduce((sum, size) => sum + size, 0)
+  const sizes = (wheels: Iterable<string>): number =>
+    [...wheels].reduce((sum, file) => sum + (statSync(fsPath(file), { throwIfNoEntry: false })?.size ?? 0), 0)
+  // each is read, and those that are named are written
+  const total = sizes(files) + sizes(new Set([...files, ...siblingFiles]))
   let done = 0
   const progress = (count: number): void => {
     done += count
@@ -135,15 +136,25 @@ export async function runWheels<T>(
   }
   const siblings = new Map<string, Wheel>()
   try {
-    for (const file of siblingFiles)
-      siblings.set(realPath(file), await openWheel(file, python, scratchFolder(options, file), progress))
+    for (const file of siblingFiles) {
+      try {
+        const wheel = await openWheel(file, python, scratchFolder(options, file), progress)
+        siblings.set(realPath(file), wheel)
+      } catch (error) {
+        if (!(error instanceof WheelfixError)) throw error
+        // what it would bring is missing then, and said to be
+        prepared.warnings.push(`--with ${error.message}`)
+      }
+    }
     const results: T[] = []
     const queue = files.entries()
-    const claims: Claims = { inputs: new Map(files.map(file => [realPath(file), file])), outputs: new Map() }
+    const claims: Claims = {
+      inputs: new Map(files.filter(exists).map(file => [realPath(file), file])),
+      outputs: new Map(),
+    }
     const work = async (): Promise<void> => {
       for (const [index, file] of queue) {
-        const others = [...siblings].filter(([path]) => path !== realPath(file)).map(([, wheel]) => wheel)
-        results[index] = summarise(await runWheel(file, others, prepared, claims, options, progress))
+        results[index] = summarise(await runWheel(file, siblings, prepared, claims, options, progress))
       }
     }
     await Promise.all(Array.from({ length: Math.min(files.length, availableParallelism()) }, work))
@@ -155,23 +166,35 @@ export async function runWheels<T>(
 
 async function runWheel(
   path: string,
-  siblings: readonly Wheel[],
+  siblings: ReadonlyMap<string, Wheel>,
   prepared: Preparation,
   claims: Claims,
   options: WheelOptions,
   progress: (bytes: number) => void,
 ): Promise<WheelReport | WheelFailure> {
-  let wheel: Wheel | undefined
+  const same = exists(path) ? siblings.get(realPath(path)) : undefined
+  let own: Wheel | undefined
   try {
-    wheel = await openWheel(path, prepared.context.python, scratchFolder(options, path), progress)
+    // a wheel of a folder that is named by --with, too, has been read already
+    if (same?.archive.path !== path)
+      own = await openWheel(path, prepared.context.python, scratchFolder(options, path), progress)
+    const wheel = own ?? same
+    if (wheel === undefined) throw new Error(`${path} was not opened`)
     return options.mode === 'restore'
       ? await restore(wheel, claims, options, progress)
-      : await patch(wheel, siblings, prepared, claims, options, progress)
+      : await patch(
+          wheel,
+          [...siblings.values()].filter(other => other !== same),
+          prepared,
+          claims,
+          options,
+          progress,
+        )
   } catch (error) {
     if (error instanceof WheelfixError) return { path, error }
     throw error
   } finally {
-    wheel?.close()
+    own?.close()
   }
 }
 
@@ -301,7 +324,7 @@ interface Claims {
 
 /** A tag, or its removal, may give a result the name of another wheel. @throws WheelfixError `USAGE` */
 function claim(output: string, path: string, { inputs, outputs }: Claims): void {
-  const other = outputs.get(output) ?? (existsSync(fsPath(output)) ? inputs.get(realPath(output)) : undefined)
+  const other = outputs.get(output) ?? (exists(output) ? inputs.get(realPath(output)) : undefined)
   if (other !== undefined && other !== path)
     throw new WheelfixError('USAGE', `${path}: its result would have the name of ${other}, or of its result`, path)
   outputs.set(output, path)
@@ -350,7 +373,8 @@ function findWheels(named: readonly string[], cwd: string): string[] {
         : [path]
       if (files.length === 0)
         throw new WheelfixError('WHEEL_INVALID', `${path}: there is no wheel in this folder`, path)
-      for (const file of files) found.set(realPath(file), file)
+      // a link that leads nowhere is one bad wheel among others
+      for (const file of files) found.set(exists(file) ? realPath(file) : file, file)
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined || error instanceof WheelfixError) throw error
@@ -394,6 +418,10 @@ function scratchFolder(options: WheelOptions, path: string): string {
   return folder
 }
 
+function exists(path: string): boolean {
+  return existsSync(fsPath(path))
+}
+
 function isWritable(path: string): boolean {
   try {
     accessSync(path, constants.W_OK)
@@ -425,7 +453,7 @@ function prepare(options: WheelOptions): Preparation {
     context: { python, sources, programInterpreter, nixLd },
     wanted,
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
-    warnings: named.warnings,
+    warnings: [...named.warnings],
   }
 }
 

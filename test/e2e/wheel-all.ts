@@ -1,7 +1,7 @@
 // `npm run wheels [-- NAME…]`: many real wheels, patched before they are installed: what other tools say of the archives,
 // and whether everything imports in the world that imports on this machine. Takes some GB and a quarter of an hour.
-// LIBS (colon-separated) adds to the world's libraries, WHEELFIX_TEST_WHEELS names a folder with the wheels.
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+// LIBS (colon-separated folders) is copied into the world's store, WHEELFIX_TEST_WHEELS names a folder with the wheels.
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { run, runWell } from '../support/run.ts'
 import { hashFile } from '../support/tree.ts'
@@ -12,7 +12,7 @@ const NAMES = `
 numpy scipy pandas pyarrow shapely pillow lxml cryptography pydantic-core orjson pyzmq ruff opencv-python-headless
 scikit-learn matplotlib contourpy kiwisolver h5py numba llvmlite bcrypt cffi pynacl psycopg2-binary grpcio protobuf uv ninja
 cmake aiohttp yarl multidict frozenlist greenlet sqlalchemy tokenizers safetensors duckdb lz4 zstandard brotli pyyaml
-markupsafe msgpack regex rapidfuzz tiktoken onnxruntime watchfiles rpds-py statsmodels pywavelets`
+markupsafe msgpack regex rapidfuzz tiktoken onnxruntime watchfiles rpds-py statsmodels pywavelets PySide6-Essentials`
 
 /** Compares two folders of wheels: entries in order, what is known of each, and the bytes of those that did not change. */
 const COMPARE = `
@@ -35,6 +35,13 @@ for name in sorted(os.listdir(sys.argv[2])):
         assert old[a.header_offset:a.header_offset + length] == new[b.header_offset:b.header_offset + length], (name, a.filename)
         same += 1
 print(f'{identical} wheels as they were; {changed} entries changed, {same} identical')`
+
+/** What the wheels of a folder hold. */
+const LIST = `
+import os, sys, zipfile
+for name in sorted(os.listdir(sys.argv[1])):
+    for i in zipfile.ZipFile(os.path.join(sys.argv[1], name)).infolist():
+        print(name, i.filename, i.CRC, i.file_size, i.date_time, i.external_attr, i.compress_type, i.extra)`
 
 /** Imports every extension module below site-packages, one process a top-level package; prints module and outcome. */
 const IMPORT = `
@@ -90,7 +97,13 @@ function tryWheels(world: World): void {
   const wheels = readdirSync(folder('plain')).sort()
   console.log(`${wheels.length} wheels, of ${names.length} named distributions and what they require`)
 
-  const libs = ['--libs', [world.libs.gcc, world.libs.zlib, process.env['LIBS'] ?? ''].join(':')]
+  const more = (process.env['LIBS'] ?? '').split(':').filter(path => path !== '')
+  const copies = more.map((path, index) => {
+    const copy = join(world.store, `${String(index).padStart(32, '0')}-libraries-${index}/lib`)
+    cpSync(path, copy, { recursive: true, dereference: true })
+    return copy
+  })
+  const libs = ['--libs', [world.libs.gcc, world.libs.zlib, ...copies].join(':')]
   for (const out of ['patched', 'again']) {
     const options = ['--no-scan', '--quiet', '--python', world.python, '--with', folder('plain'), ...libs]
     const start = Date.now()
@@ -105,6 +118,7 @@ function tryWheels(world: World): void {
   }
   rmSync(folder('again'), { recursive: true })
   console.log(runWell(python, ['-c', COMPARE, folder('plain'), folder('patched')]).trim())
+  tryRestore(world, folder)
 
   runWell(python, ['-m', 'venv', folder('tools')], { env })
   const tool = (name: string): string => join(folder('tools'), 'bin', name)
@@ -123,7 +137,8 @@ function tryWheels(world: World): void {
   const into = (venv: string): string[] => ['--python', join(venv, 'bin/python'), 'install', '--no-compile']
   pip(...into(byPip), ...links('patched'), '--require-hashes', '-r', folder('requirements.txt'))
   const byUv = makeVenv(world, 'by-uv')
-  const uv = ['pip', 'install', '-q', '--python', join(byUv, 'bin/python'), ...links('patched'), ...names]
+  const required = ['--require-hashes', '-r', folder('requirements.txt')]
+  const uv = ['pip', 'install', '-q', '--python', join(byUv, 'bin/python'), ...links('patched'), ...required]
   runWell(tool('uv'), uv, { env: { ...env, UV_CACHE_DIR: folder('uv-cache'), UV_NO_CONFIG: '1' } })
   const here = folder('here')
   runWell(python, ['-m', 'venv', '--without-pip', here], { env })
@@ -138,6 +153,28 @@ function tryWheels(world: World): void {
     console.log(`${venv}: ${working} of ${imported.size} modules import`)
     for (const [module] of worse) fault(`${module}: ${imported.get(module) ?? 'not there'}`)
   }
+}
+
+/** The restored wheels are the plain ones, or hold the same, and wheelfix says which. */
+function tryRestore(world: World, folder: (name: string) => string): void {
+  const { stdout } = wheelfix(world, [
+    'wheel',
+    folder('patched'),
+    ...['-o', folder('restored'), '--restore', '--json', '--python', world.python],
+  ])
+  const { wheels } = JSON.parse(stdout) as { wheels: { path: string; status: string; original?: string }[] }
+  const counts = new Map<string, number>()
+  for (const { path, status, original } of wheels) {
+    const name = path.slice(path.lastIndexOf('/') + 1)
+    const same = hashFile(join(folder('restored'), name)) === hashFile(join(folder('plain'), name))
+    const said = original ?? status
+    counts.set(said, (counts.get(said) ?? 0) + 1)
+    if (same !== (said === 'archive' || said === 'fine')) fault(`${name}: restored as ${said}, the same bytes: ${same}`)
+  }
+  const contents = ['plain', 'restored'].map(name => runWell(world.host.python.executable, ['-c', LIST, folder(name)]))
+  if (contents[0] !== contents[1]) fault('restored wheels hold something else than plain ones')
+  rmSync(folder('restored'), { recursive: true })
+  console.log(`restored: ${[...counts].map(([said, count]) => `${count} ${said}`).join(', ')}`)
 }
 
 function askOthers(
@@ -157,7 +194,9 @@ function askOthers(
   if (contents[0] !== contents[1]) fault(`${wheel}: check-wheel-contents: ${contents[1] ?? ''}`)
   if (wheel.endsWith('-any.whl')) return
   const tags = ['plain', 'patched'].map(name => {
-    const { stdout } = run(tool('auditwheel'), ['show', join(folder(name), wheel)], { env })
+    const { status, stdout, stderr } = run(tool('auditwheel'), ['show', join(folder(name), wheel)], { env })
+    if (name === 'patched' && status !== 0 && !/no ELF|not contain any/i.test(stdout + stderr))
+      fault(`${wheel}: auditwheel show: ${stdout}${stderr}`)
     return /platform\s+tag:?\s+(?:to\s+)?"[^"]*"/.exec(stdout)?.[0].replaceAll(/\s+/g, ' ')
   })
   if (tags[0] !== tags[1]) fault(`${wheel}: auditwheel show: ${tags.join(' before, then ')}`)

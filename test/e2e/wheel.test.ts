@@ -1,5 +1,7 @@
 // `wheelfix wheel` as a user runs it: patched wheels are installed into the world's venvs and import without `wheelfix venv`.
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import {
   chmodSync,
   copyFileSync,
@@ -9,14 +11,16 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { hashFile } from '../support/tree.ts'
-import { makeVenv, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
+import { makeVenv, sitePackages, WHEELFIX, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 import { makeZip, type Part } from '../wheel/archives.ts'
 import { TESTED_PACKAGES, usePackage } from './packages.ts'
@@ -358,11 +362,53 @@ suite('wheelfix wheel', () => {
     mkdirSync(folder)
     copyFileSync(demo, join(folder, DEMO))
     writeFileSync(join(folder, 'bad-1.0-py3-none-any.whl'), 'nothing')
-    const { status, stdout, stderr } = wheel(folder, '-o', join(folder, 'out'), ...libs)
-    assert.equal(status, 1)
-    assert.match(stdout, /1 of 1 object patched/)
-    assert.match(stderr, /bad-1\.0.*end record/)
-    assert.deepEqual(readdirSync(join(folder, 'out')), [DEMO])
+    symlinkSync('nowhere', join(folder, 'lost-1.0-py3-none-any.whl'))
+    mkdirSync(join(folder, 'folder-1.0-py3-none-any.whl'))
+    for (const more of [[], ['--with', folder]]) {
+      rmSync(join(folder, 'out'), { recursive: true, force: true })
+      const { status, stdout, stderr } = wheel(folder, '-o', join(folder, 'out'), ...libs, ...more)
+      assert.equal(status, 1)
+      assert.match(stdout, /1 of 1 object patched/)
+      assert.match(stderr, /bad-1\.0.*end record/)
+      assert.match(stderr, /lost-1\.0.*cannot be read \(ENOENT\)/)
+      assert.deepEqual(readdirSync(join(folder, 'out')), [DEMO])
+    }
+    const { stdout } = wheel(folder, '-o', join(folder, 'out'), '--json', ...libs)
+    const { wheels } = JSON.parse(stdout) as { wheels: { status: string; error?: { code: string } }[] }
+    assert.deepEqual(
+      wheels.map(({ status, error }) => [status, error?.code]),
+      [
+        ['failed', 'WHEEL_INVALID'],
+        ['failed', 'IO'],
+        ['patched', undefined],
+      ],
+    )
+  })
+
+  test('a run that is killed leaves the wheel as it was, and the next one leaves nothing behind', async () => {
+    const folder = join(world.root, 'killed')
+    mkdirSync(folder)
+    const path = join(folder, DEMO)
+    const large = { name: 'wheelfix_demo/data', data: randomBytes(20_000_000) }
+    writeFileSync(path, makeZip([...partsOf(demo, (_, data) => data), large]))
+    const whole = readFileSync(path)
+    const command = [WHEELFIX, 'wheel', path, '--in-place', '--python', world.python, '--no-scan', ...libs]
+    let interrupted = 0
+    for (let delay = 60; ; delay += 60) {
+      const child = spawn(process.execPath, command, { env: world.env, stdio: 'ignore' })
+      const ended = new Promise<NodeJS.Signals | null>(resolve => child.once('exit', (_, signal) => resolve(signal)))
+      await setTimeout(delay)
+      child.kill('SIGKILL')
+      if ((await ended) === null) break
+      if (readFileSync(path).equals(whole)) interrupted += 1
+      else break
+    }
+    assert.ok(interrupted > 1, `${interrupted} were killed before the end`)
+    writeFileSync(path, whole)
+    writeFileSync(join(folder, `.${DEMO}.999999999.wheelfix-tmp`), 'half')
+    assert.equal(wheel(path, '--in-place', ...libs).status, 0)
+    assert.deepEqual(readdirSync(folder), [DEMO])
+    assert.deepEqual(examine(path).wrong, [])
   })
 
   /** The entries of a wheel, read by Python, with new contents. */
@@ -420,17 +466,66 @@ suite('real wheels, patched before they are installed', () => {
     works(venv)
   })
 
+  const tools = join(world.root, 'tools')
+  pip('install', '--target', tools, ...from, 'uv')
+  const uv = (args: readonly string[], cwd = world.root, options: NodeJS.ProcessEnv = {}): ReturnType<typeof run> => {
+    const cache = { UV_CACHE_DIR: join(world.root, 'uv-cache'), UV_PYTHON: world.python, UV_PYTHON_DOWNLOADS: 'never' }
+    return run(join(tools, 'bin/uv'), [...args, '-q'], { cwd, env: { ...env, ...cache, ...options } })
+  }
+  const uvWell = (args: readonly string[], cwd?: string, options?: NodeJS.ProcessEnv): string => {
+    const { status, stdout, stderr } = uv(args, cwd, options)
+    assert.equal(status, 0, stdout + stderr)
+    return stdout
+  }
+
   test('uv installs them, and each works', () => {
     const venv = makeVenv(world, 'by-uv')
-    const tools = join(world.root, 'tools')
-    pip('install', '--target', tools, ...from, 'uv')
-    const cache = { UV_CACHE_DIR: join(world.root, 'uv-cache'), UV_NO_CONFIG: '1' }
-    const target = ['pip', 'install', '-q', '--python', join(venv, 'bin/python')]
-    const names = used.map(({ name }) => name)
-    runWell(join(tools, 'bin/uv'), [...target, '--no-index', '--find-links', patched, ...names], {
-      env: { ...env, ...cache },
-    })
+    const target = ['pip', 'install', '--python', join(venv, 'bin/python'), '--no-index', '--find-links', patched]
+    uvWell([...target, ...used.map(({ name }) => name)], world.root, { UV_NO_CONFIG: '1' })
     works(venv)
+  })
+
+  test('hashes that uv pip compile takes of a folder hold for pip and for uv', () => {
+    const venv = makeVenv(world, 'compiled')
+    const requirements = join(world.root, 'compiled.txt')
+    writeFileSync(join(world.root, 'compiled.in'), used.map(({ name }) => name).join('\n'))
+    const links = ['--no-index', '--find-links', patched]
+    uvWell(['pip', 'compile', 'compiled.in', '-o', requirements, '--generate-hashes', ...links])
+    const target = ['--python', join(venv, 'bin/python')]
+    pip(...target, 'install', ...links, '--no-compile', '--require-hashes', '-r', requirements)
+    uvWell(['pip', 'sync', ...target, ...links, '--require-hashes', '--reinstall', requirements])
+    works(venv)
+  })
+
+  test('uv.lock holds the hash of a patched wheel that is a source, and takes no other wheel for it', () => {
+    const project = join(world.root, 'project')
+    mkdirSync(project)
+    const names = ['numpy', 'shapely']
+    const file = (folder: string, name: string): string =>
+      join(folder, readdirSync(folder).find(file => file.startsWith(`${name}-`)) ?? '')
+    for (const name of names) copyFileSync(file(patched, name), join(project, basename(file(patched, name))))
+    const lines = [
+      '[project]',
+      'name = "project"',
+      'version = "1"',
+      `requires-python = "==${world.host.python.version.split('.').slice(0, 2).join('.')}.*"`,
+      `dependencies = ${JSON.stringify(names)}`,
+      '[tool.uv]',
+      'no-index = true',
+      '[tool.uv.sources]',
+      ...names.map(name => `${name} = { path = "${basename(file(project, name))}" }`),
+    ]
+    writeFileSync(join(project, 'pyproject.toml'), lines.join('\n'))
+    uvWell(['lock'], project)
+    const lock = readFileSync(join(project, 'uv.lock'), 'utf8')
+    for (const name of names) assert.ok(lock.includes(`sha256:${hashFile(file(patched, name))}`), lock)
+    uvWell(['sync', '--locked'], project)
+    const shapely = TESTED_PACKAGES.filter(({ name }) => name === 'shapely')
+    for (const tested of shapely) assert.ok(usePackage(join(project, '.venv'), tested, world.env).works)
+    copyFileSync(file(plain, 'shapely'), file(project, 'shapely'))
+    const { status, stderr } = uv(['sync', '--locked', '--reinstall'], project)
+    assert.notEqual(status, 0)
+    assert.match(stderr, /Hash mismatch/)
   })
 
   test('restored ones hold what the plain ones hold, and most are the same file', () => {
