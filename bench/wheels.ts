@@ -111,10 +111,12 @@ function waysOf(world: World, file: string, toolPython: string): Way[] {
   runWell(process.execPath, [...own.slice(1), ...libs], { env: world.env })
   runWell(python, ['-c', UNPACK_CHANGED, file, join(out, basename(file)), changed])
   const entries = readdirSync(changed).length
-  const byHand = (patchelf: string): string[] => [
-    ...['/bin/sh', '-c', BY_HAND, 'sh', toolPython, file, out, patchelf],
-    ...[`${world.libs.gcc}/lib:${world.libs.zlib}/lib`, String(availableParallelism())],
-  ]
+  const search = `${world.libs.gcc}/lib:${world.libs.zlib}/lib`
+  const jobs = String(availableParallelism())
+  const byHand = (patchelf: string): string[] => {
+    const shell = ['/bin/sh', '-c', BY_HAND, 'sh']
+    return [...shell, toolPython, file, out, patchelf, search, jobs]
+  }
   const patchelf = which('patchelf')
   return [
     { name: 'wheelfix wheel', command: [...own, ...libs] },

@@ -157,11 +157,8 @@ function tryWheels(world: World): void {
 
 /** The restored wheels are the plain ones, or hold the same, and wheelfix says which. */
 function tryRestore(world: World, folder: (name: string) => string): void {
-  const { stdout } = wheelfix(world, [
-    'wheel',
-    folder('patched'),
-    ...['-o', folder('restored'), '--restore', '--json', '--python', world.python],
-  ])
+  const options = ['--restore', '--json', '--python', world.python]
+  const { stdout } = wheelfix(world, ['wheel', folder('patched'), '-o', folder('restored'), ...options])
   const { wheels } = JSON.parse(stdout) as { wheels: { path: string; status: string; original?: string }[] }
   const counts = new Map<string, number>()
   for (const { path, status, original } of wheels) {
