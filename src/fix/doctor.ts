@@ -20,7 +20,7 @@ import type { PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
 import { findsByName, type SimulationInput } from './simulate.ts'
 import { simulationInput } from './plan.ts'
-import { type Examination, examine, type VenvOptions } from './venv.ts'
+import { type Examination, examine, neededStorePaths, type VenvOptions } from './venv.ts'
 
 /** What a finding is about; programs may rely on it. */
 export type FindingCode =
@@ -255,10 +255,10 @@ function deadPaths(venv: Venv, objects: readonly ScannedObject[], { env }: Docto
   })
 }
 
-function roots({ venv, interpreter, python, libraries }: Examination, env: NodeJS.ProcessEnv): Finding[] {
+function roots(examination: Examination, env: NodeJS.ProcessEnv): Finding[] {
+  const { venv } = examination
   if (!existsSync(fsPath(stateFolder(venv.root)))) return []
-  const paths = [interpreter.program, python.libc.loader, python.libc.dir, ...libraries.map(({ path }) => path)]
-  const report = checkRoots(venv.root, paths, env)
+  const report = checkRoots(venv.root, neededStorePaths(examination), env)
   const open = report.roots.filter(({ state }) => state !== 'rooted')
   if (!report.hasNix || open.length === 0) return []
   return [

@@ -316,15 +316,29 @@ function applyInput({ venv, distributions }: Examination, options: VenvOptions, 
 }
 
 /** Keeps everything in the store that the venv depends on from being collected; a dry run looks whether it is kept. */
-function rootsOf(
-  { venv, interpreter, python, libraries, store }: Examination,
-  { env, mode }: VenvOptions,
-): RootsReport | null {
-  const paths = [interpreter.program, python.libc.loader, python.libc.dir, ...libraries.map(({ path }) => path)]
-  const storePaths = new Set(paths.map(path => storePathOf(path, store)).filter(path => path !== null))
-  if (storePaths.size === 0) return null
+function rootsOf(examination: Examination, { env, mode }: VenvOptions): RootsReport | null {
+  const storePaths = neededStorePaths(examination)
+  if (storePaths.length === 0) return null
   const ensure = mode === 'plan' ? checkRoots : addRoots
-  return ensure(venv.root, [...storePaths], env)
+  return ensure(examination.venv.root, storePaths, env)
+}
+
+/**
+ * The store paths that the venv needs: of its Python with all that leads there, of its libc, of what it takes from the
+ * library set, and of what objects that were built here find in the store by themselves.
+ */
+export function neededStorePaths({ venv, interpreter, python, plan, libraries, store }: Examination): string[] {
+  const paths = new Set([
+    // modules of the standard library, also where bin/python is a copy
+    venv.home,
+    ...interpreter.chain.map(({ path }) => path),
+    interpreter.program,
+    python.libc.loader,
+    python.libc.dir,
+    ...libraries.map(({ path }) => path),
+  ])
+  for (const { needed } of plan.objects) for (const { provider } of needed) if (provider !== null) paths.add(provider)
+  return [...new Set([...paths].map(path => storePathOf(path, store)).filter(path => path !== null))]
 }
 
 function report(

@@ -1,13 +1,13 @@
 // The venv's libraries through a real collection: the world's folder becomes a store that a real Nix manages.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { PACKAGES, type PackageName } from '../world/packages.ts'
-import { installDemoWheel, makeVenv, wheelfix } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
 import { storeHash } from './stores.ts'
 
@@ -27,7 +27,10 @@ interface Managed {
   readonly collect: () => void
 }
 
-/** A world whose store Nix manages; a compiler that nothing needs is there, too. */
+/** What leads to a Python, as a link farm of nixpkgs' buildEnv does. */
+const PYTHON_ENV = `${storeHash('env')}-python3-env`
+
+/** A world whose store Nix manages; a compiler that nothing needs is there, too, and a farm of links to the Python. */
 function managedWorld(t: TestContext): Managed | string {
   const world = buildWorld()
   if (typeof world === 'string') return world
@@ -53,7 +56,11 @@ function managedWorld(t: TestContext): Managed | string {
       (REFERENCES[name] ?? []).map(reference => world.outputs[reference]),
     ),
   )
-  const input = [...lines, ...registration(old, [world.outputs.glibc]), ''].join('\n')
+  const farm = join(world.store, PYTHON_ENV)
+  mkdirSync(join(farm, 'bin'), { recursive: true })
+  symlinkSync(world.python, join(farm, 'bin/python3'))
+  const others = [...registration(old, [world.outputs.glibc]), ...registration(farm, [world.outputs.python])]
+  const input = [...lines, ...others, ''].join('\n')
   const { status, stderr } = spawnSync('nix-store', ['--register-validity'], { env: nix, input, encoding: 'utf8' })
   assert.equal(status, 0, stderr)
   return { world, env: world.env, collect: () => void runWell('nix-collect-garbage', [], { env: nix }) }
@@ -112,5 +119,55 @@ test(
     const repaired = wheelfix(world, ['venv', moved])
     assert.equal(repaired.status, 0, repaired.stdout)
     assert.ok(imports(moved))
+  },
+)
+
+for (const [what, make] of [
+  [
+    'whose bin/python leads there through a farm of links',
+    (world: World) => [`${world.store}/${PYTHON_ENV}/bin/python3`],
+  ],
+  ['whose bin/python is a copy', (world: World) => [world.python, '--copies']],
+] as const) {
+  test(`a collection leaves the Python of a venv ${what}`, { skip: missing('nix-store', 'nix-collect-garbage') }, t => {
+    const managed = managedWorld(t)
+    if (typeof managed === 'string') {
+      t.skip(managed)
+      return
+    }
+    const { world, env, collect } = managed
+    const [python = '', ...options] = make(world)
+    const venv = join(world.root, 'venv')
+    runWell(python, ['-m', 'venv', '--without-pip', ...options, venv], { env })
+    installDemoWheel(world, venv)
+    assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+    collect()
+    runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo, json'], { env })
+  })
+}
+
+test(
+  'a collection leaves what a module that was built here finds in the store by itself',
+  {
+    skip: missing('nix-store', 'nix-collect-garbage', 'patchelf'),
+  },
+  t => {
+    const managed = managedWorld(t)
+    if (typeof managed === 'string') {
+      t.skip(managed)
+      return
+    }
+    const { world, env, collect } = managed
+    const venv = makeVenv(world, 'venv')
+    installDemoWheel(world, venv)
+    const site = sitePackages(world, venv)
+    const module = readdirSync(join(site, 'wheelfix_demo')).find(name => name.endsWith('.so')) ?? ''
+    const old = join(world.store, `${storeHash('old')}-gcc-9.5.0-lib/lib`)
+    runWell('patchelf', ['--set-rpath', `${old}:${world.libs.zlib}`, join(site, 'wheelfix_demo', module)])
+    const { status, stdout } = wheelfix(world, ['venv', venv, '--json'])
+    assert.equal(status, 0, stdout)
+    assert.equal((JSON.parse(stdout) as { summary: { patched: number } }).summary.patched, 0)
+    collect()
+    runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env })
   },
 )
