@@ -4,8 +4,8 @@ import { errnoOf } from '../io/error.ts'
 import { realPath } from '../io/path.ts'
 import type { Process } from '../loader/search.ts'
 import type { Finding } from './doctor.ts'
+import { isOfThisMachine } from './loader.ts'
 import { askPython, plainEnvironment, type Verdict } from './oracle.ts'
-import type { ScannedObject } from './scan.ts'
 import { load, type SimulationInput } from './simulate.ts'
 import type { Examination } from './venv.ts'
 
@@ -30,6 +30,16 @@ export function compareWithLoader(
     libraries.map(({ object }) => object.path),
     env,
   )
+  if (typeof verdicts === 'string' && !isOfThisMachine(python.interpreter.object)) {
+    const finding: Finding = {
+      code: 'other-machine',
+      severity: 'note',
+      message: 'the Python of this venv is for another machine and does not run here, so that its loader was not asked',
+      remedy: null,
+      paths: [python.interpreter.program],
+    }
+    return { asked: 0, findings: [finding] }
+  }
   if (typeof verdicts === 'string') {
     const finding: Finding = {
       code: 'python-broken',
@@ -44,7 +54,9 @@ export function compareWithLoader(
   let asked = 0
   for (const { object, process } of loaded) {
     const verdict =
-      object.kind === 'executable' ? askProgram(object, python.libc.kind, env) : (verdicts.get(object.path) ?? null)
+      object.kind === 'executable'
+        ? askProgram(object.path, object.current.interpreter, python.libc.kind, env)
+        : (verdicts.get(object.path) ?? null)
     if (verdict === null) continue
     asked++
     for (const difference of differences(process, verdict)) {
@@ -62,11 +74,22 @@ export function compareWithLoader(
   return { asked, findings }
 }
 
-/** glibc lists what a program would load, without starting it; musl does so only for its own ldd. */
-function askProgram({ path }: ScannedObject, libc: 'glibc' | 'musl', env: NodeJS.ProcessEnv): Verdict | null {
-  if (libc === 'musl') return null
-  const { stdout, stderr, error } = spawnSync(path, [], {
-    env: { ...plainEnvironment(env), LD_TRACE_LOADED_OBJECTS: '1' },
+/**
+ * Has the loader list what a program would load, without starting it: glibc's when the environment says so, which musl's
+ * would not look at, musl's as a program of its own.
+ * @returns null where it cannot be asked
+ */
+export function askProgram(
+  path: string,
+  interpreter: string | null,
+  libc: 'glibc' | 'musl',
+  env: NodeJS.ProcessEnv,
+): Verdict | null {
+  const plain = plainEnvironment(env)
+  const isGlibc = libc === 'glibc'
+  if (!isGlibc && interpreter === null) return null
+  const { stdout, stderr, error } = spawnSync(isGlibc ? path : (interpreter ?? ''), isGlibc ? [] : ['--list', path], {
+    env: isGlibc ? { ...plain, LD_TRACE_LOADED_OBJECTS: '1' } : plain,
     encoding: 'utf8',
     timeout: 60_000,
   })

@@ -25,6 +25,7 @@ import { type Examination, examine, neededStorePaths, type VenvOptions } from '.
 /** What a finding is about; programs may rely on it. */
 export type FindingCode =
   | 'python-broken'
+  | 'other-machine'
   | 'loader-differs'
   | 'loader-fault'
   | 'library-missing'

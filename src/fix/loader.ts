@@ -395,8 +395,8 @@ function removeStale({ folder, files }: LoaderPlan): void {
   }
 }
 
-/** A loader of another machine runs here only with an emulator, which is not always there. */
-function isOfThisMachine(object: ElfObject): boolean {
+/** What is for another machine runs here only with an emulator, which is not always there. */
+export function isOfThisMachine(object: ElfObject): boolean {
   return withSource(process.execPath, source => fits(object, readElf(source)))
 }
 
