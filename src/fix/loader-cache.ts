@@ -12,6 +12,8 @@ import type { PythonProcess } from './python.ts'
 /** One name in the cache. */
 export interface CachedLibrary extends NewCacheEntry {
   readonly source: LibrarySource | 'driver'
+  /** DT_SONAME of the file, where it was read. */
+  readonly named?: string | null
 }
 
 export interface CacheContent {
@@ -63,7 +65,8 @@ export function collectLibraries(
     if (choice.clashes.length > 0) clashes.set(name, choice.clashes)
     if (choice.provider === null || isLibcFamily(choice.provider.object.soname ?? '', libc.kind)) continue
     providers.push(choice.provider)
-    chosen.set(name, { soname: name, path: choice.provider.path, source: choice.provider.source })
+    const { path, source, object } = choice.provider
+    chosen.set(name, { soname: name, path, source, named: object.soname })
   }
   const variants: CachedLibrary[] = []
   for (const { soname, path, directory, object, source } of providers) {

@@ -13,18 +13,27 @@ export function findLibraryTexts(
 ): Record<(typeof FIND_LIBRARY_FILES)[number], string> {
   const byName = new Map<string, CachedLibrary>()
   for (const library of libraries) {
-    const name = library.hwcapName == null ? /^lib(.+?)\.so(?:\.|$)/.exec(library.soname)?.[1] : undefined
+    const name = library.hwcapName == null ? nameOf(library.soname) : undefined
     if (name === undefined) continue
     const known = byName.get(name)
     if (known === undefined || isBetter(library.soname, known.soname)) byName.set(name, library)
   }
   const rows = [...byName]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, { soname, path }]) => `    ${quote(name)}: (${quote(soname)}, ${quote(path)}),\n`)
+    .map(([name, { soname, path, named }]) => {
+      // the cache has it under its DT_SONAME too, and that is what ldconfig would say of libz.so.1.3.1
+      const said = named != null && nameOf(named) === name ? named : soname
+      return `    ${quote(name)}: (${quote(said)}, ${quote(path)}),\n`
+    })
   return {
     '_wheelfix_find_library.pth': 'import _wheelfix_find_library\n',
     '_wheelfix_find_library.py': MODULE.replace('LIBRARIES\n', () => rows.join('')),
   }
+}
+
+/** `z` of libz.so.1. */
+function nameOf(soname: string): string | undefined {
+  return /^lib(.+?)\.so(?:\.|$)/.exec(soname)?.[1]
 }
 
 /** A soname with a version is what ldconfig answers; of several the greatest. */

@@ -22,6 +22,7 @@ import {
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { rebuildElf } from '../support/elf.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
@@ -83,7 +84,14 @@ suite('the private loader', () => {
   test('ctypes.util.find_library answers with what the loader finds', () => {
     const folder = join(world.store, '0123456789abcdfghijklmnpqrsvwxyz-find-1.0/lib')
     mkdirSync(folder, { recursive: true })
-    for (const name of ['libwheelfixfind.so', 'libwheelfixfind.so.3', 'libwheelfixfind.so.12']) {
+    // a library under names of its own, and one with its DT_SONAME beside a longer one
+    for (const name of [
+      'libwheelfixfind.so',
+      'libwheelfixfind.so.3',
+      'libwheelfixfind.so.12',
+      'libz.so.1',
+      'libz.so.1.99',
+    ]) {
       copyFileSync(join(world.libs.zlib, 'libz.so.1'), join(folder, name))
     }
     const venv = makeVenv(world, 'find')
@@ -94,6 +102,7 @@ suite('the private loader', () => {
     const compiled = { ...world.env }
     delete compiled['PYTHONDONTWRITEBYTECODE']
     assert.equal(runPython(world, venv, ask, compiled).stdout.trim(), 'libwheelfixfind.so.12 None')
+    assert.equal(wellPython(world, venv, 'from ctypes.util import find_library; print(find_library("z"))'), 'libz.so.1')
     unlinkSync(join(folder, 'libwheelfixfind.so.12'))
     assert.equal(wellPython(world, venv, ask), 'None None')
     assert.equal(wheelfix(world, ['restore', venv]).status, 0)
@@ -505,6 +514,54 @@ int main(int argc, char **argv) {
     assert.equal(status, 0, stderr)
     assert.equal(load(), 'loaded')
     assert.equal(wheelfixed('check', venv).status, 0)
+    assert.equal(wheelfixed('restore', venv).status, 0)
+    assert.deepEqual(changed(before, treeContent(venv)), [])
+  } finally {
+    rmSync(root, { recursive: true })
+  }
+})
+
+const CROSS = '/usr/aarch64-linux-gnu/lib'
+const LD_AARCH64 = 'ld-linux-aarch64.so.1'
+const lacksAarch64 =
+  missing('qemu-aarch64-static') || (!existsSync(join(CROSS, LD_AARCH64)) && skip('needs libc6-arm64-cross'))
+
+test('a venv of another machine gets a private loader, which an emulator runs', { skip: lacksAarch64 }, () => {
+  const root = mkdtempSync(join(tmpdir(), 'wheelfix-aarch64-'))
+  try {
+    const [store, venv] = [join(root, 'store'), join(root, 'venv')]
+    for (const folder of ['glibc/lib', 'set/lib']) mkdirSync(join(store, folder), { recursive: true })
+    for (const folder of ['bin', 'lib/python3.11/site-packages']) mkdirSync(join(venv, folder), { recursive: true })
+    for (const name of [LD_AARCH64, 'libc.so.6']) copyFileSync(join(CROSS, name), join(store, 'glibc/lib', name))
+    chmodSync(join(store, 'glibc/lib', LD_AARCH64), 0o755)
+    // the libc is a program that says what it is; large and of this name it passes for Python
+    const program = join(store, 'glibc/lib/python3.11')
+    copyFileSync(join(CROSS, 'libc.so.6'), program)
+    rebuildElf(program, { interpreter: join(store, 'glibc/lib', LD_AARCH64) })
+    chmodSync(program, 0o755)
+    const soname = 'libwheelfix-test.so.1'
+    copyFileSync(join(CROSS, 'libBrokenLocale.so.1'), join(store, 'set/lib', soname))
+    const searchPath = { tag: 'DT_RUNPATH', value: join(store, 'glibc/lib') } as const
+    rebuildElf(join(store, 'set/lib', soname), { soname, searchPath })
+    writeFileSync(join(venv, 'pyvenv.cfg'), `home = ${store}/glibc/lib\nversion = 3.11.7\n`)
+    symlinkSync(program, join(venv, 'bin/python3'))
+    const before = treeContent(venv)
+    const load = () => {
+      const { stdout, stderr } = run('qemu-aarch64-static', ['-E', `LD_PRELOAD=${soname}`, join(venv, 'bin/python3')])
+      assert.match(stdout, /^GNU C Library/)
+      return stderr
+    }
+    const wheelfixed = (...args: string[]) =>
+      run(process.execPath, [WHEELFIX, ...args], { env: { NIX_STORE_DIR: store, HOME: root } })
+    assert.match(load(), /libwheelfix-test\.so\.1' from LD_PRELOAD cannot be preloaded/)
+    const { status, stderr } = wheelfixed('loader', venv, '--libs', join(store, 'set/lib'))
+    assert.equal(status, 0, stderr)
+    assert.match(stderr, /for another machine: it was not tried/)
+    assert.equal(load(), '')
+    assert.equal(wheelfixed('check', venv).status, 0)
+    const doctor = wheelfixed('doctor', venv)
+    assert.match(doctor.stdout, /for another machine and does not run here.* {2}other-machine/)
+    assert.equal(doctor.status, 0)
     assert.equal(wheelfixed('restore', venv).status, 0)
     assert.deepEqual(changed(before, treeContent(venv)), [])
   } finally {
