@@ -2,9 +2,9 @@
 import { spawnSync } from 'node:child_process'
 import { errnoOf } from '../io/error.ts'
 import { realPath } from '../io/path.ts'
+import { isOfThisMachine } from '../loader/machine.ts'
 import type { Process } from '../loader/search.ts'
 import type { Finding } from './doctor.ts'
-import { isOfThisMachine } from './loader.ts'
 import { askPython, plainEnvironment, type Verdict } from './oracle.ts'
 import { load, type SimulationInput } from './simulate.ts'
 import type { Examination } from './venv.ts'
@@ -25,21 +25,21 @@ export function compareWithLoader(
     return process === null ? [] : [{ object, process }]
   })
   const libraries = loaded.filter(({ object }) => object.kind !== 'executable')
-  const verdicts = askPython(
-    venv.python,
-    libraries.map(({ object }) => object.path),
-    env,
-  )
-  if (typeof verdicts === 'string' && !isOfThisMachine(python.interpreter.object)) {
+  if (!isOfThisMachine(python.interpreter.object)) {
     const finding: Finding = {
       code: 'other-machine',
       severity: 'note',
-      message: 'the Python of this venv is for another machine and does not run here, so that its loader was not asked',
+      message: 'the Python of this venv is for another machine, so that its loader was not asked',
       remedy: null,
       paths: [python.interpreter.program],
     }
     return { asked: 0, findings: [finding] }
   }
+  const verdicts = askPython(
+    venv.python,
+    libraries.map(({ object }) => object.path),
+    env,
+  )
   if (typeof verdicts === 'string') {
     const finding: Finding = {
       code: 'python-broken',

@@ -3,6 +3,7 @@ import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory } from '../io/path.ts'
+import { isOfThisMachine } from '../loader/machine.ts'
 import { fork, open } from '../loader/process.ts'
 import { hintFor } from '../nix/hints.ts'
 import { checkRoots } from '../nix/roots.ts'
@@ -89,7 +90,8 @@ export function diagnose(venv: Venv, options: DoctorOptions): DoctorReport {
   const states = new Map(examination.scan.objects.map(object => [object.identity, object.current]))
   const now = asItStands(examination, states)
   const comparison = compareWithLoader(examination, now, options.env)
-  const imports = options.imports ? failingImports(examination, options.env) : null
+  const canRun = isOfThisMachine(examination.interpreter.object)
+  const imports = options.imports && canRun ? failingImports(examination, options.env) : null
   return {
     venv,
     findings: [

@@ -19,17 +19,16 @@ import {
 } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
-import { readElf } from '../elf/read.ts'
 import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, readLink, realPath } from '../io/path.ts'
 import { temporaryOf } from '../io/replace.ts'
-import { withSource } from '../io/source.ts'
 import { readLoaderCache } from '../loader/cache.ts'
 import type { Libc } from '../loader/libc.ts'
 import { makePrivateLoader, type PrivateLoader, probeLoader } from '../loader/private.ts'
-import { fits, startProgram } from '../loader/process.ts'
+import { isOfThisMachine } from '../loader/machine.ts'
+import { startProgram } from '../loader/process.ts'
 import { withLinks } from '../loader/tree.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Venv } from '../python/venv.ts'
@@ -395,13 +394,9 @@ function removeStale({ folder, files }: LoaderPlan): void {
   }
 }
 
-/** What is for another machine runs here only with an emulator, which is not always there. */
-export function isOfThisMachine(object: ElfObject): boolean {
-  return withSource(process.execPath, source => fits(object, readElf(source)))
-}
-
 /** Gives a warning where the loader cannot be run on this machine. @throws WheelfixError when it runs and fails */
 function probe({ loader, cache, content, python }: LoaderPlan): string | null {
+  if (!isOfThisMachine(python.interpreter.object)) return 'the private loader is for another machine: it was not tried'
   // one that the interpreter would not find without the cache proves something
   const { tree } = python.loader
   const others = [...python.closure, ...python.libc.builtinDirectories]
@@ -411,7 +406,6 @@ function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   })
   const { failure, ran } = probeLoader(loader, python.interpreter.program, cache, library ?? null)
   if (failure === null) return null
-  if (!isOfThisMachine(python.interpreter.object)) return 'the private loader is for another machine: it was not tried'
   if (!ran) return `the private loader could not be tried: ${failure}`
   const sentence = `the private loader made of ${python.libc.loader} does not work: ${failure}`
   throw new WheelfixError(

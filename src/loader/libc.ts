@@ -10,6 +10,7 @@ import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
+import { isFileOfThisMachine } from './machine.ts'
 
 /** nix-ld between a program and the real loader. */
 export interface NixLd {
@@ -271,7 +272,7 @@ interface Diagnostics {
 /** What `ld.so --list-diagnostics` says (glibc 2.33 and newer); a loader that cannot run here is taken at its strings. */
 function askLoader(loader: string, text: string, builtinDirectories: readonly string[]): Diagnostics {
   const said = new Map<string, string>()
-  if (text.includes('--list-diagnostics')) {
+  if (text.includes('--list-diagnostics') && isFileOfThisMachine(loader)) {
     // an empty environment: LD_* and GLIBC_TUNABLES change the answer
     const { stdout } = spawnSync(loader, ['--list-diagnostics'], {
       env: {},
@@ -298,6 +299,7 @@ const NOWHERE = '/wheelfix-nowhere'
 
 /** Has the loader print a search path (every glibc does); one that cannot run here has no subdirectories that count. */
 function askSubdirectories(loader: string, libc: string): string[] {
+  if (!isFileOfThisMachine(loader)) return []
   const { stderr } = spawnSync(loader, ['--list', libc], {
     // the search is for a library that is not there; that it cannot be preloaded is no error
     env: { LD_DEBUG: 'libs', LD_LIBRARY_PATH: NOWHERE, LD_PRELOAD: 'wheelfix-none' },

@@ -551,8 +551,14 @@ test('a venv of another machine gets a private loader, which an emulator runs', 
       assert.match(stdout, /^GNU C Library/)
       return stderr
     }
+    // a shell that takes an ELF file for a script leaves files behind
+    const cwd = join(root, 'cwd')
+    mkdirSync(cwd)
     const wheelfixed = (...args: string[]) =>
-      run(process.execPath, [WHEELFIX, ...args], { env: { NIX_STORE_DIR: store, HOME: root } })
+      run(process.execPath, [WHEELFIX, ...args], {
+        env: { NIX_STORE_DIR: store, HOME: root, PATH: process.env['PATH'] },
+        cwd,
+      })
     assert.match(load(), /libwheelfix-test\.so\.1' from LD_PRELOAD cannot be preloaded/)
     const { status, stderr } = wheelfixed('loader', venv, '--libs', join(store, 'set/lib'))
     assert.equal(status, 0, stderr)
@@ -560,10 +566,11 @@ test('a venv of another machine gets a private loader, which an emulator runs', 
     assert.equal(load(), '')
     assert.equal(wheelfixed('check', venv).status, 0)
     const doctor = wheelfixed('doctor', venv)
-    assert.match(doctor.stdout, /for another machine and does not run here.* {2}other-machine/)
+    assert.match(doctor.stdout, /for another machine, so that .* {2}other-machine/)
     assert.equal(doctor.status, 0)
     assert.equal(wheelfixed('restore', venv).status, 0)
     assert.deepEqual(changed(before, treeContent(venv)), [])
+    assert.deepEqual(readdirSync(cwd), [])
   } finally {
     rmSync(root, { recursive: true })
   }
