@@ -84,7 +84,7 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   }
   if (dynamic.some(({ tag }) => !Number.isSafeInteger(tag))) throw refused('it has a dynamic tag past 2^53')
   // throws for a record of another version: what it would bring back is not ours to bury
-  readUndo(source)
+  readUndo(source, object)
   return { dynamicSegment, strtab: stringTable(object, sections), sections }
 }
 

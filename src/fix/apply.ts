@@ -1,21 +1,16 @@
 // Carries a plan out, object by object: edit → verify → write → RECORD. One object that cannot be changed never stops the
 // others. A dry run goes the same way up to the write, so that it ends as the real run would.
 import { readFileSync } from 'node:fs'
-import { ElfError } from '../elf/error.ts'
 import type { SearchPathTag } from '../elf/edit.ts'
-import { graftedSource, graftTo } from '../elf/graft.ts'
-import { readElf } from '../elf/read.ts'
-import { applyEdit, stateOf } from '../elf/state.ts'
-import { originalSource } from '../elf/undo.ts'
 import { encodeText } from '../elf/text.ts'
-import { verifyState } from '../elf/verify.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { type FileEdit, replaceContent, replaceFile } from '../io/replace.ts'
-import { type FileSource, withSource } from '../io/source.ts'
+import { replaceContent } from '../io/replace.ts'
+import { withSource } from '../io/source.ts'
 import type { Distributions, Owner } from '../python/distributions.ts'
 import { EMPTY_FIELDS, type RecordFields, recordRows, rewriteRecord, SOURCES, trueFields } from '../python/record.ts'
-import { canReflink, changeInPlace, closeJournal, isForInPlace, openJournal } from './journal.ts'
+import { changeObject, writeReason } from './change.ts'
+import { canReflink, closeJournal, isForInPlace, openJournal } from './journal.ts'
 import type { PlannedObject } from './plan.ts'
 import type { ScannedObject } from './scan.ts'
 
@@ -78,8 +73,10 @@ export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput):
   let done = 0
   const outcomes = changes.map(({ item, change }): Outcome => {
     if (change === null) return { planned: item, change, status: 'fine', reason: null }
-    const owner = input.distributions.ownerOf(item.object.path)
-    const refusal = changeObject(item, inPlace.has(item.object), fieldsBefore(item, owner, records), input.write)
+    const { path, status, undo } = item.object
+    const record = fieldsBefore(item, input.distributions.ownerOf(path), records)
+    const job = { path, status, undo, edit: item.edit, record, inPlace: inPlace.has(item.object), write: input.write }
+    const refusal = changeObject(job)
     input.progress(++done, pending.length)
     if (refusal !== null) return { planned: item, change, status: 'refused', ...refusal }
     return { planned: item, change, status: input.write ? 'patched' : 'patch', reason: null }
@@ -93,68 +90,6 @@ function inPlaceObjects(pending: readonly PlannedObject[]): Set<ScannedObject> {
   const single = pending.map(({ object }) => object).filter(object => isForInPlace(object))
   const [first] = single
   return first === undefined || canReflink(first) ? new Set() : new Set(single)
-}
-
-/** Edits, verifies and writes one object. Gives why it cannot be done; the file is as it was then. */
-function changeObject(
-  item: PlannedObject,
-  inPlace: boolean,
-  record: string | null,
-  write: boolean,
-): { readonly reason: string; readonly passing: boolean } | null {
-  const { path } = item.object
-  try {
-    if (write && inPlace && changedInPlace(item, record)) return null
-    const edit = withSource(path, source => fileEdit(item, source, record))
-    if (write) replaceFile(path, edit)
-    return null
-  } catch (error) {
-    if (error instanceof ElfError) return { reason: error.message, passing: false }
-    return { reason: writeReason(error), passing: true }
-  }
-}
-
-/** False where the file may not be written to, but perhaps be replaced. @throws ElfError and the errors of node:fs */
-function changedInPlace(item: PlannedObject, record: string | null): boolean {
-  try {
-    changeInPlace(item.object.path, source => fileEdit(item, source, record))
-    return true
-  } catch (error) {
-    if (errnoOf(error) === 'EACCES') return false
-    throw error
-  }
-}
-
-/** Why a file cannot be written, in words. @throws the error itself when it is none of the system's */
-export function writeReason(error: unknown): string {
-  const errno = errnoOf(error)
-  if (errno === undefined) throw error
-  return WRITE_REASONS[errno] ?? `cannot be written (${errno})`
-}
-
-const WRITE_REASONS: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full: free some space and run again',
-  EACCES: 'you may not write here: run as the owner of the venv',
-  EPERM: 'you may not write here: run as the owner of the venv',
-  EROFS: 'the file system is read-only',
-  ETXTBSY: 'the program is running: end it and run again',
-  EDQUOT: 'your disk quota is used up: free some space and run again',
-}
-
-/** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError */
-function fileEdit({ object, edit }: PlannedObject, source: FileSource, record: string | null): FileEdit {
-  const original = object.undo === null ? source : originalSource(source, object.undo)
-  if (edit !== null) {
-    const old = readElf(original)
-    const wanted = applyEdit(stateOf(old), edit)
-    const graft = graftTo(original, old, wanted, record === null ? {} : { record })
-    if (graft !== null) {
-      verifyState(original, old, graftedSource(original, graft), wanted)
-      return graft
-    }
-  }
-  if (object.undo === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')
-  return { baseSize: object.undo.originalSize, tail: [], patches: object.undo.patches, header: object.undo.header }
 }
 
 /** A RECORD file as it stands. */

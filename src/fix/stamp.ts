@@ -133,13 +133,8 @@ export function remember(
   // what is not protected from a collection is tried again by the next run
   if (report.roots?.hasNix === true && report.roots.problem !== null) return
   if (report.unreadable.length > 0 || statusOf(stateFolder(venv.root)) === null) return
-  const written = foldersWritten(report)
-  for (const directory of report.directories) {
-    const status = statusOf(directory)
-    if (status === null) return
-    if (status.ctimeMs > began - CLOCK_MS && !written.has(directory) && !directory.endsWith('.dist-info')) return
-  }
-  const states = statesOf(report)
+  const states = statesOf(report, began)
+  if (states === null) return
   const known = { settings: settingsOf(options, strict), states: stateMap(venv.root, report.dependencies), answer }
   const config = findConfig(venv.root)
   const same = old?.version === version && old.root === venv.root && old.config === config && isSame(old.states, states)
@@ -168,9 +163,20 @@ function foldersWritten({ outcomes, loader, venv }: VenvReport): Set<string> {
   return new Set(loader?.status === 'patched' ? [...folders, venv.bin, ...venv.sitePackages] : folders)
 }
 
-function statesOf({ venv, directories, outcomes }: VenvReport): States {
-  const inside = [...directories, ...outcomes.map(({ planned }) => planned.object.path)]
-  return stateMap(venv.root, [...inside.map(path => path.slice(venv.root.length + 1)), 'pyvenv.cfg'])
+/** null when a folder is gone, or changed since the run `began` and not by this run. */
+function statesOf(report: VenvReport, began: number): States | null {
+  const { venv, directories, outcomes } = report
+  const relative = (path: string): string => path.slice(venv.root.length + 1)
+  const written = foldersWritten(report)
+  const states: Record<string, string> = {}
+  for (const directory of directories) {
+    const status = statusOf(directory)
+    if (status === null) return null
+    if (status.ctimeMs > began - CLOCK_MS && !written.has(directory) && !directory.endsWith('.dist-info')) return null
+    states[relative(directory)] = sayState(status)
+  }
+  const files = outcomes.map(({ planned }) => relative(planned.object.path))
+  return Object.assign(states, stateMap(venv.root, [...files, 'pyvenv.cfg']))
 }
 
 function stateMap(root: string, paths: readonly string[]): States {
@@ -179,7 +185,10 @@ function stateMap(root: string, paths: readonly string[]): States {
 
 /** What changes with a file or folder: inode, size, and both times. Outside the venv a link counts as what it leads to. */
 function stateOf(root: string, path: string): string {
-  const status = path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`)
+  return sayState(path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`))
+}
+
+function sayState(status: Stats | null): string {
   if (status === null) return 'absent'
   return `${status.ino} ${status.isDirectory() ? '' : status.size} ${status.mtimeMs} ${status.ctimeMs}`
 }

@@ -187,7 +187,7 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
   })
   const scan = scanVenv(venv, interpreter.extensionSuffixes)
   for (const { path, identity, current } of scan.objects) tree.adopt(path, { identity, object: current })
-  const distributions = readDistributions(venv.sitePackages)
+  const distributions = readDistributions(venv.sitePackages, new Set(scan.objects.map(({ path }) => path)))
   // a private loader also serves what is asked for by name alone, and what is installed later
   const wanted = wantedBy(scan, interpreter, strategy === 'rpath' ? [] : knownSonames())
   const sources: ProviderSources = {

@@ -5,12 +5,13 @@
 // path; else the search path decides (glibc.ts, musl.ts). A file of another class or machine is passed over; a file that
 // is no ELF file ends the search with an error (musl takes the first file that it can open, or fails). What was opened is
 // compared by device and inode: the same file is never mapped twice.
-import type { ElfObject } from '../elf/types.ts'
+import type { ElfObject, VersionNeed } from '../elf/types.ts'
 import { glibcSearchPath } from './glibc.ts'
 import { isMuslItself, muslSearchPath } from './musl.ts'
 import type { Because, LinkMap, Loader, Process, SearchDirectory } from './search.ts'
 import { tokens } from './tags.ts'
 import { expandTokens } from './tokens.ts'
+import type { OpenedFile } from './tree.ts'
 
 /** The directories searched for a needed of `map`, in order; of a hit of the cache (`by`), the whole path of the file. */
 export function searchPath(process: Process, map: LinkMap, soname: string): readonly SearchDirectory[] {
@@ -103,18 +104,26 @@ function need(process: Process, map: LinkMap, soname: string): LinkMap | null {
 export function lackingVersions(object: ElfObject, soname: string, provider: ElfObject | undefined): readonly string[] {
   // a provider without any version definitions is accepted with a warning
   if (provider === undefined || provider.versionDefinitions.length === 0) return NONE
-  const need = object.versionNeeds.find(need => need.file === soname)
-  if (need === undefined) return NONE
+  for (const need of object.versionNeeds) if (need.file === soname) return lackingOf(need, provider)
+  return NONE
+}
+
+function lackingOf(need: VersionNeed, provider: ElfObject): readonly string[] {
+  const known = lacking.get(need)
+  if (known !== undefined && known.provider === provider) return known.versions
   let defined = definitions.get(provider)
   if (defined === undefined) {
     defined = new Set(provider.versionDefinitions)
     definitions.set(provider, defined)
   }
   const has = defined
-  return need.versions.every(version => version.weak || has.has(version.name))
-    ? NONE
-    : need.versions.filter(version => !version.weak && !has.has(version.name)).map(version => version.name)
+  const versions = need.versions.filter(({ weak, name }) => !weak && !has.has(name)).map(({ name }) => name)
+  lacking.set(need, { provider, versions: versions.length === 0 ? NONE : versions })
+  return versions
 }
+
+/** What is lacking of one provider, nearly always the same: asked for thousands of times. */
+const lacking = new WeakMap<VersionNeed, { readonly provider: ElfObject; readonly versions: readonly string[] }>()
 
 /** The version definitions of a provider as a set: libc's are asked for thousands of times. */
 const definitions = new WeakMap<ElfObject, ReadonlySet<string>>()
@@ -143,14 +152,12 @@ function find(process: Process, map: LinkMap, soname: string): Found {
     return adopt(process, map, wanted, wanted, file.identity, file.object, BY_PATH)
   }
 
-  const { tree } = process.loader
   for (const part of searchParts(process, map, soname)) {
     for (const step of part) {
-      // the listing is asked first: it is in memory, and most directories do not have the name
-      if (step.by !== 'cache' && !tree.names(step.directory).has(wanted)) continue
-      const path = step.by === 'cache' ? step.directory : pathIn(step.directory, wanted)
-      const file = tree.open(path)
-      if (file === null) continue
+      const entry =
+        step.by === 'cache' ? openAt(process.loader, step.directory) : openIn(process.loader, step.directory, wanted)
+      if (entry === null) continue
+      const { path, file } = entry
       if (file.object === null || endsSearch(file.object, process)) {
         return { provider: null, because: { by: 'not-elf', entry: step.entry, owner: step.owner }, fresh: false }
       }
@@ -159,6 +166,33 @@ function find(process: Process, map: LinkMap, soname: string): Found {
     }
   }
   return NOT_FOUND
+}
+
+interface OpenedAt {
+  readonly path: string
+  readonly file: OpenedFile
+}
+
+/** What a name in a directory is to a loader, by both: thousands of processes look for the same few. */
+const entries = new WeakMap<Loader, Map<string, Map<string, OpenedAt | null>>>()
+
+function openIn(loader: Loader, directory: string, name: string): OpenedAt | null {
+  let ofLoader = entries.get(loader)
+  if (ofLoader === undefined) entries.set(loader, (ofLoader = new Map()))
+  let ofDirectory = ofLoader.get(directory)
+  if (ofDirectory === undefined) ofLoader.set(directory, (ofDirectory = new Map()))
+  let entry = ofDirectory.get(name)
+  if (entry === undefined) {
+    // the listing is asked first: it is in memory, and most directories do not have the name
+    entry = loader.tree.names(directory).has(name) ? openAt(loader, pathIn(directory, name)) : null
+    ofDirectory.set(name, entry)
+  }
+  return entry
+}
+
+function openAt({ tree }: Loader, path: string): OpenedAt | null {
+  const file = tree.open(path)
+  return file === null ? null : { path, file }
 }
 
 /** The path of a name in a directory of the search path. */

@@ -48,8 +48,11 @@ export function normaliseName(name: string): string {
   return name.replaceAll(/[-_.]+/g, '-').toLowerCase()
 }
 
-/** The distributions of these folders; where a name occurs twice the first folder's counts, as for an import. */
-export function readDistributions(sitePackages: readonly string[]): Distributions {
+/**
+ * The distributions of these folders; where a name occurs twice the first folder's counts, as for an import.
+ * @param files the only files whose owners will be asked for: RECORDs list ten times as many
+ */
+export function readDistributions(sitePackages: readonly string[], files?: ReadonlySet<string>): Distributions {
   const all = sitePackages.flatMap(folder => listDistributions(folder))
   const byName = new Map<string, Distribution>()
   for (const distribution of all) {
@@ -60,7 +63,7 @@ export function readDistributions(sitePackages: readonly string[]): Distribution
     all,
     get: name => byName.get(name),
     ownerOf(path) {
-      owners ??= indexOwners(all)
+      owners ??= indexOwners(all, files)
       return owners.get(path) ?? null
     },
   }
@@ -112,8 +115,9 @@ export function requiredNames(metadata: string): string[] {
   return [...new Set(names.map(name => normaliseName(name)))]
 }
 
-function indexOwners(all: readonly Distribution[]): Map<string, Owner> {
+function indexOwners(all: readonly Distribution[], files?: ReadonlySet<string>): Map<string, Owner> {
   const owners = new Map<string, Owner>()
+  const isNew = (path: string): boolean => files?.has(path) !== false && !owners.has(path)
   for (const distribution of all) {
     const text = readText(distribution.record ?? join(distribution.path, 'installed-files.txt'))
     if (text === null) continue
@@ -121,14 +125,14 @@ function indexOwners(all: readonly Distribution[]): Map<string, Owner> {
       // setuptools' list of an old-style installation: relative to the egg-info folder
       for (const line of text.split(/\r?\n/)) {
         const path = resolve(distribution.path, line)
-        if (line !== '' && !owners.has(path)) owners.set(path, { distribution, row: null })
+        if (line !== '' && isNew(path)) owners.set(path, { distribution, row: null })
       }
       continue
     }
     for (const row of recordPaths(text, SOURCES)) {
       const plain = !row.includes('./') && !row.startsWith('/')
       const path = plain ? `${distribution.folder}/${row}` : resolve(distribution.folder, row)
-      if (!owners.has(path)) owners.set(path, { distribution, row })
+      if (isNew(path)) owners.set(path, { distribution, row: plain ? path.slice(distribution.folder.length + 1) : row })
     }
   }
   return owners

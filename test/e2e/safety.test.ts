@@ -226,6 +226,23 @@ function theSuite(world: World): void {
       assert.match(said, /84/)
     })
 
+    test('a program that runs is replaced, and goes on running', async () => {
+      const venv = copy()
+      const program = join(venv, 'bin/waits')
+      const source = join(world.root, 'waits.c')
+      writeFileSync(source, 'int getchar(void); int main(void) { return getchar() == 10 ? 7 : 1; }')
+      runWell('gcc', ['-o', program, source])
+      const inode = statSync(program).ino
+      const running = spawn(program, { stdio: ['pipe', 'ignore', 'inherit'] })
+      await once(running, 'spawn')
+      const { status, stdout } = wheelfix(world, ['venv', venv])
+      assert.equal(status, 0, stdout)
+      assert.notEqual(statSync(program).ino, inode)
+      assert.match(runWell('readelf', ['-lW', program]), new RegExp(`interpreter: ${world.store}`))
+      running.stdin.write('\n')
+      assert.deepEqual(await once(running, 'exit'), [7, null])
+    })
+
     test('a name that is no UTF-8 is patched and reported as Python would decode it', () => {
       const venv = copy()
       const site = sitePackages(world, venv)
