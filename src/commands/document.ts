@@ -33,6 +33,7 @@ export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvR
         reason,
       })),
     ],
+    conflicts: plan.conflicts,
     missing: missing.map(({ soname, neededBy, optional, hint }) => ({ soname, neededBy, optional, hint })),
     ...(report.loader === null ? {} : { loader: loaderEntry(report.loader, venv.root) }),
     ...(report.nixLd?.nixLd == null ? {} : { nixLd: { path: report.nixLd.nixLd.shim, loader: report.nixLd.loader } }),

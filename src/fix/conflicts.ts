@@ -1,18 +1,39 @@
 // What the simulation of the patched venv shows that no plan can settle: it depends on who is loaded first, or comes from
-// somewhere else than before. Sentences for the report.
+// somewhere else than before.
 import { realPath } from '../io/path.ts'
 import { isLibcFamily } from '../loader/libc.ts'
 import type { PlanInput, PlannedObject } from './plan.ts'
 import type { ScannedObject } from './scan.ts'
 import type { Outcome, Simulation } from './simulate.ts'
 
-/** The sentences, in the order of the objects. */
+/**
+ * What a conflict is about:
+ * - `order-dependent`: the file that serves a soname depends on which object was loaded first
+ * - `moved-away`: another file than before serves it
+ * - `foreign-libc`: a library of the C library comes from another one
+ * - `brought-twice`: several distributions bring a soname, and a process has one of them
+ * - `current-directory`: an empty entry of a search path has the current directory searched
+ */
+export type ConflictKind = 'order-dependent' | 'moved-away' | 'foreign-libc' | 'brought-twice' | 'current-directory'
+
+export interface Conflict {
+  readonly kind: ConflictKind
+  /** The objects that it happens to, relative to the venv. */
+  readonly objects: readonly string[]
+  readonly sonames: readonly string[]
+  /** The files that may serve, or do: the first is the one that the report names as the provider. */
+  readonly providers: readonly string[]
+  /** All of it in a sentence. */
+  readonly message: string
+}
+
+/** The conflicts, in the order of the objects. */
 export function conflictsOf(
   planned: readonly PlannedObject[],
   before: Simulation,
   after: Simulation,
   input: PlanInput,
-): string[] {
+): Conflict[] {
   return [
     ...orderDependent(planned, after, input),
     ...movedAway(planned, before, after, input),
@@ -23,19 +44,26 @@ export function conflictsOf(
 }
 
 /** A needed that one chain of loaders resolves to another file than the next. */
-function orderDependent(planned: readonly PlannedObject[], after: Simulation, { python }: PlanInput): string[] {
+function orderDependent(planned: readonly PlannedObject[], after: Simulation, { python }: PlanInput): Conflict[] {
   const { tree } = python.loader
-  const said: string[] = []
+  const said: Conflict[] = []
   for (const { object, needed } of planned) {
     const chains = after.inRoots.get(object.identity) ?? []
     for (const [index, { soname, resolution }] of needed.entries()) {
       const first = resolution?.provider
       if (first == null) continue
-      const other = chains.map(chain => chain.needed[index]?.provider).find(other => other?.identity !== first.identity)
+      const others = chains.map(chain => chain.needed[index]?.provider).filter(other => other != null)
+      const other = others.find(({ identity }) => identity !== first.identity)
       // two files of the store for one soname are the same library; two of the venv are not
-      if (other != null && (after.alone.has(other.identity) || after.alone.has(first.identity))) {
-        const files = `${tree.canonical(first.path)} or ${tree.canonical(other.path)}`
-        said.push(`${object.relative} gets ${soname} from ${files}, whichever is loaded first`)
+      if (other !== undefined && (after.alone.has(other.identity) || after.alone.has(first.identity))) {
+        const providers = [...new Set([first, other, ...others].map(({ path }) => tree.canonical(path)))]
+        said.push({
+          kind: 'order-dependent',
+          objects: [object.relative],
+          sonames: [soname],
+          providers,
+          message: `${object.relative} gets ${soname} from ${providers.join(' or ')}, whichever is loaded first`,
+        })
       }
     }
   }
@@ -48,10 +76,10 @@ function movedAway(
   before: Simulation,
   after: Simulation,
   input: PlanInput,
-): string[] {
+): Conflict[] {
   if (before === after) return []
   const { tree } = input.python.loader
-  const said: string[] = []
+  const said: Conflict[] = []
   for (const { object } of planned) {
     const then = before.alone.get(object.identity)?.needed ?? []
     const now = after.alone.get(object.identity)?.needed ?? []
@@ -59,23 +87,35 @@ function movedAway(
       const other = now[index]?.provider
       if (provider === null || other == null || provider.identity === other.identity) continue
       if (!before.alone.has(provider.identity)) continue
-      const files = `${tree.canonical(other.path)}, and no more from ${tree.canonical(provider.path)}`
-      said.push(`${object.relative} gets ${soname} from ${files}`)
+      const [path, old] = [tree.canonical(other.path), tree.canonical(provider.path)]
+      said.push({
+        kind: 'moved-away',
+        objects: [object.relative],
+        sonames: [soname],
+        providers: [path, old],
+        message: `${object.relative} gets ${soname} from ${path}, and no more from ${old}`,
+      })
     }
   }
   return said
 }
 
 /** A library of the C library itself that comes from elsewhere: two of them in one process do not go together. */
-function foreignLibc(planned: readonly PlannedObject[], { python }: PlanInput): string[] {
+function foreignLibc(planned: readonly PlannedObject[], { python }: PlanInput): Conflict[] {
   const { tree } = python.loader
-  const said: string[] = []
+  const said: Conflict[] = []
   for (const { object, needed } of planned) {
     if (object.kind === 'executable') continue
     for (const { soname, resolution } of needed) {
       if (!isLibcFamily(soname, python.libc.kind) || !isElsewhere(resolution, python.libcDirectories)) continue
       const path = tree.canonical(resolution?.provider?.path ?? '')
-      said.push(`${object.relative} gets ${soname} from ${path}, which is not the C library of this Python`)
+      said.push({
+        kind: 'foreign-libc',
+        objects: [object.relative],
+        sonames: [soname],
+        providers: [path],
+        message: `${object.relative} gets ${soname} from ${path}, which is not the C library of this Python`,
+      })
     }
   }
   return said
@@ -94,42 +134,48 @@ const NAMED_BY_CONTENT = /-[0-9a-f]{8}\./
 const NAMED = 2
 
 /** The same soname from files of different distributions: in one process, the first that is loaded serves both. */
-function broughtTwice(planned: readonly PlannedObject[], input: PlanInput): string[] {
+function broughtTwice(planned: readonly PlannedObject[], input: PlanInput): Conflict[] {
   const byIdentity = new Map<string, ScannedObject>(input.objects.map(object => [object.identity, object]))
-  const owners = new Map<string, Set<string>>()
+  /** Soname → distribution → the file that it brings. */
+  const owners = new Map<string, Map<string, string>>()
   for (const { object, needed } of planned) {
     if (object.kind === 'executable') continue
     for (const { soname, resolution } of needed) {
       if (NAMED_BY_CONTENT.test(soname)) continue
       const provider = byIdentity.get(resolution?.provider?.identity ?? '')
       const owner = provider === undefined ? null : input.ownership.owner(provider.path)
-      if (owner === null) continue
+      if (provider === undefined || owner === null) continue
       const known = owners.get(soname)
-      if (known === undefined) owners.set(soname, new Set([owner]))
-      else known.add(owner)
+      if (known === undefined) owners.set(soname, new Map([[owner, provider.path]]))
+      else if (!known.has(owner)) known.set(owner, provider.path)
     }
   }
-  const groups = new Map<string, string[]>()
-  for (const [soname, names] of owners) {
-    if (names.size < 2) continue
-    const group = [...names].sort().join(' and ')
-    groups.set(group, [...(groups.get(group) ?? []), soname])
+  const groups = new Map<string, { sonames: string[]; providers: string[] }>()
+  for (const [soname, files] of owners) {
+    if (files.size < 2) continue
+    const group = [...files.keys()].sort().join(' and ')
+    const known = groups.get(group) ?? { sonames: [], providers: [] }
+    known.sonames.push(soname)
+    known.providers.push(...files.values())
+    groups.set(group, known)
   }
-  return [...groups].map(([group, sonames]) => {
-    const named = sonames.toSorted().slice(0, NAMED).join(', ')
+  return [...groups].map(([group, { sonames, providers }]) => {
+    const named = sonames.sort().slice(0, NAMED).join(', ')
     const more = sonames.length > NAMED ? ` and ${sonames.length - NAMED} more` : ''
-    return `${group} bring ${named}${more} each: a process that imports both gets those of the first for both`
+    const message = `${group} bring ${named}${more} each: a process that imports both gets those of the first for both`
+    return { kind: 'brought-twice', objects: [], sonames, providers: providers.sort(), message }
   })
 }
 
-function searchingHere(planned: readonly PlannedObject[]): string[] {
-  const names = planned
+function searchingHere(planned: readonly PlannedObject[]): Conflict[] {
+  const objects = planned
     .filter(({ object }) => {
       const entries = (object.original.runpath ?? object.original.rpath ?? '').split(':')
       return entries.length > 1 && entries.includes('')
     })
     .map(({ object }) => object.relative)
-  if (names.length === 0) return []
-  const who = names.length === 1 ? names.join('') : `${names.length} objects (${names.join(', ')})`
-  return [`by an empty entry in its search path the current directory is searched too: ${who}`]
+  if (objects.length === 0) return []
+  const who = objects.length === 1 ? objects.join('') : `${objects.length} objects (${objects.join(', ')})`
+  const message = `by an empty entry in its search path the current directory is searched too: ${who}`
+  return [{ kind: 'current-directory', objects, sonames: [], providers: [], message }]
 }

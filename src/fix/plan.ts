@@ -9,7 +9,7 @@ import { fits } from '../loader/process.ts'
 import type { Loader } from '../loader/search.ts'
 import { withObjects } from '../loader/tree.ts'
 import { type LibraryCandidate, type LibrarySource } from '../nix/libset.ts'
-import { conflictsOf } from './conflicts.ts'
+import { type Conflict, conflictsOf } from './conflicts.ts'
 import { isDriverLibrary } from './drivers.ts'
 import { chooseProvider, type Choice, type ProviderSources } from './providers.ts'
 import { isOpenedAtImport } from './known.ts'
@@ -76,7 +76,9 @@ export interface Plan {
   readonly libraries: readonly UsedLibrary[]
   /** Why files of the right name were passed over, by soname. */
   readonly clashes: ReadonlyMap<string, readonly string[]>
-  /** Sentences about what the plan cannot make certain. */
+  /** What the plan cannot make certain, because it depends on more than the venv's files. */
+  readonly conflicts: readonly Conflict[]
+  /** Sentences about what the plan cannot make certain, the conflicts among them. */
   readonly warnings: readonly string[]
   /** The objects loaded one by one, as they will be. */
   readonly simulation: Simulation
@@ -127,11 +129,13 @@ export function makePlan(input: PlanInput): Plan {
       counts: after.counted.has(object.identity),
     }
   })
+  const conflicts = conflictsOf(planned, before, after, input)
   return {
     objects: planned,
+    conflicts,
     libraries: usedLibraries(serving),
     clashes: new Map([...first.serving].map(([soname, { choice }]) => [soname, choice?.clashes ?? []])),
-    warnings: [...refusals(serving), ...conflictsOf(planned, before, after, input)],
+    warnings: [...refusals(serving), ...conflicts.map(({ message }) => message)],
     simulation: after,
   }
 }

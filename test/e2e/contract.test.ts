@@ -27,6 +27,7 @@ suite('the contract of the commands', () => {
     after(() => world.dispose())
     streams(world)
     usage(world)
+    documents(world)
     badInput(world)
     nothingToDo(world)
     restoring(world)
@@ -89,6 +90,41 @@ function usage(world: World): void {
       assert.equal(schema, 'wheelfix/1')
       assert.equal(error.code, 'USAGE')
       assert.doesNotMatch(error.message, /^error/)
+    }
+  })
+}
+
+function documents(world: World): void {
+  test('the document of venv and check has the fields that the README names, and no others', () => {
+    const venv = demoVenv(world, 'document')
+    const whole = ['schema', 'command', 'venv', 'python', 'libs', 'objects', 'conflicts', 'missing', 'summary']
+    for (const args of [
+      ['check', venv],
+      ['venv', venv, '--no-scan'],
+      ['venv', venv],
+      ['check', venv],
+    ]) {
+      const document = JSON.parse(wheelfix(world, [...args, '--json']).stdout) as Record<string, unknown>
+      assert.deepEqual(Object.keys(document), whole, args.join(' '))
+      const { python, libs, objects, missing, summary } = document as unknown as {
+        [name: string]: Record<string, unknown> & Record<string, unknown>[]
+      }
+      const keysOf = (rows: readonly object[] | undefined) => [...new Set((rows ?? []).flatMap(Object.keys))]
+      const isBelow = (keys: readonly string[], names: string) =>
+        assert.deepEqual(
+          keys.filter(key => !names.split(' ').includes(key)),
+          [],
+          names,
+        )
+      assert.deepEqual(Object.keys(python ?? {}), ['version', 'executable', 'interpreter', 'libc'])
+      isBelow(keysOf(libs), 'soname path source')
+      isBelow(keysOf(objects), 'path distribution kind needed change missing status reason')
+      isBelow(keysOf(objects?.flatMap(object => object['needed'] as object[])), 'soname provider because')
+      isBelow(keysOf(objects?.map(object => object['change'] ?? {})), 'rpath interpreter')
+      isBelow(keysOf(missing), 'soname neededBy optional hint')
+      assert.deepEqual(Object.keys(summary ?? {}), ['objects', 'patched', 'fine', 'missing', 'optional', 'refused'])
+      const readme = readFileSync(join(import.meta.dirname, '../../../README.md'), 'utf8')
+      for (const name of [...whole, ...Object.keys(summary ?? {})]) assert.ok(readme.includes(`"${name}": `), name)
     }
   })
 }

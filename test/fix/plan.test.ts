@@ -6,11 +6,13 @@ import { after, suite, test } from 'node:test'
 import { VER_FLG_WEAK } from '../../src/elf/constants.ts'
 import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
+import type { Report } from '../world/report.ts'
 import { buildWorld } from '../world/world.ts'
 import { writeNoted } from './noted.ts'
 import { MODULE, testVenv, type TestVenv } from './venv.ts'
 
 interface Document {
+  readonly conflicts: Report['conflicts']
   readonly libs: readonly { readonly soname: string; readonly path: string }[]
   readonly objects: readonly {
     readonly path: string
@@ -161,10 +163,21 @@ suite('the plan', () => {
       'a/left/libside.so': {},
       'a/right/libside.so': { link: ['-z', 'now'] },
     })
+    const { document, warnings } = plan(venv)
     assert.match(
-      plan(venv).warnings,
+      warnings,
       /libmid\.so gets libside\.so from .*left\/libside\.so or .*right\/libside\.so, whichever is loaded first/,
     )
+    const [conflict] = document.conflicts
+    const middle = objectOf(document, 'a/lib/libmid.so')
+    const files = ['left', 'right'].map(side => join(venv.site, `a/${side}/libside.so`))
+    assert.deepEqual(
+      { ...conflict, message: '' },
+      { kind: 'order-dependent', objects: [middle.path], sonames: ['libside.so'], providers: files, message: '' },
+    )
+    assert.ok(warnings.includes(conflict?.message ?? 'none'))
+    // what the report names as the provider comes first
+    assert.equal(middle.needed.find(({ soname }) => soname === 'libside.so')?.provider, files[0])
   })
 
   rule('one soname from the files of two distributions is said', venv => {
@@ -174,7 +187,13 @@ suite('the plan', () => {
         [`${name}/libQt6Core.so.6`]: {},
       })
     }
-    assert.match(plan(venv).warnings, /left and right bring libQt6Core\.so\.6 each/)
+    const { document, warnings } = plan(venv)
+    assert.match(warnings, /left and right bring libQt6Core\.so\.6 each/)
+    const files = ['left', 'right'].map(side => join(venv.site, `${side}/libQt6Core.so.6`))
+    assert.deepEqual(
+      document.conflicts.map(({ kind, sonames, providers }) => ({ kind, sonames, providers })),
+      [{ kind: 'brought-twice', sonames: ['libQt6Core.so.6'], providers: files }],
+    )
   })
 
   rule('what a module, a program of bin or a library that is opened at import misses counts', venv => {

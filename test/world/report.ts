@@ -14,6 +14,13 @@ export interface Report {
     readonly neededBy: readonly string[]
     readonly optional: boolean
   }[]
+  readonly conflicts: readonly {
+    readonly kind: string
+    readonly objects: readonly string[]
+    readonly sonames: readonly string[]
+    readonly providers: readonly string[]
+    readonly message: string
+  }[]
   readonly summary: Readonly<Record<'objects' | 'patched' | 'fine' | 'missing' | 'optional' | 'refused', number>>
 }
 
