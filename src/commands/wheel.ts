@@ -88,6 +88,8 @@ function optionsOf(
   files: readonly string[],
   progress: WheelOptions['progress'],
 ): WheelOptions {
+  if (options.restore === true && (options.check === true || options.tag !== undefined))
+    throw new WheelfixError('USAGE', '--restore goes with neither --check nor --tag')
   return {
     files,
     with: options.with,

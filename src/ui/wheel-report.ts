@@ -29,10 +29,8 @@ export function wheelLines(report: WheelReport, style: WheelStyle): string[] {
   ]
 }
 
-function headLine(
-  { path, output, status, outcomes, restored, original, policy }: WheelReport,
-  chalk: ChalkInstance,
-): string {
+function headLine(report: WheelReport, chalk: ChalkInstance): string {
+  const { path, output, status, written, outcomes, restored, original, policy } = report
   const name = chalk.bold(basename(path))
   const to = output === null || output === path || policy !== null ? '' : ` → ${output}`
   const count = outcomes.filter(({ change }) => change !== null).length
@@ -47,7 +45,7 @@ function headLine(
     case 'restore':
       return `${chalk.green('•')} ${name}: ${restored} to restore${to}`
     case 'fine':
-      return `${chalk.green('✓')} ${name}: nothing to do${to === '' ? '' : `, copied${to}`}`
+      return `${chalk.green('✓')} ${name}: nothing to do${to === '' ? '' : `, ${written ? 'copied' : 'to be copied'}${to}`}`
   }
 }
 

@@ -68,6 +68,8 @@ export interface WheelReport {
   /** Where the result is (or would be); null where there is none. */
   readonly output: string | null
   readonly status: 'patched' | 'patch' | 'fine' | 'restored' | 'restore'
+  /** False where the output is only where it would be. */
+  readonly written: boolean
   readonly outcomes: readonly WheelOutcome[]
   readonly refused: readonly { readonly path: string; readonly reason: string }[]
   /** Null when the wheel is being restored. */
@@ -229,6 +231,7 @@ async function patch(
     path: wheel.archive.path,
     output: written,
     status: changed ? (write ? 'patched' : 'patch') : 'fine',
+    written: write && written !== null,
     outcomes: write
       ? outcomes.map(outcome => (outcome.status === 'patch' ? { ...outcome, status: 'patched' } : outcome))
       : outcomes,
@@ -272,7 +275,7 @@ async function restore(
   if (changed && options.output === null && name !== null && name !== basename(path))
     throw new WheelfixError('USAGE', `${path}: its name was ${name}: use -o DIR, not --in-place`, path)
   const folder = outputFolder(path, options)
-  const to = changed && name !== null ? join(folder, name) : outputPath(wheel, folder, null)
+  const to = changed && name !== null && options.output !== null ? join(folder, name) : outputOf(wheel, null, options)
   let original: Restored | null = null
   let written: string | null = to
   if (!changed) written = await output(wheel, contents, null, claims, options, progress)
@@ -284,6 +287,7 @@ async function restore(
     path: wheel.archive.path,
     output: written,
     status: changed ? (options.write ? 'restored' : 'restore') : 'fine',
+    written: options.write && written !== null,
     outcomes: [],
     refused: [...refused, ...wheel.unreadable.map(({ relative, reason }) => ({ path: relative, reason }))],
     plan: null,
@@ -308,12 +312,17 @@ async function output(
 ): Promise<string | null> {
   const { path } = wheel.archive
   if (contents.size === 0 && options.output === null) return null
-  const to = outputPath(wheel, outputFolder(path, options), tag)
+  const to = outputOf(wheel, tag, options)
   claim(to, path, claims)
   if (!options.write) return to
   if (contents.size === 0) await copyWheel(path, to)
   else await writeWheel(wheel, contents, tag, to, progress)
   return to
+}
+
+function outputOf(wheel: Wheel, tag: Tag | null, options: WheelOptions): string {
+  const { path } = wheel.archive
+  return options.output === null ? realPath(path) : outputPath(wheel, outputFolder(path, options), tag)
 }
 
 /** Which paths are taken: real paths of the wheels, and results with the wheels that they are of. */
@@ -350,7 +359,8 @@ function originalNotes(original: Restored | null, lost: boolean): string[] {
 }
 
 function outputFolder(path: string, { output, cwd }: WheelOptions): string {
-  return output === null ? dirname(path) : resolve(cwd, output)
+  // where a link is named, the wheel that it leads to is the one to be replaced
+  return output === null ? dirname(exists(path) ? realPath(path) : path) : resolve(cwd, output)
 }
 
 function signatureNotes({ distribution }: Wheel): string[] {
@@ -392,6 +402,9 @@ function assertOutputs(files: readonly string[], options: WheelOptions): void {
       throw new WheelfixError('USAGE', '--tag gives the wheel another name: use it with -o DIR, not with --in-place')
     return
   }
+  const folder = resolve(options.cwd, options.output)
+  if (statSync(fsPath(folder), { throwIfNoEntry: false })?.isDirectory() === false)
+    throw new WheelfixError('USAGE', `${folder} is no folder: give -o a folder for the results`, folder)
   const seen = new Map<string, string>()
   for (const file of files) {
     const output = join(outputFolder(file, options), basename(file))

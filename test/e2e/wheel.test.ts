@@ -6,6 +6,7 @@ import {
   chmodSync,
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -269,6 +270,29 @@ suite('wheelfix wheel', () => {
     assert.deepEqual(readFileSync(path), readFileSync(join(out, DEMO)))
     assert.equal(statSync(path).mode & 0o777, 0o640)
     assert.deepEqual(readdirSync(join(world.root, 'place')), [DEMO])
+    const link = join(world.root, 'link')
+    mkdirSync(link)
+    copyFileSync(demo, join(link, 'real'))
+    symlinkSync('real', join(link, DEMO))
+    assert.equal(wheel(join(link, DEMO), '--in-place', ...libs).status, 0)
+    assert.ok(lstatSync(join(link, DEMO)).isSymbolicLink(), 'a link stays one')
+    assert.deepEqual(examine(join(link, 'real')), examine(path))
+  })
+
+  test('says what is wrong with options: two that exclude each other, an output that is no folder', () => {
+    for (const [args, reason] of [
+      [['--restore', '--tag', '1nixos'], /--restore goes with neither/],
+      [['--restore', '--check'], /--restore goes with neither/],
+      [['--in-place', '-o', out], /exclude each other/],
+      [['--in-place', '--tag', '1nixos'], /--in-place/],
+      [['-o', demo], /is no folder/],
+    ] as const) {
+      const { status, stderr } = wheel(demo, ...args, ...libs)
+      assert.equal(status, 2)
+      assert.match(stderr, reason)
+      assert.doesNotMatch(stderr, /\n./)
+    }
+    assert.match(wheel(join(out, DEMO), '-o', join(world.root, 'dry'), '--dry-run', ...libs).stdout, /to be copied/)
   })
 
   test('--json has one entry a wheel, with objects as of a venv', () => {
