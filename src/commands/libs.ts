@@ -1,6 +1,6 @@
 // `wheelfix libs`, `libs env` and `libs build`: the library set in force, as lines of a shell, and built by Nix.
 import { type LibsReport, librarySearchPath, listLibraries } from '../fix/libs.ts'
-import { stateFolder } from '../fix/lock.ts'
+import { builtSetLink } from '../fix/lock.ts'
 import { WheelfixError } from '../io/error.ts'
 import { buildLibraries } from '../nix/build.ts'
 import { findPolicy, POLICIES, POLICY_SOURCE } from '../nix/policies.ts'
@@ -63,7 +63,7 @@ export async function libsBuildCommand(
 ): Promise<ExitStatus> {
   try {
     const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
-    const path = buildLibraries(options.flake ?? ownSet(process.env), `${stateFolder(venv.root)}/libs`, process.env)
+    const path = buildLibraries(options.flake ?? ownSet(process.env), builtSetLink(venv.root), process.env)
     process.stderr.write(`${path}/lib\n`)
     const { color } = options
     return await venvCommand(

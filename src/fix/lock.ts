@@ -8,6 +8,11 @@ export function stateFolder(venvRoot: string): string {
   return `${venvRoot}/.wheelfix`
 }
 
+/** Where Nix is to link the library set that it builds for a venv. */
+export function builtSetLink(venvRoot: string): string {
+  return `${stateFolder(venvRoot)}/libs`
+}
+
 /** Another run of a large venv takes seconds, a first one over a slow disk more. */
 const PATIENCE_MS = 60_000
 

@@ -1,8 +1,8 @@
 // The main job, from a folder to a report: scan → resolve → plan → apply. A check and a dry run go the same way and write
 // nothing.
-import { lstatSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync, rmSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
-import { fsPath } from '../io/path.ts'
+import { fsPath, realPath } from '../io/path.ts'
 import { diskTree } from '../loader/tree.ts'
 import { isFhsLoader, type Libc, nixLdLibc } from '../loader/libc.ts'
 import { fits } from '../loader/process.ts'
@@ -30,7 +30,7 @@ import {
 } from './loader.ts'
 import { servedLibraries } from './loader-cache.ts'
 import { plainInterpreter, type PythonName, pythonNames, restoreName } from './loader-python.ts'
-import { lockVenv } from './lock.ts'
+import { builtSetLink, lockVenv } from './lock.ts'
 import { makePlan, type Ownership, type Plan, type PlanInput, type UsedLibrary } from './plan.ts'
 import { pinsDiffer, readPins, writePins } from './pins.ts'
 import { programInterpreterPath, readProgramInterpreter, writeProgramInterpreter } from './program-interpreter.ts'
@@ -178,7 +178,7 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
   const tree = diskTree()
   const python = startPython(interpreter, tree, store, env)
   const named = namedDirectories({
-    flags: options.libs,
+    flags: [...options.libs, ...builtSet(venv.root).map(path => `${path}/lib`)],
     config: config.libs,
     closure: python.closure,
     env,
@@ -240,6 +240,12 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
     leftLoader: hasLoader && loader === null,
     libraries: [...plan.libraries, ...(loader === null ? [] : servedLibraries(loader.content))],
   }
+}
+
+/** The library set that Nix built for this venv (`libs build`), for what is installed later, too; none once it is gone. */
+function builtSet(venvRoot: string): string[] {
+  const link = builtSetLink(venvRoot)
+  return existsSync(fsPath(`${link}/lib`)) ? [link] : []
 }
 
 /** The sonames that the objects of the venv need, each with those that this interpreter can load, and `known` ones. */
@@ -336,6 +342,7 @@ export function neededStorePaths({ venv, interpreter, python, plan, libraries, s
     python.libc.loader,
     python.libc.dir,
     ...libraries.map(({ path }) => path),
+    ...builtSet(venv.root).map(path => realPath(path)),
   ])
   for (const { needed } of plan.objects) for (const { provider } of needed) if (provider !== null) paths.add(provider)
   return [...new Set([...paths].map(path => storePathOf(path, store)).filter(path => path !== null))]

@@ -7,7 +7,7 @@ import { missing } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { treeState } from '../support/tree.ts'
 import { nixWorld } from '../world/nix.ts'
-import { makeVenv, wheelfix } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, wheelfix } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
 interface Document {
@@ -110,6 +110,19 @@ test(
     assert.equal(readlinkSync(join(venv, '.wheelfix/libs')), world.outputs.gcc)
     const roots = runWell('nix-store', ['--query', '--roots', world.outputs.gcc], { env: process.env })
     assert.ok(roots.includes(join(venv, '.wheelfix/libs')))
+
+    // it is there for what is installed later, and moves with the venv
+    installDemoWheel(world, venv)
+    const later = wheelfix(world, ['venv', venv, '--no-scan', '--json'], env)
+    assert.equal(later.status, 0, later.stderr)
+    const { libs } = JSON.parse(later.stdout) as { libs: { soname: string; path: string; source: string }[] }
+    const served = { soname: 'libstdc++.so.6', path: join(world.libs.gcc, 'libstdc++.so.6'), source: 'flag' }
+    assert.deepEqual(
+      libs.find(({ soname }) => soname === served.soname),
+      served,
+    )
+    runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env })
+    assert.match(wheelfix(world, ['check', venv, '--no-scan'], env).stdout, /nothing to do/)
 
     rmSync(join(venv, '.wheelfix'), { recursive: true })
     const failed = wheelfix(world, ['libs', 'build', venv, '--flake', `path:${flake}#nothing`], env)
