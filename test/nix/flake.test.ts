@@ -11,7 +11,7 @@ import { installDemoWheel, makeVenv, pipInstall, withWheels } from '../world/ven
 import { flakes, OPTIONS, ROOT, succeeds } from './flakes.ts'
 import { scratch } from './stores.ts'
 
-const needsNix = missing('nix', 'nix-build', 'git', 'npm')
+const needsNix = missing('nix', 'nix-build', 'git', 'npm', 'gcc')
 
 /** Installs the run-time dependencies as the flake does. @returns their folder, or why it cannot */
 function installModules(folder: string): string | { readonly skip: string } {

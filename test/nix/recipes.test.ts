@@ -20,7 +20,7 @@ function recipe(name: string): string {
   return text
 }
 
-const needsNix = missing('nix', 'nix-build', 'git', 'npm', 'bash')
+const needsNix = missing('nix', 'nix-build', 'git', 'npm', 'bash', 'gcc')
 const IMPORT = ['-c', 'import wheelfix_demo']
 
 /** A project of the template, with a `nix` that finds its inputs. */

@@ -103,7 +103,7 @@ function answers(port: number): Promise<boolean> {
 test(
   'fixWheels on a remote builder: nothing is built here, and what comes back imports',
   {
-    skip: missing('nix', 'nix-build', 'git', 'npm', 'ssh', 'sshd', 'ssh-keygen', 'unshare', 'mount'),
+    skip: missing('nix', 'nix-build', 'git', 'npm', 'gcc', 'ssh', 'sshd', 'ssh-keygen', 'unshare', 'mount'),
   },
   async t => {
     const all = flakes(t)

@@ -55,6 +55,15 @@ let
         done
       done
     '';
+  # libraries of nothing but a name, for whom asks whether they are there
+  shared =
+    name: sonames:
+    runCommand "${name}-0" { } ''
+      mkdir -p $out/lib
+      for soname in ${sonames}; do
+        gcc -shared -nostdlib -x c /dev/null -o $out/lib/$soname -Wl,-soname,$soname
+      done
+    '';
   # what no test loads
   empty = name: runCommand "${name}-0" { } "mkdir -p $out/lib; touch $out/lib/${name}.so";
 
@@ -125,18 +134,17 @@ let
     };
     zlib = world.zlib;
     expat = copies "expat-2.5.0" [ "libexpat.so.1" ];
-    glib = copies "glib-2.74.6" [
-      "libglib-2.0.so.0"
-      "libgobject-2.0.so.0"
-      "libgthread-2.0.so.0"
-    ];
+    glib = shared "glib" "libglib-2.0.so.0 libgobject-2.0.so.0 libgthread-2.0.so.0";
     libxcrypt-legacy = copies "libxcrypt-4.4.33" [ "libcrypt.so.1" ];
-    xorg = lib.genAttrs [
-      "libX11"
-      "libXext"
-      "libXrender"
-      "libICE"
-      "libSM"
+    libGL = shared "libGL" "libGL.so.1";
+    xorg = {
+      libX11 = shared "libX11" "libX11.so.6";
+      libXext = shared "libXext" "libXext.so.6";
+      libXrender = shared "libXrender" "libXrender.so.1";
+      libICE = shared "libICE" "libICE.so.6";
+      libSM = shared "libSM" "libSM.so.6";
+    }
+    // lib.genAttrs [
       "libXcomposite"
       "libXcursor"
       "libXdamage"
@@ -167,7 +175,6 @@ let
     "freetype"
     "gdk-pixbuf"
     "gtk3"
-    "libGL"
     "libGLU"
     "libdrm"
     "libgbm"
