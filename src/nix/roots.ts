@@ -50,14 +50,18 @@ export interface RootsReport {
 export function addRoots(venvRoot: string, paths: readonly string[], env: NodeJS.ProcessEnv): RootsReport {
   const before = checkRoots(venvRoot, paths, env)
   const lacking = before.roots.filter(root => root.state === 'absent' || root.state === 'unregistered')
-  let changed = dropUnused(venvRoot, paths, env)
-  if (lacking.length === 0) return { ...checkRoots(venvRoot, paths, env), changed }
+  if (lacking.length === 0) {
+    const changed = dropUnused(venvRoot, paths, env)
+    return { ...checkRoots(venvRoot, paths, env), changed }
+  }
   const invalid = invalidPaths(
     lacking.map(root => root.storePath),
     env,
   )
   const valid = lacking.filter(root => !invalid.has(root.storePath))
   let problem = valid.length === 0 ? null : register(valid, env)
+  // behind the new ones: a link may only get another name, and a collection may be under way
+  let changed = dropUnused(venvRoot, paths, env)
   for (const { link } of lacking) {
     if (isRegistered(link, env)) changed++
     // a link that nobody knows keeps nothing alive
@@ -86,7 +90,9 @@ export function checkRoots(venvRoot: string, paths: readonly string[], env: Node
     .filter(({ link, storePath }) => !existsSync(fsPath(storePath)) && !wanted.some(root => root.link === link))
   const roots = [...wanted, ...lost]
   const dead = roots.find(root => root.state === 'dead')
-  const open = wanted.filter(({ state }) => state === 'unregistered' || (state === 'absent' && links.length > 0)).length
+  // a venv that wheelfix has no part in yet need not have any
+  const isOurs = existsSync(fsPath(`${venvRoot}/.wheelfix`))
+  const open = wanted.filter(({ state }) => state === 'unregistered' || (state === 'absent' && isOurs)).length
   const problem =
     dead !== undefined
       ? `${dead.storePath} is gone from the store: run wheelfix venv, which takes what is there`

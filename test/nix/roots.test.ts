@@ -72,6 +72,28 @@ test('a venv that was moved has roots that Nix does not know: a check says so an
   assert.deepEqual(states(addRoots(moved, [path], env)), ['rooted'])
 })
 
+test('a store path whose name another comes to share has one root still, by another name', t => {
+  const folder = scratch(t)
+  const { env, add } = fakeStore(folder, { auto: true })
+  const venv = venvIn(folder)
+  const [a, b] = [add('zlib-1.3.1', ['x'], 'a'), add('zlib-1.3.1', ['x'], 'b')]
+  addRoots(venv, [a], env)
+  assert.equal(addRoots(venv, [a, b], env).changed, 3)
+  assert.deepEqual(states(checkRoots(venv, [a, b], env)), ['rooted', 'rooted'])
+  assert.equal(readdirSync(join(venv, '.wheelfix/roots')).length, 2)
+})
+
+test('a check says that all roots were removed, but asks for none in a venv that was never patched', t => {
+  const folder = scratch(t)
+  const { env, add } = fakeStore(folder, { auto: true })
+  const venv = venvIn(folder)
+  const path = add('zlib-1.3.1', ['lib/libz.so.1'])
+  assert.equal(checkRoots(venv, [path], env).problem, null)
+  addRoots(venv, [path], env)
+  rmSync(join(venv, '.wheelfix/roots'), { recursive: true })
+  assert.match(checkRoots(venv, [path], env).problem ?? '', /1 of 1 store paths are not protected/)
+})
+
 test('a root whose store path is gone is reported, and dropped by the next run', t => {
   const folder = scratch(t)
   const { env, add } = fakeStore(folder, { auto: true })
