@@ -1,11 +1,12 @@
 // `npm run corpus [-- PACKAGE…]`: compares our resolution with the real loader's on many real distributions, before and
-// after patching, moved and copied. Takes some GB and some minutes; LIBS (colon-separated) adds to the world's libraries.
+// after patching, moved and copied, and the report with what imports. Takes some GB and some minutes; LIBS (colon-separated) adds to the world's libraries.
 import { join } from 'node:path'
 import { which } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { makeVenv, pipInstall, withWheels } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
 import { compareStages, orderDependent } from './corpus.ts'
+import { compareFailures, importsOnHost } from './lacking.ts'
 
 const DISTRIBUTIONS = `
 numpy scipy pandas scikit-learn matplotlib pillow lxml cryptography pydantic orjson pyzmq ruff opencv-python-headless
@@ -48,6 +49,19 @@ try {
     )
     for (const line of comparison.differences) console.log(`  ${line}`)
   })
+  const onHost = importsOnHost(world, venv)
+  for (const [name, set] of [
+    ['these libraries', libs],
+    ['zlib alone', [world.libs.zlib]],
+  ] as const) {
+    const { modules, failing, named, differences: wrong } = compareFailures(world, venv, set, onHost)
+    differences += wrong.length
+    console.log(
+      `with ${name}: of ${modules} modules that import on the host ${failing} do not, ${named} for a library of their own` +
+        ` that the report calls missing; ${wrong.length} differences`,
+    )
+    for (const line of wrong) console.log(`  ${line}`)
+  }
   const dependent = orderDependent(world, venv, libs)
   differences += dependent.length
   console.log(`order of listings: ${dependent.length} objects differ`)

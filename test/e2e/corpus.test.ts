@@ -5,6 +5,7 @@ import { run } from '../support/run.ts'
 import { makeVenv, pipInstall, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 import { compareStages, orderDependent, type Stage } from './corpus.ts'
+import { compareFailures, importsOnHost } from './lacking.ts'
 
 /** Few, but each with something of its own: vendored libraries, DT_RPATH that is inherited, an executable, chains. */
 const SLICE = ['numpy', 'scipy', 'shapely', 'pyzmq', 'psycopg2-binary', 'ruff']
@@ -38,5 +39,27 @@ suite('the resolution of real wheels', () => {
 
   test('gives the same bytes in whatever order directories are listed', () => {
     assert.deepEqual(orderDependent(world, venv, libs), [])
+  })
+})
+
+suite('the report of what is missing', () => {
+  const world = withWheels(buildWorld())
+  if (typeof world === 'string') {
+    test('needs a world and wheels', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+
+  test('names exactly what does not import where the library set lacks libraries', () => {
+    const venv = makeVenv(world, 'lacking')
+    pipInstall(world, venv, ['numpy', 'shapely', 'pyzmq', 'psycopg2-binary', 'lxml', 'orjson', 'contourpy'])
+    const onHost = importsOnHost(world, venv)
+    const lacking = compareFailures(world, venv, [world.libs.zlib], onHost)
+    const { modules, failing, named, differences } = lacking
+    assert.deepEqual(differences, [])
+    // some for themselves, more for what they import, and some not at all
+    assert.ok(named >= 6 && failing > named && modules > failing + 5, JSON.stringify(lacking))
+    const whole = compareFailures(world, venv, [world.libs.gcc, world.libs.zlib], onHost)
+    assert.deepEqual(whole, { modules, failing: 0, named: 0, differences: [] })
   })
 })

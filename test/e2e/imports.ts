@@ -1,6 +1,6 @@
 // What imports: every extension module of every distribution, one process for a distribution, and a new one behind each
 // module that takes its process down. The same run on the host, which has all libraries, is the measure.
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { run } from '../support/run.ts'
 
@@ -26,6 +26,8 @@ for name in sys.argv[2:]:
     print("end", name, fault[:200], file=out, flush=True)
 os._exit(0)
 `
+
+const QUIET = { MPLBACKEND: 'agg', QT_QPA_PLATFORM: 'offscreen', OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' }
 
 /** Imports all extension modules of `sitePackages` with `python`: of the distributions whose .dist-info is `wanted`. */
 export function importAll(
@@ -65,10 +67,9 @@ function importModules(
   env: NodeJS.ProcessEnv,
 ): Map<string, string | null> {
   const results = new Map<string, string | null>()
-  const quiet = { MPLBACKEND: 'agg', QT_QPA_PLATFORM: 'offscreen', OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' }
   for (let left = [...modules]; left.length > 0; left = modules.filter(name => !results.has(name))) {
     const args = ['-S', '-E', '-c', CHILD, sitePackages, ...left]
-    const { stdout, status } = run(python, args, { env: { ...env, ...quiet } })
+    const { stdout, status } = run(python, args, { env: { ...env, ...QUIET } })
     let begun = left[0]
     for (const line of stdout.split('\n')) {
       const [word, name = '', ...fault] = line.split(' ')
@@ -95,4 +96,56 @@ export function comparedWith(reference: Imports, imports: Imports): { modules: n
     }
   }
   return { modules, failing }
+}
+
+/** What one import did. */
+export interface Imported {
+  /** What went wrong; null where it worked. */
+  readonly error: string | null
+  /** The extension module's own file; null for a package. */
+  readonly file: string | null
+  /** The files below site-packages that are mapped afterwards. */
+  readonly mapped: readonly string[]
+}
+
+const EACH = `
+import importlib, os, signal, site, sys, warnings
+warnings.simplefilter("ignore")
+site.addsitedir(sys.argv[1])
+sys.modules["tkinter"] = sys.modules["_tkinter"] = None # the world's Python has none
+out = os.fdopen(os.dup(1), "w")
+for fd in 1, 2: os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+prefix = os.path.join(sys.argv[1], "")
+for name in sys.argv[2:]:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(120)
+        fault = ""
+        try: importlib.import_module(name)
+        except BaseException as error: fault = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+        mapped = {line.rstrip("\\n").split(None, 5)[5] for line in open("/proc/self/maps") if prefix in line}
+        print("\\t".join([name, fault, *sorted(mapped)]), file=out, flush=True)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if status: print(name, "the process ended with %d" % status, sep="\\t", file=out, flush=True)
+`
+
+/** Imports each extension module, and each package of one, in a process of its own. */
+export function importEach(python: string, sitePackages: string, env: NodeJS.ProcessEnv): Map<string, Imported> {
+  const ask = 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
+  const suffixes = [run(python, ['-S', '-c', ask], { env }).stdout.trim(), '.abi3.so']
+  const imported = new Map<string, Imported>()
+  for (const folder of readdirSync(sitePackages).sort()) {
+    if (!folder.endsWith('.dist-info')) continue
+    const modules = modulesOf(join(sitePackages, folder, 'RECORD'), suffixes)
+    if (modules.length === 0) continue
+    const { stdout } = run(python, ['-S', '-E', '-c', EACH, sitePackages, ...modules], { env: { ...env, ...QUIET } })
+    for (const line of stdout.split('\n')) {
+      const [name = '', error = '', ...mapped] = line.split('\t')
+      const paths = suffixes.map(suffix => join(sitePackages, name.replaceAll('.', '/') + suffix))
+      const file = paths.find(path => existsSync(path)) ?? null
+      if (name !== '') imported.set(name, { error: error === '' ? null : error, file, mapped })
+    }
+  }
+  return imported
 }
