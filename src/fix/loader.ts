@@ -242,7 +242,7 @@ function runBy(
     loader: base.loader,
     builtinDirectories,
     cache,
-    // asking for these three may start a process
+    // asking for these may start a process
     get lib() {
       return base.lib
     },
@@ -254,6 +254,9 @@ function runBy(
     },
     get subdirectories() {
       return base.subdirectories
+    },
+    get legacyHwcaps() {
+      return base.legacyHwcaps
     },
     nixLd: null,
   }

@@ -40,6 +40,12 @@ export interface CacheMachine {
   readonly machine: number
 }
 
+/** What of the hardware bits in a cache a loader before glibc 2.37 goes by: the bits that are on, and AT_PLATFORM's name. */
+export interface LegacyHwcaps {
+  readonly bits: bigint
+  readonly platform: string
+}
+
 const MAGIC_OLD = 'ld.so-1.7.0'
 const MAGIC = 'glibc-ld.so.cache1.1'
 const HEADER = 48
@@ -61,6 +67,14 @@ const HWCAP_EXTENSION = 1n << 62n
 const HWCAP_ISA_LEVEL_MASK = 0x3ffn << 32n
 /** Legacy bit “needs TLS”, which every loader has. */
 const HWCAP_TLS = 1n << 63n
+/** Legacy bits of the x86 platforms (sysdeps/x86/dl-procinfo.h); not for more than one platform at once. */
+const HWCAP_PLATFORMS = new Map([
+  ['i586', 1n << 48n],
+  ['i686', 1n << 49n],
+  ['haswell', 1n << 50n],
+  ['xeon_phi', 1n << 51n],
+])
+const HWCAP_PLATFORM_MASK = 0xfn << 48n
 
 const FLAG_ELF = 1
 const FLAG_ELF_LIBC6 = 3
@@ -195,12 +209,14 @@ function hwcapNames(bytes: Uint8Array, base: number, little: boolean): string[] 
  * The path that the loader takes for a name, null where the cache has none: the loader's own binary search, which in a
  * cache that is sorted otherwise misses names, exactly as the loader does.
  * @param activeHwcaps the glibc-hwcaps subdirectories that this processor uses, best first
+ * @param legacy null: entries with hardware bits are passed over, as glibc 2.37 and later do
  */
 export function lookUpCache(
   entries: readonly CacheEntry[],
   soname: string,
   program: CacheMachine,
   activeHwcaps: readonly string[],
+  legacy: LegacyHwcaps | null = null,
 ): string | null {
   const name = byteString(soname)
   const unsigned = charIsUnsigned(program.machine)
@@ -217,7 +233,7 @@ export function lookUpCache(
     else {
       let first = middle
       while (first > 0 && compareWith(first - 1) === 0) first--
-      return bestOf(entries, first, right, middle, compareWith, accepted, activeHwcaps)
+      return bestOf(entries, first, right, middle, compareWith, accepted, activeHwcaps, legacy)
     }
   }
   return null
@@ -232,6 +248,7 @@ function bestOf(
   compareWith: (index: number) => number,
   accepted: readonly number[],
   activeHwcaps: readonly string[],
+  legacy: LegacyHwcaps | null,
 ): string | null {
   let best: string | null = null
   let bestPriority = Number.MAX_SAFE_INTEGER
@@ -245,13 +262,21 @@ function bestOf(
       bestPriority = priority
     } else {
       if (best !== null) break
-      // legacy subdirectories (tls, haswell …): which of the bits are active is the processor's business; none is safe
-      if ((entry.hwcap & ~HWCAP_TLS) !== 0n) continue
+      if (!isActive(entry.hwcap & ~HWCAP_TLS, legacy)) continue
     }
     best = entry.path
     if (entry.hwcapName === null && entry.flags === accepted[0]) break
   }
   return best
+}
+
+/** Is a legacy subdirectory (haswell, x86_64, avx512_1 …) for this processor? */
+function isActive(hwcap: bigint, legacy: LegacyHwcaps | null): boolean {
+  if (hwcap === 0n) return true
+  if (legacy === null) return false
+  const platform = hwcap & HWCAP_PLATFORM_MASK & ~legacy.bits
+  if ((hwcap & ~legacy.bits & ~HWCAP_PLATFORM_MASK) !== 0n) return false
+  return platform === 0n || platform === HWCAP_PLATFORMS.get(legacy.platform)
 }
 
 /** What goes into a cache that is to be written. */

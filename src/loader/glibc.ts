@@ -38,7 +38,8 @@ export function glibcSearchPath(
 
   const noDefault = (map.object.flags1 & DF_1_NODEFLIB) !== 0n
   if (loader.cache.length > 0) {
-    const hit = lookUpCache(loader.cache, soname, process.main.object.header, loader.libc.hwcaps)
+    const { hwcaps, legacyHwcaps } = loader.libc
+    const hit = lookUpCache(loader.cache, soname, process.main.object.header, hwcaps, legacyHwcaps)
     // with DF_1_NODEFLIB a hit of the cache counts only outside the built-in directories and what is below them
     const systemDirectory = loader.libc.builtinDirectories.some(directory => hit?.startsWith(`${directory}/`))
     if (hit !== null && !(noDefault && systemDirectory)) {

@@ -10,6 +10,7 @@ import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
+import type { LegacyHwcaps } from './cache.ts'
 import { isFileOfThisMachine } from './machine.ts'
 
 /** nix-ld between a program and the real loader. */
@@ -41,6 +42,8 @@ export interface Libc {
   readonly hwcaps: readonly string[]
   /** All subdirectories that are searched before a directory itself, relative to it, in order: `glibc-hwcaps/x86-64-v3`, `tls`. */
   readonly subdirectories: readonly string[]
+  /** What of the hardware bits in the cache counts; null from glibc 2.37 on, and where the loader cannot be asked. */
+  readonly legacyHwcaps: LegacyHwcaps | null
   readonly nixLd: NixLd | null
 }
 
@@ -216,7 +219,7 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
     loader,
     builtinDirectories,
     cache: cachePath(text),
-    // these three are seldom wanted and cost the start of a process
+    // these are seldom wanted and cost the start of a process
     get lib() {
       return diagnostics().lib
     },
@@ -225,6 +228,9 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
     },
     get hwcaps() {
       return diagnostics().hwcaps
+    },
+    get legacyHwcaps() {
+      return diagnostics().legacyHwcaps
     },
     get subdirectories() {
       return (subdirectories ??= askSubdirectories(loader, `${dir}/libc.so.6`))
@@ -267,6 +273,7 @@ interface Diagnostics {
   readonly lib: string
   readonly platform: string
   readonly hwcaps: readonly string[]
+  readonly legacyHwcaps: LegacyHwcaps | null
 }
 
 /** What `ld.so --list-diagnostics` says (glibc 2.33 and newer); a loader that cannot run here is taken at its strings. */
@@ -282,12 +289,18 @@ function askLoader(loader: string, text: string, builtinDirectories: readonly st
     })
     // strings stand in quotes; without them they are null pointers or numbers
     for (const [, key = '', string, number = ''] of (stdout ?? '').matchAll(/^(\w+)=(?:"(.*)"|(\w+))$/gm)) {
-      said.set(key, string ?? (key === 'dl_hwcaps_subdirs_active' ? number : ''))
+      said.set(key, string ?? (/^dl_hwcap(?:$|_important$|s_subdirs_active$)/.test(key) ? number : ''))
     }
   }
   const active = Number(said.get('dl_hwcaps_subdirs_active') ?? 0)
   const subdirectories = said.get('dl_hwcaps_subdirs') ?? ''
+  // glibc 2.37 has no dl_hwcap_important any more
+  const [bits, important] = [said.get('dl_hwcap'), said.get('dl_hwcap_important')]
+  const hasLegacy = bits !== undefined && important !== undefined
   return {
+    legacyHwcaps: hasLegacy
+      ? { bits: BigInt(bits) & BigInt(important), platform: said.get('dl_platform') ?? '' }
+      : null,
     lib: said.get('dl_dst_lib') ?? guessLib(builtinDirectories),
     platform: said.get('dl_platform') ?? /(?<![ -~])(x86_64|i686|aarch64|v7l)\0/.exec(text)?.[1] ?? '',
     hwcaps: subdirectories.split(':').filter((name, index) => name !== '' && (active & (1 << index)) !== 0),
@@ -336,6 +349,7 @@ function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {
     platform: '',
     hwcaps: [],
     subdirectories: [],
+    legacyHwcaps: null,
     nixLd,
   }
 }

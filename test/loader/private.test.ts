@@ -14,7 +14,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { ElfError } from '../../src/elf/error.ts'
+import { readElf } from '../../src/elf/read.ts'
+import { withSource } from '../../src/io/source.ts'
 import { lookUpCache, type NewCacheEntry, readLoaderCache, writeLoaderCache } from '../../src/loader/cache.ts'
+import { identifyLibc } from '../../src/loader/libc.ts'
 import { cacheSlot, makePrivateLoader, probeLoader } from '../../src/loader/private.ts'
 import { missing, skip } from '../support/requires.ts'
 
@@ -121,6 +124,54 @@ test(
     }
   },
 )
+
+const ldconfig = ['/sbin/ldconfig', '/usr/sbin/ldconfig'].find(path => existsSync(path))
+
+test(
+  'of what ldconfig found in subdirectories for some hardware, that is taken which the loader takes',
+  { skip: needsHost || missing('gcc') || (ldconfig === undefined && skip('needs ldconfig')) },
+  () => {
+    const root = join(long, 'hwcaps')
+    // glibc 2.37 knows only the first kind; which of the others this processor has is the loader's to say
+    const places = ['.', 'glibc-hwcaps/x86-64-v2', 'tls', 'x86_64', 'haswell', 'avx512_1', 'haswell/x86_64']
+    const names: string[] = []
+    for (const [index, place] of places.entries()) {
+      mkdirSync(join(root, place), { recursive: true })
+      const [alone, beside] = [`libalone${index}.so.1`, `libbeside${index}.so.1`]
+      for (const name of [alone, beside]) library(join(root, place, name))
+      library(join(root, beside))
+      names.push(alone, beside)
+    }
+    library(join(root, 'x86_64/libboth.so.1'))
+    library(join(root, 'glibc-hwcaps/x86-64-v2/libboth.so.1'))
+    names.push('libboth.so.1', 'libnone.so.1')
+    const cache = join(folder, 'h')
+    const { loader } = install(cache, [])
+    writeFileSync(join(root, 'conf'), `${root}\n`)
+    execFileSync(ldconfig ?? 'ldconfig', ['-X', '-f', join(root, 'conf'), '-C', cache])
+    const entries = readLoaderCache(readFileSync(cache))
+    const { hwcaps, legacyHwcaps } = identifyLibc(program, withSource(program, readElf), {})
+    for (const name of names) {
+      assert.equal(lookUpCache(entries, name, target, hwcaps, legacyHwcaps), find(loader, name), name)
+    }
+  },
+)
+
+test('hardware bits count only where the loader has them, and one platform only', () => {
+  const [x86, haswell] = [2n, 1n << 50n]
+  const takes = (hwcap: bigint, platform: string | null) => {
+    const entry = { soname: 'liba.so', path: '/x', flags: 0x303, hwcapName: null, hwcap }
+    return lookUpCache([entry], 'liba.so', target, [], platform === null ? null : { bits: x86, platform }) !== null
+  }
+  assert.deepEqual(
+    [takes(x86, null), takes(x86, 'x86_64'), takes(x86 | 4n, 'x86_64'), takes(1n << 63n, null)],
+    [false, true, false, true],
+  )
+  assert.deepEqual(
+    [takes(haswell, 'x86_64'), takes(haswell, 'haswell'), takes(haswell | x86, 'haswell'), takes(haswell, 'xeon_phi')],
+    [false, true, true, false],
+  )
+})
 
 test('a missing, empty or damaged cache does no harm', { skip: needsHost }, () => {
   const cache = join(long, 'damaged')
