@@ -7,7 +7,7 @@ import { makeLibrary } from '../support/library.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run } from '../support/run.ts'
 import { machineOf } from '../world/oracle.ts'
-import { installDemoWheel, makeVenv, WHEELFIX, wheelfix, withWheels } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, pipInstall, WHEELFIX, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
 const ROOT = join(import.meta.dirname, '../../..')
@@ -100,6 +100,50 @@ function keys(document: unknown, path = ''): string[] {
     .flatMap(([key, value]) => keys(value, `${path}.${key}`))
     .sort()
 }
+
+suite('what the README shows of why and doctor', () => {
+  const world = withWheels(buildWorld())
+  if (typeof world === 'string') {
+    test('is what they say', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+  const venv = makeVenv(world, '.venv')
+  pipInstall(world, venv, ['shapely', 'opencv-python', 'sounddevice'])
+  /** Without what another build of a wheel, another version or another store has differently. */
+  const comparable = (line: string): string =>
+    line
+      .replaceAll(/\/[^\s:]*\/store\/[0-9a-z]{32}-([a-z]+)[^/\s]*/g, 'STORE-$1')
+      .replaceAll(/-[0-9a-f]{8}\./g, '-HASH.')
+      .replace(/^\/\S+\/\.venv$/, 'VENV')
+      .replaceAll(/\d+/g, 'N')
+      .trim()
+  const shown = blocks('text').flatMap(block => {
+    const [, args, output] = /^\$ wheelfix ((?:why|doctor).*)\n([^]*)$/.exec(block) ?? []
+    return args === undefined || output === undefined ? [] : [{ args: args.split(' '), output }]
+  })
+
+  test('is what they say, line by line, and whole but where it says so', () => {
+    assert.ok(shown.length >= 3)
+    for (const { args, output } of shown) {
+      // why tells of a venv that is not patched yet
+      if (args[0] === 'doctor') wheelfix(world, ['venv', venv])
+      const said = wheelfix(world, [...args.slice(0, 1), venv, ...args.slice(1)]).stdout
+      let rest = said.split('\n').map(comparable)
+      let isLoose = false
+      for (const line of output.trim().split('\n').map(comparable)) {
+        if (line.endsWith('…')) {
+          isLoose = true
+          continue
+        }
+        const at = rest.indexOf(line)
+        assert.ok(isLoose ? at >= 0 : at === 0, `${args.join(' ')}: ${line}\n${said}`)
+        rest = rest.slice(at + 1)
+        isLoose = false
+      }
+    }
+  })
+})
 
 test('the options of the README exist', () => {
   const shown = new Set(
