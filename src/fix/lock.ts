@@ -1,5 +1,15 @@
 // One writer at a time for a venv. Readers need no lock: every change is one rename or one header.
-import { mkdirSync, openSync, closeSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 
@@ -41,7 +51,7 @@ export function lockVenv(venvRoot: string): Lock {
       if (errno !== 'EEXIST' && errno !== 'ENOENT') throw notWritable(errno, venvRoot, error)
     }
     const holder = holderOf(path)
-    if (holder === 'gone') rmSync(fsPath(path), { force: true })
+    if (holder === 'gone') removeStale(path)
     else if (Date.now() > deadline) {
       const who = holder === 'unknown' ? 'another run' : `process ${holder}`
       throw new WheelfixError('BUSY', `${who} is working on ${venvRoot}; if that is not so, remove ${path}`, path)
@@ -71,6 +81,20 @@ function notWritable(errno: string | undefined, venvRoot: string, error: unknown
 
 /** A run writes its number right after it made the file: one without a number for so long was killed in between. */
 const UNSIGNED_MS = 2000
+
+/** Removes a lock whose process is gone, and not the one that another run has put in its place since. */
+function removeStale(path: string): void {
+  const aside = `${path}.${process.pid}`
+  try {
+    renameSync(fsPath(path), fsPath(aside))
+    if (holderOf(aside) !== 'gone') linkSync(fsPath(aside), fsPath(path))
+  } catch (error) {
+    // another run was quicker
+    if (errnoOf(error) === undefined) throw error
+  } finally {
+    rmSync(fsPath(aside), { force: true })
+  }
+}
 
 /** The process that holds the lock, `gone` where it does not exist any more. */
 function holderOf(path: string): number | 'unknown' | 'gone' {
