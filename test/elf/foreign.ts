@@ -22,6 +22,7 @@ import { restoreObject } from '../../src/fix/rewrite.ts'
 import { readLink } from '../../src/io/path.ts'
 import { withSource } from '../../src/io/source.ts'
 import { editElf } from '../support/elf.ts'
+import { which } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 
 interface Foreign {
@@ -32,24 +33,31 @@ interface Foreign {
   readonly modules: readonly string[]
 }
 
+/** Debian's own Python, which is that of its other machines too: 3.11 in Debian 12, 3.13 in Debian 13. */
+const [, VERSION = '3.11'] = /(3\.\d+)/.exec(run('/usr/bin/python3', ['--version']).stdout) ?? []
+
 const FOREIGN: readonly Foreign[] = [
   { deb: 'arm64', wheel: 'aarch64', qemu: 'aarch64', modules: ['numpy', 'shapely'] },
   { deb: 'armhf', wheel: 'armv7l', qemu: 'arm', modules: ['orjson', 'pydantic_core'] },
   { deb: 'ppc64el', wheel: 'ppc64le', qemu: 'ppc64le', modules: ['orjson', 'pydantic_core'] },
   { deb: 's390x', wheel: 's390x', qemu: 's390x', modules: ['orjson', 'pydantic_core'] },
   { deb: 'i386', wheel: 'i686', qemu: 'i386', modules: ['orjson', 'pydantic_core'] },
+  // a machine of Debian since 13
+  ...(VERSION === '3.11'
+    ? []
+    : [{ deb: 'riscv64', wheel: 'riscv64', qemu: 'riscv64', modules: ['greenlet', 'pydantic_core'] }]),
 ]
 const PACKAGES = [
-  'python3.11-minimal',
-  'libpython3.11-minimal',
-  'libpython3.11-stdlib',
+  `python${VERSION}-minimal`,
+  `libpython${VERSION}-minimal`,
+  `libpython${VERSION}-stdlib`,
   'libc6',
   'libstdc++6',
   'libgcc-s1',
   'zlib1g',
   'libexpat1',
   'libffi8',
-  'libssl3',
+  VERSION === '3.11' ? 'libssl3' : 'libssl3t64',
   'libbz2-1.0',
   'liblzma5',
   'libcrypt1',
@@ -61,6 +69,7 @@ const PLATFORMS = [
   'manylinux_2_27',
   'manylinux_2_28',
   'manylinux_2_31',
+  'manylinux_2_39',
 ]
 
 const wanted = process.argv.slice(2)
@@ -109,6 +118,12 @@ function fetchRoot(deb: string): string {
   run('apt-get', ['update', '-qq'])
   runWell('apt-get', ['download', '-qq', ...PACKAGES.map(name => `${name}:${deb}`)], { cwd: debs })
   for (const name of readdirSync(debs)) runWell('dpkg', ['-x', join(debs, name), root])
+  // since Debian 13 a link that base-files brings
+  for (const name of ['lib', 'lib64']) {
+    if (existsSync(join(root, 'usr', name)) && !existsSync(join(root, name))) {
+      symlinkSync(join('usr', name), join(root, name))
+    }
+  }
   // absolute links would lead out of the root
   for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
     const link = join(entry.parentPath, entry.name)
@@ -134,7 +149,7 @@ function fetchWheels(into: string, platforms: readonly string[], packages: reado
       '--only-binary',
       ':all:',
       '--python-version',
-      '3.11',
+      VERSION,
       ...where,
       '-d',
       wheels,
@@ -155,10 +170,17 @@ function proveWheels({ deb, wheel, qemu, modules }: Foreign): string {
     PLATFORMS.map(name => `${name}_${wheel}`),
     packages,
   )
-  const python = join(root, 'usr/bin/python3.11')
+  const python = join(root, `usr/bin/python${VERSION}`)
   const imports = (module: string): string => {
     const code = `import sys; sys.path[:0] = [${JSON.stringify(site)}]; import ${module}; print("imported")`
-    const { stdout, stderr } = run(`qemu-${qemu}-static`, ['-L', root, python, '-S', '-c', code])
+    const { stdout, stderr } = run(which(`qemu-${qemu}-static`) ?? `qemu-${qemu}`, [
+      '-L',
+      root,
+      python,
+      '-S',
+      '-c',
+      code,
+    ])
     return stdout.trim() === 'imported' ? 'imported' : (stderr.trim().split('\n').at(-1) ?? '')
   }
   for (const module of modules) {

@@ -1,6 +1,7 @@
 // `npm run machines`: for every machine whose cross compiler and qemu are installed, a program and its library are built,
 // the program fails for want of the library, runs after our edit (search path, interpreter, both PIE and not), and comes
-// back byte for byte. Prints the table that src/elf/README.md holds. Debian: gcc-*-linux-gnu, qemu-user-static.
+// back byte for byte. Prints the table that src/elf/README.md holds. Debian: gcc-*-linux-gnu, qemu-user-static;
+// gcc-multilib-sparc64-linux-gnu for sparc; Debian 13 for loongarch64.
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -19,17 +20,24 @@ interface Machine {
   readonly qemu: string | null
   /** Where its libc is. */
   readonly root: string
+  /** The compiler's options for this machine. */
+  readonly flags: readonly string[]
+  /** Where its libraries are, when they are not where its programs look for them. */
+  readonly libraries: string | null
 }
 
 const machine = (name: string, triple: string, qemu: string): Machine => ({
   name,
   compiler: `${triple}-gcc`,
-  qemu: `qemu-${qemu}-static`,
+  // Debian 13 has only static ones, without the suffix
+  qemu: which(`qemu-${qemu}-static`) === undefined ? `qemu-${qemu}` : `qemu-${qemu}-static`,
   root: `/usr/${triple}`,
+  flags: [],
+  libraries: null,
 })
 
 const MACHINES: readonly Machine[] = [
-  { name: 'x86_64', compiler: 'x86_64-linux-gnu-gcc', qemu: null, root: '/' },
+  { name: 'x86_64', compiler: 'x86_64-linux-gnu-gcc', qemu: null, root: '/', flags: [], libraries: null },
   machine('i686', 'i686-linux-gnu', 'i386'),
   machine('aarch64', 'aarch64-linux-gnu', 'aarch64'),
   machine('armv7l', 'arm-linux-gnueabihf', 'arm'),
@@ -38,9 +46,17 @@ const MACHINES: readonly Machine[] = [
   machine('ppc', 'powerpc-linux-gnu', 'ppc'),
   machine('s390x', 's390x-linux-gnu', 's390x'),
   machine('riscv64', 'riscv64-linux-gnu', 'riscv64'),
+  machine('loongarch64', 'loongarch64-linux-gnu', 'loongarch64'),
+  machine('mips', 'mips-linux-gnu', 'mips'),
+  machine('mips64', 'mips64-linux-gnuabi64', 'mips64'),
   machine('mipsel', 'mipsel-linux-gnu', 'mipsel'),
   machine('mips64el', 'mips64el-linux-gnuabi64', 'mips64el'),
   machine('sparc64', 'sparc64-linux-gnu', 'sparc64'),
+  {
+    ...machine('sparc', 'sparc64-linux-gnu', 'sparc32plus'),
+    flags: ['-m32'],
+    libraries: '/usr/sparc64-linux-gnu/lib32',
+  },
   machine('alpha', 'alpha-linux-gnu', 'alpha'),
   machine('hppa', 'hppa-linux-gnu', 'hppa'),
   machine('m68k', 'm68k-linux-gnu', 'm68k'),
@@ -78,16 +94,21 @@ try {
 }
 process.exitCode = failures > 0 ? 1 : 0
 
-function prove({ name, compiler, qemu, root }: Machine, pie: string): void {
+function prove({ name, compiler, qemu, root: installed, flags: machineFlags, libraries }: Machine, pie: string): void {
   const at = (file: string): string => join(folder, `${name}${pie}`, file)
+  const root = libraries === null ? installed : at('root')
   mkdirSync(at('lib'), { recursive: true })
+  if (libraries !== null) {
+    mkdirSync(root)
+    symlinkSync(libraries, join(root, 'lib'))
+  }
   writeFileSync(at('library.c'), LIBRARY)
   writeFileSync(at('program.c'), PROGRAM)
   const library = at('lib/libanswer.so.1')
   const program = at('program')
-  runWell(compiler, ['-fPIC', '-shared', '-Wl,-soname,libanswer.so.1', '-o', library, at('library.c')])
+  runWell(compiler, [...machineFlags, '-fPIC', '-shared', '-Wl,-soname,libanswer.so.1', '-o', library, at('library.c')])
   symlinkSync('libanswer.so.1', at('lib/libanswer.so'))
-  const flags = pie === '-pie' ? ['-fPIE', '-pie'] : ['-fno-pie', '-no-pie']
+  const flags = [...machineFlags, ...(pie === '-pie' ? ['-fPIE', '-pie'] : ['-fno-pie', '-no-pie'])]
   runWell(compiler, [...flags, '-o', program, at('program.c'), `-L${at('lib')}`, '-lanswer'])
   const originals = [readFileSync(program), readFileSync(library)]
   const start = () => (qemu === null ? run(program, []) : run(qemu, ['-L', root, program]))
