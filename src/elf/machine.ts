@@ -32,7 +32,7 @@ const LARGE_PAGES: ReadonlySet<number> = new Set([
 ])
 const MEDIUM_PAGES: ReadonlySet<number> = new Set([EM_68K, EM_SPARC, EM_SPARC32PLUS, EM_SPARCV9])
 
-/** No kernel has smaller pages, in bytes. */
+/** No kernel has smaller pages, in bytes; asking for smaller ones is as asking for these. */
 export const SMALLEST_PAGE = 4096
 
 /** The largest page size, in bytes, of any kernel of this machine (the linker's MAXPAGESIZE where pages vary). */
@@ -56,7 +56,7 @@ export function loadAlignment(
   loads: readonly { readonly align: bigint }[],
   page: number | undefined,
 ): bigint {
-  const least = BigInt(page ?? pageSize(machine))
+  const least = BigInt(Math.max(page ?? pageSize(machine), SMALLEST_PAGE))
   if (page !== undefined || ONE_PAGE_SIZE.has(machine)) return least
   const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), least)
   return own > LARGEST_PAGE ? LARGEST_PAGE : own

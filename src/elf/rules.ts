@@ -71,7 +71,9 @@ export function checkLoads(source: ByteSource, { header, programHeaders }: ElfOb
   const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
   if (loads.length === 0) report('load-present', 'there is no PT_LOAD')
   let end = 0n
-  for (const { vaddr, offset, filesz, memsz, align } of loads) {
+  let before: ProgramHeader | null = null
+  for (const load of loads) {
+    const { vaddr, offset, filesz, memsz, align } = load
     const name = `the PT_LOAD at ${hex(vaddr)}`
     // glibc before 2.36 says so; later it maps the file and dies of SIGBUS
     if (offset + filesz > source.size) {
@@ -90,9 +92,24 @@ export function checkLoads(source: ByteSource, { header, programHeaders }: ElfOb
     if ((vaddr - BigInt(offset)) % page !== 0n) {
       report('load-page', `${name} cannot be mapped where pages have ${page} bytes`, offset, vaddr)
     }
+    if (before !== null && sharesPage(before, load)) {
+      report('load-apart', `${name} begins in the page in which the one before it ends`, offset, vaddr)
+    }
+    before = load
     end = vaddr + memsz
   }
   if (end > addressLimit(header)) report('address-space', `the last PT_LOAD ends at ${hex(end)}`, undefined, end)
+}
+
+/**
+ * Does a PT_LOAD begin in the page in which the one before it ends, where the two do not want the same bytes there? It is
+ * mapped over it (dl-map-segments.h; binfmt_elf.c).
+ */
+function sharesPage(before: ProgramHeader, { vaddr, offset }: ProgramHeader): boolean {
+  const page = BigInt(SMALLEST_PAGE)
+  const end = before.vaddr + before.memsz
+  if (before.memsz === 0n || vaddr < end || vaddr / page > (end - 1n) / page) return false
+  return before.memsz > BigInt(before.filesz) || before.vaddr - BigInt(before.offset) !== vaddr - BigInt(offset)
 }
 
 /** The table itself: where the kernel tells an executable that it is, and how large it may be. */

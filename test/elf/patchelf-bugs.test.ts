@@ -8,6 +8,7 @@ import { DT_VERDEF, PF_W, PT_DYNAMIC, PT_LOAD, PT_NOTE } from '../../src/elf/con
 import { graftedSource, makeGraft } from '../../src/elf/graft.ts'
 import { put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
+import { checkLoads } from '../../src/elf/rules.ts'
 import { readSections, sectionAddress } from '../../src/elf/sections.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
 import { verifyElf, verifyGraft } from '../../src/elf/verify.ts'
@@ -76,6 +77,26 @@ test('patchelf#79, LIEF#1366: machines with 64 KiB pages get segments that such 
     for (const { vaddr, offset } of loadsOf(edited(objectBytes(name), EDIT))) {
       assert.equal((vaddr - BigInt(offset)) % 0x10000n, 0n, name)
     }
+  }
+})
+
+test('no segment shares a page with another, however small the pages that are asked for; --verify finds one that does', () => {
+  for (const name of objectNames) {
+    const bytes = objectBytes(name)
+    const graft = makeGraft(bytesSource(bytes), EDIT, { pageSize: 64 })
+    assert.ok(graft !== null)
+    const source = graftedSource(bytesSource(bytes), graft)
+    assert.ok(!verifyElf(source).some(({ rule }) => rule === 'load-apart'), name)
+
+    const object = readElf(source)
+    const { programHeaders } = object
+    const index = programHeaders.findLastIndex(({ type }) => type === PT_LOAD)
+    const before = programHeaders.slice(0, index).findLast(({ type }) => type === PT_LOAD)
+    const vaddr = (before?.vaddr ?? 0n) + (before?.memsz ?? 0n) + 1n
+    const moved = programHeaders.map((header, at) => (at === index ? { ...header, vaddr } : header))
+    const rules: string[] = []
+    checkLoads(source, { ...object, programHeaders: moved }, rule => rules.push(rule))
+    assert.ok(rules.includes('load-apart'), `${name}: ${rules.join(' ')}`)
   }
 })
 
