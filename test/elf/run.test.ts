@@ -132,6 +132,7 @@ describe('edited objects of this machine', { skip: missing('g++') }, () => {
     ['llvm-strip', []],
     ['llvm-strip', ['--strip-all-gnu']],
     ['patchelf', ['--set-rpath', `/a/rather/long/${'path/'.repeat(40)}`]],
+    ['patchelf-newest', ['--set-rpath', `/a/rather/long/${'path/'.repeat(40)}`]],
   ]
   for (const [tool, args] of tools) {
     test(
@@ -153,7 +154,7 @@ describe('edited objects of this machine', { skip: missing('g++') }, () => {
           const result = run(tool, [...args, program])
           if (result.status !== 0) assert.deepEqual(readFileSync(program), was)
           assert.equal(
-            runWell(program, [], { env: tool === 'patchelf' ? { LD_LIBRARY_PATH: at('lib') } : {} }),
+            runWell(program, [], { env: tool.startsWith('patchelf') ? { LD_LIBRARY_PATH: at('lib') } : {} }),
             '42\n',
             layout,
           )
@@ -183,6 +184,31 @@ describe('edited objects of this machine', { skip: missing('g++') }, () => {
         editElf(at('read'), { searchPath: { tag: 'DT_RPATH', value: '/nix/store/x/lib' } })
         assert.deepEqual(complaints(at('read')), before, name)
       }
+    })
+  }
+
+  test('eu-elflint has no more to say than the two lines of README.md', { skip: missing('eu-elflint') }, () => {
+    for (const name of ['lib/libanswer.so.1', 'opener']) {
+      const complaints = (): string[] => run('eu-elflint', ['--gnu-ld', at('linted')]).stdout.split('\n')
+      cpSync(at(name), at('linted'))
+      const before = complaints()
+      editElf(at('linted'), { searchPath: { tag: 'DT_RPATH', value: '/nix/store/x/lib' } })
+      const known = /_DYNAMIC_ symbol value \S+ does not match dynamic segment address|'\.wheelfix\.phdr'/
+      const fresh = complaints().filter(line => line !== '' && !before.includes(line) && !known.test(line))
+      assert.deepEqual(fresh, [], name)
+    }
+  })
+
+  for (const tool of ['libtree']) {
+    test(`${tool} finds by the edited search path what the loader finds`, { skip: missing(tool) }, () => {
+      const program = at('treed')
+      runWell('g++', ['-o', program, at('program.cc'), `-L${at('lib')}`, '-lanswer'])
+      assert.doesNotMatch(run(tool, [program]).stdout, new RegExp(`${folder}/lib`))
+      editElf(program, { searchPath: { tag: 'DT_RUNPATH', value: at('lib') } })
+      const { status, stdout, stderr } = run(tool, [program])
+      assert.equal(status, 0, stderr)
+      assert.match(stdout, /libanswer\.so\.1/)
+      assert.doesNotMatch(stdout + stderr, /not found|None/)
     })
   }
 
