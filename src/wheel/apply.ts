@@ -19,15 +19,13 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { isAlive } from '../fix/lock.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
-import { readEntry } from './content.ts'
+import { hashOf, readEntry } from './content.ts'
 import { formatWheelName, type WheelDistribution, type WheelName } from './distribution.ts'
 import type { NewContent, Wheel } from './fix.ts'
 import type { Archive, WheelEntry } from './read.ts'
 import type { Range } from './splice.ts'
 import { type Cut, readUndo, textUndo, undoText, type WheelUndo, writeUndo } from './undo.ts'
 import { type ArchiveOptions, type EntryChange, writeArchive } from './write.ts'
-
-const CHUNK = 1 << 20
 
 /** The end of the name that an output has while it is written; before it is the process. */
 const TEMPORARY = '.wheelfix-tmp'
@@ -157,8 +155,8 @@ function newUndo({ archive, distribution, objects }: Wheel, rows: readonly Cut[]
   const byOffset = entries.toSorted((a, b) => a.headerOffset - b.headerOffset)
   return {
     name: basename(archive.path),
-    sha256: sha256(source).digest('hex'),
-    record: sha256(bytesSource(encodeText(distribution.record.text))).digest('hex'),
+    sha256: hashOf(source).digest('hex'),
+    record: hashOf(bytesSource(encodeText(distribution.record.text))).digest('hex'),
     stem: null,
     texts: [],
     rows,
@@ -169,13 +167,6 @@ function newUndo({ archive, distribution, objects }: Wheel, rows: readonly Cut[]
       central: entry.central,
     })),
   }
-}
-
-/** The hash of a file as a whole. */
-export function sha256(source: ByteSource): Hash {
-  const hash = createHash('sha256')
-  for (let at = 0; at < source.size; at += CHUNK) hash.update(source.read(at, Math.min(CHUNK, source.size - at)))
-  return hash
 }
 
 /** Copies a wheel that needs no change, bit for bit. */

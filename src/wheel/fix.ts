@@ -15,8 +15,8 @@ import { readObject, type ScannedObject, type UnreadableObject } from '../fix/sc
 import { isInside } from '../io/path.ts'
 import type { Libc } from '../loader/libc.ts'
 import type { FileTree, OpenedFile } from '../loader/tree.ts'
-import { type RecordFields, trueFields } from '../python/record.ts'
-import { type Contents, openContents } from './content.ts'
+import type { RecordFields } from '../python/record.ts'
+import { type Contents, hashOf, openContents } from './content.ts'
 import {
   installedPath,
   type Installation,
@@ -218,10 +218,18 @@ function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: 
 
 /** New hashes must not hide that the old ones were wrong already. */
 function checkRecord(wheel: Wheel, { entry, source }: WheelObject): void {
-  const fields = wheel.distribution.record.rows.get(entry.name)
-  if (fields?.hash.startsWith('sha256=') !== true) return
-  if (fields.hash.replace(/=+$/, '') !== trueFields(source).hash)
+  const { hash = '', size = '' } = wheel.distribution.record.rows.get(entry.name) ?? {}
+  const algorithm = /^(sha256|sha384|sha512)=/.exec(hash)?.[1] ?? null
+  const sizeHolds = size === '' || Number(size) === source.size
+  const isEmpty = hash === '' || hash === '""'
+  const hashHolds = algorithm === null ? isEmpty : hash.replace(/=+$/, '') === hashField(algorithm, source)
+  if (!hashHolds || !sizeHolds)
     throw refusal(wheel.archive.path, `the entry ${JSON.stringify(entry.name)} is not the file that RECORD tells of`)
+}
+
+/** A file's hash as RECORD has it. */
+function hashField(algorithm: string, source: ByteSource): string {
+  return `${algorithm}=${hashOf(source, algorithm).digest('base64url')}`
 }
 
 /**

@@ -13,8 +13,8 @@ import { fsPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { normaliseName } from '../python/distributions.ts'
 import { trueFields } from '../python/record.ts'
-import { renaming, rewrite, sha256, toOutput } from './apply.ts'
-import { readEntry } from './content.ts'
+import { renaming, rewrite, toOutput } from './apply.ts'
+import { hashOf, readEntry } from './content.ts'
 import { deflateLikeZlib, ZLIB_LEVELS } from './deflate.ts'
 import { parseWheelName } from './distribution.ts'
 import type { NewContent, Wheel } from './fix.ts'
@@ -127,7 +127,7 @@ export async function writeRestored(
       if (attempt > 0) rmSync(fsPath(temporary))
       await rewrite(wheel, temporary, likeZlib === null ? rewriting : { ...rewriting, likeZlib })
       await checkAdded(archive.path, temporary, undo)
-      if (withSource(temporary, sha256).digest('hex') === undo.sha256) return 'archive'
+      if (withSource(temporary, source => hashOf(source)).digest('hex') === undo.sha256) return 'archive'
     }
     return recordIsTrue ? 'contents' : 'changed'
   })

@@ -33,9 +33,9 @@ def contents(path):
     with zipfile.ZipFile(path) as z: return {i.filename: z.read(i) for i in z.infolist()}
 def rows(files):
     [record] = [n for n in files if n.endswith('.dist-info/RECORD')]
-    return record, {r[0]: r[1:] for r in csv.reader(io.StringIO(files[record].decode(errors='surrogateescape'))) if r}
+    return record, {r[0]: (r[1:] + ['', ''])[:2] for r in csv.reader(io.StringIO(files[record].decode(errors='surrogateescape'))) if r}
 def true(row, data):
-    if not row or not row[0].startswith('sha256='): return True
+    if not row or row == ['', '']: return True
     return row[0].rstrip('=') == 'sha256=' + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip('=')
 faults = []
 for name in sorted(os.listdir(sys.argv[2])):
