@@ -26,15 +26,9 @@ export function doctorCommand(argument: string | undefined, options: DoctorComma
       libs: options.libs,
       noScan: !options.scan,
       ignoreMissing: options.ignoreMissing,
-      update: false,
-      rehash: false,
-      strategy: null,
-      interpreter: null,
-      mode: 'plan',
       imports: options.import === true,
       env,
       cwd,
-      progress: () => undefined,
     })
     if (options.json === true) process.stdout.write(`${JSON.stringify(doctorDocument(report))}\n`)
     else {

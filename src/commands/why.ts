@@ -1,6 +1,6 @@
 // `wheelfix why`: parse options → ask the core → render.
 import type { WhyNeeded, WhyObject, WhyReport } from '../fix/why.ts'
-import { examine } from '../fix/venv.ts'
+import { examine, lookingOnly } from '../fix/venv.ts'
 import { whyOf } from '../fix/why.ts'
 import { findVenv, type Venv } from '../python/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
@@ -24,19 +24,7 @@ export function whyCommand(first: string, second: string | undefined, options: W
   const cwd = process.cwd()
   try {
     const venv = findVenv({ argument: folder, env, cwd })
-    const examination = examine(venv, {
-      libs: options.libs,
-      noScan: !options.scan,
-      ignoreMissing: [],
-      update: false,
-      rehash: false,
-      strategy: null,
-      interpreter: null,
-      mode: 'plan',
-      env,
-      cwd,
-      progress: () => undefined,
-    })
+    const examination = examine(venv, lookingOnly({ libs: options.libs, noScan: !options.scan, env, cwd }))
     const report = whyOf(name, examination, cwd)
     if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
     else {

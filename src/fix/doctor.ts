@@ -1,8 +1,8 @@
 // What may be wrong with a venv, found by looking at everything and by asking its own Python. Changes nothing.
 import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, isInside, listDirectory } from '../io/path.ts'
+import { WheelfixError } from '../io/error.ts'
+import { entriesIn, fsPath, isInside } from '../io/path.ts'
 import { isOfThisMachine } from '../loader/machine.ts'
 import { fork, open } from '../loader/process.ts'
 import { hintFor } from '../nix/hints.ts'
@@ -21,7 +21,7 @@ import type { PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
 import { findsByName, type SimulationInput } from './simulate.ts'
 import { simulationInput } from './plan.ts'
-import { type Examination, examine, neededStorePaths, type VenvOptions } from './venv.ts'
+import { type Examination, examine, lookingOnly, type LookOptions, neededStorePaths } from './venv.ts'
 
 /** What a finding is about; programs may rely on it. */
 export type FindingCode =
@@ -65,7 +65,7 @@ export interface DoctorReport {
   readonly imported: number | null
 }
 
-export interface DoctorOptions extends VenvOptions {
+export interface DoctorOptions extends LookOptions {
   /** Import each extension module too. */
   readonly imports: boolean
 }
@@ -74,7 +74,7 @@ export interface DoctorOptions extends VenvOptions {
 export function diagnose(venv: Venv, options: DoctorOptions): DoctorReport {
   let examination: Examination
   try {
-    examination = examine(venv, options)
+    examination = examine(venv, lookingOnly(options))
   } catch (error) {
     if (!(error instanceof WheelfixError)) throw error
     // a Python that cannot start is what doctor is for
@@ -387,7 +387,7 @@ function findLibraryUsers(venv: Venv): Finding[] {
   const users: string[] = []
   const names = new Set<string>()
   const visit = (directory: string): void => {
-    for (const { name, kind } of list(directory)) {
+    for (const { name, kind } of entriesIn(directory)) {
       const path = `${directory}/${name}`
       if (kind === 'directory' && !/^(?:__pycache__|tests?|.*\.dist-info)$/.test(name)) visit(path)
       else if (kind === 'file' && name.endsWith('.py')) look(path)
@@ -416,15 +416,6 @@ function findLibraryUsers(venv: Venv): Finding[] {
       paths: users,
     },
   ]
-}
-
-function list(directory: string) {
-  try {
-    return listDirectory(directory)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
-  }
 }
 
 /** Errors of an import that a library is to blame for; a missing module or display is none of ours. */

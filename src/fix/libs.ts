@@ -16,7 +16,7 @@ import { type MissingLibrary, missingLibraries } from './missing.ts'
 import type { UsedLibrary } from './plan.ts'
 import { chooseProvider, type ProviderSources } from './providers.ts'
 import { startPython } from './python.ts'
-import { examine } from './venv.ts'
+import { examine, lookingOnly } from './venv.ts'
 
 export interface LibsOptions {
   readonly libs: readonly string[]
@@ -88,21 +88,10 @@ export function listLibraries(venv: Venv, options: LibsOptions): LibsReport {
 }
 
 /** What a venv takes and misses, and where libraries are looked for; for a bare Python only the latter. */
-function setOf(venv: Venv, { libs, noScan, env, cwd }: LibsOptions) {
+function setOf(venv: Venv, options: LibsOptions) {
+  const { libs, noScan, env, cwd } = options
   if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {
-    const examined = examine(venv, {
-      libs,
-      noScan,
-      ignoreMissing: [],
-      update: false,
-      rehash: false,
-      strategy: null,
-      interpreter: null,
-      mode: 'plan',
-      env,
-      cwd,
-      progress: () => {},
-    })
+    const examined = examine(venv, lookingOnly(options))
     const { plan, python, libraries, planInput, warnings } = examined
     const missing = missingLibraries(plan, examined.ignored, python.libc)
     return {

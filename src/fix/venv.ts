@@ -166,6 +166,27 @@ export interface Examination {
   readonly libraries: readonly UsedLibrary[]
 }
 
+/** What a command that only looks at a venv lets its user choose. */
+export type LookOptions = Pick<VenvOptions, 'libs' | 'noScan' | 'env' | 'cwd'> &
+  Partial<Pick<VenvOptions, 'ignoreMissing'>>
+
+/** The options of a run that writes nothing and takes the venv as it is. */
+export function lookingOnly({ libs, noScan, ignoreMissing = [], env, cwd }: LookOptions): VenvOptions {
+  return {
+    libs,
+    noScan,
+    ignoreMissing,
+    update: false,
+    rehash: false,
+    strategy: null,
+    interpreter: null,
+    mode: 'plan',
+    env,
+    cwd,
+    progress: () => {},
+  }
+}
+
 /** Looks at everything and makes the plan; writes nothing. @throws WheelfixError when nothing could be done */
 export function examine(venv: Venv, options: VenvOptions): Examination {
   const { env } = options
