@@ -28,7 +28,7 @@ import type { ElfObject } from '../elf/types.ts'
 import { originalSource, readUndo, type Undo } from '../elf/undo.ts'
 import { verifyGraft } from '../elf/verify.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, listDirectory, readLink } from '../io/path.ts'
+import { entriesIn, fsPath, readLink } from '../io/path.ts'
 import { replaceFile, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
@@ -92,7 +92,7 @@ export function isInterpreterCopy(undo: Undo | null): boolean {
 /** The names of bin/ that start Python, in byte order. */
 export function pythonNames(venv: Venv, owner: CopyOwner = 'venv'): PythonName[] {
   const names: PythonName[] = []
-  for (const { name, kind } of list(venv.bin)) {
+  for (const { name, kind } of entriesIn(venv.bin)) {
     if (!/^(?:python|pypy)(?:\d+(?:\.\d+)?t?)?$/.test(name)) continue
     const path = join(venv.bin, name)
     if (kind === 'symlink') names.push({ name, path, kind: 'link', owner, replaced: { link: readLink(path) } })
@@ -110,15 +110,6 @@ function fileAsItCame(path: string, undo: Undo | null, owner: CopyOwner): Replac
   if (owner === 'standalone' || decodeRecord(undo, 'standalone') === null) return 'file'
   const interpreter = interpreterOf(path)
   return interpreter === null || undo?.record == null ? 'file' : { interpreter, record: undo.record }
-}
-
-function list(folder: string) {
-  try {
-    return listDirectory(folder)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
-  }
 }
 
 function undoOf(path: string): Undo | null {

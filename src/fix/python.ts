@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
+import { fsPath, isInside, namesIn, realPath } from '../io/path.ts'
 import { type CacheEntry, readLoaderCache } from '../loader/cache.ts'
 import { identifyLibc, type Libc } from '../loader/libc.ts'
 import { startProgram } from '../loader/process.ts'
@@ -97,25 +97,16 @@ function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
     main.path.slice(0, main.path.lastIndexOf('/bin/')),
     caller.path.slice(0, caller.path.lastIndexOf('/lib/')),
   ])
-  const libs = [...prefixes].flatMap(prefix => namesBelow(`${prefix}/lib`).map(name => ({ prefix, name })))
+  const libs = [...prefixes].flatMap(prefix => namesIn(`${prefix}/lib`).map(name => ({ prefix, name })))
   for (const { prefix, name: lib } of libs.filter(({ name }) => /^python3\.\d+t?$/.test(name))) {
     const folder = `${prefix}/lib/${lib}/lib-dynload`
-    for (const name of namesBelow(folder)) {
+    for (const name of namesIn(folder)) {
       const path = `${folder}/${name}`
       const file = name.endsWith('.so') ? loader.tree.open(path) : null
       if (file?.object) modules.push({ path, identity: file.identity, object: file.object, loader: caller, needed: [] })
     }
   }
   return modules
-}
-
-function namesBelow(directory: string): string[] {
-  try {
-    return listDirectory(realPath(directory)).map(entry => entry.name)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
-  }
 }
 
 /** The same interpreter over another tree (the venv's objects in another state; its own files are the same). */

@@ -1,6 +1,7 @@
 // Paths on their way to node:fs and back (elf/text.ts tells how bytes that are no UTF-8 are kept).
 import { type Dirent, readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { decodeBytes, encodeText } from '../elf/text.ts'
+import { errnoOf } from './error.ts'
 
 /** A path for a call of node:fs: the string itself, or the bytes where it holds escaped ones. */
 export function fsPath(path: string): string | Buffer {
@@ -28,6 +29,29 @@ export function listDirectory(path: string): DirectoryEntry[] {
   return entries
     .map(({ name, entry }): DirectoryEntry => ({ name, kind: kindOf(entry) }))
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+}
+
+/** The same, or nothing where there is no such directory or none that can be read. */
+export function entriesIn(path: string): DirectoryEntry[] {
+  return orNothing(() => listDirectory(path))
+}
+
+/** The names alone, in byte order; none where there is no such directory or none that can be read. */
+export function namesIn(path: string): string[] {
+  return orNothing(() => {
+    const names = readdirSync(fsPath(path))
+    const lossy = names.some(name => name.includes('\uFFFD'))
+    return (lossy ? readdirSync(fsPath(path), { encoding: 'buffer' }).map(name => decodeBytes(name)) : names).sort()
+  })
+}
+
+function orNothing<Item>(list: () => Item[]): Item[] {
+  try {
+    return list()
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return []
+  }
 }
 
 function kindOf(entry: Dirent<string> | Dirent<Buffer>): DirectoryEntry['kind'] {

@@ -4,7 +4,7 @@ import { ElfError } from '../elf/error.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
-import { listDirectory, realPath } from '../io/path.ts'
+import { namesIn, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 
 /** A file that the loader opened. */
@@ -54,7 +54,7 @@ export function diskTree(): DiskTree {
       const real = canonicalDirectory(directory)
       let names = listings.get(real)
       if (names === undefined) {
-        names = new Set(namesOf(real))
+        names = new Set(namesIn(real))
         listings.set(real, names)
       }
       return names
@@ -81,15 +81,6 @@ function realDirectory(directory: string): string {
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return directory
-  }
-}
-
-function namesOf(directory: string): string[] {
-  try {
-    return listDirectory(directory).map(entry => entry.name)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
   }
 }
 

@@ -3,20 +3,10 @@
 // made. Knows links, not why the venv needs a path.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs'
+import { accessSync, constants, existsSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, readLink, realPath } from '../io/path.ts'
+import { fsPath, namesIn, readLink, realPath } from '../io/path.ts'
 import { invalidPaths, knowsItsState } from './database.ts'
 import { askDaemon, daemonSocket } from './daemon.ts'
 import { parseStoreName, stateDirectory, storeDirectory, storePathOf } from './store.ts'
@@ -254,14 +244,5 @@ function removeEmpty(folder: string): void {
   } catch (error) {
     // not there, or not empty
     if (errnoOf(error) === undefined) throw error
-  }
-}
-
-function namesIn(folder: string): readonly string[] {
-  try {
-    return readdirSync(fsPath(folder))
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
   }
 }

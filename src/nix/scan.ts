@@ -2,7 +2,7 @@
 // look into lib folders. Opens no library: whether a file fits is for the caller, who takes the first that does.
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, isInside, realPath } from '../io/path.ts'
+import { fsPath, isInside, namesIn, realPath } from '../io/path.ts'
 import { invalidPaths } from './database.ts'
 import { isDriverHint, packageNames } from './hints.ts'
 import type { LibraryCandidate } from './libset.ts'
@@ -238,15 +238,6 @@ function listFolders(entries: readonly Entry[], store: string): Map<string, Pack
     }
   }
   return folders
-}
-
-function namesIn(folder: string): readonly string[] {
-  try {
-    return readdirSync(fsPath(folder))
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
-  }
 }
 
 function onlyValid(
