@@ -92,25 +92,18 @@ function inPlaceObjects(pending: readonly PlannedObject[]): Set<ScannedObject> {
   return first === undefined || canReflink(first) ? new Set() : new Set(single)
 }
 
-/** A RECORD file as it stands. */
-interface RecordFile {
-  readonly text: string
-  readonly rows: ReadonlyMap<string, RecordFields>
-}
-
-/** RECORD files, each read and parsed once. */
-type RecordReader = (path: string) => RecordFile
+/** The rows of RECORD files, each read and parsed once. */
+type RecordReader = (path: string) => ReadonlyMap<string, RecordFields>
 
 function recordReader(): RecordReader {
-  const files = new Map<string, RecordFile>()
+  const files = new Map<string, ReadonlyMap<string, RecordFields>>()
   return path => {
-    let file = files.get(path)
-    if (file === undefined) {
-      const text = readRecord(path)
-      file = { text, rows: recordRows(text, SOURCES) }
-      files.set(path, file)
+    let rows = files.get(path)
+    if (rows === undefined) {
+      rows = recordRows(readRecord(path), SOURCES)
+      files.set(path, rows)
     }
-    return file
+    return rows
   }
 }
 
@@ -128,7 +121,7 @@ function readRecord(path: string): string {
 function fieldsBefore({ object }: PlannedObject, owner: Owner | null, records: RecordReader): string | null {
   if (object.undo !== null) return object.undo.record
   const at = rowOf(owner)
-  const fields = at === null ? undefined : records(at.record).rows.get(at.row)
+  const fields = at === null ? undefined : records(at.record).get(at.row)
   return fields === undefined ? null : `${fields.hash},${fields.size}`
 }
 
@@ -145,7 +138,7 @@ export function recordsAreStale(planned: readonly PlannedObject[], distributions
   return planned.some(({ object, edit }) => {
     if (object.undo?.record == null || edit === null) return false
     const at = rowOf(distributions.ownerOf(object.path))
-    return at !== null && isStale(object, records(at.record).rows.get(at.row))
+    return at !== null && isStale(object, records(at.record).get(at.row))
   })
 }
 
@@ -167,7 +160,7 @@ function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records:
     const at = rowOf(input.distributions.ownerOf(planned.object.path))
     if (at === null) continue
     const { record, row } = at
-    const fields = fieldsAfter(planned, records(record).rows.get(row), change !== null, input.rehash)
+    const fields = fieldsAfter(planned, records(record).get(row), change !== null, input.rehash)
     if (fields === null) continue
     const rows = changes.get(record)
     if (rows === undefined) changes.set(record, new Map([[row, fields]]))

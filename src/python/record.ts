@@ -39,12 +39,6 @@ export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordF
   return out + text.slice(copied)
 }
 
-/** The fields of the row of `path`; null when there is no such row. */
-export function recordFields(text: string, path: string): RecordFields | null {
-  for (const row of rows(text)) if (row.path === path) return { hash: row.hash ?? '', size: row.size ?? '' }
-  return null
-}
-
 /** The fields of every row by its path, unquoted, but those with one of these endings; of two rows with one path the first. */
 export function recordRows(text: string, without: readonly string[] = []): Map<string, RecordFields> {
   const found = new Map<string, RecordFields>()

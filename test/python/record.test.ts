@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { bytesSource } from '../../src/elf/source.ts'
-import { EMPTY_FIELDS, recordFields, recordPaths, rewriteRecord, trueFields } from '../../src/python/record.ts'
+import { EMPTY_FIELDS, recordPaths, recordRows, rewriteRecord, trueFields } from '../../src/python/record.ts'
 import { missing } from '../support/requires.ts'
 
 const RECORD = [
@@ -24,7 +24,8 @@ for (const [name, end] of [
     const text = RECORD.join(end)
     const emptied = rewriteRecord(text, new Map([[path, EMPTY_FIELDS]]))
     assert.equal(emptied, text.replace(`${path},sha256=bb,20`, `${path},,`))
-    const fields = recordFields(text, path)
+    const fields = recordRows(text).get(path)
+    assert.ok(fields)
     assert.deepEqual(fields, { hash: 'sha256=bb', size: '20' })
     assert.equal(rewriteRecord(emptied, new Map([[path, fields]])), text)
   })
@@ -32,14 +33,14 @@ for (const [name, end] of [
 
 test('a quoted path is named unquoted and stays quoted', () => {
   const text = RECORD.join('\n')
-  assert.deepEqual(recordFields(text, 'odd, name/"x".so'), { hash: 'sha256=dd', size: '40' })
+  assert.deepEqual(recordRows(text).get('odd, name/"x".so'), { hash: 'sha256=dd', size: '40' })
   const changed = rewriteRecord(text, new Map([['odd, name/"x".so', EMPTY_FIELDS]]))
   assert.equal(changed, text.replace('sha256=dd,40', ','))
 })
 
 test('quoted fields come back as they were', () => {
   const text = 'a.so,"sha256=x","1"\nb.so,"",""\n'
-  const fields = recordFields(text, 'a.so')
+  const fields = recordRows(text).get('a.so')
   assert.ok(fields)
   const changed = rewriteRecord(text, new Map([['a.so', EMPTY_FIELDS]]))
   assert.equal(changed, 'a.so,,\nb.so,"",""\n')
@@ -55,7 +56,7 @@ test('a row without fields gets them, a fourth field stays, and the last line ne
 test('a path that no row has changes nothing', () => {
   const text = RECORD.join('\n')
   assert.equal(rewriteRecord(text, new Map([['numpy', EMPTY_FIELDS]])), text)
-  assert.equal(recordFields(text, 'numpy'), null)
+  assert.equal(recordRows(text).get('numpy'), undefined)
 })
 
 test('any text stays as it is without changes, and its rows cost no more than its length', () => {
