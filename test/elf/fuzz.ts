@@ -14,6 +14,7 @@ import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
 import { definesSymbol } from '../../src/elf/symbols.ts'
 import { originalSource, readUndo } from '../../src/elf/undo.ts'
 import { verifyElf, verifyGraft } from '../../src/elf/verify.ts'
+import { randomOf } from '../support/random.ts'
 import { bytesOf, objectBytes, objectNames } from './objects.ts'
 
 /** No single read may ask for more than this: the stated bound on what a size field can make us allocate. */
@@ -29,17 +30,6 @@ export interface FuzzCounts {
   /** Made, but kept from the disk by the verification. */
   rejected: number
   loaded: number
-}
-
-/** mulberry32: the same numbers for the same seed. */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 const INTERESTING = [

@@ -30,10 +30,22 @@ interface Managed {
 /** What leads to a Python, as a link farm of nixpkgs' buildEnv does. */
 const PYTHON_ENV = `${storeHash('env')}-python3-env`
 
-/** A world whose store Nix manages; a compiler that nothing needs is there, too, and a farm of links to the Python. */
-function managedWorld(t: TestContext): Managed | string {
+function demoVenv(world: World): string {
+  const venv = makeVenv(world, 'venv')
+  installDemoWheel(world, venv)
+  return venv
+}
+
+/**
+ * A world whose store Nix manages; a compiler that nothing needs is there, too, and a farm of links to the Python. Where
+ * no world can be built the test is skipped, and null comes back.
+ */
+function managedWorld(t: TestContext): Managed | null {
   const world = buildWorld()
-  if (typeof world === 'string') return world
+  if (typeof world === 'string') {
+    t.skip(world)
+    return null
+  }
   t.after(() => world.dispose())
   const old = join(world.store, `${storeHash('old')}-gcc-9.5.0-lib`)
   cpSync(world.outputs.gcc, old, { recursive: true })
@@ -73,13 +85,9 @@ test(
   },
   t => {
     const managed = managedWorld(t)
-    if (typeof managed === 'string') {
-      t.skip(managed)
-      return
-    }
+    if (managed === null) return
     const { world, env, collect } = managed
-    const venv = makeVenv(world, 'venv')
-    installDemoWheel(world, venv)
+    const venv = demoVenv(world)
     const python = join(venv, 'bin/python')
     const imports = (from = venv) => run(join(from, 'bin/python'), ['-c', 'import wheelfix_demo'], { env }).status === 0
     assert.equal(imports(), false)
@@ -131,10 +139,7 @@ for (const [what, make] of [
 ] as const) {
   test(`a collection leaves the Python of a venv ${what}`, { skip: missing('nix-store', 'nix-collect-garbage') }, t => {
     const managed = managedWorld(t)
-    if (typeof managed === 'string') {
-      t.skip(managed)
-      return
-    }
+    if (managed === null) return
     const { world, env, collect } = managed
     const [python = '', ...options] = make(world)
     const venv = join(world.root, 'venv')
@@ -153,13 +158,9 @@ test(
   },
   t => {
     const managed = managedWorld(t)
-    if (typeof managed === 'string') {
-      t.skip(managed)
-      return
-    }
+    if (managed === null) return
     const { world, env, collect } = managed
-    const venv = makeVenv(world, 'venv')
-    installDemoWheel(world, venv)
+    const venv = demoVenv(world)
     const site = sitePackages(world, venv)
     const module = readdirSync(join(site, 'wheelfix_demo')).find(name => name.endsWith('.so')) ?? ''
     const old = join(world.store, `${storeHash('old')}-gcc-9.5.0-lib/lib`)
