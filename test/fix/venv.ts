@@ -26,7 +26,8 @@ export function testVenv(world: World, name: string): TestVenv {
   const root = makeVenv(world, name)
   const site = sitePackages(world, root)
   const interpreter = interpreterOf(world.python) ?? ''
-  const shop = workshop({ compiler: 'gcc', interpreter, openerFlags: [] }, '/')
+  // what is left over goes with the world
+  const shop = workshop({ compiler: 'gcc', interpreter, openerFlags: [] }, '/', world.root)
   const runWith: TestVenv['runWith'] = (env, command, ...rest) => wheelfix(world, [command, root, ...rest], env)
   return {
     root,

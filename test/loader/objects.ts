@@ -61,9 +61,13 @@ int main(int argc, char **argv) {
 }
 `
 
-/** `folder`: where paths begin; by default a folder of its own. */
-export function workshop({ compiler, interpreter, openerFlags }: Toolchain, folder?: string): Workshop {
-  const scratch = mkdtempSync(join(realpathSync(tmpdir()), 'wheelfix-objects-'))
+/** `folder`: where paths begin; by default a folder of its own. `within`: where the scratch folder is made. */
+export function workshop(
+  { compiler, interpreter, openerFlags }: Toolchain,
+  folder?: string,
+  within = realpathSync(tmpdir()),
+): Workshop {
+  const scratch = mkdtempSync(join(within, 'wheelfix-objects-'))
   const root = folder ?? scratch
   const source = join(scratch, 'start.c')
   const start = join(scratch, 'start.o')
