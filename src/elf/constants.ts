@@ -60,6 +60,7 @@ export const SHT_STRTAB = 3
 export const SHT_DYNAMIC = 6
 export const SHT_NOTE = 7
 export const SHT_NOBITS = 8
+export const SHT_GNU_VERDEF = 0x6ffffffd
 export const SHT_GNU_VERNEED = 0x6ffffffe
 export const SHT_DYNSYM = 11
 export const SHF_WRITE = 1
@@ -94,6 +95,9 @@ export const DT_VERDEF = 0x6ffffffc
 export const DT_VERDEFNUM = 0x6ffffffd
 export const DT_VERNEED = 0x6ffffffe
 export const DT_VERNEEDNUM = 0x6fffffff
+export const DT_CONFIG = 0x6ffffefa
+export const DT_DEPAUDIT = 0x6ffffefb
+export const DT_AUDIT = 0x6ffffefc
 export const DT_AUXILIARY = 0x7ffffffd
 export const DT_FILTER = 0x7fffffff
 /** On MIPS: the debugger's hook, as an offset from the address of this very entry. */

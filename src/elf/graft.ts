@@ -15,6 +15,8 @@ import {
   DT_STRTAB,
   DT_VERNEED,
   EI_OSABI,
+  ET_DYN,
+  ET_EXEC,
   PF_R,
   PF_W,
   PT_DYNAMIC,
@@ -28,7 +30,7 @@ import type { ElfEdit } from './edit.ts'
 import { ElfError } from './error.ts'
 import { graftSections, type Placed, type StringsPlace } from './graft-sections.ts'
 import type { Extent } from './image.ts'
-import { editInPlace, editWords, renameInPlace } from './in-place.ts'
+import { editInPlace, editWords, interpreterInPlace, renameInPlace } from './in-place.ts'
 import { isExecutable, namesMusl } from './kind.ts'
 import { type Format, formatOf, put } from './layout.ts'
 import { addressLimit, loadAlignment, SMALLEST_PAGE } from './machine.ts'
@@ -104,7 +106,16 @@ export function graftTo(
   const inPlace = options.inPlace === true
   const words = editWords(object, wanted)
   if (words !== null) return patched(source, object, words, wanted)
-  const editable = assertEditable(source, object)
+  let editable: Editable
+  try {
+    editable = assertEditable(source, object)
+  } catch (error) {
+    // the kernel reads an interpreter's name whatever else the object is
+    const isProgram = object.header.type === ET_EXEC || object.header.type === ET_DYN
+    const patches = inPlace && isProgram ? interpreterInPlace(source, object, wanted) : null
+    if (patches === null) throw error
+    return patched(source, object, patches, wanted)
+  }
   // a record is to be kept, which takes a graft
   const renamed = inPlace && options.record === undefined ? renameInPlace(source, object, editable, wanted) : null
   if (renamed !== null) return patched(source, object, renamed, wanted)

@@ -1,20 +1,18 @@
 // Edits that fit into what is there, without an undo record, as there is no room for one. Single words are always changed
 // so: the opposite edit undoes them. All else is only for `wheelfix elf`, and all but a new name that is there already only
 // where nothing can be appended, as a payload behind the object is addressed from the end.
-import { DT_NEEDED, DT_RPATH, DT_RUNPATH, PT_GNU_STACK, PT_INTERP, SHT_DYNSYM } from './constants.ts'
+import { DT_NEEDED, DT_VERNEED, PT_GNU_STACK, PT_INTERP } from './constants.ts'
 import { encodeDynamic, moveDebugHook, newDynamic } from './dynamic.ts'
-import { formatOf, getNumber, put } from './layout.ts'
+import { formatOf, put } from './layout.ts'
 import type { Editable } from './refuse.ts'
-import { findSection, sectionNumber } from './sections.ts'
 import type { ByteSource } from './source.ts'
 import { differences, type ElfState, stateOf } from './state.ts'
 import { newStrings } from './strings.ts'
 import { encodeText } from './text.ts'
 import type { ElfObject } from './types.ts'
+import { unusedStrings } from './unused-strings.ts'
+import { readVersionNeeds } from './versions.ts'
 import type { Patch } from './view.ts'
-
-/** The symbols of a larger table are not looked through. */
-const MOST_SYMBOL_BYTES = 1 << 25
 
 /** An edit of the stack's flags or of EI_OSABI, which is in the header that `patched` writes; null for any other edit. */
 export function editWords(object: ElfObject, wanted: ElfState): Patch[] | null {
@@ -74,82 +72,105 @@ export function editInPlace(
   wanted: ElfState,
 ): Patch[] | null {
   const old = stateOf(object)
-  if (differences(old, wanted).includes('versionFiles')) return null
   const { interpreter, stack, osabi } = wanted
-  const patches = editWords(object, { ...old, stack, osabi })
-  if (patches === null) return null
-  if (interpreter !== old.interpreter) {
-    const segment = object.programHeaders.find(({ type }) => type === PT_INTERP)
-    const text = encodeText(interpreter ?? '')
-    if (segment === undefined || text.length >= segment.filesz) return null
-    // what stands behind the name is not the name's
-    const rest = source.read(segment.offset, segment.filesz).subarray(encodeText(old.interpreter ?? '').length)
-    if (rest.some(byte => byte !== 0)) return null
-    const bytes = new Uint8Array(segment.filesz)
-    bytes.set(text)
-    patches.push({ offset: segment.offset, bytes })
-  }
-  if (differences({ ...old, interpreter, stack, osabi }, wanted).length === 0) return patches
-
-  // a search path may be written over the old one; every other string must be there already
-  const strings = newStrings(object, editable.strtab.length)
-  const slot = searchPathSlot(source, object, editable)
-  const searchPath = wanted.runpath ?? wanted.rpath
-  const overwrites =
-    searchPath !== null &&
-    searchPath !== (object.runpath ?? object.rpath) &&
-    slot !== null &&
-    encodeText(searchPath).length <= slot.length
-  const entries = newDynamic(object, wanted, text =>
-    overwrites && text === searchPath ? slot.offset : strings.offsetOf(text),
-  )
-  if (strings.length() > 0) return null
-  const { dynamicSegment, strtab } = editable
+  const patches = interpreterInPlace(source, object, { ...old, interpreter, stack, osabi })
+  if (patches === null || differences({ ...old, interpreter, stack, osabi }, wanted).length === 0) return patches
+  const strings = stringsInPlace(source, object, editable, wanted)
+  if (strings === null) return null
+  const { dynamicSegment } = editable
   const format = formatOf(object.header)
+  const entries = newDynamic(object, wanted, strings.offsetOf)
   const table = encodeDynamic(format, moveDebugHook(object, entries, dynamicSegment.vaddr, dynamicSegment.vaddr))
   if (table.length > dynamicSegment.filesz) return null
   const bytes = new Uint8Array(dynamicSegment.filesz)
   bytes.set(table)
-  patches.push({ offset: dynamicSegment.offset, bytes })
-  if (overwrites) {
-    const text = new Uint8Array(slot.length + 1)
-    text.set(encodeText(searchPath))
-    patches.push({ offset: strtab.offset + slot.offset, bytes: text })
-  }
-  return patches
+  patches.push({ offset: dynamicSegment.offset, bytes }, ...strings.patches)
+  const versions = newVersionFiles(source, object, wanted, strings.offsetOf)
+  return [...patches, ...versions]
 }
 
-/** Offset from DT_STRTAB and length of the search path that stands alone; null where something shares its bytes. */
-function searchPathSlot(
+/** The interpreter, written over the old one, and single words; null for any other edit and where it does not fit. */
+export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted: ElfState): Patch[] | null {
+  const { interpreter } = wanted
+  const patches = editWords(object, { ...wanted, interpreter: object.interpreter })
+  if (patches === null || interpreter === null || interpreter === object.interpreter) return patches
+  const segments = object.programHeaders.filter(({ type }) => type === PT_INTERP)
+  const [segment] = segments
+  const text = encodeText(interpreter)
+  if (segment === undefined || segments.length > 1 || text.length >= segment.filesz) return null
+  // what stands behind the name is not the name's
+  const rest = source.read(segment.offset, segment.filesz).subarray(encodeText(object.interpreter ?? '').length)
+  if (rest.some(byte => byte !== 0)) return null
+  const bytes = new Uint8Array(segment.filesz)
+  bytes.set(text)
+  return [...patches, { offset: segment.offset, bytes }]
+}
+
+/** A larger string table than any object has. */
+const MOST_STRING_BYTES = 1 << 27
+
+/**
+ * Where the strings of the wanted state stand: where they are already, be it as the end of another one, else in the place
+ * of a string that is not used any more; null where one fits nowhere.
+ */
+function stringsInPlace(
   source: ByteSource,
   object: ElfObject,
-  { strtab, sections }: Editable,
-): { offset: number; length: number } | null {
-  const entries = object.dynamic?.filter(({ tag }) => tag === DT_RPATH || tag === DT_RUNPATH) ?? []
-  const [entry] = entries
-  const text = object.runpath ?? object.rpath
-  if (entry === undefined || entries.length > 1 || text === null || sections === null) return null
-  const offset = Number(entry.value)
-  const length = encodeText(text).length
-  const inside = (at: number): boolean => at >= offset && at <= offset + length
-  const dynsym = findSection(sections, index => sectionNumber(sections, index, 'type') === SHT_DYNSYM)
-  if (dynsym < 0) return null
-  const size = sectionNumber(sections, dynsym, 'size')
-  if (size > MOST_SYMBOL_BYTES) return null
-  const format = formatOf(object.header)
-  const symbols = source.read(sectionNumber(sections, dynsym, 'offset'), size)
-  for (let at = 0; at + format.sym.bytes <= symbols.length; at += format.sym.bytes) {
-    if (inside(getNumber(format, symbols, at, format.sym.name))) return null
+  editable: Editable,
+  wanted: ElfState,
+): { offsetOf: (text: string) => number; patches: Patch[] } | null {
+  const { strtab } = editable
+  if (strtab.length > MOST_STRING_BYTES) return null
+  const table = Buffer.from(source.read(strtab.offset, strtab.length))
+  const known = newStrings(object, strtab.length)
+  known.settle(strtab.length)
+  const placed = new Map<string, number>()
+  const missing = new Set<string>()
+  const offsetOf = (text: string): number => {
+    let offset = placed.get(text)
+    if (offset === undefined) {
+      offset = known.offsetOf(text)
+      if (offset >= strtab.length) offset = table.indexOf(encodeText(`${text}\0`))
+      if (offset < 0) missing.add(text)
+      else placed.set(text, offset)
+    }
+    return offset
   }
-  // names of libraries and versions are no paths; where one equals the end of the search path they may share it
-  const names = [
-    ...object.needed,
-    ...(object.soname === null ? [] : [object.soname]),
-    ...object.filters,
-    ...object.auxiliaries,
-    ...object.versionDefinitions,
-    ...object.versionNeeds.flatMap(({ file, versions }) => [file, ...versions.map(({ name }) => name)]),
-  ]
-  if (names.some(name => text.endsWith(name))) return null
-  return offset + length < strtab.length ? { offset, length } : null
+  newDynamic(object, wanted, offsetOf)
+  newVersionFiles(source, object, wanted, offsetOf)
+  if (missing.size === 0) return { offsetOf, patches: [] }
+
+  const slots = unusedStrings(source, object, editable, wanted, offsetOf).sort((a, b) => a.length - b.length)
+  const patches: Patch[] = []
+  const texts = [...missing].map(text => ({ text, bytes: encodeText(text) }))
+  for (const { text, bytes } of texts.sort((a, b) => b.bytes.length - a.bytes.length)) {
+    const index = slots.findIndex(({ length }) => length >= bytes.length)
+    const [slot] = index < 0 ? [] : slots.splice(index, 1)
+    if (slot === undefined) return null
+    placed.set(text, slot.offset)
+    const filled = new Uint8Array(slot.length + 1)
+    filled.set(bytes)
+    patches.push({ offset: strtab.offset + slot.offset, bytes: filled })
+  }
+  return { offsetOf, patches }
+}
+
+/** The file names of .gnu.version_r that change, a word each. */
+function newVersionFiles(
+  source: ByteSource,
+  object: ElfObject,
+  wanted: ElfState,
+  offsetOf: (text: string) => number,
+): Patch[] {
+  const { header, programHeaders, versionNeeds } = object
+  const format = formatOf(header)
+  const address = object.dynamic?.findLast(({ tag }) => tag === DT_VERNEED)?.value
+  return readVersionNeeds(source, header, programHeaders, address).flatMap(({ at }, index): Patch[] => {
+    const file = wanted.versionFiles[index]
+    if (file === undefined || file === versionNeeds[index]?.file) return []
+    const { at: field, width } = format.verneed.file
+    const bytes = new Uint8Array(width)
+    put(format, bytes, 0, { at: 0, width }, offsetOf(file))
+    return [{ offset: at + field, bytes }]
+  })
 }

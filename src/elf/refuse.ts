@@ -2,12 +2,6 @@
 // writer itself never meets a surprise.
 import {
   DF_1_PIE,
-  DT_AUXILIARY,
-  DT_FILTER,
-  DT_NEEDED,
-  DT_RPATH,
-  DT_RUNPATH,
-  DT_SONAME,
   DT_STRSZ,
   DT_STRTAB,
   ET_CORE,
@@ -32,6 +26,7 @@ import {
   type SectionTable,
 } from './sections.ts'
 import { type ByteSource } from './source.ts'
+import { STRING_TAGS } from './strings.ts'
 import type { ElfObject, ProgramHeader } from './types.ts'
 import { readUndo } from './undo.ts'
 
@@ -42,9 +37,6 @@ export interface Editable {
   readonly strtab: Extent
   readonly sections: SectionTable | null
 }
-
-/** Entries whose value is the offset of a string. */
-const STRINGS = new Set([DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH, DT_FILTER, DT_AUXILIARY])
 
 /** Bytes of each end of what lies behind an object that are looked at for something other than zero. */
 const SLACK_SAMPLE = 4096
@@ -130,7 +122,7 @@ function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: S
   const index = sections === null ? -1 : findStringSection(sections, address)
   const inSection = sections === null || index < 0 ? 0 : sectionNumber(sections, index, 'size')
   const table = { offset: extent.offset, length: Math.max(Number(length), Math.min(inSection, extent.length)) }
-  const outside = dynamic?.find(({ tag, value }) => STRINGS.has(tag) && value >= BigInt(table.length))
+  const outside = dynamic?.find(({ tag, value }) => STRING_TAGS.has(tag) && value >= BigInt(table.length))
   if (outside !== undefined) throw refused('a string of its dynamic table lies outside DT_STRSZ', outside.value)
   if (header.class === 32 && table.length > 0x7fffffff) throw refused('its dynamic strings are too many')
   return table

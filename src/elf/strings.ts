@@ -1,8 +1,31 @@
 // The strings of an edited object. Those that it has already keep their offsets from DT_STRTAB; new ones are collected,
 // and get theirs once it is known where they will stand.
-import { DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME } from './constants.ts'
+import {
+  DT_AUDIT,
+  DT_AUXILIARY,
+  DT_CONFIG,
+  DT_DEPAUDIT,
+  DT_FILTER,
+  DT_NEEDED,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_SONAME,
+} from './constants.ts'
 import { encodeText } from './text.ts'
 import type { ElfObject } from './types.ts'
+
+/** Dynamic entries whose value is the offset of a string. */
+export const STRING_TAGS: ReadonlySet<number> = new Set([
+  DT_NEEDED,
+  DT_SONAME,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_FILTER,
+  DT_AUXILIARY,
+  DT_CONFIG,
+  DT_DEPAUDIT,
+  DT_AUDIT,
+])
 
 export interface NewStrings {
   /** Length of all new strings with their NULs, in bytes. */

@@ -204,6 +204,49 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.deepEqual(readFileSync(at('payload')).subarray(-payload.length), payload)
   })
 
+  test('before a payload every edit is made that fits: strings that stand there already, and the places of unused ones', () => {
+    const payload = Buffer.from('payload '.repeat(100))
+    writeFileSync(at('dep.map'), 'DEP_1 { global: dep; };\n')
+    writeFileSync(at('dep.c'), 'int dep(void) { return 7; }\n')
+    writeFileSync(at('user.c'), 'int dep(void);\nint main(void) { return dep() - 7; }\n')
+    runWell('gcc', [
+      '-shared',
+      '-fPIC',
+      '-o',
+      at('libversioned.so.0'),
+      at('dep.c'),
+      '-Wl,-soname,libversioned.so.0',
+      `-Wl,--version-script=${at('dep.map')}`,
+    ])
+    runWell('gcc', ['-o', at('user'), at('user.c'), at('libversioned.so.0'), `-Wl,-rpath,${folder}`])
+    writeFileSync(at('user'), Buffer.concat([readFileSync(at('user')), payload]))
+    const { size } = statSync(at('user'))
+    // the end of the old name, then what was there before, then a name of its own in the old one’s place
+    for (const name of ['versioned.so.0', 'libversioned.so.0', 'libshort.so']) {
+      const before = stateOfFile(at('user')).needed[0] ?? ''
+      if (name !== 'libversioned.so.0') cpSync(at('libversioned.so.0'), at(name))
+      well('--replace-needed', before, name, at('user'))
+      assert.equal(run(at('user'), []).status, 0, name)
+      assert.deepEqual([stateOfFile(at('user')).needed[0], stateOfFile(at('user')).versionFiles[0]], [name, name])
+    }
+    well('--remove-rpath', at('user'))
+    well('--add-rpath', folder, at('user'))
+    assert.equal(run(at('user'), []).status, 0)
+    assert.equal(ours('--add-needed', 'libnowhere.so', at('user')).status, 1)
+    assert.equal(statSync(at('user')).size, size)
+    assert.deepEqual(readFileSync(at('user')).subarray(-payload.length), payload)
+  })
+
+  test('before a payload a search path that is the end of a symbol’s name is not written over', () => {
+    writeFileSync(at('tail.c'), 'int one(void) { return 1; }\nint a_symbol_name;\n')
+    runWell('gcc', ['-shared', '-fPIC', '-o', at('tail.so'), at('tail.c'), '-Wl,-rpath,symbol_name'])
+    const bytes = Buffer.concat([readFileSync(at('tail.so')), Buffer.from('payload')])
+    assert.equal(bytes.toString('latin1').split('\0symbol_name\0').length, 1, 'the linker lets them share their end')
+    writeFileSync(at('tail.so'), bytes)
+    assert.match(ours('--set-rpath', '/x', at('tail.so')).stderr, /appended/)
+    assert.deepEqual(readFileSync(at('tail.so')), bytes)
+  })
+
   test('a needed whose new name stands in the file already changes one word, and the opposite edit changes it back', () => {
     const original = readFileSync(at('m'))
     well('--replace-needed', 'libfoo.so.1', 'foo.so.1', at('m'))

@@ -149,6 +149,32 @@ test('a payload stays where it is when the edit fits in place, for those who ask
   }
 })
 
+test('an interpreter that fits is set whatever else the object is, as the kernel asks for no more', () => {
+  // patchelf’s empty-note: no dynamic table, and an empty PT_LOAD that is out of order
+  const bytes = poked(objectBytes('x86_64.exe'), { phdr: 'type', type: PT_DYNAMIC, value: PT_NULL })
+  assertRefused(bytes, /PT_DYNAMIC/)
+  const short = { interpreter: '/x/ld' }
+  const graft = makeGraft(bytesSource(bytes), short, { inPlace: true })
+  assert.notEqual(graft, null)
+  if (graft === null) return
+  const result = graftedSource(bytesSource(bytes), graft)
+  verifyGraft(bytesSource(bytes), result, short)
+  assert.equal(result.size, bytes.length)
+  assert.throws(() => makeGraft(bytesSource(bytes), short), /PT_DYNAMIC/)
+  const more: readonly ElfEdit[] = [
+    { interpreter: `/${'x'.repeat(100)}` },
+    { ...short, addNeeded: ['libx.so'] },
+    { ...short, searchPath: { tag: 'DT_RUNPATH', value: '/x' } },
+  ]
+  for (const edit of more) {
+    assert.throws(() => makeGraft(bytesSource(bytes), edit, { inPlace: true }), /PT_DYNAMIC/)
+  }
+  assert.throws(
+    () => makeGraft(bytesSource(poked(bytes, { ehdr: 'type', value: 4 })), short, { inPlace: true }),
+    /core/,
+  )
+})
+
 test('zeros behind the object are no payload', () => {
   const bytes = Buffer.concat([objectBytes('x86_64.so'), Buffer.alloc(5000)])
   assert.notEqual(makeGraft(bytesSource(bytes), EDIT), null)
