@@ -135,8 +135,8 @@ try {
   const known = new Set(readdirSync(site))
   install(world, venv, LATER)
   const isLater = (folder: string) => !known.has(folder)
-  const laterOnHost = importAll(world.host.python.executable, site, world.env, isLater)
-  const later = comparedWith(laterOnHost, importAll(join(venv, 'bin/python'), site, world.env, isLater))
+  const laterOnHost = importAll(world.host.python.executable, site, world.env, { wanted: isLater })
+  const later = comparedWith(laterOnHost, importAll(join(venv, 'bin/python'), site, world.env, { wanted: isLater }))
   console.log(
     `installed later: ${laterOnHost.size} distributions, ${later.modules - later.failing.length} of ${later.modules} modules import`,
   )

@@ -2,7 +2,7 @@
 // module that takes its process down. The same run on the host, which has all libraries, is the measure.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { run } from '../support/run.ts'
+import { run, runWell } from '../support/run.ts'
 
 /** Distribution → module → null, or what went wrong. */
 export type Imports = ReadonlyMap<string, ReadonlyMap<string, string | null>>
@@ -11,30 +11,42 @@ const CHILD = `
 import importlib, os, site, sys, warnings
 warnings.simplefilter("ignore")
 site.addsitedir(sys.argv[1])
-sys.modules["tkinter"] = sys.modules["_tkinter"] = None # the world's Python has none
+sys.modules.update((name, None) for name in filter(None, sys.argv[2].split(",")))
 out = os.fdopen(os.dup(1), "w")
 for fd in 1, 2: os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
-for name in sys.argv[2:]:
+for name in sys.argv[3:]:
     print("begin", name, file=out, flush=True)
     try: importlib.import_module(name); fault = ""
     except BaseException as error:
         faults = []
         while error is not None and len(faults) < 6: faults.append(str(error)); error = error.__cause__ or error.__context__
         lines = [line for text in faults for line in text.splitlines()]
-        # the loader's own words, however deeply they are wrapped
-        fault = next((line for line in lines if "shared object" in line or "not found" in line), (lines + ["?"])[0])
+        # the loader's own words, however deeply they are wrapped, and what an absent module is told by
+        telling = "shared object", "not found", "None in sys.modules"
+        fault = next((line for line in lines if any(words in line for words in telling)), (lines + ["?"])[0])
     print("end", name, fault[:200], file=out, flush=True)
 os._exit(0)
 `
 
+/** What the world's Python has been built without (`lackingModules`), so that no one imports it on the host. */
+const ABSENT = ['tkinter', '_tkinter']
+
+/** Which modules are imported, and by whom. */
+interface Importing {
+  /** Of distributions whose .dist-info is wanted; default: of all. */
+  readonly wanted?: (folder: string) => boolean
+  /** Modules that the interpreter is to have none of. */
+  readonly absent?: readonly string[]
+}
+
 const QUIET = { MPLBACKEND: 'agg', QT_QPA_PLATFORM: 'offscreen', OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' }
 
-/** Imports all extension modules of `sitePackages` with `python`: of the distributions whose .dist-info is `wanted`. */
+/** Imports all extension modules of `sitePackages` with `python`. */
 export function importAll(
   python: string,
   sitePackages: string,
   env: NodeJS.ProcessEnv,
-  wanted: (folder: string) => boolean = () => true,
+  { wanted = () => true, absent = ABSENT }: Importing = {},
 ): Imports {
   const ask = 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
   const suffixes = [run(python, ['-S', '-c', ask], { env }).stdout.trim(), '.abi3.so']
@@ -42,9 +54,20 @@ export function importAll(
   for (const folder of readdirSync(sitePackages).sort()) {
     if (!folder.endsWith('.dist-info') || !wanted(folder)) continue
     const modules = modulesOf(join(sitePackages, folder, 'RECORD'), suffixes)
-    if (modules.length > 0) found.set(folder, importModules(python, sitePackages, modules, env))
+    if (modules.length > 0) found.set(folder, importModules(python, sitePackages, modules, env, absent))
   }
   return found
+}
+
+/**
+ * The top-level modules of the standard library that are there for the Python `reference` and not for `python`. Only what
+ * has no file counts: one that is there and does not work is a fault.
+ */
+export function lackingModules(python: string, reference: string, env: NodeJS.ProcessEnv): string[] {
+  const find = 'import sys; from importlib.machinery import PathFinder\n'
+  const ask = `${find}for name in sorted(sys.stdlib_module_names): PathFinder.find_spec(name) and print(name)`
+  const [has, all] = [python, reference].map(program => runWell(program, ['-S', '-E', '-c', ask], { env }).split('\n'))
+  return (all ?? []).filter(name => !has?.includes(name))
 }
 
 /** The extension modules of a RECORD, and the packages that they are in: what a user imports. */
@@ -65,10 +88,11 @@ function importModules(
   sitePackages: string,
   modules: readonly string[],
   env: NodeJS.ProcessEnv,
+  absent: readonly string[],
 ): Map<string, string | null> {
   const results = new Map<string, string | null>()
   for (let left = [...modules]; left.length > 0; left = modules.filter(name => !results.has(name))) {
-    const args = ['-S', '-E', '-c', CHILD, sitePackages, ...left]
+    const args = ['-S', '-E', '-c', CHILD, sitePackages, absent.join(','), ...left]
     const { stdout, status } = run(python, args, { env: { ...env, ...QUIET } })
     let begun = left[0]
     for (const line of stdout.split('\n')) {
@@ -112,11 +136,11 @@ const EACH = `
 import importlib, os, signal, site, sys, warnings
 warnings.simplefilter("ignore")
 site.addsitedir(sys.argv[1])
-sys.modules["tkinter"] = sys.modules["_tkinter"] = None # the world's Python has none
+sys.modules.update((name, None) for name in filter(None, sys.argv[2].split(",")))
 out = os.fdopen(os.dup(1), "w")
 for fd in 1, 2: os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 prefix = os.path.join(sys.argv[1], "")
-for name in sys.argv[2:]:
+for name in sys.argv[3:]:
     child = os.fork()
     if child == 0:
         signal.alarm(120)
@@ -139,7 +163,9 @@ export function importEach(python: string, sitePackages: string, env: NodeJS.Pro
     if (!folder.endsWith('.dist-info')) continue
     const modules = modulesOf(join(sitePackages, folder, 'RECORD'), suffixes)
     if (modules.length === 0) continue
-    const { stdout } = run(python, ['-S', '-E', '-c', EACH, sitePackages, ...modules], { env: { ...env, ...QUIET } })
+    const { stdout } = run(python, ['-S', '-E', '-c', EACH, sitePackages, ABSENT.join(','), ...modules], {
+      env: { ...env, ...QUIET },
+    })
     for (const line of stdout.split('\n')) {
       const [name = '', error = '', ...mapped] = line.split('\t')
       const paths = suffixes.map(suffix => join(sitePackages, name.replaceAll('.', '/') + suffix))

@@ -7,6 +7,7 @@ import { run, runWell } from '../support/run.ts'
 import { hashFile } from '../support/tree.ts'
 import { makeVenv, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
+import { comparedWith, importAll, lackingModules } from './imports.ts'
 
 const NAMES = `
 numpy scipy pandas pyarrow shapely pillow lxml cryptography pydantic-core orjson pyzmq ruff opencv-python-headless
@@ -42,28 +43,6 @@ import os, sys, zipfile
 for name in sorted(os.listdir(sys.argv[1])):
     for i in zipfile.ZipFile(os.path.join(sys.argv[1], name)).infolist():
         print(name, i.filename, i.CRC, i.file_size, i.date_time, i.external_attr, i.compress_type, i.extra)`
-
-/** Imports every extension module below site-packages, one process a top-level package; prints module and outcome. */
-const IMPORT = `
-import os, subprocess, sys, sysconfig
-root, suffixes = sys.argv[1], (sysconfig.get_config_var('EXT_SUFFIX'), '.abi3.so')
-tops = {}
-for folder, _, names in os.walk(root):
-    for name in names:
-        suffix = next((s for s in suffixes if name.endswith(s)), None)
-        module = suffix and os.path.relpath(os.path.join(folder, name), root)[:-len(suffix)].replace('/', '.')
-        if module and all(step.isidentifier() for step in module.split('.')): tops.setdefault(module.split('.')[0], []).append(module)
-child = r'''
-import importlib, os, sys
-out = os.fdopen(os.dup(1), 'w'); os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-for module in sys.argv[1:]:
-    try: importlib.import_module(module); said = 'ok'
-    except BaseException as e: said = type(e).__name__ + ': ' + ' '.join(str(e).split())[:150]
-    out.write(module + '\\t' + said + '\\n'); out.flush()
-os._exit(0)
-'''
-for top, modules in sorted(tops.items()):
-    print(subprocess.run([sys.executable, '-c', child, top, *sorted(modules)], capture_output=True, text=True).stdout, end='')`
 
 const world = withWheels(buildWorld())
 if (typeof world === 'string') {
@@ -144,14 +123,36 @@ function tryWheels(world: World): void {
   runWell(python, ['-m', 'venv', '--without-pip', here], { env })
   pip(...into(here), ...links('plain'), ...names)
 
-  const reference = importAll(world, here)
-  if (![...reference.values()].includes('ok')) fault('no module imports on this machine')
-  for (const venv of [byPip, byUv]) {
-    const imported = importAll(world, venv)
-    const worse = [...reference].filter(([module, said]) => said === 'ok' && imported.get(module) !== 'ok')
-    const working = [...imported.values()].filter(said => said === 'ok').length
-    console.log(`${venv}: ${working} of ${imported.size} modules import`)
-    for (const [module] of worse) fault(`${module}: ${imported.get(module) ?? 'not there'}`)
+  tryImports(world, here, { pip: byPip, uv: byUv })
+}
+
+/**
+ * What imports with the host's Python has to import in the world, where the two are alike: of what the world's Python was
+ * built without (tkinter), the host's has none either. What imports here only with such a module is told.
+ */
+function tryImports(world: World, here: string, venvs: Readonly<Record<string, string>>): void {
+  const python = join(here, 'bin/python')
+  const site = sitePackages(world, here)
+  const absent = lackingModules(world.python, world.host.python.executable, world.env)
+  console.log(`not in the standard library of the world's Python: ${absent.join(', ')}`)
+  const all = importAll(python, site, world.env, { absent: [] })
+  const reference = importAll(python, site, world.env, { absent })
+  for (const [distribution, modules] of all) {
+    for (const [module, error] of modules) {
+      const without = reference.get(distribution)?.get(module) ?? null
+      if (error !== null) console.log(`${module} does not import on this machine: ${error}`)
+      if (error !== null || without === null) continue
+      const lacks = /import of ([\w.]+) halted; None in sys\.modules/.exec(without)?.[1]
+      if (lacks !== undefined && absent.includes(lacks)) console.log(`${module} is left out, it needs ${lacks}`)
+      else fault(`${module}: imports on this machine, and not as in the world: ${without}`)
+    }
+  }
+  for (const [name, venv] of Object.entries(venvs)) {
+    const imports = importAll(join(venv, 'bin/python'), sitePackages(world, venv), world.env, { absent })
+    const { modules, failing } = comparedWith(reference, imports)
+    if (modules === 0) fault('no module imports on this machine')
+    console.log(`installed by ${name}: ${modules - failing.length} of the ${modules} modules import that import here`)
+    for (const text of failing) fault(`installed by ${name}: ${text}`)
   }
 }
 
@@ -197,12 +198,4 @@ function askOthers(
     return /platform\s+tag:?\s+(?:to\s+)?"[^"]*"/.exec(stdout)?.[0].replaceAll(/\s+/g, ' ')
   })
   if (tags[0] !== tags[1]) fault(`${wheel}: auditwheel show: ${tags.join(' before, then ')}`)
-}
-
-function importAll(world: World, venv: string): Map<string, string> {
-  const env = { ...world.env, MPLBACKEND: 'agg' }
-  const lines = runWell(join(venv, 'bin/python'), ['-c', IMPORT, sitePackages(world, venv)], { env })
-    .trim()
-    .split('\n')
-  return new Map(lines.map(line => [line.split('\t')[0] ?? '', line.split('\t')[1] ?? '']))
 }
