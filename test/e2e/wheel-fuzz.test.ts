@@ -1,6 +1,6 @@
 // Damaged wheels through the whole of `wheelfix wheel`: damage to the archive, to an object inside it, to RECORD, METADATA
 // and WHEEL, and to what a patched wheel tells of its original. Each is refused with a reason, or Python reads the result
-// as it read the wheel. WHEELFIX_FUZZ_RUNS sets the number of wheels.
+// as it read the wheel. WHEELFIX_FUZZ_RUNS sets the number of wheels, WHEELFIX_FUZZ_SEED which ones.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -14,6 +14,7 @@ import { wheelfix } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
 const RUNS = Number(process.env['WHEELFIX_FUZZ_RUNS'] ?? 400)
+const SEED = Number(process.env['WHEELFIX_FUZZ_SEED'] ?? 7)
 const FIXTURES = join(import.meta.dirname, '../../../fixtures/demo-wheel')
 const DEMO = readdirSync(FIXTURES).find(name => name.endsWith('.whl')) ?? ''
 
@@ -25,37 +26,47 @@ print(json.dumps([[i.filename, base64.b64encode(z.read(i)).decode()] for i in z.
 
 /**
  * What is wrong with the results, as Python sees it: a wheel that cannot be read became one that can, an entry changed that
- * is no object, the row of a changed one was false before or is false now, another row changed.
+ * is no object, a row of a changed one was false before or is false now, another row changed. A damaged RECORD need not be
+ * CSV for Python; its lines are then compared one by one. One that was CSV has to stay so.
  */
 const JUDGE = `
-import base64, csv, hashlib, io, json, os, sys, zipfile
+import base64, csv, hashlib, io, json, os, re, sys, zipfile
 def contents(path):
     with zipfile.ZipFile(path) as z: return {i.filename: z.read(i) for i in z.infolist()}
-def rows(files):
-    [record] = [n for n in files if n.endswith('.dist-info/RECORD')]
-    return record, {r[0]: (r[1:] + ['', ''])[:2] for r in csv.reader(io.StringIO(files[record].decode(errors='surrogateescape'))) if r}
+def by_lines(text):
+    for line in re.split('\\r\\n|\\r|\\n', text):
+        try: yield from csv.reader([line])
+        except csv.Error: yield [line]
+def rows(text, read): return [(r[0], (r[1:] + ['', ''])[:2], r[3:]) for r in read(text) if r]
 def true(row, data):
-    if not row or row == ['', '']: return True
-    return row[0].rstrip('=') == 'sha256=' + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip('=')
+    hash, size = row
+    if size not in ('', str(len(data))): return False
+    return not hash or hash.rstrip('=') == 'sha256=' + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip('=')
+def judge(name, old, new):
+    signatures = {n for n in old if n.endswith(('RECORD.jws', 'RECORD.p7s'))}
+    if set(old) - signatures != set(new) - signatures: yield 'other entries'; return
+    if old == new: return
+    [record] = [n for n in old if n.endswith('.dist-info/RECORD')]
+    changed = {n for n in new if n != record and old[n] != new[n]}
+    texts = [files[record].decode(errors='surrogateescape') for files in (old, new)]
+    read = lambda text: csv.reader(io.StringIO(text, newline=''))
+    try: before = rows(texts[0], read)
+    except csv.Error: read = by_lines; before = rows(texts[0], read)
+    try: after = rows(texts[1], read)
+    except csv.Error as e: yield 'RECORD was CSV: ' + repr(e); return
+    for n in changed:
+        if sys.argv[3] == 'restored': yield 'not what it was: ' + n
+        elif not old[n].startswith(b'\\x7fELF'): yield 'changed: ' + n
+        elif not all(true(fields, old[n]) for path, fields, _ in before if path == n): yield 'was false: ' + n
+        elif not all(true(fields, new[n]) for path, fields, _ in after if path == n): yield 'is false: ' + n
+    others = [[row for row in of if row[0] not in changed | signatures] for of in (before, after)]
+    if others[0] != others[1]: yield 'rows'
+    if [row[0] for row in before if row[0] not in signatures] != [row[0] for row in after]: yield 'paths of rows'
 faults = []
 for name in sorted(os.listdir(sys.argv[2])):
     try: old = contents(os.path.join(sys.argv[1], name))
     except Exception as e: faults.append([name, 'was no wheel: ' + repr(e)]); continue
-    new = contents(os.path.join(sys.argv[2], name))
-    signatures = {n for n in old if n.endswith(('RECORD.jws', 'RECORD.p7s'))}
-    if set(old) - signatures != set(new) - signatures: faults.append([name, 'other entries'])
-    if old == new: continue
-    record, before = rows(old)
-    after = rows(new)[1]
-    for n in new:
-        if n == record or old.get(n) == new[n]: continue
-        if sys.argv[3] == 'restored' : faults.append([name, 'not what it was: ' + n])
-        elif not old[n].startswith(b'\\x7fELF'): faults.append([name, 'changed: ' + n])
-        elif not true(before.get(n), old[n]): faults.append([name, 'was false: ' + n])
-        elif not true(after.get(n), new[n]): faults.append([name, 'is false: ' + n])
-        before.pop(n, None); after.pop(n, None)
-    for n in signatures: before.pop(n, None); after.pop(n, None)
-    if before != after: faults.append([name, 'rows'])
+    faults += [[name, fault] for fault in judge(name, old, contents(os.path.join(sys.argv[2], name)))]
 print(json.dumps(faults))`
 
 suite('damaged wheels', () => {
@@ -79,16 +90,18 @@ suite('damaged wheels', () => {
   const judge = (before: string, after: string, how: string): unknown =>
     JSON.parse(runWell(python, ['-c', JUDGE, folder(before), folder(after), how]))
   /** None is refused otherwise than by a sentence; gives how many are. */
-  const refused = (wheels: ReturnType<typeof wheel>): number => {
+  const refused = (wheels: ReturnType<typeof wheel>, renamed = false): number => {
     for (const { path, error } of wheels) {
       if (error === undefined) continue
-      assert.ok(['WHEEL_INVALID', 'IO'].includes(error.code), `${path}: ${error.message}`)
+      // a record that gives a wheel the name of another one is as good as any
+      const collides = renamed && error.code === 'USAGE' && /its result would have the name of/.test(error.message)
+      assert.ok(collides || ['WHEEL_INVALID', 'IO'].includes(error.code), `${path}: ${error.message}`)
       assert.doesNotMatch(error.message, /\n/)
     }
     return wheels.filter(({ status }) => status === 'failed').length
   }
 
-  let state = 7
+  let state = SEED
   const below = (limit: number): number => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0
     return Math.floor((state / 0x1_0000_0000) * limit)
@@ -145,7 +158,7 @@ suite('damaged wheels', () => {
   test('a damaged record of the original is refused or found out, and leads nowhere else', () => {
     mkdirSync(folder('told'))
     const names = readdirSync(folder('out'))
-    for (let run = 0; run < Math.min(RUNS, 100); run += 1) {
+    for (let run = 0; run < Math.min(RUNS, Math.max(100, RUNS / 4)); run += 1) {
       const name = names[run % names.length] ?? ''
       const bytes = readFileSync(join(folder('out'), name))
       const at = bytes.lastIndexOf('wheelfix-undo ')
@@ -156,9 +169,10 @@ suite('damaged wheels', () => {
     }
     mkdirSync(folder('told-out'))
     const before = treeState(world.root)
-    refused(wheel('told', 'told-out', '--restore'))
+    refused(wheel('told', 'told-out', '--restore'), true)
     const others = (state: ReturnType<typeof treeState>) => [...state].filter(([path]) => !path.startsWith('told-out'))
     assert.deepEqual(others(treeState(world.root)), others(before))
-    for (const name of readdirSync(folder('told-out'))) assert.match(name, /^wheelfix_demo-[^/]*\.whl$/)
+    // any spelling of the distribution's name
+    for (const name of readdirSync(folder('told-out'))) assert.match(name, /^wheelfix[_.]+demo-[^/]*\.whl$/i)
   })
 })

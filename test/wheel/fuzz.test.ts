@@ -1,5 +1,6 @@
 // Archives with random damage: each is refused with a reason, or read exactly as Python reads it; what is written from an
-// accepted one holds the same contents. WHEELFIX_FUZZ_RUNS sets the number of archives.
+// accepted one holds the same contents. WHEELFIX_FUZZ_RUNS sets the number of archives, WHEELFIX_FUZZ_SEED
+// which ones.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -42,7 +43,7 @@ function* numbers(seed: number): Generator<number> {
   }
 }
 
-const random = numbers(20_231)
+const random = numbers(Number(process.env['WHEELFIX_FUZZ_SEED'] ?? 20_231))
 const below = (limit: number): number => Math.floor(((random.next().value ?? 0) / 0x1_0000_0000) * limit)
 
 /** Values that size fields are most likely to be mistaken with. */
