@@ -30,6 +30,8 @@ export interface Outcome {
   readonly change: Change | null
   readonly status: 'fine' | 'patch' | 'patched' | 'refused'
   readonly reason: string | null
+  /** The object is as planned, but its RECORD could not be written. */
+  readonly unrecorded?: boolean
   /** The refusal is about the moment (a full disk), not about the file: the next run may do better. */
   readonly passing?: boolean
 }
@@ -176,7 +178,7 @@ function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records:
     const record = input.distributions.ownerOf(outcome.planned.object.path)?.distribution.record ?? ''
     const asked = outcome.status === 'patched' || (input.rehash && outcome.planned.edit !== null)
     const reason = asked ? reasons.get(record) : undefined
-    return reason === undefined ? outcome : { ...outcome, status: 'refused', reason, passing: true }
+    return reason === undefined ? outcome : { ...outcome, status: 'refused', reason, unrecorded: true, passing: true }
   })
 }
 

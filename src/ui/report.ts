@@ -134,10 +134,18 @@ export const SOURCE_WORDS = {
 function refusedLines({ outcomes, unreadable }: VenvReport, chalk: ChalkInstance): string[] {
   const refused = outcomes
     .filter(({ status }) => status === 'refused')
-    .map(({ planned, reason }) => ({ relative: planned.object.relative, reason: reason ?? '' }))
-  const all = [...refused, ...unreadable]
-  if (all.length === 0) return []
-  return ['Left as they are', ...all.map(({ relative, reason }) => `  ${chalk.yellow('!')} ${relative}: ${reason}`)]
+    .map(({ planned, reason, unrecorded }) => ({ relative: planned.object.relative, reason: reason ?? '', unrecorded }))
+  const block = (heading: string, items: readonly { readonly relative: string; readonly reason: string }[]): string[] =>
+    items.length === 0
+      ? []
+      : [heading, ...items.map(({ relative, reason }) => `  ${chalk.yellow('!')} ${relative}: ${reason}`)]
+  return [
+    ...block('Left as they are', [...refused.filter(({ unrecorded }) => unrecorded !== true), ...unreadable]),
+    ...block(
+      'Not done to the end',
+      refused.filter(({ unrecorded }) => unrecorded === true),
+    ),
+  ]
 }
 
 /** How many of the files that need a soname are shown without --verbose. */
