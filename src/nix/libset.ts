@@ -66,6 +66,9 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
   const directories = new Map<string, LibraryDirectory>()
   const warnings: string[] = []
   const asked: string[] = []
+  if (named.flags.some(flag => splitLists([flag]).length === 0)) {
+    throw new WheelfixError('USAGE', '--libs names no directory: is the variable behind it empty?')
+  }
   for (const [source, list] of sources) {
     for (const text of list) {
       const given = isAbsolute(text) ? text : resolve(named.cwd, text)
