@@ -132,6 +132,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .option('--dry-run', 'say what would be done, write nothing')
     .addOption(jsonOption())
     .addOption(quietOption())
+    .addOption(verboseOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { restoreCommand } = await import('./commands/restore.ts')

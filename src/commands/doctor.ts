@@ -3,6 +3,7 @@ import { diagnose, type DoctorReport } from '../fix/doctor.ts'
 import { findVenv } from '../python/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { doctorLines } from '../ui/doctor.ts'
+import { writeLines } from '../ui/print.ts'
 import { SCHEMA } from './schema.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
@@ -33,7 +34,7 @@ export function doctorCommand(argument: string | undefined, options: DoctorComma
     if (options.json === true) process.stdout.write(`${JSON.stringify(doctorDocument(report))}\n`)
     else {
       const { stdout } = colours(options.color, env)
-      process.stdout.write(`${doctorLines(report, stdout, options.verbose === true).join('\n')}\n`)
+      writeLines(process.stdout, doctorLines(report, stdout, options.verbose === true))
     }
     return report.findings.some(({ severity }) => severity !== 'note') ? 1 : 0
   } catch (error) {

@@ -1,5 +1,6 @@
 // What a command that could do nothing says: one sentence on stderr, or one JSON document on stdout.
 import { errnoOf, WheelfixError } from '../io/error.ts'
+import { writeLines } from '../ui/print.ts'
 import { SCHEMA } from './schema.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -9,7 +10,7 @@ export function reportFailure(error: unknown, json = false): ExitStatus {
   if (json) {
     const document = { schema: SCHEMA, error: { code, message, ...(path === undefined ? {} : { path }) } }
     process.stdout.write(`${JSON.stringify(document)}\n`)
-  } else process.stderr.write(`wheelfix: ${message}\n`)
+  } else writeLines(process.stderr, [`wheelfix: ${message}`])
   return 2
 }
 

@@ -6,6 +6,7 @@ import { buildLibraries } from '../nix/build.ts'
 import { findPolicy, POLICIES, POLICY_SOURCE } from '../nix/policies.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { libsLines } from '../ui/libs.ts'
+import { writeLines, writeWarnings } from '../ui/print.ts'
 import { findVenv } from '../python/venv.ts'
 import { targetPython } from '../wheel/run.ts'
 import { reportFailure } from './failure.ts'
@@ -27,10 +28,10 @@ export interface LibsCommandOptions {
 export function libsCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
   try {
     const report = reportOf(argument, options)
-    warn(report.warnings, options.color)
+    writeWarnings(report.warnings, colours(options.color, process.env).stderr)
     const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
     if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
-    else process.stdout.write(`${libsLines(report, colours(options.color, process.env).stdout).join('\n')}\n`)
+    else writeLines(process.stdout, libsLines(report, colours(options.color, process.env).stdout))
     return counts.some(({ path }) => path === null) ? 1 : 0
   } catch (error) {
     return reportFailure(error, options.json === true)
@@ -41,7 +42,7 @@ export function libsCommand(argument: string | undefined, options: LibsCommandOp
 export function libsEnvCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
   try {
     const report = reportOf(argument, options)
-    warn(report.warnings, options.color)
+    writeWarnings(report.warnings, colours(options.color, process.env).stderr)
     const path = `'${librarySearchPath(report).join(':').replaceAll("'", `'\\''`)}'`
     process.stdout.write(`export WHEELFIX_LIBS=${path}\nexport NIX_LD_LIBRARY_PATH=${path}\n`)
     return 0
@@ -109,9 +110,4 @@ function documentOf({ venv, python, rows }: LibsReport) {
     policies: POLICY_SOURCE,
     libs: rows,
   }
-}
-
-function warn(warnings: readonly string[], color: ColourMode): void {
-  const { stderr } = colours(color, process.env)
-  for (const warning of warnings) process.stderr.write(`${stderr.yellow('warning:')} ${warning}\n`)
 }

@@ -1,6 +1,7 @@
 // `wheelfix python`: a Python of another system gets a loader of the Nix store.
 import { runStandalone, type StandaloneReport } from '../fix/standalone.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
+import { writeLines, writeWarnings } from '../ui/print.ts'
 import { reportFailure } from './failure.ts'
 import { SCHEMA } from './schema.ts'
 import type { ExitStatus } from './status.ts'
@@ -32,9 +33,9 @@ export function pythonCommand(directory: string, options: PythonCommandOptions):
       env,
       cwd: process.cwd(),
     })
-    for (const warning of report.warnings) process.stderr.write(`${colour.stderr.yellow('warning:')} ${warning}\n`)
+    writeWarnings(report.warnings, colour.stderr)
     if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
-    else if (options.quiet !== true) process.stdout.write(`${linesOf(report).join('\n')}\n`)
+    else if (options.quiet !== true) writeLines(process.stdout, linesOf(report))
     return 0
   } catch (error) {
     return reportFailure(error, options.json === true)

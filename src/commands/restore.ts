@@ -2,6 +2,7 @@
 import { restoreVenv } from '../fix/restore.ts'
 import { findVenv } from '../python/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
+import { writeLines, writeWarnings } from '../ui/print.ts'
 import { SCHEMA } from './schema.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
@@ -10,6 +11,7 @@ export interface RestoreCommandOptions {
   readonly dryRun?: boolean
   readonly json?: boolean
   readonly quiet?: boolean
+  readonly verbose?: boolean
   readonly color: ColourMode
 }
 
@@ -18,7 +20,7 @@ export function restoreCommand(argument: string | undefined, options: RestoreCom
   try {
     const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
     const { restored, refused, warnings, found } = restoreVenv(venv, options.dryRun === true)
-    for (const warning of warnings) process.stderr.write(`${colour.stderr.yellow('warning:')} ${warning}\n`)
+    writeWarnings(warnings, colour.stderr)
     if (options.json === true) {
       const document = { schema: SCHEMA, command: 'restore', venv: venv.root, restored, refused }
       process.stdout.write(`${JSON.stringify(document)}\n`)
@@ -27,10 +29,11 @@ export function restoreCommand(argument: string | undefined, options: RestoreCom
     const lines = refused.map(({ path, reason }) => `${colour.stdout.yellow('!')} ${path}: ${reason}`)
     if (options.quiet !== true) {
       const verb = options.dryRun === true ? 'to restore' : 'restored'
+      if (options.verbose === true) lines.unshift(...restored.map(path => colour.stdout.dim(`  ${path}`)))
       lines.unshift(colour.stdout.bold(venv.root))
       lines.push(found ? `${restored.length} objects ${verb}` : 'nothing of wheelfix in this venv: nothing to do')
     }
-    if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
+    writeLines(process.stdout, lines)
     return refused.length > 0 ? 1 : 0
   } catch (error) {
     return reportFailure(error, options.json === true)

@@ -1,5 +1,4 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
-import { stripVTControlCharacters } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
 import type { ProgramInterpreter, Strategy } from '../fix/config.ts'
 import { type Answer, recall, remember } from '../fix/stamp.ts'
@@ -8,6 +7,7 @@ import { findVenv } from '../python/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { progressBar } from '../ui/progress.ts'
 import { reportLines, summaryOf } from '../ui/report.ts'
+import { writeLines, writeWarnings } from '../ui/print.ts'
 import { venvDocument } from './document.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
@@ -69,7 +69,7 @@ export async function venvCommand(
     bar.end()
     const answer = answerOf(command, report, options, strict)
     if (options.json === true) {
-      warn(answer, options)
+      writeWarnings(answer.warnings, colours(options.color, process.env).stderr)
       process.stdout.write(`${JSON.stringify(venvDocument(command, report))}\n`)
     } else show(answer, options)
     if (!reading) {
@@ -110,17 +110,11 @@ function answerOf(
 }
 
 function show(answer: Answer, options: VenvCommandOptions): ExitStatus {
-  warn(answer, options)
+  writeWarnings(answer.warnings, colours(options.color, process.env).stderr)
   const lines = options.quiet === true ? answer.quietLines : answer.lines
   const { level } = colours(options.color, process.env).stdout
-  const text = lines.map(line => `${line}\n`).join('')
-  if (text !== '') process.stdout.write(level > 0 ? text : stripVTControlCharacters(text))
+  writeLines(process.stdout, lines, level === 0)
   return answer.status === 0 || answer.status === 1 ? answer.status : 2
-}
-
-function warn({ warnings }: Answer, { color }: VenvCommandOptions): void {
-  const { stderr } = colours(color, process.env)
-  for (const warning of warnings) process.stderr.write(`${stderr.yellow('warning:')} ${warning}\n`)
 }
 
 /** The report as the next run would give it: what was patched is fine. */

@@ -3,6 +3,7 @@ import { WheelfixError } from '../io/error.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { progressBar } from '../ui/progress.ts'
 import { wheelLines } from '../ui/wheel-report.ts'
+import { writeLines, writeWarnings } from '../ui/print.ts'
 import type { ProgramInterpreter } from '../fix/config.ts'
 import { parseTag } from '../wheel/apply.ts'
 import { runWheels, type WheelFailure, type WheelOptions, type WheelReport, type WheelRun } from '../wheel/run.ts'
@@ -62,13 +63,13 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
   const { results } = run
   const [only] = results
   if (results.length === 1 && only?.error != null) return reportFailure(only.error, json)
-  for (const warning of run.warnings) process.stderr.write(`${colour.stderr.yellow('warning:')} ${warning}\n`)
+  writeWarnings(run.warnings, colour.stderr)
   if (json) process.stdout.write(`${JSON.stringify(wheelDocument(run))}\n`)
   else {
     const lines = results.flatMap(result => result.lines)
-    if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
+    writeLines(process.stdout, lines)
     for (const { error } of results) {
-      if (error !== null) process.stderr.write(`${colour.stderr.red('error:')} ${error.message}\n`)
+      if (error !== null) writeLines(process.stderr, [`${colour.stderr.red('error:')} ${error.message}`])
     }
   }
   if (results.every(({ status }) => status === 2)) return 2

@@ -5,6 +5,7 @@ import { whyOf } from '../fix/why.ts'
 import { findVenv, type Venv } from '../python/venv.ts'
 import { type ColourMode, colours } from '../ui/colour.ts'
 import { whyLines } from '../ui/why.ts'
+import { writeLines } from '../ui/print.ts'
 import { SCHEMA } from './schema.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
@@ -29,7 +30,7 @@ export function whyCommand(first: string, second: string | undefined, options: W
     if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
     else {
       const style = { chalk: colours(options.color, env).stdout, verbose: options.verbose === true }
-      process.stdout.write(`${whyLines(report, venv, style).join('\n')}\n`)
+      writeLines(process.stdout, whyLines(report, venv, style))
     }
     return report.processes.some(({ objects }) => objects.some(isLacking)) ? 1 : 0
   } catch (error) {

@@ -7,6 +7,7 @@ import {
   cpSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -17,7 +18,7 @@ import {
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { skip } from '../support/requires.ts'
-import { installDemoWheel, makeVenv, WHEELFIX, wheelfix } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
 
 suite('the contract of the commands', () => {
@@ -137,6 +138,7 @@ function badInput(world: World): void {
     for (const [libs, code, sentence] of [
       ['/nowhere', 'LIBS_NOT_FOUND', /\/nowhere does not exist: give --libs/],
       [world.python, 'LIBS_NOT_FOUND', /python3 is a file: give --libs/],
+      ['', 'USAGE', /--libs names no directory: is the variable behind it empty/],
       ['empty', 'LIBS_EMPTY', /empty holds no shared library: give --libs/],
       [world.host.libcDirectory, 'LIBS_NOT_IN_STORE', /holds nothing of the Nix store/],
     ] as const) {
@@ -146,6 +148,21 @@ function badInput(world: World): void {
       assert.equal(error.code, code)
       assert.match(error.message, sentence)
     }
+  })
+
+  test('a file name moves no cursor and makes no line of its own', () => {
+    const named = demoVenv(world, 'names')
+    const name = 'evil\u001B[2J\nall well.so'
+    writeFileSync(join(sitePackages(world, named), name), readFileSync(world.python).subarray(0, 1000))
+    for (const args of [['check'], ['check', '--color', 'always'], ['doctor']]) {
+      const [command = '', ...rest] = args
+      const { status, stdout } = wheelfix(world, [command, named, ...rest])
+      assert.equal(status, 1)
+      assert.match(stdout, /evil\\x1b\[2J\\x0aall well\.so/)
+      assert.equal(stdout.includes('\u001B[2J'), false)
+    }
+    const { stderr } = wheelfix(world, ['venv', join(world.root, 'none\u001B[2J')])
+    assert.match(stderr, /none\\x1b\[2J/)
   })
 
   test('a pyvenv.cfg that never ends is broken, and nobody waits for it', () => {
@@ -236,6 +253,35 @@ function nothingToDo(world: World): void {
 }
 
 function restoring(world: World): void {
+  test('a RECORD that cannot be written is told apart from an object that was left alone', t => {
+    const venv = demoVenv(world, 'unwritable')
+    const site = sitePackages(world, venv)
+    const record = join(site, readdirSync(site).find(name => name.endsWith('.dist-info')) ?? '', 'RECORD')
+    if (spawnSync('chattr', ['+i', record]).status !== 0) {
+      t.skip('no file can be made immutable here')
+      return
+    }
+    let first
+    try {
+      first = wheelfix(world, ['venv', venv])
+    } finally {
+      spawnSync('chattr', ['-i', record])
+    }
+    assert.equal(first.status, 1)
+    assert.match(first.stdout, /Not done to the end\n.*it is patched, but its RECORD is not up to date/)
+    assert.doesNotMatch(first.stdout, /Left as they are/)
+    assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+    assert.match(readFileSync(record, 'utf8'), /\.so,,\n/)
+  })
+
+  test('restore --verbose names what it gave back', () => {
+    const venv = demoVenv(world, 'verbose')
+    const [demo] = JSON.parse(wheelfix(world, ['venv', venv, '--json']).stdout).objects
+    const { stdout } = wheelfix(world, ['restore', venv, '--verbose'])
+    assert.match(stdout, /\/verbose\n(  .+\n)+\d+ objects? restored\n$/)
+    assert.ok(stdout.includes(`  ${demo.path}\n`))
+  })
+
   test('a damaged file that came with a wheel does not keep a venv from being restored', () => {
     const venv = demoVenv(world, 'damaged')
     const demo = JSON.parse(wheelfix(world, ['check', venv, '--json']).stdout).objects[0].path
