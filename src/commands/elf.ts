@@ -1,7 +1,7 @@
 // `wheelfix elf`: one object at a time, with the options, the output and the exit statuses of patchelf, for which it stands
 // in (also under its name). Beyond patchelf: --dry-run, --json, --verify and --restore.
 import { readFileSync } from 'node:fs'
-import { PF_X, PT_DYNAMIC, PT_GNU_STACK } from '../elf/constants.ts'
+import { ET_DYN, PF_X, PT_DYNAMIC, PT_GNU_STACK } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
@@ -82,6 +82,9 @@ interface Result {
   readonly document: object
 }
 
+/** With one of these patchelf does not say that it patches, with the other two it does. */
+const QUERIES = ['interpreter', 'rpath', 'soname', 'needed'] as const
+
 function run(request: ElfRequest, file: string, debug: (message: string) => void): Result {
   if (request.mode === 'verify') return verify(file, request.json)
   if (request.mode === 'restore') return restore(request, file)
@@ -91,12 +94,15 @@ function run(request: ElfRequest, file: string, debug: (message: string) => void
     dryRun: request.dryRun,
     ...(request.pageSize === null ? {} : { pageSize: request.pageSize }),
   }
-  if (request.print.size === 0) debug(`patching ELF file '${file}'`)
+  if (!QUERIES.some(query => request.print.has(query))) debug(`patching ELF file '${file}'`)
   const rewrite = rewriteObject(
     file,
     (object, state) => {
       if (!request.json) printAsked(request, object, debug)
-      return wantedState(request, object, state)
+      const { rpath, removeNeeded, replaceNeeded, addNeeded, noDefaultLib, addDebugTag } = request
+      const editsNeeded = removeNeeded.length > 0 || replaceNeeded.size > 0 || addNeeded.length > 0
+      if (editsNeeded || rpath !== null || noDefaultLib || addDebugTag) mustBeDynamic(object)
+      return wantedState(isDebugFile(object) ? { ...request, rpath: null } : request, object, state)
     },
     options,
   )
@@ -117,25 +123,31 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
     print(object.interpreter)
   }
   if (asked.has('osabi')) print(nameOfOsAbi(object.header.osabi))
-  // a file of debugging information has a dynamic segment without content: nothing is to be said of it
-  const isDebugFile = object.dynamic === null && object.programHeaders.some(({ type }) => type === PT_DYNAMIC)
-  const mustBeDynamic = (): void => {
-    if (object.dynamic === null && !isDebugFile) throw noSection('.dynamic')
-  }
   if (asked.has('soname')) {
-    mustBeDynamic()
+    // in patchelf's eyes only a library or a PIE has one, and nothing else is asked further
+    if (object.header.type === ET_DYN) mustBeDynamic(object)
     if (object.soname !== null && object.soname !== '') print(object.soname)
     else debug('no DT_SONAME found')
   }
   if (asked.has('rpath')) {
-    mustBeDynamic()
-    if (!isDebugFile) print(object.runpath ?? object.rpath ?? '')
+    mustBeDynamic(object)
+    if (!isDebugFile(object)) print(object.runpath ?? object.rpath ?? '')
   }
   if (asked.has('execstack')) print(`execstack: ${executableStackOf(object)}`)
   if (asked.has('needed')) {
-    mustBeDynamic()
+    mustBeDynamic(object)
     for (const name of object.needed) print(name)
   }
+}
+
+/** A file of debugging information has a dynamic segment without content: nothing is to be said of it, or changed. */
+function isDebugFile({ dynamic, programHeaders }: ElfObject): boolean {
+  return dynamic === null && programHeaders.some(({ type }) => type === PT_DYNAMIC)
+}
+
+/** @throws ElfError for what is statically linked */
+function mustBeDynamic(object: ElfObject): void {
+  if (object.dynamic === null && !isDebugFile(object)) throw noSection('.dynamic')
 }
 
 function noSection(name: string): ElfError {

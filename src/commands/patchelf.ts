@@ -92,11 +92,11 @@ export function parseElfArguments(
       case '--set-rpath':
       case '--add-rpath':
       case '--output':
+      case '--set-os-abi':
         texts.set(arg, text())
         break
       case '--allowed-rpath-prefixes':
       case '--page-size':
-      case '--set-os-abi':
         texts.set(arg, next())
         break
       case '--add-needed':
@@ -133,7 +133,8 @@ export function parseElfArguments(
 
   const setRpath = texts.get('--set-rpath')
   const addRpath = texts.get('--add-rpath')
-  const output = texts.get('--output') ?? null
+  // an empty one is no wish, as with patchelf
+  const output = texts.get('--output') || null
   if (files.length === 0) throw new ElfUsageError('missing filename')
   if (output !== null && files.length !== 1) {
     throw new ElfUsageError('--output option only allowed with single input file')
@@ -147,7 +148,6 @@ export function parseElfArguments(
   return {
     files,
     print,
-    // an empty one is no wish, as with patchelf
     interpreter: texts.get('interpreter') || null,
     soname: texts.get('--set-soname') ?? null,
     rpath: rpathOf(flags, setRpath, addRpath),
@@ -223,7 +223,8 @@ function osabiOf(text: string | undefined): number | null {
 function pageSizeOf(text: string | undefined): number | null {
   if (text === undefined) return null
   const size = Number(text)
-  if (!Number.isInteger(size) || size <= 0 || (size & (size - 1)) !== 0) {
+  // & takes 32 bits, signed
+  if (!Number.isInteger(size) || size <= 0 || size >= 2 ** 31 || (size & (size - 1)) !== 0) {
     throw new ElfUsageError('invalid argument to --page-size')
   }
   return size

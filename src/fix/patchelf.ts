@@ -2,7 +2,7 @@
 // `wheelfix elf` differs from `wheelfix venv`, which keeps the tag of a search path.
 import { ET_DYN } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
-import { readElf } from '../elf/read.ts'
+import { readHeaders } from '../elf/headers.ts'
 import { applyEdit, type ElfState } from '../elf/state.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
@@ -87,7 +87,7 @@ function shrink(searchPath: string, object: ElfObject, allowedPrefixes: readonly
 /** e_machine of a library; null where there is none, or something else. */
 function machineOf(path: string): number | null {
   try {
-    return withSource(path, source => readElf(source).header.machine)
+    return withSource(path, source => readHeaders(source).header.machine)
   } catch (error) {
     if (error instanceof ElfError || errnoOf(error) !== undefined) return null
     throw error

@@ -1,6 +1,6 @@
 // One object on disk, changed or given back: what `wheelfix elf` does to a file. A file that already carries a graft is
 // edited from its original, so that grafts never stack and an edit that leads back gives back the very same bytes.
-import { chmodSync, closeSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { accessSync, chmodSync, closeSync, constants, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { type Graft, type GraftOptions, graftedSource, graftTo } from '../elf/graft.ts'
 import { readElf } from '../elf/read.ts'
@@ -58,7 +58,7 @@ export function rewriteObject(
     if (dryRun) return { before, after, changed }
     const edit = changed.length === 0 ? null : editOf(undo, graft, source)
     if (output !== null) writeCopy(source, edit, output)
-    else if (edit !== null) replaceFile(realPath(path), edit)
+    else if (edit !== null) replaceWritable(path, edit)
     return { before, after, changed }
   })
 }
@@ -72,7 +72,7 @@ export function restoreObject(path: string, options: { readonly dryRun?: boolean
   return withSource(path, source => {
     const undo = readUndo(source)
     if (undo === null) return false
-    if (options.dryRun !== true) replaceFile(realPath(path), editOf(undo, null, source))
+    if (options.dryRun !== true) replaceWritable(path, editOf(undo, null, source))
     return true
   })
 }
@@ -88,9 +88,18 @@ function editOf(undo: Undo | null, graft: Graft | null, source: ByteSource): Fil
   }
 }
 
+/** A rename asks for no permission to write the file, but who took that away does not want it changed. */
+function replaceWritable(path: string, edit: FileEdit): void {
+  accessSync(fsPath(path), constants.W_OK)
+  replaceFile(realPath(path), edit)
+}
+
 const CHUNK = 1 << 20
 
-/** Writes the result somewhere else: by a rename where that is a file or nothing yet, straight into a device. */
+/**
+ * Writes the result somewhere else: by a rename where that is a file or nothing yet, straight into a device. A new file
+ * may be run and written to, whatever the first one may: that of a Nix store is read-only, and is not to stay it.
+ */
 function writeCopy(source: FileSource, edit: FileEdit | null, output: string): void {
   const result = edit === null ? source : graftedSource(source, edit)
   const old = statSync(fsPath(output), { throwIfNoEntry: false })
@@ -98,12 +107,13 @@ function writeCopy(source: FileSource, edit: FileEdit | null, output: string): v
     writeAll(result, fsPath(output), 'w')
     return
   }
+  if (old !== undefined) accessSync(fsPath(output), constants.W_OK)
   const target = old === undefined ? output : realPath(output)
   const temporary = temporaryOf(target)
   try {
     rmSync(fsPath(temporary), { force: true })
     writeAll(result, fsPath(temporary), 'wx')
-    chmodSync(fsPath(temporary), (old?.mode ?? source.status.mode) & 0o7777)
+    if (old !== undefined) chmodSync(fsPath(temporary), old.mode & 0o7777)
     renameSync(fsPath(temporary), fsPath(target))
   } catch (error) {
     rmSync(fsPath(temporary), { force: true })
@@ -112,7 +122,7 @@ function writeCopy(source: FileSource, edit: FileEdit | null, output: string): v
 }
 
 function writeAll(source: ByteSource, path: string | Buffer, flags: 'w' | 'wx'): void {
-  const fd = openSync(path, flags, 0o600)
+  const fd = openSync(path, flags, 0o777)
   try {
     for (let at = 0; at < source.size; at += CHUNK) {
       const bytes = source.read(at, Math.min(CHUNK, source.size - at))

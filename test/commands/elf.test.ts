@@ -76,6 +76,10 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     const shared = ['-shared', '-fPIC', '-o', at('libfoo.so'), at('foo.c')]
     runWell('gcc', [...shared, '-Wl,-soname,libfoo.so.1', '-Wl,--disable-new-dtags,-rpath,/no/such:$ORIGIN/x'])
     runWell('gcc', ['-fno-builtin', '-o', at('main'), at('main.c'), at('libfoo.so'), '-lm'])
+    runWell('gcc', ['-fno-builtin', '-no-pie', '-o', at('fixed'), at('main.c'), at('libfoo.so'), '-lm'])
+    runWell('gcc', ['-fno-builtin', '-static', '-o', at('static'), at('main.c'), at('foo.c'), '-lm'])
+    runWell('objcopy', ['--only-keep-debug', at('libfoo.so'), at('debug')])
+    writeFileSync(at('value'), '/from/a file\nof lines\n')
   })
   beforeEach(() => {
     cpSync(at('main'), at('m'))
@@ -166,10 +170,32 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     well('--output', at('out'), '--set-rpath', '/a', at('m'))
     assert.deepEqual(readFileSync(at('m')), original)
     assert.equal(stateOfFile(at('out')).runpath, '/a')
-    assert.equal(statSync(at('out')).mode & 0o777, statSync(at('m')).mode & 0o777)
     well('--output', at('out2'), '--set-rpath', '/a', at('out'))
     assert.deepEqual(readFileSync(at('out2')), readFileSync(at('out')))
+    // a new file has all the rights that the umask leaves, whatever the first one has; an old one keeps its own
+    chmodSync(at('m'), 0o4444)
+    chmodSync(at('out2'), 0o640)
+    for (const name of ['out2', 'out3']) well('--output', at(name), '--set-rpath', '/b', at('m'))
+    assert.equal(statSync(at('out2')).mode & 0o7777, 0o640)
+    assert.equal(statSync(at('out3')).mode & 0o7777, 0o777 & ~Number.parseInt(runWell('sh', ['-c', 'umask']), 8))
+    chmodSync(at('m'), 0o755)
+    well('--output', '', '--set-rpath', '/c', at('m'))
+    assert.equal(stateOfFile(at('m')).runpath, '/c', 'an empty name is none')
     well('--output', '/dev/null', '--set-rpath', '/a', at('m'))
+  })
+
+  test('a file that may not be written to is not replaced either, though its folder may be', () => {
+    chmodSync(folder, 0o777)
+    chmodSync(at('m'), 0o444)
+    const original = readFileSync(at('m'))
+    cpSync(BUNDLE, at('copy.cjs'))
+    // root may write to anything
+    const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+    const { status, stderr } = run(process.execPath, [at('copy.cjs'), 'elf', '--set-rpath', '/a', at('m')], user)
+    assert.equal(status, 1)
+    assert.match(stderr, /^\S+ elf: \S+: EACCES: permission denied, access/)
+    assert.deepEqual(readFileSync(at('m')), original)
+    chmodSync(at('m'), 0o755)
   })
 
   test('several files are edited one after the other; the first failure ends it', () => {
@@ -324,16 +350,47 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
       ['--print-needed', '--remove-needed', 'libm.so.6'],
       ['--print-rpath', '--set-rpath', '/a', '--print-soname'],
       ['--print-interpreter', '--set-interpreter', '/opt/ld.so'],
+      ['--set-rpath', '/a', '--set-rpath', '/b'],
+      ['--add-rpath', '/a', '--add-rpath', '/b'],
+      ['--remove-rpath', '--set-rpath', '/a'],
+      ['--shrink-rpath', '--remove-rpath'],
+      ['--set-rpath', '@value'],
+      ['--set-soname', 'a', '--set-soname', 'b', '--print-soname'],
+      ['--no-default-lib', '--no-default-lib'],
+      ['--set-interpreter', ''],
+      ['--output', '', '--set-rpath', '/a'],
+      ['--page-size', '4096', '--page-size', '65536', '--set-rpath', '/a'],
+      [
+        '--replace-needed',
+        'libm.so.6',
+        'a.so',
+        '--replace-needed',
+        'libm.so.6',
+        'b.so',
+        '--replace-needed',
+        'b.so',
+        'c',
+      ],
+      ['--remove-needed', 'libm.so.6', '--replace-needed', 'libm.so.6', 'b.so', '--add-needed', 'b.so'],
+      ['--set-execstack', '--clear-execstack', '--print-needed'],
+      ['--set-rpath', '/a', '--no-such-option'],
+      ['--set-rpath'],
+      ['--replace-needed', 'libm.so.6'],
+      ['--page-size', '-1', '--set-rpath', '/a'],
     ]
     for (const args of cases) {
       test(args.join(' ').slice(0, 100), () => {
-        for (const name of ['main', 'libfoo.so']) {
+        for (const name of ['main', 'libfoo.so', 'fixed', 'static', 'debug']) {
+          // it fails for the want of what a file of debugging information does not have
+          if (name === 'debug' && /needed|soname|default/.test(args.join())) continue
+          if (isOld() && (name === 'debug' || args.some(arg => arg.endsWith('-execstack')))) continue
           cpSync(at(name), at('theirs'))
           cpSync(at(name), at('ours'))
           // which writes an empty search path where there was none
-          if (name === 'main' && args.at(-1) === '' && isOld()) continue
-          const theirs = run(real, [...args, at('theirs')])
-          const result = ours(...args, at('ours'))
+          if (name !== 'libfoo.so' && args.at(-1) === '' && isOld()) continue
+          const given = args.map(arg => (arg === '@value' ? `@${at('value')}` : arg))
+          const theirs = run(real, [...given, at('theirs')])
+          const result = ours(...given, at('ours'))
           assert.equal(result.status, theirs.status, `${name}: ${result.stderr} / ${theirs.stderr}`)
           assert.equal(result.stdout, theirs.stdout, name)
           assert.deepEqual(stateOfFile(at('ours')), stateOfFile(at('theirs')), name)

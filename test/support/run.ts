@@ -11,6 +11,8 @@ export interface RunResult {
 export interface RunOptions {
   readonly env?: NodeJS.ProcessEnv
   readonly cwd?: string
+  readonly uid?: number
+  readonly gid?: number
 }
 
 /** Runs to the end, whatever its status. @throws Error only where the program cannot be started */
