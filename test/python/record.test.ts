@@ -68,6 +68,16 @@ test('any text stays as it is without changes, and its rows cost no more than it
   )
 })
 
+test('rows without a quote are the same rows where a quoted one follows', () => {
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom('a', 'b', ',', '\n', '\r\n', '\r')), parts => {
+      const text = parts.join('')
+      const rows = recordRows(text)
+      assert.deepEqual([...recordRows(`${text}\n"q",,\n`)].slice(0, rows.size), [...rows])
+    }),
+  )
+})
+
 test('rows with an ending that nobody wants are left out, in plain text and in CSV', () => {
   for (const text of ['a.py,,\nb.so,,\nc/.py\npy,,\n', 'a.py,,\r\nb.so,,\r\n"c/.py"\r\npy,,\r\n']) {
     assert.deepEqual(recordPaths(text, ['.py', '.pyc']), ['b.so', 'py'])
