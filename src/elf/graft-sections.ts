@@ -9,6 +9,7 @@ import {
   readSectionNames,
   sectionAddress,
   sectionNumber,
+  sectionNumbers,
   type SectionTable,
   setSection,
 } from './sections.ts'
@@ -41,18 +42,24 @@ export interface GraftTables {
   readonly versions: (Placed & { readonly was: bigint }) | null
 }
 
+/** The new section headers with their file offset and their numbers for the ELF header. */
 export interface GraftSections {
   readonly table: SectionTable
+  readonly at: number
+  readonly shnum: number
+  readonly shstrndx: number
   /** The new section names and their file offset; null where there were none. */
   readonly names: { readonly bytes: Uint8Array; readonly at: number } | null
+  /** File offset. */
+  readonly end: number
 }
 
-/** The section headers for the new tables. `placeNames` says where the new section names go in the file. */
+/** The section headers for the new tables, which go to the file offset `start` with the section names before them. */
 export function graftSections(
   source: ByteSource,
   old: SectionTable,
   tables: GraftTables,
-  placeNames: (length: number) => number,
+  start: number,
 ): GraftSections {
   const oldNames = readSectionNames(source, old, MOST_NAMES)
   const names: Buffer[] = oldNames === null ? [] : [Buffer.from(oldNames), Buffer.alloc(oldNames.at(-1) === 0 ? 0 : 1)]
@@ -140,16 +147,22 @@ export function graftSections(
   }
   setSection(table, newDynamic, { link: newStrings })
   if (newVersions !== null) setSection(table, newVersions, { link: newStrings })
-  if (oldNames === null) return { table, names: null }
-
   let { namesIndex } = old
-  if (!movesNames) {
-    namesIndex = next
-    setSection(table, namesIndex, { name: addName('.shstrtab'), type: SHT_STRTAB, addralign: 1 })
+  if (oldNames !== null) {
+    if (!movesNames) {
+      namesIndex = next
+      setSection(table, namesIndex, { name: addName('.shstrtab'), type: SHT_STRTAB, addralign: 1 })
+    }
+    setSection(table, namesIndex, { offset: start, size: namesLength })
   }
-  const namesAt = placeNames(namesLength)
-  setSection(table, namesIndex, { offset: namesAt, size: namesLength })
-  return { table: { ...table, namesIndex }, names: { bytes: Buffer.concat(names), at: namesAt } }
+  const behind = Math.ceil((start + namesLength) / 8) * 8
+  return {
+    table: { ...table, namesIndex },
+    at: behind,
+    ...sectionNumbers(table, namesIndex),
+    names: oldNames === null ? null : { bytes: Buffer.concat(names), at: start },
+    end: behind + table.bytes.length,
+  }
 }
 
 interface SectionRecord {

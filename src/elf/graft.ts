@@ -10,41 +10,24 @@
 // In the first two cases no PT_LOAD holds the whole table, and so GNU strip and objcopy, which would lay it out anew and
 // destroy the file, refuse it and leave it as it is. In the third they write their table to the start of the PT_LOAD, so
 // that there is a gap for it. As allocated sections cover our table, eu-strip and llvm-strip keep it.
-import {
-  DT_STRSZ,
-  DT_STRTAB,
-  DT_VERNEED,
-  EI_OSABI,
-  ET_DYN,
-  ET_EXEC,
-  PF_R,
-  PF_W,
-  PT_DYNAMIC,
-  PT_GNU_STACK,
-  PT_INTERP,
-  PT_LOAD,
-  PT_PHDR,
-} from './constants.ts'
+import { DT_STRSZ, DT_STRTAB, DT_VERNEED, EI_OSABI, ET_DYN, ET_EXEC, PT_INTERP } from './constants.ts'
 import { encodeDynamic, moveDebugHook, newDynamic, withValues } from './dynamic.ts'
 import type { ElfEdit } from './edit.ts'
-import { ElfError } from './error.ts'
-import { graftSections, type Placed, type StringsPlace } from './graft-sections.ts'
-import type { Extent } from './image.ts'
+import { encodeProgramHeaders, newElfHeader, newProgramHeaders } from './graft-headers.ts'
+import { type GraftLayout, layOut, stringTableAddress } from './graft-layout.ts'
+import { type GraftOptions, type GraftParts, newParts, newVersionNeeds } from './graft-parts.ts'
+import { graftSections, type GraftSections } from './graft-sections.ts'
 import { editInPlace, editWords, interpreterInPlace, renameInPlace } from './in-place.ts'
-import { isExecutable, namesMusl } from './kind.ts'
-import { type Format, formatOf, put } from './layout.ts'
-import { addressLimit, loadAlignment, SMALLEST_PAGE } from './machine.ts'
+import { formatOf } from './layout.ts'
 import { readElf } from './read.ts'
 import { assertEditable, assertNoPayload, type Editable } from './refuse.ts'
-import { endOfContent, sectionNumbers, type SectionTable } from './sections.ts'
 import type { ByteSource } from './source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from './state.ts'
-import { newStrings } from './strings.ts'
-import { encodeText } from './text.ts'
-import type { ElfObject, ProgramHeader } from './types.ts'
-import { type Copied, encodeNote, GRAFT_ALIGNMENT, noteLength, sealNote, type Undo } from './undo.ts'
-import { readVersionNeeds } from './versions.ts'
+import type { ElfObject } from './types.ts'
+import { type Copied, encodeNote, sealNote } from './undo.ts'
 import { extendedSource, type Patch, patchedSource } from './view.ts'
+
+export type { GraftOptions } from './graft-parts.ts'
 
 /** Bytes, or a stretch of the base file to be copied: a string table may be 80 MB large. */
 export type GraftPiece = Uint8Array | { readonly copyFrom: number; readonly length: number }
@@ -60,30 +43,8 @@ export interface Graft {
   readonly header: Uint8Array
 }
 
-export interface GraftOptions {
-  /** A text to keep in the undo record. */
-  readonly record?: string
-  /** The libc that is to load the object, where it is known; else the object itself tells. */
-  readonly libc?: 'glibc' | 'musl'
-  /** The page size to lay the file out for, in bytes, instead of the machine's largest. */
-  readonly pageSize?: number
-  /** Change a file to which nothing can be appended in place, where the edit fits; without an undo record. */
-  readonly inPlace?: boolean
-}
-
 /** String tables larger than this are copied by reference. */
 const COPY_BY_REFERENCE = 1 << 16
-/**
- * String tables larger than this stay where they are, and are told to reach as far as the new strings. Of 2,653 real
- * objects 11 have one; copies of them would make 120 of 193 MB. (The price: readelf warns that the table is not in one
- * PT_LOAD, and patchelf refuses the file.)
- */
-const STAYS = 1 << 20
-/** Moves the last program header off the start of a page. */
-const SHIFT = 64
-/** How far an executable's file may be filled up, so that the graft comes behind a large .bss. */
-const MOST_PADDING = 1 << 26
-
 /**
  * What makes the edit; null when the object is already as the edit wants it.
  * @param source the file without a graft of ours (`originalSource`)
@@ -147,317 +108,120 @@ function patched(source: ByteSource, { header }: ElfObject, patches: readonly Pa
   return { baseSize: source.size, tail: [], patches, header: head }
 }
 
-const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment
-const alignUpAddress = (value: bigint, alignment: bigint): bigint => ((value + alignment - 1n) / alignment) * alignment
-
-/** A copy of .gnu.version_r that names other files; null where they stay. Its inner offsets are relative. */
-function newVersionNeeds(
-  source: ByteSource,
-  object: ElfObject,
-  wanted: ElfState,
-  offsetOf: (text: string) => number,
-): { bytes: Uint8Array; was: bigint } | null {
-  const files = object.versionNeeds.map(({ file }) => file)
-  const was = object.dynamic?.findLast(({ tag }) => tag === DT_VERNEED)?.value
-  if (was === undefined || files.every((file, index) => wanted.versionFiles[index] === file)) return null
-  const format = formatOf(object.header)
-  const needs = readVersionNeeds(source, object.header, object.programHeaders, was)
-  const start = Math.min(...needs.map(({ at }) => at))
-  let end = start
-  for (const need of needs) {
-    end = Math.max(end, need.at + format.verneed.bytes)
-    for (const { at } of need.versions) end = Math.max(end, at + format.vernaux.bytes)
-  }
-  const bytes = new Uint8Array(source.read(start, end - start))
-  for (const [index, { at }] of needs.entries()) {
-    const file = wanted.versionFiles[index]
-    if (file !== undefined && file !== files[index]) put(format, bytes, at - start, format.verneed.file, offsetOf(file))
-  }
-  return { bytes, was }
-}
-
-/** Where the graft's PT_LOAD goes. */
-interface Place {
-  /** File offset. */
-  readonly start: number
-  readonly address: bigint
-  /** p_align */
-  readonly align: bigint
-  readonly strings: StringsPlace
-}
-
-interface Space {
-  /** Bytes left free at the start of the PT_LOAD, where GNU strip writes its own table of program headers; 0 for none. */
-  readonly gap: number
-  /** Bytes that the PT_LOAD takes without a copy of the string table. */
-  readonly fixed: number
-  readonly strtab: Extent
-  readonly strtabAddress: bigint
-  /** Bytes of new strings. */
-  readonly newStrings: number
-  readonly sections: SectionTable | null
-}
-
-/**
- * A graft can keep the distance of address and file offset that another PT_LOAD has. An executable's keeps that of the
- * first one: kernels before 5.18 and qemu-user take AT_PHDR to be e_phoff + (p_vaddr - p_offset of the first PT_LOAD). One
- * that leaves a large string table where it is keeps that of the table, which so reaches up to the new strings both in
- * memory and in the file. All others come behind everything else.
- */
-function place(size: number, object: ElfObject, executable: boolean, page: number | undefined, space: Space): Place {
-  const { gap, fixed, strtab, strtabAddress, newStrings: added, sections } = space
-  const loads = object.programHeaders.filter(({ type }) => type === PT_LOAD)
-  const pages = loadAlignment(object.header, loads, page)
-  // the file's own p_align where it holds: a whole number of the pages that are kept apart
-  const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), pages)
-  const alignAt = (distanceOfStart: bigint): bigint => (distanceOfStart % own === 0n ? own : pages)
-  const first = loads[0]
-  const firstDistance = first === undefined ? 0n : first.vaddr - BigInt(first.offset)
-  const distance = strtabAddress - BigInt(strtab.offset)
-  // where address and offset are the same readelf finds the table, though it misses a PT_LOAD that holds all of it
-  if (added > 0 && strtab.length > STAYS && distance === 0n && gap === 0 && (!executable || firstDistance === 0n)) {
-    const start = startAtDistance(size, loads, pages, fixed, distance)
-    // offsets of strings in .gnu.version_r have 32 bits
-    if (start - size < strtab.length / 4 && start + fixed < 2 ** 32) {
-      return { start, address: BigInt(start) + distance, align: alignAt(distance), strings: 'extended' }
-    }
-  }
-  const strings = added === 0 ? 'kept' : 'copied'
-  if (executable) {
-    const start = startAtDistance(size, loads, pages, fixed + strtab.length, firstDistance)
-    if (start - size > MOST_PADDING) {
-      throw new ElfError('REFUSED', `cannot be edited: its memory is ${start - size} bytes larger than its file`)
-    }
-    return { start, address: BigInt(start) + firstDistance, align: alignAt(firstDistance), strings }
-  }
-  const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
-  let start = alignUp(size, GRAFT_ALIGNMENT)
-  if (gap > 0) {
-    // strip puts the PT_LOAD right behind the last section of the one before it, with its addresses unchanged
-    const before = loads.findLast(({ filesz }) => filesz > 0)
-    const behind = BigInt(before === undefined ? start : endOfContent(before, sections))
-    start += Number((((behind - BigInt(start)) % own) + own) % own)
-  }
-  return { start, address: alignUpAddress(end, own) + (BigInt(start) % own), align: own, strings }
-}
-
-/** The first file offset behind the file where `length` bytes, at that distance, share no page with any PT_LOAD. */
-function startAtDistance(
-  size: number,
-  loads: readonly ProgramHeader[],
-  align: bigint,
-  length: number,
-  distance: bigint,
-): number {
-  let address = BigInt(alignUp(size, GRAFT_ALIGNMENT)) + distance
-  for (const { vaddr, memsz } of loads) {
-    const end = alignUpAddress(vaddr + memsz, align)
-    const isBefore = alignUpAddress(address + BigInt(length), align) <= (vaddr / align) * align
-    if (!isBefore && (address / align) * align < end) address = end
-  }
-  return Number(address - distance)
-}
-
-function encodeProgramHeaders(format: Format, programHeaders: readonly ProgramHeader[]): Uint8Array {
-  const { phdr } = format
-  const bytes = new Uint8Array(programHeaders.length * phdr.bytes)
-  for (const [index, header] of programHeaders.entries()) {
-    const start = index * phdr.bytes
-    put(format, bytes, start, phdr.type, header.type)
-    put(format, bytes, start, phdr.flags, header.flags)
-    put(format, bytes, start, phdr.offset, header.offset)
-    put(format, bytes, start, phdr.vaddr, header.vaddr)
-    put(format, bytes, start, phdr.paddr, header.paddr)
-    put(format, bytes, start, phdr.filesz, header.filesz)
-    put(format, bytes, start, phdr.memsz, header.memsz)
-    put(format, bytes, start, phdr.align, header.align)
-  }
-  return bytes
-}
-
+/** What is new, where it goes, the headers that lead there, the bytes, and the seal over all of them. */
 function buildGraft(
   source: ByteSource,
   object: ElfObject,
-  { dynamicSegment, strtab, sections }: Editable,
+  editable: Editable,
   wanted: ElfState,
-  { record, libc, pageSize: page }: GraftOptions,
+  options: GraftOptions,
 ): Graft {
-  const { header, programHeaders } = object
-  const format = formatOf(header)
-  const executable = isExecutable(object)
-  const musl = (libc ?? (namesMusl(object) ? 'musl' : 'glibc')) === 'musl'
+  const format = formatOf(object.header)
+  const parts = newParts(source, object, editable, wanted, options)
+  const layout = layOut(source.size, object, editable, parts, options.pageSize)
+  parts.strings.settle(layout.firstNewString)
+  const versions = newVersionNeeds(source, object, wanted, parts.strings.offsetOf)
+  const sections = newSections(source, object, editable, layout, versions?.was ?? 0n)
+  const programHeaders = newProgramHeaders(editable, wanted, parts, layout)
+  const { at } = layout.programHeaders
+  const header = newElfHeader(format, parts.undo.header, wanted, { at, count: programHeaders.length }, sections)
 
-  // what is new
-  const strings = newStrings(object, strtab.length)
-  // the string table must end with a NUL before anything is put behind it
-  if (source.read(strtab.offset + strtab.length - 1, 1)[0] !== 0) strings.offsetOf('')
-  const entryCount = newDynamic(object, wanted, strings.offsetOf).length
-  const interpreter = wanted.interpreter === object.interpreter ? null : encodeText(`${wanted.interpreter ?? ''}\0`)
-  const versionsLength = newVersionNeeds(source, object, wanted, strings.offsetOf)?.bytes.length ?? null
-  const originalHeader = new Uint8Array(source.read(0, format.ehdr.bytes))
-  const undo: Undo = { originalSize: source.size, header: originalHeader, patches: [], record: record ?? null }
-
-  // a table outside of memory must not be named by PT_PHDR: glibc would take it for mapped
-  const kept = programHeaders.filter(({ type }) => type !== PT_PHDR || executable || musl)
-  const addsStack = wanted.stack !== null && !programHeaders.some(({ type }) => type === PT_GNU_STACK)
-  const headersLength = (kept.length + (addsStack ? 2 : 1)) * format.phdr.bytes
-  const gap = musl && !executable ? headersLength : 0
-  const dynamicLength = (entryCount + 1) * format.dyn.bytes
-
-  // where it goes, in the file and in memory
-  const strtabAddress = object.dynamic?.findLast(({ tag }) => tag === DT_STRTAB)?.value ?? 0n
-  const lengths = [
-    noteLength(format, undo),
-    headersLength,
-    dynamicLength,
-    interpreter?.length ?? 0,
-    versionsLength ?? 0,
-  ]
-  const fixed = lengths.reduce((sum, length) => sum + alignUp(length, GRAFT_ALIGNMENT), strings.length() + SHIFT)
-  const {
-    start,
-    address,
-    align,
-    strings: stringsPlace,
-  } = place(source.size, object, executable, page, {
-    gap,
-    fixed,
-    strtab,
-    strtabAddress,
-    newStrings: strings.length(),
-    sections,
-  })
-  let end = start + gap
-  const take = (length: number, alignment: number): Placed => {
-    const at = alignUp(end, alignment)
-    end = at + length
-    return { at, address: address + BigInt(at - start), length }
+  const content = emptyContent(layout, sections?.end ?? layout.end)
+  content.write(encodeProgramHeaders(format, programHeaders), at)
+  writeTables(content, source, object, editable, wanted, parts, layout)
+  if (versions !== null && layout.versions !== null) content.write(versions.bytes, layout.versions.at)
+  if (sections !== null) {
+    if (sections.names !== null) content.write(sections.names.bytes, sections.names.at)
+    content.write(sections.table.bytes, sections.at)
   }
-  const note = take(noteLength(format, undo), GRAFT_ALIGNMENT)
-  const dynamicAt = take(dynamicLength, 16)
-  const interpreterAt = interpreter === null ? null : take(interpreter.length, 1)
-  const versionsAt = versionsLength === null ? null : take(versionsLength, 8)
-  const copiedLength = stringsPlace === 'copied' ? strtab.length : 0
-  const stringsAt = take(copiedLength + strings.length(), 8)
-  let loadEnd = end
-  let headersAt = take(headersLength, 16)
-  if (executable) {
-    // all but the last header, which must be in the page in which the PT_LOAD ends
-    if ((end - 1) % SMALLEST_PAGE < format.phdr.bytes) {
-      end = headersAt.at + SHIFT
-      headersAt = take(headersLength, 16)
-    }
-    loadEnd = end - format.phdr.bytes
-  } else if (musl) loadEnd = end
-  if (address + BigInt(end - start) > addressLimit(header)) {
-    throw new ElfError('REFUSED', 'cannot be edited: no address space is left behind its last segment')
-  }
-
-  // the strings as the loader is to see them: from DT_STRTAB on
-  const oldTable = { at: strtab.offset, address: strtabAddress, length: strtab.length }
-  const stringTable: Placed = {
-    copied: stringsAt,
-    extended: { ...oldTable, length: stringsAt.at + stringsAt.length - strtab.offset },
-    kept: oldTable,
-  }[stringsPlace]
-  strings.settle(stringsPlace === 'extended' ? stringsAt.at - strtab.offset : strtab.length)
-  const versions = newVersionNeeds(source, object, wanted, strings.offsetOf)
-  const interpreterSegment = programHeaders.find(({ type }) => type === PT_INTERP)
-  const grafted =
-    sections === null
-      ? null
-      : graftSections(
-          source,
-          sections,
-          {
-            note,
-            programHeaders: headersAt,
-            dynamic: { ...dynamicAt, was: dynamicSegment.vaddr },
-            strings: { ...stringTable, was: strtabAddress, place: stringsPlace },
-            interpreter: interpreterAt === null ? null : { ...interpreterAt, was: interpreterSegment?.vaddr ?? 0n },
-            versions: versionsAt === null ? null : { ...versionsAt, was: versions?.was ?? 0n },
-          },
-          length => take(length, 1).at,
-        )
-  const sectionsAt = grafted === null ? null : take(grafted.table.bytes.length, 8)
-
-  // the bytes: `before` the copied strings and `behind` them
-  const byReference = copiedLength > COPY_BY_REFERENCE
-  const copied: Copied = byReference ? { offset: stringsAt.at, length: copiedLength } : { offset: 0, length: 0 }
-  const split = stringsAt.at + copied.length
-  const before = Buffer.alloc(stringsAt.at - note.at)
-  const behind = Buffer.alloc(end - split)
-  const write = (bytes: Uint8Array, at: number): void => {
-    if (at < stringsAt.at) before.set(bytes, at - note.at)
-    else behind.set(bytes, at - split)
-  }
-  const values = new Map<number, bigint>()
-  if (stringsPlace !== 'kept') {
-    values.set(DT_STRTAB, stringTable.address).set(DT_STRSZ, BigInt(stringTable.length))
-  }
-  if (versionsAt !== null) values.set(DT_VERNEED, versionsAt.address)
-  const entries = newDynamic(object, wanted, strings.offsetOf)
-  const dynamic = moveDebugHook(object, withValues(entries, values), dynamicSegment.vaddr, dynamicAt.address)
-  write(encodeDynamic(format, dynamic), dynamicAt.at)
-  if (interpreter !== null && interpreterAt !== null) write(interpreter, interpreterAt.at)
-  if (versions !== null && versionsAt !== null) write(versions.bytes, versionsAt.at)
-  if (!byReference && copiedLength > 0) write(source.read(strtab.offset, copiedLength), stringsAt.at)
-  write(strings.bytes(), stringsAt.at + copiedLength)
-
-  const moved = (old: ProgramHeader, to: Placed): ProgramHeader => ({
-    ...old,
-    offset: to.at,
-    vaddr: to.address,
-    paddr: to.address,
-    filesz: to.length,
-    memsz: BigInt(to.length),
-  })
-  const template = { ...dynamicSegment, type: PT_LOAD, flags: PF_R | PF_W, align }
-  const ours = moved(template, { at: start, address, length: loadEnd - start })
-  // PT_LOADs stand in the order of their addresses
-  const predecessor = kept.findLastIndex(({ type, vaddr }) => type === PT_LOAD && vaddr < address)
-  const table = kept.flatMap((old, index): ProgramHeader[] => {
-    let changed = old
-    if (old.type === PT_DYNAMIC) changed = moved(old, dynamicAt)
-    else if (old.type === PT_INTERP && interpreterAt !== null) changed = moved(old, interpreterAt)
-    else if (old.type === PT_PHDR) changed = moved(old, { ...headersAt, length: loadEnd - headersAt.at })
-    else if (old.type === PT_GNU_STACK && wanted.stack !== null) changed = { ...old, flags: wanted.stack }
-    return index === predecessor ? [changed, ours] : [changed]
-  })
-  if (addsStack) table.push(stackHeader(wanted.stack ?? 0))
-  write(encodeProgramHeaders(format, table), headersAt.at)
-
-  const newHeader = new Uint8Array(originalHeader)
-  put(format, newHeader, 0, format.ehdr.phoff, headersAt.at)
-  put(format, newHeader, 0, format.ehdr.phnum, table.length)
-  newHeader[EI_OSABI] = wanted.osabi
-  if (grafted !== null && sectionsAt !== null) {
-    const { shnum, shstrndx } = sectionNumbers(grafted.table, grafted.table.namesIndex)
-    if (grafted.names !== null) write(grafted.names.bytes, grafted.names.at)
-    write(grafted.table.bytes, sectionsAt.at)
-    put(format, newHeader, 0, format.ehdr.shoff, sectionsAt.at)
-    put(format, newHeader, 0, format.ehdr.shnum, shnum)
-    put(format, newHeader, 0, format.ehdr.shstrndx, shstrndx)
-  }
-
-  const noteBytes = encodeNote(format, undo, end, copied)
-  sealNote(format, noteBytes, newHeader, [before.subarray(noteBytes.length), behind], [])
-  before.set(noteBytes)
+  const note = encodeNote(format, parts.undo, content.end, content.copied)
+  sealNote(format, note, header, [content.before.subarray(note.length), content.behind], [])
+  content.write(note, layout.note.at)
+  const { copied, before, behind } = content
+  const copy = copied.length === 0 ? [] : [{ copyFrom: editable.strtab.offset, length: copied.length }]
   return {
     baseSize: source.size,
-    tail: [
-      ...zeros(note.at - source.size),
-      before,
-      ...(byReference ? [{ copyFrom: strtab.offset, length: strtab.length }] : []),
-      behind,
-    ],
+    tail: [...zeros(layout.note.at - source.size), before, ...copy, behind],
     patches: [],
-    header: newHeader,
+    header,
   }
 }
 
-function stackHeader(flags: number): ProgramHeader {
-  return { type: PT_GNU_STACK, flags, offset: 0, vaddr: 0n, paddr: 0n, filesz: 0, memsz: 0n, align: 16n }
+/** The section headers and their names, behind everything else; null where the object has none. */
+function newSections(
+  source: ByteSource,
+  object: ElfObject,
+  { dynamicSegment, sections }: Editable,
+  layout: GraftLayout,
+  versionsWere: bigint,
+): GraftSections | null {
+  if (sections === null) return null
+  const { note, programHeaders, dynamic, interpreter, versions, stringTable, stringsPlace } = layout
+  const interpreterWas = object.programHeaders.find(({ type }) => type === PT_INTERP)?.vaddr ?? 0n
+  return graftSections(
+    source,
+    sections,
+    {
+      note,
+      programHeaders,
+      dynamic: { ...dynamic, was: dynamicSegment.vaddr },
+      strings: { ...stringTable, was: stringTableAddress(object), place: stringsPlace },
+      interpreter: interpreter === null ? null : { ...interpreter, was: interpreterWas },
+      versions: versions === null ? null : { ...versions, was: versionsWere },
+    },
+    layout.end,
+  )
+}
+
+/** The bytes of a graft from its note on: those before a large copy of strings, which are never in memory, and behind it. */
+interface GraftContent {
+  readonly before: Buffer
+  readonly copied: Copied
+  readonly behind: Buffer
+  /** File offset. */
+  readonly end: number
+  /** Puts bytes at a file offset. */
+  write(this: void, bytes: Uint8Array, at: number): void
+}
+
+function emptyContent({ note, strings, copiedLength }: GraftLayout, end: number): GraftContent {
+  const byReference = copiedLength > COPY_BY_REFERENCE
+  const split = byReference ? strings.at + copiedLength : strings.at
+  const before = Buffer.alloc(strings.at - note.at)
+  const behind = Buffer.alloc(end - split)
+  return {
+    before,
+    copied: byReference ? { offset: strings.at, length: copiedLength } : { offset: 0, length: 0 },
+    behind,
+    end,
+    write: (bytes, at) => {
+      if (at < strings.at) before.set(bytes, at - note.at)
+      else behind.set(bytes, at - split)
+    },
+  }
+}
+
+/** The dynamic table and what it names. */
+function writeTables(
+  { write, copied }: GraftContent,
+  source: ByteSource,
+  object: ElfObject,
+  { dynamicSegment, strtab }: Editable,
+  wanted: ElfState,
+  { strings, interpreter }: GraftParts,
+  layout: GraftLayout,
+): void {
+  const values = new Map<number, bigint>()
+  if (layout.stringsPlace !== 'kept') {
+    values.set(DT_STRTAB, layout.stringTable.address).set(DT_STRSZ, BigInt(layout.stringTable.length))
+  }
+  if (layout.versions !== null) values.set(DT_VERNEED, layout.versions.address)
+  const entries = withValues(newDynamic(object, wanted, strings.offsetOf), values)
+  const dynamic = moveDebugHook(object, entries, dynamicSegment.vaddr, layout.dynamic.address)
+  write(encodeDynamic(formatOf(object.header), dynamic), layout.dynamic.at)
+  if (interpreter !== null && layout.interpreter !== null) write(interpreter, layout.interpreter.at)
+  if (layout.copiedLength > copied.length) write(source.read(strtab.offset, layout.copiedLength), layout.strings.at)
+  write(strings.bytes(), layout.strings.at + layout.copiedLength)
 }
 
 /** Zero bytes as pieces that share one block, however many they are. */
