@@ -16,9 +16,9 @@ export function makeStandalonePython(host: Host, root: string): string {
   mkdirSync(bin, { recursive: true })
   const program = join(bin, name)
   copy(executable, program)
-  // python-build-standalone links libpython into the program; where the host does not, a venv's copy has to find it too
-  const isShared = [...traceLibraries(host, []).keys()].some(soname => soname.startsWith('libpython'))
-  const value = isShared ? `$ORIGIN/../lib:${lib}` : '$ORIGIN/../lib'
+  // python-build-standalone links all but glibc into the program; where the host does not, a venv's copy has to find it too
+  const isWhole = [...traceLibraries(host, []).keys()].every(soname => GLIBC_SONAME.test(soname))
+  const value = isWhole ? '$ORIGIN/../lib' : `$ORIGIN/../lib:${lib}`
   rebuildElf(program, { searchPath: { tag: 'DT_RPATH', value } })
   for (const link of ['python3', 'python']) symlinkSync(name, join(bin, link))
 
