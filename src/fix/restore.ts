@@ -8,7 +8,7 @@ import { fsPath } from '../io/path.ts'
 import { replaceFile } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { readDistributions } from '../python/distributions.ts'
-import { type RecordFields, trueFields } from '../python/record.ts'
+import { type RecordFields, hashHolds } from '../python/record.ts'
 import type { Venv } from '../python/venv.ts'
 import { fieldsOf, rewriteRecordFile, rowOf } from './apply.ts'
 import { writeReason } from './change.ts'
@@ -118,9 +118,12 @@ function restoreObject(object: ScannedObject, warnings: string[], dryRun: boolea
   const { path, undo } = object
   if (undo === null) return null
   try {
-    const hash = withSource(path, source => trueFields(originalSource(source, undo)).hash)
-    const recorded = undo.record === null ? '' : fieldsOf(undo.record).hash
-    if (recorded.startsWith('sha256=') && recorded !== hash) {
+    const { record } = undo
+    const holds = withSource(path, source => {
+      const original = originalSource(source, undo)
+      return record === null || hashHolds(fieldsOf(record), original) !== false
+    })
+    if (!holds) {
       warnings.push(
         `${object.relative} differs from what its RECORD said: it was changed before wheelfix came, or since`,
       )

@@ -57,12 +57,47 @@ export function recordPaths(text: string, without: readonly string[] = []): stri
 
 /** The true fields of a file: `sha256=` with the digest in urlsafe base64 without padding, and its size in bytes. */
 export function trueFields(source: ByteSource): RecordFields {
-  const hash = createHash('sha256')
+  return { hash: `sha256=${digestOf(source, 'sha256')}`, size: String(source.size) }
+}
+
+function digestOf(source: ByteSource, algorithm: string): string {
+  const hash = createHash(algorithm)
   const step = 1 << 20
   for (let offset = 0; offset < source.size; offset += step) {
     hash.update(source.read(offset, Math.min(step, source.size - offset)))
   }
-  return { hash: `sha256=${hash.digest('base64url')}`, size: String(source.size) }
+  return hash.digest('base64url')
+}
+
+/**
+ * Whether a file is the one that the hash of its row tells of: quoted or not, and with the padding that some tools write.
+ * Null for a hash that cannot be checked: an algorithm that the specification does not name, or damage.
+ */
+export function hashHolds({ hash: field }: RecordFields, source: ByteSource): boolean | null {
+  const hash = unquoted(field)
+  if (hash === '') return true
+  const algorithm = /^(sha256|sha384|sha512)=/.exec(hash)?.[1]
+  if (algorithm === undefined) return null
+  return hash.replace(/=+$/, '') === `${algorithm}=${digestOf(source, algorithm)}`
+}
+
+/** The size that a row tells, in bytes; null where it tells none. */
+export function sizeOf({ size }: RecordFields): number | null {
+  const text = unquoted(size)
+  return text === '' ? null : Number(text)
+}
+
+/** The paths that have several rows which tell of different files. */
+export function disagreeingRows(text: string): Set<string> {
+  const first = new Map<string, string>()
+  const found = new Set<string>()
+  for (const { path, hash = '', size = '' } of rows(text, SOURCES)) {
+    const fields = `${unquoted(hash)},${unquoted(size)}`
+    const before = first.get(path)
+    if (before === undefined) first.set(path, fields)
+    else if (before !== fields) found.add(path)
+  }
+  return found
 }
 
 /** The rows whose path has none of the endings `without`. */

@@ -72,9 +72,9 @@ export function readEntry(archive: Archive, entry: WheelEntry): Uint8Array {
   return bytes
 }
 
-/** The hash of a whole file. */
-export function hashOf(source: ByteSource, algorithm = 'sha256'): Hash {
-  const hash = createHash(algorithm)
+/** SHA-256 of a whole file. */
+export function hashOf(source: ByteSource): Hash {
+  const hash = createHash('sha256')
   for (let at = 0; at < source.size; at += CHUNK) hash.update(source.read(at, Math.min(CHUNK, source.size - at)))
   return hash
 }

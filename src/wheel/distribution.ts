@@ -3,7 +3,7 @@
 import { basename } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { normaliseName, requiredNames } from '../python/distributions.ts'
-import { type RecordFields, recordRows } from '../python/record.ts'
+import { disagreeingRows, type RecordFields, recordRows } from '../python/record.ts'
 import { parseTags, type WheelTag } from '../python/tags.ts'
 import { readEntry } from './content.ts'
 import { type Archive, refusal, type WheelEntry } from './read.ts'
@@ -25,6 +25,8 @@ export interface WheelRecord {
   readonly entry: WheelEntry
   readonly text: string
   readonly rows: ReadonlyMap<string, RecordFields>
+  /** Paths with several rows that tell of different files. */
+  readonly disagreeing: ReadonlySet<string>
 }
 
 /** What is read of a wheel besides its objects. */
@@ -90,7 +92,7 @@ export function readDistribution(archive: Archive): WheelDistribution {
     tags: parseTags(fileName.tag),
     infoFolder,
     dataFolder: `${stem}.data`,
-    record: { entry: record, text: recordText, rows: recordRows(recordText) },
+    record: { entry: record, text: recordText, rows: recordRows(recordText), disagreeing: disagreeingRows(recordText) },
     signatures: ['RECORD.jws', 'RECORD.p7s'].flatMap(file => byName.get(`${infoFolder}/${file}`) ?? []),
     requires: new Set(requiredNames(text('METADATA'))),
   }

@@ -15,8 +15,8 @@ import { readObject, type ScannedObject, type UnreadableObject } from '../fix/sc
 import { isInside } from '../io/path.ts'
 import type { Libc } from '../loader/libc.ts'
 import type { FileTree, OpenedFile } from '../loader/tree.ts'
-import type { RecordFields } from '../python/record.ts'
-import { type Contents, hashOf, openContents } from './content.ts'
+import { hashHolds, type RecordFields, sizeOf } from '../python/record.ts'
+import { type Contents, openContents } from './content.ts'
 import {
   installedPath,
   type Installation,
@@ -217,19 +217,15 @@ function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: 
 }
 
 /** New hashes must not hide that the old ones were wrong already. */
-function checkRecord(wheel: Wheel, { entry, source }: WheelObject): void {
-  const { hash = '', size = '' } = wheel.distribution.record.rows.get(entry.name) ?? {}
-  const algorithm = /^(sha256|sha384|sha512)=/.exec(hash)?.[1] ?? null
-  const sizeHolds = size === '' || Number(size) === source.size
-  const isEmpty = hash === '' || hash === '""'
-  const hashHolds = algorithm === null ? isEmpty : hash.replace(/=+$/, '') === hashField(algorithm, source)
-  if (!hashHolds || !sizeHolds)
-    throw refusal(wheel.archive.path, `the entry ${JSON.stringify(entry.name)} is not the file that RECORD tells of`)
-}
-
-/** A file's hash as RECORD has it. */
-function hashField(algorithm: string, source: ByteSource): string {
-  return `${algorithm}=${hashOf(source, algorithm).digest('base64url')}`
+function checkRecord({ archive, distribution }: Wheel, { entry, source }: WheelObject): void {
+  const { rows, disagreeing } = distribution.record
+  const fields = rows.get(entry.name)
+  if (fields === undefined) return
+  const size = sizeOf(fields)
+  const fault = (what: string) => refusal(archive.path, `the entry ${JSON.stringify(entry.name)} ${what}`)
+  if (hashHolds(fields, source) !== true || (size !== null && size !== source.size))
+    throw fault('is not the file that RECORD tells of')
+  if (disagreeing.has(entry.name)) throw fault('has several rows in RECORD, which tell of different files')
 }
 
 /**

@@ -175,7 +175,9 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
   const fault = (reason: string): ZipFault => new ZipFault(`the entry ${shown} ${reason}`)
 
   if (name === '') throw fault('has no name')
-  if (/\0/.test(name)) throw fault('has a NUL in its name')
+  // some readers cut it at a NUL; what the others stand for is one thing in code page 437 and another one for Python
+  if (raw.includes(0)) throw fault('has a NUL in its name')
+  if (raw.some(byte => byte < 0x20 || byte === 0x7f)) throw fault('has a control character in its name')
   if (name.includes('\\')) throw fault('has a backslash in its name')
   if (name.startsWith('/') || /^[A-Za-z]:/.test(name)) throw fault('has an absolute name')
   const steps = name.replace(/\/$/, '').split('/')
@@ -237,6 +239,24 @@ function decodeName(entry: yauzl.Entry): string {
     throw new ZipFault(`the entry ${JSON.stringify(name)} has a name that is no UTF-8`)
   return name
 }
+
+/** The bytes of another name for an entry: the inverse of `decodeName`. @throws WheelfixError `WHEEL_INVALID` */
+export function encodeName({ path }: Archive, { flags }: WheelEntry, name: string): Uint8Array {
+  if ((flags & FLAG_UTF8) !== 0) return Buffer.from(name)
+  return Uint8Array.from(name, char => {
+    const byte = CODE_PAGE_437.get(char)
+    if (byte === undefined) throw refusal(path, `an entry cannot be called ${JSON.stringify(name)} in code page 437`)
+    return byte
+  })
+}
+
+/** All characters that a name may hold. */
+const CODE_PAGE_437: ReadonlyMap<string, number> = new Map(
+  Array.from({ length: 0x100 - 0x20 }, (_, index) => [
+    yauzl.getFileNameLowLevel(0, Buffer.of(0x20 + index), [], true),
+    0x20 + index,
+  ]),
+)
 
 /** Size and compressed size of a local header, from its zip64 field where they stand there. */
 function localSizes(local: yauzl.LocalFileHeader): [number, number] {

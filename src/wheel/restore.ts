@@ -12,7 +12,7 @@ import { WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { normaliseName } from '../python/distributions.ts'
-import { trueFields } from '../python/record.ts'
+import { hashHolds } from '../python/record.ts'
 import { renaming, rewrite, toOutput } from './apply.ts'
 import { hashOf, readEntry } from './content.ts'
 import { deflateLikeZlib, ZLIB_LEVELS } from './deflate.ts'
@@ -58,7 +58,7 @@ export function restoreWheel(wheel: Wheel): WheelRestoration {
       const undone = [{ offset: 0, length: header.length }].concat(
         patches.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
       )
-      if (fields?.hash.startsWith('sha256=') === true && fields.hash !== trueFields(original).hash)
+      if (fields !== null && hashHolds(fields, original) === false)
         refused.push({ path, reason: 'what its undo note gives back is not the file that RECORD told of' })
       else contents.set(entry, { source: original, undone, ...(fields === null ? {} : { fields }) })
     } catch (error) {

@@ -7,7 +7,7 @@ import type { ByteSource } from '../elf/source.ts'
 import type { ReadStream } from './blocks.ts'
 import { inflatedSums, readRange, writeRange } from './content.ts'
 import { encode, encodeAnew, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
-import { type Archive, DEFLATED, type WheelEntry } from './read.ts'
+import { type Archive, DEFLATED, encodeName, type WheelEntry } from './read.ts'
 import type { Range } from './splice.ts'
 import { patchEnding, IN_ZIP64_32, type Patch, patchCentral, patchLocal } from './zip.ts'
 
@@ -94,7 +94,7 @@ export async function writeArchive(
         continue
       }
       const change = changeOf(entry, changes)
-      const name = change?.name === undefined ? {} : { name: Buffer.from(change.name) }
+      const name = change?.name === undefined ? {} : { name: encodeName(archive, entry, change.name) }
       const offset = at
       const job = alone.get(entry)
       if (job === undefined && !jobs.has(entry)) {

@@ -98,6 +98,17 @@ suite('wheelfix wheel', () => {
     return run(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env: world.env })
   }
 
+  /** The demo wheel in a folder of its own, with another RECORD. */
+  const withRecord = (name: string, change: (text: string) => string): string => {
+    const folder = join(world.root, name)
+    mkdirSync(folder)
+    const path = join(folder, DEMO)
+    const record = (entry: string, data: Buffer): Buffer =>
+      entry.endsWith('/RECORD') ? Buffer.from(change(data.toString())) : data
+    writeFileSync(path, makeZip(partsOf(demo, record)))
+    return path
+  }
+
   test('the wheel as it comes does not import', () => {
     const { status, stderr } = imports(demo, 'before')
     assert.equal(status, 1)
@@ -367,6 +378,22 @@ suite('wheelfix wheel', () => {
       assert.equal(status, 2)
       assert.match(stderr, /not the file that RECORD tells of/)
     })
+
+    test('a module with two rows in RECORD of which one is false', () => {
+      const path = withRecord('two-rows', text => `${text}wheelfix_demo/_demo.abi3.so,sha256=${'A'.repeat(43)},7\n`)
+      const { status, stderr } = wheel(path, '-o', join(path, '../out'), ...libs)
+      assert.equal(status, 2)
+      assert.match(stderr, /several rows in RECORD/)
+    })
+  })
+
+  test('hashes of RECORD may be quoted and padded, and come back so', () => {
+    const path = withRecord('quoted', text => text.replace(/^(.*\.so),(.*),(.*)$/gm, '"$1","$2=","$3"'))
+    const patched = join(path, '../out')
+    assert.equal(wheel(path, '-o', patched, ...libs).status, 0)
+    assert.deepEqual(examine(join(patched, DEMO)).wrong, [])
+    assert.match(wheel(join(patched, DEMO), '-o', join(path, '../restored'), '--restore').stdout, /byte for byte/)
+    assert.deepEqual(readFileSync(join(path, '../restored', DEMO)), readFileSync(path))
   })
 
   test('signatures are left out, and that is said', () => {

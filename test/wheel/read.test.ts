@@ -44,6 +44,7 @@ describe('an archive is refused, with the reason, when', () => {
     ['a name has a drive letter', /absolute name/, [{ name: 'C:evil.py', data: 'x' }]],
     ['a name has a backslash', /backslash/, [{ name: 'a\\..\\evil.py', data: 'x' }]],
     ['a name has a NUL', /NUL/, [{ name: 'a.py\0.txt', data: 'x' }]],
+    ['a name has a control character', /control character/, [{ name: 'a\n.py', data: 'x' }]],
     ['a name has an empty step', /empty or “\.” step/, [{ name: 'a//b.py', data: 'x' }]],
     ['a name has a “.” step', /empty or “\.” step/, [{ name: './b.py', data: 'x' }]],
     ['a name is empty', /has no name/, [{ name: '', data: 'x' }]],

@@ -144,6 +144,14 @@ describe('a rewritten archive', () => {
     archive.close()
   })
 
+  test('keeps the encoding of a name that is changed: code page 437 without the flag of UTF-8', async () => {
+    const named = { name: Buffer.from([0x64, 0x2f, 0x82]), data: 'x' }
+    const path = await rewrite(makeZip([named]), archive => new Map([[entry(archive, 'd/é'), { name: 'longer/é' }]]))
+    assert.deepEqual(readFileSync(path), makeZip([{ ...named, name: Buffer.from([...Buffer.from('longer/'), 0x82]) }]))
+    const impossible = rewrite(makeZip([named]), archive => new Map([[entry(archive, 'd/é'), { name: '日/é' }]]))
+    await assert.rejects(impossible, { code: 'WHEEL_INVALID' })
+  })
+
   test('is accepted by Python, checksums and all', { skip: missing('python3') }, async () => {
     const contents = Buffer.alloc(2_500_000, 'python ')
     const path = await rewrite(
