@@ -14,6 +14,7 @@ import { type Rewrite, restoreObject, rewriteObject } from '../fix/rewrite.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
+import { storeDirectory } from '../nix/store.ts'
 import { SCHEMA } from './schema.ts'
 import { ELF_HELP } from './elf-help.ts'
 import { type ElfRequest, ElfUsageError, nameOfOsAbi, parseElfArguments } from './patchelf.ts'
@@ -92,6 +93,8 @@ function run(request: ElfRequest, file: string, debug: (message: string) => void
   const options = {
     output: request.output,
     dryRun: request.dryRun,
+    // what the file does not use any more is not to be kept from Nix's garbage collector by it
+    wipes: (text: string) => text.includes(`${storeDirectory(process.env)}/`),
     ...(request.pageSize === null ? {} : { pageSize: request.pageSize }),
   }
   if (!QUERIES.some(query => request.print.has(query))) debug(`patching ELF file '${file}'`)

@@ -1,17 +1,20 @@
 // What a graft adds to an object, before it is known where it goes: the new strings, how long the new tables are, the
 // program headers that stay, and the undo record.
-import { DT_VERNEED, PT_GNU_STACK, PT_PHDR } from './constants.ts'
+import { DT_VERNEED, PT_GNU_STACK, PT_INTERP, PT_PHDR, SHT_PROGBITS } from './constants.ts'
 import { newDynamic } from './dynamic.ts'
 import { isExecutable, namesMusl } from './kind.ts'
 import { formatOf, put } from './layout.ts'
 import type { Editable } from './refuse.ts'
+import { findSection, sectionNumber } from './sections.ts'
 import type { ByteSource } from './source.ts'
 import type { ElfState } from './state.ts'
 import { newStrings, type NewStrings } from './strings.ts'
-import { encodeText } from './text.ts'
+import { decodeBytes, encodeText } from './text.ts'
 import type { ElfObject, ProgramHeader } from './types.ts'
 import type { Undo } from './undo.ts'
+import { unusedStrings } from './unused-strings.ts'
 import { readVersionNeeds } from './versions.ts'
+import type { Patch } from './view.ts'
 
 export interface GraftOptions {
   /** A text to keep in the undo record. */
@@ -22,6 +25,11 @@ export interface GraftOptions {
   readonly pageSize?: number
   /** Change a file to which nothing can be appended in place, where the edit fits; without an undo record. */
   readonly inPlace?: boolean
+  /**
+   * Which search paths, interpreters and library names are to be overwritten in the old tables, once they are used no more;
+   * the undo record brings them back.
+   */
+  readonly wipes?: (text: string) => boolean
 }
 
 export interface GraftParts {
@@ -46,10 +54,11 @@ export interface GraftParts {
 export function newParts(
   source: ByteSource,
   object: ElfObject,
-  { strtab }: Editable,
+  editable: Editable,
   wanted: ElfState,
-  { record, libc }: GraftOptions,
+  { record, libc, wipes }: GraftOptions,
 ): GraftParts {
+  const { strtab } = editable
   const format = formatOf(object.header)
   const forMusl = (libc ?? (namesMusl(object) ? 'musl' : 'glibc')) === 'musl'
   const kind = isExecutable(object) ? 'executable' : forMusl ? 'musl' : 'glibc'
@@ -65,9 +74,13 @@ export function newParts(
   const programHeaders = object.programHeaders.filter(({ type }) => type !== PT_PHDR || kind !== 'glibc')
   const addsStack = wanted.stack !== null && !object.programHeaders.some(({ type }) => type === PT_GNU_STACK)
   const header = new Uint8Array(source.read(0, format.ehdr.bytes))
+  // before that they only count as new
+  strings.settle(strtab.length)
+  const patches =
+    wipes === undefined ? [] : unusedTexts(source, object, editable, wanted, strings).filter(({ text }) => wipes(text))
   return {
     kind,
-    undo: { originalSize: source.size, header, patches: [], record: record ?? null },
+    undo: { originalSize: source.size, header, patches, record: record ?? null },
     strings,
     dynamicLength,
     interpreter,
@@ -76,6 +89,43 @@ export function newParts(
     addsStack,
     headersLength: (programHeaders.length + (addsStack ? 2 : 1)) * format.phdr.bytes,
   }
+}
+
+/** Longer ones would make the undo record too long. */
+const LONGEST_UNUSED = 1 << 16
+
+/** The texts that nothing refers to once the graft is there, with their bytes. */
+function unusedTexts(
+  source: ByteSource,
+  object: ElfObject,
+  editable: Editable,
+  wanted: ElfState,
+  { offsetOf }: NewStrings,
+): (Patch & { readonly text: string })[] {
+  const { strtab, sections } = editable
+  const places = unusedStrings(source, object, editable, wanted, offsetOf)
+    .filter(({ length }) => length > 0 && length <= LONGEST_UNUSED)
+    .map(({ offset, length }) => ({ offset: strtab.offset + offset, length }))
+  const segment = object.programHeaders.find(({ type }) => type === PT_INTERP)
+  if (wanted.interpreter !== object.interpreter && object.interpreter !== null && segment !== undefined) {
+    const { length } = encodeText(object.interpreter)
+    // a section of its own, with nothing else in it
+    const isAlone =
+      sections !== null &&
+      length + 1 === segment.filesz &&
+      findSection(
+        sections,
+        index =>
+          sectionNumber(sections, index, 'type') === SHT_PROGBITS &&
+          sectionNumber(sections, index, 'offset') === segment.offset &&
+          sectionNumber(sections, index, 'size') === segment.filesz,
+      ) > 0
+    if (isAlone) places.push({ offset: segment.offset, length })
+  }
+  return places.map(({ offset, length }) => {
+    const bytes = new Uint8Array(source.read(offset, length))
+    return { offset, bytes, text: decodeBytes(bytes) }
+  })
 }
 
 /** A copy of .gnu.version_r that names other files; null where they stay. Its inner offsets are relative. */

@@ -29,7 +29,7 @@ import { extendedSource, type Patch, patchedSource } from './view.ts'
 
 export type { GraftOptions } from './graft-parts.ts'
 
-/** Bytes, or a stretch of the base file to be copied: a string table may be 80 MB large. */
+/** Bytes, or a stretch of the base file, its patches included, to be copied: a string table may be 80 MB large. */
 export type GraftPiece = Uint8Array | { readonly copyFrom: number; readonly length: number }
 
 /** An edited file, as what has to be written. */
@@ -96,7 +96,7 @@ export function graftedSource(source: ByteSource, graft: Graft): ByteSource {
   return extendedSource(
     base,
     graft.tail.map(piece =>
-      piece instanceof Uint8Array ? piece : { source, offset: piece.copyFrom, length: piece.length },
+      piece instanceof Uint8Array ? piece : { source: base, offset: piece.copyFrom, length: piece.length },
     ),
   )
 }
@@ -126,23 +126,33 @@ function buildGraft(
   const { at } = layout.programHeaders
   const header = newElfHeader(format, parts.undo.header, wanted, { at, count: programHeaders.length }, sections)
 
+  const patches = parts.undo.patches.map(({ offset, bytes }) => ({ offset, bytes: Buffer.alloc(bytes.length, 'X') }))
+  const wiped = patchedSource(source, source.size, patches)
+
   const content = emptyContent(layout, sections?.end ?? layout.end)
   content.write(encodeProgramHeaders(format, programHeaders), at)
-  writeTables(content, source, object, editable, wanted, parts, layout)
+  writeTables(content, wiped, object, editable, wanted, parts, layout)
   if (versions !== null && layout.versions !== null) content.write(versions.bytes, layout.versions.at)
   if (sections !== null) {
     if (sections.names !== null) content.write(sections.names.bytes, sections.names.at)
     content.write(sections.table.bytes, sections.at)
   }
   const note = encodeNote(format, parts.undo, content.end, content.copied)
-  sealNote(format, note, header, [content.before.subarray(note.length), content.behind], [])
+  const rest = [content.before.subarray(note.length), content.behind]
+  sealNote(
+    format,
+    note,
+    header,
+    rest,
+    patches.map(({ bytes }) => bytes),
+  )
   content.write(note, layout.note.at)
   const { copied, before, behind } = content
   const copy = copied.length === 0 ? [] : [{ copyFrom: editable.strtab.offset, length: copied.length }]
   return {
     baseSize: source.size,
     tail: [...zeros(layout.note.at - source.size), before, ...copy, behind],
-    patches: [],
+    patches,
     header,
   }
 }

@@ -89,6 +89,9 @@ export function editInPlace(
   return [...patches, ...versions]
 }
 
+/** PATH_MAX: the kernel takes no longer one. */
+const LONGEST_PATH = 4096
+
 /** The interpreter, written over the old one, and single words; null for any other edit and where it does not fit. */
 export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted: ElfState): Patch[] | null {
   const { interpreter } = wanted
@@ -98,6 +101,7 @@ export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted
   const [segment] = segments
   const text = encodeText(interpreter)
   if (segment === undefined || segments.length > 1 || text.length >= segment.filesz) return null
+  if (segment.filesz > LONGEST_PATH) return null
   // what stands behind the name is not the name's
   const rest = source.read(segment.offset, segment.filesz).subarray(encodeText(object.interpreter ?? '').length)
   if (rest.some(byte => byte !== 0)) return null

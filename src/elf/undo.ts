@@ -6,7 +6,8 @@
 //       strings that were copied by reference · the present bytes of each range changed in place
 //   32  original size, 40 size with the graft, 48 offset and 56 length of the copied strings (64 bits each)
 //   64  length of the original header, 68 number of ranges, 72 length of the record or 2^32 - 1, 76 zero (32 bits each)
-//   80  original header; each range as offset (64), length (32) and original bytes; record
+//   80  original header; each range as offset (64), length (32) and original bytes, inverted; record
+// Inverted, as Nix takes a file for a user of every store path that its bytes name, and it was to be none.
 import { createHash } from 'node:crypto'
 import { PT_LOAD } from './constants.ts'
 import { ElfError } from './error.ts'
@@ -58,6 +59,8 @@ export interface Copied {
   readonly length: number
 }
 
+const inverted = (bytes: Uint8Array): Uint8Array => bytes.map(byte => ~byte)
+
 /** The note, its checksum still zero. */
 export function encodeNote(format: Format, undo: Undo, size: number, copied: Copied): Buffer {
   const note = Buffer.alloc(noteLength(format, undo))
@@ -80,7 +83,7 @@ export function encodeNote(format: Format, undo: Undo, size: number, copied: Cop
   for (const { offset, bytes } of undo.patches) {
     desc.writeBigUInt64LE(BigInt(offset), at)
     desc.writeUInt32LE(bytes.length, at + 8)
-    desc.set(bytes, at + 12)
+    desc.set(inverted(bytes), at + 12)
     at += 12 + bytes.length
   }
   if (record !== null) desc.set(record, at)
@@ -194,7 +197,7 @@ function decodeUndo(desc: Buffer, originalSize: number): Undo | null {
     const range = take(12)
     const bytes = range === null ? null : take(range.readUInt32LE(8))
     if (range === null || bytes === null) return null
-    patches.push({ offset: Number(range.readBigUInt64LE(0)), bytes })
+    patches.push({ offset: Number(range.readBigUInt64LE(0)), bytes: inverted(bytes) })
   }
   const length = desc.readUInt32LE(72)
   if (length === NO_RECORD) return { originalSize, header, patches, record: null }

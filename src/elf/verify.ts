@@ -18,6 +18,7 @@ import {
 import { newDynamic } from './dynamic.ts'
 import type { ElfEdit } from './edit.ts'
 import { ElfError } from './error.ts'
+import type { Extent } from './image.ts'
 import { readElf } from './read.ts'
 import {
   checkDynamic,
@@ -113,8 +114,13 @@ export function verifyState(original: ByteSource, old: ElfObject, result: ByteSo
   const undo = readUndo(result, now)
   if (undo === null) throw broken('the undo record cannot be read back')
   const restored = originalSource(result, undo)
-  const head = Math.min(original.size, 64)
-  if (restored.size !== original.size || !Buffer.from(restored.read(0, head)).equals(original.read(0, head))) {
+  const ranges = [
+    { offset: 0, length: Math.min(original.size, 64) },
+    ...undo.patches.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
+  ]
+  const isSame = ({ offset, length }: Extent): boolean =>
+    Buffer.from(restored.read(offset, length)).equals(original.read(offset, length))
+  if (restored.size !== original.size || !ranges.every(isSame)) {
     throw broken('the undo record does not bring the original back')
   }
 }

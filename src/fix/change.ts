@@ -88,7 +88,7 @@ function fileEdit({ status, undo, edit, record }: ChangeJob, source: FileSource)
     const graft = graftTo(original, old, wanted, record === null ? {} : { record })
     if (graft !== null) {
       verifyState(original, old, graftedSource(original, graft), wanted)
-      return graft
+      return undo === null ? graft : { ...graft, patches: [...undo.patches, ...graft.patches] }
     }
   }
   if (undo === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')

@@ -369,8 +369,8 @@ function writeCopied(program: string, path: string, source: ByteSource, graft: G
     ftruncateSync(fd, graft.baseSize)
     // where the interpreter itself carries a graft of ours, that one is taken off
     for (const { offset, bytes } of readUndo(source)?.patches ?? []) writeFully(fd, bytes, offset)
-    writePieces(fd, graft.tail, graft.baseSize)
     for (const { offset, bytes } of graft.patches) writeFully(fd, bytes, offset)
+    writePieces(fd, graft.tail, graft.baseSize)
     writeFully(fd, graft.header, 0)
   } finally {
     closeSync(fd)

@@ -21,7 +21,7 @@ import { ElfError } from '../elf/error.ts'
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
 
-/** Bytes, or a range of the file itself: a string table of 80 MB is never held in memory. */
+/** Bytes, or a range of the file itself, its patches included: a string table of 80 MB is never held in memory. */
 export type Piece = Uint8Array | { readonly copyFrom: number; readonly length: number }
 
 /** New bytes for a file, in terms of what it has. */
@@ -60,8 +60,8 @@ export function replaceFile(path: string, edit: FileEdit): void {
     const fd = openSync(fsPath(temporary), 'r+')
     try {
       ftruncateSync(fd, edit.baseSize)
-      writePieces(fd, edit.tail, edit.baseSize)
       for (const { offset, bytes } of edit.patches) writeFully(fd, bytes, offset)
+      writePieces(fd, edit.tail, edit.baseSize)
       writeFully(fd, edit.header, 0)
     } finally {
       closeSync(fd)

@@ -16,6 +16,8 @@ import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { readElf } from '../../src/elf/read.ts'
 import { stateOf } from '../../src/elf/state.ts'
+import { readUndo } from '../../src/elf/undo.ts'
+import { changeObject } from '../../src/fix/change.ts'
 import { withSource } from '../../src/io/source.ts'
 import { missing } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
@@ -272,6 +274,44 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.match(ours('--set-rpath', '/x', at('tail.so')).stderr, /appended/)
     assert.deepEqual(readFileSync(at('tail.so')), bytes)
   })
+
+  for (const symbols of [0, 3000, 60_000]) {
+    test(`a store path that ${symbols === 0 ? 'a program' : `one with ${symbols} symbols`} uses no more is in none of its bytes`, () => {
+      const hash = 'q1w2i3r4y5p6a7s8d9f0g1h2j3k4l5z6'
+      const old = { lib: `/nix/store/${hash}-foo/lib`, ld: `/nix/store/${hash}-glibc/lib/ld.so` }
+      const functions = Array.from(
+        { length: symbols },
+        (_, index) => `void a_function_of_some_length_${index}(void) {}`,
+      )
+      writeFileSync(at('wiped.c'), `int main(void) { return 0; }\n${functions.join('\n')}\n`)
+      runWell('gcc', ['-rdynamic', '-o', at('wiped'), at('wiped.c'), `-Wl,-rpath,${old.lib}`, `-Wl,-I,${old.ld}`])
+      const original = readFileSync(at('wiped'))
+      const { interpreter } = stateOfFile(at('main'))
+      const names = (): number => readFileSync(at('wiped'), 'latin1').split(hash).length - 1
+      assert.equal(names(), 2)
+      well('--set-rpath', `/x:${folder}`, '--set-interpreter', interpreter ?? '', at('wiped'))
+      assert.equal(run(at('wiped'), []).status, 0)
+      assert.equal(names(), 0)
+      assert.equal(well('--verify', at('wiped')), '')
+      // what is wanted again is taken from the record: in the first bytes it is not any more
+      well('--set-rpath', old.lib, at('wiped'))
+      assert.equal(stateOfFile(at('wiped')).runpath, old.lib)
+      assert.equal(run(at('wiped'), []).status, 0)
+      well('--output', at('wiped2'), '--add-needed', 'libfoo.so.1', '--remove-rpath', at('wiped'))
+      assert.equal(stateOfFile(at('wiped2')).runpath, null)
+      assert.doesNotMatch(readFileSync(at('wiped2'), 'latin1'), new RegExp(hash))
+      // who wipes nothing puts back what was
+      well('--set-rpath', '/x', at('wiped'))
+      const job = withSource(at('wiped'), source => ({ status: source.status, undo: readUndo(source) }))
+      const edit = { searchPath: { tag: 'DT_RUNPATH', value: `${old.lib}:/y` } } as const
+      const done = changeObject({ path: at('wiped'), ...job, edit, record: null, inPlace: false, write: true })
+      assert.equal(done, null)
+      assert.equal(stateOfFile(at('wiped')).runpath, `${old.lib}:/y`)
+      assert.deepEqual(readFileSync(at('wiped')).subarray(64, original.length), original.subarray(64))
+      well('--restore', at('wiped'))
+      assert.deepEqual(readFileSync(at('wiped')), original)
+    })
+  }
 
   test('a needed whose new name stands in the file already changes one word, and the opposite edit changes it back', () => {
     const original = readFileSync(at('m'))

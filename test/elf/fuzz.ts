@@ -120,6 +120,8 @@ const EDITS: readonly ElfEdit[] = [
     noDefaultLib: true,
   },
   { executableStack: true },
+  { interpreter: '/lib/ld.so', replaceNeeded: new Map([['libzero.so.1', 'zero.so.1']]) },
+  { interpreter: '/ld.so' },
 ]
 
 /**
@@ -148,7 +150,9 @@ export function fuzz(seed: number, parses: number, edits: number, objects = preb
   return counts
 }
 
-function one(bytes: Buffer, counts: FuzzCounts, random: () => number, edit: boolean): void {
+function one(mutant: Buffer, counts: FuzzCounts, random: () => number, edit: boolean): void {
+  // behind a payload only what fits in place is edited
+  const bytes = random() < 0.1 ? Buffer.concat([mutant, Buffer.from('payload')]) : mutant
   const source = guarded(bytes)
   counts.parses++
   const object = expectElfError(() => readElf(source))
@@ -158,7 +162,8 @@ function one(bytes: Buffer, counts: FuzzCounts, random: () => number, edit: bool
   if (!edit) return
   const chosen = EDITS[Math.floor(random() * EDITS.length)] ?? {}
   counts.edits++
-  const graft = expectElfError(() => makeGraft(source, chosen))
+  const options = random() < 0.5 ? {} : { inPlace: true, wipes: () => true }
+  const graft = expectElfError(() => makeGraft(source, chosen, options))
   if (graft === undefined || graft === null) return
   const result = graftedSource(source, graft)
   verifyElf(result)

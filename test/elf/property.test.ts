@@ -47,8 +47,8 @@ test('any bytes parse or throw an ElfError, in little time', () => {
 
 test('an edit gives what verifies and restores to the same bytes', () => {
   fc.assert(
-    fc.property(anyObject, anyEdit, (bytes, edit) => {
-      const graft = makeGraft(bytesSource(bytes), edit)
+    fc.property(anyObject, anyEdit, fc.boolean(), (bytes, edit, wipes) => {
+      const graft = makeGraft(bytesSource(bytes), edit, { wipes: () => wipes })
       if (graft === null) return
       const result = graftedSource(bytesSource(bytes), graft)
       verifyGraft(bytesSource(bytes), result, edit)
