@@ -73,6 +73,18 @@ with zipfile.ZipFile(sys.argv[1], 'a') as z:
     z.comment = head + b'wheelfix-undo ' + json.dumps(u).encode()
 `
 
+/** A build backend that needs the demo wheel, and builds an empty one. */
+const BACKEND = `
+import os, wheelfix_demo, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name, info = 'built-1-py3-none-any.whl', 'built-1.dist-info/'
+    with zipfile.ZipFile(os.path.join(folder, name), 'w') as z:
+        z.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: built\\nVersion: 1\\n')
+        z.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+        z.writestr(info + 'RECORD', ''.join(info + file + ',,\\n' for file in ('METADATA', 'WHEEL', 'RECORD')))
+    return name
+`
+
 interface Examined {
   readonly wrong: readonly string[]
   readonly entries: Readonly<Record<string, readonly unknown[]>>
@@ -577,6 +589,36 @@ suite('real wheels, patched before they are installed', () => {
     const { status, stderr } = uv(['sync', '--locked', '--reinstall'], project)
     assert.notEqual(status, 0)
     assert.match(stderr, /Hash mismatch/)
+  })
+
+  test('uv build and pip wheel build with patched wheels, and uv build with no others where hashes are asked for', () => {
+    const project = join(world.root, 'built')
+    const house = join(project, 'house')
+    mkdirSync(join(project, 'plain'), { recursive: true })
+    copyFileSync(join(FIXTURES, DEMO), join(project, 'plain', DEMO))
+    const options = ['-o', house, '--python', world.python, '--libs', `${world.libs.gcc}:${world.libs.zlib}`]
+    assert.equal(wheelfix(world, ['wheel', join(FIXTURES, DEMO), ...options]).status, 0)
+    const system = 'requires = ["wheelfix_demo"]\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    writeFileSync(
+      join(project, 'pyproject.toml'),
+      `[project]\nname = "built"\nversion = "1"\nrequires-python = ">=3.8"\n[build-system]\n${system}`,
+    )
+    writeFileSync(join(project, 'backend.py'), BACKEND)
+    writeFileSync(join(project, 'build.in'), 'wheelfix_demo\n')
+    const build = (links: string, ...args: string[]): ReturnType<typeof run> =>
+      uv(['build', '--wheel', '--no-index', '--find-links', join(project, links), ...args], project)
+    assert.match(build('plain').stderr, /returned an error/)
+    assert.equal(build('house').status, 0)
+    uvWell(['pip', 'compile', 'build.in', '-o', 'build.txt', '--generate-hashes', '--no-index', '-f', house], project)
+    const hashes = ['--build-constraint', 'build.txt', '--require-hashes']
+    assert.equal(build('house', ...hashes).status, 0)
+    assert.match(build('plain', ...hashes).stderr, /Hash mismatch/)
+    const target = ['--python', join(makeVenv(world, 'builds'), 'bin/python')]
+    pip(...target, 'wheel', '--no-index', '--find-links', house, '-w', join(project, 'by-pip'), project)
+    assert.deepEqual(
+      readdirSync(join(project, 'by-pip')),
+      readdirSync(join(project, 'dist')).filter(name => name.endsWith('.whl')),
+    )
   })
 
   test('restored ones hold what the plain ones hold, and most are the same file', () => {
