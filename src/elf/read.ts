@@ -13,15 +13,19 @@ import {
   DT_STRTAB,
   DT_VERDEF,
   DT_VERNEED,
+  PF_R,
+  PF_W,
   PT_DYNAMIC,
   PT_INTERP,
+  SHT_DYNAMIC,
   VER_FLG_BASE,
   VER_FLG_WEAK,
 } from './constants.ts'
 import { ElfError } from './error.ts'
-import { readHeaders } from './headers.ts'
+import { type Headers, readHeaders } from './headers.ts'
 import { type Extent, extentAt, readStringAt, readStringBytes } from './image.ts'
 import { formatOf, getAddress } from './layout.ts'
+import { findSection, readSections, sectionAddress, sectionNumber } from './sections.ts'
 import type { ByteSource } from './source.ts'
 import { decodeBytes } from './text.ts'
 import type { DynamicEntry, ElfHeader, ElfObject, ProgramHeader, VersionNeed } from './types.ts'
@@ -37,7 +41,53 @@ const MOST_DYNAMIC_ENTRIES = 1 << 16
  * @throws ElfError
  */
 export function readElf(source: ByteSource): ElfObject {
-  const { header, programHeaders } = readHeaders(source)
+  return readObject(source, readHeaders(source))
+}
+
+/**
+ * As `readElf`, but where no program header names the dynamic table and a section does, the object as it would be with such
+ * a header. patchelf goes by sections; for a loader the table is there only once a graft has given it the header.
+ * @throws ElfError
+ */
+export function readBySections(source: ByteSource): ElfObject {
+  const headers = readHeaders(source)
+  let { programHeaders } = headers
+  try {
+    programHeaders = withDynamicSegment(source, headers)
+  } catch (error) {
+    // sections that cannot be read name nothing
+    if (!(error instanceof ElfError)) throw error
+  }
+  return readObject(source, { ...headers, programHeaders })
+}
+
+function withDynamicSegment(source: ByteSource, { header, programHeaders }: Headers): readonly ProgramHeader[] {
+  if (programHeaders.some(({ type, filesz }) => type === PT_DYNAMIC && filesz > 0)) return programHeaders
+  const sections = readSections(source, header)
+  const index =
+    sections === null ? -1 : findSection(sections, at => sectionNumber(sections, at, 'type') === SHT_DYNAMIC)
+  if (sections === null || index < 0) return programHeaders
+  const offset = sectionNumber(sections, index, 'offset')
+  const vaddr = sectionAddress(sections, index, 'addr')
+  const filesz = sectionNumber(sections, index, 'size')
+  const mapped = extentAt(programHeaders, vaddr)
+  if (mapped === null || mapped.offset !== offset || mapped.length < filesz) return programHeaders
+  const segment = {
+    type: PT_DYNAMIC,
+    flags: PF_R | PF_W,
+    offset,
+    vaddr,
+    paddr: vaddr,
+    filesz,
+    memsz: BigInt(filesz),
+    align: BigInt(header.class / 8),
+  }
+  // the others keep their numbers
+  const empty = programHeaders.findIndex(({ type }) => type === PT_DYNAMIC)
+  return empty < 0 ? [...programHeaders, segment] : programHeaders.with(empty, segment)
+}
+
+function readObject(source: ByteSource, { header, programHeaders }: Headers): ElfObject {
   const dynamic = readDynamic(source, header, programHeaders)?.entries ?? null
   const strings = stringReader(source, programHeaders, dynamic ?? [])
   const last = (tag: number): DynamicEntry | undefined => dynamic?.findLast(entry => entry.tag === tag)

@@ -19,7 +19,7 @@ import { newDynamic } from './dynamic.ts'
 import type { ElfEdit } from './edit.ts'
 import { ElfError } from './error.ts'
 import type { Extent } from './image.ts'
-import { readElf } from './read.ts'
+import { readBySections, readElf } from './read.ts'
 import {
   checkDynamic,
   checkHash,
@@ -98,7 +98,7 @@ export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfE
 
 /** As `verifyGraft`, with the original as it was read, and the wanted state instead of the way there. */
 export function verifyState(original: ByteSource, old: ElfObject, result: ByteSource, wanted: ElfState): void {
-  const now = readResult(result)
+  const now = readResult(result, old)
   const wrong = differences(stateOf(now), wanted)
   if (wrong.length > 0) throw broken(`${wrong.join(', ')} came out differently from what was wanted`)
   for (const field of ['class', 'byteOrder', 'abiVersion', 'type', 'machine', 'flags', 'entry'] as const) {
@@ -125,9 +125,11 @@ export function verifyState(original: ByteSource, old: ElfObject, result: ByteSo
   }
 }
 
-function readResult(result: ByteSource): ElfObject {
+function readResult(result: ByteSource, old: ElfObject): ElfObject {
   try {
-    return readElf(result)
+    const now = readElf(result)
+    // what was read by its sections may have been edited in place
+    return now.dynamic === null && old.dynamic !== null ? readBySections(result) : now
   } catch (error) {
     throw error instanceof ElfError ? broken(error.message, error.offset, error.value) : error
   }

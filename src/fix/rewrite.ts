@@ -3,7 +3,7 @@
 import { accessSync, chmodSync, closeSync, constants, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { type Graft, type GraftOptions, graftedSource, graftTo } from '../elf/graft.ts'
-import { readElf } from '../elf/read.ts'
+import { readBySections } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { differences, type ElfState, stateOf } from '../elf/state.ts'
 import type { ElfObject } from '../elf/types.ts'
@@ -40,7 +40,7 @@ export function rewriteObject(
 ): Rewrite {
   const { output = null, dryRun = false, ...graftOptions } = options
   return withSource(path, source => {
-    const object = readElf(source)
+    const object = readBySections(source)
     const before = stateOf(object)
     const after = change(object, before)
     const changed = differences(before, after)
@@ -49,7 +49,7 @@ export function rewriteObject(
     const undo = readUndo(source)
     const original = undo === null ? source : originalSource(source, undo)
     const record = undo?.record ?? null
-    const old = undo === null ? object : readElf(original)
+    const old = undo === null ? object : readBySections(original)
     const graft =
       changed.length === 0
         ? null

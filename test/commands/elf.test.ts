@@ -4,6 +4,7 @@ import {
   chmodSync,
   cpSync,
   linkSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -14,11 +15,13 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
+import { PT_DYNAMIC, PT_NULL } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { stateOf } from '../../src/elf/state.ts'
 import { readUndo } from '../../src/elf/undo.ts'
 import { changeObject } from '../../src/fix/change.ts'
 import { withSource } from '../../src/io/source.ts'
+import { poked } from '../elf/objects.ts'
 import { missing } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
 
@@ -312,6 +315,30 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
       assert.deepEqual(readFileSync(at('wiped')), original)
     })
   }
+
+  test('a dynamic table that only a section names is edited as patchelf does, and is named by a program header then', () => {
+    const library = at('sectioned/libfoo.so.1')
+    mkdirSync(at('sectioned'))
+    const loads = (): boolean => run(at('main'), [], { env: { LD_LIBRARY_PATH: at('sectioned') } }).status === 0
+    // patchelf’s phdr-corruption and contiguous-note-sections
+    for (const poke of [
+      { phdr: 'type', type: PT_DYNAMIC, value: PT_NULL },
+      { phdr: 'filesz', type: PT_DYNAMIC, value: 0 },
+    ] as const) {
+      const bytes = poked(readFileSync(at('libfoo.so')), poke)
+      writeFileSync(library, bytes)
+      assert.equal(well('--print-soname', '--print-rpath', library), 'libfoo.so.1\n/no/such:$ORIGIN/x\n')
+      assert.equal(loads(), false)
+      well('--set-rpath', '/x', '--add-needed', 'libm.so.6', library)
+      assert.equal(stateOfFile(library).runpath, '/x')
+      assert.equal(well('--verify', library), '')
+      assert.ok(loads())
+      well('--add-needed', 'libc.so.6', library)
+      assert.ok(loads())
+      well('--restore', library)
+      assert.deepEqual(readFileSync(library), bytes)
+    }
+  })
 
   test('a needed whose new name stands in the file already changes one word, and the opposite edit changes it back', () => {
     const original = readFileSync(at('m'))
