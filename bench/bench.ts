@@ -110,6 +110,22 @@ function race(world: World, original: string, rounds: number): Result[] {
   return runs.map(({ contender, measures, grown }) => ({ name: contender.name, measure: best(measures), grown }))
 }
 
+function printRace(results: readonly Result[]): void {
+  const own = results[0]?.measure.seconds ?? 1
+  printTable(
+    ['', 'time', 'times wheelfix', 'processor time', 'memory', 'grown by', 'status'],
+    results.map(({ name, measure, grown }) => [
+      name,
+      milliseconds(measure),
+      (measure.seconds / own).toFixed(1),
+      `${(measure.processorSeconds * 1000).toFixed(0)} ms`,
+      mega(measure.peakBytes),
+      mega(grown),
+      String(measure.status),
+    ]),
+  )
+}
+
 /** The world's, with the programs of the host. */
 function benchEnvironment(world: World): NodeJS.ProcessEnv {
   return { ...world.env, PATH: `${world.env['PATH']}:${process.env['PATH']}` }
@@ -137,40 +153,28 @@ try {
   pipInstall(world, venv, values.packages.split(','))
   console.log(`${dynamicObjects(venv).length} objects, ${mega(totalSize(venv))}, ${JOBS} processors\n`)
 
-  const results = race(world, venv, Number(values.rounds))
-  const own = results[0]?.measure.seconds ?? 1
-  printTable(
-    ['', 'time', 'times wheelfix', 'processor time', 'memory', 'grown by', 'status'],
-    results.map(({ name, measure, grown }) => [
-      name,
-      milliseconds(measure),
-      (measure.seconds / own).toFixed(1),
-      `${(measure.processorSeconds * 1000).toFixed(0)} ms`,
-      mega(measure.peakBytes),
-      mega(grown),
-      String(measure.status),
-    ]),
-  )
+  printRace(race(world, venv, Number(values.rounds)))
+
+  const changed = patchedLibrary(world, venv)
+  const large = join(dirname(changed), `large_${basename(changed)}`)
+  blowUp(changed, large, LARGE)
+  console.log('\nThe same with a library of 500 MB more\n')
+  printRace(race(world, venv, Number(values.rounds)))
+  rmSync(large)
 
   const env = benchEnvironment(world)
   const repeat = (command: readonly string[]): Measure =>
     best(Array.from({ length: Number(values.rounds) }, () => measure(python, command, env)))
-  const changed = patchedLibrary(world, venv)
   const fix = WHEELFIX_VENV.command(world, venv)
   measure(python, fix, env)
   const again = repeat(fix)
   const help = repeat([process.execPath, WHEELFIX, '--help'])
   const empty = repeat([process.execPath, '-e', '0'])
-
-  measure(python, [process.execPath, WHEELFIX, 'restore', venv], env)
-  blowUp(changed, join(dirname(changed), `large_${basename(changed)}`), LARGE)
-  const withLarge = measure(python, fix, env)
   console.log()
   printTable(
     ['wheelfix', 'time', 'memory'],
     [
       ['nothing to do', milliseconds(again), mega(again.peakBytes)],
-      ['with a library of 500 MB more', milliseconds(withLarge), mega(withLarge.peakBytes)],
       ['--help', milliseconds(help), mega(help.peakBytes)],
       ['(an empty Node script)', milliseconds(empty), mega(empty.peakBytes)],
     ],
