@@ -231,8 +231,11 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
     if (wide.length > 0 && found === undefined) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(4), VERSION_ZIP64), 4)
     fixed.writeUInt16LE(fixed.readUInt16LE(6) & ~FLAG_DESCRIPTOR, 6)
     fixed.writeUInt32LE(crc32, 14)
-    fixed.writeUInt32LE(wide.length > 0 ? IN_ZIP64_32 : compressedSize, 18)
-    fixed.writeUInt32LE(wide.length > 0 ? IN_ZIP64_32 : size, 22)
+    // Python before 3.11.4 wrote the sizes in both places where it was asked for zip64 fields and needed none
+    const twice = !zip64 && old.readUInt32LE(18) !== IN_ZIP64_32 && old.readUInt32LE(22) !== IN_ZIP64_32
+    const elsewhere = wide.length > 0 && !twice
+    fixed.writeUInt32LE(elsewhere ? IN_ZIP64_32 : compressedSize, 18)
+    fixed.writeUInt32LE(elsewhere ? IN_ZIP64_32 : size, 22)
   }
   const name = patch.name ?? old.subarray(LOCAL_HEADER_SIZE, LOCAL_HEADER_SIZE + nameLength)
   fixed.writeUInt16LE(name.length, 26)

@@ -226,6 +226,23 @@ describe('numbers past 32 bits', () => {
     assert.deepEqual([full.readBigUInt64LE(35), full.readBigUInt64LE(43)], [5_000_000_000n, 4_500_000_000n])
   })
 
+  test('go where they stood, in the local header and its zip64 field at once as Python wrote them, too', () => {
+    const field = (size: bigint, compressedSize: bigint): Buffer => {
+      const bytes = Buffer.from('0100100000000000000000000000000000000000', 'hex')
+      bytes.writeBigUInt64LE(size, 4)
+      bytes.writeBigUInt64LE(compressedSize, 12)
+      return bytes
+    }
+    const local = makeZip([{ name: 'a', data: 'x', method: 0, localExtra: field(1n, 1n) }]).subarray(0, 51)
+    const now = patchLocal(local, { content: { crc32: 7, size: 300, compressedSize: 200 } }, false)
+    assert.deepEqual([now.readUInt32LE(18), now.readUInt32LE(22)], [200, 300])
+    assert.deepEqual(now.subarray(31), field(300n, 200n))
+    const content = { crc32: local.readUInt32LE(14), size: 1, compressedSize: 1 }
+    assert.deepEqual(patchLocal(now, { content }, false), local)
+    const large = patchLocal(local, { content: { crc32: 7, size: 5e9, compressedSize: 4.5e9 } }, true)
+    assert.deepEqual([large.readUInt32LE(18), large.readUInt32LE(22)], [0xffffffff, 0xffffffff])
+  })
+
   function makeRecords(): [{ central: Uint8Array; local: Uint8Array }] {
     const bytes = makeZip([{ name: 'a', data: 'x' }])
     const { directoryOffset, directorySize } = readEnding(bytesSource(bytes))
