@@ -115,6 +115,14 @@ test('a payload behind the program is refused: it is addressed from the end of t
     ]),
     'bun’s': Buffer.from('console.log(1)\n---- Bun! ----\n'),
     'deno’s': Buffer.from('d3n0l4nd'.padEnd(64, 'x')),
+    'pkg’s': Buffer.from('(function(process, require){})\n<nexe~~sentinel>'.padEnd(80, ' ')),
+    'Nuitka’s': Buffer.concat([
+      Buffer.from('KAX'),
+      Buffer.alloc(20_000),
+      Buffer.from('\x03\0\0\0\0\0\0\x01', 'latin1'),
+    ]),
+    'an AppImage’s': Buffer.concat([Buffer.from('hsqs'), Buffer.alloc(200_000), Buffer.from([1])]),
+    'an AppImage’s, filled up with zeros': Buffer.concat([Buffer.from('hsqs'), Buffer.alloc(8000)]),
     text: Buffer.from('trailer'),
   }
   for (const [name, payload] of Object.entries(payloads)) {

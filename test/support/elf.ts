@@ -1,6 +1,6 @@
 // Reading and editing ELF files with wheelfix's own core, for what the tests build.
 import type { ElfEdit } from '../../src/elf/edit.ts'
-import { type GraftPiece, makeGraft } from '../../src/elf/graft.ts'
+import { type GraftOptions, type GraftPiece, makeGraft } from '../../src/elf/graft.ts'
 import { isElf, readElf } from '../../src/elf/read.ts'
 import { replaceFile } from '../../src/io/replace.ts'
 import { withSource } from '../../src/io/source.ts'
@@ -13,8 +13,8 @@ export function interpreterOf(path: string): string | null {
 }
 
 /** Edits a file; its mode and times stay. */
-export function editElf(path: string, edit: ElfEdit): void {
-  const graft = withSource(path, source => makeGraft(source, edit))
+export function editElf(path: string, edit: ElfEdit, options: GraftOptions = {}): void {
+  const graft = withSource(path, source => makeGraft(source, edit, options))
   if (graft !== null) replaceFile(path, graft)
 }
 
