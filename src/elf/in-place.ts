@@ -33,7 +33,7 @@ export function editWords(object: ElfObject, wanted: ElfState): Patch[] | null {
 
 /**
  * A needed whose new name is the end of the old one, or the other way round, where the longer one stands in the string
- * table: one word for each. Null for any other edit.
+ * table: one word for each, besides those of `editWords`. Null for any other edit.
  */
 export function renameInPlace(
   source: ByteSource,
@@ -41,19 +41,23 @@ export function renameInPlace(
   { dynamicSegment, strtab }: Editable,
   wanted: ElfState,
 ): Patch[] | null {
-  const changes = differences(stateOf(object), wanted)
-  if (changes.length !== 1 || changes[0] !== 'needed' || wanted.needed.length !== object.needed.length) return null
+  const old = stateOf(object)
+  const { needed, stack, osabi } = wanted
+  if (needed.length !== object.needed.length) return null
+  if (differences({ ...old, needed, stack, osabi }, wanted).length > 0) return null
+  // with the words that are always changed in place: what was changed one by one is changed back at once
+  const patches = editWords(object, { ...old, stack, osabi })
+  if (patches === null) return null
   const format = formatOf(object.header)
   const { bytes: size, value: field } = format.dyn
-  const patches: Patch[] = []
   let next = 0
   for (const [index, { tag, value }] of (object.dynamic ?? []).entries()) {
     if (tag !== DT_NEEDED) continue
-    const old = encodeText(object.needed[next] ?? '')
-    const name = encodeText(wanted.needed[next++] ?? '')
-    const at = Number(value) + old.length - name.length
+    const before = encodeText(object.needed[next] ?? '')
+    const name = encodeText(needed[next++] ?? '')
+    const at = Number(value) + before.length - name.length
     if (at === Number(value)) {
-      if (!name.equals(old)) return null
+      if (!name.equals(before)) return null
       continue
     }
     if (name.length === 0 || at < 0 || !name.equals(source.read(strtab.offset + at, name.length))) return null

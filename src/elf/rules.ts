@@ -65,8 +65,16 @@ export type Report = (rule: string, message: string, offset?: number, value?: bi
 
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`
 
-/** glibc dl-load.c and dl-map-segments.h; binfmt_elf.c: what every PT_LOAD must be. */
-export function checkLoads(source: ByteSource, { header, programHeaders }: ElfObject, report: Report): void {
+/**
+ * glibc dl-load.c and dl-map-segments.h; binfmt_elf.c: what every PT_LOAD must be.
+ * @param page the largest page, in bytes, that the file is meant for
+ */
+export function checkLoads(
+  source: ByteSource,
+  { header, programHeaders }: ElfObject,
+  report: Report,
+  page = pageSize(header.machine),
+): void {
   if (header.type !== ET_EXEC && header.type !== ET_DYN) return
   const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
   if (loads.length === 0) report('load-present', 'there is no PT_LOAD')
@@ -88,8 +96,7 @@ export function checkLoads(source: ByteSource, { header, programHeaders }: ElfOb
     else if (align > 1n && (vaddr - BigInt(offset)) % align !== 0n) {
       report('load-align', `${name}: address and offset ${offset} differ modulo p_align ${hex(align)}`, offset, align)
     }
-    const page = BigInt(pageSize(header.machine))
-    if ((vaddr - BigInt(offset)) % page !== 0n) {
+    if ((vaddr - BigInt(offset)) % BigInt(page) !== 0n) {
       report('load-page', `${name} cannot be mapped where pages have ${page} bytes`, offset, vaddr)
     }
     if (before !== null && sharesPage(before, load)) {

@@ -58,7 +58,7 @@ function violation(rule: string, message: string, offset?: number, value?: bigin
   }
 }
 
-function violationsOf(source: ByteSource, object: ElfObject): Violation[] {
+function violationsOf(source: ByteSource, object: ElfObject, page?: number): Violation[] {
   const violations: Violation[] = []
   const report: Report = (rule, message, offset, value) => {
     violations.push(violation(rule, message, offset, value))
@@ -73,7 +73,7 @@ function violationsOf(source: ByteSource, object: ElfObject): Violation[] {
     }
   }
   guarded('readable', () => {
-    checkLoads(source, object, report)
+    checkLoads(source, object, report, page)
     checkProgramHeaders(object, report)
     checkInterpreter(source, object, report)
     checkSegments(source, object, report)
@@ -89,15 +89,22 @@ function violationsOf(source: ByteSource, object: ElfObject): Violation[] {
  * Checks that an edited object is what the edit asks for, breaks no rule that the original did not break, carries its
  * undo, and that everything else about it is as before.
  * @param original the object without a graft of ours
+ * @param page the page size, in bytes, that the graft was asked to be laid out for; default: the machine's largest
  * @throws ElfError `BROKEN` with what is wrong
  */
-export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfEdit): void {
+export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfEdit, page?: number): void {
   const object = readElf(original)
-  verifyState(original, object, result, applyEdit(stateOf(object), edit))
+  verifyState(original, object, result, applyEdit(stateOf(object), edit), page)
 }
 
 /** As `verifyGraft`, with the original as it was read, and the wanted state instead of the way there. */
-export function verifyState(original: ByteSource, old: ElfObject, result: ByteSource, wanted: ElfState): void {
+export function verifyState(
+  original: ByteSource,
+  old: ElfObject,
+  result: ByteSource,
+  wanted: ElfState,
+  page?: number,
+): void {
   const now = readResult(result, old)
   const wrong = differences(stateOf(now), wanted)
   if (wrong.length > 0) throw broken(`${wrong.join(', ')} came out differently from what was wanted`)
@@ -106,8 +113,8 @@ export function verifyState(original: ByteSource, old: ElfObject, result: ByteSo
   }
   compareProgramHeaders(old, now)
   compareDynamic(old, now, wanted)
-  const violations = violationsOf(result, now)
-  const known = new Set((violations.length === 0 ? [] : violationsOf(original, old)).map(({ rule }) => rule))
+  const violations = violationsOf(result, now, page)
+  const known = new Set((violations.length === 0 ? [] : violationsOf(original, old, page)).map(({ rule }) => rule))
   const fresh = violations.find(({ rule }) => !known.has(rule))
   if (fresh !== undefined) throw broken(`${fresh.rule}: ${fresh.message}`, fresh.offset, fresh.value)
   if (result.size === original.size) return

@@ -54,7 +54,7 @@ export function rewriteObject(
       changed.length === 0
         ? null
         : graftTo(original, old, after, { ...graftOptions, inPlace: true, ...(record === null ? {} : { record }) })
-    if (graft !== null) verifyState(original, old, graftedSource(original, graft), after)
+    if (graft !== null) verifyState(original, old, graftedSource(original, graft), after, options.pageSize)
     if (dryRun) return { before, after, changed }
     const edit = changed.length === 0 ? null : editOf(undo, graft, source)
     if (output !== null) writeCopy(source, edit, output)

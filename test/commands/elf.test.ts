@@ -155,7 +155,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.match(stdout, /^\S+cut: \S+: /m)
   })
 
-  test('mode and times stay, links are followed, and another name of the file keeps the old bytes', () => {
+  test('patchelf#32, #108: mode and times stay, links are followed, and another name of the file keeps the old bytes', () => {
     chmodSync(at('m'), 0o741)
     const before = statSync(at('m'))
     symlinkSync('m', at('link'))
@@ -349,6 +349,11 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.equal(changed.length, original.length)
     well('--replace-needed', 'foo.so.1', 'libfoo.so.1', at('m'))
     assert.deepEqual(readFileSync(at('m')), original)
+    // two such edits, one after the other, are changed back at once
+    well('--set-execstack', at('m'))
+    well('--replace-needed', 'libfoo.so.1', 'foo.so.1', at('m'))
+    well('--clear-execstack', '--replace-needed', 'foo.so.1', 'libfoo.so.1', at('m'))
+    assert.deepEqual(readFileSync(at('m')), original)
   })
 
   test('--set-os-abi changes one byte, with the names that patchelf has', () => {
@@ -465,7 +470,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
       })
     }
 
-    test('--shrink-rpath keeps what holds a needed library', () => {
+    test('patchelf#265: --shrink-rpath keeps what holds a needed library, and that alone', () => {
       const rpath = `${folder}:/no/such:/lib/x86_64-linux-gnu:$ORIGIN:`
       for (const args of [['--shrink-rpath'], ['--shrink-rpath', '--allowed-rpath-prefixes', '/lib']]) {
         cpSync(at('libfoo.so'), at('libfoo.so.1'))
