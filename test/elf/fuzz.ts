@@ -95,7 +95,7 @@ function hotOffsets(bytes: Buffer): number[] {
 }
 
 /** A source that notices every read outside of it, and every one that is larger than the bound. */
-function guarded(bytes: Buffer): ByteSource {
+export function guarded(bytes: Uint8Array): ByteSource {
   const source = bytesSource(bytes)
   return {
     size: source.size,
