@@ -5,6 +5,7 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
+import { pageSize } from '../../src/elf/machine.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { verifyElf } from '../../src/elf/verify.ts'
 import { restoreObject } from '../../src/fix/rewrite.ts'
@@ -51,6 +52,11 @@ const MACHINES: readonly Machine[] = [
   machine('mips64', 'mips64-linux-gnuabi64', 'mips64'),
   machine('mipsel', 'mipsel-linux-gnu', 'mipsel'),
   machine('mips64el', 'mips64el-linux-gnuabi64', 'mips64el'),
+  // DT_MIPS_XHASH instead of DT_HASH (patchelf#368)
+  ...[
+    machine('mips-xhash', 'mips-linux-gnu', 'mips'),
+    machine('mips64el-xhash', 'mips64el-linux-gnuabi64', 'mips64el'),
+  ].map(one => ({ ...one, flags: ['-Wl,--hash-style=gnu'] })),
   machine('sparc64', 'sparc64-linux-gnu', 'sparc64'),
   {
     ...machine('sparc', 'sparc64-linux-gnu', 'sparc32plus'),
@@ -81,11 +87,23 @@ try {
     }
     for (const pie of ['-pie', '-no-pie']) {
       try {
-        prove(one, pie)
-        console.log(`${one.name} ${pie}: runs edited, comes back`)
+        const large = prove(one, pie)
+        console.log(
+          `${one.name} ${pie}: runs edited${large === null ? '' : `, with pages of ${large} bytes too`}; comes back`,
+        )
       } catch (error) {
         failures++
         console.log(`${one.name} ${pie}: FAILS: ${String(error)}`)
+      }
+    }
+  }
+  if (wanted.length === 0 || wanted.includes('go')) {
+    for (const mode of ['exe', 'pie']) {
+      try {
+        console.log(`x86_64, Go’s own linker, ${mode}: ${proveGo(mode)}`)
+      } catch (error) {
+        failures++
+        console.log(`x86_64, Go’s own linker, ${mode}: FAILS: ${String(error)}`)
       }
     }
   }
@@ -94,7 +112,11 @@ try {
 }
 process.exitCode = failures > 0 ? 1 : 0
 
-function prove({ name, compiler, qemu, root: installed, flags: machineFlags, libraries }: Machine, pie: string): void {
+/** @returns the largest page size, in bytes, that the program ran with besides qemu's own; null for that alone */
+function prove(
+  { name, compiler, qemu, root: installed, flags: machineFlags, libraries }: Machine,
+  pie: string,
+): number | null {
   const at = (file: string): string => join(folder, `${name}${pie}`, file)
   const root = libraries === null ? installed : at('root')
   mkdirSync(at('lib'), { recursive: true })
@@ -111,10 +133,18 @@ function prove({ name, compiler, qemu, root: installed, flags: machineFlags, lib
   const flags = [...machineFlags, ...(pie === '-pie' ? ['-fPIE', '-pie'] : ['-fno-pie', '-no-pie'])]
   runWell(compiler, [...flags, '-o', program, at('program.c'), `-L${at('lib')}`, '-lanswer'])
   const originals = [readFileSync(program), readFileSync(library)]
-  const start = () => (qemu === null ? run(program, []) : run(qemu, ['-L', root, program]))
+  const start = (...options: readonly string[]) =>
+    qemu === null ? run(program, []) : run(qemu, [...options, '-L', root, program])
+  // as a kernel with the machine's largest pages would map it, where the original can be run so
+  const largest = withSource(program, source => pageSize(readElf(source).header.machine))
+  const large = ['-p', String(largest)]
+  const runsLarge =
+    qemu !== null && largest > 4096 && start(...large, '-E', `LD_LIBRARY_PATH=${at('lib')}`).stdout === '42\n'
   const mustRun = (what: string): void => {
-    const { stdout, stderr } = start()
-    if (stdout !== '42\n') throw new Error(`${what}: ${stdout}${stderr}`)
+    for (const options of runsLarge ? [[], large] : [[]]) {
+      const { stdout, stderr } = start(...options)
+      if (stdout !== '42\n') throw new Error(`${what} ${options.join(' ')}: ${stdout}${stderr}`)
+    }
     for (const file of [program, library]) {
       const [violation] = withSource(file, verifyElf)
       if (violation !== undefined) throw new Error(`${what}: ${violation.rule}: ${violation.message}`)
@@ -136,4 +166,33 @@ function prove({ name, compiler, qemu, root: installed, flags: machineFlags, lib
     restoreObject(file)
     if (originals[index]?.equals(readFileSync(file)) !== true) throw new Error(`${file} does not come back`)
   }
+  return runsLarge ? largest : null
+}
+
+/** A program that Go links by itself, with its own order of sections and segments (patchelf#66, #146). */
+function proveGo(mode: string): string {
+  if (which('go') === undefined) return 'left out, needs go'
+  const at = (file: string): string => join(folder, `go-${mode}`, file)
+  mkdirSync(at(''), { recursive: true })
+  writeFileSync(
+    at('main.go'),
+    'package main\nimport ("fmt"; "os/user")\nfunc main() { u, _ := user.Current(); fmt.Println(u.Uid) }\n',
+  )
+  const program = at('program')
+  runWell('go', ['build', `-buildmode=${mode}`, '-ldflags=-linkmode=internal', '-o', program, at('main.go')], {
+    env: { ...process.env, GOCACHE: at('cache'), GOFLAGS: '-mod=mod', GO111MODULE: 'off', CGO_ENABLED: '1' },
+  })
+  const original = readFileSync(program)
+  const printed = runWell(program, [])
+  cpSync(withSource(program, source => readElf(source).interpreter) ?? '', at('ld.so'), { dereference: true })
+  editElf(program, {
+    interpreter: at('ld.so'),
+    searchPath: { tag: 'DT_RUNPATH', value: `/nix/store/${'long/'.repeat(300)}` },
+  })
+  if (runWell(program, []) !== printed) throw new Error('prints something else')
+  const [violation] = withSource(program, verifyElf)
+  if (violation !== undefined) throw new Error(`${violation.rule}: ${violation.message}`)
+  restoreObject(program)
+  if (!readFileSync(program).equals(original)) throw new Error('does not come back')
+  return 'runs edited; comes back'
 }
