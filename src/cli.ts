@@ -23,6 +23,40 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .showHelpAfterError('(see wheelfix --help)')
     .addHelpText('after', EXIT_STATUSES)
 
+  for (const add of [
+    addVenv,
+    addCheck,
+    addLoader,
+    addPython,
+    addRestore,
+    addWhy,
+    addDoctor,
+    addElf,
+    addLibs,
+    addWheel,
+  ]) {
+    add(program, next => {
+      status = next
+    })
+  }
+
+  try {
+    await program.parseAsync(argv)
+    return status
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return 0
+    // commander has told it on stderr; who reads JSON gets a document in any case
+    if (!argv.includes('--json')) return 2
+    const { reportFailure } = await import('./commands/failure.ts')
+    return reportFailure(new WheelfixError('USAGE', error.message.replace(/^error: /, '')), true)
+  }
+}
+
+/** Takes the exit status of the command that ran. */
+type End = (status: ExitStatus) => void
+
+function addVenv(program: Command, end: End): void {
   program
     .command('venv')
     .summary('patch a virtual environment so that its wheels find their libraries')
@@ -31,11 +65,11 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
         'Nix store; programs get the loader of the venv’s Python. Running it again changes nothing.',
     )
     .argument('[dir]', VENV_ARGUMENT)
-    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(dryRunOption())
     .addOption(libsOption())
-    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(scanOption())
     .addOption(ignoreOption())
-    .option('--strict', 'count also what only plugins miss that nothing links to')
+    .addOption(strictOption())
     .addOption(strategyOption())
     .addOption(interpreterOption())
     .option('--update', 'choose the libraries anew instead of those of the last run')
@@ -46,9 +80,11 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      status = await venvCommand('venv', argument, options, WHEELFIX_VERSION)
+      end(await venvCommand('venv', argument, options, WHEELFIX_VERSION))
     })
+}
 
+function addCheck(program: Command, end: End): void {
   program
     .command('check')
     .summary('fail when something is unpatched or missing (for CI)')
@@ -57,18 +93,20 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     )
     .argument('[dir]', VENV_ARGUMENT)
     .addOption(libsOption())
-    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(scanOption())
     .addOption(ignoreOption())
-    .option('--strict', 'count also what only plugins miss that nothing links to')
+    .addOption(strictOption())
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      status = await venvCommand('check', argument, options, WHEELFIX_VERSION)
+      end(await venvCommand('check', argument, options, WHEELFIX_VERSION))
     })
+}
 
+function addLoader(program: Command, end: End): void {
   program
     .command('loader')
     .summary('give a virtual environment a loader of its own, and leave its wheels as they are')
@@ -77,11 +115,11 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
         'starts: then dlopen, ctypes and what is installed later find them, too. See “The private loader” in the README.',
     )
     .argument('[dir]', VENV_ARGUMENT)
-    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(dryRunOption())
     .addOption(libsOption())
-    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(scanOption())
     .addOption(ignoreOption())
-    .option('--strict', 'count also what only plugins miss that nothing links to')
+    .addOption(strictOption())
     .addOption(interpreterOption())
     .option('--update', 'choose the libraries anew instead of those of the last run')
     .option('--rehash', 'write true hashes into RECORD instead of emptying them')
@@ -91,9 +129,11 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      status = await venvCommand('loader', argument, { ...options, strategy: 'loader' }, WHEELFIX_VERSION)
+      end(await venvCommand('loader', argument, { ...options, strategy: 'loader' }, WHEELFIX_VERSION))
     })
+}
 
+function addPython(program: Command, end: End): void {
   program
     .command('python')
     .summary('make a Python of another system start (uv’s, python-build-standalone)')
@@ -113,15 +153,17 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(libsOption())
     .option('--no-scan', 'do not look for a glibc and for libraries in the local Nix store')
     .option('--restore', 'give the interpreter back as it was')
-    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(dryRunOption())
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { pythonCommand } = await import('./commands/python.ts')
-      status = pythonCommand(argument, options)
+      end(pythonCommand(argument, options))
     })
+}
 
+function addRestore(program: Command, end: End): void {
   program
     .command('restore')
     .summary('give every file back as it was')
@@ -129,16 +171,18 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
       'Undoes everything that wheelfix did to a virtual environment, byte for byte, and removes its .wheelfix folder.',
     )
     .argument('[dir]', VENV_ARGUMENT)
-    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(dryRunOption())
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { restoreCommand } = await import('./commands/restore.ts')
-      status = restoreCommand(argument, options)
+      end(restoreCommand(argument, options))
     })
+}
 
+function addWhy(program: Command, end: End): void {
   program
     .command('why')
     .summary('say where an object gets each of its libraries from, and why')
@@ -151,15 +195,17 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .argument('<dir>', 'the venv; may be left out')
     .argument('[name]', 'what is asked about')
     .addOption(libsOption())
-    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(scanOption())
     .addOption(jsonOption())
     .addOption(verboseOption())
     .addOption(colourOption())
     .action(async (first, second, options) => {
       const { whyCommand } = await import('./commands/why.ts')
-      status = whyCommand(first, second, options)
+      end(whyCommand(first, second, options))
     })
+}
 
+function addDoctor(program: Command, end: End): void {
   program
     .command('doctor')
     .summary('look for what is wrong with a virtual environment')
@@ -170,21 +216,26 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .argument('[dir]', VENV_ARGUMENT)
     .option('--import', 'import every extension module too, each in a process of its own')
     .addOption(libsOption())
-    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(scanOption())
     .addOption(ignoreOption())
     .addOption(jsonOption())
     .addOption(verboseOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { doctorCommand } = await import('./commands/doctor.ts')
-      status = doctorCommand(argument, options)
+      end(doctorCommand(argument, options))
     })
+}
 
+/** Listed for --help alone: `run` hands its command line on before anything is parsed. */
+function addElf(program: Command): void {
   program
     .command('elf')
     .summary('change one ELF file, with the options of patchelf (see wheelfix elf --help)')
     .argument('<file...>')
+}
 
+function addLibs(program: Command, end: End): void {
   const libs = program
     .command('libs')
     .summary('show which libraries are there, from where, and which are lacking')
@@ -196,12 +247,12 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .option('--policy <name>', 'only what this policy allows (manylinux_2_28, manylinux2014, musllinux_1_2 …)')
     .option('--python <python>', 'without a venv, the Python that the libraries are for (default: python3)')
     .addOption(libsOption())
-    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(scanOption())
     .addOption(jsonOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { libsCommand } = await import('./commands/libs.ts')
-      status = libsCommand(argument, options)
+      end(libsCommand(argument, options))
     })
 
   libs
@@ -210,7 +261,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .argument('[dir]', VENV_ARGUMENT)
     .action(async (argument, _, command: Command) => {
       const { libsEnvCommand } = await import('./commands/libs.ts')
-      status = libsEnvCommand(argument, command.optsWithGlobals())
+      end(libsEnvCommand(argument, command.optsWithGlobals()))
     })
 
   libs
@@ -223,9 +274,11 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     )
     .action(async (argument, _, command: Command) => {
       const { libsBuildCommand } = await import('./commands/libs.ts')
-      status = await libsBuildCommand(argument, command.optsWithGlobals(), WHEELFIX_VERSION)
+      end(await libsBuildCommand(argument, command.optsWithGlobals(), WHEELFIX_VERSION))
     })
+}
 
+function addWheel(program: Command, end: End): void {
   program
     .command('wheel')
     .summary('patch wheels before they are installed')
@@ -236,7 +289,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .argument('<files...>', 'wheels, or folders of them')
     .option('-o, --output-dir <dir>', 'where the results go (default: wheelhouse)')
     .option('--in-place', 'replace the wheels themselves')
-    .option('--dry-run', 'say what would be done, write nothing')
+    .addOption(dryRunOption())
     .option('--check', 'compare with the policies of the tags, and say whether it would work; write nothing')
     .option('--restore', 'give back what the wheels held before wheelfix')
     .option(
@@ -251,7 +304,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     )
     .option('--tag <tag>', 'mark results by a build tag (1nixos) or a local version (+nixos)')
     .addOption(libsOption())
-    .option('--no-scan', 'do not look for libraries in the local Nix store')
+    .addOption(scanOption())
     .addOption(ignoreOption())
     .addOption(interpreterOption())
     .option('--strict', 'count also what only plugins or other packages miss, and broken policies')
@@ -261,20 +314,8 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     .addOption(colourOption())
     .action(async (files, options) => {
       const { wheelCommand } = await import('./commands/wheel.ts')
-      status = await wheelCommand(files, options)
+      end(await wheelCommand(files, options))
     })
-
-  try {
-    await program.parseAsync(argv)
-    return status
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error
-    if (error.exitCode === 0) return 0
-    // commander has told it on stderr; who reads JSON gets a document in any case
-    if (!argv.includes('--json')) return 2
-    const { reportFailure } = await import('./commands/failure.ts')
-    return reportFailure(new WheelfixError('USAGE', error.message.replace(/^error: /, '')), true)
-  }
 }
 
 const VENV_ARGUMENT = 'the venv (default: $VIRTUAL_ENV, else .venv here or in a parent folder)'
@@ -290,6 +331,18 @@ function libsOption(): Option {
   return new Option('--libs <dir>', 'take libraries from here first (repeatable; may be a colon-separated list)')
     .default([], 'none')
     .argParser(collect)
+}
+
+function scanOption(): Option {
+  return new Option('--no-scan', 'do not look for libraries in the local Nix store')
+}
+
+function dryRunOption(): Option {
+  return new Option('--dry-run', 'say what would be done, write nothing')
+}
+
+function strictOption(): Option {
+  return new Option('--strict', 'count also what only plugins miss that nothing links to')
 }
 
 function strategyOption(): Option {
