@@ -62,7 +62,8 @@ export function unusedStrings(
   const table = findStringSection(sections, value(DT_STRTAB) ?? 0n)
   const isForeign = (index: number): boolean =>
     sectionNumber(sections, index, 'link') === table && !READERS.has(sectionNumber(sections, index, 'type'))
-  if (table < 0 || findSection(sections, isForeign) >= 0) return []
+  // a linker may keep the names of the sections there, too
+  if (table < 0 || table === sections.namesIndex || findSection(sections, isForeign) >= 0) return []
   const symbolBytes = sectionNumber(sections, dynsym, 'size')
   if (symbolBytes > MOST_SYMBOL_BYTES || symbolBytes === 0) return []
 

@@ -5,6 +5,7 @@ import type { ElfEdit } from '../../src/elf/edit.ts'
 import { ElfError } from '../../src/elf/error.ts'
 import { makeGraft } from '../../src/elf/graft.ts'
 import { readElf } from '../../src/elf/read.ts'
+import { findSection, readSections, sectionAddress } from '../../src/elf/sections.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import { readUndo } from '../../src/elf/undo.ts'
 import { verifyElf, verifyGraft } from '../../src/elf/verify.ts'
@@ -74,6 +75,25 @@ for (const name of objectNames) {
       for (const text of gone) assert.equal(result.indexOf(`${text}\0`), -1, `${what}: ${text}`)
     }
   })
+}
+
+test('no string is wiped in a table that names the sections, too', () => {
+  const bytes = objectBytes('x86_64.so')
+  const { header } = readElf(bytesSource(bytes))
+  const sections = readSections(bytesSource(bytes), header)
+  assert.ok(sections)
+  const dynstr = findSection(sections, at => sectionAddress(sections, at, 'addr') === stringsAddress(bytes))
+  const shared = poked(bytes, { ehdr: 'shstrndx', value: dynstr })
+  const edit: ElfEdit = { searchPath: { tag: 'DT_RUNPATH', value: STORE } }
+  const changedBelow = (of: Buffer) => {
+    const result = edited(of, edit, { wipes: () => true })
+    return [...of.keys()].some(at => at >= 64 && of[at] !== result[at])
+  }
+  assert.deepEqual([changedBelow(bytes), changedBelow(shared)], [true, false])
+})
+
+function stringsAddress(bytes: Buffer): bigint {
+  return readElf(bytesSource(bytes)).dynamic?.find(({ tag }) => tag === DT_STRTAB)?.value ?? 0n
 }
 
 /** Does the text stand in the file as the end of another one, or more than once? */
