@@ -5,18 +5,25 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFi
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { PT_DYNAMIC, PT_LOAD, PT_NOTE, PT_PHDR } from '../../src/elf/constants.ts'
+import { PT_DYNAMIC, PT_LOAD, PT_NOTE, PT_PHDR, SHT_DYNAMIC, SHT_NOTE } from '../../src/elf/constants.ts'
 import { ElfError } from '../../src/elf/error.ts'
 import { getNumber, put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
-import { readSectionNames, readSections, type SectionTable } from '../../src/elf/sections.ts'
+import {
+  findSection,
+  readSectionNames,
+  readSections,
+  type SectionField,
+  sectionNumber,
+  type SectionTable,
+} from '../../src/elf/sections.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
 import { verifyElf } from '../../src/elf/verify.ts'
 import { withSource } from '../../src/io/source.ts'
 import { editElf } from '../support/elf.ts'
 import { missing, which } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
-import { formatOfBytes } from './objects.ts'
+import { edited, formatOfBytes } from './objects.ts'
 
 const EDIT = { searchPath: { tag: 'DT_RUNPATH', value: `/nix/store/${'x'.repeat(32)}-lib/lib` } } as const
 /** Longer than any slack of a file. */
@@ -310,6 +317,45 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     editElf(path, { searchPath: { tag: 'DT_RUNPATH', value: '/x' } })
     assert.equal(one(path), '1\n')
     assert.match(runWell('nm', ['-D', path]), / a_symbol_name$/m)
+  })
+
+  test('patchelf’s invalid-elf: a broken section table is refused in one line, or no matter for what runs', () => {
+    const bytes = readFileSync(compile('sectioned', 'int main(void) { return 42; }\n'))
+    const source = bytesSource(bytes)
+    const { header } = readElf(source)
+    const table = readSections(source, header)
+    assert.ok(table !== null)
+    const section = (index: number, field: SectionField): number =>
+      header.shoff + index * table.format.shdr.bytes + table.format.shdr[field].at
+    const ofType = (type: number): number => findSection(table, index => sectionNumber(table, index, 'type') === type)
+    const names = header.shstrndx
+    const namesEnd = sectionNumber(table, names, 'offset') + sectionNumber(table, names, 'size') - 1
+    const huge = Buffer.from('ffffffffffffff7f', 'hex')
+    const broken: Record<string, readonly [at: number, bytes: Buffer]> = {
+      'shstrtab-idx': [table.format.ehdr.shstrndx.at, Buffer.from('ffff', 'hex')],
+      'shstrtab-size': [section(names, 'size'), huge],
+      'shstrtab-zero': [section(names, 'size'), Buffer.alloc(8)],
+      'shstrtab-nonterm': [namesEnd, Buffer.from('A')],
+      'shdr-name': [section(1, 'name'), huge.subarray(4)],
+      'unnamed-section': [section(1, 'name'), Buffer.alloc(4)],
+      shentsize: [table.format.ehdr.shentsize.at, Buffer.from('3000', 'hex')],
+      'dynamic-offset': [section(ofType(SHT_DYNAMIC), 'offset'), huge],
+      'dynamic-unaligned': [section(ofType(SHT_DYNAMIC), 'offset'), Buffer.from('0100000000000000', 'hex')],
+      'note-addralign-zero': [section(ofType(SHT_NOTE), 'addralign'), Buffer.alloc(8)],
+    }
+    let runs = 0
+    for (const [name, [at, value]] of Object.entries(broken)) {
+      const file = Buffer.from(bytes)
+      value.copy(file, at)
+      try {
+        writeFileSync(join(folder, name), edited(file, EDIT, { wipes: () => true }), { mode: 0o755 })
+        assert.equal(run(join(folder, name), []).status, 42, name)
+        runs++
+      } catch (error) {
+        assert.ok(error instanceof ElfError && !error.message.includes('\n'), name)
+      }
+    }
+    assert.equal(runs, 7)
   })
 
   test('patchelf#287, #303: an object without sections is edited', { skip: missing('llvm-objcopy') }, () => {
