@@ -3,10 +3,11 @@ import { EI_OSABI, PF_R, PF_W, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_
 import type { GraftLayout } from './graft-layout.ts'
 import type { GraftParts } from './graft-parts.ts'
 import type { GraftSections, Placed } from './graft-sections.ts'
-import { type Format, put } from './layout.ts'
+import { type Format, formatOf, put } from './layout.ts'
 import type { Editable } from './refuse.ts'
 import type { ElfState } from './state.ts'
-import type { ProgramHeader } from './types.ts'
+import type { ElfObject, ProgramHeader } from './types.ts'
+import type { Patch } from './view.ts'
 
 export function newProgramHeaders(
   { dynamicSegment }: Editable,
@@ -60,6 +61,12 @@ export function encodeProgramHeaders(format: Format, programHeaders: readonly Pr
     put(format, bytes, start, phdr.align, header.align)
   }
   return bytes
+}
+
+/** What changes one program header in its place. */
+export function programHeaderPatch({ header }: ElfObject, index: number, changed: ProgramHeader): Patch {
+  const format = formatOf(header)
+  return { offset: header.phoff + index * format.phdr.bytes, bytes: encodeProgramHeaders(format, [changed]) }
 }
 
 /** @param sections null where the object has none */

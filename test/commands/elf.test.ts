@@ -22,7 +22,7 @@ import { readUndo } from '../../src/elf/undo.ts'
 import { changeObject } from '../../src/fix/change.ts'
 import { withSource } from '../../src/io/source.ts'
 import { poked } from '../elf/objects.ts'
-import { missing } from '../support/requires.ts'
+import { missing, which } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
 
 const BUNDLE = join(import.meta.dirname, '../../../dist/wheelfix.cjs')
@@ -219,7 +219,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
   test('what is refused stays untouched, with a reason', () => {
     const payload = Buffer.concat([readFileSync(at('m')), Buffer.from('PK\x05\x06'.padEnd(22, '\0'))])
     writeFileSync(at('payload'), payload)
-    const { status, stderr } = ours('--set-rpath', '/a', at('payload'))
+    const { status, stderr } = ours('--set-rpath', 'a'.repeat(5000), at('payload'))
     assert.equal(status, 1)
     assert.match(stderr, /appended/)
     assert.deepEqual(readFileSync(at('payload')), payload)
@@ -263,10 +263,53 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     well('--remove-rpath', at('user'))
     well('--add-rpath', folder, at('user'))
     assert.equal(run(at('user'), []).status, 0)
-    assert.equal(ours('--add-needed', 'libnowhere.so', at('user')).status, 1)
+    assert.equal(ours('--add-needed', `${'n'.repeat(5000)}.so`, at('user')).status, 1)
     assert.equal(statSync(at('user')).size, size)
     assert.deepEqual(readFileSync(at('user')).subarray(-payload.length), payload)
   })
+
+  for (const flags of [['-pie'], ['-no-pie'], ['-Wl,-z,noseparate-code'], ['-Wl,-z,max-page-size=0x200000']]) {
+    const layout = flags.join(' ')
+    test(`a program that finds its payload from its own end is given another interpreter and path: ${layout}`, () => {
+      writeFileSync(
+        at('reader.c'),
+        `#include <stdio.h>
+int dep(void);
+int main(void) {
+  char text[8] = {0};
+  FILE *self = fopen("/proc/self/exe", "rb");
+  return !self || fseek(self, -7, SEEK_END) || fread(text, 1, 7, self) != 7 || printf("%s %d", text, dep()) < 0;
+}
+`,
+      )
+      writeFileSync(at('dep2.c'), 'int dep(void) { return 7; }\n')
+      const lib = at(`a-store-path-that-is-longer-than-the-old-one/lib`)
+      mkdirSync(lib, { recursive: true })
+      runWell('gcc', ['-shared', '-fPIC', '-o', `${lib}/libdep.so`, at('dep2.c'), '-Wl,-soname,libdep.so'])
+      runWell('gcc', [...flags, '-o', at('reader'), at('reader.c'), `${lib}/libdep.so`])
+      writeFileSync(at('reader'), Buffer.concat([readFileSync(at('reader')), Buffer.from('\0\0payload')]))
+      const { size } = statSync(at('reader'))
+      const { interpreter } = stateOfFile(at('reader'))
+      cpSync(interpreter ?? '', `${lib}/ld.so`, { dereference: true })
+      assert.notEqual(run(at('reader'), []).status, 0)
+      well('--set-rpath', `/nowhere:${lib}`, '--set-interpreter', `${lib}/ld.so`, at('reader'))
+      well('--add-needed', 'libm.so.6', '--replace-needed', 'libdep.so', `${lib}/libdep.so`, at('reader'))
+      assert.equal(runWell(at('reader'), []), 'payload 7')
+      assert.equal(statSync(at('reader')).size, size)
+      assert.equal(well('--verify', at('reader')), '')
+      for (const tool of ['readelf', 'eu-readelf']) {
+        if (which(tool) === undefined) continue
+        const { stdout, stderr } = run(tool, ['-l', '-d', at('reader')], { env: { ...process.env, LC_ALL: 'C' } })
+        assert.ok(stdout.includes(`[/nowhere:${lib}]`) && stdout.includes(`${lib}/ld.so]`), stdout)
+        assert.equal(stderr, '')
+      }
+      // patchelf, which would fill .dynstr with rubbish, refuses it
+      if (which('patchelf') !== undefined) {
+        assert.notEqual(run('patchelf', ['--set-rpath', '/x'.repeat(300), at('reader')]).status, 0)
+        assert.equal(runWell(at('reader'), []), 'payload 7')
+      }
+    })
+  }
 
   test('before a payload a search path that is the end of a symbol’s name is not written over', () => {
     writeFileSync(at('tail.c'), 'int one(void) { return 1; }\nint a_symbol_name;\n')
@@ -274,8 +317,11 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     const bytes = Buffer.concat([readFileSync(at('tail.so')), Buffer.from('payload')])
     assert.equal(bytes.toString('latin1').split('\0symbol_name\0').length, 1, 'the linker lets them share their end')
     writeFileSync(at('tail.so'), bytes)
-    assert.match(ours('--set-rpath', '/x', at('tail.so')).stderr, /appended/)
+    assert.match(ours('--set-rpath', 'x'.repeat(5000), at('tail.so')).stderr, /appended/)
     assert.deepEqual(readFileSync(at('tail.so')), bytes)
+    well('--set-rpath', '/x', at('tail.so'))
+    assert.equal(stateOfFile(at('tail.so')).runpath, '/x')
+    assert.match(runWell('nm', ['-D', at('tail.so')]), / a_symbol_name$/m)
   })
 
   for (const symbols of [0, 3000, 60_000]) {

@@ -17,7 +17,7 @@ import { put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import { verifyGraft } from '../../src/elf/verify.ts'
-import { formatOfBytes, objectBytes, poked } from './objects.ts'
+import { formatOfBytes, objectBytes, objectNames, poked } from './objects.ts'
 
 const EDIT = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } } as const
 
@@ -152,9 +152,41 @@ test('a payload stays where it is when the edit fits in place, for those who ask
       assert.equal(result.size, bytes.length)
       assert.deepEqual(Buffer.from(result.read(bytes.length - payload.length, payload.length)), payload)
     }
-    const long = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/too/long/for/the/old/one' } } as const
+    const long = { searchPath: { tag: 'DT_RUNPATH', value: `/${'x'.repeat(70_000)}` } } as const
     assert.throws(() => makeGraft(bytesSource(bytes), long, { inPlace: true }), /appended/)
   }
+})
+
+test('before a payload new strings go into the zeros behind the segment of the old ones, where there are any', () => {
+  const payload = Buffer.concat([Buffer.alloc(100), Buffer.from('payload')])
+  const path = '/nix/store/0123456789abcdfghijklmnpqrsvwxyz-lib/lib'
+  const made: string[] = []
+  for (const name of objectNames) {
+    const bytes = Buffer.concat([objectBytes(name), payload])
+    const { interpreter, header } = readElf(bytesSource(bytes))
+    for (const edit of [
+      { searchPath: { tag: 'DT_RUNPATH', value: path } },
+      { searchPath: { tag: 'DT_RPATH', value: path }, soname: path.slice(5), addNeeded: ['libmore.so', 'libyet.so'] },
+      ...(interpreter === null ? [] : [{ interpreter: `${path}/ld.so` }]),
+    ] satisfies ElfEdit[]) {
+      let graft
+      try {
+        graft = makeGraft(bytesSource(bytes), edit, { inPlace: true })
+      } catch (error) {
+        assert.ok(error instanceof ElfError && /appended/.test(error.message), name)
+        continue
+      }
+      assert.ok(graft !== null)
+      const result = graftedSource(bytesSource(bytes), graft)
+      verifyGraft(bytesSource(bytes), result, edit)
+      assert.equal(result.size, bytes.length)
+      assert.deepEqual(Buffer.from(result.read(bytes.length - payload.length, payload.length)), payload)
+      // once more: what was put there is found there
+      assert.equal(makeGraft(result, edit, { inPlace: true }), null)
+      made.push(`${name} ${header.class}`)
+    }
+  }
+  assert.ok(made.length > 20, made.join(', '))
 })
 
 test('an interpreter that fits is set whatever else the object is, as the kernel asks for no more', () => {
