@@ -13,6 +13,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { basename, join } from 'node:path'
@@ -155,6 +156,14 @@ suite('wheelfix wheel', () => {
     const again = join(world.root, 'again')
     assert.equal(wheel(demo, '-o', again, ...libs).status, 0)
     assert.deepEqual(readFileSync(join(again, DEMO)), first)
+    const moved = join(world.root, 'moved')
+    mkdirSync(moved)
+    copyFileSync(demo, join(moved, DEMO))
+    utimesSync(join(moved, DEMO), 1, 1)
+    const options = [join(moved, DEMO), '-o', join(moved, 'out'), '--python', world.python, '--no-scan', ...libs]
+    const elsewhere = { TZ: 'Pacific/Apia', LC_ALL: 'tr_TR.UTF-8', UV_THREADPOOL_SIZE: '1', SOURCE_DATE_EPOCH: '1' }
+    assert.equal(wheelfix(world, ['wheel', ...options], elsewhere).status, 0)
+    assert.deepEqual(readFileSync(join(moved, 'out', DEMO)), first, 'at another time and place')
     const copied = join(world.root, 'copied')
     assert.match(wheel(join(again, DEMO), '-o', copied, ...libs).stdout, /nothing to do, copied/)
     assert.deepEqual(readFileSync(join(copied, DEMO)), first)
