@@ -1,7 +1,7 @@
 // A seeded mutation fuzzer over real objects: whatever is done to their bytes, the core gives an object or an ElfError,
 // in bounded time and memory, and reads nothing outside the file; what it edits verifies and restores. What it accepts
 // is also given to the real loader, where there is one.
-//   npm run fuzz [-- SEED [PARSES [EDITS]]]
+//   npm run fuzz [-- SEED [PARSES [EDITS [OPENED]]]]
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -15,6 +15,7 @@ import { definesSymbol } from '../../src/elf/symbols.ts'
 import { originalSource, readUndo } from '../../src/elf/undo.ts'
 import { verifyElf, verifyGraft } from '../../src/elf/verify.ts'
 import { randomOf } from '../support/random.ts'
+import { runWell } from '../support/run.ts'
 import { bytesOf, objectBytes, objectNames } from './objects.ts'
 
 /** No single read may ask for more than this: the stated bound on what a size field can make us allocate. */
@@ -168,10 +169,7 @@ function one(mutant: Buffer, counts: FuzzCounts, random: () => number, edit: boo
   const result = graftedSource(source, graft)
   verifyElf(result)
   // strings that lie outside their table cannot be carried over: the verification is what keeps such a file from the disk
-  try {
-    verifyGraft(source, result, chosen)
-  } catch (error) {
-    if (!(error instanceof ElfError && error.code === 'BROKEN')) throw error
+  if (!verifies(source, result, chosen)) {
     counts.rejected++
     return
   }
@@ -180,6 +178,19 @@ function one(mutant: Buffer, counts: FuzzCounts, random: () => number, edit: boo
   const undo = readUndo(result)
   if (undo === null || !bytesOf(originalSource(result, undo)).equals(bytes))
     throw new Error('the original does not come back')
+}
+
+const LIBRARY = '#include <math.h>\nstatic __thread int n; double one(double x) { return sin(x) + n; }\n'
+const OPENER = '#include <dlfcn.h>\nint main(int c, char **v) { return !dlopen(v[1], RTLD_NOW); }\n'
+
+function verifies(...args: Parameters<typeof verifyGraft>): boolean {
+  try {
+    verifyGraft(...args)
+    return true
+  } catch (error) {
+    if (error instanceof ElfError && error.code === 'BROKEN') return false
+    throw error
+  }
 }
 
 function expectElfError<T>(action: () => T): T | undefined {
@@ -196,13 +207,19 @@ function prebuilt(): Map<string, Buffer> {
 }
 
 /**
- * Mutates a library and opens it with the real loader, before and after an edit: what loads before must load after. Both
- * run in a child, as the loader itself dies of many a file.
+ * Mutates a library and opens it with the real loader, before and after an edit: what loads before, and is edited and
+ * verified, must load after. Both run in a child, as the loader itself dies of many a file.
+ * @param flags the compiler's, for the library
  */
-export function fuzzLoader(seed: number, files: number, library: string, opener: string): FuzzCounts {
+export function fuzzLoader(seed: number, files: number, flags: readonly string[] = []): FuzzCounts {
   const random = randomOf(seed)
   const counts: FuzzCounts = { parses: 0, parsed: 0, edits: 0, edited: 0, rejected: 0, loaded: 0 }
   const folder = mkdtempSync(join(tmpdir(), 'wheelfix-fuzz-'))
+  const [library, opener] = [join(folder, 'library.so'), join(folder, 'opener')]
+  writeFileSync(`${library}.c`, LIBRARY)
+  writeFileSync(`${opener}.c`, OPENER)
+  runWell('gcc', ['-shared', '-fPIC', ...flags, '-o', library, `${library}.c`, '-lm'])
+  runWell('gcc', ['-o', opener, `${opener}.c`])
   const original = readFileSync(library)
   const hot = hotOffsets(original).slice(0, 600)
   const opens = (bytes: Buffer, name: string): boolean => {
@@ -215,15 +232,24 @@ export function fuzzLoader(seed: number, files: number, library: string, opener:
       const bytes = mutate(original, hot, random)
       const source = bytesSource(bytes)
       counts.parses++
-      const graft = expectElfError(() =>
-        makeGraft(source, { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } }),
-      )
+      const edit: ElfEdit = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } }
+      const graft = expectElfError(() => makeGraft(source, edit))
       if (graft === undefined || graft === null) continue
+      counts.edits++
+      const result = graftedSource(source, graft)
+      if (!verifies(source, result, edit)) {
+        counts.rejected++
+        continue
+      }
       counts.edited++
       if (!opens(bytes, 'before.so')) continue
       counts.loaded++
-      if (!opens(bytesOf(graftedSource(source, graft)), 'after.so')) {
-        throw new Error(`seed ${seed}, parse ${counts.parses}: loads before the edit, not after it`)
+      // some damage lets a library load at some addresses and not at others: then it is no better before the edit
+      const always = (): boolean => Array.from({ length: 30 }).every(() => opens(bytes, 'before.so'))
+      if (!opens(bytesOf(result), 'after.so') && always()) {
+        const saved = join(tmpdir(), `wheelfix-fuzz-${seed}-${counts.parses}`)
+        writeFileSync(saved, bytes)
+        throw new Error(`seed ${seed}, parse ${counts.parses}: loads before the edit, not after it; saved as ${saved}`)
       }
     }
   } finally {
