@@ -26,7 +26,8 @@ import type { ElfObject } from './types.ts'
 import { readVersionDefinitions, readVersionNeeds } from './versions.ts'
 
 /** The symbols of a larger table are not looked through. */
-const MOST_SYMBOL_BYTES = 1 << 25
+const MOST_SYMBOL_BYTES = 1 << 27
+const SYMBOLS_AT_ONCE = 1 << 15
 
 /** A string of the table, with its NUL behind it. */
 export interface StringSlot {
@@ -90,11 +91,15 @@ export function unusedStrings(
   if (slots.length === 0) return []
 
   const format = formatOf(header)
-  const symbols = source.read(sectionNumber(sections, dynsym, 'offset'), symbolBytes)
+  const start = sectionNumber(sections, dynsym, 'offset')
+  const step = format.sym.bytes * SYMBOLS_AT_ONCE
   let free = slots
-  for (let at = 0; at + format.sym.bytes <= symbols.length; at += format.sym.bytes) {
-    const name = getNumber(format, symbols, at, format.sym.name)
-    if (free.some(slot => !isFree(slot, name))) free = free.filter(slot => isFree(slot, name))
+  for (let read = 0; read < symbolBytes; read += step) {
+    const symbols = source.read(start + read, Math.min(step, symbolBytes - read))
+    for (let at = 0; at + format.sym.bytes <= symbols.length; at += format.sym.bytes) {
+      const name = getNumber(format, symbols, at, format.sym.name)
+      if (free.some(slot => !isFree(slot, name))) free = free.filter(slot => isFree(slot, name))
+    }
   }
   return free
 }

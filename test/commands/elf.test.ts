@@ -56,6 +56,10 @@ test('a wrong command line has status 1 and a reason, as with patchelf', () => {
     [['--set-rpath', 'a', '--add-rpath', 'b', 'x'], /^patchelf: --set-rpath option not allowed with --add-rpath$/m],
     [['--output', 'o', 'a', 'b'], /^patchelf: --output option only allowed with single input file$/m],
     [['--page-size', '0', 'x'], /^patchelf: invalid argument to --page-size$/m],
+    [['--page-size', '4294967297', 'x'], /^patchelf: invalid argument to --page-size$/m],
+    ...['--build-resolution-cache', '--rename-dynamic-symbols', '--clear-symbol-version'].map(
+      option => [[option, 'x', 'y'], new RegExp(`^patchelf: ${option} is not supported\n$`)] as const,
+    ),
     [
       ['--print-rpath', '/does/not/exist'],
       /^patchelf: getting info about '\/does\/not\/exist': No such file or directory$/m,
