@@ -17,6 +17,7 @@ import {
 } from './constants.ts'
 import { ElfError } from './error.ts'
 import { type Extent, extentAt } from './image.ts'
+import { formatOf } from './layout.ts'
 import {
   endOfSections,
   findSection,
@@ -73,6 +74,10 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   }
   if (placed.offset !== dynamicSegment.offset) {
     throw refused('the dynamic segment’s file offset is not where its address is mapped from', dynamicSegment.offset)
+  }
+  // the loader reads on to DT_NULL, whatever p_filesz says: what lies behind would be lost
+  if ((dynamic.length + 1) * formatOf(header).dyn.bytes > dynamicSegment.filesz) {
+    throw refused('its dynamic table has no DT_NULL inside PT_DYNAMIC', dynamicSegment.filesz)
   }
   if (dynamic.some(({ tag }) => !Number.isSafeInteger(tag))) throw refused('it has a dynamic tag past 2^53')
   // throws for a record of another version: what it would bring back is not ours to bury

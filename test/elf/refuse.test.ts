@@ -72,6 +72,19 @@ test('.dynamic in no PT_LOAD is refused', () => {
   assertRefused(bytes, /no PT_LOAD/)
 })
 
+test('.dynamic that goes on behind PT_DYNAMIC is refused: the loader reads on to DT_NULL, and the rest would be lost', () => {
+  for (const name of objectNames) {
+    const bytes = objectBytes(name)
+    const entry = formatOfBytes(bytes).dyn.bytes
+    const count = readElf(bytesSource(bytes)).dynamic?.length ?? 0
+    const cutTo = (length: number): Buffer => poked(bytes, { phdr: 'filesz', type: PT_DYNAMIC, value: length })
+    assertRefused(cutTo((count + 1) * entry - 1), /no DT_NULL/)
+    assertRefused(cutTo(count * entry), /no DT_NULL/)
+    assertRefused(cutTo((count - 1) * entry), /no DT_NULL/)
+    assert.notEqual(makeGraft(bytesSource(cutTo((count + 1) * entry)), EDIT), null)
+  }
+})
+
 test('a file that is cut off anywhere is not edited', () => {
   const bytes = objectBytes('x86_64.so')
   for (let length = bytes.length - 1; length > 64; length -= 97) {
