@@ -7,9 +7,13 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ElfEdit } from '../../src/elf/edit.ts'
+import { DT_STRSZ, DT_SYMTAB, SHT_DYNSYM } from '../../src/elf/constants.ts'
 import { ElfError } from '../../src/elf/error.ts'
 import { graftedSource, makeGraft } from '../../src/elf/graft.ts'
+import { extentAt } from '../../src/elf/image.ts'
+import { formatOf, getAddress } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
+import { findSection, readSections, sectionNumber } from '../../src/elf/sections.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
 import { definesSymbol } from '../../src/elf/symbols.ts'
 import { originalSource, readUndo } from '../../src/elf/undo.ts'
@@ -180,6 +184,9 @@ function one(mutant: Buffer, counts: FuzzCounts, random: () => number, edit: boo
     throw new Error('the original does not come back')
 }
 
+const SHF_EXECINSTR = 4
+const SHT_RELA = 4
+
 const LIBRARY = '#include <math.h>\nstatic __thread int n; double one(double x) { return sin(x) + n; }\n'
 const OPENER = '#include <dlfcn.h>\nint main(int c, char **v) { return !dlopen(v[1], RTLD_NOW); }\n'
 
@@ -206,6 +213,41 @@ function prebuilt(): Map<string, Buffer> {
   return new Map(objectNames.map(name => [name, objectBytes(name)]))
 }
 
+/** How many dynamic symbols an object with a section table has. */
+function dynamicSymbols(bytes: Buffer): number {
+  const source = bytesSource(bytes)
+  const table = readSections(source, readElf(source).header)
+  if (table === null) return 0
+  const index = findSection(table, at => sectionNumber(table, at, 'type') === SHT_DYNSYM)
+  return sectionNumber(table, index, 'size') / table.format.sym.bytes
+}
+
+/** Where an object's code and relocations stand in the file: start and end of each section. */
+function codeAndRelocations(bytes: Buffer): (readonly [number, number])[] {
+  const source = bytesSource(bytes)
+  const table = readSections(source, readElf(source).header)
+  if (table === null) return []
+  return Array.from({ length: table.count }, (_, index) => index).flatMap(index => {
+    const start = sectionNumber(table, index, 'offset')
+    const isCode = (sectionNumber(table, index, 'flags') & SHF_EXECINSTR) !== 0
+    const isKept = isCode || sectionNumber(table, index, 'type') === SHT_RELA
+    return isKept ? [[start, start + sectionNumber(table, index, 'size')] as const] : []
+  })
+}
+
+/** Has one of the dynamic symbols a name that lies outside DT_STRSZ? */
+function namesLeaveTable(source: ByteSource, symbols: number): boolean {
+  const object = readElf(source)
+  const { sym } = formatOf(object.header)
+  const value = (tag: number): bigint => object.dynamic?.findLast(entry => entry.tag === tag)?.value ?? 0n
+  const table = extentAt(object.programHeaders, value(DT_SYMTAB))
+  if (table === null || table.length < symbols * sym.bytes) return true
+  const bytes = source.read(table.offset, symbols * sym.bytes)
+  return Array.from({ length: symbols }).some(
+    (_, index) => getAddress(formatOf(object.header), bytes, index * sym.bytes, sym.name) >= value(DT_STRSZ),
+  )
+}
+
 /**
  * Mutates a library and opens it with the real loader, before and after an edit: what loads before, and is edited and
  * verified, must load after. Both run in a child, as the loader itself dies of many a file.
@@ -222,6 +264,8 @@ export function fuzzLoader(seed: number, files: number, flags: readonly string[]
   runWell('gcc', ['-o', opener, `${opener}.c`])
   const original = readFileSync(library)
   const hot = hotOffsets(original).slice(0, 600)
+  const symbols = dynamicSymbols(original)
+  const kept = codeAndRelocations(original)
   const opens = (bytes: Buffer, name: string): boolean => {
     writeFileSync(join(folder, name), bytes)
     chmodSync(join(folder, name), 0o755)
@@ -230,6 +274,8 @@ export function fuzzLoader(seed: number, files: number, flags: readonly string[]
   try {
     while (counts.edited < files) {
       const bytes = mutate(original, hot, random)
+      // damaged code and relocations reach for what lies behind the object, which is another memory after the edit
+      for (const [start, end] of kept) if (end <= bytes.length) original.copy(bytes, start, start, end)
       const source = bytesSource(bytes)
       counts.parses++
       const edit: ElfEdit = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } }
@@ -244,6 +290,8 @@ export function fuzzLoader(seed: number, files: number, flags: readonly string[]
       counts.edited++
       if (!opens(bytes, 'before.so')) continue
       counts.loaded++
+      // looked for wherever they point to, in memory that is another after the edit: no edit looks at every symbol
+      if (namesLeaveTable(source, symbols)) continue
       // some damage lets a library load at some addresses and not at others: then it is no better before the edit
       const always = (): boolean => Array.from({ length: 30 }).every(() => opens(bytes, 'before.so'))
       if (!opens(bytesOf(result), 'after.so') && always()) {
