@@ -1,7 +1,8 @@
 // `npm run foreign [-- ARCH…]`: real wheels of other machines in a real Python of that machine, under qemu-user: the import
 // fails with a library taken away, works after our edit, and the edit undone gives the same bytes. For i386 and so on
-// Debian's packages are downloaded and unpacked, never installed; wheels come from PyPI. `musl` is a musllinux wheel's
-// library under this machine's musl. Needs root once (dpkg --add-architecture), apt-get, pip, qemu-user-static, musl-tools.
+// Debian's packages are downloaded and unpacked, never installed; wheels come from PyPI. `musl` is musllinux wheels in a
+// Python built of Debian's source with musl-gcc, and the library of one opened by itself. Needs root once (dpkg
+// --add-architecture), apt-get, pip, qemu-user-static; for musl gcc, make and musl-tools.
 import {
   cpSync,
   existsSync,
@@ -15,7 +16,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { basename, dirname, join, relative } from 'node:path'
 import { isElf, readElf } from '../../src/elf/read.ts'
 import { restoreObject } from '../../src/fix/rewrite.ts'
@@ -72,6 +73,22 @@ const PLATFORMS = [
   'manylinux_2_39',
 ]
 
+/** The modules that the wheels need, linked into the program: the others ask for headers that musl has not. */
+const MUSL_MODULES = [
+  'array arraymodule.c',
+  'math mathmodule.c',
+  '_datetime _datetimemodule.c',
+  '_struct _struct.c',
+  '_random _randommodule.c',
+  '_bisect _bisectmodule.c',
+  '_heapq _heapqmodule.c',
+  '_json _json.c',
+  '_contextvars _contextvarsmodule.c',
+  '_opcode _opcode.c',
+  '_typing _typingmodule.c',
+  '_sha512 sha512module.c',
+]
+
 const wanted = process.argv.slice(2)
 const folder = mkdtempSync(join(tmpdir(), 'wheelfix-foreign-'))
 let failures = 0
@@ -86,7 +103,7 @@ const attempt = (name: string, prove: () => string): void => {
 }
 try {
   for (const one of FOREIGN) attempt(one.deb, () => proveWheels(one))
-  attempt('musl', () => proveMusl())
+  attempt('musl', () => `${proveMuslPython()}; ${proveMusl()}`)
 } finally {
   rmSync(folder, { recursive: true })
 }
@@ -183,15 +200,30 @@ function proveWheels({ deb, wheel, qemu, modules }: Foreign): string {
     ])
     return stdout.trim() === 'imported' ? 'imported' : (stderr.trim().split('\n').at(-1) ?? '')
   }
+  const libraries = readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter(({ name }) => /^(libgcc_s|libstdc\+\+)\.so\.\d[\d.]*$/.test(name))
+    .map(entry => join(entry.parentPath, entry.name))
+  return proveImports({ modules, imports, site, libraries, away: join(folder, deb, 'away'), python })
+}
+
+interface Imports {
+  readonly modules: readonly string[]
+  /** `imported`, or what was said instead. */
+  readonly imports: (module: string) => string
+  /** The folder of the wheels. */
+  readonly site: string
+  /** What is taken away, and the folder that it goes to. */
+  readonly libraries: readonly string[]
+  readonly away: string
+  readonly python: string
+}
+
+function proveImports({ modules, imports, site, libraries, away, python }: Imports): string {
   for (const module of modules) {
     if (imports(module) !== 'imported') throw new Error(`${module} does not import even before: ${imports(module)}`)
   }
-  const away = join(folder, deb, 'away')
   mkdirSync(away)
-  for (const path of readdirSync(root, { recursive: true, withFileTypes: true })) {
-    if (/^(libgcc_s|libstdc\+\+)\.so\.\d[\d.]*$/.test(path.name))
-      renameSync(join(path.parentPath, path.name), join(away, path.name))
-  }
+  for (const path of libraries) renameSync(path, join(away, basename(path)))
   // where Python itself needs them it is edited as well, with DT_RPATH, which what it loads inherits
   const [own] = modules
   const programs = imports(own ?? '').includes('error while loading shared libraries') ? [python] : []
@@ -207,6 +239,53 @@ function proveWheels({ deb, wheel, qemu, modules }: Foreign): string {
     if (originals[index]?.equals(readFileSync(path)) !== true) throw new Error(`${basename(path)} does not come back`)
   }
   return `${modules.join(', ')}: fail without, import with, ${edited.length} objects come back`
+}
+
+/** Builds Debian's Python with musl-gcc; gives the program, which runs where it was built. */
+function buildMuslPython(): string {
+  const lists = join(folder, 'lists')
+  const parts = join(folder, 'parts')
+  mkdirSync(join(lists, 'partial'), { recursive: true })
+  mkdirSync(parts)
+  // sources from where the packages come from
+  const format = '$(REPO_URI) $(RELEASE) $(COMPONENT)'
+  const targets = runWell('apt-get', ['indextargets', '--format', format, 'Created-By: Packages']).trim().split('\n')
+  const lines = [...new Set(targets)].map(line => `deb-src ${line}\n`)
+  writeFileSync(join(parts, 'source.list'), lines.join(''))
+  const options = [`Dir::Etc::SourceParts=${parts}`, 'Dir::Etc::SourceList=/dev/null', `Dir::State::Lists=${lists}`]
+  const apt = (...args: string[]) =>
+    runWell('apt-get', ['-q', ...options.flatMap(option => ['-o', option]), ...args], { cwd: folder })
+  apt('update')
+  apt('source', '--tar-only', `python${VERSION}`)
+  const archive = readdirSync(folder).find(name => name.includes('.orig.tar')) ?? ''
+  const source = join(folder, 'python')
+  mkdirSync(source)
+  runWell('tar', ['-xf', join(folder, archive), '-C', source, '--strip-components=1'])
+
+  // configure compares the compiler's triplet with its own
+  const compiler = join(folder, 'musl-cc')
+  const script = '#!/bin/sh\n[ "$1" = --print-multiarch ] && exec echo x86_64-linux-musl\nexec musl-gcc "$@"\n'
+  writeFileSync(compiler, script, { mode: 0o755 })
+  runWell('./configure', ['-q', '--without-ensurepip'], { cwd: source, env: { ...process.env, CC: compiler } })
+  writeFileSync(join(source, 'Modules/Setup.local'), ['*static*', ...MUSL_MODULES, ''].join('\n'))
+  runWell('make', ['-s', `-j${availableParallelism()}`, 'python'], { cwd: source })
+  return join(source, 'python')
+}
+
+function proveMuslPython(): string {
+  const python = buildMuslPython()
+  const site = join(folder, 'musl-site')
+  const modules = ['greenlet', 'pydantic_core']
+  const packages = [...modules.map(name => name.replace('_', '-')), 'typing-extensions']
+  fetchWheels(site, ['musllinux_1_1_x86_64'], packages)
+  const imports = (module: string): string => {
+    const code = `import sys; sys.path[:0] = [${JSON.stringify(site)}]; import ${module}; print("imported")`
+    const { stdout, stderr } = run(python, ['-S', '-c', code])
+    return stdout.trim() === 'imported' ? 'imported' : (stderr.trim().split('\n').at(-1) ?? '')
+  }
+  // musllinux wheels bring the compiler's libraries with them
+  const libraries = objects(site).filter(path => basename(dirname(path)).endsWith('.libs'))
+  return proveImports({ modules, imports, site, libraries, away: join(folder, 'musl-away'), python })
 }
 
 function proveMusl(): string {
