@@ -10,8 +10,9 @@ declare const WHEELFIX_VERSION: string
 /** Runs the command line. Resolves to the exit status: 0 all well, 1 something is left undone, 2 nothing could be done. */
 export async function run(argv: readonly string[]): Promise<ExitStatus> {
   let status: ExitStatus = 0
-  // `wheelfix elf`, and whatever link to the program is called patchelf, take patchelf's command line as it is
-  const asPatchelf = basename(argv[1] ?? '') === 'patchelf'
+  // `wheelfix elf`, and whatever link to the program is called patchelf, take patchelf's command line as it is; a script
+  // that resolves the link first (readlink -f, as patchelf's own tests do) is known by its first option
+  const asPatchelf = basename(argv[1] ?? '') === 'patchelf' || PATCHELF_OPTION.test(argv[2] ?? '')
   if (asPatchelf || argv[2] === 'elf') {
     const { elfCommand } = await import('./commands/elf.ts')
     return elfCommand(argv.slice(asPatchelf ? 2 : 3), asPatchelf ? 'patchelf' : 'wheelfix elf', WHEELFIX_VERSION)
@@ -317,6 +318,9 @@ function addWheel(program: Command, end: End): void {
       end(await wheelCommand(files, options))
     })
 }
+
+/** Options of patchelf that are none of ours. */
+const PATCHELF_OPTION = /^--(?:print|set|add|remove|replace|rename|shrink|force|clear|allowed|build|page|no-default)-/
 
 const VENV_ARGUMENT = 'the venv (default: $VIRTUAL_ENV, else .venv here or in a parent folder)'
 

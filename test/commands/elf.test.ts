@@ -7,13 +7,14 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  realpathSync,
   rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { PT_DYNAMIC, PT_NULL } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
@@ -41,6 +42,18 @@ before(() => {
   symlinkSync(BUNDLE, at('patchelf'))
 })
 after(() => rmSync(folder, { recursive: true }))
+
+test('a script that resolves the link gets patchelf, too', () => {
+  const real = realpathSync(at('patchelf'))
+  assert.notEqual(basename(real), 'patchelf')
+  for (const args of [
+    ['--print-needed', process.execPath],
+    ['--print-interpreter', process.execPath],
+    ['--set-rpath'],
+  ]) {
+    assert.deepEqual(run(real, args), run(at('patchelf'), args))
+  }
+})
 
 test('called patchelf, or as `wheelfix elf`, it is the same program', () => {
   assert.match(well('--version'), /^patchelf 0\.\d+\.\d+ /)
