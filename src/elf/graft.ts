@@ -45,6 +45,7 @@ export interface Graft {
 
 /** String tables larger than this are copied by reference. */
 const COPY_BY_REFERENCE = 1 << 16
+
 /**
  * What makes the edit; null when the object is already as the edit wants it.
  * @param source the file without a graft of ours (`originalSource`)

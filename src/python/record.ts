@@ -1,8 +1,8 @@
 // RECORD, the list of a distribution's files: rows of path, hash and size as CSV (PEP 376, PEP 427; "Recording installed
 // projects" of the packaging specifications). Text in, text out: fields change, and every other byte stays. A RECORD that
 // is no UTF-8 passes through elf/text.ts unharmed.
-import { createHash } from 'node:crypto'
 import type { ByteSource } from '../elf/source.ts'
+import { digestOf } from '../io/hash.ts'
 
 /** The hash and size fields of a row as they stand in the text, quotes included; both empty where they were left out. */
 export interface RecordFields {
@@ -57,16 +57,7 @@ export function recordPaths(text: string, without: readonly string[] = []): stri
 
 /** The true fields of a file: `sha256=` with the digest in urlsafe base64 without padding, and its size in bytes. */
 export function trueFields(source: ByteSource): RecordFields {
-  return { hash: `sha256=${digestOf(source, 'sha256')}`, size: String(source.size) }
-}
-
-function digestOf(source: ByteSource, algorithm: string): string {
-  const hash = createHash(algorithm)
-  const step = 1 << 20
-  for (let offset = 0; offset < source.size; offset += step) {
-    hash.update(source.read(offset, Math.min(step, source.size - offset)))
-  }
-  return hash.digest('base64url')
+  return { hash: `sha256=${digestOf(source, 'sha256', 'base64url')}`, size: String(source.size) }
 }
 
 /**
@@ -78,7 +69,7 @@ export function hashHolds({ hash: field }: RecordFields, source: ByteSource): bo
   if (hash === '') return true
   const algorithm = /^(sha256|sha384|sha512)=/.exec(hash)?.[1]
   if (algorithm === undefined) return null
-  return hash.replace(/=+$/, '') === `${algorithm}=${digestOf(source, algorithm)}`
+  return hash.replace(/=+$/, '') === `${algorithm}=${digestOf(source, algorithm, 'base64url')}`
 }
 
 /** The size that a row tells, in bytes; null where it tells none. */

@@ -16,10 +16,11 @@ import { basename, dirname, join } from 'node:path'
 import { type ByteSource, bytesSource } from '../elf/source.ts'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
+import { digestOf } from '../io/hash.ts'
 import { isAlive } from '../fix/lock.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
-import { hashOf, readEntry } from './content.ts'
+import { readEntry } from './content.ts'
 import { formatWheelName, type WheelDistribution, type WheelName } from './distribution.ts'
 import type { NewContent, Wheel } from './fix.ts'
 import type { Archive, WheelEntry } from './read.ts'
@@ -155,8 +156,8 @@ function newUndo({ archive, distribution, objects }: Wheel, rows: readonly Cut[]
   const byOffset = entries.toSorted((a, b) => a.headerOffset - b.headerOffset)
   return {
     name: basename(archive.path),
-    sha256: hashOf(source).digest('hex'),
-    record: hashOf(bytesSource(encodeText(distribution.record.text))).digest('hex'),
+    sha256: digestOf(source, 'sha256', 'hex'),
+    record: digestOf(bytesSource(encodeText(distribution.record.text)), 'sha256', 'hex'),
     stem: null,
     texts: [],
     rows,

@@ -1,7 +1,6 @@
 // What the entries of a wheel hold. One pass inflates every entry and compares size and checksum (yauzl compares none),
 // so that nothing corrupt is carried on; ELF objects are kept open to random reads in an unlinked scratch file, since
 // inflating cannot seek: memory stays at some MB whatever the wheel's size.
-import { createHash, type Hash } from 'node:crypto'
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -70,13 +69,6 @@ export function readEntry(archive: Archive, entry: WheelEntry): Uint8Array {
   const bytes = entry.method === STORED ? raw : inflate(archive, entry, raw)
   if (crc32(bytes) !== entry.crc32) throw wrongChecksum(archive, entry)
   return bytes
-}
-
-/** SHA-256 of a whole file. */
-export function hashOf(source: ByteSource): Hash {
-  const hash = createHash('sha256')
-  for (let at = 0; at < source.size; at += CHUNK) hash.update(source.read(at, Math.min(CHUNK, source.size - at)))
-  return hash
 }
 
 function wrongChecksum(archive: Archive, entry: WheelEntry): WheelfixError {

@@ -9,12 +9,13 @@ import { decodeBytes, encodeText } from '../elf/text.ts'
 import { carriesNote, originalSource } from '../elf/undo.ts'
 import { fieldsOf } from '../fix/apply.ts'
 import { WheelfixError } from '../io/error.ts'
+import { digestOf } from '../io/hash.ts'
 import { fsPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { normaliseName } from '../python/distributions.ts'
 import { hashHolds } from '../python/record.ts'
 import { renaming, rewrite, toOutput } from './apply.ts'
-import { hashOf, readEntry } from './content.ts'
+import { readEntry } from './content.ts'
 import { deflateLikeZlib, ZLIB_LEVELS } from './deflate.ts'
 import { parseWheelName } from './distribution.ts'
 import type { NewContent, Wheel } from './fix.ts'
@@ -127,7 +128,7 @@ export async function writeRestored(
       if (attempt > 0) rmSync(fsPath(temporary))
       await rewrite(wheel, temporary, likeZlib === null ? rewriting : { ...rewriting, likeZlib })
       await checkAdded(archive.path, temporary, undo)
-      if (withSource(temporary, source => hashOf(source)).digest('hex') === undo.sha256) return 'archive'
+      if (withSource(temporary, source => digestOf(source, 'sha256', 'hex')) === undo.sha256) return 'archive'
     }
     return recordIsTrue ? 'contents' : 'changed'
   })

@@ -4,6 +4,7 @@ import { DF_1_NODEFLIB, DT_STRTAB, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_LOAD, PT_P
 import type { ElfEdit } from '../../src/elf/edit.ts'
 import { ElfError } from '../../src/elf/error.ts'
 import { makeGraft } from '../../src/elf/graft.ts'
+import { stringTableAddress } from '../../src/elf/graft-layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { findSection, readSections, sectionAddress } from '../../src/elf/sections.ts'
 import { bytesSource } from '../../src/elf/source.ts'
@@ -79,10 +80,11 @@ for (const name of objectNames) {
 
 test('no string is wiped in a table that names the sections, too', () => {
   const bytes = objectBytes('x86_64.so')
-  const { header } = readElf(bytesSource(bytes))
-  const sections = readSections(bytesSource(bytes), header)
+  const object = readElf(bytesSource(bytes))
+  const sections = readSections(bytesSource(bytes), object.header)
+  const address = stringTableAddress(object)
   assert.ok(sections)
-  const dynstr = findSection(sections, at => sectionAddress(sections, at, 'addr') === stringsAddress(bytes))
+  const dynstr = findSection(sections, at => sectionAddress(sections, at, 'addr') === address)
   const shared = poked(bytes, { ehdr: 'shstrndx', value: dynstr })
   const edit: ElfEdit = { searchPath: { tag: 'DT_RUNPATH', value: STORE } }
   const changedBelow = (of: Buffer) => {
@@ -91,10 +93,6 @@ test('no string is wiped in a table that names the sections, too', () => {
   }
   assert.deepEqual([changedBelow(bytes), changedBelow(shared)], [true, false])
 })
-
-function stringsAddress(bytes: Buffer): bigint {
-  return readElf(bytesSource(bytes)).dynamic?.find(({ tag }) => tag === DT_STRTAB)?.value ?? 0n
-}
 
 /** Does the text stand in the file as the end of another one, or more than once? */
 function isShared(bytes: Buffer, text: string): boolean {

@@ -1,0 +1,12 @@
+// The hash of a whole file, however large it is.
+import { createHash } from 'node:crypto'
+import type { ByteSource } from '../elf/source.ts'
+
+const CHUNK = 1 << 20
+
+/** @param algorithm as `createHash` of node:crypto names it. @throws errors of the source */
+export function digestOf(source: ByteSource, algorithm: string, encoding: 'hex' | 'base64url'): string {
+  const hash = createHash(algorithm)
+  for (let at = 0; at < source.size; at += CHUNK) hash.update(source.read(at, Math.min(CHUNK, source.size - at)))
+  return hash.digest(encoding)
+}
