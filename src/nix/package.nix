@@ -1,4 +1,5 @@
-# The tool: one bundle, run by Node. `libs` are what it falls back to where a project names no libraries of its own.
+# The tool: one bundle with V8's code cache of it, run by Node. `libs` are what it falls back to where a project names no
+# libraries of its own.
 {
   lib,
   stdenvNoCC,
@@ -65,19 +66,22 @@ stdenvNoCC.mkDerivation {
   nativeBuildInputs = [
     esbuild
     makeWrapper
+    nodejs-slim
   ];
 
   buildPhase = ''
     runHook preBuild
     cp -r ${modules} node_modules
-    esbuild src/main.ts --bundle --platform=node --format=cjs --target=node20 \
-      --define:WHEELFIX_VERSION='"${manifest.version}"' --outfile=wheelfix.cjs
+    flags="--bundle --platform=node --format=cjs --target=node20 --minify-whitespace --minify-syntax"
+    esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${manifest.version}"' --outfile=dist/main.cjs
+    esbuild src/launch.ts $flags --outfile=dist/wheelfix.cjs
+    node --random-seed=1 --eval 'require("./dist/wheelfix.cjs").writeCache()'
     runHook postBuild
   '';
 
   installPhase = ''
     runHook preInstall
-    install -Dm644 wheelfix.cjs $out/lib/wheelfix/wheelfix.cjs
+    install -Dm644 -t $out/lib/wheelfix dist/*
     makeWrapper ${lib.getExe nodejs-slim} $out/bin/wheelfix \
       --add-flags $out/lib/wheelfix/wheelfix.cjs ${
         lib.optionalString (libs != [ ]) "--set-default WHEELFIX_DEFAULT_LIBS ${lib.makeLibraryPath libs}"
