@@ -63,6 +63,7 @@ export async function venvCommand(
 
     // from here on it is the whole work: the rest of the program is loaded only now
     const { runVenv } = await import('../fix/venv.ts')
+    setFlags()
     const report = runVenv(venv, runOptions)
     bar.end()
     const answer = answerOf(command, report, options, strict)
@@ -79,6 +80,20 @@ export async function venvCommand(
     bar.end()
     return reportFailure(error, options.json === true)
   }
+}
+
+/**
+ * Flags of V8, set once all is loaded: it rejects code that was cached with other flags, that of Node's own modules too
+ * (10 ms).
+ */
+function setFlags(): void {
+  const { setFlagsFromString } = process.getBuiltinModule('node:v8')
+  // V8 lets its nursery grow to 3 x 16 MB before it looks for garbage. What a run leaves behind is little and dies young:
+  // on a venv of 2,673 objects this keeps 127 MB instead of 167 MB, for 5 % more time
+  setFlagsFromString('--semi-space-growth-factor=1')
+  // Node 20 optimises code that the run is soon done with: on a small venv this saves a third of the processor time and
+  // 8 % of the time; newer ones wait by themselves and do not know the flag
+  if (process.version.startsWith('v20.')) setFlagsFromString('--interrupt-budget=300000')
 }
 
 /** What is said and with which status. Lines are coloured; `show` takes the colour off. */
