@@ -30,7 +30,9 @@ interface Row {
 export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordFields>): string {
   let out = ''
   let copied = 0
-  for (const row of rows(text)) {
+  const paths = [...changes.keys()]
+  const without = SOURCES.filter(ending => !paths.some(path => path.endsWith(ending)))
+  for (const row of rows(text, without)) {
     const change = changes.get(row.path)
     if (change === undefined || (change.hash === row.hash && change.size === row.size)) continue
     out += `${text.slice(copied, row.fieldsStart)},${change.hash},${change.size}`

@@ -53,6 +53,11 @@ test('a row without fields gets them, a fourth field stays, and the last line ne
   assert.equal(rewriteRecord('a.so,,0,extra\r\nb', changes), 'a.so,sha256=x,1,extra\r\nb')
 })
 
+test('a source is a file as any other', () => {
+  const changes = new Map([['a.py', { hash: 'sha256=x', size: '1' }]])
+  assert.equal(rewriteRecord('a.py,,\nb.pyi,,\nc.so,,\n', changes), 'a.py,sha256=x,1\nb.pyi,,\nc.so,,\n')
+})
+
 test('a path that no row has changes nothing', () => {
   const text = RECORD.join('\n')
   assert.equal(rewriteRecord(text, new Map([['numpy', EMPTY_FIELDS]])), text)
