@@ -73,8 +73,8 @@ stdenvNoCC.mkDerivation {
     runHook preBuild
     cp -r ${modules} node_modules
     flags="--bundle --platform=node --format=cjs --target=node20 --minify-whitespace --minify-syntax"
-    esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${manifest.version}"' --outfile=dist/main.cjs
-    esbuild src/launch.ts $flags --outfile=dist/wheelfix.cjs
+    esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${manifest.version}"' --outfile=program.txt
+    esbuild src/launch.ts $flags --alias:wheelfix:program=./program.txt --loader:.txt=text --outfile=dist/wheelfix.cjs
     node --random-seed=1 --eval 'require("./dist/wheelfix.cjs").writeCache()'
     runHook postBuild
   '';

@@ -1,0 +1,5 @@
+/** The program (main.ts) as one CommonJS module, as text: the bundler puts it there. */
+declare module 'wheelfix:program' {
+  const text: string
+  export default text
+}
