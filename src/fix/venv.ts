@@ -2,13 +2,13 @@
 // nothing.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
-import { fsPath, realPath } from '../io/path.ts'
+import { fsPath, isInside, realPath } from '../io/path.ts'
 import { diskTree } from '../loader/tree.ts'
 import { isFhsLoader, type Libc, nixLdLibc } from '../loader/libc.ts'
 import { fits } from '../loader/process.ts'
 import { knownSonames } from '../nix/hints.ts'
 import { namedDirectories } from '../nix/libset.ts'
-import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
+import { addRoots, checkRoots, prepareRoots, type RootsReport } from '../nix/roots.ts'
 import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory, storePathOf } from '../nix/store.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
@@ -196,6 +196,7 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
   const hasLoader = names.some(({ kind }) => kind === 'copy')
   const strategy = options.strategy ?? config.strategy ?? (hasLoader ? 'loader' : 'rpath')
   const interpreter = hasLoader ? plainInterpreter(venv, names) : findInterpreter(venv)
+  if (options.mode === 'apply' && isInside(interpreter.program, store)) prepareRoots(env)
   const tree = diskTree()
   const python = startPython(interpreter, tree, store, env)
   const named = namedDirectories({

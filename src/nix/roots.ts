@@ -8,7 +8,7 @@ import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, namesIn, readLink, realPath } from '../io/path.ts'
 import { invalidPaths, knowsItsState } from './database.ts'
-import { askDaemon, daemonSocket } from './daemon.ts'
+import { askDaemon, callDaemon, daemonSocket } from './daemon.ts'
 import { parseStoreName, stateDirectory, storeDirectory, storePathOf } from './store.ts'
 
 /** One store path and its link. */
@@ -62,6 +62,12 @@ export function addRoots(venvRoot: string, paths: readonly string[], env: NodeJS
   if (first !== undefined) problem ??= `${first} is not in Nix's database, so nothing can protect it`
   const after = checkRoots(venvRoot, paths, env)
   return { ...after, changed, problem: problem ?? after.problem }
+}
+
+/** For a run that is going to add roots: what it takes to ask Nix for them begins, so that the end need not wait for it. */
+export function prepareRoots(env: NodeJS.ProcessEnv): void {
+  const socket = knowsItsState(env) ? daemonSocket(env) : null
+  if (socket !== null) callDaemon(socket)
 }
 
 /** What is rooted, without changing anything; with the links of earlier runs whose store path is gone. */
