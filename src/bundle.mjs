@@ -68,5 +68,6 @@ await esbuild.build({
   plugins: [programAsText],
 })
 chmodSync(program, 0o755)
-// V8 seeds its hashes at random; with a seed the same program gives the same cache
-execFileSync(process.execPath, ['--random-seed=1', '--eval', 'require(process.argv[1]).writeCache()', program])
+// V8 seeds its hashes at random; with a seed the same program gives the same cache, which holds for the flags it was made with
+const { NODE_OPTIONS: _, ...env } = process.env
+execFileSync(process.execPath, ['--random-seed=1', '--eval', 'require(process.argv[1]).writeCache()', program], { env })

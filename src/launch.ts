@@ -1,12 +1,21 @@
 // The file that Node starts: it holds the program as text, and runs it from the code that V8 made of it when it was built.
-// Compiling function by function is a sixth of a run on a small venv. The cache stands beside this file, named after the V8
-// and the machine that made it, and V8 itself rejects one that is cut or was made with other flags; without one the program
-// is compiled as ever.
+// Compiling function by function is a sixth of a run on a small venv. Without a cache that fits the program is compiled as
+// ever.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Script } from 'node:vm'
+import { crc32 } from 'node:zlib'
 import program from 'wheelfix:program'
 
-const CACHE = `${__dirname}/wheelfix-${process.versions.v8}-${process.arch}.cache`
+/**
+ * V8 runs any code of the right length that was made with its version number and its flags, whatever the program, the build
+ * or the damage: the name tells of the first two, and the last four bytes are a checksum.
+ */
+const CACHE = `${__dirname}/wheelfix-${identity()}.cache`
+
+function identity(): string {
+  const build = JSON.stringify([process.versions, process.arch, process.config])
+  return crc32(build, crc32(program)).toString(16).padStart(8, '0')
+}
 
 /** A CommonJS module as a function of what stands in it for free names. */
 type Module = (require: NodeJS.Require, module: NodeJS.Module) => void
@@ -19,22 +28,28 @@ function script(cachedData?: Buffer): Script {
   })
 }
 
-/** Writes the cache of the whole program, for the V8 that runs this. */
-export async function writeCache(): Promise<void> {
-  const { setFlagsFromString } = await import('node:v8')
+/** Writes the cache of the whole program, for the Node that runs this. */
+export function writeCache(): void {
+  const { setFlagsFromString } = process.getBuiltinModule('node:v8')
   // every function is compiled, not only what runs at once; the flag is part of what V8 compares
   setFlagsFromString('--no-lazy')
   const compiled = script()
   setFlagsFromString('--lazy')
-  writeFileSync(CACHE, compiled.createCachedData())
+  const data = compiled.createCachedData()
+  const sum = Buffer.alloc(4)
+  sum.writeUInt32LE(crc32(data))
+  writeFileSync(CACHE, Buffer.concat([data, sum]))
 }
 
 function readCache(): Buffer | undefined {
+  let bytes
   try {
-    return readFileSync(CACHE)
+    bytes = readFileSync(CACHE)
   } catch {
     return undefined
   }
+  const data = bytes.subarray(0, -4)
+  return bytes.length > 4 && bytes.readUInt32LE(data.length) === crc32(data) ? data : undefined
 }
 
 if (require.main === module) {

@@ -62,17 +62,39 @@ describe('the code cache', () => {
     assert.ok(readFileSync(cache()).equals(built))
   })
 
-  test('of other flags, cut or empty is rejected, and the program runs', () => {
-    assert.equal(start('--no-flush-bytecode').at(-1), 'rejected')
+  test('of other flags is rejected, and the program runs', () => {
+    assert.deepEqual(start('--no-flush-bytecode').at(-1), 'rejected')
+  })
+
+  test('that is cut or damaged is left alone, and the program runs', () => {
     const built = readFileSync(cache())
-    for (const length of [built.length - 1, 100, 0]) {
-      writeFileSync(cache(), built.subarray(0, length))
-      assert.match(start().join(' '), /^\d+\.\d+\.\d+ rejected$/)
+    const flipped = Buffer.from(built)
+    flipped[built.length >> 1] = ~(built[built.length >> 1] ?? 0)
+    const zeroed = Buffer.from(built).fill(0, 1 << 16, (1 << 16) + 4096)
+    for (const damaged of [flipped, zeroed, built.subarray(0, -1), built.subarray(0, 100), Buffer.alloc(0)]) {
+      writeFileSync(cache(), damaged)
+      assert.match(start().join(' '), /^\d+\.\d+\.\d+ none$/)
     }
+    writeFileSync(cache(), built)
+  })
+
+  test('of another program, though of the same length, is left alone', () => {
+    const program = join(folder, 'wheelfix.cjs')
+    const text = readFileSync(program, 'latin1')
+    const shouted = text.replace('Makes PyPI wheels work', 'MAKES PYPI WHEELS WORK')
+    assert.equal(shouted.length, text.length)
+    writeFileSync(program, shouted, 'latin1')
+    assert.match(runWell(process.execPath, [program, '--help']), /MAKES PYPI WHEELS WORK/)
+    writeFileSync(program, text, 'latin1')
+    assert.equal(start().at(-1), 'used')
   })
 
   test('that is not there is not missed', () => {
     rmSync(cache())
     assert.match(start().join(' '), /^\d+\.\d+\.\d+ none$/)
   })
+})
+
+test('the program imports nothing while it runs: where its text is run there is nobody to do it', () => {
+  assert.doesNotMatch(readFileSync(join(DIST, 'wheelfix.cjs'), 'latin1'), /(?<![\w.$])import\(/)
 })

@@ -84,7 +84,8 @@ export async function venvCommand(
 
 /**
  * Flags of V8, set once all is loaded: it rejects code that was cached with other flags, that of Node's own modules too
- * (10 ms).
+ * (10 ms). A thread that starts later loads its modules so (nix/daemon.ts): 50 ms on another processor, measured to be less
+ * than what a scan without the flags costs.
  */
 function setFlags(): void {
   const { setFlagsFromString } = process.getBuiltinModule('node:v8')

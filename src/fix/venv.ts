@@ -196,7 +196,7 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
   const hasLoader = names.some(({ kind }) => kind === 'copy')
   const strategy = options.strategy ?? config.strategy ?? (hasLoader ? 'loader' : 'rpath')
   const interpreter = hasLoader ? plainInterpreter(venv, names) : findInterpreter(venv)
-  if (options.mode === 'apply' && isInside(interpreter.program, store)) prepareRoots(env)
+  if (options.mode === 'apply' && isInside(interpreter.program, store)) prepareRoots(venv.root, env)
   const tree = diskTree()
   const python = startPython(interpreter, tree, store, env)
   const named = namedDirectories({

@@ -45,7 +45,7 @@ interface Line {
 
 const lines = new Map<string, Line>()
 
-/** Starts the thread for a daemon that is going to be asked: it takes 40 ms, which other work need not wait for. */
+/** Starts the thread for a daemon that is going to be asked: 40 to 120 ms, which other work need not wait for. */
 export function callDaemon(socket: string): void {
   lineTo(socket)
 }
@@ -65,7 +65,7 @@ export function askDaemon(socket: string, questions: DaemonQuestions): DaemonAns
     return null
   }
   // the one seam: what the thread posts is what `sessions` below posts
-  const output = receiveMessageOnPort(port)?.message as SessionOutput | null
+  const output = (receiveMessageOnPort(port)?.message ?? null) as SessionOutput | null
   return output === null ? null : { ...output, valid: new Set(output.valid.map(path => decodeBytes(path))) }
 }
 
@@ -121,6 +121,7 @@ function sessions(): void {
   const OP_QUERY_VALID_PATHS = 31
   // longer than any message about paths; a length beyond it is not this protocol
   const MAX_STRING = 1 << 20
+  const HUNG_UP = 'the daemon hung up'
 
   const integer = (value: number): Buffer => {
     const bytes = Buffer.alloc(8)
@@ -141,7 +142,7 @@ function sessions(): void {
     const take = async (length: number): Promise<Buffer> => {
       while (buffer.length < length) {
         const next = await chunks.next()
-        if (next.done === true) throw new Error('the daemon hung up')
+        if (next.done === true) throw new Error(HUNG_UP)
         buffer = Buffer.concat([buffer, next.value])
       }
       const taken = buffer.subarray(0, length)
@@ -218,7 +219,7 @@ function sessions(): void {
       } catch {
         // who hangs up in the middle has still answered what came before
         connection.destroy()
-        answers.refusal = 'the daemon hung up'
+        answers.refusal = HUNG_UP
       }
       return answers
     }
@@ -238,15 +239,20 @@ function sessions(): void {
   }
 
   // it is greeted at once; the questions may come later
-  const session = open().catch(() => null)
-  const answerTo = async (questions: SessionQuestions): Promise<void> => {
+  let session = open().catch(() => null)
+  const ask = async (questions: SessionQuestions): Promise<SessionOutput | null> => {
     const greeted = await session
-    const output: SessionOutput | null =
-      greeted === null
-        ? null
-        : greeted.refusal === null
-          ? await greeted.answer(questions)
-          : { valid: [], rootsAdded: 0, refusal: greeted.refusal }
+    if (greeted === null) return null
+    if (greeted.refusal !== null) return { valid: [], rootsAdded: 0, refusal: greeted.refusal }
+    return greeted.answer(questions)
+  }
+  const answerTo = async (questions: SessionQuestions): Promise<void> => {
+    let output = await ask(questions)
+    if (output === null || output.refusal === HUNG_UP) {
+      // it may have been started anew meanwhile; what was answered already may be asked again
+      session = open().catch(() => null)
+      output = await ask(questions)
+    }
     port.postMessage(output)
     Atomics.add(answered, 0, 1)
     Atomics.notify(answered, 0)

@@ -64,9 +64,9 @@ export function addRoots(venvRoot: string, paths: readonly string[], env: NodeJS
   return { ...after, changed, problem: problem ?? after.problem }
 }
 
-/** For a run that is going to add roots: what it takes to ask Nix for them begins, so that the end need not wait for it. */
-export function prepareRoots(env: NodeJS.ProcessEnv): void {
-  const socket = knowsItsState(env) ? daemonSocket(env) : null
+/** For a run over a venv without roots, which is going to add some: the end need not wait for what asking Nix takes. */
+export function prepareRoots(venvRoot: string, env: NodeJS.ProcessEnv): void {
+  const socket = knowsItsState(env) && namesIn(rootsFolder(venvRoot)).length === 0 ? daemonSocket(env) : null
   if (socket !== null) callDaemon(socket)
 }
 

@@ -1,0 +1,81 @@
+// What we make of a daemon's answers, and of daemons that do not answer. A real one: roots.test.ts, scan.test.ts.
+import assert from 'node:assert/strict'
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { askDaemon, callDaemon, type DaemonAnswers } from '../../src/nix/daemon.ts'
+
+const PATHS = ['/nix/store/00000000000000000000000000000000-a', '/nix/store/11111111111111111111111111111111-b']
+const QUESTIONS = { valid: PATHS, addRoots: ['/venv/.wheelfix/roots/a', '/venv/.wheelfix/roots/b'] }
+const ANSWERS: DaemonAnswers = { valid: new Set(PATHS), rootsAdded: 2, refusal: null }
+
+interface FakeDaemon {
+  readonly socket: string
+  /** How many connections it has had. */
+  readonly connections: () => Promise<number>
+}
+
+async function fakeDaemon(t: TestContext, mode: string): Promise<FakeDaemon> {
+  const folder = mkdtempSync(join(tmpdir(), 'wheelfix-daemon-'))
+  const socket = join(folder, 'socket')
+  const child: ChildProcess = fork(join(import.meta.dirname, 'fake-daemon.js'), [socket, mode])
+  let seen = 0
+  child.on('message', count => {
+    seen = Number(count)
+  })
+  t.after(() => {
+    child.kill()
+    rmSync(folder, { recursive: true })
+  })
+  await once(child, 'message')
+  return {
+    socket,
+    connections: async () => {
+      await sleep(50)
+      return seen
+    },
+  }
+}
+
+test('every question goes over one connection, which is begun beforehand', async t => {
+  const { socket, connections } = await fakeDaemon(t, 'works')
+  callDaemon(socket)
+  while ((await connections()) === 0);
+  assert.deepEqual(askDaemon(socket, QUESTIONS), ANSWERS)
+  assert.deepEqual(askDaemon(socket, { valid: [], addRoots: ['/x'] }), { ...ANSWERS, valid: new Set(), rootsAdded: 1 })
+  assert.equal(await connections(), 1)
+})
+
+for (const [mode, when] of [
+  ['idle', 'before it is asked'],
+  ['middle', 'in the middle of a question'],
+] as const) {
+  test(`a daemon that hangs up ${when} is called again`, async t => {
+    const { socket, connections } = await fakeDaemon(t, mode)
+    callDaemon(socket)
+    while ((await connections()) === 0);
+    await sleep(200)
+    assert.deepEqual(askDaemon(socket, QUESTIONS), ANSWERS)
+    assert.equal(await connections(), 2)
+  })
+}
+
+test('what refuses us says why', async t => {
+  const { socket } = await fakeDaemon(t, 'refuse')
+  assert.deepEqual(askDaemon(socket, QUESTIONS), { valid: new Set(), rootsAdded: 0, refusal: 'no' })
+})
+
+test('what is no daemon answers nothing', async t => {
+  const { socket } = await fakeDaemon(t, 'garbage')
+  assert.equal(askDaemon(socket, QUESTIONS), null)
+  assert.equal(askDaemon(join(tmpdir(), 'wheelfix-no-such-socket'), QUESTIONS), null)
+})
+
+test('one that says nothing at all is given up', async t => {
+  const { socket } = await fakeDaemon(t, 'silent')
+  assert.equal(askDaemon(socket, QUESTIONS), null)
+})
