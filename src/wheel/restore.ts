@@ -1,7 +1,6 @@
 // The original of a patched wheel: the objects from the undo records inside them, with the fields of RECORD that belong to
 // them, and the archive from the record in its comment. Contents always come back so; the archive's own bytes where its
 // entries were made by zlib's deflate, as those of Python's zipfile are, which can be done again.
-import { createHash } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { bytesSource } from '../elf/source.ts'
@@ -116,7 +115,7 @@ export async function writeRestored(
     entryName: renamed?.entry ?? plain.entryName,
     recordAfter(now: string): string {
       const before = putBack(renamed?.record(now) ?? now, undo.rows)
-      recordIsTrue = createHash('sha256').update(encodeText(before)).digest('hex') === undo.record
+      recordIsTrue = digestOf(bytesSource(encodeText(before)), 'sha256', 'hex') === undo.record
       return before
     },
     added: undo.dropped ?? [],
