@@ -131,11 +131,8 @@ function sessions(): void {
   const string = (bytes: Uint8Array): Buffer =>
     Buffer.concat([integer(bytes.length), bytes, Buffer.alloc((8 - (bytes.length % 8)) % 8)])
 
-  /** A connection that the daemon has greeted; `refusal`: it said no to us altogether. */
-  const open = async (): Promise<{
-    refusal: string | null
-    answer: (questions: SessionQuestions) => Promise<SessionOutput>
-  }> => {
+  /** Lets the daemon greet us; gives what answers questions from then on: with null where nobody speaks the protocol. */
+  const open = async (): Promise<(questions: SessionQuestions) => Promise<SessionOutput | null>> => {
     const connection = createConnection(socket)
     const chunks: AsyncIterator<Buffer, undefined> = connection[Symbol.asyncIterator]()
     let buffer = Buffer.alloc(0)
@@ -231,27 +228,22 @@ function sessions(): void {
       connection.write(Buffer.concat([integer(0), integer(0)])) // no CPU affinity, no reserved space
       if (version >= 0x121) await readString() // the daemon's own version
       if (version >= 0x123) await readInteger() // whether it trusts us
-      return { refusal: await finish(), answer }
-    } catch (error) {
+      const refusal = await finish()
+      return refusal === null ? answer : () => Promise.resolve({ valid: [], rootsAdded: 0, refusal })
+    } catch {
       connection.destroy()
-      throw error
+      return () => Promise.resolve(null)
     }
   }
 
   // it is greeted at once; the questions may come later
-  let session = open().catch(() => null)
-  const ask = async (questions: SessionQuestions): Promise<SessionOutput | null> => {
-    const greeted = await session
-    if (greeted === null) return null
-    if (greeted.refusal !== null) return { valid: [], rootsAdded: 0, refusal: greeted.refusal }
-    return greeted.answer(questions)
-  }
+  let session = open()
   const answerTo = async (questions: SessionQuestions): Promise<void> => {
-    let output = await ask(questions)
+    let output = await (await session)(questions)
     if (output === null || output.refusal === HUNG_UP) {
       // it may have been started anew meanwhile; what was answered already may be asked again
-      session = open().catch(() => null)
-      output = await ask(questions)
+      session = open()
+      output = await (await session)(questions)
     }
     port.postMessage(output)
     Atomics.add(answered, 0, 1)

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { askDaemon, callDaemon, type DaemonAnswers } from '../../src/nix/daemon.ts'
+import { scratch } from './stores.ts'
 
 const PATHS = ['/nix/store/00000000000000000000000000000000-a', '/nix/store/11111111111111111111111111111111-b']
 const QUESTIONS = { valid: PATHS, addRoots: ['/venv/.wheelfix/roots/a', '/venv/.wheelfix/roots/b'] }
@@ -20,17 +20,13 @@ interface FakeDaemon {
 }
 
 async function fakeDaemon(t: TestContext, mode: string): Promise<FakeDaemon> {
-  const folder = mkdtempSync(join(tmpdir(), 'wheelfix-daemon-'))
-  const socket = join(folder, 'socket')
+  const socket = join(scratch(t), 'socket')
   const child: ChildProcess = fork(join(import.meta.dirname, 'fake-daemon.js'), [socket, mode])
   let seen = 0
   child.on('message', count => {
     seen = Number(count)
   })
-  t.after(() => {
-    child.kill()
-    rmSync(folder, { recursive: true })
-  })
+  t.after(() => child.kill())
   await once(child, 'message')
   return {
     socket,
