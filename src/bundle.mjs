@@ -68,6 +68,7 @@ await esbuild.build({
   plugins: [programAsText],
 })
 chmodSync(program, 0o755)
-// V8 seeds its hashes at random; with a seed the same program gives the same cache, which holds for the flags it was made with
+// V8 seeds its hashes at random; with a seed the same program gives the same cache. It holds for the flags that it was
+// made with: ours has none
 const { NODE_OPTIONS: _, ...env } = process.env
 execFileSync(process.execPath, ['--random-seed=1', '--eval', 'require(process.argv[1]).writeCache()', program], { env })
