@@ -188,37 +188,33 @@ function proveWheels({ deb, wheel, qemu, modules }: Foreign): string {
     packages,
   )
   const python = join(root, `usr/bin/python${VERSION}`)
-  const imports = (module: string): string => {
-    const code = `import sys; sys.path[:0] = [${JSON.stringify(site)}]; import ${module}; print("imported")`
-    const { stdout, stderr } = run(which(`qemu-${qemu}-static`) ?? `qemu-${qemu}`, [
-      '-L',
-      root,
-      python,
-      '-S',
-      '-c',
-      code,
-    ])
-    return stdout.trim() === 'imported' ? 'imported' : (stderr.trim().split('\n').at(-1) ?? '')
-  }
   const libraries = readdirSync(root, { recursive: true, withFileTypes: true })
     .filter(({ name }) => /^(libgcc_s|libstdc\+\+)\.so\.\d[\d.]*$/.test(name))
     .map(entry => join(entry.parentPath, entry.name))
-  return proveImports({ modules, imports, site, libraries, away: join(folder, deb, 'away'), python })
+  const emulator = [which(`qemu-${qemu}-static`) ?? `qemu-${qemu}`, '-L', root]
+  return proveImports({ modules, emulator, python, site, libraries, away: join(folder, deb, 'away') })
 }
 
 interface Imports {
   readonly modules: readonly string[]
-  /** `imported`, or what was said instead. */
-  readonly imports: (module: string) => string
+  /** What starts Python: a program with its arguments; none where this machine can. */
+  readonly emulator: readonly string[]
+  readonly python: string
   /** The folder of the wheels. */
   readonly site: string
   /** What is taken away, and the folder that it goes to. */
   readonly libraries: readonly string[]
   readonly away: string
-  readonly python: string
 }
 
-function proveImports({ modules, imports, site, libraries, away, python }: Imports): string {
+function proveImports({ modules, emulator, python, site, libraries, away }: Imports): string {
+  /** `imported`, or what was said instead. */
+  const imports = (module: string): string => {
+    const code = `import sys; sys.path[:0] = [${JSON.stringify(site)}]; import ${module}; print("imported")`
+    const [program, ...args] = [...emulator, python, '-S', '-c', code]
+    const { stdout, stderr } = run(program, args)
+    return stdout.trim() === 'imported' ? 'imported' : (stderr.trim().split('\n').at(-1) ?? '')
+  }
   for (const module of modules) {
     if (imports(module) !== 'imported') throw new Error(`${module} does not import even before: ${imports(module)}`)
   }
@@ -278,14 +274,9 @@ function proveMuslPython(): string {
   const modules = ['greenlet', 'pydantic_core']
   const packages = [...modules.map(name => name.replace('_', '-')), 'typing-extensions']
   fetchWheels(site, ['musllinux_1_1_x86_64'], packages)
-  const imports = (module: string): string => {
-    const code = `import sys; sys.path[:0] = [${JSON.stringify(site)}]; import ${module}; print("imported")`
-    const { stdout, stderr } = run(python, ['-S', '-c', code])
-    return stdout.trim() === 'imported' ? 'imported' : (stderr.trim().split('\n').at(-1) ?? '')
-  }
   // musllinux wheels bring the compiler's libraries with them
   const libraries = objects(site).filter(path => basename(dirname(path)).endsWith('.libs'))
-  return proveImports({ modules, imports, site, libraries, away: join(folder, 'musl-away'), python })
+  return proveImports({ modules, emulator: [], python, site, libraries, away: join(folder, 'musl-away') })
 }
 
 function proveMusl(): string {
