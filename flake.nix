@@ -13,18 +13,18 @@
       ];
       eachSystem = make: lib.genAttrs systems (system: make nixpkgs.legacyPackages.${system});
 
-      sets = import ./src/nix/libraries.nix;
+      sets = import ./nix/libraries.nix;
       # with the manylinux set as what it falls back to, and without any (for builds, which name their libraries)
       toolFor =
         pkgs:
-        pkgs.callPackage ./src/nix/package.nix {
+        pkgs.callPackage ./nix/package.nix {
           libs = sets.manylinux pkgs;
           flake = self;
         };
-      bareFor = pkgs: pkgs.callPackage ./src/nix/package.nix { };
+      bareFor = pkgs: pkgs.callPackage ./nix/package.nix { };
       functionsFor =
         pkgs:
-        import ./src/nix/functions.nix {
+        import ./nix/functions.nix {
           inherit pkgs sets;
           wheelfix = bareFor pkgs;
         };

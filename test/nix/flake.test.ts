@@ -70,7 +70,7 @@ test('the hash of the run-time dependencies in the flake is the one that npm giv
     t.skip(modules.skip)
     return
   }
-  const expected = /outputHash = "([^"]+)"/.exec(readFileSync(join(ROOT, 'src/nix/package.nix'), 'utf8'))?.[1]
+  const expected = /outputHash = "([^"]+)"/.exec(readFileSync(join(ROOT, 'nix/package.nix'), 'utf8'))?.[1]
   assert.equal(narHash(modules), expected)
 })
 
@@ -93,7 +93,7 @@ test(
     const names = (pattern: string, others: string) => {
       const expression = `
       let
-        sets = import ${ROOT}/src/nix/libraries.nix;
+        sets = import ${ROOT}/nix/libraries.nix;
         lib = import ${ROOT}/test/nix/nixpkgs/lib.nix;
         all = import ${ROOT}/test/nix/nixpkgs/default.nix { inherit lib; system = "x86_64-linux"; world = { }; host = { }; };
         plain = builtins.mapAttrs (name: _: name) (removeAttrs all [ "lib" "stdenv" "xorg" ${others} ]);

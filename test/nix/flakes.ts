@@ -59,7 +59,7 @@ export function flakes(t: TestContext, uv = which('uv')): Flakes | string {
   mkdirSync(project)
   const files = runWell('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: ROOT })
   for (const name of files.split('\0')) {
-    if (/^(?:src|fixtures)\/|^[^/]+$/.test(name) && existsSync(join(ROOT, name)))
+    if (/^(?:src|nix|fixtures)\/|^[^/]+$/.test(name) && existsSync(join(ROOT, name)))
       cpSync(join(ROOT, name), join(project, name))
   }
   const env = { ...process.env, HOME: folder, NIX_REMOTE: '' }

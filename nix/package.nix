@@ -13,18 +13,18 @@
   flake ? null,
 }:
 let
-  manifest = lib.importJSON ../../package.json;
+  manifest = lib.importJSON ../package.json;
 
   # The run-time dependencies of package-lock.json, which names no registry: npm asks the one that it is configured for,
   # and checks what it gets against the hashes of the lock file.
   modules = stdenvNoCC.mkDerivation {
     name = "wheelfix-node-modules";
     src = lib.fileset.toSource {
-      root = ../..;
+      root = ../.;
       fileset = lib.fileset.unions [
-        ../../package.json
-        ../../package-lock.json
-        ../../.npmrc
+        ../package.json
+        ../package-lock.json
+        ../.npmrc
       ];
     };
     nativeBuildInputs = [
@@ -57,10 +57,10 @@ stdenvNoCC.mkDerivation {
   pname = "wheelfix";
   inherit (manifest) version;
   src = lib.fileset.toSource {
-    root = ../..;
+    root = ../.;
     fileset = lib.fileset.unions [
-      ../../package.json
-      (lib.fileset.fileFilter (file: file.hasExt "ts") ../../src)
+      ../package.json
+      (lib.fileset.fileFilter (file: file.hasExt "ts") ../src)
     ];
   };
   nativeBuildInputs = [
