@@ -21,6 +21,12 @@ const SHIFT = 64
 /** How far an executable's file may be filled up, so that the graft comes behind a large .bss. */
 const MOST_PADDING = 1 << 26
 
+/**
+ * The layout's number, raised whenever it changes: what an earlier version grafted is then looked at again.
+ * 2: the graft begins on a fresh page of the file where a PT_LOAD has .bss.
+ */
+export const GRAFT_FORMAT = 2
+
 const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment
 const alignUpAddress = (value: bigint, alignment: bigint): bigint => ((value + alignment - 1n) / alignment) * alignment
 
@@ -162,12 +168,13 @@ function place(
   // the file's own p_align where it holds: a whole number of the pages that are kept apart
   const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), pages)
   const alignAt = (distanceOfStart: bigint): bigint => (distanceOfStart % own === 0n ? own : pages)
+  const free = firstFreeOffset(size, parts, loads, pages)
   const first = loads[0]
   const firstDistance = first === undefined ? 0n : first.vaddr - BigInt(first.offset)
   const distance = stringTableAddress(object) - BigInt(strtab.offset)
   // where address and offset are the same readelf finds the table, though it misses a PT_LOAD that holds all of it
   if (added > 0 && strtab.length > STAYS && distance === 0n && gap === 0 && (!executable || firstDistance === 0n)) {
-    const start = startAtDistance(size, loads, pages, fixed, distance)
+    const start = startAtDistance(free, loads, pages, fixed, distance)
     // offsets of strings in .gnu.version_r have 32 bits
     if (start - size < strtab.length / 4 && start + fixed < 2 ** 32) {
       return { start, address: BigInt(start) + distance, align: alignAt(distance), stringsPlace: 'extended' }
@@ -175,14 +182,14 @@ function place(
   }
   const stringsPlace = added === 0 ? 'kept' : 'copied'
   if (executable) {
-    const start = startAtDistance(size, loads, pages, fixed + strtab.length, firstDistance)
+    const start = startAtDistance(free, loads, pages, fixed + strtab.length, firstDistance)
     if (start - size > MOST_PADDING) {
       throw new ElfError('REFUSED', `cannot be edited: its memory is ${start - size} bytes larger than its file`)
     }
     return { start, address: BigInt(start) + firstDistance, align: alignAt(firstDistance), stringsPlace }
   }
   const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
-  let start = alignUp(size, GRAFT_ALIGNMENT)
+  let start = free
   if (gap > 0) {
     // strip puts the PT_LOAD right behind the last section of the one before it, with its addresses unchanged
     const before = loads.findLast(({ filesz }) => filesz > 0)
@@ -192,15 +199,28 @@ function place(
   return { start, address: alignUpAddress(end, own) + (BigInt(start) % own), align: own, stringsPlace }
 }
 
-/** The first file offset behind the file where `length` bytes, at that distance, share no page with any PT_LOAD. */
+/**
+ * The first file offset that the graft may have. glibc takes an object's program headers from the first PT_LOAD whose pages
+ * of the file hold them, and zeroes the last of these pages from the .bss on (dl-map-segments.h). So where a PT_LOAD has
+ * .bss the graft begins on a fresh page of the file, whose address is at the start of a page too: strip and its kin, which
+ * may move the graft closer, keep that. musl looks at p_filesz, not at pages.
+ */
+function firstFreeOffset(size: number, { kind }: GraftParts, loads: readonly ProgramHeader[], pages: bigint): number {
+  const zeroes = loads.some(
+    ({ vaddr, filesz, memsz }) => memsz > BigInt(filesz) && (vaddr + BigInt(filesz)) % BigInt(SMALLEST_PAGE) !== 0n,
+  )
+  return alignUp(size, zeroes && kind !== 'musl' ? Number(pages) : GRAFT_ALIGNMENT)
+}
+
+/** The first file offset from `free` on where `length` bytes, at that distance, share no page with any PT_LOAD. */
 function startAtDistance(
-  size: number,
+  free: number,
   loads: readonly ProgramHeader[],
   align: bigint,
   length: number,
   distance: bigint,
 ): number {
-  let address = BigInt(alignUp(size, GRAFT_ALIGNMENT)) + distance
+  let address = BigInt(free) + distance
   for (const { vaddr, memsz } of loads) {
     const end = alignUpAddress(vaddr + memsz, align)
     const isBefore = alignUpAddress(address + BigInt(length), align) <= (vaddr / align) * align

@@ -29,8 +29,14 @@ import { extendedSource, type Patch, patchedSource } from './view.ts'
 
 export type { GraftOptions } from './graft-parts.ts'
 
-/** Bytes, or a stretch of the base file, its patches included, to be copied: a string table may be 80 MB large. */
-export type GraftPiece = Uint8Array | { readonly copyFrom: number; readonly length: number }
+/**
+ * Bytes; or a stretch of the base file, its patches included, to be copied: a string table may be 80 MB large; or a hole,
+ * which reads as zeros and is not written: a program with a large .bss has one of that size.
+ */
+export type GraftPiece =
+  | Uint8Array
+  | { readonly copyFrom: number; readonly length: number }
+  | { readonly hole: true; readonly length: number }
 
 /** An edited file, as what has to be written. */
 export interface Graft {
@@ -97,7 +103,7 @@ export function graftedSource(source: ByteSource, graft: Graft): ByteSource {
   return extendedSource(
     base,
     graft.tail.map(piece =>
-      piece instanceof Uint8Array ? piece : { source: base, offset: piece.copyFrom, length: piece.length },
+      'copyFrom' in piece ? { source: base, offset: piece.copyFrom, length: piece.length } : piece,
     ),
   )
 }
@@ -149,10 +155,11 @@ function buildGraft(
   )
   content.write(note, layout.note.at)
   const { copied, before, behind } = content
+  const padding = layout.note.at - source.size
   const copy = copied.length === 0 ? [] : [{ copyFrom: editable.strtab.offset, length: copied.length }]
   return {
     baseSize: source.size,
-    tail: [...zeros(layout.note.at - source.size), before, ...copy, behind],
+    tail: [...(padding === 0 ? [] : [{ hole: true, length: padding } as const]), before, ...copy, behind],
     patches,
     header,
   }
@@ -233,12 +240,4 @@ function writeTables(
   if (interpreter !== null && layout.interpreter !== null) write(interpreter, layout.interpreter.at)
   if (layout.copiedLength > copied.length) write(source.read(strtab.offset, layout.copiedLength), layout.strings.at)
   write(strings.bytes(), layout.strings.at + layout.copiedLength)
-}
-
-/** Zero bytes as pieces that share one block, however many they are. */
-function zeros(length: number): Uint8Array[] {
-  const block = new Uint8Array(Math.min(length, 1 << 20))
-  const pieces: Uint8Array[] = []
-  for (let rest = length; rest > 0; rest -= block.length) pieces.push(block.subarray(0, Math.min(rest, block.length)))
-  return pieces
 }

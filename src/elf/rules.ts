@@ -44,6 +44,7 @@ import { addressLimit, pageSize, SMALLEST_PAGE } from './machine.ts'
 import { readSections, sectionAddress, sectionNumber } from './sections.ts'
 import type { ByteSource } from './source.ts'
 import { elfHash } from './symbols.ts'
+import { zeroedTable } from './table-lookup.ts'
 import type { ElfObject, ProgramHeader } from './types.ts'
 import { isExecutable } from './kind.ts'
 import { readVersionDefinitions, readVersionNeeds } from './versions.ts'
@@ -159,6 +160,20 @@ export function checkProgramHeaders(object: ElfObject, report: Report): void {
       header.phoff,
     )
   }
+}
+
+/** What glibc does to the table that it has found itself: table-lookup.ts. */
+export function checkTableLookup(object: ElfObject, report: Report, page?: number): void {
+  const zeroed = zeroedTable(object, page)
+  if (zeroed === null) return
+  const { load } = zeroed
+  report(
+    'phdr-zeroed',
+    `where pages have ${zeroed.page} bytes glibc finds the program headers in the last page of the PT_LOAD at ` +
+      `${hex(load.vaddr)} and zeroes them with its .bss: no exception can cross the object`,
+    object.header.phoff,
+    load.vaddr,
+  )
 }
 
 /** binfmt_elf.c: a path of 2 to 4096 bytes with its NUL; rtld.c reads it in memory. */

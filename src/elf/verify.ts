@@ -28,6 +28,7 @@ import {
   checkProgramHeaders,
   checkSections,
   checkSegments,
+  checkTableLookup,
   checkVersions,
   type Report,
   type Violation,
@@ -75,6 +76,7 @@ function violationsOf(source: ByteSource, object: ElfObject, page?: number): Vio
   guarded('readable', () => {
     checkLoads(source, object, report, page)
     checkProgramHeaders(object, report)
+    checkTableLookup(object, report, page)
     checkInterpreter(source, object, report)
     checkSegments(source, object, report)
     checkDynamic(object, report)

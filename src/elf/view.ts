@@ -30,8 +30,11 @@ export function patchedSource(base: ByteSource, size: number, patches: readonly 
   }
 }
 
-/** A stretch of bytes: themselves, or a part of another source. */
-type Piece = Uint8Array | { readonly source: ByteSource; readonly offset: number; readonly length: number }
+/** A stretch of bytes: themselves, a part of another source, or a hole, which reads as zeros. */
+type Piece =
+  | Uint8Array
+  | { readonly source: ByteSource; readonly offset: number; readonly length: number }
+  | { readonly hole: true; readonly length: number }
 
 /** `base` with the pieces behind it. */
 export function extendedSource(base: ByteSource, pieces: readonly Piece[]): ByteSource {
@@ -52,11 +55,14 @@ export function extendedSource(base: ByteSource, pieces: readonly Piece[]): Byte
         const from = Math.max(offset, start) - start
         const to = Math.min(offset + length, start + piece.length) - start
         if (from >= to) continue
-        parts.push(
-          piece instanceof Uint8Array ? piece.subarray(from, to) : piece.source.read(piece.offset + from, to - from),
-        )
+        parts.push(readPiece(piece, from, to - from))
       }
       return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts)
     },
   }
+}
+
+function readPiece(piece: Piece, offset: number, length: number): Uint8Array {
+  if (piece instanceof Uint8Array) return piece.subarray(offset, offset + length)
+  return 'hole' in piece ? new Uint8Array(length) : piece.source.read(piece.offset + offset, length)
 }

@@ -22,6 +22,8 @@ export interface Change {
     readonly after: readonly string[]
   }
   readonly interpreter?: { readonly before: string; readonly after: string }
+  /** An earlier version grafted it so that no exception can cross it: the same graft is made again, laid out better. */
+  readonly regraft?: true
 }
 
 /** How an object ended. `patch`: a change is pending (a dry run, a check). */
@@ -37,7 +39,7 @@ export interface Outcome {
 }
 
 /** The change that brings an object to its target; null when it is there. */
-export function changeOf({ object, target }: PlannedObject): Change | null {
+export function changeOf({ object, edit, target }: PlannedObject): Change | null {
   const { current } = object
   const before = current.runpath ?? current.rpath
   const after = target.runpath ?? target.rpath
@@ -48,7 +50,8 @@ export function changeOf({ object, target }: PlannedObject): Change | null {
   if (current.interpreter !== target.interpreter) {
     change.interpreter = { before: current.interpreter ?? '', after: target.interpreter ?? '' }
   }
-  return change.rpath === undefined && change.interpreter === undefined ? null : change
+  if (object.undo !== null && edit !== null && object.losesHeaders) change.regraft = true
+  return Object.keys(change).length === 0 ? null : change
 }
 
 function entriesOf(searchPath: string | null): readonly string[] {

@@ -32,6 +32,7 @@ export type FindingCode =
   | 'library-missing'
   | 'unpatched'
   | 'changed-since'
+  | 'zeroed-headers'
   | 'half-finished'
   | 'unreadable'
   | 'ld-library-path'
@@ -98,6 +99,7 @@ export function diagnose(venv: Venv, options: DoctorOptions): DoctorReport {
       ...comparison.findings,
       ...unfinished(examination),
       ...pending(examination),
+      ...zeroedHeaders(examination),
       ...missing(examination),
       ...qtPlatforms(examination),
       ...unreadable(examination),
@@ -147,7 +149,10 @@ function unfinished({ venv, scan }: Examination): Finding[] {
 }
 
 function pending({ venv, plan }: Examination): Finding[] {
-  const changed = plan.objects.filter(item => changeOf(item) !== null)
+  const changed = plan.objects.filter(item => {
+    const { rpath, interpreter } = changeOf(item) ?? {}
+    return rpath !== undefined || interpreter !== undefined
+  })
   if (changed.length === 0) return []
   const names = [...new Set(changed.map(({ distribution }) => distribution ?? '(no package)'))].sort()
   const before = existsSync(fsPath(stateFolder(venv.root)))
@@ -160,6 +165,22 @@ function pending({ venv, plan }: Examination): Finding[] {
         : `${count(changed.length, 'object')} to patch, of ${names.join(', ')}`,
       remedy: `wheelfix venv ${venv.root}`,
       paths: changed.map(({ object }) => object.relative),
+    },
+  ]
+}
+
+/** Objects that a loader maps so that they lose their program headers: earlier versions of wheelfix grafted some so. */
+function zeroedHeaders({ venv, scan }: Examination): Finding[] {
+  const zeroed = scan.objects.filter(({ losesHeaders }) => losesHeaders)
+  if (zeroed.length === 0) return []
+  const ours = zeroed.some(({ undo }) => undo !== null)
+  return [
+    {
+      code: 'zeroed-headers',
+      severity: 'error',
+      message: `no C++ exception can cross ${count(zeroed.length, 'object')}: the loader zeroes the program headers`,
+      remedy: ours ? `wheelfix venv ${venv.root}  (it lays them out again)` : 'reinstall the package',
+      paths: zeroed.map(({ relative }) => relative),
     },
   ]
 }

@@ -8,6 +8,7 @@ import { type DlopenFeature, dlopenFeatures, readNotes } from '../elf/notes.ts'
 import { isElf, readElf, withoutTables } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { definesSymbol } from '../elf/symbols.ts'
+import { zeroedTable } from '../elf/table-lookup.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { originalSource, readUndo, type Undo } from '../elf/undo.ts'
 import { errnoOf } from '../io/error.ts'
@@ -34,6 +35,8 @@ export interface ScannedObject {
   /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
   readonly original: ElfObject
   readonly undo: Undo | null
+  /** Whether the loader zeroes its program headers as it stands, so that no exception can cross it (elf/table-lookup.ts). */
+  readonly losesHeaders: boolean
   /** What it says of itself that it opens by name (.note.dlopen). */
   readonly opens: readonly DlopenFeature[]
 }
@@ -179,7 +182,7 @@ export function readObject(
   source: ByteSource,
   name: string,
   suffixes: readonly string[],
-): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'opens'> | null {
+): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'losesHeaders' | 'opens'> | null {
   const current = readElf(source)
   if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
   const undo = current.dynamic === null ? null : readUndo(source, current)
@@ -190,6 +193,7 @@ export function readObject(
     current: withoutTables(current),
     original: withoutTables(original),
     undo,
+    losesHeaders: zeroedTable(current) !== null,
     opens: dlopenFeatures(readNotes(originalBytes, original)),
   }
 }

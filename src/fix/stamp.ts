@@ -4,6 +4,7 @@
 // this cannot see is a file that was no object and becomes one in place: installers write new files.)
 import { lstatSync, readFileSync, type Stats, statSync, writeFileSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
+import { GRAFT_FORMAT } from '../elf/graft-layout.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
@@ -23,6 +24,8 @@ export interface Answer {
 
 interface Stamp {
   readonly version: string
+  /** How wheelfix lays grafts out (GRAFT_FORMAT): what an earlier layout damaged is seen only by the whole work. */
+  readonly graft: number
   readonly root: string
   readonly config: string | null
   /** Folders and objects of the venv by their path below its root, each with its state. */
@@ -90,7 +93,8 @@ function stampPath(venvRoot: string): string {
 export function recall(venv: Venv, options: VenvOptions, strict: boolean, version: string): Answer | null {
   if (options.update || options.rehash) return null
   const stamp = readStamp(venv.root)
-  if (stamp === null || stamp.version !== version || stamp.root !== venv.root) return null
+  if (stamp === null || stamp.version !== version || stamp.graft !== GRAFT_FORMAT || stamp.root !== venv.root)
+    return null
   const now = settingsOf(options, strict)
   const known = stamp.answers.find(({ settings }) => isFor(now, settings))
   if (known === undefined || findConfig(venv.root) !== stamp.config) return null
@@ -137,12 +141,24 @@ export function remember(
   if (states === null) return
   const known = { settings: settingsOf(options, strict), states: stateMap(venv.root, report.dependencies), answer }
   const config = findConfig(venv.root)
-  const same = old?.version === version && old.root === venv.root && old.config === config && isSame(old.states, states)
+  const same =
+    old?.version === version &&
+    old.graft === GRAFT_FORMAT &&
+    old.root === venv.root &&
+    old.config === config &&
+    isSame(old.states, states)
   const others = same ? old.answers : []
   // a second run writes nothing, with --json or --verbose neither
   if (others.some(other => isFor(known.settings, other.settings) && isSame(other.states, known.states))) return
   const answers = [known, ...others.filter(({ settings }) => !isSame(settings, known.settings))]
-  const stamp: Stamp = { version, root: venv.root, config, states, answers: answers.slice(0, MOST_ANSWERS) }
+  const stamp: Stamp = {
+    version,
+    graft: GRAFT_FORMAT,
+    root: venv.root,
+    config,
+    states,
+    answers: answers.slice(0, MOST_ANSWERS),
+  }
   const path = stampPath(venv.root)
   try {
     if (old === null) writeFileSync(fsPath(path), JSON.stringify(stamp))

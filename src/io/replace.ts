@@ -21,8 +21,14 @@ import { ElfError } from '../elf/error.ts'
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
 
-/** Bytes, or a range of the file itself, its patches included: a string table of 80 MB is never held in memory. */
-export type Piece = Uint8Array | { readonly copyFrom: number; readonly length: number }
+/**
+ * Bytes; or a range of the file itself, its patches included: a string table of 80 MB is never held in memory; or a hole,
+ * which reads as zeros and takes no room on the disk. A hole is never the last piece.
+ */
+export type Piece =
+  | Uint8Array
+  | { readonly copyFrom: number; readonly length: number }
+  | { readonly hole: true; readonly length: number }
 
 /** New bytes for a file, in terms of what it has. */
 export interface FileEdit {
@@ -103,7 +109,7 @@ export function writePieces(fd: number, pieces: readonly Piece[], offset: number
   let at = offset
   for (const piece of pieces) {
     if (piece instanceof Uint8Array) writeFully(fd, piece, at)
-    else copyWithin(fd, piece.copyFrom, piece.length, at)
+    else if ('copyFrom' in piece) copyWithin(fd, piece.copyFrom, piece.length, at)
     at += piece.length
   }
 }

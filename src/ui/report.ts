@@ -73,6 +73,7 @@ function changeLines({ outcomes, venv }: VenvReport, { chalk, verbose, pending }
       const gains = [...new Set(items.flatMap(item => servedSonames(item)))].sort()
       const programs = items.filter(({ change }) => change?.interpreter !== undefined).length
       if (programs > 0) gains.push(programs === 1 ? 'loader of a program' : `loader of ${programs} programs`)
+      if (items.some(({ change }) => change?.regraft === true)) gains.push('C++ exceptions')
       const count = `${String(items.length).padStart(digits)} ${pending ? 'to patch' : 'patched'}`
       const line = `${chalk.green(pending ? '•' : '✓')} ${name.padEnd(width)}  ${count}  ${chalk.dim(gains.join(' '))}`
       return verbose ? [line, ...items.flatMap(item => detailLines(item, chalk, venv.root))] : [line]
@@ -90,7 +91,7 @@ export function servedSonames({ planned, change }: Outcome): string[] {
 
 export function detailLines({ planned, change }: Outcome, chalk: ChalkInstance, root: string): string[] {
   const lines = [chalk.dim(`    ${shorten(planned.object.path, root)}`)]
-  const { rpath, interpreter } = change ?? {}
+  const { rpath, interpreter, regraft } = change ?? {}
   if (rpath !== undefined) {
     const gone = rpath.before.filter(entry => !rpath.after.includes(entry))
     lines.push(...gone.map(entry => `      ${chalk.red('-')} ${rpath.tag} ${entry}`))
@@ -103,6 +104,7 @@ export function detailLines({ planned, change }: Outcome, chalk: ChalkInstance, 
     lines.push(`      ${chalk.red('-')} PT_INTERP ${interpreter.before}`)
     lines.push(`      ${chalk.green('+')} PT_INTERP ${interpreter.after}`)
   }
+  if (regraft === true) lines.push(`      ${chalk.green('+')} program headers that the loader does not zero`)
   return lines
 }
 

@@ -1,0 +1,66 @@
+// Where glibc takes an object's program headers from, and whether they are still there once it has mapped the object. Who
+// unwinds an exception asks for them (dl_iterate_phdr): where they are zeroed, every exception ends the process.
+import { PT_LOAD, PT_PHDR } from './constants.ts'
+import { namesMusl } from './kind.ts'
+import { formatOf } from './layout.ts'
+import { loadAlignment, SMALLEST_PAGE } from './machine.ts'
+import type { ElfObject, ProgramHeader } from './types.ts'
+
+/** A table of program headers that the loader zeroes in part. */
+export interface ZeroedTable {
+  /** The page size, in bytes, with which that happens. */
+  readonly page: number
+  /** The PT_LOAD whose last page holds the table. */
+  readonly load: ProgramHeader
+}
+
+/**
+ * Does glibc zero the program headers that it tells of, with any page size that the machine can have? It takes PT_PHDR's
+ * address, else the table in the first PT_LOAD whose whole pages of the file hold all of it, else a copy of the table
+ * (dl-map-segments.h, _dl_postprocess_loadcmd). Where a PT_LOAD has .bss the rest of its last page is zeroed
+ * (_dl_map_segments). musl goes by p_filesz, where nothing is zeroed.
+ * @param page the largest page size in bytes, instead of the machine's
+ */
+export function zeroedTable(object: ElfObject, page?: number): ZeroedTable | null {
+  const { header, programHeaders } = object
+  if (namesMusl(object)) return null
+  const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
+  const largest = Number(loadAlignment(header, loads, page))
+  for (let size = SMALLEST_PAGE; size <= largest; size *= 2) {
+    const load = canBeMapped(loads, BigInt(size)) ? zeroedBy(object, loads, BigInt(size)) : null
+    if (load !== null) return { page: size, load }
+  }
+  return null
+}
+
+/** glibc refuses the object otherwise ("ELF load command alignment not page-aligned", "address/offset not properly aligned"). */
+function canBeMapped(loads: readonly ProgramHeader[], page: bigint): boolean {
+  return loads.every(({ vaddr, offset, align }) => align % page === 0n && (vaddr - BigInt(offset)) % page === 0n)
+}
+
+/** The PT_LOAD that zeroes the table where pages have that many bytes; null where none does. */
+function zeroedBy(
+  { header, programHeaders }: ElfObject,
+  loads: readonly ProgramHeader[],
+  page: bigint,
+): ProgramHeader | null {
+  const length = BigInt(programHeaders.length * formatOf(header).phdr.bytes)
+  const down = (value: bigint): bigint => (value / page) * page
+  const up = (value: bigint): bigint => down(value + page - 1n)
+  const phoff = BigInt(header.phoff)
+  const told = programHeaders.findLast(({ type }) => type === PT_PHDR)?.vaddr
+  let address = told
+  for (const { vaddr, offset, filesz } of loads) {
+    const from = down(BigInt(offset))
+    const to = from + up(vaddr + BigInt(filesz)) - down(vaddr)
+    if (address === undefined && from <= phoff && phoff + length <= to) address = down(vaddr) + phoff - from
+  }
+  if (address === undefined) return null
+  const start = address
+  return (
+    loads.find(({ vaddr, filesz, memsz }) => {
+      const zero = vaddr + BigInt(filesz)
+      return memsz > BigInt(filesz) && start < up(zero) && zero < start + length
+    }) ?? null
+  )
+}
