@@ -183,7 +183,7 @@ function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) 
   for (const folder of folders) {
     const cache = `${folder}/ld.so.cache`
     try {
-      return { folder, cache, made: makePrivateLoader(original, cache) }
+      return { folder, cache, made: makePrivateLoader(original, libc.version, cache) }
     } catch (error) {
       if (!(error instanceof ElfError)) throw error
       reason = error.message

@@ -52,15 +52,12 @@ export function cacheSlot(loader: Uint8Array): CacheSlot {
 /**
  * A copy of a loader that reads the cache at `cachePath` (absolute). Where the slot is too short, a loader of x86-64 or
  * aarch64 gets the path behind its constants instead.
+ * @param version the version of its libc (`2.40`): the loader itself does not name it before 2.33; null where it is unknown
  * @throws ElfError `REFUSED` with the reason, or what `readElf` throws
  */
-export function makePrivateLoader(loader: Uint8Array, cachePath: string): PrivateLoader {
-  const release = / release version (\d+)\.(\d+)/.exec(Buffer.from(loader).toString('latin1'))
-  const [major, minor] = [Number(release?.[1]), Number(release?.[2])]
-  if (major < FIRST_GLIBC[0] || (major === FIRST_GLIBC[0] && minor < FIRST_GLIBC[1])) {
-    throw refused(`glibc ${major}.${minor} ignores such a cache; a private loader needs glibc ${FIRST_GLIBC.join('.')}`)
-  }
+export function makePrivateLoader(loader: Uint8Array, version: string | null, cachePath: string): PrivateLoader {
   const slot = cacheSlot(loader)
+  assertReadsNewCache(version)
   const object = readElf(bytesSource(loader))
   const path = encodeText(cachePath)
   const bytes = Uint8Array.from(loader)
@@ -77,6 +74,15 @@ export function makePrivateLoader(loader: Uint8Array, cachePath: string): Privat
   }
   redirect(bytes, object, slot, path)
   return { bytes, how: 'redirected' }
+}
+
+function assertReadsNewCache(version: string | null): void {
+  const needs = `a private loader needs glibc ${FIRST_GLIBC.join('.')} or newer`
+  if (version === null) throw refused(`the version of its libc cannot be read; ${needs}`)
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  if (major < FIRST_GLIBC[0] || (major === FIRST_GLIBC[0] && minor < FIRST_GLIBC[1])) {
+    throw refused(`glibc ${version} ignores such a cache; ${needs}`)
+  }
 }
 
 /**

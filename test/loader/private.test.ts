@@ -17,7 +17,7 @@ import { ElfError } from '../../src/elf/error.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { withSource } from '../../src/io/source.ts'
 import { lookUpCache, type NewCacheEntry, readLoaderCache, writeLoaderCache } from '../../src/loader/cache.ts'
-import { identifyLibc } from '../../src/loader/libc.ts'
+import { identifyLibc, type Libc } from '../../src/loader/libc.ts'
 import { cacheSlot, makePrivateLoader, probeLoader } from '../../src/loader/private.ts'
 import { missing, skip } from '../support/requires.ts'
 
@@ -33,10 +33,15 @@ after(() => {
 const host = '/lib64/ld-linux-x86-64.so.2'
 const needsHost = !existsSync(host) && skip('needs an x86-64 glibc at /lib64')
 const program = realpathSync('/bin/true')
+const version = needsHost ? null : identifyHost().version
+
+function identifyHost(): Libc {
+  return identifyLibc(program, withSource(program, readElf), {})
+}
 
 /** Writes a private loader and its cache. */
 function install(cache: string, entries: readonly NewCacheEntry[]): { loader: string; how: string } {
-  const { bytes, how } = makePrivateLoader(readFileSync(host), cache)
+  const { bytes, how } = makePrivateLoader(readFileSync(host), version, cache)
   writeFileSync(cache, writeLoaderCache(entries, target))
   const loader = `${cache}-ld.so`
   writeFileSync(loader, bytes)
@@ -59,9 +64,9 @@ function library(path: string): void {
   execFileSync('gcc', ['-shared', '-nostdlib', '-x', 'c', '/dev/null', '-o', path])
 }
 
-const reasonOf = (bytes: Uint8Array, cache = '/c'): string => {
+const reasonOf = (bytes: Uint8Array, cache = '/c', libcVersion: string | null = '2.36'): string => {
   try {
-    makePrivateLoader(bytes, cache)
+    makePrivateLoader(bytes, libcVersion, cache)
     return 'accepted'
   } catch (error) {
     assert.ok(error instanceof ElfError, String(error))
@@ -100,8 +105,8 @@ test(
 )
 
 test('a private loader can be made from a private loader', { skip: needsHost }, () => {
-  const first = makePrivateLoader(readFileSync(host), join(long, 'first/ld.so.cache'))
-  const second = makePrivateLoader(first.bytes, join(long, 'second'))
+  const first = makePrivateLoader(readFileSync(host), version, join(long, 'first/ld.so.cache'))
+  const second = makePrivateLoader(first.bytes, version, join(long, 'second'))
   assert.equal(second.how, 'slot')
 })
 
@@ -191,7 +196,7 @@ const needsArm = missing('qemu-aarch64-static') || (!existsSync(arm) && skip('ne
 
 test('the loader of aarch64 is told in its own instructions where the path stands', { skip: needsArm }, () => {
   const cache = join(long, 'arm.cache')
-  const { bytes, how } = makePrivateLoader(readFileSync(arm), cache)
+  const { bytes, how } = makePrivateLoader(readFileSync(arm), '2.36', cache)
   assert.equal(how, 'redirected')
   const path = '/usr/aarch64-linux-gnu/lib/libc.so.6'
   writeFileSync(
@@ -214,6 +219,27 @@ test('a loader that cannot be steered is refused with the reason', () => {
   assert.match(reasonOf(Buffer.from('musl libc')), /names no ld\.so\.cache/)
   const twice = Buffer.from('\0/etc/ld.so.cache\0/nix/x/ld.so.cache\0')
   assert.match(reasonOf(twice), /names 2 caches/)
-  const old = Buffer.from('\0/etc/ld.so.cache\0ld.so stable release version 2.31.\n')
-  assert.match(reasonOf(old), /glibc 2\.31 ignores such a cache/)
+})
+
+/** Debian 11's ld-2.31.so names its version nowhere; its libc.so.6 begins its banner like this. */
+const OLD_BANNER = 'GNU C Library (Debian GLIBC 2.31-13+deb11u11) stable release version 2.31.\n'
+
+test('a glibc before 2.33 is refused, by the version that its libc names', { skip: needsHost }, () => {
+  const old = mkdtempSync(join(long, 'old-'))
+  const loader = join(old, 'ld-linux-x86-64.so.2')
+  const unnamed = readFileSync(host).toString('latin1').replaceAll(' release version ', ' esaeler version ')
+  writeFileSync(loader, unnamed, 'latin1')
+  writeFileSync(join(old, 'libc.so.6'), OLD_BANNER)
+  const libc = identifyLibc(program, { ...withSource(program, readElf), interpreter: loader }, {})
+  assert.equal(libc.version, '2.31')
+  assert.match(reasonOf(readFileSync(loader), '/c', libc.version), /glibc 2\.31 ignores such a cache/)
+  for (const [named, expected] of [
+    ['2.32', /glibc 2\.32 ignores such a cache/],
+    ['1.9', /glibc 1\.9 ignores/],
+    [null, /version of its libc cannot be read/],
+    ['2.33', /^accepted$/],
+    ['3.0', /^accepted$/],
+  ] as const) {
+    assert.match(reasonOf(readFileSync(loader), '/c', named), expected, String(named))
+  }
 })
