@@ -34,7 +34,9 @@ export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvR
       })),
     ],
     conflicts: plan.conflicts,
-    missing: missing.map(({ soname, neededBy, optional, hint }) => ({ soname, neededBy, optional, hint })),
+    missing: missing.map(({ soname, neededBy, through, optional, hint }) => {
+      return { soname, neededBy, ...(through.length === 0 ? {} : { through }), optional, hint }
+    }),
     ...(report.loader === null ? {} : { loader: loaderEntry(report.loader, venv.root) }),
     ...(report.nixLd?.nixLd == null ? {} : { nixLd: { path: report.nixLd.nixLd.shim, loader: report.nixLd.loader } }),
     summary: summaryOf(report),

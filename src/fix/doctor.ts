@@ -189,11 +189,11 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
   const libraries = missingLibraries(plan, ignored, python.libc, platformsOf(distributions))
   const findings = libraries
     .filter(({ optional }) => !optional)
-    .map(({ soname, neededBy, hint }): Finding => {
+    .map(({ soname, neededBy, through, hint }): Finding => {
       return {
         code: 'library-missing',
         severity: 'error',
-        message: `${soname} is missing`,
+        message: `${soname} is missing${through.length === 0 ? '' : ` (needed by ${through.join(', ')})`}`,
         remedy: hint,
         paths: neededBy,
       }

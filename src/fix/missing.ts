@@ -11,6 +11,8 @@ export interface MissingLibrary {
   readonly soname: string
   /** Relative paths of the objects that need it. */
   readonly neededBy: readonly string[]
+  /** Paths of the libraries outside of the venv through which they need it. */
+  readonly through: readonly string[]
   /** The distributions of those objects. */
   readonly packages: readonly string[]
   /** Only plugins need it that nothing imported or run links to. */
@@ -36,31 +38,61 @@ export function missingLibraries(
   libc: Libc,
   platforms: (distribution: string) => readonly string[] = () => [],
 ): MissingLibrary[] {
-  const bySoname = new Map<
-    string,
-    { neededBy: string[]; packages: Set<string>; optional: boolean; lacking: Set<string> }
-  >()
-  for (const { object, needed, counts, distribution } of plan.objects) {
-    for (const { soname, how, resolution } of needed) {
-      if (how !== 'missing' || ignored.some(glob => matchesGlob(soname, glob))) continue
-      const entry = bySoname.get(soname) ?? { neededBy: [], packages: new Set(), optional: true, lacking: new Set() }
-      entry.neededBy.push(object.relative)
+  const bySoname = new Map<string, Gathered>()
+  const entryOf = (soname: string): Gathered => {
+    const known = bySoname.get(soname)
+    if (known !== undefined) return known
+    const entry = {
+      neededBy: new Set<string>(),
+      through: new Set<string>(),
+      packages: new Set<string>(),
+      optional: true,
+      lacking: new Set<string>(),
+    }
+    bySoname.set(soname, entry)
+    return entry
+  }
+  const isIgnored = (soname: string): boolean => ignored.some(glob => matchesGlob(soname, glob))
+  for (const { object, needed, below, counts, distribution } of plan.objects) {
+    const own = needed.filter(({ how }) => how === 'missing')
+    const lost = [
+      ...own.map(({ soname, resolution }) => ({ soname, resolution, counts, through: null })),
+      ...below.map(({ outcome, neededBy, counts }) => ({
+        soname: outcome.soname,
+        resolution: outcome,
+        counts,
+        through: neededBy,
+      })),
+    ]
+    for (const { soname, resolution, counts, through } of lost) {
+      if (isIgnored(soname)) continue
+      const entry = entryOf(soname)
+      entry.neededBy.add(object.relative)
+      if (through !== null) entry.through.add(through)
       if (distribution !== null) entry.packages.add(distribution)
       entry.optional &&= !counts
       for (const version of resolution?.lackingVersions ?? []) entry.lacking.add(version)
-      bySoname.set(soname, entry)
     }
   }
   return [...bySoname]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([soname, { neededBy, packages, optional, lacking }]) => ({
+    .map(([soname, { neededBy, through, packages, optional, lacking }]) => ({
       soname,
-      neededBy,
+      neededBy: [...neededBy],
+      through: [...through],
       packages: [...packages].sort(),
       optional,
       hint: hintOf(soname, [...lacking], plan.clashes.get(soname) ?? [], libc, taggedAs([...packages], platforms)),
       attribute: lacking.size === 0 ? attributeOf(soname, libc) : null,
     }))
+}
+
+interface Gathered {
+  readonly neededBy: Set<string>
+  readonly through: Set<string>
+  readonly packages: Set<string>
+  optional: boolean
+  readonly lacking: Set<string>
 }
 
 function taggedAs(packages: readonly string[], platforms: (distribution: string) => readonly string[]): string[] {

@@ -17,6 +17,7 @@ import { loaderOf, onTree, type PythonProcess } from './python.ts'
 import type { ScannedObject } from './scan.ts'
 import {
   findsByName,
+  type LostBelow,
   type ObjectStates,
   type Outcome as Resolution,
   type Simulation,
@@ -58,6 +59,9 @@ export interface PlannedObject {
   /** What the file is to be read as. */
   readonly target: ElfObject
   readonly needed: readonly PlannedNeeded[]
+  /** What libraries outside of the venv, which this object brings in, do not find. */
+  readonly below: readonly LostBelow[]
+  /** The sonames that are not found, of `needed` and of `below`. */
   readonly missing: readonly string[]
   /** Does something that is imported or run need this object? Then what it misses counts. */
   readonly counts: boolean
@@ -119,13 +123,17 @@ export function makePlan(input: PlanInput): Plan {
   const { serving, edits, targets, after } = same ? first : attempt(input, useful, before, first)
   const planned = objects.map((object): PlannedObject => {
     const needed = neededOf(object, after, input)
+    const below = (after.below.get(object.identity) ?? []).filter(
+      ({ outcome }) => runTimeProvider(object, outcome.soname, input) === null,
+    )
     return {
       object,
       distribution: input.ownership.owner(object.path),
       edit: edits.get(object) ?? null,
       target: targets.get(object.identity) ?? object.original,
       needed,
-      missing: needed.filter(({ how }) => how === 'missing').map(({ soname }) => soname),
+      below,
+      missing: missingOf(needed, below),
       counts: after.counted.has(object.identity),
     }
   })
@@ -280,12 +288,16 @@ function isServed({ provider, lackingVersions }: Resolution): boolean {
   return provider !== null && lackingVersions.length === 0
 }
 
-/** Does every process that maps the object find this needed, inside the venv? */
+/** Does every process that maps the object find this needed inside the venv? Then nothing is to be added for it. */
 function isInherited(object: ScannedObject, index: number, simulation: Simulation): boolean {
-  return object.kind === 'library' && inheritedProvider(object, index, simulation) !== null
+  if (inheritedProvider(object, index, simulation) === null) return false
+  const chains = simulation.inRoots.get(object.identity) ?? []
+  return chains.every(({ needed }) => simulation.alone.has(needed[index]?.provider?.identity ?? ''))
 }
 
+/** What every process that maps a library finds for one of its needed; null where one finds nothing. */
 function inheritedProvider(object: ScannedObject, index: number, simulation: Simulation): Resolution | null {
+  if (object.kind !== 'library') return null
   const chains = simulation.inRoots.get(object.identity) ?? []
   const [first] = chains
   const resolution = first?.needed[index]
@@ -293,9 +305,15 @@ function inheritedProvider(object: ScannedObject, index: number, simulation: Sim
   // where it is not the same file in all of them that is said (conflicts.ts), but nothing is missing
   const always = chains.every(chain => {
     const found = chain.needed[index]
-    return found !== undefined && isServed(found) && simulation.alone.has(found.provider?.identity ?? '')
+    return found !== undefined && isServed(found)
   })
   return always ? resolution : null
+}
+
+/** Do all processes that map the object give it the same file? */
+function isAgreed(object: ScannedObject, index: number, simulation: Simulation): boolean {
+  const files = simulation.inRoots.get(object.identity)?.map(({ needed }) => needed[index]?.provider?.identity)
+  return new Set(files).size === 1
 }
 
 /** How a soname is served for those who want it. */
@@ -458,13 +476,23 @@ function neededOf(object: ScannedObject, simulation: Simulation, input: PlanInpu
   const pathOf = ({ provider }: Resolution) => (provider === null ? null : tree.canonical(provider.path))
   return alone.needed.map((resolution, index): PlannedNeeded => {
     const { soname } = resolution
-    if (isServed(resolution)) return { soname, provider: pathOf(resolution), how: 'found', resolution }
-    const inherited = object.kind === 'library' ? inheritedProvider(object, index, simulation) : null
+    const inherited = inheritedProvider(object, index, simulation)
+    if (isServed(resolution)) {
+      const used = inherited !== null && isAgreed(object, index, simulation) ? inherited : resolution
+      // where it is the same file, the reason that holds for the object by itself tells more
+      const told = used.provider?.identity === resolution.provider?.identity ? resolution : used
+      return { soname, provider: pathOf(told), how: 'found', resolution: told }
+    }
     if (inherited !== null) return { soname, provider: pathOf(inherited), how: 'found', resolution: inherited }
     const sibling = resolution.provider === null ? runTimeProvider(object, soname, input) : null
     if (sibling !== null) return { soname, provider: sibling.path, how: 'run-time', resolution }
     return { soname, provider: pathOf(resolution), how: 'missing', resolution }
   })
+}
+
+function missingOf(needed: readonly PlannedNeeded[], below: readonly LostBelow[]): string[] {
+  const own = needed.filter(({ how }) => how === 'missing')
+  return [...new Set([...own, ...below.map(({ outcome }) => outcome)].map(({ soname }) => soname))]
 }
 
 /** A library of that name in a distribution that this object's distribution requires: it is loaded by that one first. */

@@ -28,10 +28,34 @@ export interface Simulation {
   readonly inRoots: ReadonlyMap<string, readonly Chain[]>
   /** The identities of all that is mapped for the objects that `counts` names. */
   readonly counted: ReadonlySet<string>
+  /** By identity of the object that brings them in: what libraries outside of the venv do not find. */
+  readonly below: ReadonlyMap<string, readonly LostBelow[]>
   /** By identity: what the object's process maps, itself first. */
-  readonly processes: ReadonlyMap<string, readonly MappedObject[]>
+  readonly processes: ReadonlyMap<string, SimulatedProcess>
   /** The states in which the objects were simulated. */
   readonly states: ObjectStates
+}
+
+/** What is left of an object's process. */
+export interface SimulatedProcess {
+  /** What it maps, the object itself first. */
+  readonly maps: readonly MappedObject[]
+  readonly lost: readonly LostInProcess[]
+}
+
+/** A needed that a library outside of the venv does not find, or finds without the versions that it wants. */
+interface LostInProcess {
+  /** The nearest object of the venv above that library. */
+  readonly identity: string
+  /** The path of the library. */
+  readonly neededBy: string
+  readonly outcome: Outcome
+}
+
+/** The same, gathered from all processes. */
+export interface LostBelow extends Omit<LostInProcess, 'identity'> {
+  /** Is it lost in the process of an object that is imported or run by itself? */
+  readonly counts: boolean
 }
 
 /** One object in a process. */
@@ -67,27 +91,30 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
   const ours = new Set(objects.map(object => object.identity))
   const changed = new Set([...ours].filter(identity => states.get(identity) !== earlier?.states.get(identity)))
   const alone = new Map<string, Chain>()
-  const processes = new Map<string, readonly MappedObject[]>()
+  const processes = new Map<string, SimulatedProcess>()
   const occurrences = new Map<string, Occurrence[]>()
   const linked = new Set<string>()
   const counted = new Set<string>()
 
-  const mappedBy = (object: ScannedObject): readonly MappedObject[] => {
+  const processOf = (object: ScannedObject): SimulatedProcess => {
     const known = earlier?.processes.get(object.identity)
-    if (known !== undefined && !known.some(({ identity }) => changed.has(identity))) return known
+    if (known !== undefined && !known.maps.some(({ identity }) => changed.has(identity))) return known
     const maps = load(object, input)?.maps ?? []
-    // of the object itself it also counts by which rule each needed is found
-    return maps.map((map, index) => mappedObject(map, ours, index === 0 ? null : occurrences))
+    return {
+      // of the object itself it also counts by which rule each needed is found
+      maps: maps.map((map, index) => mappedObject(map, ours, index === 0 ? null : occurrences)),
+      lost: maps.flatMap(map => (ours.has(map.identity) ? NOTHING : lostBy(map, ours))),
+    }
   }
 
   for (const object of objects) {
-    const mapped = mappedBy(object)
-    const [first] = mapped
+    const process = processOf(object)
+    const [first] = process.maps
     if (first?.chain == null) continue
-    processes.set(object.identity, mapped)
+    processes.set(object.identity, process)
     alone.set(object.identity, first.chain)
     const counts = input.counts(object)
-    for (const other of mapped) {
+    for (const other of process.maps) {
       if (counts) counted.add(other.identity)
       if (other.chain === null) continue
       if (other !== first) linked.add(other.identity)
@@ -104,7 +131,47 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
       chains.flatMap(({ mapped }) => mapped.chain ?? []),
     )
   }
-  return { alone, inRoots, counted, processes, states }
+  const below = gatherLost(objects, processes, inRoots, object => isRoot.get(object.identity) === true, input)
+  return { alone, inRoots, counted, below, processes, states }
+}
+
+const NOTHING: readonly never[] = []
+
+function lostBy(map: LinkMap, ours: ReadonlySet<string>): readonly LostInProcess[] {
+  const lost = map.needed.filter(({ provider, lackingVersions }) => provider === null || lackingVersions.length > 0)
+  if (lost.length === 0) return NOTHING
+  let above = map.loader
+  while (above !== null && !ours.has(above.identity)) above = above.loader
+  const identity = above?.identity
+  if (identity === undefined) return NOTHING
+  return lost.map(resolution => ({ identity, neededBy: map.path, outcome: outcomeOf(resolution) }))
+}
+
+/**
+ * What is lost below each object, each once. As for an object's own needed, the processes of roots tell: what is lost only
+ * where a linked library is loaded alone never happens.
+ */
+function gatherLost(
+  objects: readonly ScannedObject[],
+  processes: ReadonlyMap<string, SimulatedProcess>,
+  inRoots: ReadonlyMap<string, readonly Chain[]>,
+  isRoot: (object: ScannedObject) => boolean,
+  { counts }: SimulationInput,
+): Map<string, readonly LostBelow[]> {
+  const gathered = new Map<string, Map<string, LostBelow>>()
+  for (const object of objects) {
+    const lost = processes.get(object.identity)?.lost ?? NOTHING
+    if (lost.length === 0) continue
+    const tells = isRoot(object) || counts(object)
+    for (const { identity, neededBy, outcome } of lost) {
+      if (!tells && (inRoots.get(identity) ?? NOTHING).length > 0) continue
+      const entries = gathered.get(identity) ?? new Map<string, LostBelow>()
+      const key = `${neededBy}\0${outcome.soname}`
+      entries.set(key, { neededBy, outcome, counts: counts(object) || entries.get(key)?.counts === true })
+      gathered.set(identity, entries)
+    }
+  }
+  return new Map([...gathered].map(([identity, entries]) => [identity, [...entries.values()]]))
 }
 
 function note(occurrences: Map<string, Occurrence[]>, mapped: MappedObject, root: string): void {

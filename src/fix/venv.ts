@@ -1,6 +1,7 @@
 // The main job, from a folder to a report: scan → resolve → plan → apply. A check and a dry run go the same way and write
 // nothing.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { ElfObject } from '../elf/types.ts'
 import { fsPath, isInside, realPath } from '../io/path.ts'
 import { diskTree } from '../loader/tree.ts'
@@ -418,11 +419,23 @@ function dependenciesOf(
     // what is named may come, go or lead elsewhere, and what is missing may be installed
     ...asked.flatMap(directory => [directory, `${directory}/lib`]),
     ...(isMissing && !noScan ? [store] : []),
+    ...outsidePaths(plan, venv.root, store),
     ...(wantsDriver ? DRIVER_DIRECTORIES : []),
     ...(loader?.files.map(({ path }) => path) ?? []),
     ...(loader?.copies.flatMap(({ paths }) => paths) ?? []),
   ]
   return [...new Set(paths.filter(path => path !== null))].sort()
+}
+
+/** What the answer depends on outside of the venv and of the store, where files do not change: /opt, /usr/local … */
+function outsidePaths(plan: Plan, root: string, store: string): string[] {
+  const paths = plan.objects.flatMap(({ object, needed, below, missing }) => [
+    ...needed.flatMap(({ provider }) => provider ?? []),
+    ...below.flatMap(({ neededBy }) => [neededBy, dirname(neededBy)]),
+    // where what is missing may be put
+    ...(missing.length === 0 ? [] : (object.current.runpath ?? object.current.rpath ?? '').split(':')),
+  ])
+  return paths.filter(path => path.startsWith('/') && !isInside(path, store) && !isInside(path, root))
 }
 
 function nixLdPaths(nixLd: Libc | null): (string | null)[] {

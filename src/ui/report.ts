@@ -171,16 +171,20 @@ function missingBlock(
 ): string[] {
   if (libraries.length === 0) return []
   const width = Math.max(...libraries.map(({ soname }) => soname.length))
-  const lines = libraries.flatMap(({ soname, neededBy, packages, hint, optional }) => {
+  const lines = libraries.flatMap(({ soname, neededBy, through, packages, hint, optional }) => {
     const mark = optional ? chalk.dim('-') : chalk.red('✗')
     const shown = verbose ? neededBy : neededBy.slice(0, SHOWN).map(path => path.slice(path.lastIndexOf('/') + 1))
     const more = neededBy.length > shown.length ? ` and ${neededBy.length - shown.length} more` : ''
     const who = packages.length === 0 ? '' : `${packages.join(', ')}: `
-    const line = `  ${mark} ${soname.padEnd(width)}  ${who}${chalk.dim(shown.join(', ') + more)}`
+    const line = `  ${mark} ${soname.padEnd(width)}  ${who}${chalk.dim(shown.join(', ') + more + throughWords(through))}`
     // of an optional one the name is enough, until somebody asks
     return hint === null || (optional && !verbose) ? [line] : [line, `      ${chalk.dim(hint)}`]
   })
   return [title, ...lines]
+}
+
+function throughWords(through: readonly string[]): string {
+  return through.length === 0 ? '' : `, through ${through.join(', ')}`
 }
 
 /** The numbers of a run, as they stand in the JSON document too. */

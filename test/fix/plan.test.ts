@@ -180,6 +180,20 @@ suite('the plan', () => {
     assert.equal(middle.needed.find(({ soname }) => soname === 'libside.so')?.provider, files[0])
   })
 
+  rule('the provider of a bundled library is what the modules that bring it in have loaded', venv => {
+    venv.install('a', {
+      [`a/one${MODULE}`]: { needed: ['libside.so', 'libmid.so'], runpath: '$ORIGIN/lib:$ORIGIN/first' },
+      'a/lib/libmid.so': { needed: ['libside.so'], runpath: '$ORIGIN/../alone' },
+      'a/first/libside.so': {},
+      'a/alone/libside.so': { link: ['-z', 'now'] },
+    })
+    const { document, warnings } = plan(venv)
+    const [needed] = objectOf(document, 'a/lib/libmid.so').needed
+    assert.equal(needed?.provider, join(venv.site, 'a/first/libside.so'))
+    assert.equal(needed?.because, 'already loaded under this name')
+    assert.doesNotMatch(warnings, /whichever is loaded first/)
+  })
+
   rule('one soname from the files of two distributions is said', venv => {
     for (const name of ['left', 'right']) {
       venv.install(name, {
