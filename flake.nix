@@ -1,7 +1,7 @@
 {
   description = "wheelfix makes PyPI wheels work on NixOS and in any Nix Python";
 
-  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-25.11";
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
   outputs =
     { self, nixpkgs }:

@@ -1,6 +1,6 @@
 # The library sets, as plain lists of nixpkgs' packages. A set of one's own: `pkgs: sets.manylinux pkgs ++ [ pkgs.cups ]`.
 let
-  # nixpkgs of 2026 has X11's libraries at its top, by their own names
+  # nixpkgs before 26.05 has X11's libraries in a set of their own, by their upstream names
   x11 = pkgs: map (name: pkgs.${pkgs.lib.toLower name} or pkgs.xorg.${name});
 in
 rec {
@@ -56,12 +56,12 @@ rec {
       pango
       sqlite
       systemd
-      unixODBC
       util-linux
       vulkan-loader
       wayland
       xz
       zstd
+      (pkgs.unixodbc or pkgs.unixODBC)
       (pkgs.libxcb-cursor or pkgs.xcb-util-cursor)
       (pkgs.libxcb-image or pkgs.xorg.xcbutilimage)
       (pkgs.libxcb-keysyms or pkgs.xorg.xcbutilkeysyms)

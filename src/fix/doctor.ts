@@ -5,7 +5,7 @@ import { WheelfixError } from '../io/error.ts'
 import { entriesIn, fsPath, isInside } from '../io/path.ts'
 import { isOfThisMachine } from '../loader/machine.ts'
 import { fork, open } from '../loader/process.ts'
-import { hintFor } from '../nix/hints.ts'
+import { attributeFor } from '../nix/hints.ts'
 import { checkRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Venv } from '../python/venv.ts'
@@ -468,7 +468,7 @@ function failingImports({ venv, scan, interpreter }: Examination, env: NodeJS.Pr
 
 /** The packages that have these sonames, as they stand in a configuration. */
 function pasteFor(sonames: readonly string[]): string | null {
-  const attributes = new Set(sonames.map(soname => hintFor(soname)?.attribute).filter(name => name !== undefined))
+  const attributes = new Set(sonames.map(attributeFor).filter(name => name !== null))
   return attributes.size === 0 ? null : `libs = with pkgs; [ ${[...attributes].sort().join(' ')} ]`
 }
 

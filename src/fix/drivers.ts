@@ -2,9 +2,9 @@
 // no wheel. NixOS links the driver's folder at a fixed path; the link is what is written, so that a new driver is found.
 import { existsSync } from 'node:fs'
 
-/** Sonames that only a driver has: CUDA's and NVIDIA's own (nvidia-container-toolkit lists them). */
+/** Sonames that only a driver has: CUDA's and NVIDIA's own (nvidia-container-toolkit lists them), Intel's for Level Zero and OpenCL. */
 const DRIVER =
-  /^lib(?:cuda|cudadebugger|nvidia-[\w.-]+|nvcuvid|nvoptix|GLX_nvidia|EGL_nvidia|GLESv[12](?:_CM)?_nvidia)\.so(?:\.\d+)*$/
+  /^lib(?:cuda|cudadebugger|nvidia-[\w.-]+|nvcuvid|nvoptix|ze_intel_[gnv]pu|igdrcl|GLX_nvidia|EGL_nvidia|GLESv[12](?:_CM)?_nvidia)\.so(?:\.\d+)*$/
 
 export function isDriverLibrary(soname: string): boolean {
   return DRIVER.test(soname)

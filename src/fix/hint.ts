@@ -1,6 +1,6 @@
 // What to say about a soname that is missing: one sentence that can be acted upon.
 import { type Libc, isLibcFamily } from '../loader/libc.ts'
-import { hintFor } from '../nix/hints.ts'
+import { attributeFor, describeHint, hintFor } from '../nix/hints.ts'
 import { isDriverLibrary } from './drivers.ts'
 import { newest } from './providers.ts'
 
@@ -24,15 +24,13 @@ export function hintOf(
   }
   if (isLibcFamily(soname, libc.kind)) return libcHint(lacking, libc, tags)
   if (isDriverLibrary(soname)) {
-    return (
-      'it belongs to the graphics driver: on NixOS set hardware.graphics.enable = true; ' +
-      'elsewhere start Python with nixGL or nix-gl-host'
-    )
+    const option = hintFor(soname)?.note ?? 'hardware.graphics.enable = true'
+    return `it belongs to the graphics driver: on NixOS set ${option}; elsewhere start Python with nixGL or nix-gl-host`
   }
   const reasons = clashes.length === 0 ? '' : `; passed over: ${clashes.join('; ')}`
   const hint = hintFor(soname)
   if (hint === null) return clashes.length === 0 ? null : `no file of that name fits${reasons}`
-  return `in nixpkgs: ${hint.attribute}${hint.note === undefined ? '' : ` (${hint.note})`}${reasons}`
+  return `${describeHint(hint)}${reasons}`
 }
 
 function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[]): string {
@@ -49,5 +47,5 @@ function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[
 export function attributeOf(soname: string, libc: Libc): string | null {
   if (isLibcFamily(soname, libc.kind) || isDriverLibrary(soname) || /^(?:libc\.musl-|ld-musl-)/.test(soname))
     return null
-  return hintFor(soname)?.attribute ?? null
+  return attributeFor(soname)
 }

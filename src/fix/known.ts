@@ -62,7 +62,7 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     distributions: ['pyglet'],
     sonames: ['libGL.so', 'libGL.so.1'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ libGL xorg.libX11 ], and ${LOADER}`,
+    remedy: `libs = with pkgs; [ libGL libx11 ], and ${LOADER}`,
     source: 'pyglet/lib.py, load_library',
   },
   {
@@ -76,7 +76,7 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     distributions: ['glcontext', 'moderngl'],
     sonames: ['libGL.so', 'libGL.so.1'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ libGL xorg.libX11 ], and ${LOADER}`,
+    remedy: `libs = with pkgs; [ libGL libx11 ], and ${LOADER}`,
     source: 'moderngl/glcontext, glcontext/__init__.py',
   },
   {

@@ -1,46 +1,76 @@
 // From a soname to the nixpkgs package that holds it: for what a report tells the user to add, and for the names that the
 // scan of the store looks for first. Knows no file.
-import { HINTS } from './hints-data.ts'
+import { COMPUTE } from './hints/compute.ts'
+import { DATA } from './hints/data.ts'
+import { DESKTOP } from './hints/desktop.ts'
+import { MEDIA } from './hints/media.ts'
+import { SYSTEM } from './hints/system.ts'
+import { FAMILIES, type VersionFamily } from './hints/versions.ts'
+
+/** The release of nixpkgs whose names the data has. docs/hints.md says how they were checked. */
+export const HINTS_RELEASE = '26.05'
 
 /** A row of the data; the lists are separated by spaces. */
 export interface HintRow {
+  /** What a user of nixpkgs 26.05 writes; for libraries of the graphics driver the NixOS option that installs it. */
   readonly attribute: string
+  /** What a user of an older nixpkgs writes, where it is another name. */
+  readonly former?: string
+  /** The release that changed the name, where it is not 26.05. */
+  readonly since?: string
+  /** The first release that has no such package any more. */
+  readonly gone?: string
+  /** The output that holds the libraries, where it is not the one that `lib.getLib` takes. */
   readonly output?: string
+  /** What its store paths are called, where that differs from the attribute's last word. */
   readonly packages?: string
   readonly sonames: string
+  /**
+   * `manylinux`: nixpkgs' pythonManylinuxPackages; `nix-ld`: the default libraries of NixOS's module; `recipe`: the package's
+   * own recipe; `driver`: the list of files that NVIDIA's container toolkit takes from the host, and Intel's packages.
+   */
   readonly source: 'manylinux' | 'nix-ld' | 'recipe' | 'driver'
   readonly note?: string
 }
 
+export const HINTS: readonly HintRow[] = [...DESKTOP, ...MEDIA, ...DATA, ...COMPUTE, ...SYSTEM]
+
 /** What to tell a user who lacks a soname. */
-export interface Hint {
-  /** The attribute of nixpkgs; for libraries of the graphics driver the NixOS option that installs it. */
-  readonly attribute: string
-  readonly output?: string
-  /** A sentence about it: licence, driver. */
-  readonly note?: string
+export interface Hint extends Pick<HintRow, 'attribute' | 'former' | 'since' | 'gone' | 'output' | 'note'> {
+  /** The package has another version of the library, namely this soname. */
+  readonly other?: string
+}
+
+interface Found {
+  readonly row: HintRow
+  readonly other?: string
 }
 
 interface Index {
   readonly bySoname: ReadonlyMap<string, HintRow>
-  /** By the soname without its version (libicuuc.so): the first of several. */
-  readonly byStem: ReadonlyMap<string, HintRow>
+  /** By the soname without its version (libicuuc.so): every version that there is. */
+  readonly byStem: ReadonlyMap<string, readonly Found[]>
 }
 
 let index: Index | undefined
 
-/** Another version of the same library (libicuuc.so.75) comes from the same package, maybe of another nixpkgs. */
-function rowOf(soname: string): HintRow | undefined {
+function find(soname: string): Found | undefined {
   const { bySoname, byStem } = (index ??= makeIndex())
-  return bySoname.get(soname) ?? byStem.get(stemOf(soname) ?? '')
+  const row = bySoname.get(soname)
+  if (row !== undefined) return { row }
+  for (const family of FAMILIES) {
+    const version = family.pattern.exec(soname)?.slice(1).find(Boolean)
+    if (version !== undefined) return ofFamily(family, Number(version))
+  }
+  return nearest(byStem.get(stemOf(soname) ?? '') ?? [], soname)
 }
 
 function makeIndex(): Index {
   const bySoname = new Map(HINTS.flatMap(row => row.sonames.split(' ').map((name): [string, HintRow] => [name, row])))
-  const byStem = new Map<string, HintRow>()
+  const byStem = new Map<string, Found[]>()
   for (const [name, row] of bySoname) {
     const stem = stemOf(name) ?? name
-    if (!byStem.has(stem)) byStem.set(stem, row)
+    byStem.set(stem, [...(byStem.get(stem) ?? []), { row, other: name }])
   }
   return { bySoname, byStem }
 }
@@ -49,20 +79,72 @@ function stemOf(soname: string): string | undefined {
   return /^.+?\.so(?=\.)/.exec(soname)?.[0]
 }
 
+function ofFamily(family: VersionFamily, wanted: number): Found | undefined {
+  const [version] = [...family.versions].sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted) || b - a)
+  if (version === undefined) return undefined
+  const { output, packages } = family
+  const row: HintRow = {
+    attribute: family.attribute(version),
+    ...(output !== undefined && { output }),
+    packages,
+    sonames: family.soname(version),
+    source: 'recipe',
+  }
+  return version === wanted ? { row } : { row, other: row.sonames }
+}
+
+/** Of several versions the one that is nearest to the wanted one, the newer of two; a package that still exists goes first. */
+function nearest(found: readonly Found[], soname: string): Found | undefined {
+  const wanted = versionOf(soname)
+  const distance = (item: Found) => Math.abs(versionOf(item.other) - wanted)
+  const isGone = (item: Found) => Number(item.row.gone !== undefined)
+  return [...found].sort(
+    (a, b) => isGone(a) - isGone(b) || distance(a) - distance(b) || versionOf(b.other) - versionOf(a.other),
+  )[0]
+}
+
+function versionOf(soname = ''): number {
+  return Number(/\.so\.(\d+)/.exec(soname)?.[1] ?? 0)
+}
+
 /** Every soname that the data has, without those of the graphics driver: what programs reach for by name. */
 export function knownSonames(): readonly string[] {
   return HINTS.flatMap(row => (row.source === 'driver' ? [] : row.sonames.split(' ')))
 }
 
-/** The package of nixpkgs that holds a soname; null where no one knows. */
+/** The package of nixpkgs that holds a soname, or another version of it; null where no one knows. */
 export function hintFor(soname: string): Hint | null {
-  const row = rowOf(soname)
-  if (row === undefined) return null
+  const found = find(soname)
+  if (found === undefined) return null
+  const { attribute, former, since, gone, output, note } = found.row
   return {
-    attribute: row.attribute,
-    ...(row.output !== undefined && { output: row.output }),
-    ...(row.note !== undefined && { note: row.note }),
+    attribute,
+    ...(former !== undefined && { former }),
+    ...(since !== undefined && { since }),
+    ...(gone !== undefined && { gone }),
+    ...(output !== undefined && { output }),
+    ...(note !== undefined && { note }),
+    ...(found.other !== undefined && { other: found.other }),
   }
+}
+
+/** The attribute to add to a project's libraries; null where today's nixpkgs has no package with this very soname. */
+export function attributeFor(soname: string): string | null {
+  const hint = hintFor(soname)
+  return hint === null || hint.other !== undefined || hint.gone !== undefined ? null : hint.attribute
+}
+
+/** A hint in words: `libx11 (xorg.libX11 before 26.05)`. */
+export function describeHint(hint: Hint): string {
+  const { attribute, former, since, gone, note, other } = hint
+  const remarks = [
+    ...(former === undefined ? [] : [`${former} before ${since ?? HINTS_RELEASE}`]),
+    ...(note === undefined ? [] : [note]),
+  ]
+  const name = remarks.length === 0 ? attribute : `${attribute} (${remarks.join('; ')})`
+  const release = gone === undefined ? 'nixpkgs' : `nixpkgs before ${gone}`
+  if (other === undefined) return `in ${release}: ${name}`
+  return `no package of nixpkgs ${HINTS_RELEASE} is known to have this version; in ${release}, ${name} has ${other}`
 }
 
 /**
@@ -70,7 +152,7 @@ export function hintFor(soname: string): Hint | null {
  * names made from the soname (libfoo-2.0.so.1 → libfoo-2.0, foo-2.0, libfoo, foo).
  */
 export function packageNames(soname: string): readonly string[] {
-  const row = rowOf(soname)
+  const row = find(soname)?.row
   const attribute = row?.attribute.split('.').at(-1) ?? ''
   const known = row === undefined ? [] : [...(row.packages?.split(' ') ?? [attribute])]
   const stem = soname.replace(/\.so(?:\..*)?$/, '')
@@ -80,5 +162,5 @@ export function packageNames(soname: string): readonly string[] {
 
 /** Is this a library of the graphics driver, which no store path may serve? */
 export function isDriverHint(soname: string): boolean {
-  return rowOf(soname)?.source === 'driver'
+  return find(soname)?.row.source === 'driver'
 }

@@ -99,13 +99,13 @@ function evaluate(rows: readonly HintRow[], nixpkgs: string, folder: string): Ev
   return [{ state: 'throws' }]
 }
 
-function compare({ attribute, output, packages, sonames, note }: HintRow, told: Evaluated): HintFinding[] {
+function compare({ attribute, output, packages, sonames, gone }: HintRow, told: Evaluated): HintFinding[] {
   const { state, alias, outputs = [], path = '' } = told
   const finding = (severity: HintFinding['severity'], message: string) => ({ attribute, severity, message })
   if (state !== 'found') {
     const message = state === 'absent' ? 'is not in this nixpkgs' : 'was removed from this nixpkgs'
     // what is said to be of older ones need not be in this one
-    return [finding(note === undefined ? 'error' : 'note', message)]
+    return [finding(gone === undefined ? 'error' : 'note', message)]
   }
   const findings: HintFinding[] = []
   if (alias === true) findings.push(finding('note', 'is an alias'))

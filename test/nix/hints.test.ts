@@ -1,15 +1,25 @@
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import { isDriverLibrary } from '../../src/fix/drivers.ts'
-import { HINTS } from '../../src/nix/hints-data.ts'
-import { hintFor, type HintRow, isDriverHint, packageNames } from '../../src/nix/hints.ts'
+import { hintOf } from '../../src/fix/hint.ts'
+import {
+  attributeFor,
+  describeHint,
+  hintFor,
+  type HintRow,
+  HINTS,
+  isDriverHint,
+  packageNames,
+} from '../../src/nix/hints.ts'
+import { FAMILIES } from '../../src/nix/hints/versions.ts'
 import { findPolicy, manylinuxSonames, POLICIES } from '../../src/nix/policies.ts'
 import { missing } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { checkHints } from './hints-check.ts'
+import { attributesOf, checkFiles } from './hints-files.ts'
 import { scratch } from './stores.ts'
 
 test('the data has at least 300 sonames, each once, and only well-formed attributes, outputs and package names', () => {
@@ -25,12 +35,92 @@ test('the data has at least 300 sonames, each once, and only well-formed attribu
   }
 })
 
-test('a hint names attribute and output, also for another version of a known library', () => {
+test('a hint names attribute and output', () => {
   assert.deepEqual(hintFor('libstdc++.so.6'), { attribute: 'stdenv.cc.cc', output: 'lib' })
   assert.deepEqual(hintFor('libz.so.1'), { attribute: 'zlib' })
-  assert.equal(hintFor('libicuuc.so.99')?.attribute, 'icu')
   assert.equal(hintFor('libzz.so.1'), null)
   assert.equal(hintFor('libdb.so'), null)
+})
+
+test('a name that changed is told with the older one and the release', () => {
+  const told = (soname: string) => describeHint(hintFor(soname) ?? assert.fail())
+  assert.equal(told('libX11.so.6'), 'in nixpkgs: libx11 (xorg.libX11 before 26.05)')
+  assert.equal(told('libodbc.so.2'), 'in nixpkgs: unixodbc (unixODBC before 26.05)')
+  assert.equal(told('libxcb-icccm.so.4'), 'in nixpkgs: libxcb-wm (xorg.xcbutilwm before 26.05)')
+  assert.equal(
+    told('libcusparseLt.so.0'),
+    'in nixpkgs: cudaPackages.libcusparse_lt (cudaPackages.cusparselt before 25.11; unfree)',
+  )
+  assert.ok(HINTS.every(({ attribute }) => !attribute.startsWith('xorg.')))
+})
+
+test('each version of a library that nixpkgs keeps several of is its own package', () => {
+  const versions = {
+    'libavcodec.so.62': 'ffmpeg_8',
+    'libswresample.so.5': 'ffmpeg_7',
+    'libavutil.so.56': 'ffmpeg_4',
+    'libicui18n.so.77': 'icu77',
+    'libprotobuf.so.25.8.0': 'protobuf_25',
+    'libprotobuf-lite.so.32.1.0': 'protobuf_32',
+    'libprotobuf.so.32': 'protobuf_21',
+    'libLLVM.so.20.1': 'llvmPackages_20.libllvm',
+    'libclang-cpp.so.18.1': 'llvmPackages_18.libclang',
+    'libboost_python311.so.1.87.0': 'boost187',
+    'libfmt.so.9': 'fmt_9',
+    'libxml2.so.2': 'libxml2_13',
+    'libxml2.so.16': 'libxml2',
+    'libpython3.14.so.1.0': 'python314',
+    'libcudart.so.13': 'cudaPackages_13.cuda_cudart',
+    'libcublas.so.12': 'cudaPackages_12.libcublas',
+    'libssl.so.1.1': 'openssl_1_1',
+  }
+  for (const [soname, attribute] of Object.entries(versions)) {
+    assert.equal(attributeFor(soname), attribute, soname)
+    assert.equal(hintFor(soname)?.other, undefined)
+  }
+  for (const family of FAMILIES) {
+    assert.deepEqual(
+      [...family.versions],
+      [...new Set(family.versions)].sort((a, b) => a - b),
+    )
+  }
+})
+
+test('another version is called another version, and is nothing to add', () => {
+  const others = {
+    'libavcodec.so.59': ['ffmpeg_6', 'libavcodec.so.60'],
+    'libicuuc.so.99': ['icu78', 'libicuuc.so.78'],
+    'libLLVM-15.so': ['llvmPackages_18.libllvm', 'libLLVM.so.18.1'],
+    'libboost_filesystem.so.1.74.0': ['boost178', 'libboost_system.so.1.78.0'],
+    'libpython3.9.so.1.0': ['python311', 'libpython3.11.so.1.0'],
+    'libtiff.so.5': ['libtiff', 'libtiff.so.6'],
+  }
+  for (const [soname, [attribute, other]] of Object.entries(others)) {
+    const hint = hintFor(soname)
+    assert.equal(hint?.attribute, attribute)
+    assert.equal(hint?.other, other)
+    assert.equal(attributeFor(soname), null)
+    assert.match(
+      describeHint(hint ?? assert.fail()),
+      /^no package of nixpkgs 26\.05 is known to have this version; in nixpkgs, /,
+    )
+  }
+})
+
+test('what a release dropped is told as such, and is nothing to add', () => {
+  const hint = hintFor('libOSMesa.so.8')
+  assert.equal(describeHint(hint ?? assert.fail()), 'in nixpkgs before 25.11: mesa.osmesa')
+  assert.equal(attributeFor('libOSMesa.so.8'), null)
+})
+
+test('a library of a driver names the option that brings it', () => {
+  const libc = { kind: 'glibc', version: '2.40' } as const
+  const told = (soname: string) => hintOf(soname, [], [], libc as Parameters<typeof hintOf>[3])
+  assert.match(told('libcuda.so.1') ?? '', /on NixOS set hardware\.graphics\.enable = true; elsewhere/)
+  assert.match(
+    told('libze_intel_gpu.so.1') ?? '',
+    /hardware\.graphics\.extraPackages = \[ pkgs\.intel-compute-runtime \]/,
+  )
 })
 
 test('the libraries of the driver are hinted at as such, and the pattern that keeps them out of the store agrees', () => {
@@ -100,7 +190,7 @@ test(
       row('zlib', 'libz.so.1', { output: 'lib' }),
       row('gone', 'libgone.so.1'),
       row('broken', 'libbroken.so.1'),
-      row('gone', 'libgone.so.0', { note: 'in nixpkgs before 24.11' }),
+      row('gone', 'libgone.so.0', { gone: '24.11' }),
       row('old', 'libold.so.1', { packages: 'zlib' }),
       row('hardware.graphics.enable', 'libcuda.so.1', { source: 'driver' }),
     ]
@@ -142,3 +232,48 @@ test(
     )
   },
 )
+
+test("nixpkgs' files confirm an attribute, or say that it was renamed, removed or never there", t => {
+  const folder = scratch(t)
+  const write = (path: string, text: string) => {
+    mkdirSync(join(folder, path, '..'), { recursive: true })
+    writeFileSync(join(folder, path), text)
+  }
+  const states = (...attributes: string[]) => checkFiles(attributes, folder).map(({ state }) => state)
+  assert.deepEqual(states('zlib'), ['unknown'])
+  write('pkgs/by-name/li/libx11/package.nix', '')
+  write(
+    'pkgs/top-level/all-packages.nix',
+    `{ ... }:
+{
+  inherit (callPackages ../development/libraries/icu { })
+    icu77
+    icu78
+    ;
+  zlib = callPackage ../development/libraries/zlib {
+    inner = 1;
+  };
+}
+`,
+  )
+  write(
+    'pkgs/top-level/aliases.nix',
+    `mapAliases {
+  libsoup_2_4 = throw "'libsoup_2_4' has been removed"; # Added 2026-06-07
+  unixODBC = warnAlias "'unixODBC' has been renamed to 'unixodbc'" unixodbc; # Added 2026-02-12
+  xorg =
+    warnAlias "'xorg' has been renamed";
+}
+`,
+  )
+  write('pkgs/development/cuda-modules/packages/libcublas.nix', '')
+  assert.deepEqual(states('libx11', 'icu78', 'zlib', 'cudaPackages_13.libcublas'), Array(4).fill('confirmed'))
+  assert.deepEqual(states('unixODBC', 'xorg.libX11', 'libsoup_2_4'), ['renamed', 'renamed', 'removed'])
+  assert.deepEqual(states('inner', 'libx12', 'cudaPackages.libnone', 'qt6.qtbase'), [
+    'absent',
+    'absent',
+    'absent',
+    'unknown',
+  ])
+  assert.ok(attributesOf(HINTS).includes('icu77') && !attributesOf(HINTS).includes('mesa.osmesa'))
+})

@@ -137,31 +137,11 @@ let
     glib = shared "glib" "libglib-2.0.so.0 libgobject-2.0.so.0 libgthread-2.0.so.0";
     libxcrypt-legacy = copies "libxcrypt-4.4.33" [ "libcrypt.so.1" ];
     libGL = shared "libGL" "libGL.so.1";
-    xorg = {
-      libX11 = shared "libX11" "libX11.so.6";
-      libXext = shared "libXext" "libXext.so.6";
-      libXrender = shared "libXrender" "libXrender.so.1";
-      libICE = shared "libICE" "libICE.so.6";
-      libSM = shared "libSM" "libSM.so.6";
-    }
-    // lib.genAttrs [
-      "libXcomposite"
-      "libXcursor"
-      "libXdamage"
-      "libXfixes"
-      "libXi"
-      "libXinerama"
-      "libXrandr"
-      "libXtst"
-      "libXxf86vm"
-      "libxcb"
-      "libxkbfile"
-      "libxshmfence"
-      "xcbutilimage"
-      "xcbutilkeysyms"
-      "xcbutilrenderutil"
-      "xcbutilwm"
-    ] empty;
+    libx11 = shared "libX11" "libX11.so.6";
+    libxext = shared "libXext" "libXext.so.6";
+    libxrender = shared "libXrender" "libXrender.so.1";
+    libice = shared "libICE" "libICE.so.6";
+    libsm = shared "libSM" "libSM.so.6";
   }
   // lib.genAttrs [
     "alsa-lib"
@@ -181,8 +161,25 @@ let
     "libglvnd"
     "libpulseaudio"
     "libusb1"
+    "libxcb"
+    "libxcb-cursor"
+    "libxcb-image"
+    "libxcb-keysyms"
+    "libxcb-render-util"
+    "libxcb-wm"
+    "libxcomposite"
+    "libxcursor"
+    "libxdamage"
+    "libxfixes"
+    "libxi"
+    "libxinerama"
     "libxkbcommon"
+    "libxkbfile"
     "libxml2"
+    "libxrandr"
+    "libxshmfence"
+    "libxtst"
+    "libxxf86vm"
     "ncurses"
     "nspr"
     "nss"
@@ -191,11 +188,10 @@ let
     "pango"
     "sqlite"
     "systemd"
-    "unixODBC"
+    "unixodbc"
     "util-linux"
     "vulkan-loader"
     "wayland"
-    "xcb-util-cursor"
     "xz"
     "zstd"
   ] empty;
