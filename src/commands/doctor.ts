@@ -1,10 +1,10 @@
 // `wheelfix doctor`: parse options → ask the core → render.
-import { diagnose, type DoctorReport } from '../fix/doctor.ts'
-import { findVenv } from '../python/venv.ts'
-import { type ColourMode, colours } from '../ui/colour.ts'
-import { doctorLines } from '../ui/doctor.ts'
-import { writeLines } from '../ui/print.ts'
-import { SCHEMA } from './schema.ts'
+import { diagnose, type DoctorReport } from '../inspect/diagnose.ts'
+import { findVenv } from '../python/pyvenv.ts'
+import { type ColourMode, colours } from '../report/colour.ts'
+import { doctorLines } from '../report/doctor-text.ts'
+import { writeLines } from '../report/print.ts'
+import { SCHEMA } from '../report/schema.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 

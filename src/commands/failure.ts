@@ -1,7 +1,7 @@
 // What a command that could do nothing says: one sentence on stderr, or one JSON document on stdout.
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { writeLines } from '../ui/print.ts'
-import { SCHEMA } from './schema.ts'
+import { writeLines } from '../report/print.ts'
+import { SCHEMA } from '../report/schema.ts'
 import type { ExitStatus } from './status.ts'
 
 /** Prints the sentence of an expected error and gives status 2. @throws anything that is not one: a bug */

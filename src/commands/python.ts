@@ -1,9 +1,9 @@
 // `wheelfix python`: a Python of another system gets a loader of the Nix store.
-import { runStandalone, type StandaloneReport } from '../fix/standalone.ts'
-import { type ColourMode, colours } from '../ui/colour.ts'
-import { writeLines, writeWarnings } from '../ui/print.ts'
+import { runStandalone, type StandaloneReport } from '../private-loader/standalone.ts'
+import { type ColourMode, colours } from '../report/colour.ts'
+import { writeLines, writeWarnings } from '../report/print.ts'
 import { reportFailure } from './failure.ts'
-import { SCHEMA } from './schema.ts'
+import { SCHEMA } from '../report/schema.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface PythonCommandOptions {

@@ -1,9 +1,9 @@
 // `wheelfix restore`: every file as it was before.
-import { restoreVenv } from '../fix/restore.ts'
-import { findVenv } from '../python/venv.ts'
-import { type ColourMode, colours } from '../ui/colour.ts'
-import { writeLines, writeWarnings } from '../ui/print.ts'
-import { SCHEMA } from './schema.ts'
+import { restoreVenv } from '../environment/restore-environment.ts'
+import { findVenv } from '../python/pyvenv.ts'
+import { type ColourMode, colours } from '../report/colour.ts'
+import { writeLines, writeWarnings } from '../report/print.ts'
+import { SCHEMA } from '../report/schema.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 

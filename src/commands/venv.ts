@@ -1,13 +1,13 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
-import type { ProgramInterpreter, Strategy } from '../fix/config.ts'
-import { type Answer, recall, remember } from '../fix/stamp.ts'
-import type { VenvOptions, VenvReport } from '../fix/venv.ts'
-import { findVenv } from '../python/venv.ts'
-import { type ColourMode, colours } from '../ui/colour.ts'
-import { progressBar } from '../ui/progress.ts'
-import { reportLines, summaryOf } from '../ui/report.ts'
-import { writeLines, writeWarnings } from '../ui/print.ts'
-import { venvDocument } from './document.ts'
+import type { ProgramInterpreter, Strategy } from '../config/config.ts'
+import { type Answer, recall, remember } from '../state/answers.ts'
+import type { VenvOptions, VenvReport } from '../environment/run.ts'
+import { findVenv } from '../python/pyvenv.ts'
+import { type ColourMode, colours } from '../report/colour.ts'
+import { progressBar } from '../report/progress.ts'
+import { reportLines, summaryOf } from '../report/run-text.ts'
+import { writeLines, writeWarnings } from '../report/print.ts'
+import { venvDocument } from '../report/run-json.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -62,7 +62,7 @@ export async function venvCommand(
     if (known !== null) return show(known, options)
 
     // from here on it is the whole work: the rest of the program is loaded only now
-    const { runVenv } = await import('../fix/venv.ts')
+    const { runVenv } = await import('../environment/run.ts')
     setFlags()
     const report = runVenv(venv, runOptions)
     bar.end()

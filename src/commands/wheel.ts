@@ -1,14 +1,20 @@
 // `wheelfix wheel`: parse options → run the pipeline over archives → render.
 import { WheelfixError } from '../io/error.ts'
-import { type ColourMode, colours } from '../ui/colour.ts'
-import { progressBar } from '../ui/progress.ts'
-import { wheelLines } from '../ui/wheel-report.ts'
-import { writeLines, writeWarnings } from '../ui/print.ts'
-import type { ProgramInterpreter } from '../fix/config.ts'
-import { parseTag } from '../wheel/apply.ts'
-import { runWheels, type WheelFailure, type WheelOptions, type WheelReport, type WheelRun } from '../wheel/run.ts'
-import { objectEntry } from './document.ts'
-import { SCHEMA } from './schema.ts'
+import { type ColourMode, colours } from '../report/colour.ts'
+import { progressBar } from '../report/progress.ts'
+import { wheelLines } from '../report/wheel-text.ts'
+import { writeLines, writeWarnings } from '../report/print.ts'
+import type { ProgramInterpreter } from '../config/config.ts'
+import { parseTag } from '../wheel/write-wheel.ts'
+import {
+  runWheels,
+  type WheelFailure,
+  type WheelOptions,
+  type WheelReport,
+  type WheelRun,
+} from '../wheel/run-wheels.ts'
+import { objectEntry } from '../report/run-json.ts'
+import { SCHEMA } from '../report/schema.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 

@@ -23,13 +23,13 @@ import {
 } from './constants.ts'
 import { ElfError } from './error.ts'
 import { type Headers, readHeaders } from './headers.ts'
-import { type Extent, extentAt, readStringAt, readStringBytes } from './image.ts'
+import { type Extent, extentAt, readStringAt, readStringBytes } from './memory.ts'
 import { formatOf, getAddress } from './layout.ts'
-import { findSection, readSections, sectionAddress, sectionNumber } from './sections.ts'
+import { findSection, readSections, sectionAddress, sectionNumber } from './tables/sections.ts'
 import type { ByteSource } from './source.ts'
 import { decodeBytes } from './text.ts'
 import type { DynamicEntry, ElfHeader, ElfObject, ProgramHeader, VersionNeed } from './types.ts'
-import { readVersionDefinitions, readVersionNeeds } from './versions.ts'
+import { readVersionDefinitions, readVersionNeeds } from './tables/versions.ts'
 
 export { isElf } from './headers.ts'
 

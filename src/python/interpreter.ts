@@ -1,5 +1,5 @@
 // What finally runs when a venv's bin/python is started, found without running anything: through links, wrapper scripts
-// and nixpkgs' compiled wrappers, to the ELF file of Python itself. Knows nothing of libraries; loader/libc.ts goes on.
+// and nixpkgs' compiled wrappers, to the ELF file of Python itself. Knows nothing of libraries; ldso/libc.ts goes on.
 import { accessSync, constants, existsSync, lstatSync, type Stats } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import {
@@ -21,7 +21,7 @@ import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, listDirectory, readLink, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
-import { configVersion, type Venv } from './venv.ts'
+import { configVersion, type Venv } from './pyvenv.ts'
 
 /** One step of the way from bin/python to the program: the file that is left, and how it leads on. */
 export interface ChainStep {

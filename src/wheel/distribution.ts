@@ -5,8 +5,8 @@ import { decodeBytes } from '../elf/text.ts'
 import { normaliseName, requiredNames } from '../python/distributions.ts'
 import { disagreeingRows, type RecordFields, recordRows } from '../python/record.ts'
 import { parseTags, type WheelTag } from '../python/tags.ts'
-import { readEntry } from './content.ts'
-import { type Archive, refusal, type WheelEntry } from './read.ts'
+import { readEntry } from '../zip/content.ts'
+import { type Archive, refusal, type WheelEntry } from '../zip/read.ts'
 
 /** RECORD has one line for each entry; this many bytes are enough for a million. */
 const LARGEST_TEXT = 256 << 20

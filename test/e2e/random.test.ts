@@ -1,6 +1,6 @@
 // Venvs made at random, against the real loader: whatever objects need each other, wherever they search, one run leaves
 // every needed with the file that the report names, and undoes itself. The libraries are made by hand: no compiler.
-//   WHEELFIX_TEST_RUNS=200 node test/run.mjs e2e/random    tries more of them
+//   WHEELFIX_TEST_RUNS=200 node scripts/test.mjs e2e/random    tries more of them
 import assert from 'node:assert/strict'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'

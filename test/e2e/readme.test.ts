@@ -71,7 +71,7 @@ suite('the commands of the README', () => {
   for (const { command } of inClone.flat().filter(({ command }) => command.includes('npm run'))) {
     test(`work in a clone: ${command}`, { skip: missing('npm') }, () => {
       const cwd = join(world.root, 'clone')
-      for (const name of ['src', 'test', 'fixtures', 'package.json', 'tsconfig.json']) {
+      for (const name of ['src', 'test', 'scripts', 'fixtures', 'package.json', 'tsconfig.json']) {
         cpSync(join(ROOT, name), join(cwd, name), { recursive: true })
       }
       // what npm install would download stands ready; what it runs afterwards is `prepare`

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { MODULE, testVenv } from '../fix/venv.ts'
+import { MODULE, testVenv } from '../resolve/venv.ts'
 import { missing, skip } from '../support/requires.ts'
 import { buildWorld } from '../world/world.ts'
 

@@ -19,7 +19,7 @@ import {
 import { availableParallelism, tmpdir } from 'node:os'
 import { basename, dirname, join, relative } from 'node:path'
 import { isElf, readElf } from '../../src/elf/read.ts'
-import { restoreObject } from '../../src/fix/rewrite.ts'
+import { restoreObject } from '../../src/patchelf/rewrite.ts'
 import { readLink } from '../../src/io/path.ts'
 import { withSource } from '../../src/io/source.ts'
 import { editElf } from '../support/elf.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PT_NOTE } from '../../src/elf/constants.ts'
-import { dlopenFeatures, readNotes } from '../../src/elf/notes.ts'
+import { dlopenFeatures, readNotes } from '../../src/elf/tables/notes.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import type { ElfObject } from '../../src/elf/types.ts'
 

@@ -4,11 +4,11 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import type { ElfEdit } from '../../src/elf/edit.ts'
-import { graftedSource, type GraftOptions, makeGraft } from '../../src/elf/graft.ts'
+import { graftedSource, type GraftOptions, makeGraft } from '../../src/elf/graft/graft.ts'
 import { type Field, type Format, formatOf, getNumber, put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
-import { originalSource, readUndo } from '../../src/elf/undo.ts'
+import { originalSource, readUndo } from '../../src/elf/graft/undo-note.ts'
 
 const folder = join(import.meta.dirname, '../../../fixtures/elf')
 

@@ -20,13 +20,13 @@ import {
   PT_NOTE,
   PT_PHDR,
 } from '../../src/elf/constants.ts'
-import { graftedSource, makeGraft } from '../../src/elf/graft.ts'
+import { graftedSource, makeGraft } from '../../src/elf/graft/graft.ts'
 import { put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
-import { checkLoads } from '../../src/elf/rules.ts'
-import { readSections, sectionAddress } from '../../src/elf/sections.ts'
+import { checkLoads } from '../../src/elf/rules/rules.ts'
+import { readSections, sectionAddress } from '../../src/elf/tables/sections.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
-import { verifyElf, verifyGraft } from '../../src/elf/verify.ts'
+import { verifyElf, verifyGraft } from '../../src/elf/rules/verify.ts'
 import { missing } from '../support/requires.ts'
 import { edited, formatOfBytes, objectBytes, objectNames } from './objects.ts'
 import { readelf } from './readelf.ts'
@@ -67,7 +67,7 @@ test('patchelf#643: program headers near the end of the file are read and replac
 })
 
 test('patchelf#96, #370: a hundred edits leave one graft, and a file no larger than one edit makes it', async () => {
-  const { rewriteObject } = await import('../../src/fix/rewrite.ts')
+  const { rewriteObject } = await import('../../src/patchelf/rewrite.ts')
   const folder = mkdtempSync(join(tmpdir(), 'wheelfix-bugs-'))
   try {
     const file = join(folder, 'object.so')

@@ -16,9 +16,9 @@ import {
   type SectionField,
   sectionNumber,
   type SectionTable,
-} from '../../src/elf/sections.ts'
+} from '../../src/elf/tables/sections.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
-import { verifyElf } from '../../src/elf/verify.ts'
+import { verifyElf } from '../../src/elf/rules/verify.ts'
 import { withSource } from '../../src/io/source.ts'
 import { editElf } from '../support/elf.ts'
 import { missing, which } from '../support/requires.ts'

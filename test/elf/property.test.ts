@@ -6,13 +6,13 @@ import fc from 'fast-check'
 import { PT_LOAD } from '../../src/elf/constants.ts'
 import type { ElfEdit } from '../../src/elf/edit.ts'
 import { ElfError } from '../../src/elf/error.ts'
-import { graftedSource, type GraftOptions, graftTo, makeGraft } from '../../src/elf/graft.ts'
+import { graftedSource, type GraftOptions, graftTo, makeGraft } from '../../src/elf/graft/graft.ts'
 import { formatOf, put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../../src/elf/state.ts'
-import { originalSource, readUndo } from '../../src/elf/undo.ts'
-import { verifyElf, verifyGraft } from '../../src/elf/verify.ts'
+import { originalSource, readUndo } from '../../src/elf/graft/undo-note.ts'
+import { verifyElf, verifyGraft } from '../../src/elf/rules/verify.ts'
 import { guarded } from './fuzz.ts'
 import { bytesOf, edited, objectBytes, objectNames, restored } from './objects.ts'
 
@@ -208,7 +208,7 @@ function stateIn(bytes: Uint8Array): ElfState {
   return stateOf(readElf(bytesSource(bytes)))
 }
 
-/** What `wheelfix elf` makes of a file (fix/rewrite.ts), in memory. */
+/** What `wheelfix elf` makes of a file (patchelf/rewrite.ts), in memory. */
 function step(bytes: Buffer, change: (state: ElfState) => ElfState, options: GraftOptions = {}): Buffer {
   const source = bytesSource(bytes)
   const wanted = change(stateOf(readElf(source)))

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DT_VERNEED, PN_XNUM, PT_DYNAMIC, PT_INTERP, PT_LOAD } from '../../src/elf/constants.ts'
 import { ElfError } from '../../src/elf/error.ts'
-import { extentAt } from '../../src/elf/image.ts'
+import { extentAt } from '../../src/elf/memory.ts'
 import { put } from '../../src/elf/layout.ts'
 import { isElf, readElf } from '../../src/elf/read.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
-import { definesSymbol } from '../../src/elf/symbols.ts'
+import { definesSymbol } from '../../src/elf/tables/symbols.ts'
 import { formatOfBytes, objectBytes, objectNames, poked } from './objects.ts'
 
 const code = (expected: string) => (error: unknown) => error instanceof ElfError && error.code === expected

@@ -12,11 +12,11 @@ import {
 } from '../../src/elf/constants.ts'
 import type { ElfEdit } from '../../src/elf/edit.ts'
 import { ElfError, type ElfErrorCode } from '../../src/elf/error.ts'
-import { graftedSource, makeGraft } from '../../src/elf/graft.ts'
+import { graftedSource, makeGraft } from '../../src/elf/graft/graft.ts'
 import { put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { bytesSource } from '../../src/elf/source.ts'
-import { verifyGraft } from '../../src/elf/verify.ts'
+import { verifyGraft } from '../../src/elf/rules/verify.ts'
 import { formatOfBytes, objectBytes, objectNames, poked } from './objects.ts'
 
 const EDIT = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } } as const

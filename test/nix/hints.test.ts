@@ -3,8 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
-import { isDriverLibrary } from '../../src/fix/drivers.ts'
-import { hintOf } from '../../src/fix/hint.ts'
+import { isDriverLibrary } from '../../src/resolve/drivers.ts'
+import { hintOf } from '../../src/resolve/hint.ts'
 import {
   attributeFor,
   describeHint,

@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { WheelfixError, type WheelfixErrorCode } from '../../src/io/error.ts'
 import { extensionSuffixes, findInterpreter, type Interpreter, scriptTarget } from '../../src/python/interpreter.ts'
-import { findVenv } from '../../src/python/venv.ts'
+import { findVenv } from '../../src/python/pyvenv.ts'
 import { missing } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 

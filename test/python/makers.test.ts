@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { findInterpreter } from '../../src/python/interpreter.ts'
-import { findVenv } from '../../src/python/venv.ts'
+import { findVenv } from '../../src/python/pyvenv.ts'
 import { missing, skip, which } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 

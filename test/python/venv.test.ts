@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { WheelfixError, type WheelfixErrorCode } from '../../src/io/error.ts'
-import { findVenv } from '../../src/python/venv.ts'
+import { findVenv } from '../../src/python/pyvenv.ts'
 
 const root = realpathSync(mkdtempSync(join(tmpdir(), 'wheelfix-venv-')))
 after(() => rmSync(root, { recursive: true }))

@@ -1,6 +1,6 @@
 // Reading and editing ELF files with wheelfix's own core, for what the tests build.
 import type { ElfEdit } from '../../src/elf/edit.ts'
-import { type GraftOptions, type GraftPiece, makeGraft } from '../../src/elf/graft.ts'
+import { type GraftOptions, type GraftPiece, makeGraft } from '../../src/elf/graft/graft.ts'
 import { isElf, readElf } from '../../src/elf/read.ts'
 import { replaceFile } from '../../src/io/replace.ts'
 import { withSource } from '../../src/io/source.ts'
@@ -24,7 +24,7 @@ export function rebuildElf(path: string, edit: ElfEdit): void {
   if (graft !== null) replaceFile(path, { ...graft, tail: graft.tail.map(disowned) })
 }
 
-/** The undo note's owner (elf/undo.ts) with another name of the same length. */
+/** The undo note's owner (elf/graft/undo-note.ts) with another name of the same length. */
 function disowned(piece: GraftPiece): GraftPiece {
   if (!(piece instanceof Uint8Array)) return piece
   const bytes = Buffer.from(piece)

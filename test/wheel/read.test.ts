@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { deflateRawSync } from 'node:zlib'
 import { WheelfixError } from '../../src/io/error.ts'
-import { openContents, readEntry } from '../../src/wheel/content.ts'
-import { openArchive } from '../../src/wheel/read.ts'
+import { openContents, readEntry } from '../../src/zip/content.ts'
+import { openArchive } from '../../src/zip/read.ts'
 import { makeZip, type Part, type Whole } from './archives.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'wheelfix-read-'))

@@ -87,8 +87,8 @@ function fingerprint(host: Host, variant: Variant): string {
   const hash = createHash('sha256').update(JSON.stringify([host, variant]))
   const build = join(import.meta.dirname, '../..')
   for (const folder of ['test/world', 'src/elf']) {
-    for (const name of readdirSync(join(build, folder)).sort()) {
-      if (/^(packages|builtin|host|nix-builder)\.js$/.test(name) || folder === 'src/elf')
+    for (const name of readdirSync(join(build, folder), { recursive: true, encoding: 'utf8' }).sort()) {
+      if (/^(packages|builtin|host|nix-builder)\.js$/.test(name) || (folder === 'src/elf' && name.endsWith('.js')))
         hash.update(readFileSync(join(build, folder, name)))
     }
   }

@@ -1,0 +1,74 @@
+// Makes dist/wheelfix.cjs: the whole program as one CommonJS file, which Node starts about 20 ms sooner than the modules one
+// by one; and beside it what V8 makes of it (launch.ts). Runs as `prepare`; where the development dependencies are left out
+// it keeps what is there.
+import { execFileSync } from 'node:child_process'
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs'
+
+const dist = new URL('../dist', import.meta.url).pathname
+const program = `${dist}/wheelfix.cjs`
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+
+let esbuild
+try {
+  esbuild = await import('esbuild')
+} catch (error) {
+  if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
+  console.error(
+    `wheelfix: esbuild is not installed, ${existsSync(program) ? 'dist/ is left as it is' : 'dist/ is not built'}`,
+  )
+  process.exit(0)
+}
+
+/** commander loads child_process, and so half of Node, for subcommands that are programs of their own: we have none. */
+const withoutSubprograms = {
+  name: 'without-subprograms',
+  setup(build) {
+    build.onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+      importer.includes('/commander/') ? { path: 'child_process', namespace: 'none' } : undefined,
+    )
+    build.onLoad({ filter: /.*/, namespace: 'none' }, () => ({ contents: '' }))
+  },
+}
+
+const options = {
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20',
+  // half the size, and so half the time to compile; names stay, for stack traces
+  minifyWhitespace: true,
+  minifySyntax: true,
+  logLevel: 'warning',
+}
+const source = name => new URL(`../src/${name}`, import.meta.url).pathname
+
+const main = await esbuild.build({
+  ...options,
+  entryPoints: [source('main.ts')],
+  write: false,
+  define: { WHEELFIX_VERSION: JSON.stringify(version) },
+  plugins: [withoutSubprograms],
+})
+const [{ text }] = main.outputFiles
+
+const programAsText = {
+  name: 'program-as-text',
+  setup(build) {
+    build.onResolve({ filter: /^wheelfix:program$/ }, ({ path }) => ({ path, namespace: 'program' }))
+    build.onLoad({ filter: /.*/, namespace: 'program' }, () => ({ contents: text, loader: 'text' }))
+  },
+}
+
+rmSync(dist, { recursive: true, force: true })
+await esbuild.build({
+  ...options,
+  entryPoints: [source('launch.ts')],
+  outfile: program,
+  banner: { js: '#!/usr/bin/env node' },
+  plugins: [programAsText],
+})
+chmodSync(program, 0o755)
+// V8 seeds its hashes at random; with a seed the same program gives the same cache. It holds for the flags that it was
+// made with: ours has none
+const { NODE_OPTIONS: _, ...env } = process.env
+execFileSync(process.execPath, ['--random-seed=1', '--eval', 'require(process.argv[1]).writeCache()', program], { env })

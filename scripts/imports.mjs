@@ -1,0 +1,56 @@
+// The import check: imports between rooms point one way.
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+
+const root = join(import.meta.dirname, '../src')
+
+/** The rooms from the bottom up, each with the rooms that it may import. */
+const allowed = {
+  elf: [],
+  io: ['elf'],
+  python: ['io', 'elf'],
+  nix: ['io', 'elf'],
+  ldso: ['io', 'elf'],
+  zip: ['io', 'elf'],
+  config: ['io', 'elf'],
+  // until their types have moved: environment and resolve
+  state: ['environment', 'resolve', 'config', 'nix', 'python', 'io', 'elf'],
+  resolve: ['environment', 'ldso', 'nix', 'python', 'io', 'elf'],
+  patchelf: ['io', 'elf'],
+  'private-loader': ['resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
+  environment: ['private-loader', 'resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
+  wheel: ['environment', 'state', 'resolve', 'config', 'zip', 'ldso', 'nix', 'python', 'io', 'elf'],
+  inspect: ['environment', 'private-loader', 'resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
+  report: ['inspect', 'environment', 'wheel', 'private-loader', 'resolve', 'ldso', 'nix', 'python', 'io', 'elf'],
+  commands: [
+    ...['report', 'inspect', 'environment', 'wheel', 'patchelf', 'private-loader'],
+    ...['resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
+  ],
+  '.': ['commands', 'report', 'io'],
+}
+
+const faults = []
+for (const name of readdirSync(root, { recursive: true })) {
+  if (!name.endsWith('.ts')) continue
+  const text = readFileSync(join(root, name), 'utf8')
+  const targets = [...text.matchAll(/^(?:import|export)\s[^'"]*?from\s+'(\.[^']+)'/gm)].map(([, target]) =>
+    normalize(join(dirname(name), target)),
+  )
+  const room = roomOf(name)
+  for (const target of targets) {
+    if (roomOf(target) !== room && !allowed[room]?.includes(roomOf(target))) {
+      faults.push(`src/${name} must not import ${target}: ${room} may import ${allowed[room]?.join(', ') ?? 'nothing'}`)
+    }
+  }
+  if (room === 'elf' && /from '(node:)?(fs|child_process|path)/.test(text)) {
+    faults.push(`src/${name} touches the file system`)
+  }
+}
+if (faults.length > 0) {
+  console.error(faults.join('\n'))
+  process.exit(1)
+}
+
+function roomOf(name) {
+  return name.includes('/') ? name.split('/')[0] : '.'
+}

@@ -1,0 +1,34 @@
+// Runs every compiled *.test.js below build/test (or those whose path holds an argument) with node's own test runner.
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+const root = join(import.meta.dirname, '../build/test')
+const wanted = process.argv.slice(2)
+const files = readdirSync(root, { recursive: true })
+  .filter(name => name.endsWith('.test.js') && existsSync(join(import.meta.dirname, '../test', name.replace(/js$/, 'ts'))))
+  .filter(name => wanted.length === 0 || wanted.some(part => name.includes(part)))
+  .sort()
+if (files.length === 0) {
+  console.error('no test file matches')
+  process.exit(1)
+}
+
+// tests write a line for each thing that they had to skip; it is printed and counted here
+const notes = mkdtempSync(join(tmpdir(), 'wheelfix-test-'))
+const skipped = join(notes, 'skipped')
+// as root a Python of /nix/store would get its bytecode, and then differ from what Nix knows of it
+const env = { ...process.env, WHEELFIX_TEST_SKIPS: skipped, PYTHONDONTWRITEBYTECODE: '1' }
+delete env.NODE_EXTRA_CA_CERTS
+const { status } = spawnSync(
+  process.execPath,
+  ['--test', '--test-reporter=spec', '--test-timeout=1200000', ...files.map(name => join(root, name))],
+  { stdio: 'inherit', env },
+)
+if (existsSync(skipped)) {
+  const lines = readFileSync(skipped, 'utf8').trim().split('\n')
+  console.log(`skipped for want of something (${lines.length}):\n${lines.map(line => `  ${line}`).join('\n')}`)
+}
+rmSync(notes, { recursive: true })
+process.exit(status ?? 1)

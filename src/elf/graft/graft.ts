@@ -1,0 +1,243 @@
+// The append-only graft: everything new goes behind the end of the file as one more PT_LOAD, and one write of the ELF
+// header switches to it. No address of code or data changes, so nothing has to be followed and mended.
+//
+// A graft is: undo note · .dynamic · [PT_INTERP's string] · [.gnu.version_r] · .dynstr · program headers · section names ·
+// section headers. Where its PT_LOAD ends decides what loaders and strip make of the file (README.md beside this file):
+// - before the program headers, in shared objects for glibc, which copies a table that is not in memory;
+// - before the last program header, in executables, as the kernel tells them by AT_PHDR where their headers are. The last
+//   one is in memory too, as pages are mapped whole;
+// - behind them all, in shared objects for musl, which else reports no headers of the object, so that nothing unwinds.
+// In the first two cases no PT_LOAD holds the whole table, and so GNU strip and objcopy, which would lay it out anew and
+// destroy the file, refuse it and leave it as it is. In the third they write their table to the start of the PT_LOAD, so
+// that there is a gap for it. As allocated sections cover our table, eu-strip and llvm-strip keep it.
+import { DT_STRSZ, DT_STRTAB, DT_VERNEED, EI_OSABI, ET_DYN, ET_EXEC, PT_INTERP } from '../constants.ts'
+import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
+import type { ElfEdit } from '../edit.ts'
+import { encodeProgramHeaders, newElfHeader, newProgramHeaders } from './new-headers.ts'
+import { type GraftLayout, layOut, stringTableAddress } from './placement.ts'
+import { type GraftOptions, type GraftParts, newParts, newVersionNeeds } from './new-parts.ts'
+import { graftSections, type GraftSections } from './new-sections.ts'
+import { editInPlace, editWords, interpreterInPlace, renameInPlace } from '../in-place/in-place.ts'
+import { formatOf } from '../layout.ts'
+import { readElf } from '../read.ts'
+import { assertEditable, assertNoPayload, type Editable } from '../rules/refuse.ts'
+import type { ByteSource } from '../source.ts'
+import { applyEdit, differences, type ElfState, stateOf } from '../state.ts'
+import type { ElfObject } from '../types.ts'
+import { type Copied, encodeNote, sealNote } from './undo-note.ts'
+import { extendedSource, type Patch, patchedSource } from '../overlay.ts'
+
+export type { GraftOptions } from './new-parts.ts'
+
+/**
+ * Bytes; or a stretch of the base file, its patches included, to be copied: a string table may be 80 MB large; or a hole,
+ * which reads as zeros and is not written: a program with a large .bss has one of that size.
+ */
+export type GraftPiece =
+  | Uint8Array
+  | { readonly copyFrom: number; readonly length: number }
+  | { readonly hole: true; readonly length: number }
+
+/** An edited file, as what has to be written. */
+export interface Graft {
+  /** The file is cut to this size, then `tail` is appended. */
+  readonly baseSize: number
+  readonly tail: readonly GraftPiece[]
+  /** The few ranges below `baseSize` that change in place, besides the header. */
+  readonly patches: readonly Patch[]
+  /** The new ELF header, written last, at offset 0. */
+  readonly header: Uint8Array
+}
+
+/** String tables larger than this are copied by reference. */
+const COPY_BY_REFERENCE = 1 << 16
+
+/**
+ * What makes the edit; null when the object is already as the edit wants it.
+ * @param source the file without a graft of ours (`originalSource`)
+ * @throws ElfError `REFUSED` with the reason where the object cannot be edited safely; errors of `readElf`
+ */
+export function makeGraft(source: ByteSource, edit: ElfEdit, options: GraftOptions = {}): Graft | null {
+  const object = readElf(source)
+  return graftTo(source, object, applyEdit(stateOf(object), edit), options)
+}
+
+/** As `makeGraft`, with the wanted state instead of the way there. */
+export function graftTo(
+  source: ByteSource,
+  object: ElfObject,
+  wanted: ElfState,
+  options: GraftOptions = {},
+): Graft | null {
+  const changes = differences(stateOf(object), wanted)
+  if (changes.length === 0) return null
+  const inPlace = options.inPlace === true
+  const words = editWords(object, wanted)
+  if (words !== null) return patched(source, object, words, wanted)
+  let editable: Editable
+  try {
+    editable = assertEditable(source, object)
+  } catch (error) {
+    // the kernel reads an interpreter's name whatever else the object is
+    const isProgram = object.header.type === ET_EXEC || object.header.type === ET_DYN
+    const patches = inPlace && isProgram ? interpreterInPlace(source, object, wanted) : null
+    if (patches === null) throw error
+    return patched(source, object, patches, wanted)
+  }
+  // a record is to be kept, which takes a graft
+  const renamed = inPlace && options.record === undefined ? renameInPlace(source, object, editable, wanted) : null
+  if (renamed !== null) return patched(source, object, renamed, wanted)
+  try {
+    assertNoPayload(source, object, editable)
+  } catch (error) {
+    const patches = inPlace ? editInPlace(source, object, editable, wanted) : null
+    if (patches === null) throw error
+    return patched(source, object, patches, wanted)
+  }
+  return buildGraft(source, object, editable, wanted, options)
+}
+
+/** The file as it will be. */
+export function graftedSource(source: ByteSource, graft: Graft): ByteSource {
+  const base = patchedSource(source, graft.baseSize, [...graft.patches, { offset: 0, bytes: graft.header }])
+  return extendedSource(
+    base,
+    graft.tail.map(piece =>
+      'copyFrom' in piece ? { source: base, offset: piece.copyFrom, length: piece.length } : piece,
+    ),
+  )
+}
+
+/** A graft that appends nothing. */
+function patched(source: ByteSource, { header }: ElfObject, patches: readonly Patch[], { osabi }: ElfState): Graft {
+  const head = new Uint8Array(source.read(0, formatOf(header).ehdr.bytes))
+  head[EI_OSABI] = osabi
+  return { baseSize: source.size, tail: [], patches, header: head }
+}
+
+/** What is new, where it goes, the headers that lead there, the bytes, and the seal over all of them. */
+function buildGraft(
+  source: ByteSource,
+  object: ElfObject,
+  editable: Editable,
+  wanted: ElfState,
+  options: GraftOptions,
+): Graft {
+  const format = formatOf(object.header)
+  const parts = newParts(source, object, editable, wanted, options)
+  const layout = layOut(source.size, object, editable, parts, options.pageSize)
+  parts.strings.settle(layout.firstNewString)
+  const versions = newVersionNeeds(source, object, wanted, parts.strings.offsetOf)
+  const sections = newSections(source, object, editable, layout, versions?.was ?? 0n)
+  const programHeaders = newProgramHeaders(editable, wanted, parts, layout)
+  const { at } = layout.programHeaders
+  const header = newElfHeader(format, parts.undo.header, wanted, { at, count: programHeaders.length }, sections)
+
+  const patches = parts.undo.patches.map(({ offset, bytes }) => ({ offset, bytes: Buffer.alloc(bytes.length, 'X') }))
+  const wiped = patchedSource(source, source.size, patches)
+
+  const content = emptyContent(layout, sections?.end ?? layout.end)
+  content.write(encodeProgramHeaders(format, programHeaders), at)
+  writeTables(content, wiped, object, editable, wanted, parts, layout)
+  if (versions !== null && layout.versions !== null) content.write(versions.bytes, layout.versions.at)
+  if (sections !== null) {
+    if (sections.names !== null) content.write(sections.names.bytes, sections.names.at)
+    content.write(sections.table.bytes, sections.at)
+  }
+  const note = encodeNote(format, parts.undo, content.end, content.copied)
+  const rest = [content.before.subarray(note.length), content.behind]
+  sealNote(
+    format,
+    note,
+    header,
+    rest,
+    patches.map(({ bytes }) => bytes),
+  )
+  content.write(note, layout.note.at)
+  const { copied, before, behind } = content
+  const padding = layout.note.at - source.size
+  const copy = copied.length === 0 ? [] : [{ copyFrom: editable.strtab.offset, length: copied.length }]
+  return {
+    baseSize: source.size,
+    tail: [...(padding === 0 ? [] : [{ hole: true, length: padding } as const]), before, ...copy, behind],
+    patches,
+    header,
+  }
+}
+
+/** The section headers and their names, behind everything else; null where the object has none. */
+function newSections(
+  source: ByteSource,
+  object: ElfObject,
+  { dynamicSegment, sections }: Editable,
+  layout: GraftLayout,
+  versionsWere: bigint,
+): GraftSections | null {
+  if (sections === null) return null
+  const { note, programHeaders, dynamic, interpreter, versions, stringTable, stringsPlace } = layout
+  const interpreterWas = object.programHeaders.find(({ type }) => type === PT_INTERP)?.vaddr ?? 0n
+  return graftSections(
+    source,
+    sections,
+    {
+      note,
+      programHeaders,
+      dynamic: { ...dynamic, was: dynamicSegment.vaddr },
+      strings: { ...stringTable, was: stringTableAddress(object), place: stringsPlace },
+      interpreter: interpreter === null ? null : { ...interpreter, was: interpreterWas },
+      versions: versions === null ? null : { ...versions, was: versionsWere },
+    },
+    layout.end,
+  )
+}
+
+/** The bytes of a graft from its note on: those before a large copy of strings, which are never in memory, and behind it. */
+interface GraftContent {
+  readonly before: Buffer
+  readonly copied: Copied
+  readonly behind: Buffer
+  /** File offset. */
+  readonly end: number
+  /** Puts bytes at a file offset. */
+  write(this: void, bytes: Uint8Array, at: number): void
+}
+
+function emptyContent({ note, strings, copiedLength }: GraftLayout, end: number): GraftContent {
+  const byReference = copiedLength > COPY_BY_REFERENCE
+  const split = byReference ? strings.at + copiedLength : strings.at
+  const before = Buffer.alloc(strings.at - note.at)
+  const behind = Buffer.alloc(end - split)
+  return {
+    before,
+    copied: byReference ? { offset: strings.at, length: copiedLength } : { offset: 0, length: 0 },
+    behind,
+    end,
+    write: (bytes, at) => {
+      if (at < strings.at) before.set(bytes, at - note.at)
+      else behind.set(bytes, at - split)
+    },
+  }
+}
+
+/** The dynamic table and what it names. */
+function writeTables(
+  { write, copied }: GraftContent,
+  source: ByteSource,
+  object: ElfObject,
+  { dynamicSegment, strtab }: Editable,
+  wanted: ElfState,
+  { strings, interpreter }: GraftParts,
+  layout: GraftLayout,
+): void {
+  const values = new Map<number, bigint>()
+  if (layout.stringsPlace !== 'kept') {
+    values.set(DT_STRTAB, layout.stringTable.address).set(DT_STRSZ, BigInt(layout.stringTable.length))
+  }
+  if (layout.versions !== null) values.set(DT_VERNEED, layout.versions.address)
+  const entries = withValues(newDynamic(object, wanted, strings.offsetOf), values)
+  const dynamic = moveDebugHook(object, entries, dynamicSegment.vaddr, layout.dynamic.address)
+  write(encodeDynamic(formatOf(object.header), dynamic), layout.dynamic.at)
+  if (interpreter !== null && layout.interpreter !== null) write(interpreter, layout.interpreter.at)
+  if (layout.copiedLength > copied.length) write(source.read(strtab.offset, layout.copiedLength), layout.strings.at)
+  write(strings.bytes(), layout.strings.at + layout.copiedLength)
+}

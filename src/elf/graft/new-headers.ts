@@ -1,0 +1,90 @@
+// The headers of a grafted object: its program headers, with the graft's PT_LOAD among them, and its ELF header.
+import { EI_OSABI, PF_R, PF_W, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_PHDR } from '../constants.ts'
+import type { GraftLayout } from './placement.ts'
+import type { GraftParts } from './new-parts.ts'
+import type { GraftSections, Placed } from './new-sections.ts'
+import { type Format, formatOf, put } from '../layout.ts'
+import type { Editable } from '../rules/refuse.ts'
+import type { ElfState } from '../state.ts'
+import type { ElfObject, ProgramHeader } from '../types.ts'
+import type { Patch } from '../overlay.ts'
+
+export function newProgramHeaders(
+  { dynamicSegment }: Editable,
+  { stack }: ElfState,
+  parts: GraftParts,
+  { start, address, align, dynamic, interpreter, programHeaders, loadEnd }: GraftLayout,
+): ProgramHeader[] {
+  const template = { ...dynamicSegment, type: PT_LOAD, flags: PF_R | PF_W, align }
+  const ours = moved(template, { at: start, address, length: loadEnd - start })
+  // PT_LOADs stand in the order of their addresses
+  const predecessor = parts.programHeaders.findLastIndex(({ type, vaddr }) => type === PT_LOAD && vaddr < address)
+  const table = parts.programHeaders.flatMap((old, index): ProgramHeader[] => {
+    let changed = old
+    if (old.type === PT_DYNAMIC) changed = moved(old, dynamic)
+    else if (old.type === PT_INTERP && interpreter !== null) changed = moved(old, interpreter)
+    else if (old.type === PT_PHDR) changed = moved(old, { ...programHeaders, length: loadEnd - programHeaders.at })
+    else if (old.type === PT_GNU_STACK && stack !== null) changed = { ...old, flags: stack }
+    return index === predecessor ? [changed, ours] : [changed]
+  })
+  if (parts.addsStack) table.push(stackHeader(stack ?? 0))
+  return table
+}
+
+function moved(old: ProgramHeader, to: Placed): ProgramHeader {
+  return {
+    ...old,
+    offset: to.at,
+    vaddr: to.address,
+    paddr: to.address,
+    filesz: to.length,
+    memsz: BigInt(to.length),
+  }
+}
+
+function stackHeader(flags: number): ProgramHeader {
+  return { type: PT_GNU_STACK, flags, offset: 0, vaddr: 0n, paddr: 0n, filesz: 0, memsz: 0n, align: 16n }
+}
+
+export function encodeProgramHeaders(format: Format, programHeaders: readonly ProgramHeader[]): Uint8Array {
+  const { phdr } = format
+  const bytes = new Uint8Array(programHeaders.length * phdr.bytes)
+  for (const [index, header] of programHeaders.entries()) {
+    const start = index * phdr.bytes
+    put(format, bytes, start, phdr.type, header.type)
+    put(format, bytes, start, phdr.flags, header.flags)
+    put(format, bytes, start, phdr.offset, header.offset)
+    put(format, bytes, start, phdr.vaddr, header.vaddr)
+    put(format, bytes, start, phdr.paddr, header.paddr)
+    put(format, bytes, start, phdr.filesz, header.filesz)
+    put(format, bytes, start, phdr.memsz, header.memsz)
+    put(format, bytes, start, phdr.align, header.align)
+  }
+  return bytes
+}
+
+/** What changes one program header in its place. */
+export function programHeaderPatch({ header }: ElfObject, index: number, changed: ProgramHeader): Patch {
+  const format = formatOf(header)
+  return { offset: header.phoff + index * format.phdr.bytes, bytes: encodeProgramHeaders(format, [changed]) }
+}
+
+/** @param sections null where the object has none */
+export function newElfHeader(
+  format: Format,
+  old: Uint8Array,
+  { osabi }: ElfState,
+  programHeaders: { readonly at: number; readonly count: number },
+  sections: GraftSections | null,
+): Uint8Array {
+  const header = new Uint8Array(old)
+  put(format, header, 0, format.ehdr.phoff, programHeaders.at)
+  put(format, header, 0, format.ehdr.phnum, programHeaders.count)
+  header[EI_OSABI] = osabi
+  if (sections !== null) {
+    put(format, header, 0, format.ehdr.shoff, sections.at)
+    put(format, header, 0, format.ehdr.shnum, sections.shnum)
+    put(format, header, 0, format.ehdr.shstrndx, sections.shstrndx)
+  }
+  return header
+}

@@ -1,0 +1,155 @@
+// What a graft adds to an object, before it is known where it goes: the new strings, how long the new tables are, the
+// program headers that stay, and the undo record.
+import { DT_VERNEED, PT_GNU_STACK, PT_INTERP, PT_PHDR, SHT_PROGBITS } from '../constants.ts'
+import { newDynamic } from '../tables/dynamic.ts'
+import { isExecutable, namesMusl } from '../kind.ts'
+import { formatOf, put } from '../layout.ts'
+import type { Editable } from '../rules/refuse.ts'
+import { findSection, sectionNumber } from '../tables/sections.ts'
+import type { ByteSource } from '../source.ts'
+import type { ElfState } from '../state.ts'
+import { newStrings, type NewStrings } from './new-strings.ts'
+import { decodeBytes, encodeText } from '../text.ts'
+import type { ElfObject, ProgramHeader } from '../types.ts'
+import type { Undo } from './undo-note.ts'
+import { unusedStrings } from './unused-strings.ts'
+import { readVersionNeeds } from '../tables/versions.ts'
+import type { Patch } from '../overlay.ts'
+
+export interface GraftOptions {
+  /** A text to keep in the undo record. */
+  readonly record?: string
+  /** The libc that is to load the object, where it is known; else the object itself tells. */
+  readonly libc?: 'glibc' | 'musl'
+  /** The page size to lay the file out for, in bytes, instead of the machine's largest. */
+  readonly pageSize?: number
+  /** Change a file to which nothing can be appended in place, where the edit fits; without an undo record. */
+  readonly inPlace?: boolean
+  /**
+   * Which search paths, interpreters and library names are to be overwritten in the old tables, once they are used no more;
+   * the undo record brings them back.
+   */
+  readonly wipes?: (text: string) => boolean
+}
+
+export interface GraftParts {
+  /** Who loads it decides where the program headers go. */
+  readonly kind: 'executable' | 'glibc' | 'musl'
+  readonly undo: Undo
+  /** Not settled yet: how far from DT_STRTAB they stand the layout tells. */
+  readonly strings: NewStrings
+  /** Bytes of the dynamic table, its DT_NULL included. */
+  readonly dynamicLength: number
+  /** PT_INTERP's string with its NUL; null where it stays. */
+  readonly interpreter: Uint8Array | null
+  /** Bytes of .gnu.version_r; null where it stays. */
+  readonly versionsLength: number | null
+  /** The program headers that stay or only move. */
+  readonly programHeaders: readonly ProgramHeader[]
+  readonly addsStack: boolean
+  /** Bytes of the new table of program headers. */
+  readonly headersLength: number
+}
+
+export function newParts(
+  source: ByteSource,
+  object: ElfObject,
+  editable: Editable,
+  wanted: ElfState,
+  { record, libc, wipes }: GraftOptions,
+): GraftParts {
+  const { strtab } = editable
+  const format = formatOf(object.header)
+  const forMusl = (libc ?? (namesMusl(object) ? 'musl' : 'glibc')) === 'musl'
+  const kind = isExecutable(object) ? 'executable' : forMusl ? 'musl' : 'glibc'
+
+  const strings = newStrings(object, strtab.length)
+  // the string table must end with a NUL before anything is put behind it
+  if (source.read(strtab.offset + strtab.length - 1, 1)[0] !== 0) strings.offsetOf('')
+  const dynamicLength = (newDynamic(object, wanted, strings.offsetOf).length + 1) * format.dyn.bytes
+  const interpreter = wanted.interpreter === object.interpreter ? null : encodeText(`${wanted.interpreter ?? ''}\0`)
+  const versionsLength = newVersionNeeds(source, object, wanted, strings.offsetOf)?.bytes.length ?? null
+
+  // a table outside of memory must not be named by PT_PHDR: glibc would take it for mapped
+  const programHeaders = object.programHeaders.filter(({ type }) => type !== PT_PHDR || kind !== 'glibc')
+  const addsStack = wanted.stack !== null && !object.programHeaders.some(({ type }) => type === PT_GNU_STACK)
+  const header = new Uint8Array(source.read(0, format.ehdr.bytes))
+  // before that they only count as new
+  strings.settle(strtab.length)
+  const patches =
+    wipes === undefined ? [] : unusedTexts(source, object, editable, wanted, strings).filter(({ text }) => wipes(text))
+  return {
+    kind,
+    undo: { originalSize: source.size, header, patches, record: record ?? null },
+    strings,
+    dynamicLength,
+    interpreter,
+    versionsLength,
+    programHeaders,
+    addsStack,
+    headersLength: (programHeaders.length + (addsStack ? 2 : 1)) * format.phdr.bytes,
+  }
+}
+
+/** Longer ones would make the undo record too long. */
+const LONGEST_UNUSED = 1 << 16
+
+/** The texts that nothing refers to once the graft is there, with their bytes. */
+function unusedTexts(
+  source: ByteSource,
+  object: ElfObject,
+  editable: Editable,
+  wanted: ElfState,
+  { offsetOf }: NewStrings,
+): (Patch & { readonly text: string })[] {
+  const { strtab, sections } = editable
+  const places = unusedStrings(source, object, editable, wanted, offsetOf)
+    .filter(({ length }) => length > 0 && length <= LONGEST_UNUSED)
+    .map(({ offset, length }) => ({ offset: strtab.offset + offset, length }))
+  const segment = object.programHeaders.find(({ type }) => type === PT_INTERP)
+  if (wanted.interpreter !== object.interpreter && object.interpreter !== null && segment !== undefined) {
+    const { length } = encodeText(object.interpreter)
+    // a section of its own, with nothing else in it
+    const isAlone =
+      sections !== null &&
+      length + 1 === segment.filesz &&
+      findSection(
+        sections,
+        index =>
+          sectionNumber(sections, index, 'type') === SHT_PROGBITS &&
+          sectionNumber(sections, index, 'offset') === segment.offset &&
+          sectionNumber(sections, index, 'size') === segment.filesz,
+      ) > 0
+    if (isAlone) places.push({ offset: segment.offset, length })
+  }
+  return places.map(({ offset, length }) => {
+    const bytes = new Uint8Array(source.read(offset, length))
+    return { offset, bytes, text: decodeBytes(bytes) }
+  })
+}
+
+/** A copy of .gnu.version_r that names other files; null where they stay. Its inner offsets are relative. */
+export function newVersionNeeds(
+  source: ByteSource,
+  object: ElfObject,
+  wanted: ElfState,
+  offsetOf: (text: string) => number,
+): { bytes: Uint8Array; was: bigint } | null {
+  const files = object.versionNeeds.map(({ file }) => file)
+  const was = object.dynamic?.findLast(({ tag }) => tag === DT_VERNEED)?.value
+  if (was === undefined || files.every((file, index) => wanted.versionFiles[index] === file)) return null
+  const format = formatOf(object.header)
+  const needs = readVersionNeeds(source, object.header, object.programHeaders, was)
+  const start = Math.min(...needs.map(({ at }) => at))
+  let end = start
+  for (const need of needs) {
+    end = Math.max(end, need.at + format.verneed.bytes)
+    for (const { at } of need.versions) end = Math.max(end, at + format.vernaux.bytes)
+  }
+  const bytes = new Uint8Array(source.read(start, end - start))
+  for (const [index, { at }] of needs.entries()) {
+    const file = wanted.versionFiles[index]
+    if (file !== undefined && file !== files[index]) put(format, bytes, at - start, format.verneed.file, offsetOf(file))
+  }
+  return { bytes, was }
+}

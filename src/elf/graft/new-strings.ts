@@ -1,0 +1,76 @@
+// The strings of an edited object. Those that it has already keep their offsets from DT_STRTAB; new ones are collected,
+// and get theirs once it is known where they will stand.
+import {
+  DT_AUDIT,
+  DT_AUXILIARY,
+  DT_CONFIG,
+  DT_DEPAUDIT,
+  DT_FILTER,
+  DT_NEEDED,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_SONAME,
+} from '../constants.ts'
+import { encodeText } from '../text.ts'
+import type { ElfObject } from '../types.ts'
+
+/** Dynamic entries whose value is the offset of a string. */
+export const STRING_TAGS: ReadonlySet<number> = new Set([
+  DT_NEEDED,
+  DT_SONAME,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_FILTER,
+  DT_AUXILIARY,
+  DT_CONFIG,
+  DT_DEPAUDIT,
+  DT_AUDIT,
+])
+
+export interface NewStrings {
+  /** Length of all new strings with their NULs, in bytes. */
+  length(): number
+  bytes(): Uint8Array
+  /** Says how far from DT_STRTAB the first new string stands. */
+  settle(first: number): void
+  /** The offset of a string from DT_STRTAB; it is added where the object does not have it. */
+  offsetOf(this: void, text: string): number
+}
+
+/** @param known how many bytes of the old string table count: names beyond them are not reused */
+export function newStrings(object: ElfObject, known: number): NewStrings {
+  const old = new Map<string, number>()
+  const values = (tag: number): number[] =>
+    (object.dynamic ?? []).filter(entry => entry.tag === tag).map(({ value }) => Number(value))
+  const remember = (text: string | null | undefined, offset: number | undefined): void => {
+    if (text !== null && text !== undefined && offset !== undefined && offset < known) old.set(text, offset)
+  }
+  for (const [index, offset] of values(DT_NEEDED).entries()) remember(object.needed[index], offset)
+  remember(object.soname, values(DT_SONAME).at(-1))
+  remember(object.rpath, values(DT_RPATH).at(-1))
+  remember(object.runpath, values(DT_RUNPATH).at(-1))
+  const added = new Map<string, number>()
+  const parts: Uint8Array[] = []
+  let length = 0
+  let first = 0
+  return {
+    length: () => length,
+    bytes: () => Buffer.concat(parts),
+    settle: offset => {
+      first = offset
+    },
+    offsetOf: text => {
+      const kept = old.get(text)
+      if (kept !== undefined) return kept
+      let at = added.get(text)
+      if (at === undefined) {
+        const bytes = encodeText(`${text}\0`)
+        at = length
+        added.set(text, at)
+        parts.push(bytes)
+        length += bytes.length
+      }
+      return first + at
+    },
+  }
+}

@@ -1,0 +1,230 @@
+// Where a graft goes, in the file and in memory, and where each of its parts stands in it.
+import { DT_STRTAB, PT_LOAD } from '../constants.ts'
+import { ElfError } from '../error.ts'
+import type { GraftParts } from './new-parts.ts'
+import type { Placed, StringsPlace } from './new-sections.ts'
+import { formatOf } from '../layout.ts'
+import { addressLimit, loadAlignment, SMALLEST_PAGE } from '../machine.ts'
+import type { Editable } from '../rules/refuse.ts'
+import { endOfContent } from '../tables/sections.ts'
+import type { ElfObject, ProgramHeader } from '../types.ts'
+import { GRAFT_ALIGNMENT, noteLength } from './undo-note.ts'
+
+/**
+ * String tables larger than this stay where they are, and are told to reach as far as the new strings. Of 2,653 real
+ * objects 11 have one; copies of them would make 120 of 193 MB. (The price: readelf warns that the table is not in one
+ * PT_LOAD, and patchelf refuses the file.)
+ */
+const STAYS = 1 << 20
+/** Moves the last program header off the start of a page. */
+const SHIFT = 64
+/** How far an executable's file may be filled up, so that the graft comes behind a large .bss. */
+const MOST_PADDING = 1 << 26
+
+/**
+ * The layout's number, raised whenever it changes: what an earlier version grafted is then looked at again.
+ * 2: the graft begins on a fresh page of the file where a PT_LOAD has .bss.
+ */
+export const GRAFT_FORMAT = 2
+
+const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment
+const alignUpAddress = (value: bigint, alignment: bigint): bigint => ((value + alignment - 1n) / alignment) * alignment
+
+/** Where the graft's PT_LOAD goes. */
+interface Place {
+  /** File offset. */
+  readonly start: number
+  readonly address: bigint
+  /** p_align */
+  readonly align: bigint
+  readonly stringsPlace: StringsPlace
+}
+
+/** Where everything stands, but for the section headers and their names, which come behind `end` and are in no segment. */
+export interface GraftLayout extends Place {
+  readonly note: Placed
+  readonly dynamic: Placed
+  readonly interpreter: Placed | null
+  readonly versions: Placed | null
+  /** The copy of the old strings, of `copiedLength` bytes, and the new ones behind it. */
+  readonly strings: Placed
+  /** Bytes, or 0 where the old strings stay in their place. */
+  readonly copiedLength: number
+  /** The strings as the loader is to see them: from DT_STRTAB on. */
+  readonly stringTable: Placed
+  /** The new strings' distance from DT_STRTAB. */
+  readonly firstNewString: number
+  readonly programHeaders: Placed
+  /** File offset at which the PT_LOAD ends. */
+  readonly loadEnd: number
+  readonly end: number
+}
+
+/** DT_STRTAB of an object that can be edited. */
+export const stringTableAddress = (object: ElfObject): bigint =>
+  object.dynamic?.findLast(({ tag }) => tag === DT_STRTAB)?.value ?? 0n
+
+/**
+ * @param size of the file, in bytes
+ * @param page a page size to lay the file out for, in bytes, instead of the machine's
+ * @throws ElfError `REFUSED` where there is no room
+ */
+export function layOut(
+  size: number,
+  object: ElfObject,
+  editable: Editable,
+  parts: GraftParts,
+  page: number | undefined,
+): GraftLayout {
+  const { kind, headersLength, strings: newStrings } = parts
+  const { strtab } = editable
+  const phdr = formatOf(object.header).phdr.bytes
+  const where = place(size, object, editable, parts, page)
+  const { start, address, stringsPlace } = where
+
+  let end = start + gapOf(parts)
+  const take = (length: number, alignment: number): Placed => {
+    const at = alignUp(end, alignment)
+    end = at + length
+    return { at, address: address + BigInt(at - start), length }
+  }
+  const note = take(noteLength(formatOf(object.header), parts.undo), GRAFT_ALIGNMENT)
+  const dynamic = take(parts.dynamicLength, 16)
+  const interpreter = parts.interpreter === null ? null : take(parts.interpreter.length, 1)
+  const versions = parts.versionsLength === null ? null : take(parts.versionsLength, 8)
+  const copiedLength = stringsPlace === 'copied' ? strtab.length : 0
+  const strings = take(copiedLength + newStrings.length(), 8)
+  let loadEnd = end
+  let programHeaders = take(headersLength, 16)
+  if (kind === 'executable') {
+    // all but the last header, which must be in the page in which the PT_LOAD ends
+    if ((end - 1) % SMALLEST_PAGE < phdr) {
+      end = programHeaders.at + SHIFT
+      programHeaders = take(headersLength, 16)
+    }
+    loadEnd = end - phdr
+  } else if (kind === 'musl') loadEnd = end
+  if (address + BigInt(end - start) > addressLimit(object.header)) {
+    throw new ElfError('REFUSED', 'cannot be edited: no address space is left behind its last segment')
+  }
+
+  const old = { at: strtab.offset, address: stringTableAddress(object), length: strtab.length }
+  const stringTable: Placed = {
+    copied: strings,
+    extended: { ...old, length: strings.at + strings.length - strtab.offset },
+    kept: old,
+  }[stringsPlace]
+  const firstNewString = stringsPlace === 'extended' ? strings.at - strtab.offset : strtab.length
+  return {
+    ...where,
+    note,
+    dynamic,
+    interpreter,
+    versions,
+    strings,
+    copiedLength,
+    stringTable,
+    firstNewString,
+    programHeaders,
+    loadEnd,
+    end,
+  }
+}
+
+/** Bytes left free at the start of the PT_LOAD, where GNU strip writes its own table of program headers; 0 for none. */
+const gapOf = ({ kind, headersLength }: GraftParts): number => (kind === 'musl' ? headersLength : 0)
+
+/** The most bytes that the PT_LOAD takes without a copy of the string table. */
+function lengthOf(object: ElfObject, parts: GraftParts): number {
+  const lengths = [
+    noteLength(formatOf(object.header), parts.undo),
+    parts.headersLength,
+    parts.dynamicLength,
+    parts.interpreter?.length ?? 0,
+    parts.versionsLength ?? 0,
+  ]
+  return lengths.reduce((sum, length) => sum + alignUp(length, GRAFT_ALIGNMENT), parts.strings.length() + SHIFT)
+}
+
+/**
+ * A graft can keep the distance of address and file offset that another PT_LOAD has. An executable's keeps that of the
+ * first one: kernels before 5.18 and qemu-user take AT_PHDR to be e_phoff + (p_vaddr - p_offset of the first PT_LOAD). One
+ * that leaves a large string table where it is keeps that of the table, which so reaches up to the new strings both in
+ * memory and in the file. All others come behind everything else.
+ */
+function place(
+  size: number,
+  object: ElfObject,
+  { strtab, sections }: Editable,
+  parts: GraftParts,
+  page: number | undefined,
+): Place {
+  const executable = parts.kind === 'executable'
+  const added = parts.strings.length()
+  const gap = gapOf(parts)
+  const fixed = lengthOf(object, parts)
+  const loads = object.programHeaders.filter(({ type }) => type === PT_LOAD)
+  const pages = loadAlignment(object.header, loads, page)
+  // the file's own p_align where it holds: a whole number of the pages that are kept apart
+  const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), pages)
+  const alignAt = (distanceOfStart: bigint): bigint => (distanceOfStart % own === 0n ? own : pages)
+  const free = firstFreeOffset(size, parts, loads, pages)
+  const first = loads[0]
+  const firstDistance = first === undefined ? 0n : first.vaddr - BigInt(first.offset)
+  const distance = stringTableAddress(object) - BigInt(strtab.offset)
+  // where address and offset are the same readelf finds the table, though it misses a PT_LOAD that holds all of it
+  if (added > 0 && strtab.length > STAYS && distance === 0n && gap === 0 && (!executable || firstDistance === 0n)) {
+    const start = startAtDistance(free, loads, pages, fixed, distance)
+    // offsets of strings in .gnu.version_r have 32 bits
+    if (start - size < strtab.length / 4 && start + fixed < 2 ** 32) {
+      return { start, address: BigInt(start) + distance, align: alignAt(distance), stringsPlace: 'extended' }
+    }
+  }
+  const stringsPlace = added === 0 ? 'kept' : 'copied'
+  if (executable) {
+    const start = startAtDistance(free, loads, pages, fixed + strtab.length, firstDistance)
+    if (start - size > MOST_PADDING) {
+      throw new ElfError('REFUSED', `cannot be edited: its memory is ${start - size} bytes larger than its file`)
+    }
+    return { start, address: BigInt(start) + firstDistance, align: alignAt(firstDistance), stringsPlace }
+  }
+  const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
+  let start = free
+  if (gap > 0) {
+    // strip puts the PT_LOAD right behind the last section of the one before it, with its addresses unchanged
+    const before = loads.findLast(({ filesz }) => filesz > 0)
+    const behind = BigInt(before === undefined ? start : endOfContent(before, sections))
+    start += Number((((behind - BigInt(start)) % own) + own) % own)
+  }
+  return { start, address: alignUpAddress(end, own) + (BigInt(start) % own), align: own, stringsPlace }
+}
+
+/**
+ * The first file offset that the graft may have. glibc takes an object's program headers from the first PT_LOAD whose pages
+ * of the file hold them, and zeroes the last of these pages from the .bss on (dl-map-segments.h). So where a PT_LOAD has
+ * .bss the graft begins on a fresh page of the file, whose address is at the start of a page too: strip and its kin, which
+ * may move the graft closer, keep that. musl looks at p_filesz, not at pages.
+ */
+function firstFreeOffset(size: number, { kind }: GraftParts, loads: readonly ProgramHeader[], pages: bigint): number {
+  const zeroes = loads.some(
+    ({ vaddr, filesz, memsz }) => memsz > BigInt(filesz) && (vaddr + BigInt(filesz)) % BigInt(SMALLEST_PAGE) !== 0n,
+  )
+  return alignUp(size, zeroes && kind !== 'musl' ? Number(pages) : GRAFT_ALIGNMENT)
+}
+
+/** The first file offset from `free` on where `length` bytes, at that distance, share no page with any PT_LOAD. */
+function startAtDistance(
+  free: number,
+  loads: readonly ProgramHeader[],
+  align: bigint,
+  length: number,
+  distance: bigint,
+): number {
+  let address = BigInt(free) + distance
+  for (const { vaddr, memsz } of loads) {
+    const end = alignUpAddress(vaddr + memsz, align)
+    const isBefore = alignUpAddress(address + BigInt(length), align) <= (vaddr / align) * align
+    if (!isBefore && (address / align) * align < end) address = end
+  }
+  return Number(address - distance)
+}

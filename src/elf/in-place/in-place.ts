@@ -1,0 +1,255 @@
+// Edits that fit into what is there, without an undo record, as there is no room for one. Single words are always changed
+// so: the opposite edit undoes them. All else is only for `wheelfix elf`, and all but a new name that is there already only
+// where nothing can be appended, as a payload behind the object is addressed from the end. New texts go where they stand
+// already, into the place of one that nothing refers to any more, or behind the segment of the strings (slack.ts).
+import { DT_NEEDED, DT_STRSZ, DT_VERNEED, PT_GNU_STACK, PT_INTERP, SHT_PROGBITS } from '../constants.ts'
+import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
+import { programHeaderPatch } from '../graft/new-headers.ts'
+import { stringTableAddress } from '../graft/placement.ts'
+import { formatOf, put } from '../layout.ts'
+import { type Editable, findStringSection } from '../rules/refuse.ts'
+import { findSection, growSections, sectionNumber, type SectionTable, setSection } from '../tables/sections.ts'
+import { type Slack, slackOf } from './slack.ts'
+import type { ByteSource } from '../source.ts'
+import { differences, type ElfState, stateOf } from '../state.ts'
+import { newStrings } from '../graft/new-strings.ts'
+import { encodeText } from '../text.ts'
+import type { ElfHeader, ElfObject } from '../types.ts'
+import { unusedStrings } from '../graft/unused-strings.ts'
+import { readVersionNeeds } from '../tables/versions.ts'
+import type { Patch } from '../overlay.ts'
+
+/** An edit of the stack's flags or of EI_OSABI, which is in the header that `patched` writes; null for any other edit. */
+export function editWords(object: ElfObject, wanted: ElfState): Patch[] | null {
+  const { header, programHeaders } = object
+  const format = formatOf(header)
+  const patches: Patch[] = []
+  for (const change of differences(stateOf(object), wanted)) {
+    if (change === 'stack') {
+      const index = programHeaders.findIndex(({ type }) => type === PT_GNU_STACK)
+      if (index < 0) return null
+      const bytes = new Uint8Array(4)
+      put(format, bytes, 0, { at: 0, width: 4 }, wanted.stack ?? 0)
+      patches.push({ offset: header.phoff + index * format.phdr.bytes + format.phdr.flags.at, bytes })
+    } else if (change !== 'osabi') return null
+  }
+  return patches
+}
+
+/**
+ * A needed whose new name is the end of the old one, or the other way round, where the longer one stands in the string
+ * table: one word for each, besides those of `editWords`. Null for any other edit.
+ */
+export function renameInPlace(
+  source: ByteSource,
+  object: ElfObject,
+  { dynamicSegment, strtab }: Editable,
+  wanted: ElfState,
+): Patch[] | null {
+  const old = stateOf(object)
+  const { needed, stack, osabi } = wanted
+  if (needed.length !== object.needed.length) return null
+  if (differences({ ...old, needed, stack, osabi }, wanted).length > 0) return null
+  // with the words that are always changed in place: what was changed one by one is changed back at once
+  const patches = editWords(object, { ...old, stack, osabi })
+  if (patches === null) return null
+  const format = formatOf(object.header)
+  const { bytes: size, value: field } = format.dyn
+  let next = 0
+  for (const [index, { tag, value }] of (object.dynamic ?? []).entries()) {
+    if (tag !== DT_NEEDED) continue
+    const before = encodeText(object.needed[next] ?? '')
+    const name = encodeText(needed[next++] ?? '')
+    const at = Number(value) + before.length - name.length
+    if (at === Number(value)) {
+      if (!name.equals(before)) return null
+      continue
+    }
+    if (name.length === 0 || at < 0 || !name.equals(source.read(strtab.offset + at, name.length))) return null
+    const bytes = new Uint8Array(field.width)
+    put(format, bytes, 0, { at: 0, width: field.width }, at)
+    patches.push({ offset: dynamicSegment.offset + index * size + field.at, bytes })
+  }
+  return patches
+}
+
+/** The ranges to change, all inside the file; null where the edit does not fit. */
+export function editInPlace(
+  source: ByteSource,
+  object: ElfObject,
+  editable: Editable,
+  wanted: ElfState,
+): Patch[] | null {
+  const old = stateOf(object)
+  const { interpreter, stack, osabi } = wanted
+  const slack = slackOf(source, object, editable)
+  const head = { ...old, interpreter, stack, osabi }
+  const patches = interpreterInPlace(source, object, head) ?? interpreterInSlack(object, editable, head, slack)
+  if (patches === null) return null
+  if (differences(head, wanted).length === 0) return [...patches, ...slack.patches()]
+  const strings = stringsInPlace(source, object, editable, wanted, slack)
+  if (strings === null) return null
+  const { dynamicSegment } = editable
+  const format = formatOf(object.header)
+  const entries = withValues(newDynamic(object, wanted, strings.offsetOf), strings.values)
+  const table = encodeDynamic(format, moveDebugHook(object, entries, dynamicSegment.vaddr, dynamicSegment.vaddr))
+  if (table.length > dynamicSegment.filesz) return null
+  const bytes = new Uint8Array(dynamicSegment.filesz)
+  bytes.set(table)
+  patches.push({ offset: dynamicSegment.offset, bytes }, ...strings.patches)
+  const versions = newVersionFiles(source, object, wanted, strings.offsetOf)
+  return [...patches, ...versions, ...slack.patches()]
+}
+
+/** PATH_MAX: the kernel takes no longer one. */
+const LONGEST_PATH = 4096
+
+/** The interpreter, written over the old one, and single words; null for any other edit and where it does not fit. */
+export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted: ElfState): Patch[] | null {
+  const { interpreter } = wanted
+  const patches = editWords(object, { ...wanted, interpreter: object.interpreter })
+  if (patches === null || interpreter === null || interpreter === object.interpreter) return patches
+  const segments = object.programHeaders.filter(({ type }) => type === PT_INTERP)
+  const [segment] = segments
+  const text = encodeText(interpreter)
+  if (segment === undefined || segments.length > 1 || text.length >= segment.filesz) return null
+  if (segment.filesz > LONGEST_PATH) return null
+  // what stands behind the name is not the name's
+  const rest = source.read(segment.offset, segment.filesz).subarray(encodeText(object.interpreter ?? '').length)
+  if (rest.some(byte => byte !== 0)) return null
+  const bytes = new Uint8Array(segment.filesz)
+  bytes.set(text)
+  return [...patches, { offset: segment.offset, bytes }]
+}
+
+/** The interpreter, behind the segment of the strings, and single words; null where there is no room. */
+function interpreterInSlack(object: ElfObject, { sections }: Editable, wanted: ElfState, slack: Slack): Patch[] | null {
+  const { header, programHeaders } = object
+  const patches = editWords(object, { ...wanted, interpreter: object.interpreter })
+  const index = programHeaders.findIndex(({ type }) => type === PT_INTERP)
+  const segment = programHeaders[index]
+  const text = encodeText(`${wanted.interpreter ?? ''}\0`)
+  const place = patches === null || segment === undefined ? null : slack.take(text)
+  if (patches === null || segment === undefined || place === null) return null
+  const { offset, address } = place
+  const memsz = BigInt(text.length)
+  const moved = { ...segment, offset, vaddr: address, paddr: address, filesz: text.length, memsz }
+  patches.push(programHeaderPatch(object, index, moved))
+  // who looks for the section is to find the same
+  const isOld = (table: SectionTable, at: number): boolean =>
+    sectionNumber(table, at, 'type') === SHT_PROGBITS && sectionNumber(table, at, 'offset') === segment.offset
+  const at = sections === null ? -1 : findSection(sections, index => isOld(sections, index))
+  if (sections !== null && at > 0) {
+    patches.push(sectionPatch(header, sections, at, { offset, addr: address, size: text.length }))
+  }
+  return patches
+}
+
+function sectionPatch(
+  { shoff }: ElfHeader,
+  sections: SectionTable,
+  index: number,
+  fields: Parameters<typeof setSection>[2],
+): Patch {
+  const table = growSections(sections, 0)
+  setSection(table, index, fields)
+  const { bytes: size } = table.format.shdr
+  return { offset: shoff + index * size, bytes: table.bytes.subarray(index * size, (index + 1) * size) }
+}
+
+/** A larger string table than any object has. */
+const MOST_STRING_BYTES = 1 << 27
+
+/**
+ * Where the strings of the wanted state stand: where they are already, be it as the end of another one, else in the place
+ * of a string that is not used any more, else behind the segment; null where one fits nowhere.
+ */
+function stringsInPlace(
+  source: ByteSource,
+  object: ElfObject,
+  editable: Editable,
+  wanted: ElfState,
+  slack: Slack,
+): StringsInPlace | null {
+  const { strtab } = editable
+  if (strtab.length > MOST_STRING_BYTES) return null
+  const table = Buffer.from(source.read(strtab.offset, strtab.length))
+  const known = newStrings(object, strtab.length)
+  known.settle(strtab.length)
+  const placed = new Map<string, number>()
+  const missing = new Set<string>()
+  const offsetOf = (text: string): number => {
+    let offset = placed.get(text)
+    if (offset === undefined) {
+      offset = known.offsetOf(text)
+      if (offset >= strtab.length) offset = table.indexOf(encodeText(`${text}\0`))
+      if (offset < 0) missing.add(text)
+      else placed.set(text, offset)
+    }
+    return offset
+  }
+  newDynamic(object, wanted, offsetOf)
+  newVersionFiles(source, object, wanted, offsetOf)
+  const values = new Map<number, bigint>()
+  if (missing.size === 0) return { offsetOf, patches: [], values }
+  let { length } = strtab
+
+  const slots = unusedStrings(source, object, editable, wanted, offsetOf).sort((a, b) => a.length - b.length)
+  const patches: Patch[] = []
+  const texts = [...missing].map(text => ({ text, bytes: encodeText(text) }))
+  for (const { text, bytes } of texts.sort((a, b) => b.bytes.length - a.bytes.length)) {
+    const index = slots.findIndex(({ length }) => length >= bytes.length)
+    const [slot] = index < 0 ? [] : slots.splice(index, 1)
+    if (slot === undefined) {
+      const place = slack.take(encodeText(`${text}\0`))
+      if (place === null) return null
+      placed.set(text, place.offset - strtab.offset)
+      length = place.offset - strtab.offset + bytes.length + 1
+      values.set(DT_STRSZ, BigInt(length))
+      continue
+    }
+    placed.set(text, slot.offset)
+    const filled = new Uint8Array(slot.length + 1)
+    filled.set(bytes)
+    patches.push({ offset: strtab.offset + slot.offset, bytes: filled })
+  }
+  const { sections } = editable
+  const section = sections === null ? -1 : findStringSection(sections, stringTableAddress(object))
+  if (sections !== null && section > 0 && length > strtab.length) {
+    // readelf goes by the section. One that reaches over others must not be called .dynstr: patchelf fills the .dynstr that
+    // it replaces with rubbish. Without the dot it refuses the file.
+    const name = sectionNumber(sections, section, 'name')
+    const names = sections.namesIndex < sections.count ? sectionNumber(sections, sections.namesIndex, 'offset') : 0
+    const dot = names + name < source.size && source.read(names + name, 1)[0] === 0x2e ? 1 : 0
+    patches.push(sectionPatch(object.header, sections, section, { size: length, name: name + dot }))
+  }
+  return { offsetOf, patches, values }
+}
+
+interface StringsInPlace {
+  /** From DT_STRTAB. */
+  readonly offsetOf: (text: string) => number
+  readonly patches: readonly Patch[]
+  /** Dynamic entries that change with them. */
+  readonly values: ReadonlyMap<number, bigint>
+}
+
+/** The file names of .gnu.version_r that change, a word each. */
+function newVersionFiles(
+  source: ByteSource,
+  object: ElfObject,
+  wanted: ElfState,
+  offsetOf: (text: string) => number,
+): Patch[] {
+  const { header, programHeaders, versionNeeds } = object
+  const format = formatOf(header)
+  const address = object.dynamic?.findLast(({ tag }) => tag === DT_VERNEED)?.value
+  return readVersionNeeds(source, header, programHeaders, address).flatMap(({ at }, index): Patch[] => {
+    const file = wanted.versionFiles[index]
+    if (file === undefined || file === versionNeeds[index]?.file) return []
+    const { at: field, width } = format.verneed.file
+    const bytes = new Uint8Array(width)
+    put(format, bytes, 0, { at: 0, width }, offsetOf(file))
+    return [{ offset: at + field, bytes }]
+  })
+}

@@ -1,0 +1,169 @@
+// What cannot be edited safely, each with its reason. Everything that the graft relies on is checked here, so that the
+// writer itself never meets a surprise.
+import {
+  DF_1_PIE,
+  DT_STRSZ,
+  DT_STRTAB,
+  ET_CORE,
+  ET_DYN,
+  ET_EXEC,
+  ET_REL,
+  PN_XNUM,
+  PT_DYNAMIC,
+  PT_INTERP,
+  PT_LOAD,
+  SHT_DYNAMIC,
+  SHT_STRTAB,
+} from '../constants.ts'
+import { ElfError } from '../error.ts'
+import { type Extent, extentAt } from '../memory.ts'
+import { formatOf } from '../layout.ts'
+import {
+  endOfSections,
+  findSection,
+  readSections,
+  sectionAddress,
+  sectionNumber,
+  type SectionTable,
+} from '../tables/sections.ts'
+import { type ByteSource } from '../source.ts'
+import { STRING_TAGS } from '../graft/new-strings.ts'
+import type { ElfObject, ProgramHeader } from '../types.ts'
+import { readUndo } from '../graft/undo-note.ts'
+
+/** What an editable object has for certain. */
+export interface Editable {
+  readonly dynamicSegment: ProgramHeader
+  /** The old dynamic string table in the file. */
+  readonly strtab: Extent
+  readonly sections: SectionTable | null
+}
+
+/** Bytes of each end of what lies behind an object that are looked at for something other than zero. */
+const SLACK_SAMPLE = 4096
+
+/**
+ * All checks but that for a payload.
+ * @throws ElfError `REFUSED` with the reason, or what is wrong with the file
+ */
+export function assertEditable(source: ByteSource, object: ElfObject): Editable {
+  const { header, programHeaders, dynamic } = object
+  if (header.type === ET_CORE) throw refused('it is a core file')
+  if (header.type === ET_REL) throw refused('it is a relocatable object, not linked yet')
+  if (header.type !== ET_EXEC && header.type !== ET_DYN) throw refused(`e_type is ${header.type}`, header.type)
+  const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
+  assertLoads(source, loads)
+  const dynamicSegment = only(programHeaders, PT_DYNAMIC, 'PT_DYNAMIC')
+  const interpreter = only(programHeaders, PT_INTERP, 'PT_INTERP')
+  const sections = readSections(source, header)
+  if (dynamicSegment === undefined || dynamic === null) {
+    throw refused(
+      sections !== null && findSection(sections, index => sectionNumber(sections, index, 'type') === SHT_DYNAMIC) > 0
+        ? 'its .dynamic is named by no PT_DYNAMIC: no loader would read it'
+        : 'it is statically linked: it has no dynamic segment (PT_DYNAMIC)',
+    )
+  }
+  if (interpreter === undefined && (object.flags1 & DF_1_PIE) !== 0n) {
+    throw refused('it is statically linked (static-pie): it loads no libraries')
+  }
+  // PN_XNUM: neither the kernel nor glibc reads such a table
+  if (programHeaders.length + 2 >= PN_XNUM) throw refused(`it has ${programHeaders.length} program headers`)
+  const placed = extentAt(programHeaders, dynamicSegment.vaddr)
+  if (placed === null || placed.length < dynamicSegment.filesz) {
+    throw refused('its dynamic segment is in no PT_LOAD', dynamicSegment.vaddr)
+  }
+  if (placed.offset !== dynamicSegment.offset) {
+    throw refused('the dynamic segment’s file offset is not where its address is mapped from', dynamicSegment.offset)
+  }
+  // the loader reads on to DT_NULL, whatever p_filesz says: what lies behind would be lost
+  if ((dynamic.length + 1) * formatOf(header).dyn.bytes > dynamicSegment.filesz) {
+    throw refused('its dynamic table has no DT_NULL inside PT_DYNAMIC', dynamicSegment.filesz)
+  }
+  if (dynamic.some(({ tag }) => !Number.isSafeInteger(tag))) throw refused('it has a dynamic tag past 2^53')
+  // throws for a record of another version: what it would bring back is not ours to bury
+  readUndo(source, object)
+  return { dynamicSegment, strtab: stringTable(object, sections), sections }
+}
+
+function refused(reason: string, value?: bigint | number): ElfError {
+  return new ElfError('REFUSED', `cannot be edited: ${reason}`, undefined, value)
+}
+
+function only(programHeaders: readonly ProgramHeader[], type: number, name: string): ProgramHeader | undefined {
+  const found = programHeaders.filter(header => header.type === type)
+  if (found.length > 1) throw refused(`it has ${found.length} of ${name}`, found.length)
+  return found[0]
+}
+
+function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void {
+  if (loads.length === 0) throw refused('it has no PT_LOAD')
+  let end = 0n
+  for (const { vaddr, offset, filesz, memsz, align } of loads) {
+    const at = `the PT_LOAD at 0x${vaddr.toString(16)}`
+    if (offset + filesz > source.size) {
+      throw new ElfError('TRUNCATED', `${at} ends at ${offset + filesz}, behind the end of the file`, offset, filesz)
+    }
+    if (BigInt(filesz) > memsz) throw refused(`${at} is larger in the file than in memory`, memsz)
+    if (vaddr < end) throw refused(`${at} overlaps the one before it, or comes after a higher one`, vaddr)
+    if ((align & (align - 1n)) !== 0n) throw refused(`${at} has an alignment that is no power of two`, align)
+    if (align > 1n && (vaddr - BigInt(offset)) % align !== 0n) {
+      throw refused(`address and offset of ${at} do not agree modulo its alignment`, align)
+    }
+    end = vaddr + memsz
+  }
+}
+
+/** DT_STRTAB with DT_STRSZ; the section is taken where it says more, as loaders heed neither. */
+function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: SectionTable | null): Extent {
+  const address = dynamic?.findLast(({ tag }) => tag === DT_STRTAB)?.value
+  const length = dynamic?.findLast(({ tag }) => tag === DT_STRSZ)?.value
+  if (address === undefined || length === undefined || length === 0n) {
+    throw refused('its dynamic table has no DT_STRTAB or no DT_STRSZ')
+  }
+  const extent = extentAt(programHeaders, address)
+  if (extent === null || BigInt(extent.length) < length) {
+    throw refused('its dynamic strings are not wholly in one PT_LOAD', address)
+  }
+  const index = sections === null ? -1 : findStringSection(sections, address)
+  const inSection = sections === null || index < 0 ? 0 : sectionNumber(sections, index, 'size')
+  const table = { offset: extent.offset, length: Math.max(Number(length), Math.min(inSection, extent.length)) }
+  const outside = dynamic?.find(({ tag, value }) => STRING_TAGS.has(tag) && value >= BigInt(table.length))
+  if (outside !== undefined) throw refused('a string of its dynamic table lies outside DT_STRSZ', outside.value)
+  if (header.class === 32 && table.length > 0x7fffffff) throw refused('its dynamic strings are too many')
+  return table
+}
+
+/** The section of the dynamic strings, by its address; -1 without one. */
+export function findStringSection(sections: SectionTable, address: bigint): number {
+  return findSection(
+    sections,
+    index =>
+      sectionNumber(sections, index, 'type') === SHT_STRTAB && sectionAddress(sections, index, 'addr') === address,
+  )
+}
+
+/**
+ * Data behind the last section and segment belongs to the program (PyInstaller, bun, deno, pkg, an AppImage, a zip), which
+ * finds it from the end of its own file: it would not be there any more.
+ */
+export function assertNoPayload(
+  source: ByteSource,
+  { header, programHeaders }: ElfObject,
+  { sections }: Editable,
+): void {
+  let end = header.phoff + programHeaders.length * (header.class === 64 ? 56 : 32)
+  for (const { offset, filesz } of programHeaders) end = Math.max(end, offset + filesz)
+  if (sections !== null) {
+    const last = endOfSections(sections)
+    if (last > source.size)
+      throw new ElfError('TRUNCATED', `a section ends at ${last}, behind the end of the file`, last)
+    end = Math.max(end, header.shoff + sections.bytes.length, last)
+  }
+  const slack = source.size - end
+  if (slack <= 0) return
+  const first = source.read(end, Math.min(slack, SLACK_SAMPLE))
+  const final = source.read(source.size - Math.min(slack, SLACK_SAMPLE), Math.min(slack, SLACK_SAMPLE))
+  if (first.some(byte => byte !== 0) || final.some(byte => byte !== 0)) {
+    throw refused(`${slack} bytes are appended to it (a payload that the program looks for at its end)`, slack)
+  }
+}

@@ -1,0 +1,209 @@
+// Checks objects. `verifyElf` lists the rules that an object breaks; `verifyGraft` proves an edited object, before it is
+// switched on, against its original and the edit.
+import {
+  DT_MIPS_RLD_MAP_REL,
+  DT_NEEDED,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_SONAME,
+  DT_STRSZ,
+  DT_STRTAB,
+  DT_VERNEED,
+  PT_DYNAMIC,
+  PT_GNU_STACK,
+  PT_INTERP,
+  PT_LOAD,
+  PT_PHDR,
+} from '../constants.ts'
+import { newDynamic } from '../tables/dynamic.ts'
+import type { ElfEdit } from '../edit.ts'
+import { ElfError } from '../error.ts'
+import type { Extent } from '../memory.ts'
+import { readBySections, readElf } from '../read.ts'
+import {
+  checkDynamic,
+  checkHash,
+  checkInterpreter,
+  checkLoads,
+  checkProgramHeaders,
+  checkSections,
+  checkSegments,
+  checkTableLookup,
+  checkVersions,
+  type Report,
+  type Violation,
+} from './rules.ts'
+import type { ByteSource } from '../source.ts'
+import { applyEdit, differences, type ElfState, stateOf } from '../state.ts'
+import type { ElfObject, ProgramHeader } from '../types.ts'
+import { originalSource, readUndo } from '../graft/undo-note.ts'
+
+export type { Violation } from './rules.ts'
+
+/** Every rule that the object breaks; none for a sound one. What cannot be read at all is a violation, not an error. */
+export function verifyElf(source: ByteSource): Violation[] {
+  try {
+    return violationsOf(source, readElf(source))
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error
+    return [violation('readable', error.message, error.offset, error.value)]
+  }
+}
+
+function violation(rule: string, message: string, offset?: number, value?: bigint | number): Violation {
+  return {
+    rule,
+    message,
+    ...(offset === undefined ? {} : { offset }),
+    ...(value === undefined ? {} : { value }),
+  }
+}
+
+function violationsOf(source: ByteSource, object: ElfObject, page?: number): Violation[] {
+  const violations: Violation[] = []
+  const report: Report = (rule, message, offset, value) => {
+    violations.push(violation(rule, message, offset, value))
+  }
+  /** Runs checks that may meet something unreadable. */
+  const guarded = (rule: string, check: () => void): void => {
+    try {
+      check()
+    } catch (error) {
+      if (!(error instanceof ElfError)) throw error
+      report(rule, error.message, error.offset, error.value)
+    }
+  }
+  guarded('readable', () => {
+    checkLoads(source, object, report, page)
+    checkProgramHeaders(object, report)
+    checkTableLookup(object, report, page)
+    checkInterpreter(source, object, report)
+    checkSegments(source, object, report)
+    checkDynamic(object, report)
+    guarded('version-tables', () => checkVersions(source, object, report))
+    guarded('hash-table', () => checkHash(source, object, report))
+    guarded('sections', () => checkSections(source, object, report))
+  })
+  return violations
+}
+
+/**
+ * Checks that an edited object is what the edit asks for, breaks no rule that the original did not break, carries its
+ * undo, and that everything else about it is as before.
+ * @param original the object without a graft of ours
+ * @param page the page size, in bytes, that the graft was asked to be laid out for; default: the machine's largest
+ * @throws ElfError `BROKEN` with what is wrong
+ */
+export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfEdit, page?: number): void {
+  const object = readElf(original)
+  verifyState(original, object, result, applyEdit(stateOf(object), edit), page)
+}
+
+/** As `verifyGraft`, with the original as it was read, and the wanted state instead of the way there. */
+export function verifyState(
+  original: ByteSource,
+  old: ElfObject,
+  result: ByteSource,
+  wanted: ElfState,
+  page?: number,
+): void {
+  const now = readResult(result, old)
+  const wrong = differences(stateOf(now), wanted)
+  if (wrong.length > 0) throw broken(`${wrong.join(', ')} came out differently from what was wanted`)
+  for (const field of ['class', 'byteOrder', 'abiVersion', 'type', 'machine', 'flags', 'entry'] as const) {
+    if (old.header[field] !== now.header[field]) throw broken(`the ELF header’s ${field} has changed`)
+  }
+  compareProgramHeaders(old, now, result.size === original.size)
+  compareDynamic(old, now, wanted)
+  const violations = violationsOf(result, now, page)
+  const known = new Set((violations.length === 0 ? [] : violationsOf(original, old, page)).map(({ rule }) => rule))
+  const fresh = violations.find(({ rule }) => !known.has(rule))
+  if (fresh !== undefined) throw broken(`${fresh.rule}: ${fresh.message}`, fresh.offset, fresh.value)
+  if (result.size === original.size) return
+  const undo = readUndo(result, now)
+  if (undo === null) throw broken('the undo record cannot be read back')
+  const restored = originalSource(result, undo)
+  const ranges = [
+    { offset: 0, length: Math.min(original.size, 64) },
+    ...undo.patches.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
+  ]
+  const isSame = ({ offset, length }: Extent): boolean =>
+    Buffer.from(restored.read(offset, length)).equals(original.read(offset, length))
+  if (restored.size !== original.size || !ranges.every(isSame)) {
+    throw broken('the undo record does not bring the original back')
+  }
+}
+
+function readResult(result: ByteSource, old: ElfObject): ElfObject {
+  try {
+    const now = readElf(result)
+    // what was read by its sections may have been edited in place
+    return now.dynamic === null && old.dynamic !== null ? readBySections(result) : now
+  } catch (error) {
+    throw error instanceof ElfError ? broken(error.message, error.offset, error.value) : error
+  }
+}
+
+function broken(message: string, offset?: number, value?: bigint | number): ElfError {
+  return new ElfError('BROKEN', `the edited file would be broken: ${message}`, offset, value)
+}
+
+/** Segments that a graft may give another place, flags or end. */
+const MOVABLE = new Set([PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_GNU_STACK])
+
+function compareProgramHeaders(old: ElfObject, now: ElfObject, inPlace: boolean): void {
+  const same = (a: ProgramHeader, b: ProgramHeader | undefined): boolean =>
+    b !== undefined &&
+    a.type === b.type &&
+    a.flags === b.flags &&
+    a.offset === b.offset &&
+    a.vaddr === b.vaddr &&
+    a.paddr === b.paddr &&
+    a.filesz === b.filesz &&
+    a.memsz === b.memsz &&
+    a.align === b.align
+  const fixed = ({ programHeaders }: ElfObject): ProgramHeader[] =>
+    programHeaders.filter(({ type }) => !MOVABLE.has(type))
+  const before = fixed(old)
+  const after = fixed(now)
+  if (inPlace) {
+    // a segment may reach further than it did, with what it maps already (slack.ts)
+    const isLonger = (a: ProgramHeader, b: ProgramHeader | undefined): boolean =>
+      b !== undefined &&
+      b.filesz > a.filesz &&
+      BigInt(b.filesz) === b.memsz &&
+      same({ ...a, filesz: b.filesz, memsz: BigInt(a.filesz) === a.memsz ? b.memsz : a.memsz }, b)
+    if (before.length !== after.length || !before.every((a, at) => same(a, after[at]) || isLonger(a, after[at]))) {
+      throw broken('a segment has changed that no edit touches')
+    }
+    return
+  }
+  const isNew = (header: ProgramHeader): boolean => !before.some(other => same(other, header))
+  const ours = after.findIndex(header => header.type === PT_LOAD && isNew(header))
+  const kept = after.filter((_, index) => index !== ours)
+  if (kept.length !== before.length || !before.every((header, index) => same(header, kept[index]))) {
+    throw broken('a segment has changed that no edit touches')
+  }
+}
+
+/** Entries that hold the place of a table which the graft has anew, or a string, which is compared as such. */
+const OTHER_VALUE = new Set([
+  DT_STRTAB,
+  DT_STRSZ,
+  DT_VERNEED,
+  DT_MIPS_RLD_MAP_REL,
+  DT_NEEDED,
+  DT_SONAME,
+  DT_RPATH,
+  DT_RUNPATH,
+])
+
+function compareDynamic(old: ElfObject, now: ElfObject, wanted: ElfState): void {
+  const expected = newDynamic(old, wanted, () => 0)
+  const found = now.dynamic ?? []
+  const fits = expected.every(({ tag, value }, index) => {
+    const entry = found[index]
+    return entry?.tag === tag && (entry.value === value || OTHER_VALUE.has(tag))
+  })
+  if (!fits || found.length !== expected.length) throw broken('a dynamic entry has changed that no edit touches')
+}

@@ -1,0 +1,78 @@
+// The dynamic table of an edited object: the old entries in their order, with those changed that the wanted state names.
+import {
+  DT_DEBUG,
+  DT_FLAGS_1,
+  DT_MIPS_RLD_MAP_REL,
+  DT_NEEDED,
+  DT_RPATH,
+  DT_RUNPATH,
+  DT_SONAME,
+  EM_MIPS,
+} from '../constants.ts'
+import { type Format, put } from '../layout.ts'
+import { differences, type ElfState, stateOf } from '../state.ts'
+import type { DynamicEntry, ElfObject } from '../types.ts'
+
+/** The new entries without the last DT_NULL; `offsetOf` gives a string's offset in the new string table. */
+export function newDynamic(object: ElfObject, wanted: ElfState, offsetOf: (text: string) => number): DynamicEntry[] {
+  const changed = new Set(differences(stateOf(object), wanted))
+  const text = (tag: number, value: string | null): DynamicEntry[] =>
+    value === null ? [] : [{ tag, value: BigInt(offsetOf(value)) }]
+  let entries = [...(object.dynamic ?? [])]
+  /** Puts the new entries where the first old one of these tags stands, else at the table's start or end. */
+  const replace = (tags: readonly number[], news: readonly DynamicEntry[], otherwise: 'start' | 'end'): void => {
+    const first = entries.findIndex(({ tag }) => tags.includes(tag))
+    const at = first >= 0 ? first : otherwise === 'start' ? 0 : entries.length
+    const isOther = ({ tag }: DynamicEntry): boolean => !tags.includes(tag)
+    entries = [...entries.slice(0, at).filter(isOther), ...news, ...entries.slice(at).filter(isOther)]
+  }
+  if (changed.has('needed')) {
+    const needed = wanted.needed.flatMap(name => text(DT_NEEDED, name))
+    replace([DT_NEEDED], needed, 'start')
+  }
+  if (changed.has('soname')) replace([DT_SONAME], text(DT_SONAME, wanted.soname), 'end')
+  if (changed.has('rpath') || changed.has('runpath')) {
+    const paths = [...text(DT_RPATH, wanted.rpath), ...text(DT_RUNPATH, wanted.runpath)]
+    replace([DT_RPATH, DT_RUNPATH], paths, 'end')
+  }
+  if (changed.has('flags1')) replace([DT_FLAGS_1], [{ tag: DT_FLAGS_1, value: wanted.flags1 }], 'end')
+  if (changed.has('debugTag')) replace([DT_DEBUG], wanted.debugTag ? [{ tag: DT_DEBUG, value: 0n }] : [], 'start')
+  return entries
+}
+
+/** The values of some tags, by tag. */
+export function withValues(entries: readonly DynamicEntry[], values: ReadonlyMap<number, bigint>): DynamicEntry[] {
+  return entries.map(({ tag, value }) => ({ tag, value: values.get(tag) ?? value }))
+}
+
+/**
+ * DT_MIPS_RLD_MAP_REL is the distance from its own entry to the debugger's hook, and that entry has moved.
+ * @param from address of the old table
+ * @param to address of the new one
+ */
+export function moveDebugHook(
+  object: ElfObject,
+  entries: readonly DynamicEntry[],
+  from: bigint,
+  to: bigint,
+): DynamicEntry[] {
+  if (object.header.machine !== EM_MIPS) return [...entries]
+  const step = object.header.class === 64 ? 16n : 8n
+  const oldIndex = object.dynamic?.findIndex(({ tag }) => tag === DT_MIPS_RLD_MAP_REL) ?? -1
+  return entries.map((entry, index) =>
+    entry.tag !== DT_MIPS_RLD_MAP_REL || oldIndex < 0
+      ? entry
+      : { tag: entry.tag, value: entry.value + (from + BigInt(oldIndex) * step) - (to + BigInt(index) * step) },
+  )
+}
+
+/** The bytes of the table with its DT_NULL. */
+export function encodeDynamic(format: Format, entries: readonly DynamicEntry[]): Uint8Array {
+  const { dyn } = format
+  const bytes = new Uint8Array((entries.length + 1) * dyn.bytes)
+  for (const [index, { tag, value }] of entries.entries()) {
+    put(format, bytes, index * dyn.bytes, dyn.tag, tag)
+    put(format, bytes, index * dyn.bytes, dyn.value, value)
+  }
+  return bytes
+}

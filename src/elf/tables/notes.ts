@@ -1,0 +1,97 @@
+// Notes of an object (gABI chapter 5, “Note Section”), read through its PT_NOTE segments.
+import { PT_NOTE } from '../constants.ts'
+import type { ByteSource } from '../source.ts'
+import { decodeBytes } from '../text.ts'
+import type { ElfObject } from '../types.ts'
+
+export interface ElfNote {
+  /** The name that says what the type means: `GNU`, `FDO`. */
+  readonly owner: string
+  readonly type: number
+  readonly desc: Uint8Array
+}
+
+/** Notes that say something have some hundred bytes; what node keeps in notes (probes) has some hundred KB. */
+const MOST_BYTES = 1 << 16
+const HEADER_BYTES = 12
+
+/**
+ * The notes of an object; where a segment is cut short or makes no sense, those before. `object` with its program headers.
+ * @throws ElfError `TRUNCATED` only where the file shrinks while it is read
+ */
+export function readNotes(source: ByteSource, object: ElfObject): ElfNote[] {
+  const notes: ElfNote[] = []
+  for (const { type, offset, filesz, align } of object.programHeaders) {
+    if (type !== PT_NOTE) continue
+    const length = Math.min(filesz, MOST_BYTES, Math.max(source.size - offset, 0))
+    notes.push(...parseNotes(source.read(Math.min(offset, source.size), length), object, align === 8n ? 8 : 4))
+  }
+  return notes
+}
+
+function* parseNotes(bytes: Uint8Array, { header }: ElfObject, align: 4 | 8): Generator<ElfNote> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const little = header.byteOrder === 'little'
+  const padded = (size: number) => Math.ceil(size / align) * align
+  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
+    const namesz = view.getUint32(at, little)
+    const descsz = view.getUint32(at + 4, little)
+    // the name follows the header without padding, the description is aligned from the note's start
+    const desc = at + padded(HEADER_BYTES + namesz)
+    if (desc + descsz > bytes.length) return
+    const name = bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + namesz)
+    const nul = name.indexOf(0)
+    yield {
+      owner: decodeBytes(nul < 0 ? name : name.subarray(0, nul)),
+      type: view.getUint32(at + 8, little),
+      desc: bytes.subarray(desc, desc + descsz),
+    }
+    at = desc + padded(descsz)
+  }
+}
+
+/** What an object says of itself that it opens by name (uapi-group.org/specifications/specs/elf_dlopen_metadata). */
+export interface DlopenFeature {
+  readonly feature: string
+  readonly description: string
+  readonly priority: 'required' | 'recommended' | 'suggested'
+  /** Any one of them is enough, the first is liked best. */
+  readonly sonames: readonly string[]
+}
+
+const FDO_DLOPEN = 0x407c0c0a
+const PRIORITIES = ['required', 'recommended', 'suggested'] as const
+
+/** The features of the .note.dlopen notes; a note that is no such JSON has none. */
+export function dlopenFeatures(notes: readonly ElfNote[]): DlopenFeature[] {
+  return notes
+    .filter(({ owner, type }) => owner === 'FDO' && type === FDO_DLOPEN)
+    .flatMap(({ desc }) => {
+      const entries = parseJson(decodeBytes(desc).replace(/\0+$/, ''))
+      return Array.isArray(entries) ? entries.flatMap((entry: unknown) => featureOf(entry)) : []
+    })
+}
+
+function featureOf(entry: unknown): DlopenFeature[] {
+  if (typeof entry !== 'object' || entry === null) return []
+  const { feature, description, priority, soname } = entry as Partial<Record<string, unknown>>
+  const sonames = Array.isArray(soname) ? soname.filter((name: unknown) => typeof name === 'string') : []
+  if (sonames.length === 0) return []
+  return [
+    {
+      feature: typeof feature === 'string' ? feature : '',
+      description: typeof description === 'string' ? description : '',
+      // without a priority it is recommended (the specification)
+      priority: PRIORITIES.find(known => known === priority) ?? 'recommended',
+      sonames,
+    },
+  ]
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null // somebody else's note of that number
+  }
+}

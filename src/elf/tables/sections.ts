@@ -1,0 +1,130 @@
+// The section header table, as raw records that can be changed and written again. Loaders never look at it and it may
+// have been stripped; it is kept true for the sake of the tools that do.
+import { SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB } from '../constants.ts'
+import { ElfError } from '../error.ts'
+import { type Format, formatOf, getAddress, getNumber, put } from '../layout.ts'
+import { assertInside, type ByteSource } from '../source.ts'
+import type { ElfHeader, ProgramHeader } from '../types.ts'
+
+export type SectionField = Exclude<keyof Format['shdr'], 'bytes'>
+
+const FIELDS = [
+  'name',
+  'type',
+  'flags',
+  'addr',
+  'offset',
+  'size',
+  'link',
+  'info',
+  'addralign',
+  'entsize',
+] as const satisfies SectionField[]
+
+/** A copy of the section header table, and the index of the section that holds the names. */
+export interface SectionTable {
+  readonly format: Format
+  readonly count: number
+  readonly namesIndex: number
+  readonly bytes: Uint8Array
+}
+
+/** Null where there is no section table. @throws ElfError when it lies outside the file or is of another shape */
+export function readSections(source: ByteSource, header: ElfHeader): SectionTable | null {
+  if (header.shoff === 0 || header.shnum === 0) return null
+  const format = formatOf(header)
+  const entrySize = getNumber(format, source.read(0, format.ehdr.bytes), 0, format.ehdr.shentsize)
+  if (entrySize !== format.shdr.bytes) {
+    const at = format.ehdr.shentsize.at
+    throw new ElfError('MALFORMED', `e_shentsize is ${entrySize}, not ${format.shdr.bytes}`, at, entrySize)
+  }
+  const length = header.shnum * entrySize
+  assertInside(source.size, header.shoff, length)
+  const bytes = new Uint8Array(source.read(header.shoff, length))
+  return { format, count: header.shnum, namesIndex: header.shstrndx, bytes }
+}
+
+export function sectionNumber({ format, bytes }: SectionTable, index: number, field: SectionField): number {
+  return getNumber(format, bytes, index * format.shdr.bytes, format.shdr[field])
+}
+
+export function sectionAddress({ format, bytes }: SectionTable, index: number, field: SectionField): bigint {
+  return getAddress(format, bytes, index * format.shdr.bytes, format.shdr[field])
+}
+
+export function setSection(
+  { format, bytes }: SectionTable,
+  index: number,
+  fields: Partial<Readonly<Record<SectionField, number | bigint>>>,
+): void {
+  for (const name of FIELDS) {
+    const value = fields[name]
+    if (value !== undefined) put(format, bytes, index * format.shdr.bytes, format.shdr[name], value)
+  }
+}
+
+/** The lowest index (never 0, the null section) that the test takes; -1 without one. */
+export function findSection(table: SectionTable, test: (index: number) => boolean): number {
+  for (let index = 1; index < table.count; index++) if (test(index)) return index
+  return -1
+}
+
+/** A longer table with the same sections first and room for `more` behind them. */
+export function growSections(table: SectionTable, more: number): SectionTable {
+  const bytes = new Uint8Array(table.bytes.length + more * table.format.shdr.bytes)
+  bytes.set(table.bytes)
+  return { ...table, count: table.count + more, bytes }
+}
+
+/** Is the section of names a string table that no symbol table shares? */
+export function hasOwnNames(table: SectionTable): boolean {
+  return (
+    findSection(
+      table,
+      index =>
+        sectionNumber(table, index, 'type') === SHT_SYMTAB && sectionNumber(table, index, 'link') === table.namesIndex,
+    ) < 0
+  )
+}
+
+/** The bytes of the section names; null without such a section. @throws ElfError `TRUNCATED` */
+export function readSectionNames(source: ByteSource, table: SectionTable, most: number): Uint8Array | null {
+  const { namesIndex } = table
+  if (namesIndex === SHN_UNDEF || namesIndex >= table.count) return null
+  if (sectionNumber(table, namesIndex, 'type') !== SHT_STRTAB) return null
+  const length = sectionNumber(table, namesIndex, 'size')
+  if (length > most) throw new ElfError('UNSUPPORTED', `the section names take ${length} bytes`, undefined, length)
+  return source.read(sectionNumber(table, namesIndex, 'offset'), length)
+}
+
+/** The file offset behind the last byte that a section has in the file. */
+export function endOfSections(table: SectionTable): number {
+  let end = 0
+  for (let index = 1; index < table.count; index++) {
+    if (sectionNumber(table, index, 'type') === SHT_NOBITS || sectionNumber(table, index, 'type') === 0) continue
+    end = Math.max(end, sectionNumber(table, index, 'offset') + sectionNumber(table, index, 'size'))
+  }
+  return end
+}
+
+/** The file offset behind the last section that stands in a segment; behind the segment where no section does. */
+export function endOfContent({ offset, filesz }: ProgramHeader, table: SectionTable | null): number {
+  if (table === null) return offset + filesz
+  let end = offset
+  for (let index = 1; index < table.count; index++) {
+    const type = sectionNumber(table, index, 'type')
+    const start = sectionNumber(table, index, 'offset')
+    const behind = start + sectionNumber(table, index, 'size')
+    if (type !== SHT_NOBITS && start >= offset && behind <= offset + filesz) end = Math.max(end, behind)
+  }
+  return end > offset ? end : offset + filesz
+}
+
+/** e_shnum and e_shstrndx of the table; where they do not fit, they go into its section 0 (gABI, “ELF header”). */
+export function sectionNumbers(table: SectionTable, namesIndex: number): { shnum: number; shstrndx: number } {
+  const many = table.count >= SHN_LORESERVE
+  const far = namesIndex >= SHN_LORESERVE
+  if (many) setSection(table, 0, { size: table.count })
+  if (far) setSection(table, 0, { link: namesIndex })
+  return { shnum: many ? 0 : table.count, shstrndx: far ? SHN_XINDEX : namesIndex }
+}

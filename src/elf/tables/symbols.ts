@@ -1,0 +1,111 @@
+// Whether an object defines a dynamic symbol, by its hash table: a handful of small reads, however large the table is.
+import { DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, EM_ALPHA, EM_S390, SHN_UNDEF } from '../constants.ts'
+import { ElfError } from '../error.ts'
+import { mustBeAt } from '../memory.ts'
+import { type Field, formatOf, getAddress, getNumber } from '../layout.ts'
+import type { ByteSource } from '../source.ts'
+import { encodeText } from '../text.ts'
+import type { ElfObject } from '../types.ts'
+
+/** A chain longer than this is a loop, or no hash table. */
+const LONGEST_CHAIN = 1 << 16
+
+/**
+ * Does the object define this dynamic symbol, in whatever version? DT_GNU_HASH is asked first, else DT_HASH; false
+ * without either (MIPS may have only DT_MIPS_XHASH) and without a dynamic table.
+ * @throws ElfError when a table lies outside its segment or does not end
+ */
+export function definesSymbol(source: ByteSource, object: ElfObject, name: string): boolean {
+  const value = (tag: number): bigint | undefined => object.dynamic?.findLast(entry => entry.tag === tag)?.value
+  const symtab = value(DT_SYMTAB)
+  const strtab = value(DT_STRTAB)
+  if (symtab === undefined || strtab === undefined) return false
+  const { programHeaders } = object
+  const format = formatOf(object.header)
+  const wanted = encodeText(`${name}\0`)
+  const read = (address: bigint, length: number, what: string): Uint8Array => {
+    const extent = mustBeAt(programHeaders, address, what)
+    if (length > extent.length) throw new ElfError('MALFORMED', `${what} leaves its segment`, extent.offset, length)
+    return source.read(extent.offset, length)
+  }
+  const isDefinition = (index: number): boolean => {
+    const { sym } = format
+    const symbol = read(symtab + BigInt(index * sym.bytes), sym.bytes, 'a symbol')
+    if (getNumber(format, symbol, 0, sym.shndx) === SHN_UNDEF) return false
+    const extent = mustBeAt(programHeaders, strtab + getAddress(format, symbol, 0, sym.name), 'a symbol’s name')
+    return extent.length >= wanted.length && wanted.equals(source.read(extent.offset, wanted.length))
+  }
+  const number = (address: bigint, width: 4 | 8, what: string): number =>
+    getNumber(format, read(address, width, what), 0, { at: 0, width } satisfies Field)
+
+  const gnuHash = value(DT_GNU_HASH)
+  if (gnuHash !== undefined) return inGnuHash(gnuHash, wanted, format.class, number, isDefinition)
+  const hash = value(DT_HASH)
+  if (hash === undefined) return false
+  // entries of DT_HASH are words of 8 bytes on these two machines (glibc: Elf_Symndx), of 4 on all others
+  const { machine } = object.header
+  const wide = format.class === 64 && (machine === EM_ALPHA || machine === EM_S390)
+  return inHash(hash, wanted, wide ? 8 : 4, number, isDefinition)
+}
+
+type ReadNumber = (address: bigint, width: 4 | 8, what: string) => number
+
+/** DT_GNU_HASH: header, bloom filter, buckets, chains whose last hash has its lowest bit set. */
+function inGnuHash(
+  table: bigint,
+  wanted: Uint8Array,
+  elfClass: 32 | 64,
+  number: ReadNumber,
+  isDefinition: (index: number) => boolean,
+): boolean {
+  const buckets = number(table, 4, 'DT_GNU_HASH')
+  const firstSymbol = number(table + 4n, 4, 'DT_GNU_HASH')
+  const bloomWords = number(table + 8n, 4, 'DT_GNU_HASH')
+  if (buckets === 0) return false
+  let hash = 5381
+  for (const byte of wanted.subarray(0, -1)) hash = (Math.imul(hash, 33) + byte) >>> 0
+  const bucketTable = table + 16n + BigInt(bloomWords) * BigInt(elfClass / 8)
+  let index = number(bucketTable + 4n * BigInt(hash % buckets), 4, 'a bucket of DT_GNU_HASH')
+  if (index === 0) return false
+  if (index < firstSymbol) {
+    throw new ElfError('MALFORMED', 'a bucket of DT_GNU_HASH names a symbol that is not hashed', undefined, index)
+  }
+  const chain = bucketTable + 4n * BigInt(buckets)
+  for (let steps = 0; steps < LONGEST_CHAIN; steps++, index++) {
+    const found = number(chain + 4n * BigInt(index - firstSymbol), 4, 'a chain of DT_GNU_HASH')
+    if ((found | 1) >>> 0 === (hash | 1) >>> 0 && isDefinition(index)) return true
+    if ((found & 1) !== 0) return false
+  }
+  throw new ElfError('MALFORMED', 'a chain of DT_GNU_HASH does not end')
+}
+
+/** DT_HASH: nbucket, nchain, buckets, chains. */
+function inHash(
+  table: bigint,
+  wanted: Uint8Array,
+  width: 4 | 8,
+  number: ReadNumber,
+  isDefinition: (index: number) => boolean,
+): boolean {
+  const at = (index: number): number => number(table + BigInt(index * width), width, 'DT_HASH')
+  const buckets = at(0)
+  if (buckets === 0) return false
+  let index = at(2 + (elfHash(wanted.subarray(0, -1)) % buckets))
+  for (let steps = 0; index !== 0; steps++) {
+    if (steps === LONGEST_CHAIN) throw new ElfError('MALFORMED', 'a chain of DT_HASH does not end')
+    if (isDefinition(index)) return true
+    index = at(2 + buckets + index)
+  }
+  return false
+}
+
+/** The hash of DT_HASH and of symbol versions (gABI, “Hash Table”). */
+export function elfHash(name: Uint8Array): number {
+  let hash = 0
+  for (const byte of name) {
+    hash = ((hash << 4) >>> 0) + byte
+    const high = hash & 0xf0000000
+    hash = (hash ^ (high >>> 24)) & 0x0fffffff
+  }
+  return hash
+}

@@ -1,0 +1,129 @@
+// The symbol versions that an object needs (.gnu.version_r) and defines (.gnu.version_d), as records whose strings are
+// still offsets. Steps lead forward only, as vn_next and its kin are unsigned, and their number is bounded, so that records
+// that overlap or repeat end too.
+import { ElfError } from '../error.ts'
+import { type Extent, mustBeAt } from '../memory.ts'
+import { type Format, formatOf, getAddress, getNumber } from '../layout.ts'
+import type { ByteSource } from '../source.ts'
+import type { ElfHeader, ProgramHeader } from '../types.ts'
+
+/** The largest real objects have some thousand. */
+const MOST_VERSIONS = 1 << 16
+
+/** One version needed (Elf_Vernaux). */
+export interface RawNeededVersion {
+  /** File offset of the record. */
+  readonly at: number
+  /** Offset from DT_STRTAB. */
+  readonly name: bigint
+  readonly hash: number
+  readonly flags: number
+}
+
+/** The versions needed of one file (Elf_Verneed). */
+export interface RawVersionNeed {
+  readonly at: number
+  /** vn_version: 1 */
+  readonly version: number
+  readonly file: bigint
+  readonly versions: readonly RawNeededVersion[]
+}
+
+/** One version defined (Elf_Verdef). */
+export interface RawVersionDefinition extends RawNeededVersion {
+  /** vd_version: 1 */
+  readonly version: number
+}
+
+/** The chain of DT_VERNEED; none without an address. @throws ElfError */
+export function readVersionNeeds(
+  source: ByteSource,
+  header: ElfHeader,
+  programHeaders: readonly ProgramHeader[],
+  address: bigint | undefined,
+): RawVersionNeed[] {
+  if (address === undefined) return []
+  const format = formatOf(header)
+  const { verneed, vernaux } = format
+  const needs: RawVersionNeed[] = []
+  const spend = budget()
+  walk(source, format, mustBeAt(programHeaders, address, 'DT_VERNEED'), verneed, (bytes, extent) => {
+    const versions: RawNeededVersion[] = []
+    const first = getNumber(format, bytes, 0, verneed.aux)
+    spend(extent)
+    if (first !== 0 && getNumber(format, bytes, 0, verneed.cnt) !== 0) {
+      walk(source, format, advance(extent, first, 'vn_aux'), vernaux, (aux, place) => {
+        spend(place)
+        versions.push({
+          at: place.offset,
+          name: getAddress(format, aux, 0, vernaux.name),
+          hash: getNumber(format, aux, 0, vernaux.hash),
+          flags: getNumber(format, aux, 0, vernaux.flags),
+        })
+      })
+    }
+    needs.push({
+      at: extent.offset,
+      version: getNumber(format, bytes, 0, verneed.version),
+      file: getAddress(format, bytes, 0, verneed.file),
+      versions,
+    })
+  })
+  return needs
+}
+
+/** The chain of DT_VERDEF; none without an address. @throws ElfError */
+export function readVersionDefinitions(
+  source: ByteSource,
+  header: ElfHeader,
+  programHeaders: readonly ProgramHeader[],
+  address: bigint | undefined,
+): RawVersionDefinition[] {
+  if (address === undefined) return []
+  const format = formatOf(header)
+  const { verdef, verdaux } = format
+  const definitions: RawVersionDefinition[] = []
+  const spend = budget()
+  walk(source, format, mustBeAt(programHeaders, address, 'DT_VERDEF'), verdef, (bytes, extent) => {
+    spend(extent)
+    const aux = advance(extent, getNumber(format, bytes, 0, verdef.aux), 'vd_aux')
+    definitions.push({
+      at: extent.offset,
+      version: getNumber(format, bytes, 0, verdef.version),
+      name: getAddress(format, source.read(aux.offset, verdaux.bytes), 0, verdaux.name),
+      hash: getNumber(format, bytes, 0, verdef.hash),
+      flags: getNumber(format, bytes, 0, verdef.flags),
+    })
+  })
+  return definitions
+}
+
+/** Counts records. @throws ElfError when there are too many to be true */
+function budget(): (extent: Extent) => void {
+  let left = MOST_VERSIONS
+  return ({ offset }) => {
+    if (left-- === 0) throw new ElfError('MALFORMED', `more than ${MOST_VERSIONS} symbol versions`, offset)
+  }
+}
+
+/** Visits the records of a chain whose `next` is the distance to the following one, 0 in the last. */
+function walk(
+  source: ByteSource,
+  format: Format,
+  start: Extent,
+  record: { readonly bytes: number; readonly next: { readonly at: number; readonly width: 2 | 4 | 8 } },
+  visit: (bytes: Uint8Array, extent: Extent) => void,
+): void {
+  for (let extent = start; ;) {
+    const bytes = source.read(extent.offset, record.bytes)
+    const next = getNumber(format, bytes, 0, record.next)
+    visit(bytes, extent)
+    if (next === 0) return
+    extent = advance(extent, next, 'the next version')
+  }
+}
+
+function advance(extent: Extent, by: number, what: string): Extent {
+  if (by < extent.length) return { offset: extent.offset + by, length: extent.length - by }
+  throw new ElfError('MALFORMED', `${what} lies ${by} bytes on, outside its segment`, extent.offset, by)
+}

@@ -1,0 +1,96 @@
+// One object changed on disk: edit → verify → write. It knows nothing of the plan or of the other objects.
+import type { ElfEdit } from '../elf/edit.ts'
+import { ElfError } from '../elf/error.ts'
+import { graftedSource, graftTo } from '../elf/graft/graft.ts'
+import { readElf } from '../elf/read.ts'
+import { applyEdit, stateOf } from '../elf/state.ts'
+import { originalSource, type Undo } from '../elf/graft/undo-note.ts'
+import { verifyState } from '../elf/rules/verify.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { type FileEdit, replaceFile } from '../io/replace.ts'
+import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
+import { changeInPlace } from '../state/journal.ts'
+
+/** What is to be done to one object. */
+export interface ChangeJob {
+  readonly path: string
+  /** The file that was looked at. */
+  readonly status: FileStatus
+  readonly undo: Undo | null
+  /** From the original; null: it is to be the original again. */
+  readonly edit: ElfEdit | null
+  /** The RECORD fields to be kept in the undo note. */
+  readonly record: string | null
+  readonly inPlace: boolean
+  /** False: only find out whether it can be done. */
+  readonly write: boolean
+}
+
+/** Why an object cannot be changed. */
+export interface Refusal {
+  readonly reason: string
+  /** It is about the moment (a full disk), not about the file: the next run may do better. */
+  readonly passing: boolean
+}
+
+/** Does a job. Gives why it cannot be done; the file is as it was then. */
+export function changeObject(job: ChangeJob): Refusal | null {
+  const { path, write } = job
+  try {
+    if (write && job.inPlace && changedInPlace(job)) return null
+    const edit = withSource(path, source => fileEdit(job, source))
+    if (write) replaceFile(path, edit)
+    return null
+  } catch (error) {
+    if (error instanceof ElfError) return { reason: error.message, passing: false }
+    if (error instanceof WheelfixError) return { reason: error.message, passing: true }
+    return { reason: writeReason(error), passing: true }
+  }
+}
+
+/** False where the file may not be written to, or runs, but perhaps can be replaced. @throws ElfError, errors of node:fs */
+function changedInPlace(job: ChangeJob): boolean {
+  try {
+    changeInPlace(job.path, source => fileEdit(job, source))
+    return true
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === 'EACCES' || errno === 'ETXTBSY') return false
+    throw error
+  }
+}
+
+/** Why a file cannot be written, in words. @throws the error itself when it is none of the system's */
+export function writeReason(error: unknown): string {
+  const errno = errnoOf(error)
+  if (errno === undefined) throw error
+  return WRITE_REASONS[errno] ?? `cannot be written (${errno})`
+}
+
+const WRITE_REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: free some space and run again',
+  EACCES: 'you may not write here: run as the owner of the venv',
+  EPERM: 'you may not write here: run as the owner of the venv',
+  EROFS: 'the file system is read-only',
+  ETXTBSY: 'the program is running: end it and run again',
+  EDQUOT: 'your disk quota is used up: free some space and run again',
+}
+
+/** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError; WheelfixError `BUSY` */
+function fileEdit({ status, undo, edit, record }: ChangeJob, source: FileSource): FileEdit {
+  if (source.status.ino !== status.ino || source.size !== status.size) {
+    throw new WheelfixError('BUSY', 'another program changed it during this run: run again')
+  }
+  const original = undo === null ? source : originalSource(source, undo)
+  if (edit !== null) {
+    const old = readElf(original)
+    const wanted = applyEdit(stateOf(old), edit)
+    const graft = graftTo(original, old, wanted, record === null ? {} : { record })
+    if (graft !== null) {
+      verifyState(original, old, graftedSource(original, graft), wanted)
+      return undo === null ? graft : { ...graft, patches: [...undo.patches, ...graft.patches] }
+    }
+  }
+  if (undo === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')
+  return { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
+}

@@ -1,0 +1,163 @@
+// Gives every file back as it was before wheelfix: the undo notes inside the files are all that it needs, no Python and no
+// interpreter.
+import { existsSync, rmSync } from 'node:fs'
+import { ElfError } from '../elf/error.ts'
+import { carriesNote, originalSource } from '../elf/graft/undo-note.ts'
+import { errnoOf } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+import { replaceFile } from '../io/replace.ts'
+import { withSource } from '../io/source.ts'
+import { readDistributions } from '../python/distributions.ts'
+import { type RecordFields, hashHolds } from '../python/record.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import { fieldsOf, rewriteRecordFile, rowOf } from './apply.ts'
+import { writeReason } from './change.ts'
+import { hasJournal, recover } from '../state/journal.ts'
+import { lockVenv, stateFolder } from '../state/lock.ts'
+import { loaderFolders, removeLoader } from '../private-loader/private-loader.ts'
+import { pythonNames, restoreName } from '../private-loader/python-copy.ts'
+import { type ScannedObject, scanVenv } from './scan.ts'
+
+export interface RestoreReport {
+  /** Paths relative to the venv. */
+  readonly restored: readonly string[]
+  /** Files that could not be given back, with the reason. */
+  readonly refused: readonly { readonly path: string; readonly reason: string }[]
+  /** Sentences about what is not certain. */
+  readonly warnings: readonly string[]
+  /** Whether there was anything of wheelfix in the venv. */
+  readonly found: boolean
+}
+
+/** Undoes every change in a venv and removes `.wheelfix`. `dryRun`: says what it would do. */
+export function restoreVenv(venv: Venv, dryRun: boolean): RestoreReport {
+  const found = existsSync(fsPath(stateFolder(venv.root)))
+  if (dryRun) {
+    const pythons = restorePythons(venv, true)
+    const objects = restoreObjects(venv, true, found || pythons.restored.length > 0)
+    return { ...objects, restored: [...pythons.restored, ...objects.restored] }
+  }
+  const scan = scanVenv(venv, [])
+  const copied = pythonNames(venv).some(({ kind }) => kind === 'copy')
+  const touched = found || copied || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)
+  if (!touched) return restoreObjects(venv, true, false)
+
+  const lock = lockVenv(venv.root)
+  try {
+    if (hasJournal(venv.root)) recover(venv.root)
+    const objects = restoreObjects(venv, false, true)
+    const folders = loaderFolders(venv, pythonNames(venv), process.env)
+    const pythons = restorePythons(venv, false)
+    const report = {
+      ...objects,
+      restored: [...pythons.restored, ...objects.restored],
+      refused: [...pythons.refused, ...objects.refused],
+    }
+    if (report.refused.length === 0) removeLoader(venv, folders)
+    if (report.refused.length === 0) rmSync(fsPath(stateFolder(venv.root)), { recursive: true, force: true })
+    return report
+  } finally {
+    lock.release()
+  }
+}
+
+/** The names of bin/ that the private loader starts, as they were before. */
+function restorePythons(venv: Venv, dryRun: boolean): Pick<RestoreReport, 'restored' | 'refused'> {
+  const restored: string[] = []
+  const refused: { path: string; reason: string }[] = []
+  for (const name of pythonNames(venv)) {
+    if (name.kind !== 'copy') continue
+    const relative = name.path.slice(venv.root.length + 1)
+    try {
+      if (!dryRun) restoreName(name)
+      restored.push(relative)
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (errno === undefined) throw error
+      refused.push({ path: relative, reason: `cannot be written (${errno})` })
+    }
+  }
+  return { restored, refused }
+}
+
+function restoreObjects(venv: Venv, dryRun: boolean, found: boolean): RestoreReport {
+  const scan = scanVenv(venv, [])
+  const restored: ScannedObject[] = []
+  const refused: { path: string; reason: string }[] = scan.unreadable
+    .filter(({ path }) => mayBeOurs(path))
+    .map(({ relative, reason }) => ({ path: relative, reason }))
+  const warnings: string[] = []
+  if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
+  // RECORD first: once the files are as they were, nothing tells any more what it said of them
+  const unwritten = dryRun ? new Map<ScannedObject, string>() : restoreRecords(venv, scan.objects)
+  for (const object of scan.objects) {
+    if (object.undo === null) {
+      if (withSource(object.path, carriesNote)) refused.push({ path: object.relative, reason: CHANGED_SINCE })
+      continue
+    }
+    const reason = unwritten.get(object) ?? restoreObject(object, warnings, dryRun)
+    if (reason === null) restored.push(object)
+    else refused.push({ path: object.relative, reason })
+  }
+  return { restored: restored.map(({ relative }) => relative), refused, warnings, found: found || restored.length > 0 }
+}
+
+/** A damaged file that came so with its wheel was never changed; one that cannot be read may have been. */
+function mayBeOurs(path: string): boolean {
+  try {
+    return withSource(path, carriesNote)
+  } catch (error) {
+    return !(error instanceof ElfError)
+  }
+}
+
+const CHANGED_SINCE =
+  'another tool changed this file after wheelfix did, so its undo note no longer holds: reinstall the package'
+
+function restoreObject(object: ScannedObject, warnings: string[], dryRun: boolean): string | null {
+  const { path, undo } = object
+  if (undo === null) return null
+  try {
+    const { record } = undo
+    const holds = withSource(path, source => {
+      const original = originalSource(source, undo)
+      return record === null || hashHolds(fieldsOf(record), original) !== false
+    })
+    if (!holds) {
+      warnings.push(
+        `${object.relative} differs from what its RECORD said: it was changed before wheelfix came, or since`,
+      )
+    }
+    if (!dryRun) {
+      replaceFile(path, { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header })
+    }
+    return null
+  } catch (error) {
+    if (error instanceof ElfError) return error.message
+    return writeReason(error)
+  }
+}
+
+/** Writes the original fields back. Gives the objects whose RECORD cannot be written, with the reason: they keep the note. */
+function restoreRecords(venv: Venv, objects: readonly ScannedObject[]): Map<ScannedObject, string> {
+  const distributions = readDistributions(venv.sitePackages)
+  const records = new Map<string, { rows: Map<string, RecordFields>; objects: ScannedObject[] }>()
+  for (const object of objects) {
+    const { path, undo } = object
+    if (undo?.record == null) continue
+    const at = rowOf(distributions.ownerOf(path))
+    if (at === null) continue
+    const { record, row } = at
+    const entry = records.get(record) ?? { rows: new Map<string, RecordFields>(), objects: [] }
+    entry.rows.set(row, fieldsOf(undo.record))
+    entry.objects.push(object)
+    records.set(record, entry)
+  }
+  const unwritten = new Map<ScannedObject, string>()
+  for (const [record, { rows, objects }] of records) {
+    const reason = rewriteRecordFile(record, rows)
+    if (reason === null) continue
+    for (const object of objects) unwritten.set(object, `${record.slice(venv.root.length + 1)}: ${reason}`)
+  }
+  return unwritten
+}

@@ -1,0 +1,217 @@
+// Finds every ELF object of a venv, by its first bytes and not by its name (only what is named as a source is not opened),
+// and reads what the loader sees of it.
+// Nothing outside the venv is looked at: links that leave it are counted, never followed.
+import { closeSync, openSync, readSync } from 'node:fs'
+import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
+import { ElfError } from '../elf/error.ts'
+import { type DlopenFeature, dlopenFeatures, readNotes } from '../elf/tables/notes.ts'
+import { isElf, readElf, withoutTables } from '../elf/read.ts'
+import type { ByteSource } from '../elf/source.ts'
+import { definesSymbol } from '../elf/tables/symbols.ts'
+import { zeroedTable } from '../elf/table-lookup.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { originalSource, readUndo, type Undo } from '../elf/graft/undo-note.ts'
+import { errnoOf } from '../io/error.ts'
+import { fsPath, isInside, listDirectory, readLink, realPath } from '../io/path.ts'
+import { type FileStatus, sourceOf } from '../io/source.ts'
+import { isTemporary } from '../io/replace.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import { isInterpreterCopy } from '../private-loader/python-copy.ts'
+
+/** An extension module can be imported by name; a library is linked to or loaded by something else. */
+export type ObjectKind = 'extension' | 'library' | 'executable'
+
+/** One ELF object of the venv. */
+export interface ScannedObject {
+  readonly path: string
+  /** Relative to the venv's root. */
+  readonly relative: string
+  readonly kind: ObjectKind
+  readonly status: FileStatus
+  /** Device and inode, as the loader compares files. */
+  readonly identity: string
+  /** As the file stands, without its tables (elf/read.ts); so is `original`. */
+  readonly current: ElfObject
+  /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
+  readonly original: ElfObject
+  readonly undo: Undo | null
+  /** Whether the loader zeroes its program headers as it stands, so that no exception can cross it (elf/table-lookup.ts). */
+  readonly losesHeaders: boolean
+  /** What it says of itself that it opens by name (.note.dlopen). */
+  readonly opens: readonly DlopenFeature[]
+}
+
+/** A file that cannot be read, or whose magic says ELF while its tables do not hold. */
+export interface UnreadableObject {
+  readonly path: string
+  readonly relative: string
+  readonly reason: string
+}
+
+export interface Scan {
+  readonly objects: readonly ScannedObject[]
+  readonly unreadable: readonly UnreadableObject[]
+  /** Directories walked, absolute: the state of the venv can be told from their times and those of the objects. */
+  readonly directories: readonly string[]
+  /** Temporary files that a killed run left. */
+  readonly leftovers: readonly string[]
+  /** Files of the venv that are links to somewhere else (uv's link mode `symlink`): how many shared objects by name. */
+  readonly foreignLinks: number
+}
+
+/** Folders that hold no object of a wheel. */
+const SKIPPED = new Set(['__pycache__', '.wheelfix', '.git'])
+
+/** Two files of three in a venv are sources by their name: these are not opened to be told from objects. */
+const SOURCE_SUFFIXES = new Set(['.py', '.pyi', '.pyc', '.pyx', '.pxd', '.h', '.hpp'])
+
+function isSourceName(name: string): boolean {
+  const dot = name.lastIndexOf('.')
+  return dot > 0 && SOURCE_SUFFIXES.has(name.slice(dot))
+}
+
+/**
+ * Walks the venv's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last.
+ * @throws the errors of readdir(2) for the folders of the venv themselves; below them unreadable ones are reported
+ */
+export function scanVenv(venv: Venv, extensionSuffixes: readonly string[]): Scan {
+  const objects: ScannedObject[] = []
+  const unreadable: UnreadableObject[] = []
+  const directories: string[] = []
+  const leftovers: string[] = []
+  let foreignLinks = 0
+  const root = realPath(venv.root)
+  const seen = new Set<string>()
+
+  const visit = (directory: string): void => {
+    directories.push(directory)
+    const below: string[] = []
+    for (const { name, kind } of list(directory)) {
+      const path = `${directory}/${name}`
+      if (kind === 'directory') {
+        if (!SKIPPED.has(name)) below.push(path)
+      } else if (kind === 'symlink') {
+        if (/\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
+      } else if (kind === 'file') {
+        if (isTemporary(name)) leftovers.push(path)
+        else if (!isSourceName(name)) visitFile(path, name)
+      }
+    }
+    for (const path of below) visit(path)
+  }
+
+  const list = (directory: string) => {
+    try {
+      return listDirectory(directory)
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (errno === undefined) throw error
+      unreadable.push({
+        path: directory,
+        relative: relativeTo(venv.root, directory),
+        reason: sayErrno(errno, 'folder'),
+      })
+      return []
+    }
+  }
+
+  const visitFile = (path: string, name: string): void => {
+    const relative = relativeTo(venv.root, path)
+    try {
+      const object = scanFile(path, relative, name, extensionSuffixes)
+      // the venv's Python as a copy of ours is the interpreter, not an object of a wheel
+      if (object !== null && !isInterpreterCopy(object.undo)) objects.push(object)
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message })
+      else if (errno !== undefined) unreadable.push({ path, relative, reason: sayErrno(errno, 'file') })
+      else throw error
+    }
+  }
+
+  for (const folder of venv.walk) {
+    const real = realPath(folder)
+    if (seen.has(real)) continue
+    seen.add(real)
+    visit(folder)
+  }
+  return { objects, unreadable, directories, leftovers, foreignLinks }
+}
+
+function relativeTo(root: string, path: string): string {
+  return path.slice(root.length + 1)
+}
+
+function sayErrno(errno: string, what: string): string {
+  if (errno === 'EACCES' || errno === 'EPERM')
+    return `this ${what} may not be read: give yourself permission and run again`
+  return `this ${what} cannot be read (${errno})`
+}
+
+function leavesVenv(path: string, root: string): boolean {
+  try {
+    return !isInside(realPath(path), root)
+  } catch {
+    // a dangling link: absolute ones point out of the venv
+    return readLink(path).startsWith('/')
+  }
+}
+
+/** Reads one file; null when it is no object that a loader loads (no ELF, a relocatable or core file). */
+function scanFile(path: string, relative: string, name: string, suffixes: readonly string[]): ScannedObject | null {
+  const fd = openSync(fsPath(path), 'r')
+  if (!isElf(readMagic(fd))) {
+    closeSync(fd)
+    return null
+  }
+  const source = sourceOf(fd)
+  try {
+    const object = readObject(source, name, suffixes)
+    if (object === null) return null
+    return { path, relative, ...object, status: source.status, identity: `${source.status.dev}:${source.status.ino}` }
+  } finally {
+    source.close()
+  }
+}
+
+/**
+ * Reads what is to be known of an object called `name`; null when no loader loads it (a relocatable or core file).
+ * @throws ElfError
+ */
+export function readObject(
+  source: ByteSource,
+  name: string,
+  suffixes: readonly string[],
+): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'losesHeaders' | 'opens'> | null {
+  const current = readElf(source)
+  if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
+  const undo = current.dynamic === null ? null : readUndo(source, current)
+  const originalBytes = undo === null ? source : originalSource(source, undo)
+  const original = undo === null ? current : readElf(originalBytes)
+  return {
+    kind: kindOf(originalBytes, original, name, suffixes),
+    current: withoutTables(current),
+    original: withoutTables(original),
+    undo,
+    losesHeaders: zeroedTable(current) !== null,
+    opens: dlopenFeatures(readNotes(originalBytes, original)),
+  }
+}
+
+const magic = new Uint8Array(4)
+
+/** Most files of a venv are no objects: four bytes tell, without any more calls. */
+function readMagic(fd: number): Uint8Array {
+  return magic.subarray(0, readSync(fd, magic, 0, 4, 0))
+}
+
+function kindOf(source: ByteSource, object: ElfObject, name: string, suffixes: readonly string[]): ObjectKind {
+  if (object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n) return 'executable'
+  if (object.interpreter !== null && object.soname === null) return 'executable'
+  const suffix = suffixes.find(suffix => name.endsWith(suffix))
+  if (suffix === undefined) return 'library'
+  if (suffix !== '.so') return 'extension'
+  // a bare name.so is a module only with its init function (CPython Python/importdl.c); names that are not ASCII are punycoded
+  const stem = name.slice(0, -suffix.length)
+  return /^\w+$/.test(stem) && definesSymbol(source, object, `PyInit_${stem}`) ? 'extension' : 'library'
+}

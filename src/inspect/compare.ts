@@ -1,0 +1,142 @@
+// Our resolution beside the real loader's answers, for the objects of a venv as they stand: where they differ, we are wrong.
+import { spawnSync } from 'node:child_process'
+import { errnoOf } from '../io/error.ts'
+import { realPath } from '../io/path.ts'
+import { isOfThisMachine } from '../ldso/runnable.ts'
+import type { Process } from '../ldso/search.ts'
+import type { Finding } from './diagnose.ts'
+import { askPython, plainEnvironment, type Verdict } from './ask-python.ts'
+import { load, type SimulationInput } from '../resolve/simulate.ts'
+import type { Examination } from '../environment/run.ts'
+
+export interface LoaderComparison {
+  readonly asked: number
+  readonly findings: readonly Finding[]
+}
+
+/** Asks the venv's Python about every library and module, and the loader about every program. */
+export function compareWithLoader(
+  { venv, scan, python }: Examination,
+  input: SimulationInput,
+  env: NodeJS.ProcessEnv,
+): LoaderComparison {
+  const loaded = scan.objects.flatMap(object => {
+    const process = load(object, input)
+    return process === null ? [] : [{ object, process }]
+  })
+  const libraries = loaded.filter(({ object }) => object.kind !== 'executable')
+  if (!isOfThisMachine(python.interpreter.object)) {
+    const finding: Finding = {
+      code: 'other-machine',
+      severity: 'note',
+      message: 'the Python of this venv is for another machine, so that its loader was not asked',
+      remedy: null,
+      paths: [python.interpreter.program],
+    }
+    return { asked: 0, findings: [finding] }
+  }
+  const verdicts = askPython(
+    venv.python,
+    libraries.map(({ object }) => object.path),
+    env,
+  )
+  if (typeof verdicts === 'string') {
+    const finding: Finding = {
+      code: 'python-broken',
+      severity: 'error',
+      message: `${venv.python} does not run: ${verdicts}`,
+      remedy: null,
+      paths: [venv.python],
+    }
+    return { asked: 0, findings: [finding] }
+  }
+  const findings: Finding[] = []
+  let asked = 0
+  for (const { object, process } of loaded) {
+    const verdict =
+      object.kind === 'executable'
+        ? askProgram(object.path, object.current.interpreter, python.libc.kind, env)
+        : (verdicts.get(object.path) ?? null)
+    if (verdict === null) continue
+    asked++
+    for (const difference of differences(process, verdict)) {
+      findings.push({
+        code: 'loader-differs',
+        severity: 'error',
+        message: difference,
+        remedy:
+          'this is a bug of wheelfix: please report this line, the output of "wheelfix why" for the file and the name of ' +
+          'its package',
+        paths: [object.relative],
+      })
+    }
+  }
+  return { asked, findings }
+}
+
+/**
+ * Has the loader list what a program would load, without starting it: glibc's when the environment says so, which musl's
+ * would not look at, musl's as a program of its own.
+ * @returns null where it cannot be asked
+ */
+export function askProgram(
+  path: string,
+  interpreter: string | null,
+  libc: 'glibc' | 'musl',
+  env: NodeJS.ProcessEnv,
+): Verdict | null {
+  const plain = plainEnvironment(env)
+  const isGlibc = libc === 'glibc'
+  if (!isGlibc && interpreter === null) return null
+  const { stdout, stderr, error } = spawnSync(isGlibc ? path : (interpreter ?? ''), isGlibc ? [] : ['--list', path], {
+    env: isGlibc ? { ...plain, LD_TRACE_LOADED_OBJECTS: '1' } : plain,
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+  if (error !== undefined) return null
+  const [, lost] = /^\t(\S+) => not found$/m.exec(stdout) ?? []
+  if (lost !== undefined) return { error: `${lost}: cannot open shared object file`, files: [] }
+  if (stderr !== '') return { error: stderr.trim(), files: [] }
+  const files = [...stdout.matchAll(/^\t(?:\S+ => )?(\/\S*) \(0x[0-9a-f]+\)$/gm)].map(([, file = '']) => file)
+  return { error: null, files: [path, ...files].flatMap(file => realOrNone(file)) }
+}
+
+function realOrNone(path: string): string[] {
+  try {
+    return [realPath(path)]
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return []
+  }
+}
+
+/** Where the two say different things, in words. */
+export function differences(process: Process, { error, files }: Verdict): string[] {
+  const needed = process.maps.flatMap(map => map.needed)
+  const lost = new Set(needed.filter(({ provider }) => provider === null).map(({ soname }) => soname))
+  if (error !== null) {
+    const [, soname] =
+      /^(?:Error loading shared library )?([^\s:]+): (?:cannot open shared|No such file)/.exec(error) ?? []
+    if (soname !== undefined) {
+      const known = lost.has(soname) || soname.startsWith('/')
+      return known ? [] : [`the loader does not find ${soname}, wheelfix does`]
+    }
+    const [, version] = /version `([^']+)' not found/.exec(error) ?? []
+    if (version !== undefined && !needed.some(({ lackingVersions }) => lackingVersions.includes(version))) {
+      return [`the loader misses version ${version}, wheelfix does not (${error})`]
+    }
+    // a symbol, room for TLS, a constructor: not a matter of where libraries are
+    return []
+  }
+  const ours = new Set(process.maps.flatMap(({ path }) => realOrNone(path)))
+  const theirs = new Set(files)
+  // what no needed asks for was opened by a constructor, and what we do not find is said already
+  const names = new Set(needed.map(({ soname }) => soname).filter(soname => !lost.has(soname)))
+  return [
+    ...[...lost].map(soname => `wheelfix does not find ${soname}, the loader does`),
+    ...[...ours].filter(file => !theirs.has(file)).map(file => `wheelfix loads ${file}, the loader does not`),
+    ...[...theirs]
+      .filter(file => !ours.has(file) && names.has(file.slice(file.lastIndexOf('/') + 1)))
+      .map(file => `the loader loads ${file}, wheelfix does not`),
+  ]
+}

@@ -1,0 +1,485 @@
+// What may be wrong with a venv, found by looking at everything and by asking its own Python. Changes nothing.
+import { existsSync, lstatSync, readFileSync } from 'node:fs'
+import type { ElfObject } from '../elf/types.ts'
+import { WheelfixError } from '../io/error.ts'
+import { entriesIn, fsPath, isInside } from '../io/path.ts'
+import { isOfThisMachine } from '../ldso/runnable.ts'
+import { fork, open } from '../ldso/process.ts'
+import { attributeFor } from '../nix/hints.ts'
+import { checkRoots } from '../nix/roots.ts'
+import { storeDirectory } from '../nix/store.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import { changeOf } from '../environment/apply.ts'
+import { compareWithLoader } from './compare.ts'
+import { hasJournal } from '../state/journal.ts'
+import { KNOWN_CASES, type KnownCase } from '../resolve/known-cases.ts'
+import { stateFolder } from '../state/lock.ts'
+import { missingLibraries, platformsOf } from '../resolve/missing.ts'
+import { importModules } from './ask-python.ts'
+import { readPins } from '../state/pins.ts'
+import type { PythonProcess } from '../resolve/python-process.ts'
+import type { ScannedObject } from '../environment/scan.ts'
+import { findsByName, type SimulationInput } from '../resolve/simulate.ts'
+import { simulationInput } from '../resolve/plan.ts'
+import { type Examination, examine, lookingOnly, type LookOptions, neededStorePaths } from '../environment/run.ts'
+
+/** What a finding is about; programs may rely on it. */
+export type FindingCode =
+  | 'python-broken'
+  | 'other-machine'
+  | 'loader-differs'
+  | 'loader-fault'
+  | 'library-missing'
+  | 'unpatched'
+  | 'changed-since'
+  | 'zeroed-headers'
+  | 'half-finished'
+  | 'unreadable'
+  | 'ld-library-path'
+  | 'dead-store-path'
+  | 'gc-roots'
+  | 'hard-links'
+  | 'plan-warning'
+  | 'qt-platform'
+  | 'dlopen-note'
+  | 'run-time-library'
+  | 'find-library'
+  | 'import-fails'
+
+/** `error`: something does not work; `warning`: it will not for long, or not everywhere; `note`: worth knowing. */
+export interface Finding {
+  readonly code: FindingCode
+  readonly severity: 'error' | 'warning' | 'note'
+  readonly message: string
+  /** What to do, in a sentence; null where nothing has to be done. */
+  readonly remedy: string | null
+  /** The files that it is about, relative to the venv where they are in it. */
+  readonly paths: readonly string[]
+}
+
+export interface DoctorReport {
+  readonly venv: Venv
+  readonly findings: readonly Finding[]
+  /** How many objects the real loader was asked about. */
+  readonly asked: number
+  /** How many modules were imported; null where that was not wanted. */
+  readonly imported: number | null
+}
+
+export interface DoctorOptions extends LookOptions {
+  /** Import each extension module too. */
+  readonly imports: boolean
+}
+
+/** Looks at the venv and asks its Python. */
+export function diagnose(venv: Venv, options: DoctorOptions): DoctorReport {
+  let examination: Examination
+  try {
+    examination = examine(venv, lookingOnly(options))
+  } catch (error) {
+    if (!(error instanceof WheelfixError)) throw error
+    // a Python that cannot start is what doctor is for
+    const finding: Finding = {
+      code: 'python-broken',
+      severity: 'error',
+      message: error.message,
+      remedy: null,
+      paths: error.path === undefined ? [] : [error.path],
+    }
+    return { venv, findings: [finding, ...deadPaths(venv, [], options)], asked: 0, imported: null }
+  }
+  const states = new Map(examination.scan.objects.map(object => [object.identity, object.current]))
+  const now = asItStands(examination, states)
+  const comparison = compareWithLoader(examination, now, options.env)
+  const canRun = isOfThisMachine(examination.interpreter.object)
+  const imports = options.imports && canRun ? failingImports(examination, options.env) : null
+  return {
+    venv,
+    findings: [
+      ...comparison.findings,
+      ...unfinished(examination),
+      ...pending(examination),
+      ...zeroedHeaders(examination),
+      ...missing(examination),
+      ...qtPlatforms(examination),
+      ...unreadable(examination),
+      ...examination.faults.map((message): Finding => {
+        return { code: 'loader-fault', severity: 'error', message, remedy: 'wheelfix loader', paths: [] }
+      }),
+      ...libraryPath(options.env),
+      ...deadPaths(venv, examination.scan.objects, options),
+      ...roots(examination, options.env),
+      ...hardLinks(examination),
+      ...examination.plan.warnings.map((message): Finding => {
+        return { code: 'plan-warning', severity: 'note', message, remedy: null, paths: [] }
+      }),
+      ...dlopenNotes(examination, now),
+      ...knownCases(examination, now.python),
+      ...findLibraryUsers(venv),
+      ...(imports?.findings ?? []),
+    ],
+    asked: comparison.asked,
+    imported: imports?.count ?? null,
+  }
+}
+
+/** The venv as it is on disk now, not as it will be after the plan. */
+function asItStands(examination: Examination, states: ReadonlyMap<string, ElfObject>): SimulationInput {
+  const { loader, loaderPending, planInput } = examination
+  // a private loader that is still to be made serves nothing yet
+  const python = loader !== null && !loaderPending ? planInput.python : examination.python
+  const input = simulationInput({ ...planInput, python }, states)
+  return {
+    ...input,
+    programLoader: (_, { interpreter }) => (interpreter === python.interpreter.interp ? input.python.loader : null),
+  }
+}
+
+function unfinished({ venv, scan }: Examination): Finding[] {
+  if (!hasJournal(venv.root) && scan.leftovers.length === 0) return []
+  return [
+    {
+      code: 'half-finished',
+      severity: 'error',
+      message: 'a run of wheelfix was stopped before it was done',
+      remedy: `wheelfix venv ${venv.root}  (it puts right what is half done)`,
+      paths: scan.leftovers.map(path => below(venv, path)),
+    },
+  ]
+}
+
+function pending({ venv, plan }: Examination): Finding[] {
+  const changed = plan.objects.filter(item => {
+    const { rpath, interpreter } = changeOf(item) ?? {}
+    return rpath !== undefined || interpreter !== undefined
+  })
+  if (changed.length === 0) return []
+  const names = [...new Set(changed.map(({ distribution }) => distribution ?? '(no package)'))].sort()
+  const before = existsSync(fsPath(stateFolder(venv.root)))
+  return [
+    {
+      code: before ? 'changed-since' : 'unpatched',
+      severity: 'error',
+      message: before
+        ? `packages were installed or changed since wheelfix ran: ${names.join(', ')}`
+        : `${count(changed.length, 'object')} to patch, of ${names.join(', ')}`,
+      remedy: `wheelfix venv ${venv.root}`,
+      paths: changed.map(({ object }) => object.relative),
+    },
+  ]
+}
+
+/** Objects that a loader maps so that they lose their program headers: earlier versions of wheelfix grafted some so. */
+function zeroedHeaders({ venv, scan }: Examination): Finding[] {
+  const zeroed = scan.objects.filter(({ losesHeaders }) => losesHeaders)
+  if (zeroed.length === 0) return []
+  const ours = zeroed.some(({ undo }) => undo !== null)
+  return [
+    {
+      code: 'zeroed-headers',
+      severity: 'error',
+      message: `no C++ exception can cross ${count(zeroed.length, 'object')}: the loader zeroes the program headers`,
+      remedy: ours ? `wheelfix venv ${venv.root}  (it lays them out again)` : 'reinstall the package',
+      paths: zeroed.map(({ relative }) => relative),
+    },
+  ]
+}
+
+function missing({ plan, ignored, python, distributions }: Examination): Finding[] {
+  const libraries = missingLibraries(plan, ignored, python.libc, platformsOf(distributions))
+  const findings = libraries
+    .filter(({ optional }) => !optional)
+    .map(({ soname, neededBy, through, hint }): Finding => {
+      return {
+        code: 'library-missing',
+        severity: 'error',
+        message: `${soname} is missing${through.length === 0 ? '' : ` (needed by ${through.join(', ')})`}`,
+        remedy: hint,
+        paths: neededBy,
+      }
+    })
+  const optional = libraries.filter(({ optional }) => optional)
+  if (optional.length > 0) {
+    const sonames = optional.map(({ soname }) => soname)
+    findings.push({
+      code: 'library-missing',
+      severity: 'note',
+      message: `only plugins that nothing links to need ${sonames.join(', ')}, which are missing`,
+      remedy: pasteFor(sonames),
+      paths: [...new Set(optional.flatMap(({ neededBy }) => neededBy))],
+    })
+  }
+  return findings
+}
+
+/** The platform plugin is what fails first, and Qt hides why (“could not load … even though it was found”). */
+function qtPlatforms({ plan }: Examination): Finding[] {
+  return plan.objects
+    .filter(({ object, missing }) => /\/platforms\/libq(?:xcb|wayland\w*)\.so$/.test(object.path) && missing.length > 0)
+    .map(({ object, missing }): Finding => {
+      return {
+        code: 'qt-platform',
+        severity: 'warning',
+        message:
+          `Qt can open no window with ${object.path.endsWith('libqxcb.so') ? 'X11' : 'Wayland'}: its platform plugin ` +
+          `lacks ${missing.join(', ')}`,
+        remedy: pasteFor(missing),
+        paths: [object.relative],
+      }
+    })
+}
+
+function unreadable({ scan }: Examination): Finding[] {
+  return scan.unreadable.map(({ relative, reason }): Finding => {
+    return { code: 'unreadable', severity: 'warning', message: reason, remedy: null, paths: [relative] }
+  })
+}
+
+function libraryPath(env: NodeJS.ProcessEnv): Finding[] {
+  const value = env['LD_LIBRARY_PATH'] ?? ''
+  if (value === '') return []
+  return [
+    {
+      code: 'ld-library-path',
+      severity: 'warning',
+      message: `LD_LIBRARY_PATH is set (${value}): every program that is started from here gets these libraries`,
+      remedy: 'wheelfix venv --libs "$LD_LIBRARY_PATH"; unset LD_LIBRARY_PATH',
+      paths: [],
+    },
+  ]
+}
+
+/** Entries of search paths, interpreters and pinned libraries in the store that are not there any more. */
+function deadPaths(venv: Venv, objects: readonly ScannedObject[], { env }: DoctorOptions): Finding[] {
+  const store = storeDirectory(env)
+  const dead = new Map<string, string[]>()
+  const alive = new Map<string, boolean>()
+  const look = (path: string, user: string) => {
+    if (!isInside(path, store)) return
+    let there = alive.get(path)
+    if (there === undefined) {
+      there = existsSync(fsPath(path))
+      alive.set(path, there)
+    }
+    if (!there) dead.set(path, [...(dead.get(path) ?? []), user])
+  }
+  for (const { current, relative } of objects) {
+    for (const entry of (current.runpath ?? current.rpath ?? '').split(':')) look(entry, relative)
+    if (current.interpreter !== null) look(current.interpreter, relative)
+  }
+  for (const { path } of readPins(venv.root).values()) look(path, below(venv, `${stateFolder(venv.root)}/libs.json`))
+  return [...dead].map(([path, users]): Finding => {
+    return {
+      code: 'dead-store-path',
+      severity: 'error',
+      message: `${path} is gone from the store`,
+      remedy: `wheelfix venv --update ${venv.root}  (it takes what is there now)`,
+      paths: [...new Set(users)],
+    }
+  })
+}
+
+function roots(examination: Examination, env: NodeJS.ProcessEnv): Finding[] {
+  const { venv } = examination
+  if (!existsSync(fsPath(stateFolder(venv.root)))) return []
+  const report = checkRoots(venv.root, neededStorePaths(examination), env)
+  const open = report.roots.filter(({ state }) => state !== 'rooted')
+  if (!report.hasNix || open.length === 0) return []
+  return [
+    {
+      code: 'gc-roots',
+      severity: 'warning',
+      message:
+        `${open.length} of ${count(report.roots.length, 'store path')} that this venv needs would be removed by ` +
+        'nix-collect-garbage',
+      remedy: `wheelfix venv ${venv.root}`,
+      paths: open.map(({ storePath }) => storePath),
+    },
+  ]
+}
+
+function hardLinks({ venv, scan }: Examination): Finding[] {
+  const linked = scan.objects.filter(({ status }) => status.nlink > 1)
+  const patched = linked.filter(({ undo }) => undo !== null)
+  const findings: Finding[] = []
+  if (patched.length > 0) {
+    findings.push({
+      code: 'hard-links',
+      severity: 'warning',
+      message: `${count(patched.length, 'patched object')} have more than one link: a cache of the installer may hold them, patched`,
+      remedy: 'uv cache clean, and install the packages again',
+      paths: patched.map(({ relative }) => relative),
+    })
+  }
+  const plain = linked.length - patched.length
+  if (plain > 0) {
+    findings.push({
+      code: 'hard-links',
+      severity: 'note',
+      message:
+        `${count(plain, 'object')} share their bytes with a cache of the installer (hard links). wheelfix gives what it ` +
+        'patches bytes of its own; a tool that edits in place (patchelf, strip) would change the cache too',
+      remedy: null,
+      paths: linked.filter(({ undo }) => undo === null).map(({ relative }) => below(venv, relative)),
+    })
+  }
+  return findings
+}
+
+/** What objects say of themselves that they open by name, and do not find. */
+function dlopenNotes({ scan }: Examination, input: SimulationInput): Finding[] {
+  const findings: Finding[] = []
+  for (const object of scan.objects) {
+    for (const { feature, description, priority, sonames } of object.opens) {
+      if (sonames.some(soname => findsByName(object, soname, input))) continue
+      findings.push({
+        code: 'dlopen-note',
+        severity: priority === 'suggested' ? 'note' : 'warning',
+        message:
+          `it opens ${sonames.join(' or ')} by name and does not find it ` +
+          `(${priority}${feature === '' ? '' : `, for ${feature}`}${description === '' ? '' : `: ${description}`})`,
+        remedy: pasteFor(sonames.slice(0, 1)),
+        paths: [object.relative],
+      })
+    }
+  }
+  return findings
+}
+
+function knownCases({ distributions, scan, venv }: Examination, python: PythonProcess): Finding[] {
+  const findings: Finding[] = []
+  for (const known of KNOWN_CASES) {
+    const installed = known.distributions.map(name => distributions.get(name)).find(found => found !== undefined)
+    if (installed === undefined || isSettled(known, installed.requires())) continue
+    findings.push({
+      code: 'run-time-library',
+      severity: 'note',
+      message: `${installed.displayName} ${wayOf(known)}`,
+      remedy: known.remedy,
+      paths: [below(venv, installed.path)],
+    })
+  }
+  return findings
+
+  function isSettled({ sonames, bundled, broughtBy }: KnownCase, requires: readonly string[]): boolean {
+    if (bundled !== undefined && scan.objects.some(({ path }) => bundled.test(baseOf(path)))) return true
+    if (broughtBy !== undefined) {
+      // one that does not require them (a CPU build) has no use for them
+      return (
+        !broughtBy.some(name => requires.includes(name)) ||
+        broughtBy.some(name => distributions.get(name) !== undefined)
+      )
+    }
+    return sonames.some(soname => isFoundByName(soname, python))
+  }
+}
+
+function wayOf({ how, sonames }: KnownCase): string {
+  const names = sonames.join(' or ')
+  if (how === 'program') return 'runs programs that it downloads, which expect another system'
+  if (how === 'ldconfig') return `asks ldconfig where ${names} is, and there is none`
+  if (how === 'find_library')
+    return `looks for ${names} with ctypes.util.find_library, which finds nothing of the store`
+  return `loads ${names} by name, which is not found by it`
+}
+
+/** Does ctypes.CDLL(soname) find a file? _ctypes calls dlopen, and has no search path that helps. */
+function isFoundByName(soname: string, python: PythonProcess): boolean {
+  const object: ElfObject = {
+    ...python.interpreter.object,
+    interpreter: null,
+    soname: null,
+    rpath: null,
+    runpath: null,
+    needed: [soname],
+    filters: [],
+    auxiliaries: [],
+    versionNeeds: [],
+  }
+  const map = open(fork(python.process), python.caller, '/_ctypes.so', '_ctypes', object)
+  return map.needed[0]?.provider != null
+}
+
+/** Sources of a distribution are smaller; what is larger is data. */
+const LARGEST_SOURCE = 1 << 20
+
+/** Python code that looks for libraries by find_library or ldconfig: the names, by the file. */
+function findLibraryUsers(venv: Venv): Finding[] {
+  const users: string[] = []
+  const names = new Set<string>()
+  const visit = (directory: string): void => {
+    for (const { name, kind } of entriesIn(directory)) {
+      const path = `${directory}/${name}`
+      if (kind === 'directory' && !/^(?:__pycache__|tests?|.*\.dist-info)$/.test(name)) visit(path)
+      else if (kind === 'file' && name.endsWith('.py')) look(path)
+    }
+  }
+  const look = (path: string): void => {
+    if (lstatSync(fsPath(path)).size > LARGEST_SOURCE) return
+    const source = readFileSync(fsPath(path))
+    if (!source.includes('find_library(') && !source.includes('sbin/ldconfig')) return
+    const text = source.toString('latin1')
+    const asked = [...text.matchAll(/\bfind_library\(\s*["']([\w.+-]+)["']/g)].map(([, name = '']) => name)
+    if (asked.length === 0 && !source.includes('sbin/ldconfig')) return
+    for (const name of asked) names.add(name)
+    users.push(below(venv, path))
+  }
+  for (const folder of venv.sitePackages) visit(folder)
+  if (users.length === 0) return []
+  return [
+    {
+      code: 'find-library',
+      severity: 'note',
+      message:
+        `${count(users.length, 'file')} look for libraries with ctypes.util.find_library or ldconfig, which know nothing of ` +
+        `the Nix store${names.size === 0 ? '' : ` (${[...names].sort().join(', ')})`}`,
+      remedy: 'where one of these fails, wheelfix loader helps those that then try the plain name',
+      paths: users,
+    },
+  ]
+}
+
+/** Errors of an import that a library is to blame for; a missing module or display is none of ours. */
+const OF_THE_LOADER =
+  /cannot open shared object file|undefined symbol|version `|symbol not found|Error loading shared library|static TLS/
+
+function failingImports({ venv, scan, interpreter }: Examination, env: NodeJS.ProcessEnv) {
+  const modules = scan.objects
+    .filter(({ kind }) => kind === 'extension')
+    .flatMap(({ path, relative }) => {
+      const folder = venv.sitePackages.find(folder => path.startsWith(`${folder}/`))
+      const suffix = interpreter.extensionSuffixes.find(suffix => path.endsWith(suffix))
+      if (folder === undefined || suffix === undefined) return []
+      return [{ name: path.slice(folder.length + 1, -suffix.length).replaceAll('/', '.'), relative }]
+    })
+  const errors = importModules(
+    venv.python,
+    modules.map(({ name }) => name),
+    env,
+  )
+  const findings = modules.flatMap(({ name, relative }): Finding[] => {
+    const error = errors.get(name)
+    if (error === undefined) return []
+    const severity = OF_THE_LOADER.test(error) ? 'error' : 'note'
+    return [{ code: 'import-fails', severity, message: `import ${name}: ${error}`, remedy: null, paths: [relative] }]
+  })
+  return { count: modules.length, findings }
+}
+
+/** The packages that have these sonames, as they stand in a configuration. */
+function pasteFor(sonames: readonly string[]): string | null {
+  const attributes = new Set(sonames.map(attributeFor).filter(name => name !== null))
+  return attributes.size === 0 ? null : `libs = with pkgs; [ ${[...attributes].sort().join(' ')} ]`
+}
+
+function baseOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1)
+}
+
+function below(venv: Venv, path: string): string {
+  return path.startsWith(`${venv.root}/`) ? path.slice(venv.root.length + 1) : path
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`
+}

@@ -1,0 +1,135 @@
+// The library set in force, soname by soname: what serves it, from which package and source, and what is lacking. The
+// same choice as a run makes for a venv; nothing is written.
+import { existsSync } from 'node:fs'
+import { fsPath } from '../io/path.ts'
+import { isLibcFamily, type Libc } from '../ldso/libc.ts'
+import { diskTree } from '../ldso/file-tree.ts'
+import { type LibrarySource, namedDirectories } from '../nix/libset.ts'
+import { type Policy, POLICIES } from '../nix/policies.ts'
+import { storeScanner } from '../nix/scan.ts'
+import { parseStoreName, storeDirectory, storePathOf } from '../nix/store.ts'
+import { findInterpreter } from '../python/interpreter.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import { readConfig } from '../config/config.ts'
+import { hintOf } from '../resolve/hint.ts'
+import { type MissingLibrary, missingLibraries } from '../resolve/missing.ts'
+import type { UsedLibrary } from '../resolve/plan.ts'
+import { chooseProvider, type ProviderSources } from '../resolve/providers.ts'
+import { startPython } from '../resolve/python-process.ts'
+import { examine, lookingOnly } from '../environment/run.ts'
+
+export interface LibsOptions {
+  readonly libs: readonly string[]
+  readonly noScan: boolean
+  /** The sonames of this policy alone; null: of all policies for the Python's libc, and what the venv needs. */
+  readonly policy: Policy | null
+  readonly env: NodeJS.ProcessEnv
+  readonly cwd: string
+}
+
+/** One soname of the set. */
+export interface LibraryRow {
+  readonly soname: string
+  /** The file that serves it; null: lacking. */
+  readonly path: string | null
+  /** The name and version of its store path; null outside of the store. */
+  readonly package: string | null
+  readonly version: string | null
+  /** `libc`: of the interpreter's own C library, which no set may replace. */
+  readonly source: LibrarySource | 'libc' | null
+  /** The venv takes it from the set, or misses it where that counts. */
+  readonly inUse: boolean
+  /** What to do where it is lacking. */
+  readonly hint: string | null
+  /** Why better files of that name were not taken. */
+  readonly passedOver: readonly string[]
+}
+
+export interface LibsReport {
+  readonly venv: Venv
+  readonly python: { readonly version: string; readonly program: string; readonly libc: Libc }
+  readonly rows: readonly LibraryRow[]
+  readonly warnings: readonly string[]
+}
+
+/** @throws WheelfixError when nothing could be done: no Python, a library directory that does not exist */
+export function listLibraries(venv: Venv, options: LibsOptions): LibsReport {
+  const set = setOf(venv, options)
+  const { python, sources } = set
+  const { libc } = python
+  const kind = libc.kind === 'musl' ? 'musl' : 'glibc'
+  const policies = options.policy === null ? POLICIES.filter(policy => policy.libc === kind) : [options.policy]
+  const needed = options.policy === null ? [...set.used.keys(), ...set.missing.keys()] : []
+  const sonames = new Set([...policies.flatMap(({ libraries }) => libraries), ...needed])
+  const rows = [...sonames].sort().map((soname): LibraryRow => {
+    const row = (
+      path: string | null,
+      source: LibraryRow['source'],
+      hint: string | null,
+      passedOver: readonly string[] = [],
+    ): LibraryRow => {
+      const inUse = set.used.has(soname) || set.missing.get(soname)?.optional === false
+      return { soname, path, ...packageOf(path, sources.store), source, inUse, hint, passedOver }
+    }
+    const used = set.used.get(soname)
+    if (used !== undefined) return row(used.path, used.source, null, set.clashes.get(soname))
+    const missing = set.missing.get(soname)
+    if (missing !== undefined) return row(null, null, missing.hint)
+    if (isLibcFamily(soname, kind)) {
+      const path = `${libc.dir}/${soname}`
+      return existsSync(fsPath(path)) ? row(path, 'libc', null) : row(null, null, hintOf(soname, [], [], libc))
+    }
+    const { provider, clashes } = chooseProvider(soname, [], python, sources)
+    if (provider !== null) return row(provider.path, provider.source, null, clashes)
+    return row(null, null, hintOf(soname, [], clashes, libc))
+  })
+  const { version, program } = python.interpreter
+  return { venv, python: { version, program, libc }, rows, warnings: set.warnings }
+}
+
+/** What a venv takes and misses, and where libraries are looked for; for a bare Python only the latter. */
+function setOf(venv: Venv, options: LibsOptions) {
+  const { libs, noScan, env, cwd } = options
+  if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {
+    const examined = examine(venv, lookingOnly(options))
+    const { plan, python, libraries, planInput, warnings } = examined
+    const missing = missingLibraries(plan, examined.ignored, python.libc)
+    return {
+      python,
+      sources: planInput.sources,
+      used: new Map(libraries.map(library => [library.soname, library])),
+      missing: new Map(missing.map(item => [item.soname, item])),
+      clashes: plan.clashes,
+      warnings,
+    }
+  }
+  const store = storeDirectory(env)
+  const python = startPython(findInterpreter(venv), diskTree(), store, env)
+  const config = readConfig(`${cwd}/.venv`)
+  const named = namedDirectories({ flags: libs, config: config.libs, closure: python.closure, env, cwd, store })
+  const sonames = POLICIES.flatMap(({ libraries }) => libraries)
+  const sources: ProviderSources = {
+    directories: named.directories,
+    pins: new Map(),
+    scan: noScan ? () => [] : storeScanner({ store, env }, sonames),
+    store,
+  }
+  const none = {
+    used: new Map<string, UsedLibrary>(),
+    missing: new Map<string, MissingLibrary>(),
+    clashes: new Map<string, string[]>(),
+  }
+  return { python, sources, ...none, warnings: named.warnings }
+}
+
+function packageOf(path: string | null, store: string): Pick<LibraryRow, 'package' | 'version'> {
+  const storePath = path === null ? null : storePathOf(path, store)
+  const name = storePath === null ? null : parseStoreName(storePath.slice(store.length + 1))
+  return { package: name?.name ?? null, version: name === null || name.version === '' ? null : name.version }
+}
+
+/** The folders of the set for an environment variable: each once, without those of libc, which no one may replace. */
+export function librarySearchPath({ rows }: LibsReport): string[] {
+  const served = rows.filter(({ source }) => source !== 'libc').flatMap(({ path }) => path ?? [])
+  return [...new Set(served.map(path => path.slice(0, path.lastIndexOf('/'))))]
+}

@@ -1,0 +1,248 @@
+// Why the objects of a venv get the libraries that they get: each loaded into a process of its own, as it will be after the
+// plan, with what was searched for every needed. Plain data; how it is shown is not its business.
+import { WheelfixError } from '../io/error.ts'
+import { isInside, realPath } from '../io/path.ts'
+import { isLibcFamily } from '../ldso/libc.ts'
+import { pathIn, searchPath } from '../ldso/process.ts'
+import type { Because, LinkMap, Process, SearchDirectory } from '../ldso/search.ts'
+import { normaliseName } from '../python/distributions.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import { type Change, changeOf } from '../environment/apply.ts'
+import { hintOf } from '../resolve/hint.ts'
+import { type NeededHow, type PlannedObject, simulationInput } from '../resolve/plan.ts'
+import type { ScannedObject } from '../environment/scan.ts'
+import { load } from '../resolve/simulate.ts'
+import type { Examination } from '../environment/run.ts'
+
+export interface WhyReport {
+  /** What the name was taken for. */
+  readonly kind: 'distribution' | 'module' | 'file' | 'soname'
+  /** The objects that were meant, each with its process. For a soname: those that need it, or are it. */
+  readonly processes: readonly WhyProcess[]
+  /** For a soname: the needed of that name alone are of interest. */
+  readonly soname: string | null
+}
+
+/** One object, loaded alone. */
+export interface WhyProcess {
+  readonly root: WhyObject
+  /** The root, and all that it needs, directly or not, each once, breadth first. */
+  readonly objects: readonly WhyObject[]
+}
+
+export interface WhyObject {
+  readonly path: string
+  readonly distribution: string | null
+  /** What is to become of it; null for nothing, or for an object outside of the venv. */
+  readonly change: Change | null
+  readonly needed: readonly WhyNeeded[]
+  /** Cannot be loaded by this interpreter: another machine, or no loader. */
+  readonly foreign: boolean
+}
+
+export interface WhyNeeded {
+  readonly soname: string
+  /** The file, as it was opened; null: not found. */
+  readonly provider: string | null
+  readonly because: Because
+  /** As in the plan; `inherited`: not found in this process, but in every one in which something links to the object. */
+  readonly how: NeededHow | 'inherited'
+  /** Who loaded the file first, where that was not this object. */
+  readonly loadedBy: string | null
+  /** What was looked at before, in order; everything where nothing was found. */
+  readonly tried: readonly Tried[]
+  readonly lackingVersions: readonly string[]
+  /** Is it one of the C library's own? */
+  readonly libc: boolean
+  /** What to do where it is missing. */
+  readonly hint: string | null
+}
+
+export interface Tried {
+  readonly path: string
+  readonly by: SearchDirectory['by']
+  readonly entry: string | null
+  readonly owner: string | null
+  /** Why it was not taken. */
+  readonly outcome: 'no folder' | 'no file' | 'another machine'
+}
+
+/** @throws WheelfixError `USAGE` when the name means nothing in this venv */
+export function whyOf(name: string, examination: Examination, cwd: string): WhyReport {
+  const { kind, objects } = find(name, examination, cwd)
+  const planned = new Map(examination.plan.objects.map(item => [item.object.identity, item]))
+  const states = new Map(examination.plan.objects.map(({ object, target }) => [object.identity, target]))
+  const input = simulationInput(examination.planInput, states)
+  const processes = objects.map(object => {
+    const process = load(object, input)
+    const [map] = process?.maps ?? []
+    return process === null || map === undefined
+      ? foreignProcess(object, planned.get(object.identity))
+      : processOf(process, map, planned, examination)
+  })
+  return { kind, processes, soname: kind === 'soname' ? name : null }
+}
+
+interface Found {
+  readonly kind: WhyReport['kind']
+  readonly objects: readonly ScannedObject[]
+}
+
+/** A path, else a distribution, else a module, else a soname. */
+function find(name: string, examination: Examination, cwd: string): Found {
+  const { scan, venv, distributions } = examination
+  const among = (kind: Found['kind'], test: (object: ScannedObject) => boolean): Found | null => {
+    const objects = scan.objects.filter(test)
+    return objects.length === 0 ? null : { kind, objects }
+  }
+  const bases = [cwd, venv.root, ...venv.sitePackages]
+  const files = new Set(bases.map(base => realOrNull(name.startsWith('/') ? name : `${base}/${name}`)))
+  const byFile = among('file', ({ path }) => files.has(realOrNull(path)))
+  if (byFile !== null) return byFile
+
+  const normal = normaliseName(name)
+  const owned = among('distribution', ({ path }) => distributions.ownerOf(path)?.distribution.name === normal)
+  if (owned !== null) return owned
+  if (distributions.get(normal) !== undefined) {
+    throw new WheelfixError('USAGE', `${name} is installed in ${venv.root}, but it has no ELF object`, venv.root)
+  }
+
+  const folders = venv.sitePackages.map(folder => `${folder}/${name.replaceAll('.', '/')}`)
+  const module =
+    among(
+      'module',
+      ({ path, kind }) => kind === 'extension' && folders.some(folder => path.startsWith(`${folder}.`)),
+    ) ?? among('module', ({ path }) => folders.some(folder => path.startsWith(`${folder}/`)))
+  if (module !== null) return module
+
+  const needs = among('soname', ({ current, original }) => {
+    return current.soname === name || original.needed.includes(name)
+  })
+  if (needs !== null) return needs
+  throw new WheelfixError(
+    'USAGE',
+    `${name} is no file, distribution, module or soname of ${venv.root}; try the name of a package that is installed there`,
+    venv.root,
+  )
+}
+
+function realOrNull(path: string): string | null {
+  try {
+    return realPath(path)
+  } catch {
+    return null // not there: the name is something else
+  }
+}
+
+function processOf(
+  process: Process,
+  root: LinkMap,
+  planned: ReadonlyMap<string, PlannedObject>,
+  examination: Examination,
+): WhyProcess {
+  const seen = new Set([root])
+  const objects: WhyObject[] = []
+  for (const map of seen) {
+    objects.push(objectOf(process, map, planned.get(map.identity), examination))
+    for (const { provider } of map.needed) if (provider !== null) seen.add(provider)
+  }
+  const [first] = objects
+  if (first === undefined) throw new Error('a process without its root')
+  return { root: first, objects }
+}
+
+function objectOf(
+  process: Process,
+  map: LinkMap,
+  planned: PlannedObject | undefined,
+  { plan, python, venv }: Examination,
+): WhyObject {
+  const name = namer(process, venv)
+  const hows = new Map(planned?.needed.map(({ soname, how }) => [soname, how]))
+  const needed = map.needed.map(({ soname, provider, because, lackingVersions }): WhyNeeded => {
+    const served = provider !== null && lackingVersions.length === 0
+    const how = served ? 'found' : (hows.get(soname) ?? 'missing')
+    return {
+      soname,
+      provider: provider === null ? null : name(provider.path),
+      because: named(because, name),
+      how: how === 'found' && !served ? 'inherited' : how,
+      loadedBy: because.by === 'loaded' && provider?.loader != null ? name(provider.loader.path) : null,
+      tried: because.by === 'loaded' || because.by === 'path' ? [] : triedFor(process, map, soname, because, name),
+      lackingVersions,
+      libc: isLibcFamily(soname, python.libc.kind),
+      hint: how === 'missing' ? hintOf(soname, lackingVersions, plan.clashes.get(soname) ?? [], python.libc) : null,
+    }
+  })
+  return {
+    path: name(map.path),
+    distribution: planned?.distribution ?? null,
+    change: planned === undefined ? null : changeOf(planned),
+    needed,
+    foreign: false,
+  }
+}
+
+/** The loader opens `a/b/../c`, a person reads `a/c`; and the venv is called as it was named, not where links lead. */
+function namer(process: Process, venv: Venv): (path: string) => string {
+  const real = realOrNull(venv.root) ?? venv.root
+  return path => {
+    const canonical = process.loader.tree.canonical(path)
+    return isInside(canonical, real) ? venv.root + canonical.slice(real.length) : canonical
+  }
+}
+
+function named({ by, entry, owner }: Because, name: (path: string) => string): Because {
+  return { by, entry, owner: owner === null ? null : name(owner) }
+}
+
+function triedFor(
+  process: Process,
+  map: LinkMap,
+  soname: string,
+  because: Because,
+  name: (path: string) => string,
+): Tried[] {
+  const { tree } = process.loader
+  const tried: Tried[] = []
+  for (const step of searchPath(process, map, soname)) {
+    const { directory, by, entry, owner } = step
+    const cached = by === 'cache'
+    const path = cached ? directory : pathIn(directory, soname)
+    const names = cached ? null : tree.names(directory)
+    const there = names?.has(soname) ?? true
+    const object = there ? tree.open(path)?.object : undefined
+    if (object != null && fitsHere(process, object)) break
+    if (object === null && because.by === 'not-elf') break
+    const outcome = object != null ? 'another machine' : names?.size === 0 ? 'no folder' : 'no file'
+    tried.push({ path: name(path), by, entry, owner: owner === null ? null : name(owner), outcome })
+  }
+  return tried
+}
+
+function fitsHere({ main }: Process, { header }: LinkMap['object']): boolean {
+  const program = main.object.header
+  return header.machine === program.machine && header.class === program.class
+}
+
+function foreignProcess(object: ScannedObject, planned: PlannedObject | undefined): WhyProcess {
+  const needed = object.original.needed.map((soname): WhyNeeded => ({
+    soname,
+    provider: null,
+    because: { by: 'not-found', entry: null, owner: null },
+    how: 'foreign',
+    loadedBy: null,
+    tried: [],
+    lackingVersions: [],
+    libc: false,
+    hint: null,
+  }))
+  const root: WhyObject = {
+    path: object.path,
+    distribution: planned?.distribution ?? null,
+    change: planned === undefined ? null : changeOf(planned),
+    needed,
+    foreign: true,
+  }
+  return { root, objects: [root] }
+}

@@ -1,0 +1,371 @@
+// Which C library a program runs under, and where that library's loader looks by itself: told by the loader file that
+// PT_INTERP names, by what it holds, never by its name alone. Knows nothing of Python or of the Nix store.
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
+import { ElfError } from '../elf/error.ts'
+import { decodeBytes } from '../elf/text.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath, realPath } from '../io/path.ts'
+import { withSource } from '../io/source.ts'
+import type { LegacyHwcaps } from './cache.ts'
+import { isFileOfThisMachine } from './runnable.ts'
+
+/** nix-ld between a program and the real loader. */
+export interface NixLd {
+  /** The PT_INTERP path at which nix-ld stands. */
+  readonly shim: string
+  /** What it appends to LD_LIBRARY_PATH: NIX_LD_LIBRARY_PATH, or its default. */
+  readonly directories: readonly string[]
+}
+
+/** The C library of a program. */
+export interface Libc {
+  readonly kind: 'glibc' | 'musl'
+  /** `2.40`, `1.2.5`; null where the files do not tell. */
+  readonly version: string | null
+  /** The folder of libc.so.6 (of the loader itself under musl), with every link resolved. */
+  readonly dir: string
+  /** The loader's path as PT_INTERP has it; behind nix-ld the path that NIX_LD has. */
+  readonly loader: string
+  /** The directories that the loader searches last, in order, without a slash at their end. */
+  readonly builtinDirectories: readonly string[]
+  /** The path of the ld.so.cache that it reads, there or not. */
+  readonly cache: string | null
+  /** `$LIB`: `lib`, `lib64`, `lib/x86_64-linux-gnu`. */
+  readonly lib: string
+  /** `$PLATFORM`; empty where there is none. */
+  readonly platform: string
+  /** The glibc-hwcaps subdirectories that this CPU may use, best first. */
+  readonly hwcaps: readonly string[]
+  /** All subdirectories that are searched before a directory itself, relative to it, in order: `glibc-hwcaps/x86-64-v3`, `tls`. */
+  readonly subdirectories: readonly string[]
+  /** What of the hardware bits in the cache counts; null from glibc 2.37 on, and where the loader cannot be asked. */
+  readonly legacyHwcaps: LegacyHwcaps | null
+  readonly nixLd: NixLd | null
+}
+
+/** Loaders have some 200 KB, musl's some 900 KB; with debugging information a few MB. */
+const LARGEST_LOADER = 32 << 20
+
+/** Where nix-ld goes without NIX_LD and NIX_LD_LIBRARY_PATH (nix-ld, src/main.rs). */
+const NIX_LD_DEFAULT = '/run/current-system/sw/share/nix-ld/lib/ld.so'
+const NIX_LD_LIBRARY_PATH_DEFAULT = '/run/current-system/sw/share/nix-ld/lib'
+
+/** What is in nix-ld and in no loader. */
+const NIX_LD_MARK = 'NIX_LD_LIBRARY_PATH'
+
+/** Where NixOS's module links nix-ld to (nix-ld, package.nix: ldpath), by e_machine: where others have their loader. */
+const NIX_LD_SHIMS = new Map([
+  [EM_X86_64, '/lib64/ld-linux-x86-64.so.2'],
+  [EM_386, '/lib/ld-linux.so.2'],
+  [EM_AARCH64, '/lib/ld-linux-aarch64.so.1'],
+  [EM_RISCV, '/lib/ld-linux-riscv64-lp64d.so.1'],
+])
+
+const REMEDIES =
+  'enable nix-ld (programs.nix-ld.enable = true), or make the venv with a Python of nixpkgs ' +
+  '(UV_PYTHON=$(command -v python3) UV_PYTHON_DOWNLOADS=never uv venv), or run "wheelfix python" on that interpreter'
+
+/**
+ * The C library that `program` runs under.
+ * @throws WheelfixError `LOADER_NOT_FOUND` when there is no loader, or only NixOS's stub; `LIBC_UNSUPPORTED` when the
+ * loader is neither glibc's nor musl's
+ */
+export function identifyLibc(program: string, object: ElfObject, env: NodeJS.ProcessEnv): Libc {
+  const interp = object.interpreter
+  if (interp === null) {
+    throw new WheelfixError('LIBC_UNSUPPORTED', `${program} names no dynamic loader: it is linked statically`, program)
+  }
+  const text = readLoader(interp, () => absentLoader(program, interp))
+  // the texts of stub-ld: nixpkgs, pkgs/by-name/st/stub-ld
+  if (text.includes('Could not start dynamically linked executable') || text.includes('nix.dev/permalink/stub-ld')) {
+    throw new WheelfixError(
+      'LOADER_NOT_FOUND',
+      `${program} cannot start: ${interp} is NixOS's stub, not a loader; ${REMEDIES}`,
+      program,
+    )
+  }
+  return text.includes(NIX_LD_MARK) ? behindNixLd(program, interp, object, env) : describe(interp, text, null)
+}
+
+/**
+ * The C library that a program for the machine of `object` runs under where it asks for the loader of an ordinary
+ * distribution and nix-ld stands there.
+ * @throws WheelfixError `LOADER_NOT_FOUND` when nix-ld does not stand there, or has no loader to lead to
+ */
+export function nixLdLibc(object: ElfObject, env: NodeJS.ProcessEnv): Libc {
+  const shim = NIX_LD_SHIMS.get(object.header.machine)
+  if (shim === undefined) throw new WheelfixError('LOADER_NOT_FOUND', 'nix-ld is not made for this machine')
+  const enable = 'enable programs.nix-ld in NixOS, or give --interpreter python'
+  const absent = new WheelfixError('LOADER_NOT_FOUND', `there is no nix-ld: ${shim} does not exist; ${enable}`, shim)
+  if (!readLoader(shim, () => absent).includes(NIX_LD_MARK)) {
+    throw new WheelfixError('LOADER_NOT_FOUND', `there is no nix-ld: ${shim} is something else; ${enable}`, shim)
+  }
+  return behindNixLd('a program', shim, object, env)
+}
+
+function behindNixLd(program: string, shim: string, object: ElfObject, env: NodeJS.ProcessEnv): Libc {
+  const { loader, directories } = nixLdSettings(object, env)
+  const behind = readLoader(
+    loader,
+    () =>
+      new WheelfixError(
+        'LOADER_NOT_FOUND',
+        `${program} runs through nix-ld (${shim}), whose loader ${loader} does not exist; set NIX_LD to a glibc's ` +
+          'loader, or enable programs.nix-ld in NixOS',
+        loader,
+      ),
+  )
+  if (behind.includes(NIX_LD_MARK)) {
+    throw new WheelfixError('LOADER_NOT_FOUND', `NIX_LD (${loader}) is nix-ld itself; set it to a real loader`, loader)
+  }
+  return describe(loader, behind, { shim, directories })
+}
+
+/** Is this the path at which an ordinary distribution has its loader, whatever the machine? */
+export function isFhsLoader(path: string): boolean {
+  return /^\/(?:usr\/)?lib(?:32|64|x32)?\/(?:[^/]+-linux-[^/]+\/)?(?:ld-(?:linux|musl|lsb)[^/]*\.so\.\d+|ld64\.so\.\d+|ld\.so\.1)$/.test(
+    path,
+  )
+}
+
+// glibc's Makefiles; of the NSS modules only its own: others (libnss_systemd, libnss_sss) come with their services
+const GLIBC_FAMILY =
+  /^(?:ld-linux[^/]*\.so\.\d+|ld64\.so\.\d+|ld\.so\.1|libc\.so\.6(?:\.1)?|libm\.so\.6(?:\.1)?|libdl\.so\.2(?:\.1)?|libpthread\.so\.0|librt\.so\.1|libutil\.so\.1(?:\.1)?|libresolv\.so\.2(?:\.1)?|libnsl\.so\.1(?:\.1)?|libanl\.so\.1(?:\.1)?|libmvec\.so\.1|libBrokenLocale\.so\.1(?:\.1)?|libthread_db\.so\.1|libc_malloc_debug\.so\.0|libnss_(?:compat|db|dns|files|hesiod)\.so\.2)$/
+// the names that musl's loader keeps for itself (ldso/dynlink.c, `reserved`), and its own two
+const MUSL_FAMILY =
+  /^(?:lib(?:c|pthread|rt|m|dl|util|xnet)\.so(?:\.\d+)*|libc\.musl-[^/]+\.so\.1|ld-musl-[^/]+\.so\.1)$/
+
+/** Is `soname` a library of the C library itself, which must come from the interpreter's own libc and nowhere else? */
+export function isLibcFamily(soname: string, kind: Libc['kind']): boolean {
+  return (kind === 'glibc' ? GLIBC_FAMILY : MUSL_FAMILY).test(soname)
+}
+
+function absentLoader(program: string, interp: string): WheelfixError {
+  const [when, remedy] = isFhsLoader(interp)
+    ? ['here', REMEDIES]
+    : interp.includes('/.wheelfix/')
+      ? ['any more', 'run "wheelfix loader" to make it again, or "wheelfix restore" to do without']
+      : ['any more', 'make the venv anew with a Python that is there']
+  return new WheelfixError(
+    'LOADER_NOT_FOUND',
+    `${program} cannot start: its loader ${interp} does not exist ${when}; ${remedy}`,
+    program,
+  )
+}
+
+/** The loader file, a character for each byte. */
+function readLoader(path: string, absent: () => WheelfixError): string {
+  try {
+    return withSource(path, source => {
+      if (source.size > LARGEST_LOADER) {
+        throw new WheelfixError('LIBC_UNSUPPORTED', `${path} is too large for a loader (${source.size} bytes)`, path)
+      }
+      return Buffer.from(source.read(0, source.size)).toString('latin1')
+    })
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ELOOP') throw absent()
+    if (errno === undefined && !(error instanceof ElfError)) throw error
+    const why = errno ?? 'it is no regular file'
+    throw new WheelfixError('LOADER_NOT_FOUND', `the loader ${path} cannot be read: ${why}`, path)
+  }
+}
+
+/** NIX_LD_x86_64_linux wins over NIX_LD; empty or unset is the default (nix-ld, src/main.rs). */
+function nixLdSettings(object: ElfObject, env: NodeJS.ProcessEnv): { loader: string; directories: string[] } {
+  const system = NIX_SYSTEMS.get(object.header.machine)
+  const value = (name: string): string | undefined =>
+    (system === undefined ? undefined : env[`${name}_${system}`]) ?? env[name]
+  const path = value('NIX_LD_LIBRARY_PATH') ?? NIX_LD_LIBRARY_PATH_DEFAULT
+  return {
+    loader: value('NIX_LD') || NIX_LD_DEFAULT,
+    directories: path.split(/[:;]/).filter(directory => directory.startsWith('/')),
+  }
+}
+
+/** e_machine → the system's name in nix-ld's variables. */
+const NIX_SYSTEMS = new Map([
+  [EM_X86_64, 'x86_64_linux'],
+  [EM_386, 'i686_linux'],
+  [EM_AARCH64, 'aarch64_linux'],
+  [EM_RISCV, 'riscv64_linux'],
+])
+
+function describe(loader: string, text: string, nixLd: NixLd | null): Libc {
+  if (text.includes('musl libc')) return describeMusl(loader, text, nixLd)
+  if (text.includes('/ld.so.cache') || text.includes('GLIBC_PRIVATE')) return describeGlibc(loader, text, nixLd)
+  throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} is neither glibc's nor musl's loader`, loader)
+}
+
+function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc {
+  const builtinDirectories = glibcDirectories(text)
+  const dir = [dirname(realPath(loader)), ...builtinDirectories].find(folder =>
+    existsSync(fsPath(`${folder}/libc.so.6`)),
+  )
+  if (dir === undefined) {
+    throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} has no libc.so.6 beside it or in its directories`, loader)
+  }
+  let asked: Diagnostics | undefined
+  let subdirectories: readonly string[] | undefined
+  const diagnostics = (): Diagnostics => (asked ??= askLoader(loader, text, builtinDirectories))
+  return {
+    kind: 'glibc',
+    version: releaseVersion(text) ?? libcVersion(`${dir}/libc.so.6`),
+    dir: realPath(dir),
+    loader,
+    builtinDirectories,
+    cache: cachePath(text),
+    // these are seldom wanted and cost the start of a process
+    get lib() {
+      return diagnostics().lib
+    },
+    get platform() {
+      return diagnostics().platform
+    },
+    get hwcaps() {
+      return diagnostics().hwcaps
+    },
+    get legacyHwcaps() {
+      return diagnostics().legacyHwcaps
+    },
+    get subdirectories() {
+      return (subdirectories ??= askSubdirectories(loader, `${dir}/libc.so.6`))
+    },
+    nixLd,
+  }
+}
+
+/**
+ * The built-in directories: glibc compiles them in as one array, each with a slash and a NUL at its end (elf/dl-load.c,
+ * `system_dirs`). Where another run of strings looks alike, the one that has a libc is it.
+ */
+function glibcDirectories(text: string): string[] {
+  const runs = [...text.matchAll(/(?<![ -~])(?:\/[ -~]+\/\0)+/g)].map(([run]) =>
+    run
+      .split('\0')
+      .filter(directory => directory !== '')
+      .map(directory => directory.replace(/\/+$/, '')),
+  )
+  const run = runs.find(directories => directories.some(directory => existsSync(fsPath(`${directory}/libc.so.6`))))
+  return [...new Set(run ?? runs.toSorted((a, b) => b.length - a.length)[0])]
+}
+
+/** The path stands in the usage text too; the one that is used ends with a NUL. */
+function cachePath(text: string): string | null {
+  const path = /(?<![ -~])(\/[^\0\n]*\/ld\.so\.cache)\0/.exec(text)?.[1]
+  return path === undefined ? null : decodeBytes(Buffer.from(path, 'latin1'))
+}
+
+function releaseVersion(text: string): string | null {
+  return / release version (\d+\.\d+(?:\.\d+)*)/.exec(text)?.[1] ?? null
+}
+
+/** From the text that libc.so.6 prints when it is run; before 2.33 the loader does not have it. */
+function libcVersion(path: string): string | null {
+  return releaseVersion(readLoader(path, () => new WheelfixError('LIBC_UNSUPPORTED', `${path} does not exist`, path)))
+}
+
+interface Diagnostics {
+  readonly lib: string
+  readonly platform: string
+  readonly hwcaps: readonly string[]
+  readonly legacyHwcaps: LegacyHwcaps | null
+}
+
+/** What `ld.so --list-diagnostics` says (glibc 2.33 and newer); a loader that cannot run here is taken at its strings. */
+function askLoader(loader: string, text: string, builtinDirectories: readonly string[]): Diagnostics {
+  const said = new Map<string, string>()
+  if (text.includes('--list-diagnostics') && isFileOfThisMachine(loader)) {
+    // an empty environment: LD_* and GLIBC_TUNABLES change the answer
+    const { stdout } = spawnSync(loader, ['--list-diagnostics'], {
+      env: {},
+      encoding: 'latin1',
+      timeout: 5000,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    // strings stand in quotes; without them they are null pointers or numbers
+    for (const [, key = '', string, number = ''] of (stdout ?? '').matchAll(/^(\w+)=(?:"(.*)"|(\w+))$/gm)) {
+      said.set(key, string ?? (/^dl_hwcap(?:$|_important$|s_subdirs_active$)/.test(key) ? number : ''))
+    }
+  }
+  const active = Number(said.get('dl_hwcaps_subdirs_active') ?? 0)
+  const subdirectories = said.get('dl_hwcaps_subdirs') ?? ''
+  // glibc 2.37 has no dl_hwcap_important any more
+  const [bits, important] = [said.get('dl_hwcap'), said.get('dl_hwcap_important')]
+  const hasLegacy = bits !== undefined && important !== undefined
+  return {
+    legacyHwcaps: hasLegacy
+      ? { bits: BigInt(bits) & BigInt(important), platform: said.get('dl_platform') ?? '' }
+      : null,
+    lib: said.get('dl_dst_lib') ?? guessLib(builtinDirectories),
+    platform: said.get('dl_platform') ?? /(?<![ -~])(x86_64|i686|aarch64|v7l)\0/.exec(text)?.[1] ?? '',
+    hwcaps: subdirectories.split(':').filter((name, index) => name !== '' && (active & (1 << index)) !== 0),
+  }
+}
+
+/** A folder that does not exist: what the loader says of it are the subdirectories that it would search. */
+const NOWHERE = '/wheelfix-nowhere'
+
+/** Has the loader print a search path (every glibc does); one that cannot run here has no subdirectories that count. */
+function askSubdirectories(loader: string, libc: string): string[] {
+  if (!isFileOfThisMachine(loader)) return []
+  const { stderr } = spawnSync(loader, ['--list', libc], {
+    // the search is for a library that is not there; that it cannot be preloaded is no error
+    env: { LD_DEBUG: 'libs', LD_LIBRARY_PATH: NOWHERE, LD_PRELOAD: 'wheelfix-none' },
+    encoding: 'latin1',
+    timeout: 5000,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  const path = new RegExp(`search path=(${NOWHERE}\\S*)`).exec(stderr ?? '')?.[1] ?? ''
+  const below = path.split(':').filter(directory => directory.startsWith(`${NOWHERE}/`))
+  return [...new Set(below.map(directory => directory.slice(NOWHERE.length + 1)))]
+}
+
+/** `$LIB` is the libc's slibdir without its prefix, and that is the first of the built-in directories. */
+function guessLib(builtinDirectories: readonly string[]): string {
+  for (const directory of builtinDirectories) {
+    const lib = /^\/(lib\/[^/]+-linux-[^/]+|lib64|lib32|libx32)$/.exec(directory)?.[1]
+    if (lib !== undefined) return lib
+  }
+  return 'lib'
+}
+
+function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {
+  return {
+    kind: 'musl',
+    version: /(?<![ -~])(\d+\.\d+\.\d+)\0/.exec(text)?.[1] ?? null,
+    dir: dirname(realPath(loader)),
+    loader,
+    builtinDirectories: muslPath(loader, text)
+      .split(/[:\n]/)
+      .filter(directory => directory.startsWith('/'))
+      .map(directory => directory.replace(/(?<=.)\/+$/, '')),
+    cache: null,
+    lib: 'lib',
+    platform: '',
+    hwcaps: [],
+    subdirectories: [],
+    legacyHwcaps: null,
+    nixLd,
+  }
+}
+
+/**
+ * musl's system path: PREFIX/etc/ld-musl-ARCH.path, PREFIX being what stands two components above the loader; the
+ * built-in list only where that file does not exist; nothing where it cannot be read (ldso/dynlink.c, load_library).
+ */
+function muslPath(loader: string, text: string): string {
+  const builtin = /(?<![ -~])(\/[^\0:\n]*(?::\/[^\0:\n]*lib)+)\0/.exec(text)?.[1] ?? '/lib:/usr/local/lib:/usr/lib'
+  const machine = /\/etc\/ld-musl-([^\0/]+)\.path\0/.exec(text)?.[1]
+  if (machine === undefined) return builtin
+  const prefix = loader.startsWith('/') ? loader.replace(/(?:^|\/)[^/]*\/[^/]*$/, '') : ''
+  try {
+    return readFileSync(fsPath(`${prefix}/etc/ld-musl-${machine}.path`), 'utf8')
+  } catch (error) {
+    return errnoOf(error) === 'ENOENT' ? builtin : ''
+  }
+}

@@ -1,0 +1,76 @@
+// The vocabulary of the loader's search: a simulated process, the objects mapped into it, the search path of a needed,
+// and why it resolves as it does. Types only.
+import type { ElfObject } from '../elf/types.ts'
+import type { CacheEntry } from './cache.ts'
+import type { Libc } from './libc.ts'
+import type { FileTree } from './file-tree.ts'
+
+/** The rule by which a needed was found, or `not-found`. */
+export type FoundBy =
+  | 'loaded' // an object of that name is in the process already
+  | 'path' // the needed holds a slash: opened directly
+  | 'DT_RPATH'
+  | 'DT_RUNPATH'
+  | 'environment' // LD_LIBRARY_PATH, or NIX_LD_LIBRARY_PATH that nix-ld makes of it
+  | 'cache' // ld.so.cache
+  | 'built-in' // the directories compiled into the libc
+  | 'not-found'
+  | 'not-elf' // a file of that name is no ELF file: the loader gives up
+
+/** One directory of a search path, with the reason that it is on it. */
+export interface SearchDirectory {
+  readonly directory: string
+  readonly by: FoundBy
+  /** The entry as written (`$ORIGIN/../numpy.libs`), for DT_RPATH and DT_RUNPATH. */
+  readonly entry: string | null
+  /** The object whose tag it is: its path. */
+  readonly owner: string | null
+}
+
+/** Why a needed resolves as it does. */
+export interface Because {
+  readonly by: FoundBy
+  readonly entry: string | null
+  readonly owner: string | null
+}
+
+/** One object mapped into a process (glibc's struct link_map). */
+export interface LinkMap {
+  /** The path by which it was opened first; $ORIGIN is its folder. */
+  readonly path: string
+  readonly identity: string
+  readonly object: ElfObject
+  /** Who loaded it first; null for the main program. */
+  readonly loader: LinkMap | null
+  /** One for each DT_NEEDED, in its order, then for each DT_FILTER, once the object's dependencies are loaded. */
+  readonly needed: Resolution[]
+}
+
+/** What one needed of one object resolves to. */
+export interface Resolution {
+  readonly soname: string
+  readonly provider: LinkMap | null
+  readonly because: Because
+  /** Versions that the object wants of this provider, without weak ones, and that the provider does not define. */
+  readonly lackingVersions: readonly string[]
+}
+
+/** How this libc searches, whatever the object. */
+export interface Loader {
+  readonly tree: FileTree
+  readonly libc: Libc
+  /** The entries of the ld.so.cache that this libc reads; empty without one. */
+  readonly cache: readonly CacheEntry[]
+  /** LD_LIBRARY_PATH's directories. */
+  readonly environment: readonly string[]
+}
+
+/** A running process: what is mapped, in the order of mapping. `base` is what was there when it was forked off. */
+export interface Process {
+  readonly loader: Loader
+  readonly base: Process | null
+  readonly main: LinkMap
+  readonly maps: LinkMap[]
+  readonly names: Map<string, LinkMap>
+  readonly identities: Map<string, LinkMap>
+}

@@ -1,0 +1,92 @@
+// ctypes.util.find_library under the private loader. It asks ldconfig, gcc and ld, which know nothing of the loader's cache
+// and are often not there at all; many packages (soundfile, python-magic, PyOpenGL …) call it before they load anything.
+// A .pth file in site-packages makes it answer from the cache first. Text in, text out.
+import type { CachedLibrary } from './library-cache.ts'
+
+/** The names of the two files in site-packages. */
+export const FIND_LIBRARY_MODULE = '_wheelfix_find_library.'
+export const FIND_LIBRARY_FILES = ['_wheelfix_find_library.pth', '_wheelfix_find_library.py'] as const
+
+/** The content of the two files, for what a cache serves. */
+export function findLibraryTexts(
+  libraries: readonly CachedLibrary[],
+): Record<(typeof FIND_LIBRARY_FILES)[number], string> {
+  const byName = new Map<string, CachedLibrary>()
+  for (const library of libraries) {
+    const name = library.hwcapName == null ? nameOf(library.soname) : undefined
+    if (name === undefined) continue
+    const known = byName.get(name)
+    if (known === undefined || isBetter(library.soname, known.soname)) byName.set(name, library)
+  }
+  const rows = [...byName]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, { soname, path, named }]) => {
+      // the cache has it under its DT_SONAME too, and that is what ldconfig would say of libz.so.1.3.1
+      const said = named != null && nameOf(named) === name ? named : soname
+      return `    ${quote(name)}: (${quote(said)}, ${quote(path)}),\n`
+    })
+  return {
+    '_wheelfix_find_library.pth': 'import _wheelfix_find_library\n',
+    '_wheelfix_find_library.py': MODULE.replace('LIBRARIES\n', () => rows.join('')),
+  }
+}
+
+/** `z` of libz.so.1. */
+function nameOf(soname: string): string | undefined {
+  return /^lib(.+?)\.so(?:\.|$)/.exec(soname)?.[1]
+}
+
+/** A soname with a version is what ldconfig answers; of several the greatest. */
+function isBetter(soname: string, other: string): boolean {
+  const isPlain = (name: string) => name.endsWith('.so')
+  if (isPlain(soname) !== isPlain(other)) return isPlain(other)
+  return soname.localeCompare(other, 'en', { numeric: true }) > 0
+}
+
+/** A Python string literal; JSON's escapes are Python's, lone surrogates (bytes that are no UTF-8) included. */
+function quote(text: string): string {
+  return JSON.stringify(text)
+}
+
+const MODULE = `# Written by "wheelfix loader", removed by "wheelfix restore": ctypes.util.find_library answers with what the private
+# loader of this venv finds. It costs nothing until ctypes.util is imported.
+import sys
+
+_LIBRARIES = {
+LIBRARIES
+}
+
+
+class _Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name != "ctypes.util":
+            return None
+        sys.meta_path.remove(self)
+        from importlib.util import find_spec
+
+        spec = find_spec(name)
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            run(module)
+            _wrap(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def _wrap(util):
+    import os
+
+    original = util.find_library
+
+    def find_library(name):
+        soname, path = _LIBRARIES.get(name, (None, None))
+        return soname if soname is not None and os.path.exists(path) else original(name)
+
+    find_library.__doc__ = original.__doc__
+    util.find_library = find_library
+
+
+sys.meta_path.insert(0, _Finder())
+`

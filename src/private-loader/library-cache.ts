@@ -1,0 +1,115 @@
+// What the private loader's cache holds: every library of the library set under the names that it may be asked for, and
+// the graphics driver's. Nothing of /usr, no linker script, and nothing of the libc, which a process has once.
+import type { ElfObject } from '../elf/types.ts'
+import { fits } from '../ldso/process.ts'
+import { isLibcFamily } from '../ldso/libc.ts'
+import { lookUpCache, type NewCacheEntry, readLoaderCache, writeLoaderCache } from '../ldso/cache.ts'
+import type { LibrarySource } from '../nix/libset.ts'
+import { isDriverLibrary } from '../resolve/drivers.ts'
+import { chooseProvider, type Provider, type ProviderSources } from '../resolve/providers.ts'
+import type { PythonProcess } from '../resolve/python-process.ts'
+
+/** One name in the cache. */
+export interface CachedLibrary extends NewCacheEntry {
+  readonly source: LibrarySource | 'driver'
+  /** DT_SONAME of the file, where it was read. */
+  readonly named?: string | null
+}
+
+export interface CacheContent {
+  /** By name. */
+  readonly libraries: readonly CachedLibrary[]
+  /** Why files of the right name were passed over, by soname. */
+  readonly clashes: ReadonlyMap<string, readonly string[]>
+}
+
+/** NixOS's folder of the graphics driver: a link that follows the driver, so that its path holds even while it is absent. */
+export const DRIVER_DIRECTORY = '/run/opengl-driver/lib'
+
+/** What programs ask a driver for by name: CUDA, NVML, video, ray tracing, OpenCL (nvidia-container-toolkit's list). */
+const DRIVER_NAMES = [
+  'libcuda.so',
+  'libcuda.so.1',
+  'libcudadebugger.so.1',
+  'libnvcuvid.so.1',
+  'libnvidia-encode.so.1',
+  'libnvidia-ml.so',
+  'libnvidia-ml.so.1',
+  'libnvidia-nvvm.so.4',
+  'libnvidia-opencl.so.1',
+  'libnvidia-opticalflow.so.1',
+  'libnvidia-ptxjitcompiler.so.1',
+  'libnvoptix.so.1',
+]
+
+/**
+ * Chooses a file for every name: those of the directories of the library set, all of them, and of the store's scan those
+ * that are `wanted`.
+ * @param wanted sonames with the objects that need them
+ */
+export function collectLibraries(
+  python: PythonProcess,
+  sources: ProviderSources,
+  wanted: ReadonlyMap<string, readonly ElfObject[]>,
+): CacheContent {
+  const { tree, libc } = python.loader
+  const clashes = new Map<string, readonly string[]>()
+  const chosen = new Map<string, CachedLibrary>()
+  const providers: Provider[] = []
+  const listed = sources.directories.flatMap(directory => [...directory.names])
+  const names = new Set([...listed, ...sources.pins.keys(), ...wanted.keys()])
+  for (const name of [...names].sort()) {
+    if (!/\.so(?:\.|$)/.test(name) || name.includes('/')) continue
+    if (isLibcFamily(name, libc.kind) || isDriverLibrary(name)) continue
+    const choice = chooseProvider(name, wanted.get(name) ?? [], python, sources)
+    if (choice.clashes.length > 0) clashes.set(name, choice.clashes)
+    if (choice.provider === null || isLibcFamily(choice.provider.object.soname ?? '', libc.kind)) continue
+    providers.push(choice.provider)
+    const { path, source, object } = choice.provider
+    chosen.set(name, { soname: name, path, source, named: object.soname })
+  }
+  const variants: CachedLibrary[] = []
+  for (const { soname, path, directory, object, source } of providers) {
+    if (object.soname !== null && !chosen.has(object.soname)) {
+      chosen.set(object.soname, { soname: object.soname, path, source })
+    }
+    const capabilities = `${directory}/glibc-hwcaps`
+    for (const hwcapName of tree.names(directory).has('glibc-hwcaps') ? tree.names(capabilities) : []) {
+      const variant = `${capabilities}/${hwcapName}/${soname}`
+      const better = tree.names(`${capabilities}/${hwcapName}`).has(soname) ? tree.open(variant)?.object : null
+      if (better != null && fits(better, object)) variants.push({ soname, path: variant, hwcapName, source })
+    }
+  }
+  for (const soname of [...DRIVER_NAMES, ...tree.names(DRIVER_DIRECTORY)]) {
+    if (!isDriverLibrary(soname) || chosen.has(soname)) continue
+    chosen.set(soname, { soname, path: `${DRIVER_DIRECTORY}/${soname}`, source: 'driver' })
+  }
+  const libraries = [...chosen.values(), ...variants].sort(
+    (a, b) => compare(a.soname, b.soname) || compare(a.path, b.path),
+  )
+  return { libraries, clashes }
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+/** The bytes of a cache for this interpreter's loader, and the names that the loader's search would not find in it. */
+export function cacheOf(content: CacheContent, python: PythonProcess): { bytes: Uint8Array; unreachable: string[] } {
+  const { header } = python.interpreter.object
+  const bytes = writeLoaderCache(content.libraries, header)
+  const entries = readLoaderCache(bytes)
+  const unreachable = content.libraries
+    .filter(({ soname, path, hwcapName }) => hwcapName == null && lookUpCache(entries, soname, header, []) !== path)
+    .map(({ soname }) => soname)
+  return { bytes, unreachable }
+}
+
+/** What the cache takes from the library set, as the next run is to take it again. */
+export function servedLibraries({
+  libraries,
+}: CacheContent): { soname: string; path: string; source: LibrarySource }[] {
+  return libraries.flatMap(({ soname, path, source, hwcapName }) =>
+    source === 'driver' || hwcapName != null ? [] : [{ soname, path, source }],
+  )
+}

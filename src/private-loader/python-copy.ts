@@ -1,0 +1,406 @@
+// The venv's bin/python as a copy of the real interpreter that the private loader starts, and back again. A copy carries
+// what stood in its place in its own undo note, so that nothing else is needed to bring it back.
+//
+// All names of one interpreter are hard links to one copy, none is a symbolic link: CPython (Modules/getpath.py) takes a
+// Python that is a link for its own base, and a venv made with it would have this venv as its home.
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  ftruncateSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, isAbsolute, join } from 'node:path'
+import type { ElfEdit } from '../elf/edit.ts'
+import { ElfError } from '../elf/error.ts'
+import { type Graft, graftedSource, makeGraft } from '../elf/graft/graft.ts'
+import { isElf, readElf } from '../elf/read.ts'
+import { type ByteSource, bytesSource } from '../elf/source.ts'
+import { encodeText } from '../elf/text.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { originalSource, readUndo, type Undo } from '../elf/graft/undo-note.ts'
+import { verifyGraft } from '../elf/rules/verify.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { entriesIn, fsPath, readLink } from '../io/path.ts'
+import { replaceFile, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
+import { withSource } from '../io/source.ts'
+import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
+import type { Venv } from '../python/pyvenv.ts'
+
+/**
+ * Whose a copy is: a venv's, or that of an installed Python which `wheelfix python` gave a loader. Python's own `venv
+ * --copies` takes the latter along with its note, and in the venv it is a file like any other.
+ */
+export type CopyOwner = 'venv' | 'standalone'
+
+/** What stood where a copy stands: a link with this text, or a file (a venv made with --copies) that the note gives back. */
+export type Replaced = { readonly link: string } | 'file' | Standalone
+
+/** A file that is the copy of an installed Python with a loader of ours: what makes it again out of its original bytes. */
+interface Standalone {
+  readonly interpreter: string
+  readonly record: string
+}
+
+/** One name in bin/ by which the venv's Python is started. */
+export interface PythonName {
+  readonly name: string
+  readonly path: string
+  /** A link, a file of the venv's own, or a copy that wheelfix made in the place of either. */
+  readonly kind: 'link' | 'file' | 'copy'
+  readonly owner: CopyOwner
+  /** What stands there without wheelfix. */
+  readonly replaced: Replaced
+}
+
+/** The note of a copy: the names that it serves, with what each was. */
+type Record = ReadonlyMap<string, Replaced>
+
+const RECORDS: { readonly [owner in CopyOwner]: string } = { venv: 'interpreter ', standalone: 'standalone ' }
+
+function encodeRecord({ owner, record }: PythonCopy): string {
+  const rows = [...record].map(([name, was]) => [name, was === 'file' ? null : 'link' in was ? was.link : was])
+  return RECORDS[owner] + JSON.stringify(Object.fromEntries(rows))
+}
+
+function decodeRecord(undo: Undo | null, owner: CopyOwner): Record | null {
+  if (undo?.record?.startsWith(RECORDS[owner]) !== true) return null
+  const value: unknown = JSON.parse(undo.record.slice(RECORDS[owner].length))
+  if (typeof value !== 'object' || value === null) return null
+  return new Map(Object.entries(value).map(([name, was]) => [name, decodeReplaced(was)]))
+}
+
+function decodeReplaced(value: unknown): Replaced {
+  if (typeof value === 'string') return { link: value }
+  if (typeof value !== 'object' || value === null || !('interpreter' in value) || !('record' in value)) return 'file'
+  const { interpreter, record } = value
+  return typeof interpreter === 'string' && typeof record === 'string' ? { interpreter, record } : 'file'
+}
+
+/** Is this the note of an interpreter's copy? */
+export function isInterpreterCopy(undo: Undo | null): boolean {
+  return Object.values(RECORDS).some(mark => undo?.record?.startsWith(mark) === true)
+}
+
+/** The names of bin/ that start Python, in byte order. */
+export function pythonNames(venv: Venv, owner: CopyOwner = 'venv'): PythonName[] {
+  const names: PythonName[] = []
+  for (const { name, kind } of entriesIn(venv.bin)) {
+    if (!/^(?:python|pypy)(?:\d+(?:\.\d+)?t?)?$/.test(name)) continue
+    const path = join(venv.bin, name)
+    if (kind === 'symlink') names.push({ name, path, kind: 'link', owner, replaced: { link: readLink(path) } })
+    else if (kind === 'file') {
+      const undo = undoOf(path)
+      const record = decodeRecord(undo, owner)
+      const replaced = record === null ? fileAsItCame(path, undo, owner) : (record.get(name) ?? 'file')
+      names.push({ name, path, kind: record === null ? 'file' : 'copy', owner, replaced })
+    }
+  }
+  return names
+}
+
+function fileAsItCame(path: string, undo: Undo | null, owner: CopyOwner): Replaced {
+  if (owner === 'standalone' || decodeRecord(undo, 'standalone') === null) return 'file'
+  const interpreter = interpreterOf(path)
+  return interpreter === null || undo?.record == null ? 'file' : { interpreter, record: undo.record }
+}
+
+function undoOf(path: string): Undo | null {
+  try {
+    return withSource(path, source => (isElf(source.read(0, Math.min(4, source.size))) ? readUndo(source) : null))
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return null
+    throw error
+  }
+}
+
+function isLink(replaced: Replaced): replaced is { readonly link: string } {
+  return replaced !== 'file' && 'link' in replaced
+}
+
+/** Where a name leads without wheelfix: a path outside of the venv, or the name's own for a file; null for a circle. */
+function plainTarget(start: PythonName, names: readonly PythonName[]): string | null {
+  let entry = start
+  for (let steps = 0; steps <= names.length; steps++) {
+    if (!isLink(entry.replaced)) return entry.path
+    const { link } = entry.replaced
+    const folder = dirname(entry.path)
+    const target = isAbsolute(link) ? link : join(folder, link)
+    const next = names.find(({ path }) => path === target)
+    if (next === undefined) return target
+    entry = next
+  }
+  return null
+}
+
+/**
+ * The interpreter that this venv has without wheelfix.
+ * @throws what `findInterpreter` throws
+ */
+export function plainInterpreter(venv: Venv, names: readonly PythonName[]): Interpreter {
+  const entry = names.find(({ path }) => path === venv.python)
+  const target = entry === undefined ? null : plainTarget(entry, names)
+  if (entry?.kind !== 'copy' || target === null) return findInterpreter(venv)
+  try {
+    const interpreter = findInterpreter({ ...venv, python: target })
+    const object = withSource(interpreter.program, source => readElf(plainSource(source, entry.owner)))
+    return { ...interpreter, executable: venv.python, object, interp: object.interpreter ?? interpreter.interp }
+  } catch (error) {
+    if (!(error instanceof WheelfixError) || error.code !== 'PYTHON_NOT_FOUND') throw error
+    throw new WheelfixError(
+      error.code,
+      `${venv.python} is a copy of the Python at ${target}, which is not there any more: it was upgraded, removed or ` +
+        'garbage-collected. Make the venv anew, or give it the new one with python3 -m venv --upgrade after wheelfix restore',
+      venv.python,
+    )
+  }
+}
+
+/** PT_INTERP of a program as it stands; null where it has none, or cannot be read. */
+export function interpreterOf(path: string): string | null {
+  try {
+    return withSource(path, source => readElf(source).interpreter)
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return null
+    throw error
+  }
+}
+
+/** A file as it is before it was made a copy of this owner's; any other change of it, by wheelfix too, is left in. */
+function plainSource(source: ByteSource, owner: CopyOwner): ByteSource {
+  const undo = readUndo(source)
+  const record = decodeRecord(undo, owner)
+  if (undo === null || record === null) return source
+  const original = originalSource(source, undo)
+  // a file has a copy of its own, with one name
+  const [was] = record.values()
+  const graft = was === undefined ? null : standaloneGraft(original, was)
+  return graft === null ? original : graftedSource(original, graft)
+}
+
+/** What makes an installed Python with a loader of ours out of its original bytes; null for what was none. */
+function standaloneGraft(original: ByteSource, was: Replaced): Graft | null {
+  if (was === 'file' || isLink(was)) return null
+  return makeGraft(original, { interpreter: was.interpreter }, { record: was.record })
+}
+
+/** A file that is to be copied, or edited in its place. */
+export interface PythonCopy {
+  /** Where it is to be: all of them are one file. */
+  readonly paths: readonly string[]
+  /** What it is made of: the interpreter, or the compiled wrapper that starts it. */
+  readonly source: string
+  readonly loader: string
+  readonly owner: CopyOwner
+  /** For a wrapper: the path that it starts, and the path that it is to start. */
+  readonly redirect: { readonly from: string; readonly to: string } | null
+  readonly record: Record
+}
+
+/**
+ * The copies that a venv needs: one for all links that lead out of it, one for each file. Behind a compiled wrapper, whose
+ * environment settings are kept, the names become copies of that, and the interpreter's own copy stands at `hidden`.
+ * @param hidden paths where the interpreter's copy may stand, the first that fits into the wrapper is taken
+ * @throws ElfError `REFUSED` where the way to the interpreter leads through something that cannot be copied
+ */
+export function copiesOf(
+  names: readonly PythonName[],
+  { chain, program }: Interpreter,
+  loader: string,
+  hidden: readonly string[],
+): PythonCopy[] {
+  const script = chain.find(({ how }) => how === 'script')
+  if (script !== undefined) {
+    throw new ElfError('REFUSED', `${script.path} is a script that starts it, and what that sets would be lost`)
+  }
+  const leaving = names.filter(name => {
+    const target = isLink(name.replaced) ? plainTarget(name, names) : null
+    return target !== null && !names.some(({ path }) => path === target)
+  })
+  const files = names.filter(({ replaced }) => !isLink(replaced))
+  const owner = names[0]?.owner ?? 'venv'
+  const recordOf = (some: readonly PythonName[]) => new Map(some.map(({ name, replaced }) => [name, replaced]))
+  const of = (source: string, some: readonly PythonName[], redirect: PythonCopy['redirect']): PythonCopy => {
+    return { paths: some.map(({ path }) => path), source, loader, owner, redirect, record: recordOf(some) }
+  }
+
+  const wrapperAt = chain.findIndex(({ how }) => how === 'wrapper')
+  const wrapper = chain[wrapperAt]
+  if (wrapper === undefined) {
+    return [
+      ...(leaving.length === 0 ? [] : [of(program, leaving, null)]),
+      ...files.map(file => of(file.path, [file], null)),
+    ]
+  }
+  if (files.length > 0 || chain.slice(wrapperAt + 1).some(({ how }) => how === 'wrapper')) {
+    throw new ElfError('REFUSED', `${wrapper.path} is a copy of a wrapper, or one of several`)
+  }
+  const from = chain[wrapperAt + 1]?.path ?? program
+  const to = hidden.find(path => encodeText(path).length <= encodeText(from).length)
+  if (to === undefined) throw new ElfError('REFUSED', `no path is short enough for ${wrapper.path}, which starts it`)
+  return [
+    { paths: [to], source: program, loader, owner, redirect: null, record: new Map() },
+    of(wrapper.path, leaving, { from, to }),
+  ]
+}
+
+/** Is every name already what the copy is to be, byte for byte? */
+export function isUpToDate(copy: PythonCopy): boolean {
+  try {
+    if (!copy.paths.every(path => lstatSync(fsPath(path)).isFile())) return false
+    return withSource(copy.source, source => {
+      const { base, graft } = graftOf(copy, source)
+      const wanted = graftedSource(base, graft)
+      return copy.paths.every(path => withSource(path, there => sameBytes(there, wanted)))
+    })
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return false
+    throw error
+  }
+}
+
+const CHUNK = 1 << 20
+
+function sameBytes(a: ByteSource, b: ByteSource): boolean {
+  if (a.size !== b.size) return false
+  for (let at = 0; at < a.size; at += CHUNK) {
+    const length = Math.min(CHUNK, a.size - at)
+    if (Buffer.compare(a.read(at, length), b.read(at, length)) !== 0) return false
+  }
+  return true
+}
+
+/**
+ * The graft, and the bytes that it is made for: those without any graft of ours, whose search path then comes along.
+ * @throws ElfError when this interpreter cannot be edited safely
+ */
+function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graft: Graft; edit: ElfEdit } {
+  const plain = plainSource(source, copy.owner)
+  const undo = readUndo(plain)
+  const whole = undo === null ? plain : originalSource(plain, undo)
+  const base = copy.redirect === null ? whole : redirected(whole, copy.redirect)
+  const edit = editOf(readElf(plain), readElf(base), copy)
+  const graft = makeGraft(base, edit, { record: encodeRecord(copy) })
+  if (graft === null) throw new ElfError('REFUSED', `${copy.source} has ${copy.loader} as its loader already`)
+  return { base, graft, edit }
+}
+
+/** A wrapper that starts another path. */
+function redirected(source: ByteSource, { from, to }: NonNullable<PythonCopy['redirect']>): ByteSource {
+  const bytes = Buffer.from(source.read(0, source.size))
+  const old = Buffer.concat([Buffer.from([0]), encodeText(from), Buffer.from([0])])
+  const found: number[] = []
+  for (let at = bytes.indexOf(old); at >= 0; at = bytes.indexOf(old, at + 1)) found.push(at + 1)
+  if (found.length === 0) throw new ElfError('REFUSED', `the wrapper does not hold the path that it starts (${from})`)
+  for (const at of found) bytes.fill(0, at, at + old.length - 2).set(encodeText(to), at)
+  return bytesSource(bytes)
+}
+
+/** The loader, and what is relative to the interpreter's own place made absolute, as a copy stands elsewhere. */
+function editOf(plain: ElfObject, base: ElfObject, { paths, source, loader }: PythonCopy): ElfEdit {
+  const value = plain.runpath ?? plain.rpath
+  const isCopied = paths.some(path => path !== source)
+  const absolute = isCopied ? value?.replaceAll(/\$(?:ORIGIN\b|\{ORIGIN\})/g, () => dirname(source)) : value
+  const tag = plain.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'
+  const before = tag === 'DT_RPATH' ? base.rpath : base.runpath
+  if (absolute == null || absolute === before) return { interpreter: loader }
+  return { interpreter: loader, searchPath: { tag, value: absolute } }
+}
+
+/**
+ * Tries and verifies the edit without writing.
+ * @param interp the loader that the interpreter has: a wrapper with another one may need another libc
+ * @throws ElfError when this interpreter cannot be edited safely
+ */
+export function tryCopy(copy: PythonCopy, interp: string): void {
+  withSource(copy.source, source => {
+    const { base, graft, edit } = graftOf(copy, source)
+    if (copy.redirect !== null && readElf(base).interpreter !== interp) {
+      throw new ElfError('REFUSED', `${copy.source}, which starts it, has another loader`)
+    }
+    verifyGraft(base, graftedSource(base, graft), edit)
+  })
+}
+
+/**
+ * Puts a copy in its place, each name by one rename: who starts the venv's Python meanwhile gets the one or the other.
+ * @throws ElfError, or the errors of open(2), write(2) and rename(2); each name is as it was, or is done
+ */
+export function writeCopy(copy: PythonCopy): void {
+  withSource(copy.source, source => {
+    const { base, graft } = graftOf(copy, source)
+    const [first, ...others] = copy.paths
+    if (first === undefined) return
+    if (first === copy.source) {
+      replaceFile(first, { ...graft, patches: [...(readUndo(source)?.patches ?? []), ...graft.patches] })
+      return
+    }
+    const temporaries = copy.paths.map(temporaryOf)
+    for (const temporary of temporaries) rmSync(fsPath(temporary), { force: true })
+    const written = temporaryOf(first)
+    try {
+      if (copy.redirect === null) writeCopied(copy.source, written, source, graft)
+      else {
+        const whole = graftedSource(base, graft)
+        writeFileSync(fsPath(written), whole.read(0, whole.size), { flag: 'wx' })
+        chmodSync(fsPath(written), 0o755)
+      }
+      for (const path of others) linkOrCopy(written, temporaryOf(path))
+      for (const path of copy.paths) renameSync(fsPath(temporaryOf(path)), fsPath(path))
+    } catch (error) {
+      for (const temporary of temporaries) rmSync(fsPath(temporary), { force: true })
+      throw error
+    }
+  })
+}
+
+function writeCopied(program: string, path: string, source: ByteSource, graft: Graft): void {
+  copyFileSync(fsPath(program), fsPath(path), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
+  chmodSync(fsPath(path), 0o755)
+  const fd = openSync(fsPath(path), 'r+')
+  try {
+    ftruncateSync(fd, graft.baseSize)
+    // where the interpreter itself carries a graft of ours, that one is taken off
+    for (const { offset, bytes } of readUndo(source)?.patches ?? []) writeFully(fd, bytes, offset)
+    for (const { offset, bytes } of graft.patches) writeFully(fd, bytes, offset)
+    writePieces(fd, graft.tail, graft.baseSize)
+    writeFully(fd, graft.header, 0)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Some file systems have no hard links. */
+function linkOrCopy(from: string, to: string): void {
+  try {
+    linkSync(fsPath(from), fsPath(to))
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    copyFileSync(fsPath(from), fsPath(to), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
+    chmodSync(fsPath(to), 0o755)
+  }
+}
+
+/** Brings back what a copy replaced. @throws the errors of symlink(2), open(2), write(2) and rename(2) */
+export function restoreName({ path, kind, replaced }: PythonName): void {
+  if (kind !== 'copy') return
+  if (!isLink(replaced)) {
+    const undo = undoOf(path)
+    if (undo === null) return
+    const bare = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
+    const graft = withSource(path, source => standaloneGraft(originalSource(source, undo), replaced))
+    replaceFile(path, graft === null ? bare : { ...graft, patches: [...undo.patches, ...graft.patches] })
+    return
+  }
+  const temporary = temporaryOf(path)
+  rmSync(fsPath(temporary), { force: true })
+  symlinkSync(fsPath(replaced.link), fsPath(temporary))
+  renameSync(fsPath(temporary), fsPath(path))
+}

@@ -1,0 +1,274 @@
+// A Python that is no venv's and asks for the loader of another system: python-build-standalone as uv and others install
+// it. It gets a loader of the Nix store, or a private one, in its own file: every venv made with it then starts.
+import { existsSync, lstatSync, rmSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { ElfError } from '../elf/error.ts'
+import { readElf } from '../elf/read.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath, isInside, realPath } from '../io/path.ts'
+import { withSource } from '../io/source.ts'
+import { isFhsLoader, type Libc } from '../ldso/libc.ts'
+import { fits, lackingVersions } from '../ldso/process.ts'
+import { diskTree } from '../ldso/file-tree.ts'
+import { knownSonames } from '../nix/hints.ts'
+import { namedDirectories } from '../nix/libset.ts'
+import { addRoots, dropRoots, type RootsReport } from '../nix/roots.ts'
+import { storeScanner } from '../nix/scan.ts'
+import { storeDirectory } from '../nix/store.ts'
+import type { Interpreter } from '../python/interpreter.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import {
+  isLoaderPending,
+  loaderFolders,
+  type LoaderPlan,
+  planLoader,
+  removeLoader,
+  writeLoader,
+} from './private-loader.ts'
+import { servedLibraries } from './library-cache.ts'
+import {
+  interpreterOf,
+  isUpToDate,
+  plainInterpreter,
+  type PythonCopy,
+  type PythonName,
+  pythonNames,
+  restoreName,
+  tryCopy,
+  writeCopy,
+} from './python-copy.ts'
+import { lockVenv, stateFolder } from '../state/lock.ts'
+import { readPins, writePins } from '../state/pins.ts'
+import { startPython } from '../resolve/python-process.ts'
+
+export interface StandaloneOptions {
+  /** The folder that holds bin/python3.X. */
+  readonly directory: string
+  /** A glibc's folder or loader; null: one is looked for. */
+  readonly libc: string | null
+  /** Make a private loader too, so that wheels find their libraries. */
+  readonly loader: boolean
+  readonly libs: readonly string[]
+  readonly noScan: boolean
+  readonly mode: 'apply' | 'plan' | 'restore'
+  readonly env: NodeJS.ProcessEnv
+  readonly cwd: string
+}
+
+export interface StandaloneReport {
+  readonly root: string
+  readonly version: string
+  /** The files that get another loader, relative to `root`, with PT_INTERP before and after. */
+  readonly pythons: readonly { readonly path: string; readonly before: string; readonly after: string }[]
+  readonly status: 'fine' | 'patch' | 'patched' | 'restored'
+  readonly libc: Libc | null
+  readonly loader: LoaderPlan | null
+  readonly roots: RootsReport | null
+  readonly warnings: readonly string[]
+}
+
+/** @throws WheelfixError when nothing could be done */
+export function runStandalone(options: StandaloneOptions): StandaloneReport {
+  const { env } = options
+  const store = storeDirectory(env)
+  const place = placeOf(resolve(options.cwd, options.directory), store)
+  const names = pythonNames(place, 'standalone')
+  const files = names.filter(({ replaced }) => replaced === 'file')
+  const [first] = files
+  if (first === undefined) {
+    throw new WheelfixError('PYTHON_NOT_FOUND', `${place.bin} holds no Python of its own to edit`, place.root)
+  }
+  const venv = { ...place, python: first.path }
+  if (options.mode === 'restore') return restore(venv, names, env)
+
+  const base = plainInterpreter(venv, names)
+  if (!isFhsLoader(base.interp)) {
+    throw new WheelfixError(
+      'PYTHON_UNSUPPORTED',
+      `${base.program} has ${base.interp} as its loader, which is no other system's: nothing to do`,
+      base.program,
+    )
+  }
+  const chosen = chooseLoader(base, first, store, options)
+  const interpreter = { ...base, object: { ...base.object, interpreter: chosen }, interp: chosen }
+  const python = startPython(interpreter, diskTree(), store, env)
+  const wanted = new Map(knownSonames().map((soname): [string, ElfObject[]] => [soname, []]))
+  const named = namedDirectories({
+    flags: options.libs,
+    config: [],
+    closure: python.closure,
+    env,
+    cwd: options.cwd,
+    store,
+  })
+  const scan = options.noScan ? () => [] : storeScanner({ store, env }, wanted.keys())
+  const sources = { directories: named.directories, pins: readPins(venv.root), scan, store }
+  const loader = options.loader ? planLoader({ venv, names, python, sources, wanted, env }) : null
+  const copies = loader?.copies ?? files.map(file => plainEdit(file, chosen))
+  if (loader === null) for (const copy of copies) tryOrRefuse(copy, chosen)
+  const pending = loader === null ? !copies.every(isUpToDate) : isLoaderPending(loader)
+
+  const warnings = [...named.warnings, ...(loader?.warnings ?? [])]
+  let roots: RootsReport | null = null
+  if (options.mode === 'apply') {
+    const lock = lockVenv(venv.root)
+    try {
+      if (loader !== null) warnings.push(...writeLoader(loader).warnings)
+      else for (const copy of copies) if (!isUpToDate(copy)) write(copy)
+      if (loader !== null) writePins(venv.root, servedLibraries(loader.content))
+      const libraries = loader === null ? [] : servedLibraries(loader.content).map(({ path }) => path)
+      roots = addRoots(venv.root, [chosen, python.libc.dir, ...libraries], env)
+    } finally {
+      lock.release()
+    }
+  }
+  const after = loader?.loader ?? chosen
+  return {
+    root: venv.root,
+    version: base.version,
+    pythons: copies.flatMap(({ paths }) =>
+      paths.map(path => ({ path: path.slice(venv.root.length + 1), before: base.interp, after })),
+    ),
+    status: !pending ? 'fine' : options.mode === 'plan' ? 'patch' : 'patched',
+    libc: python.libc,
+    loader,
+    roots,
+    warnings,
+  }
+}
+
+/** The folder, in the shape of a venv without packages. @throws WheelfixError when it is none that may be edited */
+function placeOf(root: string, store: string): Venv {
+  const fault = faultOf(root, store)
+  if (fault !== null) throw new WheelfixError('PYTHON_NOT_FOUND', `${root} ${fault}`, root)
+  const bin = join(root, 'bin')
+  return {
+    root,
+    config: new Map(),
+    home: bin,
+    python: join(bin, 'python3'),
+    systemSitePackages: false,
+    sitePackages: [],
+    bin,
+    walk: [],
+  }
+}
+
+/** Why a folder is not to be edited, in the second half of a sentence; null when it is. */
+function faultOf(root: string, store: string): string | null {
+  const status = lstatSync(fsPath(root), { throwIfNoEntry: false })
+  if (status === undefined) return 'does not exist'
+  if (status.isSymbolicLink()) return `is a link to ${realPath(root)}: name that, it is what would be changed`
+  if (isInside(realPath(root), store)) return 'is in the Nix store, whose files do not change'
+  if (existsSync(fsPath(join(root, 'pyvenv.cfg')))) {
+    return 'is a virtual environment: use wheelfix venv or wheelfix loader, or name the folder of its base Python'
+  }
+  return existsSync(fsPath(join(root, 'bin')))
+    ? null
+    : 'holds no bin folder: name the folder that a Python is installed in'
+}
+
+function plainEdit(file: PythonName, loader: string): PythonCopy {
+  const record = new Map([[file.name, 'file' as const]])
+  return { paths: [file.path], source: file.path, loader, owner: 'standalone', redirect: null, record }
+}
+
+function tryOrRefuse(copy: PythonCopy, interp: string): void {
+  try {
+    tryCopy(copy, interp)
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error
+    throw new WheelfixError('PYTHON_UNSUPPORTED', `${copy.source} cannot be edited: ${error.message}`, copy.source)
+  }
+}
+
+function write(copy: PythonCopy): void {
+  try {
+    writeCopy(copy)
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    throw new WheelfixError('IO', `${copy.source} cannot be written (${errno}): nothing was changed`, copy.source)
+  }
+}
+
+function restore(venv: Venv, names: readonly PythonName[], env: NodeJS.ProcessEnv): StandaloneReport {
+  const copied = names.filter(({ kind }) => kind === 'copy')
+  const pythons = copied.map(({ path }) => ({
+    path: path.slice(venv.root.length + 1),
+    before: interpreterOf(path) ?? '',
+  }))
+  const folders = loaderFolders(venv, names, env)
+  for (const name of copied) restoreName(name)
+  const restored = pythons.map(({ path, before }) => ({
+    path,
+    before,
+    after: interpreterOf(join(venv.root, path)) ?? '',
+  }))
+  dropRoots(venv.root, env)
+  removeLoader(venv, folders)
+  rmSync(fsPath(stateFolder(venv.root)), { recursive: true, force: true })
+  return {
+    root: venv.root,
+    version: '',
+    pythons: restored,
+    status: copied.length === 0 ? 'fine' : 'restored',
+    libc: null,
+    loader: null,
+    roots: null,
+    warnings: [],
+  }
+}
+
+/**
+ * The loader that such a Python can run with: the one that is named, the one that it has been given, NIX_LD's, the one that
+ * runs this very program, else the newest of the store.
+ * @throws WheelfixError `LOADER_NOT_FOUND`
+ */
+function chooseLoader(base: Interpreter, file: PythonName, store: string, options: StandaloneOptions): string {
+  const name = basename(base.interp)
+  if (options.libc !== null) {
+    const given = resolve(options.cwd, options.libc)
+    const found = [given, join(given, name), join(given, 'lib', name)].find(path => servesAs(path, base, name))
+    if (found !== undefined) return found
+    throw new WheelfixError(
+      'LOADER_NOT_FOUND',
+      `${options.libc} holds no ${name} that ${base.program} can run with`,
+      given,
+    )
+  }
+  const current = file.kind === 'copy' ? interpreterOf(file.path) : null
+  const scanned = options.noScan ? [] : storeScanner({ store, env: options.env })('libc.so.6')
+  const candidates = [
+    current,
+    options.env['NIX_LD'] ?? null,
+    interpreterOf(process.execPath),
+    ...scanned.map(({ directory }) => join(directory, name)),
+  ]
+  for (const candidate of candidates) {
+    if (candidate === null || !servesAs(candidate, base, name)) continue
+    const real = realPath(candidate)
+    if (isInside(real, store)) return real
+  }
+  throw new WheelfixError(
+    'LOADER_NOT_FOUND',
+    `no glibc in ${store} that ${base.program} can run with was found: name one with --libc /nix/store/…-glibc-2.40`,
+    base.program,
+  )
+}
+
+/** Is this a loader for the interpreter, of a libc that has all versions that the interpreter wants? */
+function servesAs(path: string, { object }: Interpreter, name: string): boolean {
+  if (basename(path) !== name || isInside(path, '/lib') || isInside(path, '/lib64')) return false
+  try {
+    const loader = withSource(path, readElf)
+    const libc = withSource(join(dirname(realPath(path)), 'libc.so.6'), readElf)
+    return (
+      loader.interpreter === null && fits(loader, object) && lackingVersions(object, 'libc.so.6', libc).length === 0
+    )
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return false
+    throw error
+  }
+}

@@ -1,0 +1,41 @@
+// Why a needed resolves as it does, in words.
+import type { PlannedNeeded } from '../resolve/plan.ts'
+import type { Because } from '../ldso/search.ts'
+
+/** One phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`. Paths below `root` are shown relative to it. */
+export function because({ how, resolution, soname }: PlannedNeeded, root: string): string {
+  if (how === 'foreign') return 'not resolved: the object is for another machine or C library'
+  if (how === 'run-time') return 'not found by itself: a distribution that this one requires loads it first'
+  if (resolution === null) return 'not found'
+  const lacking = resolution.lackingVersions
+  if (lacking.length > 0) return `found, but it does not define ${lacking.join(', ')}`
+  return ruleOf(resolution.because, soname, path => shorten(path, root))
+}
+
+/** The rule of the loader that decided, in words. */
+export function ruleOf({ by, owner, entry }: Because, soname: string, show: (path: string) => string): string {
+  switch (by) {
+    case 'loaded':
+      return 'already loaded under this name'
+    case 'path':
+      return 'opened by its path'
+    case 'DT_RPATH':
+    case 'DT_RUNPATH':
+      return `${by} of ${show(owner ?? '')}: ${entry ?? ''}`
+    case 'environment':
+      return 'NIX_LD_LIBRARY_PATH'
+    case 'cache':
+      return 'ld.so.cache'
+    case 'built-in':
+      return 'built-in directory of the C library'
+    case 'not-elf':
+      return `a file named ${soname} is no ELF file: the loader gives up there`
+    case 'not-found':
+      return 'not found'
+  }
+}
+
+/** A path below `root` without it. */
+export function shorten(path: string, root: string): string {
+  return path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path
+}

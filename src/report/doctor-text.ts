@@ -1,0 +1,51 @@
+// The findings of `wheelfix doctor` for a person: the worst first, each with what to do.
+import type { ChalkInstance } from 'chalk'
+import type { DoctorReport, Finding } from '../inspect/diagnose.ts'
+
+const SHOWN = 3
+const RANK = { error: 0, warning: 1, note: 2 } as const
+
+export function doctorLines(report: DoctorReport, chalk: ChalkInstance, verbose: boolean): string[] {
+  const findings = report.findings.toSorted((a, b) => RANK[a.severity] - RANK[b.severity])
+  return [
+    chalk.bold(report.venv.root),
+    askedLine(report, chalk),
+    ...findings.flatMap(finding => ['', ...findingLines(finding, chalk, verbose)]),
+    '',
+    summary(findings, chalk),
+  ]
+}
+
+function askedLine({ asked, imported, findings }: DoctorReport, chalk: ChalkInstance): string {
+  const wrong = findings.filter(({ code }) => code === 'loader-differs').length
+  const agreed = wrong === 0 ? 'it finds what wheelfix says' : `${wrong} differences`
+  const text =
+    asked === 0 ? 'the real loader was not asked' : `the real loader was asked about ${asked} objects: ${agreed}`
+  return chalk.dim(imported === null ? text : `${text}; ${imported} modules imported`)
+}
+
+function findingLines(
+  { code, severity, message, remedy, paths }: Finding,
+  chalk: ChalkInstance,
+  verbose: boolean,
+): string[] {
+  const mark = { error: chalk.red('✗'), warning: chalk.yellow('!'), note: chalk.dim('-') }[severity]
+  const shown = verbose ? paths : paths.slice(0, SHOWN)
+  const more = paths.length > shown.length ? [chalk.dim(`    and ${paths.length - shown.length} more`)] : []
+  return [
+    `${mark} ${message}  ${chalk.dim(code)}`,
+    ...shown.map(path => chalk.dim(`    ${path}`)),
+    ...more,
+    ...(remedy === null ? [] : [`  → ${remedy}`]),
+  ]
+}
+
+function summary(findings: readonly Finding[], chalk: ChalkInstance): string {
+  const of = (severity: Finding['severity']) => findings.filter(finding => finding.severity === severity).length
+  const parts = [
+    of('error') > 0 ? chalk.red(of('error') === 1 ? '1 error' : `${of('error')} errors`) : '',
+    of('warning') > 0 ? chalk.yellow(of('warning') === 1 ? '1 warning' : `${of('warning')} warnings`) : '',
+    of('note') > 0 ? (of('note') === 1 ? '1 note' : `${of('note')} notes`) : '',
+  ].filter(part => part !== '')
+  return parts.length === 0 ? `${chalk.green('✓')} nothing is wrong` : parts.join(', ')
+}

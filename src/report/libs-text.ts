@@ -1,0 +1,40 @@
+// The library set for a person: one line a soname.
+import type { ChalkInstance } from 'chalk'
+import type { LibraryRow, LibsReport } from '../inspect/library-set.ts'
+import { SOURCE_WORDS } from './run-text.ts'
+
+export function libsLines({ venv, python, rows }: LibsReport, chalk: ChalkInstance): string[] {
+  const { libc } = python
+  const width = Math.max(...rows.map(({ soname }) => soname.length))
+  const served = rows.filter(({ path }) => path !== null)
+  const lacking = rows.filter(({ path }) => path === null)
+  const lines = [
+    chalk.bold(venv.root),
+    chalk.dim(`Python ${python.version}  ${python.program}`),
+    chalk.dim(`${libc.kind} ${libc.version ?? ''}  ${libc.dir}`),
+    '',
+    ...served.flatMap(row => [
+      servedLine(row, width, chalk),
+      ...row.passedOver.map(clash => chalk.dim(`    passed over: ${clash}`)),
+    ]),
+  ]
+  if (lacking.length > 0) {
+    lines.push('', 'Lacking')
+    for (const { soname, hint, inUse } of lacking) {
+      const mark = inUse ? chalk.red('✗') : chalk.dim('-')
+      lines.push(`${mark} ${soname.padEnd(width)}${hint === null ? '' : `  ${hint}`}`)
+    }
+  }
+  return [...lines, '', `${served.length} sonames served, ${lacking.length} lacking`]
+}
+
+function servedLine(
+  { soname, path, package: name, version, source, inUse }: LibraryRow,
+  width: number,
+  chalk: ChalkInstance,
+) {
+  const what = name === null ? '' : `${name}${version === null ? '' : ` ${version}`}  `
+  const words = source === null ? '' : source === 'libc' ? 'the libc' : SOURCE_WORDS[source]
+  const mark = inUse ? chalk.green('✓') : chalk.dim('-')
+  return `${mark} ${soname.padEnd(width)}  ${what}${chalk.dim(`${words}  ${path ?? ''}`)}`
+}

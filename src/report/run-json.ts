@@ -1,0 +1,74 @@
+// The JSON document of `wheelfix venv` and `wheelfix check`: schema wheelfix/1, described in the README. Programs rely on
+// it: fields are added, never changed.
+import type { Outcome } from '../environment/apply.ts'
+import type { LoaderReport, VenvReport } from '../environment/run.ts'
+import { because } from './because.ts'
+import { summaryOf } from './run-text.ts'
+import { SCHEMA } from './schema.ts'
+
+/** A report as the data that is printed. Paths of objects are relative to the venv. */
+export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvReport) {
+  const { venv, interpreter, libc, plan, outcomes, unreadable, missing } = report
+  return {
+    schema: SCHEMA,
+    command,
+    venv: venv.root,
+    python: {
+      version: interpreter.version,
+      executable: interpreter.program,
+      interpreter: interpreter.interp,
+      libc: { kind: libc.kind, version: libc.version, dir: libc.dir },
+    },
+    libs: plan.libraries,
+    objects: [
+      ...outcomes.map(outcome => objectEntry(outcome, venv.root)),
+      ...unreadable.map(({ relative, reason }) => ({
+        path: relative,
+        distribution: null,
+        kind: 'library',
+        needed: [],
+        change: null,
+        missing: [],
+        status: 'refused',
+        reason,
+      })),
+    ],
+    conflicts: plan.conflicts,
+    missing: missing.map(({ soname, neededBy, through, optional, hint }) => {
+      return { soname, neededBy, ...(through.length === 0 ? {} : { through }), optional, hint }
+    }),
+    ...(report.loader === null ? {} : { loader: loaderEntry(report.loader, venv.root) }),
+    ...(report.nixLd?.nixLd == null ? {} : { nixLd: { path: report.nixLd.nixLd.shim, loader: report.nixLd.loader } }),
+    summary: summaryOf(report),
+  }
+}
+
+function loaderEntry({ plan, status, faults }: LoaderReport, root: string) {
+  return {
+    path: plan.loader,
+    cache: plan.cache,
+    how: plan.how,
+    pythons: plan.copies.flatMap(({ paths, source }) =>
+      paths.map(path => ({ path: path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path, program: source })),
+    ),
+    libraries: plan.content.libraries.map(({ soname, path, hwcapName, source }) => {
+      return { soname, path, ...(hwcapName == null ? {} : { hwcap: hwcapName }), source }
+    }),
+    status,
+    faults,
+  }
+}
+
+export function objectEntry({ planned, change, status, reason }: Outcome, root: string) {
+  const { object, distribution, needed, missing } = planned
+  return {
+    path: object.relative,
+    distribution,
+    kind: object.kind,
+    needed: needed.map(item => ({ soname: item.soname, provider: item.provider, because: because(item, root) })),
+    change,
+    missing,
+    status,
+    ...(reason === null ? {} : { reason }),
+  }
+}

@@ -1,0 +1,168 @@
+// The answer of `wheelfix why` as trees: each needed below the object that needs it, the file that serves it, and why.
+import type { ChalkInstance } from 'chalk'
+import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import { ruleOf, shorten } from './because.ts'
+
+export interface WhyStyle {
+  readonly chalk: ChalkInstance
+  /** The C library's own libraries too, and what was tried for each needed. */
+  readonly verbose: boolean
+}
+
+/** The lines of the answer. */
+export function whyLines(report: WhyReport, venv: Venv, style: WhyStyle): string[] {
+  const painter: Painter = { ...style, venv, shown: new Set() }
+  if (report.soname !== null) return sonameLines(report, report.soname, painter)
+  return report.processes.flatMap((process, index) => [...(index === 0 ? [] : ['']), ...processLines(process, painter)])
+}
+
+interface Painter extends WhyStyle {
+  readonly venv: Venv
+  /** Objects whose own needed were shown already, in this tree or one before. */
+  readonly shown: Set<string>
+}
+
+function processLines({ root, objects }: WhyProcess, painter: Painter): string[] {
+  const { chalk } = painter
+  const owner = root.distribution === null ? '' : `  ${chalk.dim(root.distribution)}`
+  const byPath = new Map(objects.map(object => [object.path, object]))
+  return [
+    `${chalk.bold(show(root.path, painter))}${owner}`,
+    ...changeLines(root, '', painter),
+    ...(root.foreign ? [chalk.yellow('not resolved: it is for another machine, or its loader is not here')] : []),
+    ...(root.needed.some(needed => isShown(needed, painter)) || root.foreign
+      ? neededLines(root, '', byPath, painter)
+      : [chalk.dim('needs nothing but the C library')]),
+  ]
+}
+
+function neededLines(
+  object: WhyObject,
+  indent: string,
+  objects: ReadonlyMap<string, WhyObject>,
+  painter: Painter,
+): string[] {
+  const { chalk, shown } = painter
+  shown.add(object.path)
+  const visible = object.needed.filter(needed => isShown(needed, painter))
+  return visible.flatMap((needed, index) => {
+    const last = index === visible.length - 1
+    const below = `${indent}${last ? '   ' : '│  '}`
+    const head = `${indent}${last ? '└─ ' : '├─ '}${headOf(needed, painter)}`
+    const details = detailsOf(needed, object, painter).map(line => `${below}  ${line}`)
+    const provider = needed.provider === null ? undefined : objects.get(needed.provider)
+    if (provider === undefined) return [head, ...details]
+    const more = provider.needed.some(needed => isShown(needed, painter))
+    if (shown.has(provider.path)) return [more ? `${head} ${chalk.dim('(shown above)')}` : head, ...details]
+    return [
+      head,
+      ...details,
+      ...changeLines(provider, below, painter),
+      ...neededLines(provider, below, objects, painter),
+    ]
+  })
+}
+
+/** What the C library has of its own is found everywhere, and not worth a line. */
+function isShown({ how, libc }: WhyNeeded, { verbose }: Painter): boolean {
+  return verbose || how !== 'found' || !libc
+}
+
+function headOf(needed: WhyNeeded, painter: Painter): string {
+  const { chalk } = painter
+  const { soname, provider, how } = needed
+  if (how === 'found') return `${soname}  ${chalk.dim(show(provider ?? '', painter))}`
+  if (how === 'missing')
+    return `${chalk.red('✗')} ${soname}  ${chalk.red(provider === null ? 'not found' : 'of no use')}`
+  return `${chalk.yellow('-')} ${soname}  ${chalk.dim('not found by itself')}`
+}
+
+/** Why it is so, and what was looked at before where that helps. */
+function detailsOf(needed: WhyNeeded, object: WhyObject, painter: Painter): string[] {
+  const { chalk, verbose } = painter
+  const { how, tried, provider, lackingVersions, hint } = needed
+  const lines: string[] = []
+  if (lackingVersions.length > 0) {
+    lines.push(`${show(provider ?? '', painter)} does not define ${lackingVersions.join(', ')}`)
+  }
+  if (how === 'run-time') lines.push('a distribution that this one requires loads it first')
+  if (how === 'inherited') lines.push('found in every process in which something links to this object')
+  if (how === 'found') lines.push(chalk.dim(reasonOf(needed, painter)))
+  if (verbose || how === 'missing') lines.push(...triedLines(needed, object, painter))
+  if (how === 'missing' && tried.length === 0 && provider === null && needed.because.by !== 'not-elf') {
+    lines.push(chalk.dim('nowhere to look: no search path, no cache'))
+  }
+  if (needed.because.by === 'not-elf') lines.push(ruleOf(needed.because, needed.soname, path => show(path, painter)))
+  if (hint !== null) lines.push(hint)
+  return lines
+}
+
+function reasonOf({ because, soname, loadedBy }: WhyNeeded, painter: Painter, object?: WhyObject): string {
+  if (because.owner !== null && because.owner === object?.path) return `its own ${because.by}: ${because.entry ?? ''}`
+  if (because.by !== 'loaded') return ruleOf(because, soname, path => show(path, painter))
+  return loadedBy === null
+    ? 'loaded already: it is the program itself'
+    : `loaded already, by ${show(loadedBy, painter)}`
+}
+
+function triedLines({ tried }: WhyNeeded, object: WhyObject, painter: Painter): string[] {
+  return tried.map(({ path, by, entry, owner, outcome }, index) => {
+    const whose = owner === null || owner === object.path ? '' : ` of ${show(owner, painter)}`
+    const rule = entry === null ? (by === 'cache' ? 'ld.so.cache' : by) : `${by}${whose} ${entry}`
+    const file = entry !== null && path.startsWith(entry) ? '' : `  ${show(path, painter)}`
+    return painter.chalk.dim(`${index + 1}. ${rule}${file}: ${outcome}`)
+  })
+}
+
+function changeLines({ change }: WhyObject, indent: string, { chalk }: Painter): string[] {
+  if (change === null) return []
+  const { rpath, interpreter } = change
+  const lines: string[] = []
+  if (rpath !== undefined) {
+    for (const entry of rpath.before.filter(entry => !rpath.after.includes(entry))) {
+      lines.push(`${indent}${chalk.red('-')} ${rpath.tag} ${entry}`)
+    }
+    for (const entry of rpath.after.filter(entry => !rpath.before.includes(entry))) {
+      lines.push(`${indent}${chalk.green('+')} ${rpath.tag} ${entry}`)
+    }
+  }
+  if (interpreter !== undefined) {
+    lines.push(`${indent}${chalk.red('-')} PT_INTERP ${interpreter.before}`)
+    lines.push(`${indent}${chalk.green('+')} PT_INTERP ${interpreter.after}`)
+  }
+  return lines
+}
+
+/** Who needs a soname, grouped by the file that serves it. */
+function sonameLines({ processes }: WhyReport, soname: string, painter: Painter): string[] {
+  const { chalk } = painter
+  const groups = new Map<string, string[]>()
+  for (const { root } of processes) {
+    const needed = root.needed.find(needed => needed.soname === soname)
+    if (needed === undefined) {
+      groups.set(root.path, groups.get(root.path) ?? [])
+      continue
+    }
+    const key = needed.provider ?? ''
+    const file = `  ${show(root.path, painter)}`
+    const lines =
+      needed.how === 'found'
+        ? [`${file}  ${chalk.dim(reasonOf(needed, painter, root))}`]
+        : [file, ...detailsOf(needed, root, painter).map(line => `      ${line}`)]
+    groups.set(key, [...(groups.get(key) ?? []), ...lines])
+  }
+  return [
+    chalk.bold(soname),
+    ...[...groups].flatMap(([path, lines]) => [
+      path === '' ? chalk.red('✗ not found') : show(path, painter),
+      ...(lines.length === 0 ? [chalk.dim('  nothing links to it')] : lines),
+    ]),
+  ]
+}
+
+/** A path as short as it can be told: below site-packages, else below the venv, else whole. */
+function show(path: string, { venv }: Painter): string {
+  const folder = venv.sitePackages.find(folder => path.startsWith(`${folder}/`))
+  return shorten(path, folder ?? venv.root)
+}

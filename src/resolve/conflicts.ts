@@ -1,0 +1,181 @@
+// What the simulation of the patched venv shows that no plan can settle: it depends on who is loaded first, or comes from
+// somewhere else than before.
+import { realPath } from '../io/path.ts'
+import { isLibcFamily } from '../ldso/libc.ts'
+import type { PlanInput, PlannedObject } from './plan.ts'
+import type { ScannedObject } from '../environment/scan.ts'
+import type { Outcome, Simulation } from './simulate.ts'
+
+/**
+ * What a conflict is about:
+ * - `order-dependent`: the file that serves a soname depends on which object was loaded first
+ * - `moved-away`: another file than before serves it
+ * - `foreign-libc`: a library of the C library comes from another one
+ * - `brought-twice`: several distributions bring a soname, and a process has one of them
+ * - `current-directory`: an empty entry of a search path has the current directory searched
+ */
+export type ConflictKind = 'order-dependent' | 'moved-away' | 'foreign-libc' | 'brought-twice' | 'current-directory'
+
+export interface Conflict {
+  readonly kind: ConflictKind
+  /** The objects that it happens to, relative to the venv. */
+  readonly objects: readonly string[]
+  readonly sonames: readonly string[]
+  /** The files that may serve, or do: the first is the one that the report names as the provider. */
+  readonly providers: readonly string[]
+  /** All of it in a sentence. */
+  readonly message: string
+}
+
+/** The conflicts, in the order of the objects. */
+export function conflictsOf(
+  planned: readonly PlannedObject[],
+  before: Simulation,
+  after: Simulation,
+  input: PlanInput,
+): Conflict[] {
+  return [
+    ...orderDependent(planned, after, input),
+    ...movedAway(planned, before, after, input),
+    ...foreignLibc(planned, input),
+    ...broughtTwice(planned, input),
+    ...searchingHere(planned),
+  ]
+}
+
+/** A needed that one chain of loaders resolves to another file than the next. */
+function orderDependent(planned: readonly PlannedObject[], after: Simulation, { python }: PlanInput): Conflict[] {
+  const { tree } = python.loader
+  const said: Conflict[] = []
+  for (const { object, needed } of planned) {
+    const chains = after.inRoots.get(object.identity) ?? []
+    for (const [index, { soname, resolution }] of needed.entries()) {
+      const first = resolution?.provider
+      if (first == null) continue
+      const others = chains.map(chain => chain.needed[index]?.provider).filter(other => other != null)
+      const other = others.find(({ identity }) => identity !== first.identity)
+      // two files of the store for one soname are the same library; two of the venv are not
+      if (other !== undefined && (after.alone.has(other.identity) || after.alone.has(first.identity))) {
+        const providers = [...new Set([first, other, ...others].map(({ path }) => tree.canonical(path)))]
+        said.push({
+          kind: 'order-dependent',
+          objects: [object.relative],
+          sonames: [soname],
+          providers,
+          message: `${object.relative} gets ${soname} from ${providers.join(' or ')}, whichever is loaded first`,
+        })
+      }
+    }
+  }
+  return said
+}
+
+/** A needed that a file of the venv served, and that a directory which was added for another one now serves. */
+function movedAway(
+  planned: readonly PlannedObject[],
+  before: Simulation,
+  after: Simulation,
+  input: PlanInput,
+): Conflict[] {
+  if (before === after) return []
+  const { tree } = input.python.loader
+  const said: Conflict[] = []
+  for (const { object } of planned) {
+    const then = before.alone.get(object.identity)?.needed ?? []
+    const now = after.alone.get(object.identity)?.needed ?? []
+    for (const [index, { soname, provider }] of then.entries()) {
+      const other = now[index]?.provider
+      if (provider === null || other == null || provider.identity === other.identity) continue
+      if (!before.alone.has(provider.identity)) continue
+      const [path, old] = [tree.canonical(other.path), tree.canonical(provider.path)]
+      said.push({
+        kind: 'moved-away',
+        objects: [object.relative],
+        sonames: [soname],
+        providers: [path, old],
+        message: `${object.relative} gets ${soname} from ${path}, and no more from ${old}`,
+      })
+    }
+  }
+  return said
+}
+
+/** A library of the C library itself that comes from elsewhere: two of them in one process do not go together. */
+function foreignLibc(planned: readonly PlannedObject[], { python }: PlanInput): Conflict[] {
+  const { tree } = python.loader
+  const said: Conflict[] = []
+  for (const { object, needed } of planned) {
+    if (object.kind === 'executable') continue
+    for (const { soname, resolution } of needed) {
+      if (!isLibcFamily(soname, python.libc.kind) || !isElsewhere(resolution, python.libcDirectories)) continue
+      const path = tree.canonical(resolution?.provider?.path ?? '')
+      said.push({
+        kind: 'foreign-libc',
+        objects: [object.relative],
+        sonames: [soname],
+        providers: [path],
+        message: `${object.relative} gets ${soname} from ${path}, which is not the C library of this Python`,
+      })
+    }
+  }
+  return said
+}
+
+function isElsewhere(resolution: Outcome | null, own: ReadonlySet<string>): boolean {
+  const path = resolution?.provider?.path
+  if (path === undefined || resolution?.because.by === 'loaded') return false
+  return !own.has(realPath(path.slice(0, path.lastIndexOf('/'))))
+}
+
+/** auditwheel puts a hash of the file into the name (patcher.py, `get_new_soname`): the same name is the same file. */
+const NAMED_BY_CONTENT = /-[0-9a-f]{8}\./
+
+/** How many sonames are named. */
+const NAMED = 2
+
+/** The same soname from files of different distributions: in one process, the first that is loaded serves both. */
+function broughtTwice(planned: readonly PlannedObject[], input: PlanInput): Conflict[] {
+  const byIdentity = new Map<string, ScannedObject>(input.objects.map(object => [object.identity, object]))
+  /** Soname → distribution → the file that it brings. */
+  const owners = new Map<string, Map<string, string>>()
+  for (const { object, needed } of planned) {
+    if (object.kind === 'executable') continue
+    for (const { soname, resolution } of needed) {
+      if (NAMED_BY_CONTENT.test(soname)) continue
+      const provider = byIdentity.get(resolution?.provider?.identity ?? '')
+      const owner = provider === undefined ? null : input.ownership.owner(provider.path)
+      if (provider === undefined || owner === null) continue
+      const known = owners.get(soname)
+      if (known === undefined) owners.set(soname, new Map([[owner, provider.path]]))
+      else if (!known.has(owner)) known.set(owner, provider.path)
+    }
+  }
+  const groups = new Map<string, { sonames: string[]; providers: string[] }>()
+  for (const [soname, files] of owners) {
+    if (files.size < 2) continue
+    const group = [...files.keys()].sort().join(' and ')
+    const known = groups.get(group) ?? { sonames: [], providers: [] }
+    known.sonames.push(soname)
+    known.providers.push(...files.values())
+    groups.set(group, known)
+  }
+  return [...groups].map(([group, { sonames, providers }]) => {
+    const named = sonames.sort().slice(0, NAMED).join(', ')
+    const more = sonames.length > NAMED ? ` and ${sonames.length - NAMED} more` : ''
+    const message = `${group} bring ${named}${more} each: a process that imports both gets those of the first for both`
+    return { kind: 'brought-twice', objects: [], sonames, providers: providers.sort(), message }
+  })
+}
+
+function searchingHere(planned: readonly PlannedObject[]): Conflict[] {
+  const objects = planned
+    .filter(({ object }) => {
+      const entries = (object.original.runpath ?? object.original.rpath ?? '').split(':')
+      return entries.length > 1 && entries.includes('')
+    })
+    .map(({ object }) => object.relative)
+  if (objects.length === 0) return []
+  const who = objects.length === 1 ? objects.join('') : `${objects.length} objects (${objects.join(', ')})`
+  const message = `by an empty entry in its search path the current directory is searched too: ${who}`
+  return [{ kind: 'current-directory', objects, sonames: [], providers: [], message }]
+}

@@ -1,0 +1,154 @@
+// Which file serves a soname: one for the whole venv, the first of the library set that fits all of its users.
+import type { ElfObject } from '../elf/types.ts'
+import { realPath } from '../io/path.ts'
+import { isLibcFamily } from '../ldso/libc.ts'
+import { fits, fork, lackingVersions, open } from '../ldso/process.ts'
+import { candidateOf, type LibraryCandidate, type LibraryDirectory, type LibrarySource } from '../nix/libset.ts'
+import type { PythonProcess } from './python-process.ts'
+
+/** The file that serves a soname. */
+export interface Provider extends LibraryCandidate {
+  readonly object: ElfObject
+}
+
+/** The answer for a soname; `clashes` says of each file that was passed over why. */
+export interface Choice {
+  readonly provider: Provider | null
+  readonly clashes: readonly string[]
+  /** Those of `clashes` that are about a file which the user named for this run. */
+  readonly refused: readonly string[]
+}
+
+/** A choice of an earlier run, kept so that the next run takes the same. */
+export interface Pin {
+  readonly path: string
+  readonly source: LibrarySource
+}
+
+export interface ProviderSources {
+  readonly directories: readonly LibraryDirectory[]
+  readonly pins: ReadonlyMap<string, Pin>
+  /** Candidates of the store for a soname, best first; asked last, and only for what nothing else serves. */
+  readonly scan: (soname: string) => readonly LibraryCandidate[]
+  readonly store: string
+}
+
+/** What the user named for this run outranks what an earlier run chose; everything else does not. */
+const EXPLICIT: ReadonlySet<LibrarySource> = new Set(['flag', 'config', 'env'])
+
+/** Chooses the file for a soname. `users` are the objects that need it. */
+export function chooseProvider(
+  soname: string,
+  users: readonly ElfObject[],
+  python: PythonProcess,
+  sources: ProviderSources,
+): Choice {
+  const clashes: string[] = []
+  const refused: string[] = []
+  const passOver = ({ source }: Pick<LibraryCandidate, 'source'>, why: string): void => {
+    clashes.push(why)
+    if (EXPLICIT.has(source)) refused.push(why)
+  }
+  for (const directory of sources.directories) {
+    if (directory.names.has(soname) && candidateIn(directory, soname, python, sources) === null) {
+      passOver(directory, `${directory.given}/${soname} is in a folder that holds another C library`)
+    }
+  }
+  let second: Provider | null = null
+  for (const candidate of candidates(soname, python, sources)) {
+    const object = python.loader.tree.open(candidate.path)?.object ?? null
+    const clash = object === null ? `${candidate.path} is no ELF file` : clashOf(candidate, object, python)
+    if (object === null || clash !== null) {
+      passOver(candidate, clash ?? '')
+      continue
+    }
+    const lacking = new Set(users.flatMap(user => lackingVersions(user, soname, object)))
+    if (lacking.size === 0) return { provider: { ...candidate, object }, clashes, refused }
+    passOver(candidate, `${candidate.path} lacks ${newest(lacking)}`)
+    second ??= { ...candidate, object }
+  }
+  return { provider: second, clashes, refused }
+}
+
+function* candidates(soname: string, python: PythonProcess, sources: ProviderSources): Generator<LibraryCandidate> {
+  const holdsForeignLibc = (directory: string) => holdsLibcOfOthers(directory, python)
+  const inDirectory = (directory: LibraryDirectory) => candidateIn(directory, soname, python, sources)
+  for (const directory of sources.directories) {
+    const candidate = EXPLICIT.has(directory.source) ? inDirectory(directory) : null
+    if (candidate !== null) yield candidate
+  }
+  const pin = sources.pins.get(soname)
+  if (pin !== undefined) {
+    yield { soname, path: pin.path, directory: pin.path.slice(0, pin.path.lastIndexOf('/')), source: pin.source }
+  }
+  for (const directory of sources.directories) {
+    const candidate = EXPLICIT.has(directory.source) ? null : inDirectory(directory)
+    if (candidate !== null) yield candidate
+  }
+  for (const candidate of sources.scan(soname)) if (!holdsForeignLibc(candidate.directory)) yield candidate
+}
+
+function candidateIn(directory: LibraryDirectory, soname: string, python: PythonProcess, sources: ProviderSources) {
+  return candidateOf(directory, soname, sources.store, folder => holdsLibcOfOthers(folder, python))
+}
+
+/**
+ * A search path is walked before the built-in directories: a directory with another libc's libresolv or libmvec would
+ * have that one loaded beside this libc. Symbol versions do not show it, every glibc defines GLIBC_PRIVATE.
+ */
+function holdsLibcOfOthers(directory: string, python: PythonProcess): boolean {
+  const names = python.loader.tree.names(directory)
+  if (!names.has('libc.so.6') && !LIBC_SAMPLES.some(name => names.has(name))) return false
+  return !python.libcDirectories.has(realPath(directory))
+}
+
+/** glibc's own libraries that a program does not map at its start, so that a copy on a search path would be taken. */
+const LIBC_SAMPLES = [
+  'libresolv.so.2',
+  'libmvec.so.1',
+  'libanl.so.1',
+  'libnss_files.so.2',
+  'libnss_dns.so.2',
+  'libm.so.6',
+]
+
+/** Why this file cannot be loaded by this interpreter, in words; null when it can. */
+function clashOf(candidate: LibraryCandidate, object: ElfObject, python: PythonProcess): string | null {
+  if (!fits(object, python.interpreter.object)) return `${candidate.path} is for another machine`
+  if (/\/stubs(?:\/|$)/.test(candidate.directory)) return `${candidate.path} is a stub to link with, not a library`
+  const process = fork(python.process)
+  open(process, python.caller, candidate.path, candidate.path, object)
+  for (const map of process.maps) {
+    for (const { soname, provider, lackingVersions } of map.needed) {
+      const who = map.path === candidate.path ? candidate.path : `${candidate.path} (through ${map.path})`
+      if (provider === null) return `${who} needs ${soname}, which is not found`
+      if (lackingVersions.length > 0) {
+        const libc = isLibcFamily(soname, python.libc.kind)
+        const offer = libc
+          ? `this Python has ${python.libc.kind} ${python.libc.version ?? ''}`.trim()
+          : `${provider.path} lacks it`
+        return `${who} needs ${newest(lackingVersions)}, ${offer}`
+      }
+      if (isLibcFamily(soname, python.libc.kind) && !isOwnLibc(provider.path, python)) {
+        return `${who} would load another libc's ${soname} (${provider.path})`
+      }
+    }
+  }
+  return null
+}
+
+function isOwnLibc(path: string, python: PythonProcess): boolean {
+  return python.libcDirectories.has(realPath(path.slice(0, path.lastIndexOf('/'))))
+}
+
+/** The newest of some symbol versions: the one with the greatest numbers. */
+export function newest(versions: Iterable<string>): string {
+  const [first, ...rest] = [...versions]
+  let best = first ?? ''
+  for (const version of rest) if (compareVersions(version, best) > 0) best = version
+  return best
+}
+
+function compareVersions(a: string, b: string): number {
+  return a.localeCompare(b, 'en', { numeric: true })
+}

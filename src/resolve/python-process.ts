@@ -1,0 +1,116 @@
+// The interpreter of a venv as a running process: what is mapped before any wheel is loaded.
+import { readFileSync } from 'node:fs'
+import { ElfError } from '../elf/error.ts'
+import { errnoOf } from '../io/error.ts'
+import { fsPath, isInside, namesIn, realPath } from '../io/path.ts'
+import { type CacheEntry, readLoaderCache } from '../ldso/cache.ts'
+import { identifyLibc, type Libc } from '../ldso/libc.ts'
+import { startProgram } from '../ldso/process.ts'
+import type { LinkMap, Loader, Process } from '../ldso/search.ts'
+import { tagDirectories } from '../ldso/tags.ts'
+import type { FileTree } from '../ldso/file-tree.ts'
+import type { Interpreter } from '../python/interpreter.ts'
+
+/** A started interpreter. */
+export interface PythonProcess {
+  readonly interpreter: Interpreter
+  readonly libc: Libc
+  readonly loader: Loader
+  /** With everything that the interpreter itself needs. */
+  readonly process: Process
+  /** Who calls dlopen for an extension module: libpython where it is shared, else the executable. */
+  readonly caller: LinkMap
+  /** The store directories that the interpreter, libpython and its own extension modules search: its closure. */
+  readonly closure: readonly string[]
+  /** Where this libc's own libraries are, with every link resolved. */
+  readonly libcDirectories: ReadonlySet<string>
+}
+
+/** @throws WheelfixError when the libc cannot be told (see ldso/libc.ts) */
+export function startPython(
+  interpreter: Interpreter,
+  tree: FileTree,
+  store: string,
+  env: NodeJS.ProcessEnv,
+): PythonProcess {
+  const libc = identifyLibc(interpreter.program, interpreter.object, env)
+  const loader = loaderOf(libc, tree)
+  const identity = tree.open(interpreter.program)?.identity ?? interpreter.program
+  const process = startProgram(loader, interpreter.program, identity, interpreter.object)
+  const caller = process.maps.find(map => /^libpython\d/.test(map.object.soname ?? '')) ?? process.main
+  return {
+    interpreter,
+    libc,
+    loader,
+    process,
+    caller,
+    closure: closureOf(loader, process, caller, store),
+    libcDirectories: libcDirectories(libc, tree),
+  }
+}
+
+/** How the loader of this libc searches. */
+export function loaderOf(libc: Libc, tree: FileTree): Loader {
+  return {
+    tree,
+    libc,
+    cache: libc.cache === null ? [] : readCache(libc.cache),
+    environment: libc.nixLd?.directories ?? [],
+  }
+}
+
+function libcDirectories(libc: Libc, tree: FileTree): Set<string> {
+  const loaderDirectory = libc.loader.slice(0, libc.loader.lastIndexOf('/'))
+  const own = [libc.dir, loaderDirectory, ...libc.builtinDirectories]
+  return new Set(own.filter(directory => tree.names(directory).size > 0).map(directory => realPath(directory)))
+}
+
+/** A cache that is missing, cut or of an unknown format is ignored, as the loader does. */
+function readCache(path: string): readonly CacheEntry[] {
+  try {
+    return readLoaderCache(readFileSync(fsPath(path)))
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return []
+    throw error
+  }
+}
+
+/** nixpkgs gives a Python and its own modules absolute search paths: what they name is there and fits. */
+function closureOf(loader: Loader, process: Process, caller: LinkMap, store: string): string[] {
+  const maps = [process.main, caller, ...ownModules(loader, process.main, caller)]
+  const directories = new Set<string>()
+  for (const map of maps) {
+    for (const tag of ['DT_RPATH', 'DT_RUNPATH'] as const) {
+      for (const { directory } of tagDirectories(loader, map, tag)) {
+        if (isInside(directory, store)) directories.add(directory)
+      }
+    }
+  }
+  return [...directories]
+}
+
+/** The extension modules of the standard library, in lib-dynload. */
+function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
+  const modules: LinkMap[] = []
+  // a venv made with --copies has the program itself, but not libpython
+  const prefixes = new Set([
+    main.path.slice(0, main.path.lastIndexOf('/bin/')),
+    caller.path.slice(0, caller.path.lastIndexOf('/lib/')),
+  ])
+  const libs = [...prefixes].flatMap(prefix => namesIn(`${prefix}/lib`).map(name => ({ prefix, name })))
+  for (const { prefix, name: lib } of libs.filter(({ name }) => /^python3\.\d+t?$/.test(name))) {
+    const folder = `${prefix}/lib/${lib}/lib-dynload`
+    for (const name of namesIn(folder)) {
+      const path = `${folder}/${name}`
+      const file = name.endsWith('.so') ? loader.tree.open(path) : null
+      if (file?.object) modules.push({ path, identity: file.identity, object: file.object, loader: caller, needed: [] })
+    }
+  }
+  return modules
+}
+
+/** The same interpreter over another tree (the venv's objects in another state; its own files are the same). */
+export function onTree(python: PythonProcess, tree: FileTree): PythonProcess {
+  const loader = { ...python.loader, tree }
+  return { ...python, loader, process: { ...python.process, loader } }
+}

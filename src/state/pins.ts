@@ -1,0 +1,72 @@
+// The libraries that a venv was given, kept so that the next run, from a plain shell or after an update of the system,
+// takes the same and changes nothing.
+import { mkdirSync, readFileSync } from 'node:fs'
+import { errnoOf } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+import { replaceContent } from '../io/replace.ts'
+import type { LibrarySource } from '../nix/libset.ts'
+import { stateFolder } from './lock.ts'
+import type { UsedLibrary } from '../resolve/plan.ts'
+import type { Pin } from '../resolve/providers.ts'
+import { writeFileSync } from 'node:fs'
+
+const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
+  'flag',
+  'config',
+  'env',
+  'closure',
+  'ldflags',
+  'nix-ld',
+  'default',
+  'scan',
+])
+
+function pinsPath(venvRoot: string): string {
+  return `${stateFolder(venvRoot)}/libs.json`
+}
+
+/** The pins of a venv, by soname; none where there is no file or it makes no sense. */
+export function readPins(venvRoot: string): Map<string, Pin> {
+  const pins = new Map<string, Pin>()
+  try {
+    const entries: unknown = JSON.parse(readFileSync(fsPath(pinsPath(venvRoot)), 'utf8'))
+    if (typeof entries !== 'object' || entries === null) return pins
+    for (const [soname, pin] of Object.entries(entries)) if (isPin(pin)) pins.set(soname, pin)
+  } catch (error) {
+    if (errnoOf(error) === undefined && !(error instanceof SyntaxError)) throw error
+  }
+  return pins
+}
+
+function isPin(value: unknown): value is Pin {
+  if (typeof value !== 'object' || value === null) return false
+  const { path, source } = value as Partial<Record<string, unknown>>
+  return typeof path === 'string' && path.startsWith('/') && typeof source === 'string' && SOURCES.has(source)
+}
+
+/** Keeps the libraries in use; writes nothing when they are the same. Gives whether it wrote. */
+export function pinsDiffer(venvRoot: string, libraries: readonly UsedLibrary[]): boolean {
+  return readText(pinsPath(venvRoot)) !== pinsText(libraries)
+}
+
+export function writePins(venvRoot: string, libraries: readonly UsedLibrary[]): void {
+  if (!pinsDiffer(venvRoot, libraries)) return
+  const path = pinsPath(venvRoot)
+  mkdirSync(fsPath(stateFolder(venvRoot)), { recursive: true })
+  if (readText(path) === null) writeFileSync(fsPath(path), pinsText(libraries))
+  else replaceContent(path, pinsText(libraries))
+}
+
+function pinsText(libraries: readonly UsedLibrary[]): string {
+  const entries = libraries.map(({ soname, path, source }) => [soname, { path, source }])
+  return `${JSON.stringify(Object.fromEntries(entries), null, 1)}\n`
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(fsPath(path), 'utf8')
+  } catch (error) {
+    if (errnoOf(error) !== undefined) return null
+    throw error
+  }
+}

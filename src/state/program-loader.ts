@@ -1,0 +1,32 @@
+// Which loader the venv's programs were told to ask for, kept so that the next run, without the flag, says the same.
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { errnoOf } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+import type { ProgramInterpreter } from '../config/config.ts'
+import { stateFolder } from './lock.ts'
+
+/** The file that holds the choice; there is none for the venv's own loader, which needs no word. */
+export function programInterpreterPath(venvRoot: string): string {
+  return `${stateFolder(venvRoot)}/interpreter`
+}
+
+/** What was chosen for the venv by a flag. */
+export function readProgramInterpreter(venvRoot: string): ProgramInterpreter {
+  try {
+    return readFileSync(fsPath(programInterpreterPath(venvRoot)), 'utf8').trim() === 'nix-ld' ? 'nix-ld' : 'python'
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return 'python'
+  }
+}
+
+export function writeProgramInterpreter(venvRoot: string, chosen: ProgramInterpreter): void {
+  if (readProgramInterpreter(venvRoot) === chosen) return
+  const path = fsPath(programInterpreterPath(venvRoot))
+  if (chosen === 'python') {
+    rmSync(path, { force: true })
+    return
+  }
+  mkdirSync(fsPath(stateFolder(venvRoot)), { recursive: true })
+  writeFileSync(path, `${chosen}\n`)
+}

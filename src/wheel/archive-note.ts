@@ -1,0 +1,144 @@
+// What a patched wheel tells of the archive that it was made of, so that `--restore` can make that again. The objects carry
+// their own undo records; this is the rest: the archive's hash, its file name, what a tag changed, and the signatures.
+// It stands in the archive's comment, as one line of ASCII: that is no entry, so nothing of it is ever installed.
+import { commentOf, type Ending, isWholeRecord, LOCAL_HEADER_SIZE, LONGEST_COMMENT } from '../zip/records.ts'
+import type { AddedEntry } from '../zip/write.ts'
+
+const MARK = 'wheelfix-undo '
+
+/** Names and hashes are those of the archive before the first patch, however often it was patched since. */
+export interface WheelUndo {
+  /** The file name. */
+  readonly name: string
+  /** SHA-256 of the whole file, in hex. */
+  readonly sha256: string
+  /** SHA-256 of RECORD, in hex. */
+  readonly record: string
+  /** `numpy-2.4.6` of `numpy-2.4.6.dist-info`, where that folder has another name now. */
+  readonly stem: string | null
+  readonly texts: readonly TextUndo[]
+  /** Rows of RECORD that were left out. */
+  readonly rows: readonly Cut[]
+  /** Entries that were left out (signatures); null: too large to keep. */
+  readonly dropped: readonly AddedEntry[] | null
+}
+
+/** A stretch of a text: where it stood, in UTF-16 units. */
+export interface Cut {
+  readonly at: number
+  readonly text: string
+}
+
+/** One change of a text: `length` units at `at` were `text` before. */
+export interface TextUndo extends Cut {
+  /** Of the entry, as it was. */
+  readonly name: string
+  readonly length: number
+}
+
+/** The one change that makes `now` of `before`: what is between the beginning and the end that they share. */
+export function textUndo(name: string, before: string, now: string): TextUndo {
+  const most = Math.min(before.length, now.length)
+  let at = 0
+  while (at < most && before[at] === now[at]) at += 1
+  let same = 0
+  while (same < most - at && before.at(-1 - same) === now.at(-1 - same)) same += 1
+  return { name, at, length: now.length - same - at, text: before.slice(at, before.length - same) }
+}
+
+export function undoText(now: string, { at, length, text }: TextUndo): string {
+  return now.slice(0, at) + text + now.slice(at + length)
+}
+
+/** Puts the rows back, in the order in which they stood. */
+export function putBack(text: string, rows: readonly Cut[]): string {
+  return rows
+    .toSorted((a, b) => a.at - b.at)
+    .reduce((now, row) => now.slice(0, row.at) + row.text + now.slice(row.at), text)
+}
+
+/** The record of a patched wheel, null where there is none, and the comment that the archive had before. */
+export function readUndo(ending: Ending): { readonly undo: WheelUndo | null; readonly comment: Uint8Array } {
+  const comment = commentOf(ending)
+  const text = Buffer.from(comment).toString('latin1')
+  const at = text.lastIndexOf(MARK)
+  const undo = at < 0 ? null : parse(text.slice(at + MARK.length))
+  return { undo, comment: undo === null ? comment : comment.subarray(0, at) }
+}
+
+/** The archive's comment with the record behind it; without the entries that were left out, where they are too large. */
+export function writeUndo(undo: WheelUndo, comment: Uint8Array): Buffer {
+  const written = encode(undo, comment)
+  if (written.length <= LONGEST_COMMENT) return written
+  const shorter = encode({ ...undo, dropped: null }, comment)
+  return shorter.length <= LONGEST_COMMENT ? shorter : Buffer.from(comment)
+}
+
+function encode(undo: WheelUndo, comment: Uint8Array): Buffer {
+  const dropped = undo.dropped?.map(({ position, index, local, central }) => ({
+    position,
+    index,
+    local: Buffer.from(local).toString('base64'),
+    central: Buffer.from(central).toString('base64'),
+  }))
+  const json = JSON.stringify({ ...undo, dropped: dropped ?? null })
+  // no signature of a zip record must stand in it
+  const ascii = json.replaceAll(/[^ -~]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return Buffer.concat([comment, Buffer.from(MARK + ascii)])
+}
+
+function parse(json: string): WheelUndo | null {
+  try {
+    const value: unknown = JSON.parse(json)
+    if (!isUndo(value)) return null
+    const dropped = value.dropped?.map(droppedOf) ?? null
+    return dropped?.every(areRecords) === false ? null : { ...value, dropped }
+  } catch (error) {
+    if (error instanceof SyntaxError) return null
+    throw error
+  }
+}
+
+/** As JSON has it. */
+interface EncodedUndo extends Omit<WheelUndo, 'dropped'> {
+  readonly dropped: readonly EncodedEntry[] | null
+}
+
+interface EncodedEntry {
+  readonly position: number
+  readonly index: number
+  readonly local: string
+  readonly central: string
+}
+
+function droppedOf({ position, index, local, central }: EncodedEntry): AddedEntry {
+  return { position, index, local: Buffer.from(local, 'base64'), central: Buffer.from(central, 'base64') }
+}
+
+function areRecords({ position, index, local, central }: AddedEntry): boolean {
+  return position >= 0 && index >= 0 && isWholeRecord(central) && local.length >= LOCAL_HEADER_SIZE
+}
+
+function isUndo(value: unknown): value is EncodedUndo {
+  return (
+    has(value, { name: 'string', sha256: 'string', record: 'string' }) &&
+    (value['stem'] === null || typeof value['stem'] === 'string') &&
+    listOf(value['texts'], { name: 'string', at: 'number', length: 'number', text: 'string' }) &&
+    listOf(value['rows'], { at: 'number', text: 'string' }) &&
+    (value['dropped'] === null ||
+      listOf(value['dropped'], { position: 'number', index: 'number', local: 'string', central: 'string' }))
+  )
+}
+
+function listOf(value: unknown, kinds: Readonly<Record<string, 'string' | 'number'>>): boolean {
+  return Array.isArray(value) && value.every((item: unknown) => has(item, kinds))
+}
+
+function has(value: unknown, kinds: Readonly<Record<string, 'string' | 'number'>>): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false
+  const fields = new Map<string, unknown>(Object.entries(value))
+  return Object.entries(kinds).every(([key, kind]) => {
+    const field = fields.get(key)
+    return typeof field === kind && (kind === 'string' || Number.isSafeInteger(field))
+  })
+}

@@ -1,0 +1,251 @@
+// The pipeline of a venv over a wheel: scan → resolve → plan → apply, as if the wheel (and those that it is to be
+// installed with) were unpacked into a venv of the given Python. The result is a new archive; nothing else is written.
+import { posix } from 'node:path'
+import { ElfError } from '../elf/error.ts'
+import { graftedSource, makeGraft } from '../elf/graft/graft.ts'
+import type { ByteSource } from '../elf/source.ts'
+import { originalSource } from '../elf/graft/undo-note.ts'
+import { verifyGraft } from '../elf/rules/verify.ts'
+import { isDriverLibrary, NIXOS_DRIVER } from '../resolve/drivers.ts'
+import { changeOf, type Outcome } from '../environment/apply.ts'
+import { makePlan, type Ownership, type Plan, type PlannedObject } from '../resolve/plan.ts'
+import type { ProviderSources } from '../resolve/providers.ts'
+import { onTree, type PythonProcess } from '../resolve/python-process.ts'
+import { readObject, type ScannedObject, type UnreadableObject } from '../environment/scan.ts'
+import { isInside } from '../io/path.ts'
+import type { Libc } from '../ldso/libc.ts'
+import type { FileTree, OpenedFile } from '../ldso/file-tree.ts'
+import { hashHolds, type RecordFields, sizeOf } from '../python/record.ts'
+import { type Contents, openContents } from '../zip/content.ts'
+import {
+  installedPath,
+  type Installation,
+  pretendInstallation,
+  readDistribution,
+  type WheelDistribution,
+} from './distribution.ts'
+import { type Archive, openArchive, refusal, type WheelEntry } from '../zip/read.ts'
+import type { Range } from '../zip/splice.ts'
+import { installedTree } from './wheel-tree.ts'
+
+/** A wheel whose structure and contents have been checked; the caller closes it. */
+export interface Wheel {
+  readonly archive: Archive
+  readonly distribution: WheelDistribution
+  readonly objects: readonly WheelObject[]
+  readonly unreadable: readonly UnreadableObject[]
+  readonly installation: Installation
+  close(): void
+}
+
+/** One ELF object of a wheel. */
+export interface WheelObject {
+  readonly entry: WheelEntry
+  readonly source: ByteSource
+  readonly object: ScannedObject
+}
+
+/** What the wheel is for. */
+export interface WheelContext {
+  /** Started over the disk. */
+  readonly python: PythonProcess
+  readonly sources: ProviderSources
+  /** As in a plan. */
+  readonly programInterpreter: string | null
+  readonly nixLd: Libc | null
+}
+
+/** The new contents of one entry. */
+export interface NewContent {
+  readonly source: ByteSource
+  /** The fields that its row of RECORD is to have; without them the true ones. */
+  readonly fields?: RecordFields
+  /** Where the entry's bytes differ, where they are the first ones of the new contents but for that. */
+  readonly changes?: readonly Range[]
+  /** Where they differ from what the entry's bytes begin with. */
+  readonly undone?: readonly Range[]
+}
+
+/** One object and what becomes of it: `content` is null where it stays as it is. */
+export interface WheelOutcome extends Outcome {
+  readonly entry: WheelEntry
+  readonly content: NewContent | null
+}
+
+export interface WheelPlan {
+  readonly plan: Plan
+  readonly outcomes: readonly WheelOutcome[]
+  /** Sonames that another package (or the graphics driver) is to bring. */
+  readonly expected: ReadonlySet<string>
+}
+
+let opened = 0
+
+/**
+ * Opens a wheel: every entry is read once and checked.
+ * @param scratchFolder has room for the unpacked objects
+ * @throws WheelfixError `WHEEL_INVALID`, `IO`
+ */
+export async function openWheel(
+  path: string,
+  python: PythonProcess,
+  scratchFolder: string,
+  onProgress?: (bytes: number) => void,
+): Promise<Wheel> {
+  const archive = await openArchive(path)
+  let contents: Contents | undefined
+  const close = (): void => {
+    contents?.close()
+    archive.close()
+  }
+  try {
+    const distribution = readDistribution(archive)
+    contents = await openContents(archive, scratchFolder, onProgress)
+    const installation = pretendInstallation(python.interpreter.version)
+    const number = (opened += 1)
+    const objects: WheelObject[] = []
+    const unreadable: UnreadableObject[] = []
+    const suffixes = suffixesOf(archive, python)
+    for (const [entry, source] of contents.objects) {
+      const at = installedPath(entry.name, distribution.dataFolder, installation)
+      try {
+        const read = readObject(source, entry.name.slice(entry.name.lastIndexOf('/') + 1), suffixes)
+        if (read === null) continue
+        const ino = objects.length
+        const status = { dev: 0n, ino: BigInt(ino), nlink: 1, size: source.size, mode: entry.mode }
+        const identity = `wheel:${number}:${ino}`
+        objects.push({ entry, source, object: { path: at, relative: entry.name, ...read, status, identity } })
+      } catch (error) {
+        if (!(error instanceof ElfError)) throw error
+        unreadable.push({ path: at, relative: entry.name, reason: error.message })
+      }
+    }
+    return { archive, distribution, objects, unreadable, installation, close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
+
+/** The interpreter's endings of extension modules, and those of the Python that the wheel is for, if that is another. */
+function suffixesOf(archive: Archive, python: PythonProcess): readonly string[] {
+  const own = new Set<string>()
+  for (const { name } of archive.entries) {
+    const suffix = /\.(?:cpython-[\w-]+|pypy[\w-]+|abi3)\.so$/.exec(name)?.[0]
+    if (suffix !== undefined) own.add(suffix)
+  }
+  return [...new Set([...own, ...python.interpreter.extensionSuffixes])]
+}
+
+/** Makes the plan for a wheel that is to be installed together with `siblings`, which are planned alike but not written. */
+export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: WheelContext): WheelPlan {
+  const together = [wheel, ...siblings]
+  const { installation } = wheel
+  const tree = treeOf(together, context.python.loader.tree)
+  const plan = makePlan({
+    objects: together.flatMap(({ objects }) => objects.map(({ object }) => object)),
+    python: onTree(context.python, tree),
+    ownership: ownershipOf(together),
+    sources: context.sources,
+    bin: installation.bin,
+    programInterpreter: context.programInterpreter,
+    nixLd: context.nixLd,
+    searchPaths: true,
+    // not asked of this machine: a wheel is made for others, and has the same bytes wherever it is made
+    driver: NIXOS_DRIVER,
+  })
+  const byIdentity = new Map(wheel.objects.map(object => [object.object.identity, object]))
+  const outcomes: WheelOutcome[] = []
+  for (const planned of plan.objects) {
+    const own = byIdentity.get(planned.object.identity)
+    if (own !== undefined) outcomes.push(outcomeOf(wheel, own, planned))
+  }
+  return { plan, outcomes, expected: expectedOf(outcomes, tree, installation) }
+}
+
+function treeOf(wheels: readonly Wheel[], disk: FileTree): FileTree {
+  const files = new Map<string, OpenedFile>()
+  let root = ''
+  for (const { archive, distribution, objects, installation } of wheels) {
+    root = installation.root
+    for (const entry of archive.entries) {
+      const path = installedPath(entry.name, distribution.dataFolder, installation)
+      if (!entry.directory && !files.has(path)) files.set(path, { identity: `entry:${path}`, object: null })
+    }
+    for (const { object } of objects) files.set(object.path, { identity: object.identity, object: object.original })
+  }
+  return installedTree(disk, root, files)
+}
+
+function ownershipOf(wheels: readonly Wheel[]): Ownership {
+  const owners = new Map<string, string>()
+  const requires = new Map<string, ReadonlySet<string>>()
+  for (const { distribution, objects } of wheels) {
+    for (const { object } of objects) owners.set(object.path, distribution.name)
+    requires.set(distribution.name, distribution.requires)
+  }
+  return { owner: path => owners.get(path) ?? null, requires: name => requires.get(name) ?? new Set() }
+}
+
+function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject): WheelOutcome {
+  const { entry } = own
+  const change = changeOf(planned)
+  if (change === null) return { entry, planned, change, status: 'fine', reason: null, content: null }
+  checkRecord(wheel, own)
+  try {
+    return { entry, planned, change, status: 'patch', reason: null, content: edited(wheel, own, planned) }
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error
+    return { entry, planned, change, status: 'refused', reason: error.message, content: null }
+  }
+}
+
+/** The new bytes of an object: a graft onto the original, or the original again. @throws ElfError */
+function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: PlannedObject): NewContent {
+  const { undo } = object
+  const original = undo === null ? source : originalSource(source, undo)
+  if (edit === null) return { source: original }
+  const fields = wheel.distribution.record.rows.get(entry.name)
+  const record = undo === null ? (fields === undefined ? null : `${fields.hash},${fields.size}`) : undo.record
+  const graft = makeGraft(original, edit, record === null ? {} : { record })
+  if (graft === null) return { source: original }
+  const content = graftedSource(original, graft)
+  verifyGraft(original, content, edit)
+  if (undo !== null || graft.baseSize !== source.size) return { source: content }
+  const patches = graft.patches.map(({ offset, bytes }) => ({ offset, length: bytes.length }))
+  return { source: content, changes: [{ offset: 0, length: graft.header.length }, ...patches] }
+}
+
+/** New hashes must not hide that the old ones were wrong already. */
+function checkRecord({ archive, distribution }: Wheel, { entry, source }: WheelObject): void {
+  const { rows, disagreeing } = distribution.record
+  const fields = rows.get(entry.name)
+  if (fields === undefined) return
+  const size = sizeOf(fields)
+  const fault = (what: string) => refusal(archive.path, `the entry ${JSON.stringify(entry.name)} ${what}`)
+  if (hashHolds(fields, source) !== true || (size !== null && size !== source.size))
+    throw fault('is not the file that RECORD tells of')
+  if (disagreeing.has(entry.name)) throw fault('has several rows in RECORD, which tell of different files')
+}
+
+/**
+ * Sonames that others bring: those of the driver, and what is missing where each object that misses it searches a folder
+ * that the wheels do not have.
+ */
+function expectedOf(outcomes: readonly WheelOutcome[], tree: FileTree, installation: Installation): Set<string> {
+  const expected = new Set<string>()
+  const not = new Set<string>()
+  for (const { planned } of outcomes) {
+    const { original, path } = planned.object
+    const folder = path.slice(0, path.lastIndexOf('/'))
+    const elsewhere = (original.runpath ?? original.rpath ?? '').split(':').some(entry => {
+      const match = /^\$(?:ORIGIN|\{ORIGIN\})(\/.*)?$/.exec(entry)
+      if (match === null) return false
+      const directory = `${folder}${match[1] ?? ''}`
+      return tree.names(directory).size === 0 && isInside(posix.normalize(directory), installation.sitePackages)
+    })
+    for (const soname of planned.missing) (elsewhere || isDriverLibrary(soname) ? expected : not).add(soname)
+  }
+  for (const soname of not) expected.delete(soname)
+  return expected
+}

@@ -1,0 +1,170 @@
+// The original of a patched wheel: the objects from the undo records inside them, with the fields of RECORD that belong to
+// them, and the archive from the record in its comment. Contents always come back so; the archive's own bytes where its
+// entries were made by zlib's deflate, as those of Python's zipfile are, which can be done again.
+import { rmSync } from 'node:fs'
+import { ElfError } from '../elf/error.ts'
+import { bytesSource } from '../elf/source.ts'
+import { decodeBytes, encodeText } from '../elf/text.ts'
+import { carriesNote, originalSource } from '../elf/graft/undo-note.ts'
+import { fieldsOf } from '../environment/apply.ts'
+import { WheelfixError } from '../io/error.ts'
+import { digestOf } from '../io/hash.ts'
+import { fsPath } from '../io/path.ts'
+import { withSource } from '../io/source.ts'
+import { normaliseName } from '../python/distributions.ts'
+import { hashHolds } from '../python/record.ts'
+import { renaming, rewrite, toOutput } from './write-wheel.ts'
+import { readEntry } from '../zip/content.ts'
+import { deflateLikeZlib, ZLIB_LEVELS } from '../zip/deflate.ts'
+import { parseWheelName } from './distribution.ts'
+import type { NewContent, Wheel } from './fix-wheel.ts'
+import { type Archive, DEFLATED, openArchive, refusal, type WheelEntry } from '../zip/read.ts'
+import { putBack, readUndo, undoText, type WheelUndo } from './archive-note.ts'
+
+export interface WheelRestoration {
+  readonly contents: ReadonlyMap<WheelEntry, NewContent>
+  /** Objects that cannot be given back. */
+  readonly refused: readonly { readonly path: string; readonly reason: string }[]
+  /** The file name that the wheel had, where it tells one. */
+  readonly name: string | null
+  /** Signatures that the wheel had and that it was too small to keep. */
+  readonly lost: boolean
+}
+
+/**
+ * How much of the original is there again: every byte of the archive; all that it held, with its RECORD; less, since the
+ * wheel was changed after it was patched; or nobody knows, as the wheel does not tell what it was.
+ */
+export type Restored = 'archive' | 'contents' | 'changed' | 'unknown'
+
+/** Entries of up to this size show how a wheel was compressed. */
+const SAMPLE_SIZE = 256 << 10
+const SAMPLES = 3
+
+/** What has to be written so that every object is as it was before wheelfix. */
+export function restoreWheel(wheel: Wheel): WheelRestoration {
+  const contents = new Map<WheelEntry, NewContent>()
+  const refused: { path: string; reason: string }[] = []
+  for (const { entry, source, object } of wheel.objects) {
+    const path = entry.name
+    if (object.undo === null) {
+      if (carriesNote(source)) refused.push({ path, reason: 'another tool changed this file after wheelfix did' })
+      continue
+    }
+    try {
+      const { record, header, patches } = object.undo
+      const original = originalSource(source, object.undo)
+      const fields = record === null ? null : fieldsOf(record)
+      const undone = [{ offset: 0, length: header.length }].concat(
+        patches.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
+      )
+      if (fields !== null && hashHolds(fields, original) === false)
+        refused.push({ path, reason: 'what its undo note gives back is not the file that RECORD told of' })
+      else contents.set(entry, { source: original, undone, ...(fields === null ? {} : { fields }) })
+    } catch (error) {
+      if (!(error instanceof ElfError)) throw error
+      refused.push({ path, reason: error.message })
+    }
+  }
+  const { undo } = readUndo(wheel.archive.ending)
+  return { contents, refused, name: originalName(wheel, undo), lost: undo !== null && undo.dropped === null }
+}
+
+/** The file name is what a file says: no path, and a wheel of the same distribution. */
+function originalName({ distribution }: Wheel, undo: WheelUndo | null): string | null {
+  if (undo === null || /[/\0]/.test(undo.name)) return null
+  const parts = parseWheelName(undo.name)
+  return parts !== null && normaliseName(parts.distribution) === distribution.name ? undo.name : null
+}
+
+/**
+ * Writes the restored wheel to `output`.
+ * @throws WheelfixError `IO`, `WHEEL_INVALID`; no output file then
+ */
+export async function writeRestored(
+  wheel: Wheel,
+  restoration: WheelRestoration,
+  output: string,
+  onProgress: (bytes: number) => void,
+): Promise<Restored> {
+  const { archive, distribution } = wheel
+  const { undo, comment } = readUndo(archive.ending)
+  const { text } = distribution.record
+  const plain = { drop: [], recordBefore: text, onProgress, entryName: (name: string) => name }
+  if (undo === null) {
+    // signatures that are there are of the patched wheel, made by whoever signed it
+    await toOutput(archive.path, output, temporary =>
+      rewrite(wheel, temporary, { ...plain, contents: restoration.contents, recordAfter: now => now }),
+    )
+    return 'unknown'
+  }
+  const stem = distribution.infoFolder.slice(0, -'.dist-info'.length)
+  const renamed = undo.stem === null ? null : renaming(stem, undo.stem)
+  const contents = new Map(restoration.contents)
+  for (const entry of archive.entries) {
+    const name = renamed?.entry(entry.name) ?? entry.name
+    const change = undo.texts.find(other => other.name === name)
+    if (change === undefined) continue
+    const before = undoText(decodeBytes(readEntry(archive, entry)), change)
+    contents.set(entry, { source: bytesSource(encodeText(before)) })
+  }
+  let recordIsTrue = false
+  const rewriting = {
+    ...plain,
+    contents,
+    entryName: renamed?.entry ?? plain.entryName,
+    recordAfter(now: string): string {
+      const before = putBack(renamed?.record(now) ?? now, undo.rows)
+      recordIsTrue = digestOf(bytesSource(encodeText(before)), 'sha256', 'hex') === undo.record
+      return before
+    },
+    added: undo.dropped ?? [],
+    comment,
+  }
+  return toOutput(archive.path, output, async temporary => {
+    const levels = levelsOf(archive, entry => entry === distribution.record.entry || contents.has(entry))
+    for (const [attempt, likeZlib] of (levels.length === 0 ? [null] : levels).entries()) {
+      if (attempt > 0) rmSync(fsPath(temporary))
+      await rewrite(wheel, temporary, likeZlib === null ? rewriting : { ...rewriting, likeZlib })
+      await checkAdded(archive.path, temporary, undo)
+      if (withSource(temporary, source => digestOf(source, 'sha256', 'hex')) === undo.sha256) return 'archive'
+    }
+    return recordIsTrue ? 'contents' : 'changed'
+  })
+}
+
+/** What the record adds was not checked when the wheel was opened. @throws WheelfixError `WHEEL_INVALID` */
+async function checkAdded(path: string, temporary: string, undo: WheelUndo): Promise<void> {
+  if (undo.dropped === null || undo.dropped.length === 0) return
+  try {
+    const restored = await openArchive(temporary)
+    try {
+      for (const { index } of undo.dropped) {
+        const entry = restored.entries[index]
+        if (entry === undefined || !/\.dist-info\/RECORD\.(?:jws|p7s)$/.test(entry.name))
+          throw refusal(path, 'what it tells of its original is damaged')
+        readEntry(restored, entry)
+      }
+    } finally {
+      restored.close()
+    }
+  } catch (error) {
+    if (!(error instanceof WheelfixError)) throw error
+    throw refusal(path, 'what it tells of its original is damaged')
+  }
+}
+
+/** The levels of zlib that the entries which stay may have been compressed at, at most two: most levels agree on most. */
+function levelsOf(archive: Archive, isChanged: (entry: WheelEntry) => boolean): number[] {
+  const samples = archive.entries
+    .filter(entry => entry.method === DEFLATED && !isChanged(entry) && entry.size <= SAMPLE_SIZE)
+    .toSorted((a, b) => b.size - a.size)
+    .slice(0, SAMPLES)
+    .map(entry => ({
+      content: readEntry(archive, entry),
+      stream: archive.source.read(entry.dataOffset, entry.compressedSize),
+    }))
+  return ZLIB_LEVELS.filter(level =>
+    samples.every(({ content, stream }) => Buffer.from(deflateLikeZlib(content, level)).equals(stream)),
+  ).slice(0, 2)
+}

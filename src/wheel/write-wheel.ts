@@ -1,0 +1,279 @@
+// Writes a patched (or restored) wheel: the changed objects, RECORD with their true hashes and sizes, and where a tag is
+// asked for the files that hold it. The output appears by a rename, whole or not at all.
+import { createHash, type Hash } from 'node:crypto'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { type ByteSource, bytesSource } from '../elf/source.ts'
+import { decodeBytes, encodeText } from '../elf/text.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { digestOf } from '../io/hash.ts'
+import { isAlive } from '../state/lock.ts'
+import { fsPath, listDirectory } from '../io/path.ts'
+import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
+import { readEntry } from '../zip/content.ts'
+import { formatWheelName, type WheelDistribution, type WheelName } from './distribution.ts'
+import type { NewContent, Wheel } from './fix-wheel.ts'
+import type { Archive, WheelEntry } from '../zip/read.ts'
+import type { Range } from '../zip/splice.ts'
+import { type Cut, readUndo, textUndo, undoText, type WheelUndo, writeUndo } from './archive-note.ts'
+import { type ArchiveOptions, type EntryChange, writeArchive } from '../zip/write.ts'
+
+/** The end of the name that an output has while it is written; before it is the process. */
+const TEMPORARY = '.wheelfix-tmp'
+
+/** A build tag (`1nixos`) or a local version (`+nixos`) for the file name and the metadata. */
+export type Tag = { readonly build: string } | { readonly local: string }
+
+/** @throws WheelfixError `USAGE` */
+export function parseTag(text: string): Tag {
+  const local = /^\+([a-z0-9]+(?:\.[a-z0-9]+)*)$/i.exec(text)?.[1]
+  if (local !== undefined) return { local: local.toLowerCase() }
+  if (/^[0-9][A-Za-z0-9_.]*$/.test(text)) return { build: text }
+  throw new WheelfixError(
+    'USAGE',
+    `--tag ${text}: give a build tag, which begins with a digit (1nixos), or a local version, which begins with + (+nixos)`,
+  )
+}
+
+/** The file name with the tag; a tag that is there already is not added again. */
+export function tagName(name: WheelName, tag: Tag): WheelName {
+  if ('build' in tag) return { ...name, build: tag.build }
+  const [version = '', local] = name.version.split('+')
+  const parts = local === undefined ? [] : local.split(/[._]/)
+  if (parts.at(-1) === tag.local || local === tag.local) return name
+  // in file names the parts of a local version are joined by underscores or dots; dots are the normal form (PEP 440)
+  return { ...name, version: `${version}+${[...parts, tag.local].join('.')}` }
+}
+
+/**
+ * Writes the patched wheel to `output`.
+ * @throws WheelfixError `IO`; no output file then
+ */
+export async function writeWheel(
+  wheel: Wheel,
+  contents: ReadonlyMap<WheelEntry, NewContent>,
+  tag: Tag | null,
+  output: string,
+  onProgress?: (bytes: number) => void,
+): Promise<void> {
+  const { archive, distribution } = wheel
+  const known = readUndo(archive.ending)
+  const all = new Map(contents)
+  const retagged = tag === null ? null : retag(archive, distribution, tag, known.undo)
+  if (retagged?.changed !== undefined) all.set(retagged.changed.entry, retagged.changed.content)
+  const { text, rows } = withoutRows(distribution.record.text, distribution.signatures)
+  const undo = known.undo ?? newUndo(wheel, rows)
+  await toOutput(archive.path, output, temporary =>
+    rewrite(wheel, temporary, {
+      contents: all,
+      drop: distribution.signatures,
+      recordBefore: text,
+      recordAfter: now => retagged?.record(now) ?? now,
+      entryName: name => retagged?.entry(name) ?? name,
+      ...(undo === null ? {} : { comment: writeUndo({ ...undo, ...retagged?.undo }, known.comment) }),
+      ...(onProgress === undefined ? {} : { onProgress }),
+    }),
+  )
+}
+
+/** What is made of a wheel. */
+export interface Rewriting extends ArchiveOptions {
+  readonly contents: ReadonlyMap<WheelEntry, NewContent>
+  readonly drop: readonly WheelEntry[]
+  /** RECORD before the rows of the changed entries get their fields, and what becomes of it then. */
+  readonly recordBefore: string
+  readonly recordAfter: (text: string) => string
+  readonly entryName: (name: string) => string
+  /** The level of zlib at which all changed entries are compressed as zlib itself does. */
+  readonly likeZlib?: number
+}
+
+/** Writes the archive with changed entries and the RECORD that goes with them to a new file. */
+export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting): Promise<void> {
+  const { archive, distribution } = wheel
+  const { contents, drop, recordBefore, recordAfter, entryName, likeZlib } = rewriting
+  const as = (changes: readonly Range[] | null) =>
+    likeZlib === undefined ? {} : { likeZlib: { level: likeZlib, changes } }
+  const changes = new Map<WheelEntry, EntryChange | 'drop'>()
+  for (const entry of drop) changes.set(entry, 'drop')
+  const hashes = new Map<WheelEntry, Hash>()
+  for (const [entry, { source, fields, changes: places, undone = null }] of contents) {
+    const hash = createHash('sha256')
+    let size = 0
+    changes.set(entry, {
+      content: () => source,
+      ...as(undone),
+      ...(places === undefined ? {} : { changes: places }),
+      ...(fields === undefined
+        ? {
+            onBytes: (bytes: Uint8Array) => {
+              hash.update(bytes)
+              size += bytes.length
+              if (size === source.size) hashes.set(entry, hash)
+            },
+          }
+        : {}),
+    })
+  }
+  const record = (): ByteSource => {
+    const rows = new Map<string, RecordFields>()
+    for (const [entry, { source, fields }] of contents) {
+      const hash = hashes.get(entry)
+      // RECORD is the last entry as a rule; where it is not, what follows it has not been read yet
+      const read = hash === undefined ? null : { hash: `sha256=${hash.digest('base64url')}`, size: String(source.size) }
+      rows.set(entry.name, fields ?? read ?? trueFields(source))
+    }
+    return bytesSource(encodeText(recordAfter(rewriteRecord(recordBefore, rows))))
+  }
+  changes.set(distribution.record.entry, { content: record, late: true, ...as(null) })
+  for (const entry of archive.entries) {
+    const name = entryName(entry.name)
+    const change = changes.get(entry)
+    if (name !== entry.name && change !== 'drop') changes.set(entry, { ...change, name })
+  }
+  const fd = openSync(fsPath(path), 'wx+', 0o600)
+  try {
+    await writeArchive(archive, fd, changes, rewriting)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** What is to be known of a wheel that is patched for the first time; null where an older record is lost. */
+function newUndo({ archive, distribution, objects }: Wheel, rows: readonly Cut[]): WheelUndo | null {
+  if (objects.some(({ object }) => object.undo !== null)) return null
+  const { entries, source } = archive
+  const byOffset = entries.toSorted((a, b) => a.headerOffset - b.headerOffset)
+  return {
+    name: basename(archive.path),
+    sha256: digestOf(source, 'sha256', 'hex'),
+    record: digestOf(bytesSource(encodeText(distribution.record.text)), 'sha256', 'hex'),
+    stem: null,
+    texts: [],
+    rows,
+    dropped: distribution.signatures.map(entry => ({
+      position: byOffset.indexOf(entry),
+      index: entries.indexOf(entry),
+      local: source.read(entry.headerOffset, entry.end - entry.headerOffset),
+      central: entry.central,
+    })),
+  }
+}
+
+/** Copies a wheel that needs no change, bit for bit. */
+export async function copyWheel(path: string, output: string): Promise<void> {
+  await toOutput(path, output, async temporary =>
+    copyFileSync(fsPath(path), fsPath(temporary), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE),
+  )
+}
+
+/** Makes `output` by a rename, with the mode of the wheel that it comes from. */
+export async function toOutput<T>(path: string, output: string, make: (temporary: string) => Promise<T>): Promise<T> {
+  const folder = dirname(output)
+  const temporary = join(folder, `.${basename(output)}.${process.pid}${TEMPORARY}`)
+  try {
+    mkdirSync(fsPath(folder), { recursive: true })
+    removeLeftovers(folder, basename(output))
+    const made = await make(temporary)
+    chmodSync(fsPath(temporary), statSync(fsPath(path)).mode & 0o777)
+    renameSync(fsPath(temporary), fsPath(output))
+    return made
+  } catch (error) {
+    rmSync(fsPath(temporary), { force: true })
+    const errno = errnoOf(error)
+    if (errno === undefined || error instanceof WheelfixError) throw error
+    throw new WheelfixError('IO', `${output}: cannot be written (${errno})`, output)
+  }
+}
+
+/** Removes what a run that was killed had written of this output. */
+function removeLeftovers(folder: string, name: string): void {
+  for (const entry of listDirectory(folder)) {
+    if (!entry.name.startsWith(`.${name}.`) || !entry.name.endsWith(TEMPORARY)) continue
+    const pid = Number(entry.name.slice(name.length + 2, -TEMPORARY.length))
+    if (Number.isSafeInteger(pid) && pid > 0 && (pid === process.pid || !isAlive(pid)))
+      rmSync(fsPath(join(folder, entry.name)), { force: true })
+  }
+}
+
+/** Signatures are not listed as a rule; a row of one that is dropped must go. */
+function withoutRows(record: string, entries: readonly WheelEntry[]): { text: string; rows: Cut[] } {
+  const rows = entries.flatMap(({ name }): Cut[] => {
+    const at = record.startsWith(`${name},`) ? 0 : record.indexOf(`\n${name},`) + 1
+    if (!record.startsWith(`${name},`, at)) return []
+    const end = record.indexOf('\n', at)
+    return [{ at, text: record.slice(at, end < 0 ? undefined : end + 1) }]
+  })
+  const last = rows.toSorted((a, b) => b.at - a.at)
+  return {
+    text: last.reduce((text, { at, text: row }) => text.slice(0, at) + text.slice(at + row.length), record),
+    rows,
+  }
+}
+
+/** What a tag changes besides the file name. */
+interface Retagged {
+  readonly changed?: { readonly entry: WheelEntry; readonly content: NewContent }
+  /** What the record of the original is to say of it. */
+  readonly undo: Partial<WheelUndo>
+  readonly entry: (name: string) => string
+  readonly record: (text: string) => string
+}
+
+/** Puts the tag into WHEEL or METADATA; for a local version the folders get another name, too. */
+function retag(archive: Archive, distribution: WheelDistribution, tag: Tag, known: WheelUndo | null): Retagged | null {
+  const { fileName, infoFolder } = distribution
+  const file = 'build' in tag ? 'WHEEL' : 'METADATA'
+  const entry = archive.entries.find(({ name }) => name === `${infoFolder}/${file}`)
+  if (entry === undefined) return null
+  const text = decodeBytes(readEntry(archive, entry))
+  const { version } = tagName(fileName, tag)
+  const stem = infoFolder.slice(0, -'.dist-info'.length)
+  const first = known?.stem ?? stem
+  const change = (now: string): Pick<Retagged, 'changed' | 'undo'> => {
+    if (now === text) return { undo: {} }
+    const name = `${first}.dist-info/${file}`
+    const others = known?.texts.filter(other => other.name !== name) ?? []
+    const before = known?.texts.find(other => other.name === name)
+    const texts = [...others, textUndo(name, before === undefined ? text : undoText(text, before), now)]
+    return { changed: { entry, content: { source: bytesSource(encodeText(now)) } }, undo: { texts } }
+  }
+  if ('build' in tag) {
+    const newline = text.includes('\r\n') ? '\r\n' : '\n'
+    const without = text.replaceAll(/^Build:.*\r?\n/gm, '')
+    const at = without.search(/^Tag:/m)
+    const line = `Build: ${tag.build}${newline}`
+    const now = at < 0 ? `${without}${line}` : `${without.slice(0, at)}${line}${without.slice(at)}`
+    return { ...change(now), entry: name => name, record: text => text }
+  }
+  if (version === fileName.version) return null
+  const local = version.slice(version.indexOf('+'))
+  const { changed, undo } = change(
+    text.replace(/^(Version:[ \t]*[^\s+]+)(?:\+\S*)?/m, (_, plain: string) => plain + local),
+  )
+  const renamed = renaming(stem, stem.replace(/(?:\+[^-]*)?$/, local))
+  return { ...(changed === undefined ? {} : { changed }), undo: { ...undo, stem: first }, ...renamed }
+}
+
+/** Gives the folders `STEM.dist-info` and `STEM.data` another name, in names of entries and in RECORD. */
+export function renaming(from: string, to: string): Pick<Retagged, 'entry' | 'record'> {
+  const pattern = new RegExp(`^("?)${from.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?=\\.(?:dist-info|data)/)`, 'gm')
+  const replaced = (text: string): string => text.replaceAll(pattern, (_, quote: string) => quote + to)
+  return { entry: replaced, record: replaced }
+}
+
+/** The path of the output in a folder. */
+export function outputPath(wheel: Wheel, folder: string, tag: Tag | null): string {
+  const { fileName } = wheel.distribution
+  return join(folder, tag === null ? basename(wheel.archive.path) : formatWheelName(tagName(fileName, tag)))
+}

@@ -1,0 +1,218 @@
+// Writes a wheel again with some entries changed. All others are carried as they stand: their local record, compressed
+// data included, and their record of the directory, where only the offset changes. yazl cannot do that (it takes no
+// compressed data, and normalises flags, attributes and extra fields of whatever it writes), nor can it write a changed
+// entry so that its other fields stay, so the changed ones are encoded by zlib and put into the record that was there.
+// What was written for them is inflated again and compared before the file gets its name.
+import type { ByteSource } from '../elf/source.ts'
+import type { ReadStream } from './blocks.ts'
+import { inflatedSums, readRange, writeRange } from './content.ts'
+import { encode, encodeAnew, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
+import { type Archive, DEFLATED, encodeName, type WheelEntry } from './read.ts'
+import type { Range } from './splice.ts'
+import { patchEnding, IN_ZIP64_32, type Patch, patchCentral, patchLocal } from './records.ts'
+
+const COPY = 4 << 20
+
+/** What becomes of an entry. */
+export interface EntryChange {
+  readonly name?: string
+  /** New contents; asked when all changed entries before this one have been read. */
+  readonly content?: () => ByteSource
+  /** `content` is to be asked when all before it are written, not only read: it depends on their bytes. */
+  readonly late?: boolean
+  /** Where the new contents differ from the old ones, which they begin with; without it they are compressed anew. */
+  readonly changes?: readonly Range[]
+  /** Compress as zlib itself does, as what made the wheel did. */
+  readonly likeZlib?: LikeZlib
+  /** Gets every byte of the new contents once, in order. */
+  readonly onBytes?: (bytes: Uint8Array) => void
+}
+
+export interface LikeZlib {
+  readonly level: number
+  /** Where the new contents differ from what the old ones begin with; null: anywhere. */
+  readonly changes: readonly Range[] | null
+}
+
+/** An entry of another archive. */
+export interface AddedEntry {
+  /** How many entries of the result are before it in the file, and how many in the directory. */
+  readonly position: number
+  readonly index: number
+  /** Its local header with its data and their descriptor, and its record of the directory. */
+  readonly local: Uint8Array
+  readonly central: Uint8Array
+}
+
+export interface ArchiveOptions {
+  /** Gets the bytes of the output just written. */
+  readonly onProgress?: (bytes: number) => void
+  readonly added?: readonly AddedEntry[]
+  /** The archive's comment; without it the one that it has. */
+  readonly comment?: Uint8Array
+}
+
+/**
+ * Writes the archive with its changes to an empty file that is open for reading, too.
+ * @param changes an entry without one stays as it is; `drop` leaves it out
+ */
+export async function writeArchive(
+  archive: Archive,
+  fd: number,
+  changes: ReadonlyMap<WheelEntry, EntryChange | 'drop'>,
+  { onProgress = () => {}, added = [], comment }: ArchiveOptions = {},
+): Promise<void> {
+  const { source, entries, ending } = archive
+  const kept = entries.filter(entry => changes.get(entry) !== 'drop')
+  const stays: (WheelEntry | AddedEntry)[] = [...kept]
+  for (const entry of added.toSorted((a, b) => a.index - b.index)) stays.splice(entry.index, 0, entry)
+  const byOffset: (WheelEntry | AddedEntry)[] = kept.toSorted((a, b) => a.headerOffset - b.headerOffset)
+  for (const entry of added.toSorted((a, b) => a.position - b.position)) byOffset.splice(entry.position, 0, entry)
+  const patches = new Map<WheelEntry | AddedEntry, Patch>()
+  const jobs = new Map<WheelEntry, Job>()
+  const alone = new Map<WheelEntry, Job>()
+  for (const entry of byOffset) {
+    if (isAdded(entry)) continue
+    const change = changeOf(entry, changes)
+    if (change?.content === undefined) continue
+    const { content, onBytes, likeZlib } = change
+    const plain = { method: entry.method, level: likeZlib?.level ?? levelOf(entry.flags), content }
+    const job = onBytes === undefined ? plain : { ...plain, onBytes }
+    const spliced = (change.changes ?? likeZlib) !== undefined && entry.method === DEFLATED
+    if (spliced || change.late === true) alone.set(entry, job)
+    else jobs.set(entry, job)
+  }
+  const pieces = encode(jobs.values())
+  const checks: Promise<void>[] = []
+  let at = 0
+  try {
+    for (const entry of byOffset) {
+      if (isAdded(entry)) {
+        writeRange(fd, entry.local, at)
+        patches.set(entry, { offset: at })
+        at += entry.local.length
+        continue
+      }
+      const change = changeOf(entry, changes)
+      const name = change?.name === undefined ? {} : { name: encodeName(archive, entry, change.name) }
+      const offset = at
+      const job = alone.get(entry)
+      if (job === undefined && !jobs.has(entry)) {
+        if (change?.name === undefined) at = copy(source.fd, entry.headerOffset, entry.end, fd, at)
+        else {
+          const header = patchLocal(source.read(entry.headerOffset, entry.dataOffset - entry.headerOffset), name, false)
+          writeRange(fd, header, at)
+          at = copy(source.fd, entry.dataOffset, entry.end, fd, at + header.length)
+        }
+        patches.set(entry, { ...name, offset })
+      } else {
+        const own = job === undefined ? pieces : encodeAlone(job, archive, entry, change)
+        const { start, end, patch } = await writeChanged(own, archive, entry, fd, at, name)
+        patches.set(entry, patch)
+        at = end
+        const check = checkWritten(fd, start, entry, patch)
+        // a failure is met below
+        check.catch(() => {})
+        checks.push(check)
+      }
+      onProgress(at - offset)
+    }
+    await Promise.all(checks)
+  } finally {
+    await Promise.allSettled(checks)
+    await pieces.return(undefined)
+  }
+
+  const directoryOffset = at
+  const directory = Buffer.concat(stays.map(entry => patchCentral(entry.central, patches.get(entry) ?? {})))
+  writeRange(fd, directory, at)
+  at += directory.length
+  const now = { directoryOffset, directorySize: directory.length, entryCount: stays.length }
+  writeRange(fd, patchEnding(ending, now, comment), at)
+}
+
+function isAdded(entry: WheelEntry | AddedEntry): entry is AddedEntry {
+  return 'local' in entry
+}
+
+/** An entry that is not to be compressed together with others. */
+function encodeAlone(
+  job: Job,
+  { source }: Archive,
+  entry: WheelEntry,
+  change: EntryChange | undefined,
+): AsyncGenerator<Piece> {
+  const read: ReadStream = (from, length) =>
+    source.read(entry.dataOffset + from, Math.min(length, entry.compressedSize - from))
+  const { changes, likeZlib } = change ?? {}
+  if (entry.method !== DEFLATED) return encode([job])
+  if (likeZlib !== undefined) return encodeLikeZlib(job, { read, changes: likeZlib.changes })
+  return changes === undefined ? encode([job]) : encodeAnew(job, { read, size: entry.size, changes })
+}
+
+function changeOf(entry: WheelEntry, changes: ReadonlyMap<WheelEntry, EntryChange | 'drop'>): EntryChange | undefined {
+  const change = changes.get(entry)
+  return change === 'drop' ? undefined : change
+}
+
+/** Writes an entry's new data behind room for its header, then the header. Gives where the data is, and the patch. */
+async function writeChanged(
+  pieces: AsyncGenerator<Piece>,
+  { source }: Archive,
+  entry: WheelEntry,
+  fd: number,
+  offset: number,
+  name: Pick<Patch, 'name'>,
+): Promise<{ readonly start: number; readonly end: number; readonly patch: Patch }> {
+  const local = source.read(entry.headerOffset, entry.dataOffset - entry.headerOffset)
+  let start: number | undefined
+  let at = offset
+  for (;;) {
+    const next = await pieces.next()
+    if (next.done === true) throw new Error('the pieces ended before the entry did')
+    const { bytes, size, crc32 } = next.value
+    // the header's length must be known before the sizes are; deflate adds less than a thousandth
+    const zip64 = size + size / 1000 >= IN_ZIP64_32 - 1
+    if (start === undefined) {
+      const unknown = { crc32: 0, compressedSize: 0, size: 0 }
+      start = offset + patchLocal(local, { ...name, content: unknown }, zip64).length
+      at = start
+    }
+    if (bytes instanceof Uint8Array) {
+      writeRange(fd, bytes, at)
+      at += bytes.length
+    } else {
+      const from = entry.dataOffset + bytes.offset
+      at = copy(source.fd, from, from + bytes.length, fd, at)
+    }
+    if (crc32 !== undefined) {
+      const content = { crc32, compressedSize: at - start, size }
+      writeRange(fd, patchLocal(local, { ...name, content }, zip64), offset)
+      return { start, end: at, patch: { ...name, offset, content } }
+    }
+  }
+}
+
+/** Inflates what was written and compares. @throws Error where it is not the new contents: a bug, or a bad disk */
+async function checkWritten(
+  fd: number,
+  start: number,
+  { name, method }: WheelEntry,
+  { content }: Patch,
+): Promise<void> {
+  if (content === undefined || method !== DEFLATED) return
+  const { size, crc32: sum } = await inflatedSums(fd, start, content.compressedSize)
+  if (size !== content.size || sum !== content.crc32)
+    throw new Error(`what was written for ${name} is not what was meant`)
+}
+
+/** Copies a range from one file to another; gives the offset behind the copy. */
+function copy(from: number, start: number, end: number, to: number, offset: number): number {
+  let at = offset
+  for (let done = start; done < end; done += COPY) {
+    const bytes = readRange(from, done, Math.min(COPY, end - done))
+    writeRange(to, bytes, at)
+    at += bytes.length
+  }
+  return at
+}
