@@ -1,4 +1,4 @@
-// The import check: imports between rooms point one way.
+// The import check: imports between rooms point one way, and no file imports itself through others, types included.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 
@@ -13,13 +13,12 @@ const allowed = {
   ldso: ['io', 'elf'],
   zip: ['io', 'elf'],
   config: ['io', 'elf'],
-  // until their types have moved: environment and resolve
-  state: ['environment', 'resolve', 'config', 'nix', 'python', 'io', 'elf'],
-  resolve: ['environment', 'ldso', 'nix', 'python', 'io', 'elf'],
+  state: ['config', 'nix', 'python', 'io', 'elf'],
+  resolve: ['ldso', 'nix', 'python', 'io', 'elf'],
   patchelf: ['io', 'elf'],
   'private-loader': ['resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
   environment: ['private-loader', 'resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
-  wheel: ['environment', 'state', 'resolve', 'config', 'zip', 'ldso', 'nix', 'python', 'io', 'elf'],
+  wheel: ['resolve', 'config', 'zip', 'ldso', 'nix', 'python', 'io', 'elf'],
   inspect: ['environment', 'private-loader', 'resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
   report: ['inspect', 'environment', 'wheel', 'private-loader', 'resolve', 'ldso', 'nix', 'python', 'io', 'elf'],
   commands: [
@@ -29,6 +28,8 @@ const allowed = {
   '.': ['commands', 'report', 'io'],
 }
 
+/** File → the files that it imports, relative to src. */
+const imports = new Map()
 const faults = []
 for (const name of readdirSync(root, { recursive: true })) {
   if (!name.endsWith('.ts')) continue
@@ -36,6 +37,7 @@ for (const name of readdirSync(root, { recursive: true })) {
   const targets = [...text.matchAll(/^(?:import|export)\s[^'"]*?from\s+'(\.[^']+)'/gm)].map(([, target]) =>
     normalize(join(dirname(name), target)),
   )
+  imports.set(name, targets)
   const room = roomOf(name)
   for (const target of targets) {
     if (roomOf(target) !== room && !allowed[room]?.includes(roomOf(target))) {
@@ -46,6 +48,7 @@ for (const name of readdirSync(root, { recursive: true })) {
     faults.push(`src/${name} touches the file system`)
   }
 }
+for (const cycle of cycles()) faults.push(`these files import each other in a circle: ${cycle.join(' → ')}`)
 if (faults.length > 0) {
   console.error(faults.join('\n'))
   process.exit(1)
@@ -53,4 +56,19 @@ if (faults.length > 0) {
 
 function roomOf(name) {
   return name.includes('/') ? name.split('/')[0] : '.'
+}
+
+/** Each circle once, by a walk in depth. */
+function cycles() {
+  const found = []
+  const done = new Set()
+  const visit = (name, way) => {
+    const start = way.indexOf(name)
+    if (start !== -1) found.push([...way.slice(start), name])
+    if (start !== -1 || done.has(name)) return
+    for (const target of imports.get(name) ?? []) visit(target, [...way, name])
+    done.add(name)
+  }
+  for (const name of imports.keys()) visit(name, [])
+  return found
 }

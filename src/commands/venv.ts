@@ -1,7 +1,8 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
 import type { ProgramInterpreter, Strategy } from '../config/config.ts'
 import { type Answer, recall, remember } from '../state/answers.ts'
-import type { VenvOptions, VenvReport } from '../environment/run.ts'
+import type { VenvReport } from '../environment/report.ts'
+import type { VenvOptions } from '../environment/options.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { progressBar } from '../report/progress.ts'
@@ -58,11 +59,12 @@ export async function venvCommand(
   try {
     const venv = findVenv({ argument, env, cwd: process.cwd() })
     const plain = options.json !== true && options.verbose !== true
-    const known = plain ? recall(venv, runOptions, strict, version) : null
+    const known = plain ? recall(venv.root, runOptions, strict, version) : null
     if (known !== null) return show(known, options)
 
     // from here on it is the whole work: the rest of the program is loaded only now
     const { runVenv } = await import('../environment/run.ts')
+    const { answerable } = await import('../environment/report.ts')
     setFlags()
     const report = runVenv(venv, runOptions)
     bar.end()
@@ -73,7 +75,8 @@ export async function venvCommand(
     } else show(answer, options)
     if (!reading) {
       const settled = answerOf(command, settledReport(report), { color: 'always' }, strict)
-      remember(report, runOptions, strict, version, settled, began)
+      const subject = answerable(report)
+      if (subject !== null) remember(subject, runOptions, strict, version, settled, began)
     }
     return answer.status
   } catch (error) {
@@ -129,7 +132,9 @@ function settledReport(report: VenvReport): VenvReport {
   return {
     ...report,
     outcomes: report.outcomes.map(outcome =>
-      outcome.status === 'patched' ? { ...outcome, status: 'fine', change: null } : outcome,
+      outcome.status === 'patched'
+        ? { planned: { ...outcome.planned, change: null }, status: 'fine', reason: null }
+        : outcome,
     ),
     loader: loader === null ? null : { ...loader, status: 'fine', faults: [] },
   }

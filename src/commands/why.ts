@@ -1,6 +1,7 @@
 // `wheelfix why`: parse options → ask the core → render.
 import type { WhyNeeded, WhyObject, WhyReport } from '../inspect/reasons.ts'
-import { examine, lookingOnly } from '../environment/run.ts'
+import { examine } from '../environment/examine.ts'
+import { lookingOnly } from '../environment/options.ts'
 import { whyOf } from '../inspect/reasons.ts'
 import { findVenv, type Venv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'

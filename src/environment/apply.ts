@@ -1,66 +1,31 @@
 // Carries a plan out, object by object: edit → verify → write → RECORD. One object that cannot be changed never stops the
 // others. A dry run goes the same way up to the write, so that it ends as the real run would.
 import { readFileSync } from 'node:fs'
-import type { SearchPathTag } from '../elf/edit.ts'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import type { Distributions, Owner } from '../python/distributions.ts'
-import { EMPTY_FIELDS, type RecordFields, recordRows, rewriteRecord, SOURCES, trueFields } from '../python/record.ts'
+import {
+  EMPTY_FIELDS,
+  fieldsOf,
+  type RecordFields,
+  recordRows,
+  rewriteRecord,
+  SOURCES,
+  trueFields,
+} from '../python/record.ts'
 import { changeObject, writeReason } from './change.ts'
 import { canReflink, closeJournal, isForInPlace, openJournal } from '../state/journal.ts'
-import type { PlannedObject } from '../resolve/plan.ts'
-import type { ScannedObject } from './scan.ts'
-
-/** What differs between an object as it stands and as it is to be. Lists of search path entries, in order. */
-export interface Change {
-  readonly rpath?: {
-    readonly tag: SearchPathTag
-    readonly before: readonly string[]
-    readonly after: readonly string[]
-  }
-  readonly interpreter?: { readonly before: string; readonly after: string }
-  /** An earlier version grafted it so that no exception can cross it: the same graft is made again, laid out better. */
-  readonly regraft?: true
-}
-
-/** How an object ended. `patch`: a change is pending (a dry run, a check). */
-export interface Outcome {
-  readonly planned: PlannedObject
-  readonly change: Change | null
-  readonly status: 'fine' | 'patch' | 'patched' | 'refused'
-  readonly reason: string | null
-  /** The object is as planned, but its RECORD could not be written. */
-  readonly unrecorded?: boolean
-  /** The refusal is about the moment (a full disk), not about the file: the next run may do better. */
-  readonly passing?: boolean
-}
-
-/** The change that brings an object to its target; null when it is there. */
-export function changeOf({ object, edit, target }: PlannedObject): Change | null {
-  const { current } = object
-  const before = current.runpath ?? current.rpath
-  const after = target.runpath ?? target.rpath
-  const tag = target.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'
-  const sameTag = (current.runpath === null) === (target.runpath === null)
-  const change: { -readonly [K in keyof Change]: Change[K] } = {}
-  if (before !== after || !sameTag) change.rpath = { tag, before: entriesOf(before), after: entriesOf(after) }
-  if (current.interpreter !== target.interpreter) {
-    change.interpreter = { before: current.interpreter ?? '', after: target.interpreter ?? '' }
-  }
-  if (object.undo !== null && edit !== null && object.losesHeaders) change.regraft = true
-  return Object.keys(change).length === 0 ? null : change
-}
-
-function entriesOf(searchPath: string | null): readonly string[] {
-  return searchPath === null || searchPath === '' ? [] : searchPath.split(':')
-}
+import type { ScannedObject } from '../resolve/objects.ts'
+import type { Applied, PlannedObject } from '../resolve/plan.ts'
 
 export interface ApplyInput {
   readonly venvRoot: string
   readonly distributions: Distributions
+  /** The objects that the plan is about, by identity. */
+  readonly objects: ReadonlyMap<string, ScannedObject>
   readonly write: boolean
   /** Write the true hash and size into RECORD instead of emptying the fields. */
   readonly rehash: boolean
@@ -68,31 +33,38 @@ export interface ApplyInput {
 }
 
 /** Applies the changes of a plan, or only tries them (`write: false`). The venv is locked by the caller. */
-export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): readonly Outcome[] {
-  const changes = planned.map(item => ({ item, change: changeOf(item) }))
-  const pending = changes.filter(({ change }) => change !== null)
+export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): readonly Applied[] {
+  const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader()
-  const inPlace = input.write ? inPlaceObjects(pending.map(({ item }) => item)) : new Set<ScannedObject>()
+  const inPlace = input.write ? inPlaceObjects(pending.map(item => objectOf(item, input))) : new Set<ScannedObject>()
   if (inPlace.size > 0) openJournal(input.venvRoot, [...inPlace])
 
   let done = 0
-  const outcomes = changes.map(({ item, change }): Outcome => {
-    if (change === null) return { planned: item, change, status: 'fine', reason: null }
-    const { path, status, undo } = item.object
-    const record = fieldsBefore(item, input.distributions.ownerOf(path), records)
-    const job = { path, status, undo, edit: item.edit, record, inPlace: inPlace.has(item.object), write: input.write }
+  const outcomes = planned.map((item): Applied => {
+    if (item.change === null) return { planned: item, status: 'fine', reason: null }
+    const object = objectOf(item, input)
+    const { path, status, undo } = object
+    const record = fieldsBefore(object, input.distributions.ownerOf(path), records)
+    const job = { path, status, undo, edit: item.edit, record, inPlace: inPlace.has(object), write: input.write }
     const refusal = changeObject(job)
     input.progress(++done, pending.length)
-    if (refusal !== null) return { planned: item, change, status: 'refused', ...refusal }
-    return { planned: item, change, status: input.write ? 'patched' : 'patch', reason: null }
+    if (refusal !== null) return { planned: item, status: 'refused', ...refusal }
+    return { planned: item, status: input.write ? 'patched' : 'patch', reason: null }
   })
 
   if (inPlace.size > 0) closeJournal(input.venvRoot)
   return input.write ? updateRecords(outcomes, input, records) : outcomes
 }
 
-function inPlaceObjects(pending: readonly PlannedObject[]): Set<ScannedObject> {
-  const single = pending.map(({ object }) => object).filter(object => isForInPlace(object))
+/** @throws Error where the plan is about other objects: a mistake of the caller */
+function objectOf({ identity, path }: PlannedObject, { objects }: Pick<ApplyInput, 'objects'>): ScannedObject {
+  const object = objects.get(identity)
+  if (object === undefined) throw new Error(`the plan names ${path}, which was not scanned`)
+  return object
+}
+
+function inPlaceObjects(pending: readonly ScannedObject[]): Set<ScannedObject> {
+  const single = pending.filter(object => isForInPlace(object))
   const [first] = single
   return first === undefined || canReflink(first) ? new Set() : new Set(single)
 }
@@ -123,8 +95,8 @@ function readRecord(path: string): string {
 }
 
 /** The RECORD fields of an object before wheelfix: what the undo note is to keep. */
-function fieldsBefore({ object }: PlannedObject, owner: Owner | null, records: RecordReader): string | null {
-  if (object.undo !== null) return object.undo.record
+function fieldsBefore({ undo }: ScannedObject, owner: Owner | null, records: RecordReader): string | null {
+  if (undo !== null) return undo.record
   const at = rowOf(owner)
   const fields = at === null ? undefined : records(at.record).get(at.row)
   return fields === undefined ? null : `${fields.hash},${fields.size}`
@@ -138,10 +110,14 @@ export function rowOf(owner: Owner | null): { readonly record: string; readonly 
 }
 
 /** Did a run that was killed leave RECORD with the fields of originals that it had changed? */
-export function recordsAreStale(planned: readonly PlannedObject[], distributions: Distributions): boolean {
+export function recordsAreStale(
+  planned: readonly PlannedObject[],
+  { objects, distributions }: Pick<ApplyInput, 'objects' | 'distributions'>,
+): boolean {
   const records = recordReader()
-  return planned.some(({ object, edit }) => {
-    if (object.undo?.record == null || edit === null) return false
+  return planned.some(item => {
+    const object = objectOf(item, { objects })
+    if (object.undo?.record == null || item.edit === null) return false
     const at = rowOf(distributions.ownerOf(object.path))
     return at !== null && isStale(object, records(at.record).get(at.row))
   })
@@ -151,21 +127,15 @@ function isStale({ undo }: ScannedObject, now: RecordFields | undefined): boolea
   return now !== undefined && undo?.record === `${now.hash},${now.size}` && undo.record !== ','
 }
 
-/** The fields that an undo note kept. */
-export function fieldsOf(record: string): RecordFields {
-  const comma = record.indexOf(',')
-  return { hash: record.slice(0, comma), size: record.slice(comma + 1) }
-}
-
 /** Empties the hash and size of changed files (the specification allows it), or writes the true ones. */
-function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records: RecordReader): readonly Outcome[] {
+function updateRecords(outcomes: readonly Applied[], input: ApplyInput, records: RecordReader): readonly Applied[] {
   const changes = new Map<string, Map<string, RecordFields>>()
-  for (const { planned, status, change } of outcomes) {
+  for (const { planned, status } of outcomes) {
     if (status === 'refused') continue
-    const at = rowOf(input.distributions.ownerOf(planned.object.path))
+    const at = rowOf(input.distributions.ownerOf(planned.path))
     if (at === null) continue
     const { record, row } = at
-    const fields = fieldsAfter(planned, records(record).get(row), change !== null, input.rehash)
+    const fields = fieldsAfter(planned, objectOf(planned, input), records(record).get(row), input.rehash)
     if (fields === null) continue
     const rows = changes.get(record)
     if (rows === undefined) changes.set(record, new Map([[row, fields]]))
@@ -177,8 +147,8 @@ function updateRecords(outcomes: readonly Outcome[], input: ApplyInput, records:
     if (reason !== null) reasons.set(record, `it is patched, but its RECORD is not up to date: ${reason}`)
   }
   if (reasons.size === 0) return outcomes
-  return outcomes.map((outcome): Outcome => {
-    const record = input.distributions.ownerOf(outcome.planned.object.path)?.distribution.record ?? ''
+  return outcomes.map((outcome): Applied => {
+    const record = input.distributions.ownerOf(outcome.planned.path)?.distribution.record ?? ''
     const asked = outcome.status === 'patched' || (input.rehash && outcome.planned.edit !== null)
     const reason = asked ? reasons.get(record) : undefined
     return reason === undefined ? outcome : { ...outcome, status: 'refused', reason, unrecorded: true, passing: true }
@@ -198,14 +168,14 @@ export function rewriteRecordFile(record: string, rows: ReadonlyMap<string, Reco
 }
 
 function fieldsAfter(
-  { object, edit }: PlannedObject,
+  { edit, change }: PlannedObject,
+  object: ScannedObject,
   now: RecordFields | undefined,
-  changed: boolean,
   rehash: boolean,
 ): RecordFields | null {
-  if (edit === null) return changed && object.undo?.record != null ? fieldsOf(object.undo.record) : null
+  if (edit === null) return change !== null && object.undo?.record != null ? fieldsOf(object.undo.record) : null
   if (rehash) return withSource(object.path, trueFields)
-  if (changed) return EMPTY_FIELDS
+  if (change !== null) return EMPTY_FIELDS
   // a run that was killed before it came to RECORD left the fields of the original
   return isStale(object, now) ? EMPTY_FIELDS : null
 }

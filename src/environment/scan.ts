@@ -2,51 +2,15 @@
 // and reads what the loader sees of it.
 // Nothing outside the venv is looked at: links that leave it are counted, never followed.
 import { closeSync, openSync, readSync } from 'node:fs'
-import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
-import { type DlopenFeature, dlopenFeatures, readNotes } from '../elf/tables/notes.ts'
-import { isElf, readElf, withoutTables } from '../elf/read.ts'
-import type { ByteSource } from '../elf/source.ts'
-import { definesSymbol } from '../elf/tables/symbols.ts'
-import { zeroedTable } from '../elf/table-lookup.ts'
-import type { ElfObject } from '../elf/types.ts'
-import { originalSource, readUndo, type Undo } from '../elf/graft/undo-note.ts'
+import { isElf } from '../elf/read.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, isInside, listDirectory, readLink, realPath } from '../io/path.ts'
-import { type FileStatus, sourceOf } from '../io/source.ts'
+import { fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
+import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import type { Venv } from '../python/pyvenv.ts'
+import { readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
 import { isInterpreterCopy } from '../private-loader/python-copy.ts'
-
-/** An extension module can be imported by name; a library is linked to or loaded by something else. */
-export type ObjectKind = 'extension' | 'library' | 'executable'
-
-/** One ELF object of the venv. */
-export interface ScannedObject {
-  readonly path: string
-  /** Relative to the venv's root. */
-  readonly relative: string
-  readonly kind: ObjectKind
-  readonly status: FileStatus
-  /** Device and inode, as the loader compares files. */
-  readonly identity: string
-  /** As the file stands, without its tables (elf/read.ts); so is `original`. */
-  readonly current: ElfObject
-  /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
-  readonly original: ElfObject
-  readonly undo: Undo | null
-  /** Whether the loader zeroes its program headers as it stands, so that no exception can cross it (elf/table-lookup.ts). */
-  readonly losesHeaders: boolean
-  /** What it says of itself that it opens by name (.note.dlopen). */
-  readonly opens: readonly DlopenFeature[]
-}
-
-/** A file that cannot be read, or whose magic says ELF while its tables do not hold. */
-export interface UnreadableObject {
-  readonly path: string
-  readonly relative: string
-  readonly reason: string
-}
 
 export interface Scan {
   readonly objects: readonly ScannedObject[]
@@ -138,10 +102,6 @@ export function scanVenv(venv: Venv, extensionSuffixes: readonly string[]): Scan
   return { objects, unreadable, directories, leftovers, foreignLinks }
 }
 
-function relativeTo(root: string, path: string): string {
-  return path.slice(root.length + 1)
-}
-
 function sayErrno(errno: string, what: string): string {
   if (errno === 'EACCES' || errno === 'EPERM')
     return `this ${what} may not be read: give yourself permission and run again`
@@ -174,44 +134,9 @@ function scanFile(path: string, relative: string, name: string, suffixes: readon
   }
 }
 
-/**
- * Reads what is to be known of an object called `name`; null when no loader loads it (a relocatable or core file).
- * @throws ElfError
- */
-export function readObject(
-  source: ByteSource,
-  name: string,
-  suffixes: readonly string[],
-): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'losesHeaders' | 'opens'> | null {
-  const current = readElf(source)
-  if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
-  const undo = current.dynamic === null ? null : readUndo(source, current)
-  const originalBytes = undo === null ? source : originalSource(source, undo)
-  const original = undo === null ? current : readElf(originalBytes)
-  return {
-    kind: kindOf(originalBytes, original, name, suffixes),
-    current: withoutTables(current),
-    original: withoutTables(original),
-    undo,
-    losesHeaders: zeroedTable(current) !== null,
-    opens: dlopenFeatures(readNotes(originalBytes, original)),
-  }
-}
-
 const magic = new Uint8Array(4)
 
 /** Most files of a venv are no objects: four bytes tell, without any more calls. */
 function readMagic(fd: number): Uint8Array {
   return magic.subarray(0, readSync(fd, magic, 0, 4, 0))
-}
-
-function kindOf(source: ByteSource, object: ElfObject, name: string, suffixes: readonly string[]): ObjectKind {
-  if (object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n) return 'executable'
-  if (object.interpreter !== null && object.soname === null) return 'executable'
-  const suffix = suffixes.find(suffix => name.endsWith(suffix))
-  if (suffix === undefined) return 'library'
-  if (suffix !== '.so') return 'extension'
-  // a bare name.so is a module only with its init function (CPython Python/importdl.c); names that are not ASCII are punycoded
-  const stem = name.slice(0, -suffix.length)
-  return /^\w+$/.test(stem) && definesSymbol(source, object, `PyInit_${stem}`) ? 'extension' : 'library'
 }

@@ -1,13 +1,13 @@
 // Our resolution beside the real loader's answers, for the objects of a venv as they stand: where they differ, we are wrong.
 import { spawnSync } from 'node:child_process'
 import { errnoOf } from '../io/error.ts'
-import { realPath } from '../io/path.ts'
+import { fileNameOf, realPath } from '../io/path.ts'
 import { isOfThisMachine } from '../ldso/runnable.ts'
 import type { Process } from '../ldso/search.ts'
-import type { Finding } from './diagnose.ts'
+import type { Finding } from './findings.ts'
 import { askPython, plainEnvironment, type Verdict } from './ask-python.ts'
 import { load, type SimulationInput } from '../resolve/simulate.ts'
-import type { Examination } from '../environment/run.ts'
+import type { Examination } from '../environment/examine.ts'
 
 export interface LoaderComparison {
   readonly asked: number
@@ -136,7 +136,7 @@ export function differences(process: Process, { error, files }: Verdict): string
     ...[...lost].map(soname => `wheelfix does not find ${soname}, the loader does`),
     ...[...ours].filter(file => !theirs.has(file)).map(file => `wheelfix loads ${file}, the loader does not`),
     ...[...theirs]
-      .filter(file => !ours.has(file) && names.has(file.slice(file.lastIndexOf('/') + 1)))
+      .filter(file => !ours.has(file) && names.has(fileNameOf(file)))
       .map(file => `the loader loads ${file}, wheelfix does not`),
   ]
 }

@@ -2,14 +2,13 @@
 import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
 import { WheelfixError } from '../io/error.ts'
-import { entriesIn, fsPath, isInside } from '../io/path.ts'
+import { entriesIn, fileNameOf, fsPath, isInside, relativeTo } from '../io/path.ts'
 import { isOfThisMachine } from '../ldso/runnable.ts'
 import { fork, open } from '../ldso/process.ts'
 import { attributeFor } from '../nix/hints.ts'
 import { checkRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Venv } from '../python/pyvenv.ts'
-import { changeOf } from '../environment/apply.ts'
 import { compareWithLoader } from './compare.ts'
 import { hasJournal } from '../state/journal.ts'
 import { KNOWN_CASES, type KnownCase } from '../resolve/known-cases.ts'
@@ -18,44 +17,13 @@ import { missingLibraries, platformsOf } from '../resolve/missing.ts'
 import { importModules } from './ask-python.ts'
 import { readPins } from '../state/pins.ts'
 import type { PythonProcess } from '../resolve/python-process.ts'
-import type { ScannedObject } from '../environment/scan.ts'
+import type { ScannedObject } from '../resolve/objects.ts'
+import { simulationInput } from '../resolve/resolution.ts'
 import { findsByName, type SimulationInput } from '../resolve/simulate.ts'
-import { simulationInput } from '../resolve/plan.ts'
-import { type Examination, examine, lookingOnly, type LookOptions, neededStorePaths } from '../environment/run.ts'
-
-/** What a finding is about; programs may rely on it. */
-export type FindingCode =
-  | 'python-broken'
-  | 'other-machine'
-  | 'loader-differs'
-  | 'loader-fault'
-  | 'library-missing'
-  | 'unpatched'
-  | 'changed-since'
-  | 'zeroed-headers'
-  | 'half-finished'
-  | 'unreadable'
-  | 'ld-library-path'
-  | 'dead-store-path'
-  | 'gc-roots'
-  | 'hard-links'
-  | 'plan-warning'
-  | 'qt-platform'
-  | 'dlopen-note'
-  | 'run-time-library'
-  | 'find-library'
-  | 'import-fails'
-
-/** `error`: something does not work; `warning`: it will not for long, or not everywhere; `note`: worth knowing. */
-export interface Finding {
-  readonly code: FindingCode
-  readonly severity: 'error' | 'warning' | 'note'
-  readonly message: string
-  /** What to do, in a sentence; null where nothing has to be done. */
-  readonly remedy: string | null
-  /** The files that it is about, relative to the venv where they are in it. */
-  readonly paths: readonly string[]
-}
+import { type Examination, examine } from '../environment/examine.ts'
+import { lookingOnly, type LookOptions } from '../environment/options.ts'
+import { neededStorePaths } from '../environment/report.ts'
+import type { Finding } from './findings.ts'
 
 export interface DoctorReport {
   readonly venv: Venv
@@ -125,10 +93,10 @@ export function diagnose(venv: Venv, options: DoctorOptions): DoctorReport {
 
 /** The venv as it is on disk now, not as it will be after the plan. */
 function asItStands(examination: Examination, states: ReadonlyMap<string, ElfObject>): SimulationInput {
-  const { loader, loaderPending, planInput } = examination
+  const { loader, loaderPending, resolution } = examination
   // a private loader that is still to be made serves nothing yet
-  const python = loader !== null && !loaderPending ? planInput.python : examination.python
-  const input = simulationInput({ ...planInput, python }, states)
+  const python = loader !== null && !loaderPending ? resolution.input.python : examination.python
+  const input = simulationInput({ ...resolution.input, python }, states)
   return {
     ...input,
     programLoader: (_, { interpreter }) => (interpreter === python.interpreter.interp ? input.python.loader : null),
@@ -143,14 +111,14 @@ function unfinished({ venv, scan }: Examination): Finding[] {
       severity: 'error',
       message: 'a run of wheelfix was stopped before it was done',
       remedy: `wheelfix venv ${venv.root}  (it puts right what is half done)`,
-      paths: scan.leftovers.map(path => below(venv, path)),
+      paths: scan.leftovers.map(path => relativeTo(venv.root, path)),
     },
   ]
 }
 
 function pending({ venv, plan }: Examination): Finding[] {
-  const changed = plan.objects.filter(item => {
-    const { rpath, interpreter } = changeOf(item) ?? {}
+  const changed = plan.objects.filter(({ change }) => {
+    const { rpath, interpreter } = change ?? {}
     return rpath !== undefined || interpreter !== undefined
   })
   if (changed.length === 0) return []
@@ -164,7 +132,7 @@ function pending({ venv, plan }: Examination): Finding[] {
         ? `packages were installed or changed since wheelfix ran: ${names.join(', ')}`
         : `${count(changed.length, 'object')} to patch, of ${names.join(', ')}`,
       remedy: `wheelfix venv ${venv.root}`,
-      paths: changed.map(({ object }) => object.relative),
+      paths: changed.map(({ relative }) => relative),
     },
   ]
 }
@@ -215,16 +183,16 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
 /** The platform plugin is what fails first, and Qt hides why (“could not load … even though it was found”). */
 function qtPlatforms({ plan }: Examination): Finding[] {
   return plan.objects
-    .filter(({ object, missing }) => /\/platforms\/libq(?:xcb|wayland\w*)\.so$/.test(object.path) && missing.length > 0)
-    .map(({ object, missing }): Finding => {
+    .filter(({ path, missing }) => /\/platforms\/libq(?:xcb|wayland\w*)\.so$/.test(path) && missing.length > 0)
+    .map(({ path, relative, missing }): Finding => {
       return {
         code: 'qt-platform',
         severity: 'warning',
         message:
-          `Qt can open no window with ${object.path.endsWith('libqxcb.so') ? 'X11' : 'Wayland'}: its platform plugin ` +
+          `Qt can open no window with ${path.endsWith('libqxcb.so') ? 'X11' : 'Wayland'}: its platform plugin ` +
           `lacks ${missing.join(', ')}`,
         remedy: pasteFor(missing),
-        paths: [object.relative],
+        paths: [relative],
       }
     })
 }
@@ -267,7 +235,8 @@ function deadPaths(venv: Venv, objects: readonly ScannedObject[], { env }: Docto
     for (const entry of (current.runpath ?? current.rpath ?? '').split(':')) look(entry, relative)
     if (current.interpreter !== null) look(current.interpreter, relative)
   }
-  for (const { path } of readPins(venv.root).values()) look(path, below(venv, `${stateFolder(venv.root)}/libs.json`))
+  for (const { path } of readPins(venv.root).values())
+    look(path, relativeTo(venv.root, `${stateFolder(venv.root)}/libs.json`))
   return [...dead].map(([path, users]): Finding => {
     return {
       code: 'dead-store-path',
@@ -320,7 +289,7 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
         `${count(plain, 'object')} share their bytes with a cache of the installer (hard links). wheelfix gives what it ` +
         'patches bytes of its own; a tool that edits in place (patchelf, strip) would change the cache too',
       remedy: null,
-      paths: linked.filter(({ undo }) => undo === null).map(({ relative }) => below(venv, relative)),
+      paths: linked.filter(({ undo }) => undo === null).map(({ relative }) => relativeTo(venv.root, relative)),
     })
   }
   return findings
@@ -356,13 +325,13 @@ function knownCases({ distributions, scan, venv }: Examination, python: PythonPr
       severity: 'note',
       message: `${installed.displayName} ${wayOf(known)}`,
       remedy: known.remedy,
-      paths: [below(venv, installed.path)],
+      paths: [relativeTo(venv.root, installed.path)],
     })
   }
   return findings
 
   function isSettled({ sonames, bundled, broughtBy }: KnownCase, requires: readonly string[]): boolean {
-    if (bundled !== undefined && scan.objects.some(({ path }) => bundled.test(baseOf(path)))) return true
+    if (bundled !== undefined && scan.objects.some(({ path }) => bundled.test(fileNameOf(path)))) return true
     if (broughtBy !== undefined) {
       // one that does not require them (a CPU build) has no use for them
       return (
@@ -422,7 +391,7 @@ function findLibraryUsers(venv: Venv): Finding[] {
     const asked = [...text.matchAll(/\bfind_library\(\s*["']([\w.+-]+)["']/g)].map(([, name = '']) => name)
     if (asked.length === 0 && !source.includes('sbin/ldconfig')) return
     for (const name of asked) names.add(name)
-    users.push(below(venv, path))
+    users.push(relativeTo(venv.root, path))
   }
   for (const folder of venv.sitePackages) visit(folder)
   if (users.length === 0) return []
@@ -470,14 +439,6 @@ function failingImports({ venv, scan, interpreter }: Examination, env: NodeJS.Pr
 function pasteFor(sonames: readonly string[]): string | null {
   const attributes = new Set(sonames.map(attributeFor).filter(name => name !== null))
   return attributes.size === 0 ? null : `libs = with pkgs; [ ${[...attributes].sort().join(' ')} ]`
-}
-
-function baseOf(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1)
-}
-
-function below(venv: Venv, path: string): string {
-  return path.startsWith(`${venv.root}/`) ? path.slice(venv.root.length + 1) : path
 }
 
 function count(number: number, what: string): string {

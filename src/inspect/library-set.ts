@@ -1,10 +1,10 @@
 // The library set in force, soname by soname: what serves it, from which package and source, and what is lacking. The
 // same choice as a run makes for a venv; nothing is written.
 import { existsSync } from 'node:fs'
-import { fsPath } from '../io/path.ts'
+import { directoryOf, fsPath } from '../io/path.ts'
 import { isLibcFamily, type Libc } from '../ldso/libc.ts'
 import { diskTree } from '../ldso/file-tree.ts'
-import { type LibrarySource, namedDirectories } from '../nix/libset.ts'
+import { type LibrarySource, namedDirectories, type UsedLibrary } from '../nix/libset.ts'
 import { type Policy, POLICIES } from '../nix/policies.ts'
 import { storeScanner } from '../nix/scan.ts'
 import { parseStoreName, storeDirectory, storePathOf } from '../nix/store.ts'
@@ -13,10 +13,10 @@ import type { Venv } from '../python/pyvenv.ts'
 import { readConfig } from '../config/config.ts'
 import { hintOf } from '../resolve/hint.ts'
 import { type MissingLibrary, missingLibraries } from '../resolve/missing.ts'
-import type { UsedLibrary } from '../resolve/plan.ts'
 import { chooseProvider, type ProviderSources } from '../resolve/providers.ts'
 import { startPython } from '../resolve/python-process.ts'
-import { examine, lookingOnly } from '../environment/run.ts'
+import { examine } from '../environment/examine.ts'
+import { lookingOnly } from '../environment/options.ts'
 
 export interface LibsOptions {
   readonly libs: readonly string[]
@@ -92,14 +92,14 @@ function setOf(venv: Venv, options: LibsOptions) {
   const { libs, noScan, env, cwd } = options
   if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {
     const examined = examine(venv, lookingOnly(options))
-    const { plan, python, libraries, planInput, warnings } = examined
+    const { plan, python, libraries, sources, warnings } = examined
     const missing = missingLibraries(plan, examined.ignored, python.libc)
     return {
       python,
-      sources: planInput.sources,
+      sources,
       used: new Map(libraries.map(library => [library.soname, library])),
       missing: new Map(missing.map(item => [item.soname, item])),
-      clashes: plan.clashes,
+      clashes: new Map(plan.clashes.map(({ soname, reasons }) => [soname, reasons])),
       warnings,
     }
   }
@@ -117,7 +117,7 @@ function setOf(venv: Venv, options: LibsOptions) {
   const none = {
     used: new Map<string, UsedLibrary>(),
     missing: new Map<string, MissingLibrary>(),
-    clashes: new Map<string, string[]>(),
+    clashes: new Map<string, readonly string[]>(),
   }
   return { python, sources, ...none, warnings: named.warnings }
 }
@@ -131,5 +131,5 @@ function packageOf(path: string | null, store: string): Pick<LibraryRow, 'packag
 /** The folders of the set for an environment variable: each once, without those of libc, which no one may replace. */
 export function librarySearchPath({ rows }: LibsReport): string[] {
   const served = rows.filter(({ source }) => source !== 'libc').flatMap(({ path }) => path ?? [])
-  return [...new Set(served.map(path => path.slice(0, path.lastIndexOf('/'))))]
+  return [...new Set(served.map(path => directoryOf(path)))]
 }

@@ -7,12 +7,13 @@ import { pathIn, searchPath } from '../ldso/process.ts'
 import type { Because, LinkMap, Process, SearchDirectory } from '../ldso/search.ts'
 import { normaliseName } from '../python/distributions.ts'
 import type { Venv } from '../python/pyvenv.ts'
-import { type Change, changeOf } from '../environment/apply.ts'
+import type { Change } from '../resolve/change.ts'
 import { hintOf } from '../resolve/hint.ts'
-import { type NeededHow, type PlannedObject, simulationInput } from '../resolve/plan.ts'
-import type { ScannedObject } from '../environment/scan.ts'
-import { load } from '../resolve/simulate.ts'
-import type { Examination } from '../environment/run.ts'
+import type { NeededHow } from '../resolve/needed.ts'
+import type { PlannedObject } from '../resolve/plan.ts'
+import { processOf } from '../resolve/resolution.ts'
+import type { ScannedObject } from '../resolve/objects.ts'
+import type { Examination } from '../environment/examine.ts'
 
 export interface WhyReport {
   /** What the name was taken for. */
@@ -70,15 +71,13 @@ export interface Tried {
 /** @throws WheelfixError `USAGE` when the name means nothing in this venv */
 export function whyOf(name: string, examination: Examination, cwd: string): WhyReport {
   const { kind, objects } = find(name, examination, cwd)
-  const planned = new Map(examination.plan.objects.map(item => [item.object.identity, item]))
-  const states = new Map(examination.plan.objects.map(({ object, target }) => [object.identity, target]))
-  const input = simulationInput(examination.planInput, states)
+  const planned = new Map(examination.plan.objects.map(item => [item.identity, item]))
   const processes = objects.map(object => {
-    const process = load(object, input)
+    const process = processOf(object, examination.resolution)
     const [map] = process?.maps ?? []
     return process === null || map === undefined
       ? foreignProcess(object, planned.get(object.identity))
-      : processOf(process, map, planned, examination)
+      : whyProcess(process, map, planned, examination)
   })
   return { kind, processes, soname: kind === 'soname' ? name : null }
 }
@@ -134,7 +133,7 @@ function realOrNull(path: string): string | null {
   }
 }
 
-function processOf(
+function whyProcess(
   process: Process,
   root: LinkMap,
   planned: ReadonlyMap<string, PlannedObject>,
@@ -158,6 +157,7 @@ function objectOf(
   { plan, python, venv }: Examination,
 ): WhyObject {
   const name = namer(process, venv)
+  const clashes = (soname: string) => plan.clashes.find(clash => clash.soname === soname)?.reasons ?? []
   const hows = new Map(planned?.needed.map(({ soname, how }) => [soname, how]))
   const needed = map.needed.map(({ soname, provider, because, lackingVersions }): WhyNeeded => {
     const served = provider !== null && lackingVersions.length === 0
@@ -171,13 +171,13 @@ function objectOf(
       tried: because.by === 'loaded' || because.by === 'path' ? [] : triedFor(process, map, soname, because, name),
       lackingVersions,
       libc: isLibcFamily(soname, python.libc.kind),
-      hint: how === 'missing' ? hintOf(soname, lackingVersions, plan.clashes.get(soname) ?? [], python.libc) : null,
+      hint: how === 'missing' ? hintOf(soname, lackingVersions, clashes(soname), python.libc) : null,
     }
   })
   return {
     path: name(map.path),
     distribution: planned?.distribution ?? null,
-    change: planned === undefined ? null : changeOf(planned),
+    change: planned?.change ?? null,
     needed,
     foreign: false,
   }
@@ -240,7 +240,7 @@ function foreignProcess(object: ScannedObject, planned: PlannedObject | undefine
   const root: WhyObject = {
     path: object.path,
     distribution: planned?.distribution ?? null,
-    change: planned === undefined ? null : changeOf(planned),
+    change: planned?.change ?? null,
     needed,
     foreign: true,
   }

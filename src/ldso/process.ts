@@ -6,6 +6,7 @@
 // is no ELF file ends the search with an error (musl takes the first file that it can open, or fails). What was opened is
 // compared by device and inode: the same file is never mapped twice.
 import type { ElfObject, VersionNeed } from '../elf/types.ts'
+import { fits } from './fits.ts'
 import { glibcSearchPath } from './glibc.ts'
 import { isMuslItself, muslSearchPath } from './musl.ts'
 import type { Because, LinkMap, Loader, Process, SearchDirectory } from './search.ts'
@@ -259,13 +260,6 @@ function byIdentity(process: Process, identity: string): LinkMap | undefined {
 
 function isMusl(process: Process): boolean {
   return process.loader.libc.kind === 'musl'
-}
-
-/** Same class, byte order and machine (elf/dl-load.c, open_verify). */
-export function fits(object: ElfObject, program: ElfObject): boolean {
-  const a = object.header
-  const b = program.header
-  return a.machine === b.machine && a.class === b.class && a.byteOrder === b.byteOrder
 }
 
 const LOADED: Because = { by: 'loaded', entry: null, owner: null }

@@ -5,7 +5,7 @@ import { isElf, readElf } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
 import { withSource } from '../io/source.ts'
-import { fits } from './process.ts'
+import { fits } from './fits.ts'
 
 /** Is it for the machine that this very program runs on? */
 export function isOfThisMachine(object: ElfObject): boolean {

@@ -5,33 +5,13 @@ import { DATA } from './hints/data.ts'
 import { DESKTOP } from './hints/desktop.ts'
 import { MEDIA } from './hints/media.ts'
 import { SYSTEM } from './hints/system.ts'
+import type { HintRow } from './hints/row.ts'
 import { FAMILIES, type VersionFamily } from './hints/versions.ts'
 
 /** The release of nixpkgs whose names the data has. docs/hints.md says how they were checked. */
 export const HINTS_RELEASE = '26.05'
 
-/** A row of the data; the lists are separated by spaces. */
-export interface HintRow {
-  /** What a user of nixpkgs 26.05 writes; for libraries of the graphics driver the NixOS option that installs it. */
-  readonly attribute: string
-  /** What a user of an older nixpkgs writes, where it is another name. */
-  readonly former?: string
-  /** The release that changed the name, where it is not 26.05. */
-  readonly since?: string
-  /** The first release that has no such package any more. */
-  readonly gone?: string
-  /** The output that holds the libraries, where it is not the one that `lib.getLib` takes. */
-  readonly output?: string
-  /** What its store paths are called, where that differs from the attribute's last word. */
-  readonly packages?: string
-  readonly sonames: string
-  /**
-   * `manylinux`: nixpkgs' pythonManylinuxPackages; `nix-ld`: the default libraries of NixOS's module; `recipe`: the package's
-   * own recipe; `driver`: the list of files that NVIDIA's container toolkit takes from the host, and Intel's packages.
-   */
-  readonly source: 'manylinux' | 'nix-ld' | 'recipe' | 'driver'
-  readonly note?: string
-}
+export type { HintRow }
 
 export const HINTS: readonly HintRow[] = [...DESKTOP, ...MEDIA, ...DATA, ...COMPUTE, ...SYSTEM]
 

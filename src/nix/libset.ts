@@ -9,6 +9,19 @@ import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
 /** Where a library directory was named. In this order the first that has a fitting file serves a soname. */
 export type LibrarySource = 'flag' | 'config' | 'env' | 'closure' | 'ldflags' | 'nix-ld' | 'default' | 'scan'
 
+/** One soname that an environment takes from the library set. */
+export interface UsedLibrary {
+  readonly soname: string
+  readonly path: string
+  readonly source: LibrarySource
+}
+
+/** A choice of an earlier run, kept so that the next run takes the same. */
+export interface Pin {
+  readonly path: string
+  readonly source: LibrarySource
+}
+
 /** A directory of the library set that exists. */
 export interface LibraryDirectory {
   /** As it was named, absolute. */

@@ -1,12 +1,12 @@
 // What the private loader's cache holds: every library of the library set under the names that it may be asked for, and
 // the graphics driver's. Nothing of /usr, no linker script, and nothing of the libc, which a process has once.
 import type { ElfObject } from '../elf/types.ts'
-import { fits } from '../ldso/process.ts'
+import { fits } from '../ldso/fits.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import { lookUpCache, type NewCacheEntry, readLoaderCache, writeLoaderCache } from '../ldso/cache.ts'
 import type { LibrarySource } from '../nix/libset.ts'
 import { isDriverLibrary } from '../resolve/drivers.ts'
-import { chooseProvider, type Provider, type ProviderSources } from '../resolve/providers.ts'
+import { chooseProvider, type Clash, type Provider, type ProviderSources } from '../resolve/providers.ts'
 import type { PythonProcess } from '../resolve/python-process.ts'
 
 /** One name in the cache. */
@@ -19,8 +19,7 @@ export interface CachedLibrary extends NewCacheEntry {
 export interface CacheContent {
   /** By name. */
   readonly libraries: readonly CachedLibrary[]
-  /** Why files of the right name were passed over, by soname. */
-  readonly clashes: ReadonlyMap<string, readonly string[]>
+  readonly clashes: readonly Clash[]
 }
 
 /** NixOS's folder of the graphics driver: a link that follows the driver, so that its path holds even while it is absent. */
@@ -53,7 +52,7 @@ export function collectLibraries(
   wanted: ReadonlyMap<string, readonly ElfObject[]>,
 ): CacheContent {
   const { tree, libc } = python.loader
-  const clashes = new Map<string, readonly string[]>()
+  const clashes: Clash[] = []
   const chosen = new Map<string, CachedLibrary>()
   const providers: Provider[] = []
   const listed = sources.directories.flatMap(directory => [...directory.names])
@@ -62,7 +61,7 @@ export function collectLibraries(
     if (!/\.so(?:\.|$)/.test(name) || name.includes('/')) continue
     if (isLibcFamily(name, libc.kind) || isDriverLibrary(name)) continue
     const choice = chooseProvider(name, wanted.get(name) ?? [], python, sources)
-    if (choice.clashes.length > 0) clashes.set(name, choice.clashes)
+    if (choice.clashes.length > 0) clashes.push({ soname: name, reasons: choice.clashes })
     if (choice.provider === null || isLibcFamily(choice.provider.object.soname ?? '', libc.kind)) continue
     providers.push(choice.provider)
     const { path, source, object } = choice.provider

@@ -170,3 +170,9 @@ function endOfField(text: string, start: number): number {
 function unquoted(field: string): string {
   return field.startsWith('"') ? field.slice(1, field.endsWith('"') ? -1 : undefined).replaceAll('""', '"') : field
 }
+
+/** The fields that an undo note kept. */
+export function fieldsOf(record: string): RecordFields {
+  const comma = record.indexOf(',')
+  return { hash: record.slice(0, comma), size: record.slice(comma + 1) }
+}

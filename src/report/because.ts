@@ -1,5 +1,6 @@
 // Why a needed resolves as it does, in words.
-import type { PlannedNeeded } from '../resolve/plan.ts'
+import { relativeTo } from '../io/path.ts'
+import type { PlannedNeeded } from '../resolve/needed.ts'
 import type { Because } from '../ldso/search.ts'
 
 /** One phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`. Paths below `root` are shown relative to it. */
@@ -9,7 +10,7 @@ export function because({ how, resolution, soname }: PlannedNeeded, root: string
   if (resolution === null) return 'not found'
   const lacking = resolution.lackingVersions
   if (lacking.length > 0) return `found, but it does not define ${lacking.join(', ')}`
-  return ruleOf(resolution.because, soname, path => shorten(path, root))
+  return ruleOf(resolution.because, soname, path => relativeTo(root, path))
 }
 
 /** The rule of the loader that decided, in words. */
@@ -33,9 +34,4 @@ export function ruleOf({ by, owner, entry }: Because, soname: string, show: (pat
     case 'not-found':
       return 'not found'
   }
-}
-
-/** A path below `root` without it. */
-export function shorten(path: string, root: string): string {
-  return path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path
 }

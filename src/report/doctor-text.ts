@@ -1,6 +1,7 @@
 // The findings of `wheelfix doctor` for a person: the worst first, each with what to do.
 import type { ChalkInstance } from 'chalk'
-import type { DoctorReport, Finding } from '../inspect/diagnose.ts'
+import type { DoctorReport } from '../inspect/diagnose.ts'
+import type { Finding } from '../inspect/findings.ts'
 
 const SHOWN = 3
 const RANK = { error: 0, warning: 1, note: 2 } as const

@@ -1,7 +1,8 @@
 // The JSON document of `wheelfix venv` and `wheelfix check`: schema wheelfix/1, described in the README. Programs rely on
 // it: fields are added, never changed.
-import type { Outcome } from '../environment/apply.ts'
-import type { LoaderReport, VenvReport } from '../environment/run.ts'
+import type { Applied } from '../resolve/plan.ts'
+import type { LoaderReport, VenvReport } from '../environment/report.ts'
+import { relativeTo } from '../io/path.ts'
 import { because } from './because.ts'
 import { summaryOf } from './run-text.ts'
 import { SCHEMA } from './schema.ts'
@@ -49,7 +50,7 @@ function loaderEntry({ plan, status, faults }: LoaderReport, root: string) {
     cache: plan.cache,
     how: plan.how,
     pythons: plan.copies.flatMap(({ paths, source }) =>
-      paths.map(path => ({ path: path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path, program: source })),
+      paths.map(path => ({ path: relativeTo(root, path), program: source })),
     ),
     libraries: plan.content.libraries.map(({ soname, path, hwcapName, source }) => {
       return { soname, path, ...(hwcapName == null ? {} : { hwcap: hwcapName }), source }
@@ -59,12 +60,12 @@ function loaderEntry({ plan, status, faults }: LoaderReport, root: string) {
   }
 }
 
-export function objectEntry({ planned, change, status, reason }: Outcome, root: string) {
-  const { object, distribution, needed, missing } = planned
+export function objectEntry({ planned, status, reason }: Applied, root: string) {
+  const { relative, kind, distribution, needed, change, missing } = planned
   return {
-    path: object.relative,
+    path: relative,
     distribution,
-    kind: object.kind,
+    kind,
     needed: needed.map(item => ({ soname: item.soname, provider: item.provider, because: because(item, root) })),
     change,
     missing,

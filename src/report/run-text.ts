@@ -1,9 +1,9 @@
 // The report of a run for a person: what changed per package, which libraries serve, what is missing and what to do.
 import type { ChalkInstance } from 'chalk'
-import type { Outcome } from '../environment/apply.ts'
+import type { Applied } from '../resolve/plan.ts'
 import type { MissingLibrary } from '../resolve/missing.ts'
-import type { VenvReport } from '../environment/run.ts'
-import { shorten } from './because.ts'
+import type { VenvReport } from '../environment/report.ts'
+import { directoryOf, fileNameOf, relativeTo } from '../io/path.ts'
 
 export interface ReportStyle {
   readonly chalk: ChalkInstance
@@ -42,14 +42,14 @@ function loaderLines({ loader, venv }: VenvReport, { chalk, verbose }: ReportSty
   const { plan, status } = loader
   const verb = { fine: 'is in place', patch: 'is to be made', patched: 'made' }[status]
   const { libraries } = plan.content
-  const folders = new Set(libraries.map(({ path }) => path.slice(0, path.lastIndexOf('/'))))
+  const folders = new Set(libraries.map(({ path }) => directoryOf(path)))
   const mark = status === 'fine' ? chalk.dim('-') : chalk.green(status === 'patch' ? '•' : '✓')
   return [
-    `${mark} private loader ${verb}  ${chalk.dim(shorten(plan.loader, venv.root))}`,
+    `${mark} private loader ${verb}  ${chalk.dim(relativeTo(venv.root, plan.loader))}`,
     ...plan.copies.flatMap(({ paths, source }) =>
       paths.map(path => {
         const origin = path === source ? 'with the private loader' : `copy of ${source}`
-        return `    ${shorten(path, venv.root)}  ${chalk.dim(origin)}`
+        return `    ${relativeTo(venv.root, path)}  ${chalk.dim(origin)}`
       }),
     ),
     `    ${libraries.length} names of ${folders.size} folders are found by it`,
@@ -60,7 +60,7 @@ function loaderLines({ loader, venv }: VenvReport, { chalk, verbose }: ReportSty
 /** One line a package. */
 function changeLines({ outcomes, venv }: VenvReport, { chalk, verbose, pending }: ReportStyle): string[] {
   const changed = outcomes.filter(({ status }) => status === 'patch' || status === 'patched')
-  const packages = new Map<string, Outcome[]>()
+  const packages = new Map<string, Applied[]>()
   for (const outcome of changed) {
     const name = outcome.planned.distribution ?? '(no package)'
     packages.set(name, [...(packages.get(name) ?? []), outcome])
@@ -71,9 +71,9 @@ function changeLines({ outcomes, venv }: VenvReport, { chalk, verbose, pending }
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .flatMap(([name, items]) => {
       const gains = [...new Set(items.flatMap(item => servedSonames(item)))].sort()
-      const programs = items.filter(({ change }) => change?.interpreter !== undefined).length
+      const programs = items.filter(({ planned: { change } }) => change?.interpreter !== undefined).length
       if (programs > 0) gains.push(programs === 1 ? 'loader of a program' : `loader of ${programs} programs`)
-      if (items.some(({ change }) => change?.regraft === true)) gains.push('C++ exceptions')
+      if (items.some(({ planned }) => planned.change?.regraft === true)) gains.push('C++ exceptions')
       const count = `${String(items.length).padStart(digits)} ${pending ? 'to patch' : 'patched'}`
       const line = `${chalk.green(pending ? '•' : '✓')} ${name.padEnd(width)}  ${count}  ${chalk.dim(gains.join(' '))}`
       return verbose ? [line, ...items.flatMap(item => detailLines(item, chalk, venv.root))] : [line]
@@ -81,7 +81,8 @@ function changeLines({ outcomes, venv }: VenvReport, { chalk, verbose, pending }
 }
 
 /** What the object now finds through the entries that it got. */
-export function servedSonames({ planned, change }: Outcome): string[] {
+export function servedSonames({ planned }: Applied): string[] {
+  const { change } = planned
   const added = new Set(change?.rpath?.after)
   for (const entry of change?.rpath?.before ?? []) added.delete(entry)
   return planned.needed
@@ -89,9 +90,9 @@ export function servedSonames({ planned, change }: Outcome): string[] {
     .map(({ soname }) => soname)
 }
 
-export function detailLines({ planned, change }: Outcome, chalk: ChalkInstance, root: string): string[] {
-  const lines = [chalk.dim(`    ${shorten(planned.object.path, root)}`)]
-  const { rpath, interpreter, regraft } = change ?? {}
+export function detailLines({ planned }: Applied, chalk: ChalkInstance, root: string): string[] {
+  const lines = [chalk.dim(`    ${relativeTo(root, planned.path)}`)]
+  const { rpath, interpreter, regraft } = planned.change ?? {}
   if (rpath !== undefined) {
     const gone = rpath.before.filter(entry => !rpath.after.includes(entry))
     lines.push(...gone.map(entry => `      ${chalk.red('-')} ${rpath.tag} ${entry}`))
@@ -114,9 +115,9 @@ function libraryLines({ plan }: VenvReport, { chalk, verbose }: ReportStyle): st
   return [
     'Libraries',
     ...plan.libraries.flatMap(({ soname, path, source }) => {
-      const directory = path.slice(0, path.lastIndexOf('/'))
+      const directory = directoryOf(path)
       const line = `  ${soname.padEnd(width)}  ${directory}  ${chalk.dim(SOURCE_WORDS[source])}`
-      const others = verbose ? (plan.clashes.get(soname) ?? []) : []
+      const others = verbose ? (plan.clashes.find(clash => clash.soname === soname)?.reasons ?? []) : []
       return [line, ...others.map(clash => chalk.dim(`    passed over: ${clash}`))]
     }),
   ]
@@ -136,7 +137,7 @@ export const SOURCE_WORDS = {
 function refusedLines({ outcomes, unreadable }: VenvReport, chalk: ChalkInstance): string[] {
   const refused = outcomes
     .filter(({ status }) => status === 'refused')
-    .map(({ planned, reason, unrecorded }) => ({ relative: planned.object.relative, reason: reason ?? '', unrecorded }))
+    .map(({ planned, reason, unrecorded }) => ({ relative: planned.relative, reason: reason ?? '', unrecorded }))
   const block = (heading: string, items: readonly { readonly relative: string; readonly reason: string }[]): string[] =>
     items.length === 0
       ? []
@@ -173,7 +174,7 @@ function missingBlock(
   const width = Math.max(...libraries.map(({ soname }) => soname.length))
   const lines = libraries.flatMap(({ soname, neededBy, through, packages, hint, optional }) => {
     const mark = optional ? chalk.dim('-') : chalk.red('✗')
-    const shown = verbose ? neededBy : neededBy.slice(0, SHOWN).map(path => path.slice(path.lastIndexOf('/') + 1))
+    const shown = verbose ? neededBy : neededBy.slice(0, SHOWN).map(path => fileNameOf(path))
     const more = neededBy.length > shown.length ? ` and ${neededBy.length - shown.length} more` : ''
     const who = packages.length === 0 ? '' : `${packages.join(', ')}: `
     const line = `  ${mark} ${soname.padEnd(width)}  ${who}${chalk.dim(shown.join(', ') + more + throughWords(through))}`
@@ -189,7 +190,7 @@ function throughWords(through: readonly string[]): string {
 
 /** The numbers of a run, as they stand in the JSON document too. */
 export function summaryOf({ outcomes, unreadable, missing }: VenvReport) {
-  const count = (status: Outcome['status']) => outcomes.filter(outcome => outcome.status === status).length
+  const count = (status: Applied['status']) => outcomes.filter(outcome => outcome.status === status).length
   return {
     objects: outcomes.length + unreadable.length,
     patched: count('patched') + count('patch'),

@@ -1,9 +1,9 @@
 // The report of `wheelfix wheel` for a person: one block a wheel.
 import { basename } from 'node:path'
 import type { ChalkInstance } from 'chalk'
+import { directoryOf, relativeTo } from '../io/path.ts'
 import type { PolicyReport } from '../wheel/policy.ts'
 import type { MissingOfWheel, WheelReport } from '../wheel/run-wheels.ts'
-import { shorten } from './because.ts'
 import { detailLines, servedSonames, SOURCE_WORDS } from './run-text.ts'
 
 export interface WheelStyle {
@@ -33,7 +33,7 @@ function headLine(report: WheelReport, chalk: ChalkInstance): string {
   const { path, output, status, written, outcomes, restored, original, policy } = report
   const name = chalk.bold(basename(path))
   const to = output === null || output === path || policy !== null ? '' : ` → ${output}`
-  const count = outcomes.filter(({ change }) => change !== null).length
+  const count = outcomes.filter(({ planned }) => planned.change !== null).length
   const objects = `${outcomes.length} ${outcomes.length === 1 ? 'object' : 'objects'}`
   switch (status) {
     case 'patched':
@@ -64,7 +64,7 @@ function changeLines(report: WheelReport, { chalk, verbose }: WheelStyle): strin
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([soname, provider]) => {
       const source = plan?.libraries.find(library => library.soname === soname)?.source
-      const folder = shorten(provider.slice(0, provider.lastIndexOf('/')), sitePackages)
+      const folder = relativeTo(sitePackages, directoryOf(provider))
       return `  ${soname.padEnd(width)}  ${folder}${source === undefined ? '' : `  ${chalk.dim(SOURCE_WORDS[source])}`}`
     })
   return verbose ? [...lines, ...changed.flatMap(outcome => detailLines(outcome, chalk, sitePackages))] : lines

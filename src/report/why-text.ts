@@ -1,8 +1,9 @@
 // The answer of `wheelfix why` as trees: each needed below the object that needs it, the file that serves it, and why.
 import type { ChalkInstance } from 'chalk'
+import { relativeTo } from '../io/path.ts'
 import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
 import type { Venv } from '../python/pyvenv.ts'
-import { ruleOf, shorten } from './because.ts'
+import { ruleOf } from './because.ts'
 
 export interface WhyStyle {
   readonly chalk: ChalkInstance
@@ -164,5 +165,5 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
 /** A path as short as it can be told: below site-packages, else below the venv, else whole. */
 function show(path: string, { venv }: Painter): string {
   const folder = venv.sitePackages.find(folder => path.startsWith(`${folder}/`))
-  return shorten(path, folder ?? venv.root)
+  return relativeTo(folder ?? venv.root, path)
 }

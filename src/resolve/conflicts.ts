@@ -1,10 +1,11 @@
 // What the simulation of the patched venv shows that no plan can settle: it depends on who is loaded first, or comes from
 // somewhere else than before.
-import { realPath } from '../io/path.ts'
+import { directoryOf, realPath } from '../io/path.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
-import type { PlanInput, PlannedObject } from './plan.ts'
-import type { ScannedObject } from '../environment/scan.ts'
-import type { Outcome, Simulation } from './simulate.ts'
+import type { ResolvedObject } from './needed.ts'
+import type { ScannedObject } from './objects.ts'
+import type { Resolution, ResolveInput } from './resolution.ts'
+import type { Resolved } from './simulate.ts'
 
 /**
  * What a conflict is about:
@@ -28,34 +29,29 @@ export interface Conflict {
 }
 
 /** The conflicts, in the order of the objects. */
-export function conflictsOf(
-  planned: readonly PlannedObject[],
-  before: Simulation,
-  after: Simulation,
-  input: PlanInput,
-): Conflict[] {
+export function conflictsOf(resolved: readonly ResolvedObject[], before: Resolution, after: Resolution): Conflict[] {
   return [
-    ...orderDependent(planned, after, input),
-    ...movedAway(planned, before, after, input),
-    ...foreignLibc(planned, input),
-    ...broughtTwice(planned, input),
-    ...searchingHere(planned),
+    ...orderDependent(resolved, after),
+    ...movedAway(resolved, before, after),
+    ...foreignLibc(resolved, after.input),
+    ...broughtTwice(resolved, after.input),
+    ...searchingHere(resolved),
   ]
 }
 
 /** A needed that one chain of loaders resolves to another file than the next. */
-function orderDependent(planned: readonly PlannedObject[], after: Simulation, { python }: PlanInput): Conflict[] {
-  const { tree } = python.loader
+function orderDependent(resolved: readonly ResolvedObject[], { input, simulation }: Resolution): Conflict[] {
+  const { tree } = input.python.loader
   const said: Conflict[] = []
-  for (const { object, needed } of planned) {
-    const chains = after.inRoots.get(object.identity) ?? []
+  for (const { object, needed } of resolved) {
+    const chains = simulation.inRoots.get(object.identity) ?? []
     for (const [index, { soname, resolution }] of needed.entries()) {
       const first = resolution?.provider
       if (first == null) continue
       const others = chains.map(chain => chain.needed[index]?.provider).filter(other => other != null)
       const other = others.find(({ identity }) => identity !== first.identity)
       // two files of the store for one soname are the same library; two of the venv are not
-      if (other !== undefined && (after.alone.has(other.identity) || after.alone.has(first.identity))) {
+      if (other !== undefined && (simulation.alone.has(other.identity) || simulation.alone.has(first.identity))) {
         const providers = [...new Set([first, other, ...others].map(({ path }) => tree.canonical(path)))]
         said.push({
           kind: 'order-dependent',
@@ -72,15 +68,14 @@ function orderDependent(planned: readonly PlannedObject[], after: Simulation, { 
 
 /** A needed that a file of the venv served, and that a directory which was added for another one now serves. */
 function movedAway(
-  planned: readonly PlannedObject[],
-  before: Simulation,
-  after: Simulation,
-  input: PlanInput,
+  resolved: readonly ResolvedObject[],
+  { simulation: before }: Resolution,
+  { input, simulation: after }: Resolution,
 ): Conflict[] {
   if (before === after) return []
   const { tree } = input.python.loader
   const said: Conflict[] = []
-  for (const { object } of planned) {
+  for (const { object } of resolved) {
     const then = before.alone.get(object.identity)?.needed ?? []
     const now = after.alone.get(object.identity)?.needed ?? []
     for (const [index, { soname, provider }] of then.entries()) {
@@ -101,10 +96,10 @@ function movedAway(
 }
 
 /** A library of the C library itself that comes from elsewhere: two of them in one process do not go together. */
-function foreignLibc(planned: readonly PlannedObject[], { python }: PlanInput): Conflict[] {
+function foreignLibc(resolved: readonly ResolvedObject[], { python }: ResolveInput): Conflict[] {
   const { tree } = python.loader
   const said: Conflict[] = []
-  for (const { object, needed } of planned) {
+  for (const { object, needed } of resolved) {
     if (object.kind === 'executable') continue
     for (const { soname, resolution } of needed) {
       if (!isLibcFamily(soname, python.libc.kind) || !isElsewhere(resolution, python.libcDirectories)) continue
@@ -121,10 +116,10 @@ function foreignLibc(planned: readonly PlannedObject[], { python }: PlanInput): 
   return said
 }
 
-function isElsewhere(resolution: Outcome | null, own: ReadonlySet<string>): boolean {
+function isElsewhere(resolution: Resolved | null, own: ReadonlySet<string>): boolean {
   const path = resolution?.provider?.path
   if (path === undefined || resolution?.because.by === 'loaded') return false
-  return !own.has(realPath(path.slice(0, path.lastIndexOf('/'))))
+  return !own.has(realPath(directoryOf(path)))
 }
 
 /** auditwheel puts a hash of the file into the name (patcher.py, `get_new_soname`): the same name is the same file. */
@@ -134,11 +129,11 @@ const NAMED_BY_CONTENT = /-[0-9a-f]{8}\./
 const NAMED = 2
 
 /** The same soname from files of different distributions: in one process, the first that is loaded serves both. */
-function broughtTwice(planned: readonly PlannedObject[], input: PlanInput): Conflict[] {
+function broughtTwice(resolved: readonly ResolvedObject[], input: ResolveInput): Conflict[] {
   const byIdentity = new Map<string, ScannedObject>(input.objects.map(object => [object.identity, object]))
   /** Soname → distribution → the file that it brings. */
   const owners = new Map<string, Map<string, string>>()
-  for (const { object, needed } of planned) {
+  for (const { object, needed } of resolved) {
     if (object.kind === 'executable') continue
     for (const { soname, resolution } of needed) {
       if (NAMED_BY_CONTENT.test(soname)) continue
@@ -167,8 +162,8 @@ function broughtTwice(planned: readonly PlannedObject[], input: PlanInput): Conf
   })
 }
 
-function searchingHere(planned: readonly PlannedObject[]): Conflict[] {
-  const objects = planned
+function searchingHere(resolved: readonly ResolvedObject[]): Conflict[] {
+  const objects = resolved
     .filter(({ object }) => {
       const entries = (object.original.runpath ?? object.original.rpath ?? '').split(':')
       return entries.length > 1 && entries.includes('')

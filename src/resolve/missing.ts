@@ -2,7 +2,7 @@
 import type { Libc } from '../ldso/libc.ts'
 import type { Distributions } from '../python/distributions.ts'
 import { platformPolicy } from '../python/tags.ts'
-import { matchesGlob } from './glob.ts'
+import { matchesGlob } from '../io/glob.ts'
 import { attributeOf, hintOf } from './hint.ts'
 import type { Plan } from './plan.ts'
 
@@ -53,7 +53,8 @@ export function missingLibraries(
     return entry
   }
   const isIgnored = (soname: string): boolean => ignored.some(glob => matchesGlob(soname, glob))
-  for (const { object, needed, below, counts, distribution } of plan.objects) {
+  const clashes = new Map(plan.clashes.map(({ soname, reasons }) => [soname, reasons]))
+  for (const { relative, needed, below, counts, distribution } of plan.objects) {
     const own = needed.filter(({ how }) => how === 'missing')
     const lost = [
       ...own.map(({ soname, resolution }) => ({ soname, resolution, counts, through: null })),
@@ -67,7 +68,7 @@ export function missingLibraries(
     for (const { soname, resolution, counts, through } of lost) {
       if (isIgnored(soname)) continue
       const entry = entryOf(soname)
-      entry.neededBy.add(object.relative)
+      entry.neededBy.add(relative)
       if (through !== null) entry.through.add(through)
       if (distribution !== null) entry.packages.add(distribution)
       entry.optional &&= !counts
@@ -82,7 +83,7 @@ export function missingLibraries(
       through: [...through],
       packages: [...packages].sort(),
       optional,
-      hint: hintOf(soname, [...lacking], plan.clashes.get(soname) ?? [], libc, taggedAs([...packages], platforms)),
+      hint: hintOf(soname, [...lacking], clashes.get(soname) ?? [], libc, taggedAs([...packages], platforms)),
       attribute: lacking.size === 0 ? attributeOf(soname, libc) : null,
     }))
 }

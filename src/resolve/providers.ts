@@ -1,9 +1,16 @@
 // Which file serves a soname: one for the whole venv, the first of the library set that fits all of its users.
 import type { ElfObject } from '../elf/types.ts'
-import { realPath } from '../io/path.ts'
+import { directoryOf, realPath } from '../io/path.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
-import { fits, fork, lackingVersions, open } from '../ldso/process.ts'
-import { candidateOf, type LibraryCandidate, type LibraryDirectory, type LibrarySource } from '../nix/libset.ts'
+import { fits } from '../ldso/fits.ts'
+import { fork, lackingVersions, open } from '../ldso/process.ts'
+import {
+  candidateOf,
+  type LibraryCandidate,
+  type LibraryDirectory,
+  type LibrarySource,
+  type Pin,
+} from '../nix/libset.ts'
 import type { PythonProcess } from './python-process.ts'
 
 /** The file that serves a soname. */
@@ -19,10 +26,10 @@ export interface Choice {
   readonly refused: readonly string[]
 }
 
-/** A choice of an earlier run, kept so that the next run takes the same. */
-export interface Pin {
-  readonly path: string
-  readonly source: LibrarySource
+/** Why files of the right name were passed over for a soname. */
+export interface Clash {
+  readonly soname: string
+  readonly reasons: readonly string[]
 }
 
 export interface ProviderSources {
@@ -79,7 +86,7 @@ function* candidates(soname: string, python: PythonProcess, sources: ProviderSou
   }
   const pin = sources.pins.get(soname)
   if (pin !== undefined) {
-    yield { soname, path: pin.path, directory: pin.path.slice(0, pin.path.lastIndexOf('/')), source: pin.source }
+    yield { soname, path: pin.path, directory: directoryOf(pin.path), source: pin.source }
   }
   for (const directory of sources.directories) {
     const candidate = EXPLICIT.has(directory.source) ? null : inDirectory(directory)
@@ -138,7 +145,7 @@ function clashOf(candidate: LibraryCandidate, object: ElfObject, python: PythonP
 }
 
 function isOwnLibc(path: string, python: PythonProcess): boolean {
-  return python.libcDirectories.has(realPath(path.slice(0, path.lastIndexOf('/'))))
+  return python.libcDirectories.has(realPath(directoryOf(path)))
 }
 
 /** The newest of some symbol versions: the one with the greatest numbers. */

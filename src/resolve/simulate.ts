@@ -2,21 +2,22 @@
 // as its execution), and keeps for each object all the ways in which it is loaded: what a needed finds depends on who
 // loaded the object first. The processes themselves are not kept: a venv has thousands, alike but for a little.
 import type { ElfObject } from '../elf/types.ts'
-import { fits, fork, open, startProgram } from '../ldso/process.ts'
+import { fits } from '../ldso/fits.ts'
+import { fork, open, startProgram } from '../ldso/process.ts'
 import type { LinkMap, Loader, Process, Resolution } from '../ldso/search.ts'
 import type { PythonProcess } from './python-process.ts'
-import type { ScannedObject } from '../environment/scan.ts'
+import type { ScannedObject } from './objects.ts'
 
 /** What the needed of an object come to in some processes. */
 export interface Chain {
   /** One for each DT_NEEDED, in its order. */
-  readonly needed: readonly Outcome[]
+  readonly needed: readonly Resolved[]
   /** Something above the object, or the main program, has a DT_RPATH that it inherits. */
   readonly inheritsRpath: boolean
 }
 
 /** A resolution without the process around it. */
-export interface Outcome extends Omit<Resolution, 'provider'> {
+export interface Resolved extends Omit<Resolution, 'provider'> {
   readonly provider: { readonly path: string; readonly identity: string } | null
 }
 
@@ -49,7 +50,7 @@ interface LostInProcess {
   readonly identity: string
   /** The path of the library. */
   readonly neededBy: string
-  readonly outcome: Outcome
+  readonly outcome: Resolved
 }
 
 /** The same, gathered from all processes. */
@@ -144,7 +145,7 @@ function lostBy(map: LinkMap, ours: ReadonlySet<string>): readonly LostInProcess
   while (above !== null && !ours.has(above.identity)) above = above.loader
   const identity = above?.identity
   if (identity === undefined) return NOTHING
-  return lost.map(resolution => ({ identity, neededBy: map.path, outcome: outcomeOf(resolution) }))
+  return lost.map(resolution => ({ identity, neededBy: map.path, outcome: resolvedOf(resolution) }))
 }
 
 /**
@@ -186,7 +187,7 @@ function isSameChain(a: Chain | null, b: Chain | null): boolean {
   return a !== null && b !== null && a.inheritsRpath === b.inheritsRpath && haveSameProviders(a.needed, b.needed)
 }
 
-function haveSameProviders(a: readonly Outcome[], b: readonly Resolution[] | readonly Outcome[]): boolean {
+function haveSameProviders(a: readonly Resolved[], b: readonly Resolution[] | readonly Resolved[]): boolean {
   return a.length === b.length && a.every(({ provider }, index) => provider?.identity === b[index]?.provider?.identity)
 }
 
@@ -205,11 +206,11 @@ function mappedObject(
 }
 
 function chainOf(map: LinkMap): Chain {
-  return { needed: map.needed.map(resolution => outcomeOf(resolution)), inheritsRpath: inheritsRpath(map) }
+  return { needed: map.needed.map(resolution => resolvedOf(resolution)), inheritsRpath: inheritsRpath(map) }
 }
 
 /** The resolution, with no more of the process than the provider's name. */
-export function outcomeOf({ soname, provider, because, lackingVersions }: Resolution): Outcome {
+export function resolvedOf({ soname, provider, because, lackingVersions }: Resolution): Resolved {
   const file = provider === null ? null : { path: provider.path, identity: provider.identity }
   return { soname, provider: file, because, lackingVersions }
 }

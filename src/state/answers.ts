@@ -6,12 +6,10 @@ import { lstatSync, readFileSync, type Stats, statSync, writeFileSync } from 'no
 import { isAbsolute, resolve } from 'node:path'
 import { GRAFT_FORMAT } from '../elf/graft/placement.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { fsPath, relativeTo } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
-import type { Venv } from '../python/pyvenv.ts'
 import { findConfig } from '../config/find-config.ts'
 import { stateFolder } from './lock.ts'
-import type { VenvOptions, VenvReport } from '../environment/run.ts'
 
 /** The answer of a run in which nothing is left to do, as it is printed. */
 export interface Answer {
@@ -20,6 +18,32 @@ export interface Answer {
   readonly lines: readonly string[]
   /** The lines of --quiet. */
   readonly quietLines: readonly string[]
+}
+
+/** What is asked, on the command line and by the environment. */
+export interface Question {
+  readonly libs: readonly string[]
+  readonly noScan: boolean
+  readonly ignoreMissing: readonly string[]
+  readonly strategy: string | null
+  readonly interpreter: string | null
+  readonly update: boolean
+  readonly rehash: boolean
+  readonly env: NodeJS.ProcessEnv
+  readonly cwd: string
+}
+
+/** What an answer is about. Paths are absolute but for those of the objects. */
+export interface Subject {
+  readonly root: string
+  /** The folders that were walked. */
+  readonly directories: readonly string[]
+  /** Those of them in which the run itself replaced files. */
+  readonly written: ReadonlySet<string>
+  /** The objects, relative to the root. */
+  readonly objects: readonly string[]
+  /** What else the answer depends on; some of it may not exist. */
+  readonly dependencies: readonly string[]
 }
 
 interface Stamp {
@@ -66,7 +90,7 @@ const VARIABLES = /^(?:LD_LIBRARY_PATH|NIX_LD.*|NIX_STATE_DIR|NIX_STORE_DIR|WHEE
 
 const LISTS = ['NIX_LD_LIBRARY_PATH', 'WHEELFIX_DEFAULT_LIBS', 'WHEELFIX_LIBS']
 
-function settingsOf({ env, cwd, ...options }: VenvOptions, strict: boolean): Settings {
+function settingsOf({ env, cwd, ...options }: Question, strict: boolean): Settings {
   const names = Object.keys(env).filter(name => VARIABLES.test(name))
   const isRelative = LISTS.some(name => entriesOf(env[name] ?? '').some(entry => !isAbsolute(entry)))
   return {
@@ -90,15 +114,14 @@ function stampPath(venvRoot: string): string {
 }
 
 /** The answer of the last run, if nothing at all has changed since; else null. */
-export function recall(venv: Venv, options: VenvOptions, strict: boolean, version: string): Answer | null {
+export function recall(root: string, options: Question, strict: boolean, version: string): Answer | null {
   if (options.update || options.rehash) return null
-  const stamp = readStamp(venv.root)
-  if (stamp === null || stamp.version !== version || stamp.graft !== GRAFT_FORMAT || stamp.root !== venv.root)
-    return null
+  const stamp = readStamp(root)
+  if (stamp === null || stamp.version !== version || stamp.graft !== GRAFT_FORMAT || stamp.root !== root) return null
   const now = settingsOf(options, strict)
   const known = stamp.answers.find(({ settings }) => isFor(now, settings))
-  if (known === undefined || findConfig(venv.root) !== stamp.config) return null
-  return holds(stamp.states, venv.root) && holds(known.states, venv.root) ? known.answer : null
+  if (known === undefined || findConfig(root) !== stamp.config) return null
+  return holds(stamp.states, root) && holds(known.states, root) ? known.answer : null
 }
 
 /** Does an answer given for `settings` hold for `now`? What was given with a flag is pinned: it holds without the flag. */
@@ -124,27 +147,24 @@ function isSame(a: unknown, b: unknown): boolean {
  * @param began when the run began, in milliseconds
  */
 export function remember(
-  report: VenvReport,
-  options: VenvOptions,
+  subject: Subject,
+  options: Question,
   strict: boolean,
   version: string,
   answer: Answer,
   began: number,
 ): void {
-  const { venv } = report
-  const old = readStamp(venv.root)
-  if (report.outcomes.some(({ passing }) => passing === true)) return
-  // what is not protected from a collection is tried again by the next run
-  if (report.roots?.hasNix === true && report.roots.problem !== null) return
-  if (report.unreadable.length > 0 || statusOf(stateFolder(venv.root)) === null) return
-  const states = statesOf(report, began)
+  const { root } = subject
+  const old = readStamp(root)
+  if (statusOf(stateFolder(root)) === null) return
+  const states = statesOf(subject, began)
   if (states === null) return
-  const known = { settings: settingsOf(options, strict), states: stateMap(venv.root, report.dependencies), answer }
-  const config = findConfig(venv.root)
+  const known = { settings: settingsOf(options, strict), states: stateMap(root, subject.dependencies), answer }
+  const config = findConfig(root)
   const same =
     old?.version === version &&
     old.graft === GRAFT_FORMAT &&
-    old.root === venv.root &&
+    old.root === root &&
     old.config === config &&
     isSame(old.states, states)
   const others = same ? old.answers : []
@@ -154,12 +174,12 @@ export function remember(
   const stamp: Stamp = {
     version,
     graft: GRAFT_FORMAT,
-    root: venv.root,
+    root,
     config,
     states,
     answers: answers.slice(0, MOST_ANSWERS),
   }
-  const path = stampPath(venv.root)
+  const path = stampPath(root)
   try {
     if (old === null) writeFileSync(fsPath(path), JSON.stringify(stamp))
     else replaceContent(path, JSON.stringify(stamp))
@@ -172,27 +192,16 @@ export function remember(
 /** File times come from a clock that ticks every 4 ms (CONFIG_HZ=250), 10 ms on some kernels. */
 const CLOCK_MS = 10
 
-/** The folders in which this run itself replaced files; .dist-info folders change with their RECORD. */
-function foldersWritten({ outcomes, loader, venv }: VenvReport): Set<string> {
-  const patched = outcomes.filter(({ status }) => status === 'patched')
-  const folders = patched.map(({ planned: { object } }) => object.path.slice(0, object.path.lastIndexOf('/')))
-  return new Set(loader?.status === 'patched' ? [...folders, venv.bin, ...venv.sitePackages] : folders)
-}
-
 /** null when a folder is gone, or changed since the run `began` and not by this run. */
-function statesOf(report: VenvReport, began: number): States | null {
-  const { venv, directories, outcomes } = report
-  const relative = (path: string): string => path.slice(venv.root.length + 1)
-  const written = foldersWritten(report)
+function statesOf({ root, directories, written, objects }: Subject, began: number): States | null {
   const states: Record<string, string> = {}
   for (const directory of directories) {
     const status = statusOf(directory)
     if (status === null) return null
     if (status.ctimeMs > began - CLOCK_MS && !written.has(directory) && !directory.endsWith('.dist-info')) return null
-    states[relative(directory)] = sayState(status)
+    states[relativeTo(root, directory)] = sayState(status)
   }
-  const files = outcomes.map(({ planned }) => relative(planned.object.path))
-  return Object.assign(states, stateMap(venv.root, [...files, 'pyvenv.cfg']))
+  return Object.assign(states, stateMap(root, [...objects, 'pyvenv.cfg']))
 }
 
 function stateMap(root: string, paths: readonly string[]): States {

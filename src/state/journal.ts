@@ -23,9 +23,17 @@ import { ElfError } from '../elf/error.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { type FileEdit, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
-import { type FileSource, openSource, sourceOf } from '../io/source.ts'
+import { type FileSource, type FileStatus, openSource, sourceOf } from '../io/source.ts'
 import { stateFolder } from './lock.ts'
-import type { ScannedObject } from '../environment/scan.ts'
+
+/** A file that may be changed where it is. */
+export interface JournalledFile {
+  readonly path: string
+  readonly identity: string
+  readonly status: FileStatus
+  /** The undo note of a graft of ours; null: there is none. */
+  readonly undo: object | null
+}
 
 interface Entry {
   readonly path: string
@@ -45,12 +53,12 @@ function journalPath(venvRoot: string): string {
  * ext4 without reflinks, 226 files of 485 MB: copy and rename 410 ms, append in place 6 ms; small files alone, 1.5 ms each
  * against 0.03 ms.
  */
-export function isForInPlace({ status, undo }: ScannedObject): boolean {
+export function isForInPlace({ status, undo }: JournalledFile): boolean {
   return status.nlink === 1 && undo === null
 }
 
 /** Can this file system clone a file without copying? Then a copy costs nothing and a rename is simpler. */
-export function canReflink(object: ScannedObject): boolean {
+export function canReflink(object: JournalledFile): boolean {
   const probe = temporaryOf(object.path)
   try {
     copyFileSync(fsPath(object.path), fsPath(probe), constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL)
@@ -63,7 +71,7 @@ export function canReflink(object: ScannedObject): boolean {
 }
 
 /** Writes the journal for the files that are about to be changed in place, down to the disk. */
-export function openJournal(venvRoot: string, objects: readonly ScannedObject[]): void {
+export function openJournal(venvRoot: string, objects: readonly JournalledFile[]): void {
   const entries = objects.map(({ path, identity, status }): Entry => {
     const source = openSource(path)
     const header = Buffer.from(source.read(0, 64)).toString('base64')

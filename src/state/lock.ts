@@ -10,6 +10,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
+import { isAlive } from '../io/alive.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 
@@ -107,15 +108,5 @@ function holderOf(path: string): number | 'unknown' | 'gone' {
     // it was released just now: the next try takes it
     if (errnoOf(error) === undefined) throw error
     return 'unknown'
-  }
-}
-
-export function isAlive(pid: number): boolean {
-  if (pid === process.pid) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return errnoOf(error) === 'EPERM'
   }
 }

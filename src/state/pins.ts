@@ -4,10 +4,8 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
-import type { LibrarySource } from '../nix/libset.ts'
+import type { LibrarySource, Pin, UsedLibrary } from '../nix/libset.ts'
 import { stateFolder } from './lock.ts'
-import type { UsedLibrary } from '../resolve/plan.ts'
-import type { Pin } from '../resolve/providers.ts'
 import { writeFileSync } from 'node:fs'
 
 const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([

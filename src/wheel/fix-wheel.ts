@@ -7,12 +7,13 @@ import type { ByteSource } from '../elf/source.ts'
 import { originalSource } from '../elf/graft/undo-note.ts'
 import { verifyGraft } from '../elf/rules/verify.ts'
 import { isDriverLibrary, NIXOS_DRIVER } from '../resolve/drivers.ts'
-import { changeOf, type Outcome } from '../environment/apply.ts'
-import { makePlan, type Ownership, type Plan, type PlannedObject } from '../resolve/plan.ts'
+import { type Applied, makePlan, type Plan, type PlannedObject } from '../resolve/plan.ts'
+import { type Ownership, resolve } from '../resolve/resolution.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
+import type { ResolvedObject } from '../resolve/needed.ts'
 import { onTree, type PythonProcess } from '../resolve/python-process.ts'
-import { readObject, type ScannedObject, type UnreadableObject } from '../environment/scan.ts'
-import { isInside } from '../io/path.ts'
+import { readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
+import { directoryOf, fileNameOf, isInside } from '../io/path.ts'
 import type { Libc } from '../ldso/libc.ts'
 import type { FileTree, OpenedFile } from '../ldso/file-tree.ts'
 import { hashHolds, type RecordFields, sizeOf } from '../python/record.ts'
@@ -67,7 +68,7 @@ export interface NewContent {
 }
 
 /** One object and what becomes of it: `content` is null where it stays as it is. */
-export interface WheelOutcome extends Outcome {
+export interface WheelOutcome extends Applied {
   readonly entry: WheelEntry
   readonly content: NewContent | null
 }
@@ -109,7 +110,7 @@ export async function openWheel(
     for (const [entry, source] of contents.objects) {
       const at = installedPath(entry.name, distribution.dataFolder, installation)
       try {
-        const read = readObject(source, entry.name.slice(entry.name.lastIndexOf('/') + 1), suffixes)
+        const read = readObject(source, fileNameOf(entry.name), suffixes)
         if (read === null) continue
         const ino = objects.length
         const status = { dev: 0n, ino: BigInt(ino), nlink: 1, size: source.size, mode: entry.mode }
@@ -142,14 +143,16 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
   const together = [wheel, ...siblings]
   const { installation } = wheel
   const tree = treeOf(together, context.python.loader.tree)
-  const plan = makePlan({
+  const before = resolve({
     objects: together.flatMap(({ objects }) => objects.map(({ object }) => object)),
     python: onTree(context.python, tree),
     ownership: ownershipOf(together),
-    sources: context.sources,
     bin: installation.bin,
     programInterpreter: context.programInterpreter,
     nixLd: context.nixLd,
+  })
+  const { plan } = makePlan(before, {
+    sources: context.sources,
     searchPaths: true,
     // not asked of this machine: a wheel is made for others, and has the same bytes wherever it is made
     driver: NIXOS_DRIVER,
@@ -157,10 +160,10 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
   const byIdentity = new Map(wheel.objects.map(object => [object.object.identity, object]))
   const outcomes: WheelOutcome[] = []
   for (const planned of plan.objects) {
-    const own = byIdentity.get(planned.object.identity)
+    const own = byIdentity.get(planned.identity)
     if (own !== undefined) outcomes.push(outcomeOf(wheel, own, planned))
   }
-  return { plan, outcomes, expected: expectedOf(outcomes, tree, installation) }
+  return { plan, outcomes, expected: expectedOf(outcomes, byIdentity, tree, installation) }
 }
 
 function treeOf(wheels: readonly Wheel[], disk: FileTree): FileTree {
@@ -189,14 +192,13 @@ function ownershipOf(wheels: readonly Wheel[]): Ownership {
 
 function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject): WheelOutcome {
   const { entry } = own
-  const change = changeOf(planned)
-  if (change === null) return { entry, planned, change, status: 'fine', reason: null, content: null }
+  if (planned.change === null) return { entry, planned, status: 'fine', reason: null, content: null }
   checkRecord(wheel, own)
   try {
-    return { entry, planned, change, status: 'patch', reason: null, content: edited(wheel, own, planned) }
+    return { entry, planned, status: 'patch', reason: null, content: edited(wheel, own, planned) }
   } catch (error) {
     if (!(error instanceof ElfError)) throw error
-    return { entry, planned, change, status: 'refused', reason: error.message, content: null }
+    return { entry, planned, status: 'refused', reason: error.message, content: null }
   }
 }
 
@@ -228,17 +230,28 @@ function checkRecord({ archive, distribution }: Wheel, { entry, source }: WheelO
   if (disagreeing.has(entry.name)) throw fault('has several rows in RECORD, which tell of different files')
 }
 
+/** The wheel's objects, each with what the plan says of its needed. */
+export function resolvedOf({ objects }: Wheel, planned: readonly PlannedObject[]): ResolvedObject[] {
+  const known = new Map(planned.map(({ identity, needed }) => [identity, needed]))
+  return objects.map(({ object }) => ({ object, needed: known.get(object.identity) ?? [] }))
+}
+
 /**
  * Sonames that others bring: those of the driver, and what is missing where each object that misses it searches a folder
  * that the wheels do not have.
  */
-function expectedOf(outcomes: readonly WheelOutcome[], tree: FileTree, installation: Installation): Set<string> {
+function expectedOf(
+  outcomes: readonly WheelOutcome[],
+  objects: ReadonlyMap<string, WheelObject>,
+  tree: FileTree,
+  installation: Installation,
+): Set<string> {
   const expected = new Set<string>()
   const not = new Set<string>()
   for (const { planned } of outcomes) {
-    const { original, path } = planned.object
-    const folder = path.slice(0, path.lastIndexOf('/'))
-    const elsewhere = (original.runpath ?? original.rpath ?? '').split(':').some(entry => {
+    const original = objects.get(planned.identity)?.object.original
+    const folder = directoryOf(planned.path)
+    const elsewhere = (original?.runpath ?? original?.rpath ?? '').split(':').some(entry => {
       const match = /^\$(?:ORIGIN|\{ORIGIN\})(\/.*)?$/.exec(entry)
       if (match === null) return false
       const directory = `${folder}${match[1] ?? ''}`

@@ -1,6 +1,6 @@
 // What a wheel asks of the system that it is installed on, beside what its platform tag promises to ask at most: the
 // libraries that it does not bring along, and the newest symbol versions that it wants of them (as `auditwheel show`).
-import type { PlannedObject } from '../resolve/plan.ts'
+import type { ResolvedObject } from '../resolve/needed.ts'
 import { isInside } from '../io/path.ts'
 import { POLICIES, type Policy } from '../nix/policies.ts'
 import { platformPolicy, type WheelTag } from '../python/tags.ts'
@@ -30,7 +30,7 @@ export interface ExternalLibrary {
 /** @param root where the wheel is pretended to be installed; what is found below it is the wheel's own */
 export function comparePolicies(
   tags: readonly WheelTag[],
-  planned: readonly PlannedObject[],
+  planned: readonly ResolvedObject[],
   root: string,
 ): PolicyReport {
   const external = new Map<string, string[]>()

@@ -25,6 +25,7 @@ import {
   type WheelContext,
   type WheelOutcome,
   type WheelPlan,
+  resolvedOf,
 } from './fix-wheel.ts'
 import type { WheelDistribution } from './distribution.ts'
 import type { WheelEntry } from '../zip/read.ts'
@@ -238,7 +239,9 @@ async function patch(
     refused,
     plan,
     missing,
-    policy: options.check ? comparePolicies(wheel.distribution.tags, own.objects, wheel.installation.root) : null,
+    policy: options.check
+      ? comparePolicies(wheel.distribution.tags, resolvedOf(wheel, own.objects), wheel.installation.root)
+      : null,
     restored: 0,
     original: null,
     notes: changed ? signatureNotes(wheel) : [],

@@ -8,9 +8,8 @@ import { verifyElf } from '../../src/elf/rules/verify.ts'
 import { originalSource, readUndo } from '../../src/elf/graft/undo-note.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import { withSource } from '../../src/io/source.ts'
-import { changeOf } from '../../src/environment/apply.ts'
-import type { PlannedObject } from '../../src/resolve/plan.ts'
-import { readObject } from '../../src/environment/scan.ts'
+import { changeOf } from '../../src/resolve/change.ts'
+import { readObject } from '../../src/resolve/objects.ts'
 import { bytesOf } from '../elf/objects.ts'
 import { missing, skip } from '../support/requires.ts'
 import { makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
@@ -24,19 +23,9 @@ test('a graft that loses its headers is a change, also where nothing else has to
   assert.ok(read !== null)
   const status = { dev: 0n, ino: 0n, nlink: 1, size: source.size, mode: 0o644 }
   const object = { path: '/v/libold.so', relative: 'libold.so', ...read, status, identity: '0:0' }
-  const { runpath, rpath, interpreter } = read.current
-  const planned = (edit: PlannedObject['edit']): PlannedObject => {
-    return {
-      object,
-      edit,
-      target: { runpath, rpath, interpreter },
-      distribution: null,
-      needed: [],
-      missing: [],
-    } as never
-  }
-  assert.deepEqual(changeOf(planned({ searchPath: { tag: 'DT_RUNPATH', value: runpath ?? '' } })), { regraft: true })
-  assert.equal(changeOf({ ...planned({}), object: { ...object, losesHeaders: false } }), null)
+  const edit = { searchPath: { tag: 'DT_RUNPATH', value: read.current.runpath ?? '' } } as const
+  assert.deepEqual(changeOf(object, edit, read.current), { regraft: true })
+  assert.equal(changeOf({ ...object, losesHeaders: false }, edit, read.current), null)
 })
 
 const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)

@@ -1,5 +1,5 @@
-// Which nixpkgs package holds a soname: numbers, CUDA, ROCm and the graphics drivers. Data only; see ../hints.ts for the fields.
-import type { HintRow } from '../hints.ts'
+// Which nixpkgs package holds a soname: numbers, CUDA, ROCm and the graphics drivers. Data only; row.ts tells of the fields.
+import type { HintRow } from './row.ts'
 
 export const COMPUTE: readonly HintRow[] = [
   // numbers

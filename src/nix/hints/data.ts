@@ -1,5 +1,5 @@
-// Which nixpkgs package holds a soname: compression, cryptography, networks, databases and data formats. Data only; see ../hints.ts for the fields.
-import type { HintRow } from '../hints.ts'
+// Which nixpkgs package holds a soname: compression, cryptography, networks, databases and data formats. Data only; row.ts tells of the fields.
+import type { HintRow } from './row.ts'
 
 export const DATA: readonly HintRow[] = [
   // compression, cryptography, networks

@@ -1,5 +1,5 @@
-// Which nixpkgs package holds a soname: what the policies allow, X11, graphics, GTK and Qt. Data only; see ../hints.ts for the fields.
-import type { HintRow } from '../hints.ts'
+// Which nixpkgs package holds a soname: what the policies allow, X11, graphics, GTK and Qt. Data only; row.ts tells of the fields.
+import type { HintRow } from './row.ts'
 
 export const DESKTOP: readonly HintRow[] = [
   // what the policies allow

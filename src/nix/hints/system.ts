@@ -1,5 +1,5 @@
-// Which nixpkgs package holds a soname: the system, languages and devices. Data only; see ../hints.ts for the fields.
-import type { HintRow } from '../hints.ts'
+// Which nixpkgs package holds a soname: the system, languages and devices. Data only; row.ts tells of the fields.
+import type { HintRow } from './row.ts'
 
 export const SYSTEM: readonly HintRow[] = [
   // the system

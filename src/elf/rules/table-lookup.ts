@@ -1,10 +1,10 @@
 // Where glibc takes an object's program headers from, and whether they are still there once it has mapped the object. Who
 // unwinds an exception asks for them (dl_iterate_phdr): where they are zeroed, every exception ends the process.
-import { PT_LOAD, PT_PHDR } from './constants.ts'
-import { namesMusl } from './kind.ts'
-import { formatOf } from './layout.ts'
-import { loadAlignment, SMALLEST_PAGE } from './machine.ts'
-import type { ElfObject, ProgramHeader } from './types.ts'
+import { PT_LOAD, PT_PHDR } from '../constants.ts'
+import { namesMusl } from '../kind.ts'
+import { formatOf } from '../layout.ts'
+import { loadAlignment, SMALLEST_PAGE } from '../machine.ts'
+import type { ElfObject, ProgramHeader } from '../types.ts'
 
 /** A table of program headers that the loader zeroes in part. */
 export interface ZeroedTable {

@@ -1,0 +1,242 @@
+// Everything that is known before a byte is written: what the environment holds, how its Python loads it, and the plan.
+import { existsSync } from 'node:fs'
+import { type Config, type ProgramInterpreter, readConfig, type Strategy } from '../config/config.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { fsPath, isInside } from '../io/path.ts'
+import { diskTree } from '../ldso/file-tree.ts'
+import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
+import { fits } from '../ldso/fits.ts'
+import { knownSonames } from '../nix/hints.ts'
+import { type LibraryDirectories, namedDirectories, type UsedLibrary } from '../nix/libset.ts'
+import { prepareRoots } from '../nix/roots.ts'
+import { storeScanner } from '../nix/scan.ts'
+import { storeDirectory } from '../nix/store.ts'
+import { servedLibraries } from '../private-loader/library-cache.ts'
+import { isLoaderPending, loaderFaults, type LoaderPlan, planLoader } from '../private-loader/private-loader.ts'
+import { plainInterpreter, type PythonName, pythonNames } from '../private-loader/python-copy.ts'
+import { type Distributions, readDistributions } from '../python/distributions.ts'
+import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import { driverDirectory } from '../resolve/drivers.ts'
+import type { ScannedObject } from '../resolve/objects.ts'
+import { makePlan, type Plan, type PlanOptions } from '../resolve/plan.ts'
+import type { ProviderSources } from '../resolve/providers.ts'
+import { type PythonProcess, startPython } from '../resolve/python-process.ts'
+import { type Ownership, resolve, type Resolution, type ResolveInput } from '../resolve/resolution.ts'
+import { builtSetLink } from '../state/lock.ts'
+import { readPins } from '../state/pins.ts'
+import { readProgramInterpreter } from '../state/program-loader.ts'
+import type { VenvOptions } from './options.ts'
+import { type Scan, scanVenv } from './scan.ts'
+
+/** Everything that is known before a byte is written. */
+export interface Examination {
+  readonly venv: Venv
+  readonly interpreter: Interpreter
+  readonly python: PythonProcess
+  readonly distributions: Distributions
+  readonly scan: Scan
+  /** The objects of the scan, by identity. */
+  readonly objects: ReadonlyMap<string, ScannedObject>
+  readonly sources: ProviderSources
+  readonly plan: Plan
+  /** How the objects are loaded once the plan has been carried out. */
+  readonly resolution: Resolution
+  readonly ignored: readonly string[]
+  readonly config: Config
+  readonly warnings: readonly string[]
+  readonly store: string
+  /** The library directories that were named, those that are not there too. */
+  readonly asked: readonly string[]
+  /** The names of bin/ that start Python. */
+  readonly names: readonly PythonName[]
+  /** The private loader that is to be; null with the strategy `rpath`. */
+  readonly loader: LoaderPlan | null
+  readonly loaderPending: boolean
+  readonly faults: readonly string[]
+  /** The venv has a private loader and is to have none any more. */
+  readonly leftLoader: boolean
+  /** What the venv takes from the library set. */
+  readonly libraries: readonly UsedLibrary[]
+}
+
+/**
+ * Looks at everything and makes the plan; writes nothing but the folder of the roots. The steps, each of which needs those
+ * before it: the settings; the Python and what it maps at its start; the library directories that are named; the objects;
+ * who owns them; what they want of whom; the private loader; the loader of the programs; the resolution and the plan.
+ * @throws WheelfixError when nothing could be done
+ */
+export function examine(venv: Venv, options: VenvOptions): Examination {
+  const { env } = options
+  const store = storeDirectory(env)
+  const settings = settingsOf(venv, options)
+  const { config, names, strategy, hasLoader } = settings
+
+  const interpreter = hasLoader ? plainInterpreter(venv, names) : findInterpreter(venv)
+  if (options.mode === 'apply' && isInside(interpreter.program, store)) prepareRoots(venv.root, env)
+  const tree = diskTree()
+  const python = startPython(interpreter, tree, store, env)
+
+  const named = librariesNamed(venv, config, python, store, options)
+  const scan = scanVenv(venv, interpreter.extensionSuffixes)
+  for (const { path, identity, current } of scan.objects) tree.adopt(path, { identity, object: current })
+  const distributions = readDistributions(venv.sitePackages, new Set(scan.objects.map(({ path }) => path)))
+
+  // a private loader also serves what is asked for by name alone, and what is installed later
+  const wanted = wantedBy(scan, interpreter, strategy === 'rpath' ? [] : knownSonames())
+  const sources: ProviderSources = {
+    directories: named.directories,
+    pins: options.update ? new Map() : readPins(venv.root),
+    scan: options.noScan ? () => [] : storeScanner({ store, env }, wanted.keys()),
+    store,
+  }
+  const loader = strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted, env })
+  const faults = loader === null ? [] : loaderFaults(loader, names)
+
+  const input: ResolveInput = {
+    objects: scan.objects,
+    python: loader?.python ?? python,
+    ownership: ownershipOf(distributions),
+    bin: venv.bin,
+    ...programLoaderOf(interpreter, settings.programs, loader, env),
+  }
+  const { plan, after } = makePlan(resolve(input), planOptions(strategy, sources))
+  return {
+    venv,
+    interpreter,
+    python,
+    distributions,
+    scan,
+    objects: new Map(scan.objects.map(object => [object.identity, object])),
+    sources,
+    plan,
+    resolution: after,
+    ignored: [...options.ignoreMissing, ...config.ignoreMissing],
+    config,
+    warnings: [
+      ...environmentWarnings(env),
+      ...venvWarnings(venv, scan),
+      ...named.warnings,
+      ...(loader?.warnings ?? []),
+      ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made anew'}`),
+      ...plan.warnings,
+    ],
+    store,
+    asked: named.asked,
+    names,
+    loader,
+    loaderPending: loader !== null && isLoaderPending(loader),
+    faults,
+    leftLoader: hasLoader && loader === null,
+    libraries: [...plan.libraries, ...(loader === null ? [] : servedLibraries(loader.content))],
+  }
+}
+
+interface Settings {
+  readonly config: Config
+  readonly names: readonly PythonName[]
+  readonly hasLoader: boolean
+  readonly strategy: Strategy
+  readonly programs: ProgramInterpreter | null
+}
+
+/** What the command line says, else the configuration, else what an earlier run was told. */
+function settingsOf(venv: Venv, options: VenvOptions): Settings {
+  const config = readConfig(venv.root)
+  const names = pythonNames(venv)
+  const hasLoader = names.some(({ kind }) => kind === 'copy')
+  const strategy = options.strategy ?? config.strategy ?? (hasLoader ? 'loader' : 'rpath')
+  const programs = options.interpreter ?? config.interpreter ?? readProgramInterpreter(venv.root)
+  return { config, names, hasLoader, strategy, programs }
+}
+
+function librariesNamed(
+  venv: Venv,
+  config: Config,
+  python: PythonProcess,
+  store: string,
+  { libs, env, cwd }: VenvOptions,
+): LibraryDirectories {
+  const flags = [...libs, ...builtSet(venv.root).map(path => `${path}/lib`)]
+  return namedDirectories({ flags, config: config.libs, closure: python.closure, env, cwd, store })
+}
+
+/** The loader for the programs of wheels, which ask for that of another system. */
+function programLoaderOf(
+  interpreter: Interpreter,
+  programs: ProgramInterpreter | null,
+  loader: LoaderPlan | null,
+  env: NodeJS.ProcessEnv,
+): Pick<ResolveInput, 'programInterpreter' | 'nixLd'> {
+  const nixLd = programs === 'nix-ld' ? nixLdLibc(interpreter.object, env) : null
+  const fhs = interpreter.interp === null || isFhsLoader(interpreter.interp)
+  return { programInterpreter: nixLd?.nixLd?.shim ?? loader?.loader ?? (fhs ? null : interpreter.interp), nixLd }
+}
+
+function planOptions(strategy: Strategy, sources: ProviderSources): PlanOptions {
+  // the private loader finds the libraries by its cache: no search path is to name them
+  const none = { directories: [], pins: new Map(), scan: () => [], store: sources.store }
+  return {
+    sources: strategy === 'loader' ? none : sources,
+    searchPaths: strategy !== 'loader',
+    driver: driverDirectory(),
+  }
+}
+
+/** The library set that Nix built for this venv (`libs build`), for what is installed later, too; none once it is gone. */
+export function builtSet(venvRoot: string): string[] {
+  const link = builtSetLink(venvRoot)
+  return existsSync(fsPath(`${link}/lib`)) ? [link] : []
+}
+
+/** The sonames that the objects of the venv need, each with those that this interpreter can load, and `known` ones. */
+function wantedBy({ objects }: Scan, interpreter: Interpreter, known: readonly string[]): Map<string, ElfObject[]> {
+  const wanted = new Map(known.map((soname): [string, ElfObject[]] => [soname, []]))
+  for (const { original } of objects) {
+    if (!fits(original, interpreter.object)) continue
+    for (const soname of original.needed) {
+      const users = wanted.get(soname)
+      if (users === undefined) wanted.set(soname, [original])
+      else users.push(original)
+    }
+  }
+  return wanted
+}
+
+function ownershipOf(distributions: Distributions): Ownership {
+  const required = new Map<string, ReadonlySet<string>>()
+  return {
+    owner: path => distributions.ownerOf(path)?.distribution.name ?? null,
+    requires(distribution) {
+      let names = required.get(distribution)
+      if (names === undefined) {
+        names = new Set(distributions.get(distribution)?.requires() ?? [])
+        required.set(distribution, names)
+      }
+      return names
+    },
+  }
+}
+
+function environmentWarnings(env: NodeJS.ProcessEnv): string[] {
+  const path = env['LD_LIBRARY_PATH'] ?? ''
+  if (path === '') return []
+  return [
+    'LD_LIBRARY_PATH is set, and every program started from here inherits it; the venv is resolved without it. ' +
+      'To make it permanent for this venv alone: wheelfix venv --libs "$LD_LIBRARY_PATH"; then unset it',
+  ]
+}
+
+function venvWarnings(venv: Venv, scan: Scan): string[] {
+  const warnings: string[] = []
+  if (venv.systemSitePackages) {
+    warnings.push('this venv also imports from the site-packages of its base Python, which are not looked at')
+  }
+  if (scan.foreignLinks > 0) {
+    warnings.push(
+      `${scan.foreignLinks} shared objects are links to files outside the venv and stay as they are ` +
+        '(uv: install with UV_LINK_MODE=copy or hardlink)',
+    )
+  }
+  return warnings
+}

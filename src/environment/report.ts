@@ -1,0 +1,168 @@
+// What a run found and did, as data: for a person and for programs it is rendered elsewhere.
+import type { ElfObject } from '../elf/types.ts'
+import { directoryOf, isInside, realPath } from '../io/path.ts'
+import type { Libc } from '../ldso/libc.ts'
+import type { RootsReport } from '../nix/roots.ts'
+import { storePathOf } from '../nix/store.ts'
+import type { LoaderPlan } from '../private-loader/private-loader.ts'
+import type { Interpreter } from '../python/interpreter.ts'
+import type { Venv } from '../python/pyvenv.ts'
+import { DRIVER_DIRECTORIES, isDriverLibrary } from '../resolve/drivers.ts'
+import { type MissingLibrary, missingLibraries, platformsOf } from '../resolve/missing.ts'
+import type { UnreadableObject } from '../resolve/objects.ts'
+import type { Applied, Plan } from '../resolve/plan.ts'
+import type { Subject } from '../state/answers.ts'
+import { programInterpreterPath } from '../state/program-loader.ts'
+import { builtSet, type Examination } from './examine.ts'
+import type { VenvOptions } from './options.ts'
+
+export interface VenvReport {
+  readonly venv: Venv
+  readonly interpreter: Interpreter
+  readonly libc: Libc
+  readonly outcomes: readonly Applied[]
+  readonly unreadable: readonly UnreadableObject[]
+  readonly plan: Plan
+  readonly missing: readonly MissingLibrary[]
+  readonly roots: RootsReport | null
+  readonly warnings: readonly string[]
+  /** The private loader, where there is one or is to be one. */
+  readonly loader: LoaderReport | null
+  /** What stands behind nix-ld, where programs get that; else null. */
+  readonly nixLd: Libc | null
+  /** An earlier run ended before it was done, and this one only looks. */
+  readonly unfinished: boolean
+  /** The folders of the venv that were walked, absolute. */
+  readonly directories: readonly string[]
+  /** Files and folders besides the objects that the answer depends on, absolute; some of them may not exist. */
+  readonly dependencies: readonly string[]
+}
+
+export interface LoaderReport {
+  readonly plan: LoaderPlan
+  /** `patch`: something is to be written (a dry run, a check); `patched`: it was. */
+  readonly status: 'fine' | 'patch' | 'patched'
+  /** What was wrong with the one that the venv had. */
+  readonly faults: readonly string[]
+}
+
+export function reportOf(
+  examination: Examination,
+  outcomes: readonly Applied[],
+  roots: RootsReport | null,
+  unfinished: boolean,
+  options: VenvOptions,
+): VenvReport {
+  const { venv, interpreter, python, scan, plan, ignored, loader, loaderPending, faults } = examination
+  const clashes = [...(loader?.content.clashes ?? []), ...plan.clashes]
+  const status = !loaderPending ? 'fine' : options.mode === 'plan' ? 'patch' : 'patched'
+  return {
+    venv,
+    interpreter,
+    libc: python.libc,
+    outcomes,
+    unreadable: scan.unreadable,
+    plan,
+    missing: missingLibraries({ ...plan, clashes }, ignored, python.libc, platformsOf(examination.distributions)),
+    roots,
+    warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
+    loader: loader === null ? null : { plan: loader, status, faults },
+    nixLd: examination.resolution.input.nixLd,
+    directories: scan.directories,
+    unfinished: options.mode === 'plan' && unfinished,
+    dependencies: dependenciesOf(examination, roots, options),
+  }
+}
+
+/**
+ * The store paths that the venv needs: of its Python with all that leads there, of its libc, of what it takes from the
+ * library set, and of what objects that were built here find in the store by themselves.
+ */
+export function neededStorePaths({ venv, interpreter, python, plan, libraries, store }: Examination): string[] {
+  const paths = new Set([
+    // modules of the standard library, also where bin/python is a copy
+    venv.home,
+    ...interpreter.chain.map(({ path }) => path),
+    interpreter.program,
+    python.libc.loader,
+    python.libc.dir,
+    ...libraries.map(({ path }) => path),
+    ...builtSet(venv.root).map(path => realPath(path)),
+  ])
+  for (const { needed } of plan.objects) for (const { provider } of needed) if (provider !== null) paths.add(provider)
+  return [...new Set([...paths].map(path => storePathOf(path, store)).filter(path => path !== null))]
+}
+
+function dependenciesOf(
+  { venv, interpreter, python, plan, resolution, objects, libraries, config, loader, store, asked }: Examination,
+  roots: RootsReport | null,
+  { noScan }: VenvOptions,
+): string[] {
+  const isMissing = plan.objects.some(({ missing }) => missing.length > 0)
+  const wantsDriver = plan.objects.some(({ needed }) => needed.some(({ soname }) => isDriverLibrary(soname)))
+  const paths = [
+    ...interpreter.chain.map(({ path }) => path),
+    interpreter.program,
+    python.libc.loader,
+    python.libc.cache,
+    config.path,
+    programInterpreterPath(venv.root),
+    ...nixLdPaths(resolution.input.nixLd),
+    ...libraries.map(({ path }) => path),
+    ...python.closure,
+    ...(roots?.roots.flatMap(({ link, registration }) => [link, registration]) ?? []),
+    // what is named may come, go or lead elsewhere, and what is missing may be installed
+    ...asked.flatMap(directory => [directory, `${directory}/lib`]),
+    ...(isMissing && !noScan ? [store] : []),
+    ...outsidePaths(plan, objects, venv.root, store),
+    ...(wantsDriver ? DRIVER_DIRECTORIES : []),
+    ...(loader?.files.map(({ path }) => path) ?? []),
+    ...(loader?.copies.flatMap(({ paths }) => paths) ?? []),
+  ]
+  return [...new Set(paths.filter(path => path !== null))].sort()
+}
+
+/** What the answer depends on outside of the venv and of the store, where files do not change: /opt, /usr/local … */
+function outsidePaths(plan: Plan, objects: Examination['objects'], root: string, store: string): string[] {
+  const paths = plan.objects.flatMap(({ identity, needed, below, missing }) => [
+    ...needed.flatMap(({ provider }) => provider ?? []),
+    ...below.flatMap(({ neededBy }) => [neededBy, directoryOf(neededBy)]),
+    // where what is missing may be put
+    ...(missing.length === 0 ? [] : entriesOf(objects.get(identity)?.current)),
+  ])
+  return paths.filter(path => path.startsWith('/') && !isInside(path, store) && !isInside(path, root))
+}
+
+/** The entries of the search path that an object has now. */
+function entriesOf(object: ElfObject | undefined): string[] {
+  return (object?.runpath ?? object?.rpath ?? '').split(':')
+}
+
+function nixLdPaths(nixLd: Libc | null): (string | null)[] {
+  if (nixLd?.nixLd == null) return []
+  return [nixLd.nixLd.shim, nixLd.loader, nixLd.cache, ...nixLd.nixLd.directories]
+}
+
+/** What an answer to be kept is about; null when the next run has to do the work again. */
+export function answerable({
+  venv,
+  outcomes,
+  unreadable,
+  roots,
+  directories,
+  dependencies,
+  loader,
+}: VenvReport): Subject | null {
+  if (unreadable.length > 0 || outcomes.some(({ passing }) => passing === true)) return null
+  // what is not protected from a collection is tried again by the next run
+  if (roots?.hasNix === true && roots.problem !== null) return null
+  const patched = outcomes.filter(({ status }) => status === 'patched').map(({ planned }) => directoryOf(planned.path))
+  const written = new Set(loader?.status === 'patched' ? [...patched, venv.bin, ...venv.sitePackages] : patched)
+  return {
+    root: venv.root,
+    directories,
+    written,
+    objects: outcomes.map(({ planned }) => planned.relative),
+    dependencies,
+  }
+}

@@ -1,0 +1,36 @@
+// What differs between an object as it is on disk and as it is to be.
+import type { ElfEdit, SearchPathTag } from '../elf/edit.ts'
+import type { ElfObject } from '../elf/types.ts'
+import type { ScannedObject } from './objects.ts'
+
+/** What differs between an object as it is on disk and as it is to be. Lists of search path entries, in order. */
+export interface Change {
+  readonly rpath?: {
+    readonly tag: SearchPathTag
+    readonly before: readonly string[]
+    readonly after: readonly string[]
+  }
+  readonly interpreter?: { readonly before: string; readonly after: string }
+  /** An earlier version grafted it so that no exception can cross it: the same graft is made again, laid out better. */
+  readonly regraft?: true
+}
+
+/** The change that brings an object to its target; null when it is there. */
+export function changeOf(object: ScannedObject, edit: ElfEdit | null, target: ElfObject): Change | null {
+  const { current } = object
+  const before = current.runpath ?? current.rpath
+  const after = target.runpath ?? target.rpath
+  const tag = target.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'
+  const sameTag = (current.runpath === null) === (target.runpath === null)
+  const change: { -readonly [K in keyof Change]: Change[K] } = {}
+  if (before !== after || !sameTag) change.rpath = { tag, before: entriesOf(before), after: entriesOf(after) }
+  if (current.interpreter !== target.interpreter) {
+    change.interpreter = { before: current.interpreter ?? '', after: target.interpreter ?? '' }
+  }
+  if (object.undo !== null && edit !== null && object.losesHeaders) change.regraft = true
+  return Object.keys(change).length === 0 ? null : change
+}
+
+function entriesOf(searchPath: string | null): readonly string[] {
+  return searchPath === null || searchPath === '' ? [] : searchPath.split(':')
+}

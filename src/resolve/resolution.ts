@@ -1,0 +1,112 @@
+// How the objects of an environment are loaded in a given state: which loader starts each, what its process maps, and what
+// every needed comes to. A plan starts from the resolution of the originals; `why` and `doctor` read one.
+import type { ElfObject } from '../elf/types.ts'
+import { directoryOf } from '../io/path.ts'
+import { withObjects } from '../ldso/file-tree.ts'
+import { isFhsLoader, type Libc } from '../ldso/libc.ts'
+import { fits } from '../ldso/fits.ts'
+import type { Loader, Process } from '../ldso/search.ts'
+import { isOpenedAtImport } from './known-cases.ts'
+import type { ScannedObject } from './objects.ts'
+import { loaderOf, onTree, type PythonProcess } from './python-process.ts'
+import { load, type ObjectStates, simulate, type Simulation, type SimulationInput } from './simulate.ts'
+
+/** What the plan asks of the distributions: who owns an object, and what a distribution requires. */
+export interface Ownership {
+  /** The normalised name of the distribution whose RECORD lists the file, or null. */
+  owner(path: string): string | null
+  /** Normalised names of what a distribution requires, directly. */
+  requires(distribution: string): ReadonlySet<string>
+}
+
+/** What is resolved: objects, and who loads them. */
+export interface ResolveInput {
+  readonly objects: readonly ScannedObject[]
+  readonly python: PythonProcess
+  readonly ownership: Ownership
+  /** The folder of the environment's programs. */
+  readonly bin: string
+  /** The loader for programs that ask for one of another system; null: they are left alone. */
+  readonly programInterpreter: string | null
+  /** The libc behind nix-ld, where `programInterpreter` is nix-ld; else null. */
+  readonly nixLd: Libc | null
+}
+
+export interface Resolution {
+  readonly input: ResolveInput
+  readonly simulated: SimulationInput
+  readonly simulation: Simulation
+}
+
+/** The objects as they were before wheelfix changed them. */
+export function originalStates(objects: readonly ScannedObject[]): ObjectStates {
+  return new Map(objects.map(object => [object.identity, object.original]))
+}
+
+/**
+ * Loads every object alone, in the given states.
+ * @param earlier the same objects in other states: what is the same is taken from there
+ */
+export function resolve(
+  input: ResolveInput,
+  states: ObjectStates = originalStates(input.objects),
+  earlier: Resolution | null = null,
+): Resolution {
+  const simulated = simulationInput(input, states)
+  return { input, simulated, simulation: simulate(simulated, earlier?.simulation ?? null) }
+}
+
+/** The process in which an object is loaded alone; null when this interpreter cannot load it at all. */
+export function processOf(object: ScannedObject, { simulated }: Resolution): Process | null {
+  return load(object, simulated)
+}
+
+/** What it takes to load the objects, with each of them in the given state. */
+export function simulationInput(input: ResolveInput, states: ObjectStates): SimulationInput {
+  const python = onTree(input.python, withObjects(input.python.loader.tree, states))
+  return {
+    objects: input.objects,
+    states,
+    python,
+    programLoader: (object, state) => programLoader(object, state, python, input),
+    counts: ({ kind, path }) =>
+      kind === 'extension' || (kind === 'executable' ? directoryOf(path) === input.bin : isOpenedAtImport(path)),
+  }
+}
+
+/** The loader that runs a program of the venv: the interpreter's own where it gets that, else the one that it names. */
+function programLoader(
+  object: ScannedObject,
+  state: ElfObject,
+  python: PythonProcess,
+  input: ResolveInput,
+): Loader | null {
+  const named = interpreterOf(object, input) ?? state.interpreter
+  if (named === null || !fits(state, python.interpreter.object)) return null
+  if (input.nixLd !== null && named === input.programInterpreter) return loaderOf(input.nixLd, python.loader.tree)
+  if (named === python.interpreter.interp || named === python.libc.loader) return python.loader
+  const file = python.loader.tree.open(named)
+  if (file?.object == null) return null
+  const directory = directoryOf(named)
+  const libc = {
+    ...python.libc,
+    loader: named,
+    dir: directory,
+    builtinDirectories: [directory],
+    cache: null,
+    nixLd: null,
+  }
+  return { ...python.loader, libc, cache: [], environment: [] }
+}
+
+/** The new PT_INTERP of a program, or null when it keeps its own: it is replaced where it is another system's, or gone. */
+export function interpreterOf(object: ScannedObject, input: ResolveInput): string | null {
+  const { original } = object
+  const { python, programInterpreter } = input
+  if (programInterpreter === null || object.kind !== 'executable' || original.interpreter === null) return null
+  if (!fits(original, python.interpreter.object)) return null
+  const { kind } = input.nixLd ?? python.libc
+  if (original.interpreter.includes('ld-musl') !== (kind === 'musl')) return null
+  const foreign = isFhsLoader(original.interpreter) || python.loader.tree.open(original.interpreter) === null
+  return foreign && original.interpreter !== programInterpreter ? programInterpreter : null
+}

@@ -1,0 +1,102 @@
+// The change of one object, from what it wants and what serves that: the entries to append to its search path, under which
+// tag and in which order, and its interpreter.
+import type { ElfEdit, SearchPath } from '../elf/edit.ts'
+import type { ElfObject } from '../elf/types.ts'
+import type { FileTree } from '../ldso/file-tree.ts'
+import type { LibraryCandidate } from '../nix/libset.ts'
+import { isDriverLibrary } from './drivers.ts'
+import { siblingDirectory } from './needed.ts'
+import type { ScannedObject } from './objects.ts'
+import { interpreterOf, type Resolution, type ResolveInput } from './resolution.ts'
+import type { Simulation } from './simulate.ts'
+import type { Serving } from './wants.ts'
+
+/** The change of one object, from its original; null: none. */
+export function editOf(
+  object: ScannedObject,
+  wanted: readonly string[],
+  serving: ReadonlyMap<string, Serving>,
+  { input, simulation }: Resolution,
+  driver: string | null,
+): ElfEdit | null {
+  const interpreter = interpreterOf(object, input)
+  const additions = additionsFor(object, wanted, serving, input, driver)
+  if (additions.length === 0) return interpreter === null ? null : { interpreter }
+  const { rpath, runpath } = object.original
+  const old = runpath ?? rpath ?? ''
+  // an empty string is no search path at all; else every old entry stays where it is, the empty ones too
+  const value = [...(old === '' ? [] : old.split(':')), ...additions].join(':')
+  const searchPath: SearchPath = { tag: tagOf(object, simulation), value }
+  return interpreter === null ? { searchPath } : { searchPath, interpreter }
+}
+
+/**
+ * The kind of tag stays. A new one is DT_RPATH where something above has DT_RPATH: DT_RUNPATH would cut the object, and
+ * what it opens by dlopen, off from what they inherit.
+ */
+function tagOf(object: ScannedObject, simulation: Simulation): SearchPath['tag'] {
+  if (object.original.runpath !== null) return 'DT_RUNPATH'
+  if (object.original.rpath !== null) return 'DT_RPATH'
+  const chains = [simulation.alone.get(object.identity), ...(simulation.inRoots.get(object.identity) ?? [])]
+  if (chains.some(chain => chain?.inheritsRpath === true)) return 'DT_RPATH'
+  return 'DT_RUNPATH'
+}
+
+/** The entries to append: within the distribution first, then the store in the order of most use, then the driver's. */
+function additionsFor(
+  object: ScannedObject,
+  wanted: readonly string[],
+  serving: ReadonlyMap<string, Serving>,
+  input: ResolveInput,
+  driver: string | null,
+): string[] {
+  const own = new Set<string>()
+  const providers: LibraryCandidate[] = []
+  let wantsDriver = false
+  for (const soname of wanted) {
+    const sibling = siblingDirectory(object, soname, input)
+    const provider = serving.get(soname)?.choice?.provider ?? null
+    if (sibling !== null) own.add(sibling)
+    else if (provider !== null) providers.push(provider)
+    else if (isDriverLibrary(soname)) wantsDriver = true
+  }
+  return [
+    ...own,
+    ...orderDirectories(providers, input.python.loader.tree),
+    ...(wantsDriver && driver !== null ? [driver] : []),
+  ]
+}
+
+/** The providers' directories: those that serve more first, but none before one that a soname must be taken from. */
+export function orderDirectories(providers: readonly LibraryCandidate[], tree: FileTree): string[] {
+  const uses = new Map<string, number>()
+  for (const { directory } of providers) uses.set(directory, (uses.get(directory) ?? 0) + 1)
+  const order = [...uses].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([directory]) => directory)
+  // a directory that also holds another's soname must come after it; each move settles one pair
+  for (let moves = 0; moves < providers.length * order.length; moves++) {
+    const wrong = providers.find(({ soname, directory, path }) => {
+      const first = order.find(candidate => tree.names(candidate).has(soname)) ?? directory
+      return first !== directory && tree.open(`${first}/${soname}`)?.identity !== tree.open(path)?.identity
+    })
+    if (wrong === undefined) break
+    const first = order.findIndex(candidate => tree.names(candidate).has(wrong.soname))
+    order.splice(order.indexOf(wrong.directory), 1)
+    order.splice(first, 0, wrong.directory)
+  }
+  return order
+}
+
+/** The object as the loader will see it. */
+export function edited(object: ElfObject, edit: ElfEdit): ElfObject {
+  const { searchPath, interpreter } = edit
+  return {
+    ...object,
+    interpreter: interpreter ?? object.interpreter,
+    ...(searchPath == null
+      ? {}
+      : {
+          rpath: searchPath.tag === 'DT_RPATH' ? searchPath.value : null,
+          runpath: searchPath.tag === 'DT_RUNPATH' ? searchPath.value : null,
+        }),
+  }
+}

@@ -1,0 +1,86 @@
+// What each object wants of others that it does not find by itself, and which file serves each soname that is wanted.
+import { isLibcFamily } from '../ldso/libc.ts'
+import type { UsedLibrary } from '../nix/libset.ts'
+import { isDriverLibrary } from './drivers.ts'
+import { isInherited, isServed, siblingDirectory } from './needed.ts'
+import type { ScannedObject } from './objects.ts'
+import { chooseProvider, type Choice, type ProviderSources } from './providers.ts'
+import type { Resolution } from './resolution.ts'
+import { findsByName, type Simulation } from './simulate.ts'
+
+/** The sonames that an object needs and does not find by itself, nor by everyone who loads it. */
+export function wantsOf(object: ScannedObject, simulation: Simulation): string[] {
+  const alone = simulation.alone.get(object.identity)
+  if (alone === undefined) return []
+  return alone.needed
+    .filter((resolution, index) => !isServed(resolution) && !isInherited(object, index, simulation))
+    .map(({ soname }) => soname)
+}
+
+/**
+ * Of what the object says that it opens by name, the sonames that it does not find and that can be served: the first one
+ * of each feature. What it could do without (`suggested`) is left to the user.
+ */
+export function wantsByName(
+  object: ScannedObject,
+  { input, simulated }: Resolution,
+  sources: ProviderSources,
+): string[] {
+  const features = object.opens.filter(({ priority }) => priority !== 'suggested')
+  if (features.length === 0) return []
+  return features.flatMap(({ sonames }) => {
+    if (sonames.some(soname => findsByName(object, soname, simulated))) return []
+    const served = sonames.find(
+      soname =>
+        siblingDirectory(object, soname, input) !== null ||
+        isDriverLibrary(soname) ||
+        (!isLibcFamily(soname, input.python.libc.kind) &&
+          chooseProvider(soname, [object.original], input.python, sources).provider !== null),
+    )
+    return served === undefined || object.original.needed.includes(served) ? [] : [served]
+  })
+}
+
+/** How a soname is served for those who want it. */
+export interface Serving {
+  /** null: not asked of the library set (a driver's, or libc's own). */
+  readonly choice: Choice | null
+  readonly users: readonly ScannedObject[]
+}
+
+export function serve(
+  { input }: Resolution,
+  sources: ProviderSources,
+  wants: ReadonlyMap<ScannedObject, readonly string[]>,
+): Map<string, Serving> {
+  const users = new Map<string, ScannedObject[]>()
+  for (const [object, sonames] of wants) {
+    for (const soname of sonames) {
+      if (siblingDirectory(object, soname, input) !== null) continue
+      const list = users.get(soname)
+      if (list === undefined) users.set(soname, [object])
+      else list.push(object)
+    }
+  }
+  const serving = new Map<string, Serving>()
+  for (const [soname, list] of [...users].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const own = isLibcFamily(soname, input.python.libc.kind) || isDriverLibrary(soname)
+    const originals = list.map(object => object.original)
+    const choice = own ? null : chooseProvider(soname, originals, input.python, sources)
+    serving.set(soname, { choice, users: list })
+  }
+  return serving
+}
+
+export function usedLibraries(serving: ReadonlyMap<string, Serving>): UsedLibrary[] {
+  const used: UsedLibrary[] = []
+  for (const [soname, { choice }] of serving) {
+    if (choice?.provider != null) used.push({ soname, path: choice.provider.path, source: choice.provider.source })
+  }
+  return used
+}
+
+/** The files that the user named and that cannot be taken. */
+export function refusals(serving: ReadonlyMap<string, Serving>): string[] {
+  return [...serving.values()].flatMap(({ choice }) => choice?.refused.map(why => `${why}: passed over`) ?? [])
+}
