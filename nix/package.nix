@@ -50,7 +50,7 @@ let
       "npm_config_registry"
     ];
     outputHashMode = "recursive";
-    outputHash = "sha256-0ivyy7bFKi71aK/7DeDYNsYtvPqcFwkGNppvCRAvF6A=";
+    outputHash = "sha256-RjSuW9z08FngLzg1eeD0hhM+XvVZNxY8QdAMVFXDIhg=";
   };
 in
 stdenvNoCC.mkDerivation {
