@@ -24,13 +24,15 @@ rec {
       "libSM"
     ];
 
-  # What Qt, GTK, OpenCV, audio and browser wheels reach for besides.
+  # What Qt, GTK, OpenCV, audio and browser wheels reach for besides. PyQt5, PyQt6 and PySide6 with their WebEngine need
+  # no more than this, apart from their SQL, speech and NFC plugins.
   desktop =
     pkgs:
     manylinux pkgs
     ++ (with pkgs; [
       alsa-lib
       at-spi2-core
+      brotli
       bzip2
       cairo
       cups
@@ -39,11 +41,15 @@ rec {
       fontconfig
       freetype
       gdk-pixbuf
+      gst_all_1.gst-plugins-base
+      gst_all_1.gstreamer
       gtk3
+      harfbuzz
       libdrm
       libgbm
       libglvnd
       libGLU
+      libkrb5
       libpulseaudio
       libusb1
       libxkbcommon
@@ -66,6 +72,7 @@ rec {
       (pkgs.libxcb-image or pkgs.xorg.xcbutilimage)
       (pkgs.libxcb-keysyms or pkgs.xorg.xcbutilkeysyms)
       (pkgs.libxcb-render-util or pkgs.xorg.xcbutilrenderutil)
+      (pkgs.libxcb-util or pkgs.xorg.xcbutil)
       (pkgs.libxcb-wm or pkgs.xorg.xcbutilwm)
     ])
     ++ x11 pkgs [

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { cpSync, existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { attributeFor } from '../../src/nix/hints.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { installDemoWheel, makeVenv, pipInstall, withWheels } from '../world/venv.ts'
@@ -96,11 +97,12 @@ test(
         sets = import ${ROOT}/nix/libraries.nix;
         lib = import ${ROOT}/test/nix/nixpkgs/lib.nix;
         all = import ${ROOT}/test/nix/nixpkgs/default.nix { inherit lib; system = "x86_64-linux"; world = { }; host = { }; };
-        now = builtins.mapAttrs (name: _: name) (removeAttrs all [ "lib" "stdenv" ]) // { inherit lib; stdenv.cc.cc = "gcc"; };
+        now = builtins.mapAttrs (name: _: name) (removeAttrs all [ "lib" "stdenv" "gst_all_1" ])
+          // { inherit lib; stdenv.cc.cc = "gcc"; gst_all_1 = builtins.mapAttrs (name: _: "gst_all_1.\${name}") all.gst_all_1; };
       in map builtins.toString (sets.desktop (${changed}))`
       return JSON.parse(runWell('nix-instantiate', ['--eval', '--strict', '--json', '-E', expression])) as string[]
     }
-    const helpers = ['cursor', 'image', 'keysyms', 'render-util', 'wm'].map(name => `libxcb-${name}`)
+    const helpers = ['cursor', 'image', 'keysyms', 'render-util', 'util', 'wm'].map(name => `libxcb-${name}`)
     const now = names('now')
     const x11 = now.filter(name => /^lib(?:x[^ck]|xc[^br]|ice|sm$|xcb$|xkbfile)/.test(name) && name !== 'libxml2')
     assert.ok(x11.length > 15 && helpers.every(name => now.includes(name)))
@@ -109,7 +111,7 @@ test(
       ' ',
     )
     const sets = [...upstream.map(name => `lib${name}`), 'libxcb', 'libxkbfile', 'libxshmfence']
-    const utilities = ['xcbutilimage', 'xcbutilkeysyms', 'xcbutilrenderutil', 'xcbutilwm']
+    const utilities = ['xcbutil', 'xcbutilimage', 'xcbutilkeysyms', 'xcbutilrenderutil', 'xcbutilwm']
     const before = names(`
       removeAttrs now (builtins.filter (name: builtins.match "libx.*|libice|libsm|unixodbc" name != null
         && !builtins.elem name [ "libxml2" "libxkbcommon" "libxcrypt-legacy" ]) (builtins.attrNames now))
@@ -119,6 +121,34 @@ test(
     assert.ok([...sets, ...Object.values(old), 'unixODBC'].every(name => before.includes(name)))
   },
 )
+
+// What the libraries, platform plugins and WebEngine of these wheels need of a system, read from PyQt5 5.15.11 (Qt 5.15.19),
+// PyQt6 6.12.0 (Qt 6.11.2) and PySide6 6.12.0 with their WebEngine; without glibc, and without the plugins for SQL servers,
+// speech and NFC.
+const QT_NEEDS =
+  'libEGL.so.1 libGL.so.1 libX11-xcb.so.1 libX11.so.6 libXcomposite.so.1 libXdamage.so.1 libXext.so.6 libXfixes.so.3 ' +
+  'libXrandr.so.2 libXrender.so.1 libXtst.so.6 libasound.so.2 libatk-1.0.so.0 libbrotlicommon.so.1 libbrotlidec.so.1 ' +
+  'libbz2.so.1 libcairo-gobject.so.2 libcairo.so.2 libcups.so.2 libdbus-1.so.3 libdrm.so.2 libexpat.so.1 ' +
+  'libfontconfig.so.1 libfreetype.so.6 libgbm.so.1 libgcc_s.so.1 libgdk-3.so.0 libgdk_pixbuf-2.0.so.0 libgio-2.0.so.0 ' +
+  'libglib-2.0.so.0 libgobject-2.0.so.0 libgssapi_krb5.so.2 libgstallocators-1.0.so.0 libgstapp-1.0.so.0 ' +
+  'libgstaudio-1.0.so.0 libgstbase-1.0.so.0 libgstpbutils-1.0.so.0 libgstreamer-1.0.so.0 libgstvideo-1.0.so.0 ' +
+  'libgthread-2.0.so.0 libgtk-3.so.0 libharfbuzz.so.0 libnspr4.so libnss3.so libnssutil3.so libodbc.so.2 ' +
+  'libpango-1.0.so.0 libpangocairo-1.0.so.0 libplc4.so libplds4.so libpulse-mainloop-glib.so.0 libpulse.so.0 ' +
+  'libsmime3.so libstdc++.so.6 libudev.so.1 libwayland-client.so.0 libwayland-cursor.so.0 libwayland-egl.so.1 ' +
+  'libwayland-server.so.0 libxcb-cursor.so.0 libxcb-dri3.so.0 libxcb-glx.so.0 libxcb-icccm.so.4 libxcb-image.so.0 ' +
+  'libxcb-keysyms.so.1 libxcb-randr.so.0 libxcb-render-util.so.0 libxcb-render.so.0 libxcb-shape.so.0 libxcb-shm.so.0 ' +
+  'libxcb-sync.so.1 libxcb-util.so.1 libxcb-xfixes.so.0 libxcb-xinerama.so.0 libxcb-xkb.so.1 libxcb.so.1 ' +
+  'libxkbcommon-x11.so.0 libxkbcommon.so.0 libxkbfile.so.1 libz.so.1 libzstd.so.1'
+
+test('libs-desktop has what PyQt5, PyQt6 and PySide6 need', () => {
+  const text = readFileSync(join(ROOT, 'nix/libraries.nix'), 'utf8').toLowerCase()
+  const words = new Set(text.match(/[\w.+-]+/g) ?? [])
+  const lacking = QT_NEEDS.split(' ').filter(soname => {
+    const attribute = attributeFor(soname)?.toLowerCase() ?? soname
+    return !words.has(attribute) && !words.has(`pkgs.${attribute}`)
+  })
+  assert.deepEqual(lacking, [])
+})
 
 test(
   'nix flake check passes: every output evaluates, and a patched wheel and a Python with libraries work',

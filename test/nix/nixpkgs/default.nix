@@ -141,11 +141,13 @@ let
     libxext = shared "libXext" "libXext.so.6";
     libxrender = shared "libXrender" "libXrender.so.1";
     libice = shared "libICE" "libICE.so.6";
+    gst_all_1 = lib.genAttrs [ "gst-plugins-base" "gstreamer" ] empty;
     libsm = shared "libSM" "libSM.so.6";
   }
   // lib.genAttrs [
     "alsa-lib"
     "at-spi2-core"
+    "brotli"
     "bzip2"
     "cairo"
     "cups"
@@ -155,10 +157,12 @@ let
     "freetype"
     "gdk-pixbuf"
     "gtk3"
+    "harfbuzz"
     "libGLU"
     "libdrm"
     "libgbm"
     "libglvnd"
+    "libkrb5"
     "libpulseaudio"
     "libusb1"
     "libxcb"
@@ -166,6 +170,7 @@ let
     "libxcb-image"
     "libxcb-keysyms"
     "libxcb-render-util"
+    "libxcb-util"
     "libxcb-wm"
     "libxcomposite"
     "libxcursor"
