@@ -1,16 +1,24 @@
 // ctypes.util.find_library under the private loader. It asks ldconfig, gcc and ld, which know nothing of the loader's cache
 // and are often not there at all; many packages (soundfile, python-magic, PyOpenGL …) call it before they load anything.
-// A .pth file in site-packages makes it answer from the cache first. Text in, text out.
+// A module that Python imports when it starts makes it answer from the cache first. Text in, text out.
 import type { CachedLibrary } from './library-cache.ts'
 
-/** The names of the two files in site-packages. */
-export const FIND_LIBRARY_MODULE = '_wheelfix_find_library.'
-export const FIND_LIBRARY_FILES = ['_wheelfix_find_library.pth', '_wheelfix_find_library.py'] as const
+const MODULE_NAME = '_wheelfix_find_library'
+export const FIND_LIBRARY_MODULE = `${MODULE_NAME}.`
+/** Every file in site-packages that there may be of it. */
+export const FIND_LIBRARY_FILES = [`${MODULE_NAME}.pth`, `${MODULE_NAME}.start`, `${MODULE_NAME}.py`] as const
 
-/** The content of the two files, for what a cache serves. */
-export function findLibraryTexts(
-  libraries: readonly CachedLibrary[],
-): Record<(typeof FIND_LIBRARY_FILES)[number], string> {
+/**
+ * What starts it. Since 3.15 Python calls what a `.start` file names and then ignores the `import` line of the `.pth` file
+ * beside it, which from 3.18 on it ignores in any case (PEP 829). Older ones know the line alone.
+ */
+const STARTERS = { '.pth': `import ${MODULE_NAME}\n`, '.start': `${MODULE_NAME}:install\n` }
+
+/**
+ * The files in site-packages, for what a cache serves.
+ * @param version the Python's: `3.12.8`
+ */
+export function findLibraryTexts(libraries: readonly CachedLibrary[], version: string): Map<string, string> {
   const byName = new Map<string, CachedLibrary>()
   for (const library of libraries) {
     const name = library.hwcapName == null ? nameOf(library.soname) : undefined
@@ -25,10 +33,13 @@ export function findLibraryTexts(
       const said = named != null && nameOf(named) === name ? named : soname
       return `    ${quote(name)}: (${quote(said)}, ${quote(path)}),\n`
     })
-  return {
-    '_wheelfix_find_library.pth': 'import _wheelfix_find_library\n',
-    '_wheelfix_find_library.py': MODULE.replace('LIBRARIES\n', () => rows.join('')),
-  }
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  const hasStartFiles = major > 3 || (major === 3 && minor >= 15)
+  return new Map([
+    [`${MODULE_NAME}.pth`, STARTERS['.pth']],
+    ...(hasStartFiles ? [[`${MODULE_NAME}.start`, STARTERS['.start']] as const] : []),
+    [`${MODULE_NAME}.py`, MODULE.replace('LIBRARIES\n', () => rows.join(''))],
+  ])
 }
 
 /** `z` of libz.so.1. */
@@ -88,5 +99,20 @@ def _wrap(util):
     util.find_library = find_library
 
 
-sys.meta_path.insert(0, _Finder())
+_installed = False
+
+
+def install():
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    # something that starts with Python may have imported it already
+    if "ctypes.util" in sys.modules:
+        _wrap(sys.modules["ctypes.util"])
+    else:
+        sys.meta_path.insert(0, _Finder())
+
+
+install()
 `

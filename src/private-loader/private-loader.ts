@@ -118,10 +118,10 @@ export function planLoader(input: LoaderInput): LoaderPlan {
   const planned =
     python.libc.kind === 'musl' ? planMusl(venv, python, content) : planGlibc(venv, python, content, folders)
   const copies = planCopies(names, python.interpreter, planned, folders)
-  const texts = findLibraryTexts(content.libraries)
+  const texts = findLibraryTexts(content.libraries, python.interpreter.version)
   const finders = venv.sitePackages.slice(0, 1).flatMap(folder =>
-    FIND_LIBRARY_FILES.map((name): LoaderFile => {
-      return { path: `${folder}/${name}`, bytes: encodeText(texts[name]), mode: 0o644 }
+    [...texts].map(([name, text]): LoaderFile => {
+      return { path: `${folder}/${name}`, bytes: encodeText(text), mode: 0o644 }
     }),
   )
   return { ...planned, content, files: [...planned.files, ...finders], copies }
@@ -294,8 +294,10 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
   else if (cacheFile !== undefined && !isWritten(cacheFile)) {
     faults.push(`${cache} is ${isDamaged(cacheFile) ? 'damaged' : 'of another library set'}`)
   }
-  const finder = files.find(({ path }) => path.endsWith('.pth'))
-  if (finder !== undefined && !isWritten(finder)) faults.push(`${finder.path}, by which find_library works, is gone`)
+  const finders = files.filter(({ path }) => /\.(?:pth|start)$/.test(path))
+  for (const { path } of finders.filter(file => !isWritten(file))) {
+    faults.push(`${path}, by which find_library works, is gone`)
+  }
   if (faults.length === 0 && !copies.every(isUpToDate))
     faults.push(`${made.path} is not the Python that it was made of`)
   return faults

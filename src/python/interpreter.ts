@@ -263,14 +263,19 @@ function libFolders(program: string): string[] {
 
 /**
  * `.cpython-311-x86_64-linux-gnu.so`, `.abi3.so`, `.so`. Up to 3.7 the tag holds an `m` (pymalloc); a free-threaded build
- * has a `t` and no stable ABI (PEP 703). Pythons for musl called themselves `gnu` before they learnt `musl`: both count.
+ * has a `t` (PEP 703). Since 3.15 it takes the stable ABI `abi3t` instead of `abi3`, other builds take both (PEP 803), and
+ * the stable ABI may name the platform. Pythons for musl called themselves `gnu` before they learnt `musl`: both count.
  */
 export function extensionSuffixes(version: string, freeThreaded: boolean, object: ElfObject): string[] {
   const [major = 3, minor = 0] = version.split('.').map(Number)
   const flags = freeThreaded ? 't' : major === 3 && minor < 8 ? 'm' : ''
+  const platforms = triplets(object)
+  const named = (tag: string) => platforms.map(triplet => `.${tag}-${triplet}.so`)
+  const since315 = major === 3 && minor >= 15
+  const stable = !since315 ? [`abi${major}`] : freeThreaded ? ['abi3t'] : ['abi3', 'abi3t']
   return [
-    ...triplets(object).map(triplet => `.cpython-${major}${minor}${flags}-${triplet}.so`),
-    ...(freeThreaded ? [] : [`.abi${major}.so`]),
+    ...named(`cpython-${major}${minor}${flags}`),
+    ...stable.flatMap(abi => [...(since315 ? named(abi) : []), `.${abi}.so`]),
     '.so',
   ]
 }

@@ -48,10 +48,31 @@ export function tagsOfWheelFile(text: string): WheelTag[] {
   return [...text.matchAll(/^Tag:[ \t]*(\S+)/gm)].flatMap(([, tag = '']) => parseTags(tag))
 }
 
-/** The tags of a wheel's file name (NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl); none when it is no such name. */
+/** The tags of a wheel's file name; none when it is no such name. */
 export function tagsOfWheelName(fileName: string): WheelTag[] {
-  const match = /^[^-]+-[^-]+(?:-[0-9][^-]*)?-([^-]+-[^-]+-[^-]+)\.whl$/.exec(fileName)
-  return match?.[1] === undefined ? [] : parseTags(match[1])
+  return parseTags(splitWheelName(fileName)?.tag ?? '')
+}
+
+/** The parts of a wheel's file name, as they are written. */
+export interface WheelName {
+  readonly distribution: string
+  readonly version: string
+  readonly build: string | null
+  /** `cp311-cp311-manylinux_2_28_x86_64` */
+  readonly tag: string
+  /** The label of a wheel variant (PEP 825): `cu128`. */
+  readonly variant: string | null
+}
+
+/**
+ * NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM[-VARIANT].whl: a build tag begins with a digit and a Python tag does not, so that
+ * the two optional parts are told apart. Null when it is no such name.
+ */
+export function splitWheelName(fileName: string): WheelName | null {
+  const match = /^([^-]+)-([^-]+)(?:-(\d[^-]*))?-([^-\d][^-]*-[^-]+-[^-]+)(?:-([0-9a-z._]{1,16}))?\.whl$/.exec(fileName)
+  if (match === null) return null
+  const [, distribution = '', version = '', build, tag = '', variant] = match
+  return { distribution, version, build: build ?? null, tag, variant: variant ?? null }
 }
 
 /** What a platform tag promises; null for `any`, `linux_x86_64` and the tags of other systems. */

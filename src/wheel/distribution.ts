@@ -4,21 +4,12 @@ import { basename } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { normaliseName, requiredNames } from '../python/distributions.ts'
 import { disagreeingRows, type RecordFields, recordRows } from '../python/record.ts'
-import { parseTags, type WheelTag } from '../python/tags.ts'
+import { parseTags, splitWheelName, type WheelName, type WheelTag } from '../python/tags.ts'
 import { readEntry } from '../zip/content.ts'
 import { type Archive, refusal, type WheelEntry } from '../zip/read.ts'
 
 /** RECORD has one line for each entry; this many bytes are enough for a million. */
 const LARGEST_TEXT = 256 << 20
-
-/** NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl, its parts as they are written. */
-export interface WheelName {
-  readonly distribution: string
-  readonly version: string
-  readonly build: string | null
-  /** `cp311-cp311-manylinux_2_28_x86_64` */
-  readonly tag: string
-}
 
 /** RECORD, and the fields of its rows by path. */
 export interface WheelRecord {
@@ -46,22 +37,14 @@ export interface WheelDistribution {
   readonly requires: ReadonlySet<string>
 }
 
-/** The parts of a wheel's file name; null when it is none. */
-export function parseWheelName(fileName: string): WheelName | null {
-  const match = /^([^-]+)-([^-]+)(?:-([0-9][^-]*))?-([^-]+-[^-]+-[^-]+)\.whl$/.exec(fileName)
-  if (match === null) return null
-  const [, distribution = '', version = '', build, tag = ''] = match
-  return { distribution, version, build: build ?? null, tag }
-}
-
-export function formatWheelName({ distribution, version, build, tag }: WheelName): string {
-  return [distribution, version, ...(build === null ? [] : [build]), tag].join('-') + '.whl'
+export function formatWheelName({ distribution, version, build, tag, variant }: WheelName): string {
+  return `${[distribution, version, build, tag, variant].filter(part => part !== null).join('-')}.whl`
 }
 
 /** @throws WheelfixError `WHEEL_INVALID` where the file name, the .dist-info folder or RECORD is missing or ambiguous */
 export function readDistribution(archive: Archive): WheelDistribution {
   const { path, entries } = archive
-  const fileName = parseWheelName(basename(path))
+  const fileName = splitWheelName(basename(path))
   if (fileName === null) throw refusal(path, 'its file name is not NAME-VERSION-PYTHON-ABI-PLATFORM.whl')
   const name = normaliseName(fileName.distribution)
   const folders = new Set<string>()

@@ -132,7 +132,7 @@ export async function openWheel(
 function suffixesOf(archive: Archive, python: PythonProcess): readonly string[] {
   const own = new Set<string>()
   for (const { name } of archive.entries) {
-    const suffix = /\.(?:cpython-[\w-]+|pypy[\w-]+|abi3)\.so$/.exec(name)?.[0]
+    const suffix = /\.(?:cpython-[\w-]+|pypy[\w-]+|abi3t?(?:-[\w-]+)?)\.so$/.exec(name)?.[0]
     if (suffix !== undefined) own.add(suffix)
   }
   return [...new Set([...own, ...python.interpreter.extensionSuffixes])]

@@ -15,7 +15,7 @@ import { fieldsOf, hashHolds } from '../python/record.ts'
 import { renaming, rewrite, toOutput } from './write-wheel.ts'
 import { readEntry } from '../zip/content.ts'
 import { deflateLikeZlib, ZLIB_LEVELS } from '../zip/deflate.ts'
-import { parseWheelName } from './distribution.ts'
+import { splitWheelName } from '../python/tags.ts'
 import type { NewContent, Wheel } from './fix-wheel.ts'
 import { type Archive, DEFLATED, openArchive, refusal, type WheelEntry } from '../zip/read.ts'
 import { putBack, readUndo, undoText, type WheelUndo } from './archive-note.ts'
@@ -72,7 +72,7 @@ export function restoreWheel(wheel: Wheel): WheelRestoration {
 /** The file name is what a file says: no path, and a wheel of the same distribution. */
 function originalName({ distribution }: Wheel, undo: WheelUndo | null): string | null {
   if (undo === null || /[/\0]/.test(undo.name)) return null
-  const parts = parseWheelName(undo.name)
+  const parts = splitWheelName(undo.name)
   return parts !== null && normaliseName(parts.distribution) === distribution.name ? undo.name : null
 }
 

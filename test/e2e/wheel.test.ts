@@ -363,6 +363,24 @@ suite('wheelfix wheel', () => {
     assert.match(stderr, /begins with a digit/)
   })
 
+  test('a wheel variant keeps its label, behind a build tag as well, and comes back', () => {
+    const folder = join(world.root, 'variant')
+    const name = DEMO.replace('.whl', '-cu128.whl')
+    mkdirSync(join(folder, 'in'), { recursive: true })
+    copyFileSync(demo, join(folder, 'in', name))
+    const input = join(folder, 'in', name)
+    assert.equal(wheel(input, '-o', join(folder, 'out'), ...libs).status, 0)
+    assert.equal(wheel(input, '-o', join(folder, 'out'), '--tag', '1nixos', ...libs).status, 0)
+    const tagged = name.replace('-1.0-', '-1.0-1nixos-')
+    assert.deepEqual(readdirSync(join(folder, 'out')).sort(), [tagged, name].sort())
+    for (const made of [name, tagged]) {
+      assert.deepEqual(examine(join(folder, 'out', made)).wrong, [])
+      const back = join(folder, `back-${made}`)
+      assert.equal(wheel(join(folder, 'out', made), '-o', back, '--restore').status, 0)
+      assert.deepEqual(readFileSync(join(back, name)), readFileSync(demo))
+    }
+  })
+
   suite('refuses with status 2, one sentence and no output', () => {
     const whole = readFileSync(demo)
     const bad: [string, string, Buffer, RegExp][] = [

@@ -253,7 +253,21 @@ test('the endings of extension modules, for Pythons that are not here', { skip: 
     header: { ...object.header, class: 64 as const, byteOrder: 'little' as const, flags: 0, machine, ...more },
   })
   const first = (version: string, of: ReturnType<typeof on>) => extensionSuffixes(version, false, of)[0]
-  assert.deepEqual(extensionSuffixes('3.13.1', true, on(62)), ['.cpython-313t-x86_64-linux-gnu.so', '.so'])
+  assert.deepEqual(extensionSuffixes('3.13.1', true, on(62)), ['.cpython-313t-x86_64-linux-gnu.so', '.abi3.so', '.so'])
+  assert.deepEqual(extensionSuffixes('3.15.0', false, on(62)), [
+    '.cpython-315-x86_64-linux-gnu.so',
+    '.abi3-x86_64-linux-gnu.so',
+    '.abi3.so',
+    '.abi3t-x86_64-linux-gnu.so',
+    '.abi3t.so',
+    '.so',
+  ])
+  assert.deepEqual(extensionSuffixes('3.15.0', true, on(62)), [
+    '.cpython-315t-x86_64-linux-gnu.so',
+    '.abi3t-x86_64-linux-gnu.so',
+    '.abi3t.so',
+    '.so',
+  ])
   assert.deepEqual(extensionSuffixes('3.12', false, on(183, {}, '/nix/store/x-musl/lib/ld-musl-aarch64.so.1')), [
     '.cpython-312-aarch64-linux-musl.so',
     '.cpython-312-aarch64-linux-gnu.so',
