@@ -64,7 +64,7 @@ export async function libsBuildCommand(
 ): Promise<ExitStatus> {
   try {
     const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
-    const path = buildLibraries(options.flake ?? ownSet(process.env), builtSetLink(venv.root), process.env)
+    const path = buildLibraries(options.flake ?? ownSet(process.env), builtSetLink(venv), process.env)
     process.stderr.write(`${path}/lib\n`)
     const { color } = options
     return await venvCommand(

@@ -59,7 +59,7 @@ export async function venvCommand(
   try {
     const venv = findVenv({ argument, env, cwd: process.cwd() })
     const plain = options.json !== true && options.verbose !== true
-    const known = plain ? recall(venv.root, runOptions, strict, version) : null
+    const known = plain ? recall(venv, runOptions, strict, version) : null
     if (known !== null) return show(known, options)
 
     // from here on it is the whole work: the rest of the program is loaded only now

@@ -3,7 +3,8 @@ import type { WhyNeeded, WhyObject, WhyReport } from '../inspect/reasons.ts'
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { whyOf } from '../inspect/reasons.ts'
-import { findVenv, type Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
+import { findVenv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
@@ -44,7 +45,7 @@ function isLacking({ needed }: WhyObject): boolean {
 }
 
 /** The answer as data: for each object that was meant all that it loads, each once. Paths are absolute. */
-function whyDocument(name: string, { kind, processes }: WhyReport, venv: Venv) {
+function whyDocument(name: string, { kind, processes }: WhyReport, venv: Environment) {
   return {
     schema: SCHEMA,
     command: 'why',

@@ -7,6 +7,7 @@ import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import type { Distributions, Owner } from '../python/distributions.ts'
+import type { Place } from '../python/environment.ts'
 import {
   EMPTY_FIELDS,
   fieldsOf,
@@ -22,7 +23,7 @@ import type { ScannedObject } from '../resolve/objects.ts'
 import type { Applied, PlannedObject } from '../resolve/plan.ts'
 
 export interface ApplyInput {
-  readonly venvRoot: string
+  readonly place: Place
   readonly distributions: Distributions
   /** The objects that the plan is about, by identity. */
   readonly objects: ReadonlyMap<string, ScannedObject>
@@ -37,7 +38,7 @@ export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput):
   const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader()
   const inPlace = input.write ? inPlaceObjects(pending.map(item => objectOf(item, input))) : new Set<ScannedObject>()
-  if (inPlace.size > 0) openJournal(input.venvRoot, [...inPlace])
+  if (inPlace.size > 0) openJournal(input.place, [...inPlace])
 
   let done = 0
   const outcomes = planned.map((item): Applied => {
@@ -52,7 +53,7 @@ export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput):
     return { planned: item, status: input.write ? 'patched' : 'patch', reason: null }
   })
 
-  if (inPlace.size > 0) closeJournal(input.venvRoot)
+  if (inPlace.size > 0) closeJournal(input.place)
   return input.write ? updateRecords(outcomes, input, records) : outcomes
 }
 

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { type Config, type ProgramInterpreter, readConfig, type Strategy } from '../config/config.ts'
 import type { ElfObject } from '../elf/types.ts'
+import { WheelfixError } from '../io/error.ts'
 import { fsPath, isInside } from '../io/path.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
@@ -16,7 +17,7 @@ import { isLoaderPending, loaderFaults, type LoaderPlan, planLoader } from '../p
 import { plainInterpreter, type PythonName, pythonNames } from '../private-loader/python-copy.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import { type Environment, hasPython, type Place } from '../python/environment.ts'
 import { driverDirectory } from '../resolve/drivers.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import { makePlan, type Plan, type PlanOptions } from '../resolve/plan.ts'
@@ -31,7 +32,7 @@ import { type Scan, scanVenv } from './scan.ts'
 
 /** Everything that is known before a byte is written. */
 export interface Examination {
-  readonly venv: Venv
+  readonly venv: Environment
   readonly interpreter: Interpreter
   readonly python: PythonProcess
   readonly distributions: Distributions
@@ -66,14 +67,15 @@ export interface Examination {
  * who owns them; what they want of whom; the private loader; the loader of the programs; the resolution and the plan.
  * @throws WheelfixError when nothing could be done
  */
-export function examine(venv: Venv, options: VenvOptions): Examination {
+export function examine(venv: Environment, options: VenvOptions): Examination {
   const { env } = options
   const store = storeDirectory(env)
   const settings = settingsOf(venv, options)
   const { config, names, strategy, hasLoader } = settings
 
+  if (!hasPython(venv)) throw noPython(venv)
   const interpreter = hasLoader ? plainInterpreter(venv, names) : findInterpreter(venv)
-  if (options.mode === 'apply' && isInside(interpreter.program, store)) prepareRoots(venv.root, env)
+  if (options.mode === 'apply' && isInside(interpreter.program, store)) prepareRoots(venv.stateFolder, env)
   const tree = diskTree()
   const python = startPython(interpreter, tree, store, env)
 
@@ -86,7 +88,7 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
   const wanted = wantedBy(scan, interpreter, strategy === 'rpath' ? [] : knownSonames())
   const sources: ProviderSources = {
     directories: named.directories,
-    pins: options.update ? new Map() : readPins(venv.root),
+    pins: options.update ? new Map() : readPins(venv),
     scan: options.noScan ? () => [] : storeScanner({ store, env }, wanted.keys()),
     store,
   }
@@ -132,6 +134,10 @@ export function examine(venv: Venv, options: VenvOptions): Examination {
   }
 }
 
+function noPython({ root }: Environment): WheelfixError {
+  return new WheelfixError('PYTHON_NOT_FOUND', `nothing tells which Python loads the objects of ${root}`, root)
+}
+
 interface Settings {
   readonly config: Config
   readonly names: readonly PythonName[]
@@ -141,23 +147,23 @@ interface Settings {
 }
 
 /** What the command line says, else the configuration, else what an earlier run was told. */
-function settingsOf(venv: Venv, options: VenvOptions): Settings {
+function settingsOf(venv: Environment, options: VenvOptions): Settings {
   const config = readConfig(venv.root)
   const names = pythonNames(venv)
   const hasLoader = names.some(({ kind }) => kind === 'copy')
   const strategy = options.strategy ?? config.strategy ?? (hasLoader ? 'loader' : 'rpath')
-  const programs = options.interpreter ?? config.interpreter ?? readProgramInterpreter(venv.root)
+  const programs = options.interpreter ?? config.interpreter ?? readProgramInterpreter(venv)
   return { config, names, hasLoader, strategy, programs }
 }
 
 function librariesNamed(
-  venv: Venv,
+  venv: Environment,
   config: Config,
   python: PythonProcess,
   store: string,
   { libs, env, cwd }: VenvOptions,
 ): LibraryDirectories {
-  const flags = [...libs, ...builtSet(venv.root).map(path => `${path}/lib`)]
+  const flags = [...libs, ...builtSet(venv).map(path => `${path}/lib`)]
   return namedDirectories({ flags, config: config.libs, closure: python.closure, env, cwd, store })
 }
 
@@ -184,8 +190,8 @@ function planOptions(strategy: Strategy, sources: ProviderSources): PlanOptions 
 }
 
 /** The library set that Nix built for this venv (`libs build`), for what is installed later, too; none once it is gone. */
-export function builtSet(venvRoot: string): string[] {
-  const link = builtSetLink(venvRoot)
+export function builtSet(place: Place): string[] {
+  const link = builtSetLink(place)
   return existsSync(fsPath(`${link}/lib`)) ? [link] : []
 }
 
@@ -227,7 +233,7 @@ function environmentWarnings(env: NodeJS.ProcessEnv): string[] {
   ]
 }
 
-function venvWarnings(venv: Venv, scan: Scan): string[] {
+function venvWarnings(venv: Environment, scan: Scan): string[] {
   const warnings: string[] = []
   if (venv.systemSitePackages) {
     warnings.push('this venv also imports from the site-packages of its base Python, which are not looked at')

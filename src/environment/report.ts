@@ -6,7 +6,7 @@ import type { RootsReport } from '../nix/roots.ts'
 import { storePathOf } from '../nix/store.ts'
 import type { LoaderPlan } from '../private-loader/private-loader.ts'
 import type { Interpreter } from '../python/interpreter.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
 import { DRIVER_DIRECTORIES, isDriverLibrary } from '../resolve/drivers.ts'
 import { type MissingLibrary, missingLibraries, platformsOf } from '../resolve/missing.ts'
 import type { UnreadableObject } from '../resolve/objects.ts'
@@ -17,7 +17,7 @@ import { builtSet, type Examination } from './examine.ts'
 import type { VenvOptions } from './options.ts'
 
 export interface VenvReport {
-  readonly venv: Venv
+  readonly venv: Environment
   readonly interpreter: Interpreter
   readonly libc: Libc
   readonly outcomes: readonly Applied[]
@@ -87,7 +87,7 @@ export function neededStorePaths({ venv, interpreter, python, plan, libraries, s
     python.libc.loader,
     python.libc.dir,
     ...libraries.map(({ path }) => path),
-    ...builtSet(venv.root).map(path => realPath(path)),
+    ...builtSet(venv).map(path => realPath(path)),
   ])
   for (const { needed } of plan.objects) for (const { provider } of needed) if (provider !== null) paths.add(provider)
   return [...new Set([...paths].map(path => storePathOf(path, store)).filter(path => path !== null))]
@@ -106,7 +106,7 @@ function dependenciesOf(
     python.libc.loader,
     python.libc.cache,
     config.path,
-    programInterpreterPath(venv.root),
+    programInterpreterPath(venv),
     ...nixLdPaths(resolution.input.nixLd),
     ...libraries.map(({ path }) => path),
     ...python.closure,
@@ -160,6 +160,7 @@ export function answerable({
   const written = new Set(loader?.status === 'patched' ? [...patched, venv.bin, ...venv.sitePackages] : patched)
   return {
     root: venv.root,
+    stateFolder: venv.stateFolder,
     directories,
     written,
     objects: outcomes.map(({ planned }) => planned.relative),

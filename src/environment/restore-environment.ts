@@ -9,11 +9,11 @@ import { replaceFile } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { readDistributions } from '../python/distributions.ts'
 import { fieldsOf, type RecordFields, hashHolds } from '../python/record.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
 import { rewriteRecordFile, rowOf } from './apply.ts'
 import { writeReason } from './change.ts'
 import { hasJournal, recover } from '../state/journal.ts'
-import { lockVenv, stateFolder } from '../state/lock.ts'
+import { lockVenv } from '../state/lock.ts'
 import { loaderFolders, removeLoader } from '../private-loader/private-loader.ts'
 import { pythonNames, restoreName } from '../private-loader/python-copy.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
@@ -31,8 +31,8 @@ export interface RestoreReport {
 }
 
 /** Undoes every change in a venv and removes `.wheelfix`. `dryRun`: says what it would do. */
-export function restoreVenv(venv: Venv, dryRun: boolean): RestoreReport {
-  const found = existsSync(fsPath(stateFolder(venv.root)))
+export function restoreVenv(venv: Environment, dryRun: boolean): RestoreReport {
+  const found = existsSync(fsPath(venv.stateFolder))
   if (dryRun) {
     const pythons = restorePythons(venv, true)
     const objects = restoreObjects(venv, true, found || pythons.restored.length > 0)
@@ -43,9 +43,9 @@ export function restoreVenv(venv: Venv, dryRun: boolean): RestoreReport {
   const touched = found || copied || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)
   if (!touched) return restoreObjects(venv, true, false)
 
-  const lock = lockVenv(venv.root)
+  const lock = lockVenv(venv)
   try {
-    if (hasJournal(venv.root)) recover(venv.root)
+    if (hasJournal(venv)) recover(venv)
     const objects = restoreObjects(venv, false, true)
     const folders = loaderFolders(venv, pythonNames(venv), process.env)
     const pythons = restorePythons(venv, false)
@@ -55,7 +55,7 @@ export function restoreVenv(venv: Venv, dryRun: boolean): RestoreReport {
       refused: [...pythons.refused, ...objects.refused],
     }
     if (report.refused.length === 0) removeLoader(venv, folders)
-    if (report.refused.length === 0) rmSync(fsPath(stateFolder(venv.root)), { recursive: true, force: true })
+    if (report.refused.length === 0) rmSync(fsPath(venv.stateFolder), { recursive: true, force: true })
     return report
   } finally {
     lock.release()
@@ -63,7 +63,7 @@ export function restoreVenv(venv: Venv, dryRun: boolean): RestoreReport {
 }
 
 /** The names of bin/ that the private loader starts, as they were before. */
-function restorePythons(venv: Venv, dryRun: boolean): Pick<RestoreReport, 'restored' | 'refused'> {
+function restorePythons(venv: Environment, dryRun: boolean): Pick<RestoreReport, 'restored' | 'refused'> {
   const restored: string[] = []
   const refused: { path: string; reason: string }[] = []
   for (const name of pythonNames(venv)) {
@@ -81,7 +81,7 @@ function restorePythons(venv: Venv, dryRun: boolean): Pick<RestoreReport, 'resto
   return { restored, refused }
 }
 
-function restoreObjects(venv: Venv, dryRun: boolean, found: boolean): RestoreReport {
+function restoreObjects(venv: Environment, dryRun: boolean, found: boolean): RestoreReport {
   const scan = scanVenv(venv, [])
   const restored: ScannedObject[] = []
   const refused: { path: string; reason: string }[] = scan.unreadable
@@ -140,7 +140,7 @@ function restoreObject(object: ScannedObject, warnings: string[], dryRun: boolea
 }
 
 /** Writes the original fields back. Gives the objects whose RECORD cannot be written, with the reason: they keep the note. */
-function restoreRecords(venv: Venv, objects: readonly ScannedObject[]): Map<ScannedObject, string> {
+function restoreRecords(venv: Environment, objects: readonly ScannedObject[]): Map<ScannedObject, string> {
   const distributions = readDistributions(venv.sitePackages)
   const records = new Map<string, { rows: Map<string, RecordFields>; objects: ScannedObject[] }>()
   for (const object of objects) {

@@ -5,7 +5,7 @@ import { fsPath } from '../io/path.ts'
 import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
 import { loaderFolders, removeLoader, writeLoader } from '../private-loader/private-loader.ts'
 import { restoreName } from '../private-loader/python-copy.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
 import { hasJournal, recover } from '../state/journal.ts'
 import { lockVenv } from '../state/lock.ts'
 import { pinsDiffer, writePins } from '../state/pins.ts'
@@ -16,7 +16,7 @@ import type { VenvOptions } from './options.ts'
 import { neededStorePaths, reportOf, type VenvReport } from './report.ts'
 
 /** @throws WheelfixError when nothing could be done */
-export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
+export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
   const first = examine(venv, options)
   const looksOnly = options.mode === 'plan'
   if (looksOnly || !needsWriting(first, options)) {
@@ -24,9 +24,9 @@ export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
     return reportOf(first, outcomes, rootsOf(first, options), isUnfinished(first), options)
   }
 
-  const lock = lockVenv(venv.root)
+  const lock = lockVenv(venv)
   try {
-    const recovered = hasJournal(venv.root) && recover(venv.root).length > 0
+    const recovered = hasJournal(venv) && recover(venv).length > 0
     const now = lock.waited || recovered || isOutdated(first) ? examine(venv, options) : first
     for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
     // the loader first: what names it must never find it missing
@@ -37,8 +37,8 @@ export function runVenv(venv: Venv, options: VenvOptions): VenvReport {
       for (const name of now.names) restoreName(name)
       removeLoader(venv, folders)
     }
-    writePins(venv.root, now.libraries)
-    if (options.interpreter !== null) writeProgramInterpreter(venv.root, options.interpreter)
+    writePins(venv, now.libraries)
+    if (options.interpreter !== null) writeProgramInterpreter(venv, options.interpreter)
     const done = { ...now, warnings: [...now.warnings, ...warnings] }
     return reportOf(done, outcomes, rootsOf(now, options), false, options)
   } finally {
@@ -65,18 +65,18 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
     plan.objects.some(({ change }) => change !== null) ||
     leftLoader ||
     loaderPending ||
-    (libraries.length > 0 && pinsDiffer(venv.root, libraries)) ||
-    (options.interpreter !== null && readProgramInterpreter(venv.root) !== options.interpreter)
+    (libraries.length > 0 && pinsDiffer(venv, libraries)) ||
+    (options.interpreter !== null && readProgramInterpreter(venv) !== options.interpreter)
   )
 }
 
 /** Did an earlier run end before it was done, with its files patched and something else not? */
 function isUnfinished({ plan, venv, scan, objects, distributions }: Examination): boolean {
-  return scan.leftovers.length > 0 || hasJournal(venv.root) || recordsAreStale(plan.objects, { objects, distributions })
+  return scan.leftovers.length > 0 || hasJournal(venv) || recordsAreStale(plan.objects, { objects, distributions })
 }
 
 function applyInput({ venv, distributions, objects }: Examination, options: VenvOptions, write: boolean): ApplyInput {
-  return { venvRoot: venv.root, distributions, objects, write, rehash: options.rehash, progress: options.progress }
+  return { place: venv, distributions, objects, write, rehash: options.rehash, progress: options.progress }
 }
 
 /** Keeps everything in the store that the venv depends on from being collected; a dry run looks whether it is kept. */
@@ -84,5 +84,5 @@ function rootsOf(examination: Examination, { env, mode }: VenvOptions): RootsRep
   const storePaths = neededStorePaths(examination)
   if (storePaths.length === 0) return null
   const ensure = mode === 'plan' ? checkRoots : addRoots
-  return ensure(examination.venv.root, storePaths, env)
+  return ensure(examination.venv.stateFolder, storePaths, env)
 }

@@ -8,7 +8,7 @@ import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
 import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
 import { readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
 import { isInterpreterCopy } from '../private-loader/python-copy.ts'
 
@@ -38,7 +38,7 @@ function isSourceName(name: string): boolean {
  * Walks the venv's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last.
  * @throws the errors of readdir(2) for the folders of the venv themselves; below them unreadable ones are reported
  */
-export function scanVenv(venv: Venv, extensionSuffixes: readonly string[]): Scan {
+export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]): Scan {
   const objects: ScannedObject[] = []
   const unreadable: UnreadableObject[] = []
   const directories: string[] = []

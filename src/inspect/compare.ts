@@ -16,7 +16,7 @@ export interface LoaderComparison {
 
 /** Asks the venv's Python about every library and module, and the loader about every program. */
 export function compareWithLoader(
-  { venv, scan, python }: Examination,
+  { scan, python }: Examination,
   input: SimulationInput,
   env: NodeJS.ProcessEnv,
 ): LoaderComparison {
@@ -36,7 +36,7 @@ export function compareWithLoader(
     return { asked: 0, findings: [finding] }
   }
   const verdicts = askPython(
-    venv.python,
+    python.interpreter.executable,
     libraries.map(({ object }) => object.path),
     env,
   )
@@ -44,9 +44,9 @@ export function compareWithLoader(
     const finding: Finding = {
       code: 'python-broken',
       severity: 'error',
-      message: `${venv.python} does not run: ${verdicts}`,
+      message: `${python.interpreter.executable} does not run: ${verdicts}`,
       remedy: null,
-      paths: [venv.python],
+      paths: [python.interpreter.executable],
     }
     return { asked: 0, findings: [finding] }
   }

@@ -8,11 +8,10 @@ import { fork, open } from '../ldso/process.ts'
 import { attributeFor } from '../nix/hints.ts'
 import { checkRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
 import { compareWithLoader } from './compare.ts'
 import { hasJournal } from '../state/journal.ts'
 import { KNOWN_CASES, type KnownCase } from '../resolve/known-cases.ts'
-import { stateFolder } from '../state/lock.ts'
 import { missingLibraries, platformsOf } from '../resolve/missing.ts'
 import { importModules } from './ask-python.ts'
 import { readPins } from '../state/pins.ts'
@@ -26,7 +25,7 @@ import { neededStorePaths } from '../environment/report.ts'
 import type { Finding } from './findings.ts'
 
 export interface DoctorReport {
-  readonly venv: Venv
+  readonly venv: Environment
   readonly findings: readonly Finding[]
   /** How many objects the real loader was asked about. */
   readonly asked: number
@@ -40,7 +39,7 @@ export interface DoctorOptions extends LookOptions {
 }
 
 /** Looks at the venv and asks its Python. */
-export function diagnose(venv: Venv, options: DoctorOptions): DoctorReport {
+export function diagnose(venv: Environment, options: DoctorOptions): DoctorReport {
   let examination: Examination
   try {
     examination = examine(venv, lookingOnly(options))
@@ -104,7 +103,7 @@ function asItStands(examination: Examination, states: ReadonlyMap<string, ElfObj
 }
 
 function unfinished({ venv, scan }: Examination): Finding[] {
-  if (!hasJournal(venv.root) && scan.leftovers.length === 0) return []
+  if (!hasJournal(venv) && scan.leftovers.length === 0) return []
   return [
     {
       code: 'half-finished',
@@ -123,7 +122,7 @@ function pending({ venv, plan }: Examination): Finding[] {
   })
   if (changed.length === 0) return []
   const names = [...new Set(changed.map(({ distribution }) => distribution ?? '(no package)'))].sort()
-  const before = existsSync(fsPath(stateFolder(venv.root)))
+  const before = existsSync(fsPath(venv.stateFolder))
   return [
     {
       code: before ? 'changed-since' : 'unpatched',
@@ -218,7 +217,7 @@ function libraryPath(env: NodeJS.ProcessEnv): Finding[] {
 }
 
 /** Entries of search paths, interpreters and pinned libraries in the store that are not there any more. */
-function deadPaths(venv: Venv, objects: readonly ScannedObject[], { env }: DoctorOptions): Finding[] {
+function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }: DoctorOptions): Finding[] {
   const store = storeDirectory(env)
   const dead = new Map<string, string[]>()
   const alive = new Map<string, boolean>()
@@ -235,8 +234,7 @@ function deadPaths(venv: Venv, objects: readonly ScannedObject[], { env }: Docto
     for (const entry of (current.runpath ?? current.rpath ?? '').split(':')) look(entry, relative)
     if (current.interpreter !== null) look(current.interpreter, relative)
   }
-  for (const { path } of readPins(venv.root).values())
-    look(path, relativeTo(venv.root, `${stateFolder(venv.root)}/libs.json`))
+  for (const { path } of readPins(venv).values()) look(path, relativeTo(venv.root, `${venv.stateFolder}/libs.json`))
   return [...dead].map(([path, users]): Finding => {
     return {
       code: 'dead-store-path',
@@ -250,8 +248,8 @@ function deadPaths(venv: Venv, objects: readonly ScannedObject[], { env }: Docto
 
 function roots(examination: Examination, env: NodeJS.ProcessEnv): Finding[] {
   const { venv } = examination
-  if (!existsSync(fsPath(stateFolder(venv.root)))) return []
-  const report = checkRoots(venv.root, neededStorePaths(examination), env)
+  if (!existsSync(fsPath(venv.stateFolder))) return []
+  const report = checkRoots(venv.stateFolder, neededStorePaths(examination), env)
   const open = report.roots.filter(({ state }) => state !== 'rooted')
   if (!report.hasNix || open.length === 0) return []
   return [
@@ -373,7 +371,7 @@ function isFoundByName(soname: string, python: PythonProcess): boolean {
 const LARGEST_SOURCE = 1 << 20
 
 /** Python code that looks for libraries by find_library or ldconfig: the names, by the file. */
-function findLibraryUsers(venv: Venv): Finding[] {
+function findLibraryUsers(venv: Environment): Finding[] {
   const users: string[] = []
   const names = new Set<string>()
   const visit = (directory: string): void => {
@@ -422,7 +420,7 @@ function failingImports({ venv, scan, interpreter }: Examination, env: NodeJS.Pr
       return [{ name: path.slice(folder.length + 1, -suffix.length).replaceAll('/', '.'), relative }]
     })
   const errors = importModules(
-    venv.python,
+    interpreter.executable,
     modules.map(({ name }) => name),
     env,
   )

@@ -9,7 +9,7 @@ import { type Policy, POLICIES } from '../nix/policies.ts'
 import { storeScanner } from '../nix/scan.ts'
 import { parseStoreName, storeDirectory, storePathOf } from '../nix/store.ts'
 import { findInterpreter } from '../python/interpreter.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { PythonEnvironment } from '../python/environment.ts'
 import { readConfig } from '../config/config.ts'
 import { hintOf } from '../resolve/hint.ts'
 import { type MissingLibrary, missingLibraries } from '../resolve/missing.ts'
@@ -46,14 +46,14 @@ export interface LibraryRow {
 }
 
 export interface LibsReport {
-  readonly venv: Venv
+  readonly venv: PythonEnvironment
   readonly python: { readonly version: string; readonly program: string; readonly libc: Libc }
   readonly rows: readonly LibraryRow[]
   readonly warnings: readonly string[]
 }
 
 /** @throws WheelfixError when nothing could be done: no Python, a library directory that does not exist */
-export function listLibraries(venv: Venv, options: LibsOptions): LibsReport {
+export function listLibraries(venv: PythonEnvironment, options: LibsOptions): LibsReport {
   const set = setOf(venv, options)
   const { python, sources } = set
   const { libc } = python
@@ -88,7 +88,7 @@ export function listLibraries(venv: Venv, options: LibsOptions): LibsReport {
 }
 
 /** What a venv takes and misses, and where libraries are looked for; for a bare Python only the latter. */
-function setOf(venv: Venv, options: LibsOptions) {
+function setOf(venv: PythonEnvironment, options: LibsOptions) {
   const { libs, noScan, env, cwd } = options
   if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {
     const examined = examine(venv, lookingOnly(options))

@@ -6,7 +6,7 @@ import { isLibcFamily } from '../ldso/libc.ts'
 import { pathIn, searchPath } from '../ldso/process.ts'
 import type { Because, LinkMap, Process, SearchDirectory } from '../ldso/search.ts'
 import { normaliseName } from '../python/distributions.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
 import type { Change } from '../resolve/change.ts'
 import { hintOf } from '../resolve/hint.ts'
 import type { NeededHow } from '../resolve/needed.ts'
@@ -184,7 +184,7 @@ function objectOf(
 }
 
 /** The loader opens `a/b/../c`, a person reads `a/c`; and the venv is called as it was named, not where links lead. */
-function namer(process: Process, venv: Venv): (path: string) => string {
+function namer(process: Process, venv: Environment): (path: string) => string {
   const real = realOrNull(venv.root) ?? venv.root
   return path => {
     const canonical = process.loader.tree.canonical(path)

@@ -65,6 +65,16 @@ export function realPath(path: string): string {
   return decodeBytes(realpathSync.native(fsPath(path), 'buffer'))
 }
 
+/** A folder with every link on the way to it resolved, also where it does not exist yet. */
+export function realFolder(path: string): string {
+  try {
+    return `${realPath(directoryOf(path))}/${fileNameOf(path)}`
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return path
+  }
+}
+
 /** The text of a symbolic link. @throws the errors of readlink(2) */
 export function readLink(path: string): string {
   return decodeBytes(readlinkSync(fsPath(path), 'buffer'))

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { accessSync, constants, existsSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, namesIn, readLink, realPath } from '../io/path.ts'
+import { fsPath, namesIn, readLink, realFolder } from '../io/path.ts'
 import { invalidPaths, knowsItsState } from './database.ts'
 import { askDaemon, callDaemon, daemonSocket } from './daemon.ts'
 import { parseStoreName, stateDirectory, storeDirectory, storePathOf } from './store.ts'
@@ -37,12 +37,12 @@ export interface RootsReport {
  * Makes the venv's roots those of `paths` (store paths or anything below them; what is not in the store is left out):
  * makes and registers what is lacking, drops what is not in use. Changes nothing when nothing has to change.
  */
-export function addRoots(venvRoot: string, paths: readonly string[], env: NodeJS.ProcessEnv): RootsReport {
-  const before = checkRoots(venvRoot, paths, env)
+export function addRoots(stateFolder: string, paths: readonly string[], env: NodeJS.ProcessEnv): RootsReport {
+  const before = checkRoots(stateFolder, paths, env)
   const lacking = before.roots.filter(root => root.state === 'absent' || root.state === 'unregistered')
   if (lacking.length === 0) {
-    const changed = dropUnused(venvRoot, paths, env)
-    return { ...checkRoots(venvRoot, paths, env), changed }
+    const changed = dropUnused(stateFolder, paths, env)
+    return { ...checkRoots(stateFolder, paths, env), changed }
   }
   const invalid = invalidPaths(
     lacking.map(root => root.storePath),
@@ -51,28 +51,28 @@ export function addRoots(venvRoot: string, paths: readonly string[], env: NodeJS
   const valid = lacking.filter(root => !invalid.has(root.storePath))
   let problem = valid.length === 0 ? null : register(valid, env)
   // behind the new ones: a link may only get another name, and a collection may be under way
-  let changed = dropUnused(venvRoot, paths, env)
+  let changed = dropUnused(stateFolder, paths, env)
   for (const { link } of lacking) {
     if (isRegistered(link, env)) changed++
     // a link that nobody knows keeps nothing alive
     else rmSync(fsPath(link), { force: true })
   }
-  removeEmpty(rootsFolder(venvRoot))
+  removeEmpty(rootsFolder(stateFolder))
   const [first] = invalid
   if (first !== undefined) problem ??= `${first} is not in Nix's database, so nothing can protect it`
-  const after = checkRoots(venvRoot, paths, env)
+  const after = checkRoots(stateFolder, paths, env)
   return { ...after, changed, problem: problem ?? after.problem }
 }
 
 /** For a run over a venv without roots, which is going to add some: the end need not wait for what asking Nix takes. */
-export function prepareRoots(venvRoot: string, env: NodeJS.ProcessEnv): void {
-  const socket = knowsItsState(env) && namesIn(rootsFolder(venvRoot)).length === 0 ? daemonSocket(env) : null
+export function prepareRoots(stateFolder: string, env: NodeJS.ProcessEnv): void {
+  const socket = knowsItsState(env) && namesIn(rootsFolder(stateFolder)).length === 0 ? daemonSocket(env) : null
   if (socket !== null) callDaemon(socket)
 }
 
 /** What is rooted, without changing anything; with the links of earlier runs whose store path is gone. */
-export function checkRoots(venvRoot: string, paths: readonly string[], env: NodeJS.ProcessEnv): RootsReport {
-  const folder = rootsFolder(venvRoot)
+export function checkRoots(stateFolder: string, paths: readonly string[], env: NodeJS.ProcessEnv): RootsReport {
+  const folder = rootsFolder(stateFolder)
   const links = namesIn(folder)
   const wanted = nameLinks(paths, env).map(({ name, storePath }): Root => {
     const link = `${folder}/${name}`
@@ -87,7 +87,7 @@ export function checkRoots(venvRoot: string, paths: readonly string[], env: Node
   const roots = [...wanted, ...lost]
   const dead = roots.find(root => root.state === 'dead')
   // a venv that wheelfix has no part in yet need not have any
-  const isOurs = existsSync(fsPath(`${venvRoot}/.wheelfix`))
+  const isOurs = existsSync(fsPath(stateFolder))
   const open = wanted.filter(({ state }) => state === 'unregistered' || (state === 'absent' && isOurs)).length
   const problem =
     dead !== undefined
@@ -99,13 +99,13 @@ export function checkRoots(venvRoot: string, paths: readonly string[], env: Node
 }
 
 /** Removes all roots of a venv, and its folder of links. @returns how many there were */
-export function dropRoots(venvRoot: string, env: NodeJS.ProcessEnv): number {
-  return dropUnused(venvRoot, [], env)
+export function dropRoots(stateFolder: string, env: NodeJS.ProcessEnv): number {
+  return dropUnused(stateFolder, [], env)
 }
 
-/** The folder of the links; by the venv's real path, for Nix keeps what it is told. */
-function rootsFolder(venvRoot: string): string {
-  return `${realPath(venvRoot)}/.wheelfix/roots`
+/** The folder of the links; by its real path, for Nix keeps what it is told. */
+function rootsFolder(stateFolder: string): string {
+  return `${realFolder(stateFolder)}/roots`
 }
 
 /** Readable names for the links: as the store path without its hash; the hash's head tells two of one name apart. */
@@ -220,8 +220,8 @@ function isWritable(folder: string): boolean {
 }
 
 /** Removes the links that are not for one of `paths`. */
-function dropUnused(venvRoot: string, paths: readonly string[], env: NodeJS.ProcessEnv): number {
-  const folder = rootsFolder(venvRoot)
+function dropUnused(stateFolder: string, paths: readonly string[], env: NodeJS.ProcessEnv): number {
+  const folder = rootsFolder(stateFolder)
   const used = new Set(nameLinks(paths, env).map(({ name }) => `${folder}/${name}`))
   const unused = namesIn(folder)
     .map(name => `${folder}/${name}`)

@@ -22,7 +22,7 @@ import { ElfError } from '../elf/error.ts'
 import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, isInside, listDirectory, readLink, realPath } from '../io/path.ts'
+import { fsPath, isInside, listDirectory, readLink, realFolder, realPath } from '../io/path.ts'
 import { temporaryOf } from '../io/replace.ts'
 import { readLoaderCache } from '../ldso/cache.ts'
 import type { Libc } from '../ldso/libc.ts'
@@ -31,7 +31,7 @@ import { isOfThisMachine } from '../ldso/runnable.ts'
 import { startProgram } from '../ldso/process.ts'
 import { withLinks } from '../ldso/file-tree.ts'
 import type { Interpreter } from '../python/interpreter.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment, Place } from '../python/environment.ts'
 import { FIND_LIBRARY_FILES, FIND_LIBRARY_MODULE, findLibraryTexts } from './find-library.ts'
 import { cacheOf, type CacheContent, collectLibraries, DRIVER_DIRECTORY } from './library-cache.ts'
 import {
@@ -43,7 +43,6 @@ import {
   tryCopy,
   writeCopy,
 } from './python-copy.ts'
-import { stateFolder } from '../state/lock.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
 import { onTree, type PythonProcess } from '../resolve/python-process.ts'
 
@@ -71,8 +70,8 @@ export interface LoaderPlan {
 }
 
 /** The folder of the private loader inside a venv. */
-function ownFolder(venvRoot: string): string {
-  return `${stateFolder(realPath(venvRoot))}/loader`
+function ownFolder({ stateFolder }: Place): string {
+  return `${realFolder(stateFolder)}/loader`
 }
 
 /**
@@ -91,12 +90,12 @@ function shortFolder(venvRoot: string, names: readonly PythonName[], env: NodeJS
 }
 
 /** All folders that a private loader of this venv may be in; its names as they are before they are restored. */
-export function loaderFolders(venv: Venv, names: readonly PythonName[], env: NodeJS.ProcessEnv): string[] {
-  return [ownFolder(venv.root), shortFolder(venv.root, names, env)].filter(folder => folder !== null)
+export function loaderFolders(venv: Environment, names: readonly PythonName[], env: NodeJS.ProcessEnv): string[] {
+  return [ownFolder(venv), shortFolder(venv.root, names, env)].filter(folder => folder !== null)
 }
 
 export interface LoaderInput {
-  readonly venv: Venv
+  readonly venv: Environment
   readonly names: readonly PythonName[]
   /** The base interpreter, as it runs without wheelfix. */
   readonly python: PythonProcess
@@ -151,7 +150,12 @@ function planCopies(
   }
 }
 
-function planGlibc(venv: Venv, python: PythonProcess, content: CacheContent, folders: readonly string[]): Planned {
+function planGlibc(
+  venv: Environment,
+  python: PythonProcess,
+  content: CacheContent,
+  folders: readonly string[],
+): Planned {
   const { libc } = python
   const original = readFileSync(fsPath(libc.loader))
   const place = placeFor(original, libc, folders)
@@ -160,7 +164,7 @@ function planGlibc(venv: Venv, python: PythonProcess, content: CacheContent, fol
   const warnings = unreachable.map(
     soname => `${soname} cannot be served: the loader takes its digits for those of another library`,
   )
-  if (place.folder !== ownFolder(venv.root)) {
+  if (place.folder !== ownFolder(venv)) {
     warnings.push(`the path of this venv is too long for the loader: its cache is in ${place.folder}, outside the venv`)
   }
   return {
@@ -197,9 +201,9 @@ function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) 
 }
 
 /** A folder of links serves as the one directory that musl's loader is told to search, before those that it has. */
-function planMusl(venv: Venv, python: PythonProcess, content: CacheContent): Planned {
+function planMusl(venv: Environment, python: PythonProcess, content: CacheContent): Planned {
   const { libc } = python
-  const folder = ownFolder(venv.root)
+  const folder = ownFolder(venv)
   const machine = /^ld-musl-(.+)\.so\.1$/.exec(basename(libc.loader))?.[1]
   if (machine === undefined) {
     throw new WheelfixError('LIBC_UNSUPPORTED', `${libc.loader} is musl's loader under an unknown name`, libc.loader)
@@ -330,7 +334,7 @@ function removeCompiled(folder: string): void {
 }
 
 /** Removes the private loader of a venv, when nothing in the venv names it any more. @throws the errors of rm(2) */
-export function removeLoader(venv: Venv, folders: readonly string[]): void {
+export function removeLoader(venv: Environment, folders: readonly string[]): void {
   for (const folder of venv.sitePackages) {
     for (const name of FIND_LIBRARY_FILES) rmSync(fsPath(`${folder}/${name}`), { force: true })
     removeCompiled(`${folder}/__pycache__`)

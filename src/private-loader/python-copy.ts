@@ -32,7 +32,7 @@ import { entriesIn, fsPath, readLink } from '../io/path.ts'
 import { replaceFile, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment, PythonEnvironment } from '../python/environment.ts'
 
 /**
  * Whose a copy is: a venv's, or that of an installed Python which `wheelfix python` gave a loader. Python's own `venv
@@ -90,7 +90,7 @@ export function isInterpreterCopy(undo: Undo | null): boolean {
 }
 
 /** The names of bin/ that start Python, in byte order. */
-export function pythonNames(venv: Venv, owner: CopyOwner = 'venv'): PythonName[] {
+export function pythonNames(venv: Environment, owner: CopyOwner = 'venv'): PythonName[] {
   const names: PythonName[] = []
   for (const { name, kind } of entriesIn(venv.bin)) {
     if (!/^(?:python|pypy)(?:\d+(?:\.\d+)?t?)?$/.test(name)) continue
@@ -144,7 +144,7 @@ function plainTarget(start: PythonName, names: readonly PythonName[]): string | 
  * The interpreter that this venv has without wheelfix.
  * @throws what `findInterpreter` throws
  */
-export function plainInterpreter(venv: Venv, names: readonly PythonName[]): Interpreter {
+export function plainInterpreter(venv: PythonEnvironment, names: readonly PythonName[]): Interpreter {
   const entry = names.find(({ path }) => path === venv.python)
   const target = entry === undefined ? null : plainTarget(entry, names)
   if (entry?.kind !== 'copy' || target === null) return findInterpreter(venv)

@@ -18,7 +18,7 @@ import { addRoots, dropRoots, type RootsReport } from '../nix/roots.ts'
 import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Interpreter } from '../python/interpreter.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
 import {
   isLoaderPending,
   loaderFolders,
@@ -39,7 +39,7 @@ import {
   tryCopy,
   writeCopy,
 } from './python-copy.ts'
-import { lockVenv, stateFolder } from '../state/lock.ts'
+import { lockVenv } from '../state/lock.ts'
 import { readPins, writePins } from '../state/pins.ts'
 import { startPython } from '../resolve/python-process.ts'
 
@@ -104,7 +104,7 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
     store,
   })
   const scan = options.noScan ? () => [] : storeScanner({ store, env }, wanted.keys())
-  const sources = { directories: named.directories, pins: readPins(venv.root), scan, store }
+  const sources = { directories: named.directories, pins: readPins(venv), scan, store }
   const loader = options.loader ? planLoader({ venv, names, python, sources, wanted, env }) : null
   const copies = loader?.copies ?? files.map(file => plainEdit(file, chosen))
   if (loader === null) for (const copy of copies) tryOrRefuse(copy, chosen)
@@ -113,13 +113,13 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
   const warnings = [...named.warnings, ...(loader?.warnings ?? [])]
   let roots: RootsReport | null = null
   if (options.mode === 'apply') {
-    const lock = lockVenv(venv.root)
+    const lock = lockVenv(venv)
     try {
       if (loader !== null) warnings.push(...writeLoader(loader).warnings)
       else for (const copy of copies) if (!isUpToDate(copy)) write(copy)
-      if (loader !== null) writePins(venv.root, servedLibraries(loader.content))
+      if (loader !== null) writePins(venv, servedLibraries(loader.content))
       const libraries = loader === null ? [] : servedLibraries(loader.content).map(({ path }) => path)
-      roots = addRoots(venv.root, [chosen, python.libc.dir, ...libraries], env)
+      roots = addRoots(venv.stateFolder, [chosen, python.libc.dir, ...libraries], env)
     } finally {
       lock.release()
     }
@@ -140,12 +140,14 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
 }
 
 /** The folder, in the shape of a venv without packages. @throws WheelfixError when it is none that may be edited */
-function placeOf(root: string, store: string): Venv {
+function placeOf(root: string, store: string): PythonEnvironment {
   const fault = faultOf(root, store)
   if (fault !== null) throw new WheelfixError('PYTHON_NOT_FOUND', `${root} ${fault}`, root)
   const bin = join(root, 'bin')
   return {
+    kind: 'python',
     root,
+    stateFolder: stateFolderIn(root),
     config: new Map(),
     home: bin,
     python: join(bin, 'python3'),
@@ -194,7 +196,7 @@ function write(copy: PythonCopy): void {
   }
 }
 
-function restore(venv: Venv, names: readonly PythonName[], env: NodeJS.ProcessEnv): StandaloneReport {
+function restore(venv: PythonEnvironment, names: readonly PythonName[], env: NodeJS.ProcessEnv): StandaloneReport {
   const copied = names.filter(({ kind }) => kind === 'copy')
   const pythons = copied.map(({ path }) => ({
     path: path.slice(venv.root.length + 1),
@@ -207,9 +209,9 @@ function restore(venv: Venv, names: readonly PythonName[], env: NodeJS.ProcessEn
     before,
     after: interpreterOf(join(venv.root, path)) ?? '',
   }))
-  dropRoots(venv.root, env)
+  dropRoots(venv.stateFolder, env)
   removeLoader(venv, folders)
-  rmSync(fsPath(stateFolder(venv.root)), { recursive: true, force: true })
+  rmSync(fsPath(venv.stateFolder), { recursive: true, force: true })
   return {
     root: venv.root,
     version: '',

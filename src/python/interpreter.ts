@@ -21,7 +21,8 @@ import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, listDirectory, readLink, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
-import { configVersion, type Venv } from './pyvenv.ts'
+import type { PythonEnvironment } from './environment.ts'
+import { configVersion } from './pyvenv.ts'
 
 /** One step of the way from bin/python to the program: the file that is left, and how it leads on. */
 export interface ChainStep {
@@ -62,7 +63,7 @@ const LARGEST_SCRIPT = 1 << 16
  * @throws WheelfixError `PYTHON_NOT_FOUND` when a step leads to nothing; `PYTHON_UNSUPPORTED` when it ends at something
  * that is no dynamically linked Python
  */
-export function findInterpreter(venv: Venv): Interpreter {
+export function findInterpreter(venv: PythonEnvironment): Interpreter {
   try {
     return follow(venv)
   } catch (error) {
@@ -70,7 +71,7 @@ export function findInterpreter(venv: Venv): Interpreter {
   }
 }
 
-function follow(venv: Venv): Interpreter {
+function follow(venv: PythonEnvironment): Interpreter {
   const chain: ChainStep[] = []
   let path = venv.python
   for (;;) {
@@ -95,7 +96,7 @@ function follow(venv: Venv): Interpreter {
   }
 }
 
-function statusOf(path: string, venv: Venv, chain: readonly ChainStep[]): Stats {
+function statusOf(path: string, venv: PythonEnvironment, chain: readonly ChainStep[]): Stats {
   try {
     return lstatSync(fsPath(path))
   } catch (error) {
@@ -113,7 +114,7 @@ function statusOf(path: string, venv: Venv, chain: readonly ChainStep[]): Stats 
 type Found = { readonly object: ElfObject } | { readonly how: 'script' | 'wrapper' | 'home'; readonly next: string }
 
 /** What a file that is no link is: Python itself, or something that execs the next file. */
-function look(path: string, stat: Stats, venv: Venv): Found {
+function look(path: string, stat: Stats, venv: PythonEnvironment): Found {
   if (!stat.isFile()) throw unsupported(path, 'is no file')
   try {
     accessSync(fsPath(path), constants.X_OK)
@@ -205,7 +206,7 @@ function resolved(path: string): string {
 }
 
 /** The Python in pyvenv.cfg's `home`, for a script that computes what it runs (a pyenv shim). */
-function homePython(script: string, venv: Venv): string {
+function homePython(script: string, venv: PythonEnvironment): string {
   const version = configVersion(venv.config)?.split('.') ?? []
   for (const name of [`python${version.slice(0, 2).join('.')}`, 'python3', 'python']) {
     const candidate = join(venv.home, name)
@@ -214,7 +215,7 @@ function homePython(script: string, venv: Venv): string {
   throw unsupported(script, 'is a script, and what it runs cannot be told from it')
 }
 
-function describe(venv: Venv, chain: readonly ChainStep[], path: string, object: ElfObject): Interpreter {
+function describe(venv: PythonEnvironment, chain: readonly ChainStep[], path: string, object: ElfObject): Interpreter {
   const program = realPath(path)
   const { version, freeThreaded, pypy } = identity(venv, program, object)
   return {
@@ -230,7 +231,7 @@ function describe(venv: Venv, chain: readonly ChainStep[], path: string, object:
 
 /** The program's own name for itself wins over pyvenv.cfg, which stays behind when the system's Python is upgraded. */
 function identity(
-  venv: Venv,
+  venv: PythonEnvironment,
   program: string,
   object: ElfObject,
 ): { version: string; freeThreaded: boolean; pypy: boolean } {
@@ -317,7 +318,7 @@ function triplets({ header, interpreter }: ElfObject): string[] {
 }
 
 /** How to make this venv anew, in the words of the tool that made it. */
-function remake(venv: Venv): string {
+function remake(venv: PythonEnvironment): string {
   return venv.config.has('uv')
     ? `make it anew: uv venv --clear ${venv.root}, then uv sync or uv pip install`
     : `make it anew: python3 -m venv --upgrade ${venv.root}, or uv venv --clear ${venv.root} and install again`

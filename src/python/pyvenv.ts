@@ -4,22 +4,12 @@ import { existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
+import { type Environment, stateFolderIn } from './environment.ts'
 
-/** A virtual environment. All paths are absolute and begin with `root` as it was given. */
-export interface Venv {
-  readonly root: string
-  /** The lines of pyvenv.cfg, keys in lower case as Python reads them. */
-  readonly config: ReadonlyMap<string, string>
-  /** `home` of pyvenv.cfg: the folder of the base interpreter. */
-  readonly home: string
-  /** bin/python, or python3 where there is no such; may be a dangling link. */
+/** A virtual environment. `python` is bin/python, or python3 where there is no such. */
+export interface Venv extends Environment {
+  readonly kind: 'venv'
   readonly python: string
-  readonly systemSitePackages: boolean
-  /** The folders of installed packages, each once by device and inode. */
-  readonly sitePackages: readonly string[]
-  readonly bin: string
-  /** The folders whose objects are looked at: `sitePackages` and `bin`, where they exist. */
-  readonly walk: readonly string[]
 }
 
 /** How a venv is asked for. */
@@ -84,7 +74,9 @@ function describe(root: string, config: ReadonlyMap<string, string>): Venv {
   const bin = join(root, 'bin')
   const sitePackages = findSitePackages(root, config)
   return {
+    kind: 'venv',
     root,
+    stateFolder: stateFolderIn(root),
     config,
     home,
     python: pythonOf(bin),

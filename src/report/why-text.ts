@@ -2,7 +2,7 @@
 import type { ChalkInstance } from 'chalk'
 import { relativeTo } from '../io/path.ts'
 import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
-import type { Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
 import { ruleOf } from './because.ts'
 
 export interface WhyStyle {
@@ -12,14 +12,14 @@ export interface WhyStyle {
 }
 
 /** The lines of the answer. */
-export function whyLines(report: WhyReport, venv: Venv, style: WhyStyle): string[] {
+export function whyLines(report: WhyReport, venv: Environment, style: WhyStyle): string[] {
   const painter: Painter = { ...style, venv, shown: new Set() }
   if (report.soname !== null) return sonameLines(report, report.soname, painter)
   return report.processes.flatMap((process, index) => [...(index === 0 ? [] : ['']), ...processLines(process, painter)])
 }
 
 interface Painter extends WhyStyle {
-  readonly venv: Venv
+  readonly venv: Environment
   /** Objects whose own needed were shown already, in this tree or one before. */
   readonly shown: Set<string>
 }

@@ -9,7 +9,7 @@ import { errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import { findConfig } from '../config/find-config.ts'
-import { stateFolder } from './lock.ts'
+import type { Place } from '../python/environment.ts'
 
 /** The answer of a run in which nothing is left to do, as it is printed. */
 export interface Answer {
@@ -34,8 +34,7 @@ export interface Question {
 }
 
 /** What an answer is about. Paths are absolute but for those of the objects. */
-export interface Subject {
-  readonly root: string
+export interface Subject extends Place {
   /** The folders that were walked. */
   readonly directories: readonly string[]
   /** Those of them in which the run itself replaced files. */
@@ -109,14 +108,15 @@ function entriesOf(list: string): string[] {
   return list.split(':').filter(entry => entry !== '')
 }
 
-function stampPath(venvRoot: string): string {
-  return `${stateFolder(venvRoot)}/state.json`
+function stampPath({ stateFolder }: Place): string {
+  return `${stateFolder}/state.json`
 }
 
 /** The answer of the last run, if nothing at all has changed since; else null. */
-export function recall(root: string, options: Question, strict: boolean, version: string): Answer | null {
+export function recall(place: Place, options: Question, strict: boolean, version: string): Answer | null {
   if (options.update || options.rehash) return null
-  const stamp = readStamp(root)
+  const { root } = place
+  const stamp = readStamp(place)
   if (stamp === null || stamp.version !== version || stamp.graft !== GRAFT_FORMAT || stamp.root !== root) return null
   const now = settingsOf(options, strict)
   const known = stamp.answers.find(({ settings }) => isFor(now, settings))
@@ -155,8 +155,8 @@ export function remember(
   began: number,
 ): void {
   const { root } = subject
-  const old = readStamp(root)
-  if (statusOf(stateFolder(root)) === null) return
+  const old = readStamp(subject)
+  if (statusOf(subject.stateFolder) === null) return
   const states = statesOf(subject, began)
   if (states === null) return
   const known = { settings: settingsOf(options, strict), states: stateMap(root, subject.dependencies), answer }
@@ -179,7 +179,7 @@ export function remember(
     states,
     answers: answers.slice(0, MOST_ANSWERS),
   }
-  const path = stampPath(root)
+  const path = stampPath(subject)
   try {
     if (old === null) writeFileSync(fsPath(path), JSON.stringify(stamp))
     else replaceContent(path, JSON.stringify(stamp))
@@ -228,9 +228,9 @@ function statusOf(path: string): Stats | null {
   }
 }
 
-function readStamp(venvRoot: string): Stamp | null {
+function readStamp(place: Place): Stamp | null {
   try {
-    const stamp: unknown = JSON.parse(readFileSync(fsPath(stampPath(venvRoot)), 'utf8'))
+    const stamp: unknown = JSON.parse(readFileSync(fsPath(stampPath(place)), 'utf8'))
     return isStamp(stamp) ? stamp : null
   } catch (error) {
     if (errnoOf(error) === undefined && !(error instanceof SyntaxError)) throw error

@@ -21,10 +21,10 @@ import {
 import { readUndo } from '../elf/graft/undo-note.ts'
 import { ElfError } from '../elf/error.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { fsPath, relativeTo } from '../io/path.ts'
 import { type FileEdit, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
 import { type FileSource, type FileStatus, openSource, sourceOf } from '../io/source.ts'
-import { stateFolder } from './lock.ts'
+import type { Place } from '../python/environment.ts'
 
 /** A file that may be changed where it is. */
 export interface JournalledFile {
@@ -42,8 +42,8 @@ interface Entry {
   readonly header: string
 }
 
-function journalPath(venvRoot: string): string {
-  return `${stateFolder(venvRoot)}/journal.json`
+function journalPath({ stateFolder }: Place): string {
+  return `${stateFolder}/journal.json`
 }
 
 /**
@@ -71,14 +71,14 @@ export function canReflink(object: JournalledFile): boolean {
 }
 
 /** Writes the journal for the files that are about to be changed in place, down to the disk. */
-export function openJournal(venvRoot: string, objects: readonly JournalledFile[]): void {
+export function openJournal(place: Place, objects: readonly JournalledFile[]): void {
   const entries = objects.map(({ path, identity, status }): Entry => {
     const source = openSource(path)
     const header = Buffer.from(source.read(0, 64)).toString('base64')
     source.close()
-    return { path: path.slice(venvRoot.length + 1), inode: identity, size: status.size, header }
+    return { path: relativeTo(place.root, path), inode: identity, size: status.size, header }
   })
-  const path = journalPath(venvRoot)
+  const path = journalPath(place)
   writeFileSync(fsPath(`${path}.new`), JSON.stringify(entries))
   const fd = openSync(fsPath(`${path}.new`), 'r+')
   fsyncSync(fd)
@@ -86,8 +86,8 @@ export function openJournal(venvRoot: string, objects: readonly JournalledFile[]
   renameSync(fsPath(`${path}.new`), fsPath(path))
 }
 
-export function closeJournal(venvRoot: string): void {
-  rmSync(fsPath(journalPath(venvRoot)), { force: true })
+export function closeJournal(place: Place): void {
+  rmSync(fsPath(journalPath(place)), { force: true })
 }
 
 /**
@@ -119,13 +119,13 @@ export function changeInPlace(path: string, edit: (source: FileSource) => FileEd
 }
 
 /** Is there a journal of a run that did not end? */
-export function hasJournal(venvRoot: string): boolean {
-  return readJournal(venvRoot) !== null
+export function hasJournal(place: Place): boolean {
+  return readJournal(place) !== null
 }
 
-function readJournal(venvRoot: string): readonly Entry[] | null {
+function readJournal(place: Place): readonly Entry[] | null {
   try {
-    const entries: unknown = JSON.parse(readFileSync(fsPath(journalPath(venvRoot)), 'utf8'))
+    const entries: unknown = JSON.parse(readFileSync(fsPath(journalPath(place)), 'utf8'))
     return Array.isArray(entries) ? entries.filter(isEntry) : []
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null
@@ -143,10 +143,10 @@ function isEntry(value: unknown): value is Entry {
 }
 
 /** Puts back what an unfinished run left half-written, and removes the journal. Gives the files that were put back. */
-export function recover(venvRoot: string): string[] {
+export function recover(place: Place): string[] {
   const restored: string[] = []
-  for (const entry of readJournal(venvRoot) ?? []) {
-    const path = `${venvRoot}/${entry.path}`
+  for (const entry of readJournal(place) ?? []) {
+    const path = `${place.root}/${entry.path}`
     if (isWhole(path, entry)) continue
     const fd = openSync(fsPath(path), 'r+')
     try {
@@ -157,7 +157,7 @@ export function recover(venvRoot: string): string[] {
     }
     restored.push(path)
   }
-  closeJournal(venvRoot)
+  closeJournal(place)
   return restored
 }
 

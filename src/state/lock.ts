@@ -13,15 +13,11 @@ import {
 import { isAlive } from '../io/alive.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
+import type { Place } from '../python/environment.ts'
 
-/** Where wheelfix keeps what belongs to a venv. */
-export function stateFolder(venvRoot: string): string {
-  return `${venvRoot}/.wheelfix`
-}
-
-/** Where Nix is to link the library set that it builds for a venv. */
-export function builtSetLink(venvRoot: string): string {
-  return `${stateFolder(venvRoot)}/libs`
+/** Where Nix is to link the library set that it builds for an environment. */
+export function builtSetLink({ stateFolder }: Place): string {
+  return `${stateFolder}/libs`
 }
 
 /** Another run of a large venv takes seconds, a first one over a slow disk more. */
@@ -37,8 +33,7 @@ export interface Lock {
  * Takes the lock of a venv, waiting for another run to end; a lock whose process is gone is taken over.
  * @throws WheelfixError `BUSY` when the other run does not end, `IO` when the venv cannot be written
  */
-export function lockVenv(venvRoot: string): Lock {
-  const folder = stateFolder(venvRoot)
+export function lockVenv({ root, stateFolder: folder }: Place): Lock {
   const path = `${folder}/lock`
   const deadline = Date.now() + PATIENCE_MS
   let waited = false
@@ -49,13 +44,13 @@ export function lockVenv(venvRoot: string): Lock {
       return { waited, release: () => rmSync(fsPath(path), { force: true }) }
     } catch (error) {
       const errno = errnoOf(error)
-      if (errno !== 'EEXIST' && errno !== 'ENOENT') throw notWritable(errno, venvRoot, error)
+      if (errno !== 'EEXIST' && errno !== 'ENOENT') throw notWritable(errno, root, error)
     }
     const holder = holderOf(path)
     if (holder === 'gone') removeStale(path)
     else if (Date.now() > deadline) {
       const who = holder === 'unknown' ? 'another run' : `process ${holder}`
-      throw new WheelfixError('BUSY', `${who} is working on ${venvRoot}; if that is not so, remove ${path}`, path)
+      throw new WheelfixError('BUSY', `${who} is working on ${root}; if that is not so, remove ${path}`, path)
     } else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
     waited = true
   }

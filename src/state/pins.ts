@@ -5,7 +5,7 @@ import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import type { LibrarySource, Pin, UsedLibrary } from '../nix/libset.ts'
-import { stateFolder } from './lock.ts'
+import type { Place } from '../python/environment.ts'
 import { writeFileSync } from 'node:fs'
 
 const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
@@ -19,15 +19,15 @@ const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
   'scan',
 ])
 
-function pinsPath(venvRoot: string): string {
-  return `${stateFolder(venvRoot)}/libs.json`
+function pinsPath({ stateFolder }: Place): string {
+  return `${stateFolder}/libs.json`
 }
 
 /** The pins of a venv, by soname; none where there is no file or it makes no sense. */
-export function readPins(venvRoot: string): Map<string, Pin> {
+export function readPins(place: Place): Map<string, Pin> {
   const pins = new Map<string, Pin>()
   try {
-    const entries: unknown = JSON.parse(readFileSync(fsPath(pinsPath(venvRoot)), 'utf8'))
+    const entries: unknown = JSON.parse(readFileSync(fsPath(pinsPath(place)), 'utf8'))
     if (typeof entries !== 'object' || entries === null) return pins
     for (const [soname, pin] of Object.entries(entries)) if (isPin(pin)) pins.set(soname, pin)
   } catch (error) {
@@ -43,14 +43,14 @@ function isPin(value: unknown): value is Pin {
 }
 
 /** Keeps the libraries in use; writes nothing when they are the same. Gives whether it wrote. */
-export function pinsDiffer(venvRoot: string, libraries: readonly UsedLibrary[]): boolean {
-  return readText(pinsPath(venvRoot)) !== pinsText(libraries)
+export function pinsDiffer(place: Place, libraries: readonly UsedLibrary[]): boolean {
+  return readText(pinsPath(place)) !== pinsText(libraries)
 }
 
-export function writePins(venvRoot: string, libraries: readonly UsedLibrary[]): void {
-  if (!pinsDiffer(venvRoot, libraries)) return
-  const path = pinsPath(venvRoot)
-  mkdirSync(fsPath(stateFolder(venvRoot)), { recursive: true })
+export function writePins(place: Place, libraries: readonly UsedLibrary[]): void {
+  if (!pinsDiffer(place, libraries)) return
+  const path = pinsPath(place)
+  mkdirSync(fsPath(place.stateFolder), { recursive: true })
   if (readText(path) === null) writeFileSync(fsPath(path), pinsText(libraries))
   else replaceContent(path, pinsText(libraries))
 }

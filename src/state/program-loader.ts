@@ -3,30 +3,30 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
-import { stateFolder } from './lock.ts'
+import type { Place } from '../python/environment.ts'
 
 /** The file that holds the choice; there is none for the venv's own loader, which needs no word. */
-export function programInterpreterPath(venvRoot: string): string {
-  return `${stateFolder(venvRoot)}/interpreter`
+export function programInterpreterPath({ stateFolder }: Place): string {
+  return `${stateFolder}/interpreter`
 }
 
 /** What was chosen for the venv by a flag. */
-export function readProgramInterpreter(venvRoot: string): ProgramInterpreter {
+export function readProgramInterpreter(place: Place): ProgramInterpreter {
   try {
-    return readFileSync(fsPath(programInterpreterPath(venvRoot)), 'utf8').trim() === 'nix-ld' ? 'nix-ld' : 'python'
+    return readFileSync(fsPath(programInterpreterPath(place)), 'utf8').trim() === 'nix-ld' ? 'nix-ld' : 'python'
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return 'python'
   }
 }
 
-export function writeProgramInterpreter(venvRoot: string, chosen: ProgramInterpreter): void {
-  if (readProgramInterpreter(venvRoot) === chosen) return
-  const path = fsPath(programInterpreterPath(venvRoot))
+export function writeProgramInterpreter(place: Place, chosen: ProgramInterpreter): void {
+  if (readProgramInterpreter(place) === chosen) return
+  const path = fsPath(programInterpreterPath(place))
   if (chosen === 'python') {
     rmSync(path, { force: true })
     return
   }
-  mkdirSync(fsPath(stateFolder(venvRoot)), { recursive: true })
+  mkdirSync(fsPath(place.stateFolder), { recursive: true })
   writeFileSync(path, `${chosen}\n`)
 }

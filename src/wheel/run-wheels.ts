@@ -15,7 +15,8 @@ import { namedDirectories } from '../nix/libset.ts'
 import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { findInterpreter } from '../python/interpreter.ts'
-import { findVenv, type Venv } from '../python/pyvenv.ts'
+import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
+import { findVenv } from '../python/pyvenv.ts'
 import { copyWheel, outputPath, type Tag, writeWheel } from './write-wheel.ts'
 import {
   type NewContent,
@@ -474,7 +475,7 @@ function prepare(options: WheelOptions): Preparation {
 }
 
 /** The Python that is named; without a name that of the venv, as for the other commands, else `python3` on PATH. */
-export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): Venv {
+export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): PythonEnvironment {
   if (named === undefined) {
     try {
       return findVenv({ env, cwd })
@@ -512,10 +513,13 @@ function onPath(program: string, env: NodeJS.ProcessEnv): string | null {
 }
 
 /** An interpreter without a venv, as a venv of nothing else. */
-function bare(python: string): Venv {
+function bare(python: string): PythonEnvironment {
   const bin = dirname(python)
+  const root = dirname(bin)
   return {
-    root: dirname(bin),
+    kind: 'python',
+    root,
+    stateFolder: stateFolderIn(root),
     config: new Map(),
     home: bin,
     python,

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readlinkSync, renameSync, rmSync } 
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { addRoots, checkRoots, dropRoots, nixBase32 } from '../../src/nix/roots.ts'
+import { stateFolderIn } from '../../src/python/environment.ts'
 import { missing } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { treeState } from '../support/tree.ts'
@@ -29,16 +30,16 @@ test('links have readable names, two store paths of one name are told apart, and
   const b = add('zlib-1.3.1', ['lib/libz.so.1'], 'b')
   const gcc = add('gcc-14.3.0-lib', ['lib/libstdc++.so.6'])
   const paths = [`${a}/lib/libz.so.1`, b, gcc, '/usr/lib/libm.so']
-  const report = addRoots(venv, paths, env)
+  const report = addRoots(stateFolderIn(venv), paths, env)
   assert.deepEqual(states(report), ['rooted', 'rooted', 'rooted'])
   assert.equal(report.problem, null)
   const names = readdirSync(join(venv, '.wheelfix/roots')).sort()
   const tails = [a, b].map(path => `zlib-1.3.1-${path.slice(path.lastIndexOf('/') + 1).slice(0, 8)}`)
   assert.deepEqual(names, ['gcc-14.3.0-lib', ...tails.sort()])
   const before = treeState(folder)
-  assert.equal(addRoots(venv, paths, env).changed, 0)
+  assert.equal(addRoots(stateFolderIn(venv), paths, env).changed, 0)
   assert.deepEqual(treeState(folder), before)
-  assert.deepEqual(states(checkRoots(venv, paths, env)), ['rooted', 'rooted', 'rooted'])
+  assert.deepEqual(states(checkRoots(stateFolderIn(venv), paths, env)), ['rooted', 'rooted', 'rooted'])
   assert.deepEqual(treeState(folder), before)
 })
 
@@ -48,28 +49,28 @@ test('roots that are no longer used are dropped, with Nix’s registration, and 
   const venv = venvIn(folder)
   const [a, b] = [add('a-1', ['x']), add('b-1', ['x'])]
   const auto = join(env['NIX_STATE_DIR'] ?? '', 'gcroots/auto')
-  addRoots(venv, [a, b], env)
+  addRoots(stateFolderIn(venv), [a, b], env)
   assert.equal(readdirSync(auto).length, 2)
-  assert.equal(addRoots(venv, [b], env).changed, 1)
+  assert.equal(addRoots(stateFolderIn(venv), [b], env).changed, 1)
   assert.deepEqual(readdirSync(join(venv, '.wheelfix/roots')), ['b-1'])
   assert.equal(readdirSync(auto).length, 1)
-  assert.equal(dropRoots(venv, env), 1)
+  assert.equal(dropRoots(stateFolderIn(venv), env), 1)
   assert.equal(existsSync(join(venv, '.wheelfix/roots')), false)
   assert.deepEqual(readdirSync(auto), [])
-  assert.equal(dropRoots(venv, env), 0)
+  assert.equal(dropRoots(stateFolderIn(venv), env), 0)
 })
 
 test('a venv that was moved has roots that Nix does not know: a check says so and a run registers them again', t => {
   const folder = scratch(t)
   const { env, add } = fakeStore(folder, { auto: true })
   const path = add('zlib-1.3.1', ['lib/libz.so.1'])
-  addRoots(venvIn(folder), [path], env)
+  addRoots(stateFolderIn(venvIn(folder)), [path], env)
   const moved = join(folder, 'moved')
   renameSync(join(folder, 'venv'), moved)
-  const report = checkRoots(moved, [path], env)
+  const report = checkRoots(stateFolderIn(moved), [path], env)
   assert.deepEqual(states(report), ['unregistered'])
   assert.match(report.problem ?? '', /not protected/)
-  assert.deepEqual(states(addRoots(moved, [path], env)), ['rooted'])
+  assert.deepEqual(states(addRoots(stateFolderIn(moved), [path], env)), ['rooted'])
 })
 
 test('a store path whose name another comes to share has one root still, by another name', t => {
@@ -77,9 +78,9 @@ test('a store path whose name another comes to share has one root still, by anot
   const { env, add } = fakeStore(folder, { auto: true })
   const venv = venvIn(folder)
   const [a, b] = [add('zlib-1.3.1', ['x'], 'a'), add('zlib-1.3.1', ['x'], 'b')]
-  addRoots(venv, [a], env)
-  assert.equal(addRoots(venv, [a, b], env).changed, 3)
-  assert.deepEqual(states(checkRoots(venv, [a, b], env)), ['rooted', 'rooted'])
+  addRoots(stateFolderIn(venv), [a], env)
+  assert.equal(addRoots(stateFolderIn(venv), [a, b], env).changed, 3)
+  assert.deepEqual(states(checkRoots(stateFolderIn(venv), [a, b], env)), ['rooted', 'rooted'])
   assert.equal(readdirSync(join(venv, '.wheelfix/roots')).length, 2)
 })
 
@@ -88,10 +89,10 @@ test('a check says that all roots were removed, but asks for none in a venv that
   const { env, add } = fakeStore(folder, { auto: true })
   const venv = venvIn(folder)
   const path = add('zlib-1.3.1', ['lib/libz.so.1'])
-  assert.equal(checkRoots(venv, [path], env).problem, null)
-  addRoots(venv, [path], env)
+  assert.equal(checkRoots(stateFolderIn(venv), [path], env).problem, null)
+  addRoots(stateFolderIn(venv), [path], env)
   rmSync(join(venv, '.wheelfix/roots'), { recursive: true })
-  assert.match(checkRoots(venv, [path], env).problem ?? '', /1 of 1 store paths are not protected/)
+  assert.match(checkRoots(stateFolderIn(venv), [path], env).problem ?? '', /1 of 1 store paths are not protected/)
 })
 
 test('a root whose store path is gone is reported, and dropped by the next run', t => {
@@ -99,12 +100,12 @@ test('a root whose store path is gone is reported, and dropped by the next run',
   const { env, add } = fakeStore(folder, { auto: true })
   const venv = venvIn(folder)
   const [old, now] = [add('zlib-1.3.0', ['lib/libz.so.1']), add('zlib-1.3.1', ['lib/libz.so.1'])]
-  addRoots(venv, [old], env)
+  addRoots(stateFolderIn(venv), [old], env)
   rmSync(old, { recursive: true })
-  const report = checkRoots(venv, [now], env)
+  const report = checkRoots(stateFolderIn(venv), [now], env)
   assert.ok(states(report).includes('dead'))
   assert.match(report.problem ?? '', /zlib-1\.3\.0 is gone from the store/)
-  assert.deepEqual(states(addRoots(venv, [now], env)), ['rooted'])
+  assert.deepEqual(states(addRoots(stateFolderIn(venv), [now], env)), ['rooted'])
   assert.deepEqual(readdirSync(join(venv, '.wheelfix/roots')), ['zlib-1.3.1'])
 })
 
@@ -115,7 +116,7 @@ test('without Nix nothing is made and the report says so; a store of one’s own
   const path = add('zlib-1.3.1', ['lib/libz.so.1'])
   const { NIX_STATE_DIR: _, ...stateless } = env
   for (const environment of [env, stateless]) {
-    const report = addRoots(venv, [path], environment)
+    const report = addRoots(stateFolderIn(venv), [path], environment)
     assert.deepEqual(states(report), ['absent'])
     assert.match(report.problem ?? '', /nothing protects the libraries/)
     assert.deepEqual(readdirSync(venv), [])
@@ -146,7 +147,7 @@ for (const how of ['the daemon', 'Nix’s folder of registrations'] as const) {
       const venv = venvIn(folder)
       // a daemon needs no nix program in PATH
       const env = how === 'the daemon' ? { ...(await startDaemon(t, nix)), PATH: '/nonexistent' } : nix
-      const report = addRoots(venv, [path], env)
+      const report = addRoots(stateFolderIn(venv), [path], env)
       assert.deepEqual(states(report), ['rooted'], report.problem ?? '')
       assert.equal(readlinkSync(join(venv, '.wheelfix/roots/zlib-1.3.1')), path)
       collect()
@@ -162,7 +163,7 @@ test('a path that Nix does not know is not claimed to be rooted', { skip: missin
   const { folder, nix, path } = realStore(t)
   const unknown = path.replace('zlib-1.3.1', 'zlib-1.3.2')
   mkdirSync(unknown)
-  const report = addRoots(venvIn(folder), [path, unknown], nix)
+  const report = addRoots(stateFolderIn(venvIn(folder)), [path, unknown], nix)
   assert.deepEqual(states(report), ['rooted', 'absent'])
   assert.match(report.problem ?? '', /zlib-1\.3\.2 is not in Nix's database/)
 })

@@ -21,7 +21,7 @@ test('the lock of a process that is gone is taken over, and nothing of it stays'
   withVenv((venv, path) => {
     const { pid } = spawnSync(process.execPath, ['-e', '0'])
     writeFileSync(path, `${pid}\n`)
-    const lock = lockVenv(venv)
+    const lock = lockVenv({ root: venv, stateFolder: join(venv, '.wheelfix') })
     assert.ok(lock.waited, 'what was read before may have changed')
     assert.equal(readFileSync(path, 'utf8'), `${process.pid}\n`)
     assert.deepEqual(readdirSync(join(venv, '.wheelfix')), ['lock'])
@@ -34,7 +34,7 @@ test('a lock without a number is not taken for a killed run’s while it is new'
   withVenv((venv, path) => {
     writeFileSync(path, '')
     const began = Date.now()
-    lockVenv(venv).release()
+    lockVenv({ root: venv, stateFolder: join(venv, '.wheelfix') }).release()
     assert.ok(Date.now() - began > 1000)
   })
 })
