@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { gunzipSync } from 'node:zlib'
+import { PT_LOAD } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import { zeroedTable } from '../../src/elf/rules/table-lookup.ts'
@@ -23,6 +24,9 @@ static char bss[BSS];
 extern "C" char *uses_bss() { return bss; }
 #endif
 static int data = 1;
+#ifdef PAD
+char pad[PAD] = {1};
+#endif
 extern "C" int thrower(int x) { data += x; if (x) throw 5; return data; }
 `
 const CATCHER = `
@@ -159,6 +163,23 @@ describe(
       ])
       return stdout
     }
+
+    test('whose data end with a page of 4 KiB, within a larger one', () => {
+      const library = at('library.so')
+      const build = (pad: number): number => {
+        const flags = ['-O2', '-shared', '-fPIC', '-s', '-DBSS=100000', `-DPAD=${pad}`]
+        compile([...flags, '-o', library, at('library.cc')])
+        const { programHeaders } = readElf(bytesSource(readFileSync(library)))
+        const data = programHeaders.find(({ type, filesz, memsz }) => type === PT_LOAD && memsz > BigInt(filesz))
+        return Number(data?.vaddr) + Number(data?.filesz)
+      }
+      const end = build(build(8192) % 4096 === 0 ? 8192 : 8192 + 4096 - (build(8192) % 4096))
+      assert.equal(end % 4096, 0)
+      assert.notEqual(end % 16384, 0)
+      editElf(library, EDIT)
+      for (const page of [4096, 16384, 65536])
+        assert.equal(caught(library, page), 'caught 5\n', `pages of ${page} bytes`)
+    })
 
     for (const page of [4096, 16384, 65536]) {
       test(`with pages of ${page} bytes`, () => {

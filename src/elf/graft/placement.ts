@@ -207,7 +207,7 @@ function place(
  */
 function firstFreeOffset(size: number, { kind }: GraftParts, loads: readonly ProgramHeader[], pages: bigint): number {
   const zeroes = loads.some(
-    ({ vaddr, filesz, memsz }) => memsz > BigInt(filesz) && (vaddr + BigInt(filesz)) % BigInt(SMALLEST_PAGE) !== 0n,
+    ({ vaddr, filesz, memsz }) => memsz > BigInt(filesz) && (vaddr + BigInt(filesz)) % pages !== 0n,
   )
   return alignUp(size, zeroes && kind !== 'musl' ? Number(pages) : GRAFT_ALIGNMENT)
 }
