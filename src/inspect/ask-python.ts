@@ -46,6 +46,11 @@ export function plainEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(?:LD_|PYTHON|GLIBC_TUNABLES$)/.test(name)))
 }
 
+/** The scripts above give every object or module a limit of its own; this one is for a Python that does not even start. */
+function limitFor(items: number, secondsEach: number) {
+  return { timeout: (120 + items * secondsEach) * 1000, killSignal: 'SIGKILL' } as const
+}
+
 /**
  * Loads each of these objects (absolute paths) with that Python, which writes no bytecode anywhere: who looks changes nothing.
  * @returns by path; or what was said by a Python that does not start
@@ -59,6 +64,7 @@ export function askPython(
     env: plainEnvironment(env),
     input: encodeText(paths.join('\0')),
     maxBuffer: 1 << 28,
+    ...limitFor(paths.length, 2),
     encoding: 'utf8',
   })
   if (error !== undefined) return error.message
@@ -96,6 +102,7 @@ export function importModules(python: string, names: readonly string[], env: Nod
     env: plainEnvironment(env),
     input: names.join('\0'),
     maxBuffer: 1 << 28,
+    ...limitFor(names.length, 10),
     encoding: 'utf8',
   })
   if (error !== undefined) return new Map(names.map(name => [name, error.message]))

@@ -92,6 +92,7 @@ export function askProgram(
     env: isGlibc ? { ...plain, LD_TRACE_LOADED_OBJECTS: '1' } : plain,
     encoding: 'utf8',
     timeout: 60_000,
+    killSignal: 'SIGKILL',
   })
   if (error !== undefined) return null
   const [, lost] = /^\t(\S+) => not found$/m.exec(stdout) ?? []

@@ -11,7 +11,7 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import type { LegacyHwcaps } from './cache.ts'
-import { isFileOfThisMachine } from './runnable.ts'
+import { loaderToAsk } from './runnable.ts'
 
 /** nix-ld between a program and the real loader. */
 export interface NixLd {
@@ -30,6 +30,8 @@ export interface Libc {
   readonly dir: string
   /** The loader's path as PT_INTERP has it; behind nix-ld the path that NIX_LD has. */
   readonly loader: string
+  /** The loader's file, where it may be started to be asked (see machine.ts); else null. */
+  readonly startable: string | null
   /** The directories that the loader searches last, in order, without a slash at their end. */
   readonly builtinDirectories: readonly string[]
   /** The path of the ld.so.cache that it reads, there or not. */
@@ -88,7 +90,7 @@ export function identifyLibc(program: string, object: ElfObject, env: NodeJS.Pro
       program,
     )
   }
-  return text.includes(NIX_LD_MARK) ? behindNixLd(program, interp, object, env) : describe(interp, text, null)
+  return text.includes(NIX_LD_MARK) ? behindNixLd(program, interp, object, env) : describe(interp, text, null, env)
 }
 
 /**
@@ -122,7 +124,7 @@ function behindNixLd(program: string, shim: string, object: ElfObject, env: Node
   if (behind.includes(NIX_LD_MARK)) {
     throw new WheelfixError('LOADER_NOT_FOUND', `NIX_LD (${loader}) is nix-ld itself; set it to a real loader`, loader)
   }
-  return describe(loader, behind, { shim, directories })
+  return describe(loader, behind, { shim, directories }, env)
 }
 
 /** Is this the path at which an ordinary distribution has its loader, whatever the machine? */
@@ -195,13 +197,13 @@ const NIX_SYSTEMS = new Map([
   [EM_RISCV, 'riscv64_linux'],
 ])
 
-function describe(loader: string, text: string, nixLd: NixLd | null): Libc {
+function describe(loader: string, text: string, nixLd: NixLd | null, env: NodeJS.ProcessEnv): Libc {
   if (text.includes('musl libc')) return describeMusl(loader, text, nixLd)
-  if (text.includes('/ld.so.cache') || text.includes('GLIBC_PRIVATE')) return describeGlibc(loader, text, nixLd)
+  if (text.includes('/ld.so.cache') || text.includes('GLIBC_PRIVATE')) return describeGlibc(loader, text, nixLd, env)
   throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} is neither glibc's nor musl's loader`, loader)
 }
 
-function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc {
+function describeGlibc(loader: string, text: string, nixLd: NixLd | null, env: NodeJS.ProcessEnv): Libc {
   const builtinDirectories = glibcDirectories(text)
   const dir = [dirname(realPath(loader)), ...builtinDirectories].find(folder =>
     existsSync(fsPath(`${folder}/libc.so.6`)),
@@ -211,7 +213,7 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
   }
   let asked: Diagnostics | undefined
   let subdirectories: readonly string[] | undefined
-  const diagnostics = (): Diagnostics => (asked ??= askLoader(loader, text, builtinDirectories))
+  const diagnostics = (): Diagnostics => (asked ??= askLoader(startable(loader, env), text, builtinDirectories))
   return {
     kind: 'glibc',
     version: releaseVersion(text) ?? libcVersion(`${dir}/libc.so.6`),
@@ -223,6 +225,9 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
     get lib() {
       return diagnostics().lib
     },
+    get startable() {
+      return startable(loader, env)
+    },
     get platform() {
       return diagnostics().platform
     },
@@ -233,10 +238,15 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null): Libc 
       return diagnostics().legacyHwcaps
     },
     get subdirectories() {
-      return (subdirectories ??= askSubdirectories(loader, `${dir}/libc.so.6`))
+      return (subdirectories ??= askSubdirectories(startable(loader, env), `${dir}/libc.so.6`))
     },
     nixLd,
   }
+}
+
+/** The store's folder is Nix's own variable, as for nix/store.ts. */
+function startable(loader: string, env: NodeJS.ProcessEnv): string | null {
+  return loaderToAsk(loader, env['NIX_STORE_DIR'] || '/nix/store')
 }
 
 /**
@@ -276,15 +286,19 @@ interface Diagnostics {
   readonly legacyHwcaps: LegacyHwcaps | null
 }
 
-/** What `ld.so --list-diagnostics` says (glibc 2.33 and newer); a loader that cannot run here is taken at its strings. */
-function askLoader(loader: string, text: string, builtinDirectories: readonly string[]): Diagnostics {
+/**
+ * What `ld.so --list-diagnostics` says (glibc 2.33 and newer); a loader that cannot or must not be started (null) is taken at
+ * its strings.
+ */
+function askLoader(loader: string | null, text: string, builtinDirectories: readonly string[]): Diagnostics {
   const said = new Map<string, string>()
-  if (text.includes('--list-diagnostics') && isFileOfThisMachine(loader)) {
+  if (text.includes('--list-diagnostics') && loader !== null) {
     // an empty environment: LD_* and GLIBC_TUNABLES change the answer
     const { stdout } = spawnSync(loader, ['--list-diagnostics'], {
       env: {},
       encoding: 'latin1',
       timeout: 5000,
+      killSignal: 'SIGKILL',
       stdio: ['ignore', 'pipe', 'ignore'],
     })
     // strings stand in quotes; without them they are null pointers or numbers
@@ -310,14 +324,15 @@ function askLoader(loader: string, text: string, builtinDirectories: readonly st
 /** A folder that does not exist: what the loader says of it are the subdirectories that it would search. */
 const NOWHERE = '/wheelfix-nowhere'
 
-/** Has the loader print a search path (every glibc does); one that cannot run here has no subdirectories that count. */
-function askSubdirectories(loader: string, libc: string): string[] {
-  if (!isFileOfThisMachine(loader)) return []
+/** Has the loader print a search path (every glibc does); one that is not started has no subdirectories that count. */
+function askSubdirectories(loader: string | null, libc: string): string[] {
+  if (loader === null) return []
   const { stderr } = spawnSync(loader, ['--list', libc], {
     // the search is for a library that is not there; that it cannot be preloaded is no error
     env: { LD_DEBUG: 'libs', LD_LIBRARY_PATH: NOWHERE, LD_PRELOAD: 'wheelfix-none' },
     encoding: 'latin1',
     timeout: 5000,
+    killSignal: 'SIGKILL',
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   const path = new RegExp(`search path=(${NOWHERE}\\S*)`).exec(stderr ?? '')?.[1] ?? ''
@@ -337,6 +352,8 @@ function guessLib(builtinDirectories: readonly string[]): string {
 function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {
   return {
     kind: 'musl',
+    // it has nothing to be asked
+    startable: null,
     version: /(?<![ -~])(\d+\.\d+\.\d+)\0/.exec(text)?.[1] ?? null,
     dir: dirname(realPath(loader)),
     loader,

@@ -218,6 +218,7 @@ export function probeLoader(
     env: { LD_DEBUG: 'libs', LD_PRELOAD: preload },
     encoding: 'latin1',
     timeout: 20_000,
+    killSignal: 'SIGKILL',
   })
   if (error !== undefined) return { failure: `it cannot be run here (${error.message})`, ran: false }
   const binary = (text: string) => Buffer.from(fsPath(text)).toString('latin1')

@@ -250,6 +250,9 @@ function runBy(
     get lib() {
       return base.lib
     },
+    get startable() {
+      return base.startable
+    },
     get platform() {
       return base.platform
     },
@@ -406,6 +409,8 @@ function removeStale({ folder, files }: LoaderPlan): void {
 /** Gives a warning where the loader cannot be run on this machine. @throws WheelfixError when it runs and fails */
 function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   if (!isOfThisMachine(python.interpreter.object)) return 'the private loader is for another machine: it was not tried'
+  if (python.libc.startable === null)
+    return `the private loader was not tried: ${python.libc.loader} is neither of the Nix store nor of the system`
   // one that the interpreter would not find without the cache proves something
   const { tree } = python.loader
   const others = [...python.closure, ...python.libc.builtinDirectories]

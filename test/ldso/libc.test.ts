@@ -90,10 +90,13 @@ test('a loader that cannot be asked is taken at its strings', { skip: glibcHost 
     'latin1',
   )
   const silent = under(path)
-  const said = { loader: '', platform: '', hwcaps: [], subdirectories: [], legacyHwcaps: null }
+  const said = { loader: '', startable: null, platform: '', hwcaps: [], subdirectories: [], legacyHwcaps: null }
   assert.deepEqual({ ...silent, ...said }, { ...libc, ...said })
   assert.deepEqual([silent.hwcaps, silent.subdirectories], [[], []])
 })
+
+/** The folder of the fake loaders is a store: only then are they started. */
+const IN_STORE = { NIX_STORE_DIR: root }
 
 /** A loader that is a shell script: it says what it is told to, and its text holds the strings. */
 function fakeLoader(name: string, strings: string, diagnostics: string): string {
@@ -109,7 +112,7 @@ function fakeLoader(name: string, strings: string, diagnostics: string): string 
 
 test('of the levels of a CPU those that are active count, and a null platform is none', () => {
   const said = 'dl_dst_lib="lib64"\ndl_hwcaps_subdirs="z16:z15:z14:z13"\ndl_hwcaps_subdirs_active=0xa\ndl_platform=0x0'
-  const { hwcaps, lib, platform } = under(fakeLoader('s390x', '\0/etc/ld.so.cache\0', said))
+  const { hwcaps, lib, platform } = under(fakeLoader('s390x', '\0/etc/ld.so.cache\0', said), IN_STORE)
   assert.deepEqual({ hwcaps, lib, platform }, { hwcaps: ['z15', 'z13'], lib: 'lib64', platform: '' })
 })
 
