@@ -69,6 +69,7 @@ function addVenv(program: Command, end: End): void {
     .addOption(dryRunOption())
     .addOption(libsOption())
     .addOption(scanOption())
+    .addOption(trustOption())
     .addOption(ignoreOption())
     .addOption(strictOption())
     .addOption(strategyOption())
@@ -95,6 +96,7 @@ function addCheck(program: Command, end: End): void {
     .argument('[dir]', VENV_ARGUMENT)
     .addOption(libsOption())
     .addOption(scanOption())
+    .addOption(trustOption())
     .addOption(ignoreOption())
     .addOption(strictOption())
     .addOption(jsonOption())
@@ -119,6 +121,7 @@ function addLoader(program: Command, end: End): void {
     .addOption(dryRunOption())
     .addOption(libsOption())
     .addOption(scanOption())
+    .addOption(trustOption())
     .addOption(ignoreOption())
     .addOption(strictOption())
     .addOption(interpreterOption())
@@ -153,6 +156,7 @@ function addPython(program: Command, end: End): void {
     .option('--loader', 'make a private loader')
     .addOption(libsOption())
     .option('--no-scan', 'do not look for a glibc and for libraries in the local Nix store')
+    .addOption(trustOption())
     .option('--restore', 'give the interpreter back as it was')
     .addOption(dryRunOption())
     .addOption(jsonOption())
@@ -197,6 +201,7 @@ function addWhy(program: Command, end: End): void {
     .argument('[name]', 'what is asked about')
     .addOption(libsOption())
     .addOption(scanOption())
+    .addOption(trustOption())
     .addOption(jsonOption())
     .addOption(verboseOption())
     .addOption(colourOption())
@@ -218,6 +223,7 @@ function addDoctor(program: Command, end: End): void {
     .option('--import', 'import every extension module too, each in a process of its own')
     .addOption(libsOption())
     .addOption(scanOption())
+    .addOption(trustOption())
     .addOption(ignoreOption())
     .addOption(jsonOption())
     .addOption(verboseOption())
@@ -249,6 +255,7 @@ function addLibs(program: Command, end: End): void {
     .option('--python <python>', 'without a venv, the Python that the libraries are for (default: python3)')
     .addOption(libsOption())
     .addOption(scanOption())
+    .addOption(trustOption())
     .addOption(jsonOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
@@ -306,6 +313,7 @@ function addWheel(program: Command, end: End): void {
     .option('--tag <tag>', 'mark results by a build tag (1nixos) or a local version (+nixos)')
     .addOption(libsOption())
     .addOption(scanOption())
+    .addOption(trustOption())
     .addOption(ignoreOption())
     .addOption(interpreterOption())
     .option('--strict', 'count also what only plugins or other packages miss, and broken policies')
@@ -339,6 +347,12 @@ function libsOption(): Option {
 
 function scanOption(): Option {
   return new Option('--no-scan', 'do not look for libraries in the local Nix store')
+}
+
+function trustOption(): Option {
+  return new Option('--trust <path>', 'take this package of the store whoever put it there (repeatable)')
+    .default([], 'none')
+    .argParser(collect)
 }
 
 function dryRunOption(): Option {

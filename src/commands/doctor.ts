@@ -13,6 +13,7 @@ export interface DoctorCommandOptions {
   readonly json?: boolean
   readonly libs: readonly string[]
   readonly scan: boolean
+  readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly verbose?: boolean
   readonly color: ColourMode
@@ -26,6 +27,7 @@ export function doctorCommand(argument: string | undefined, options: DoctorComma
     const report = diagnose(findVenv({ argument, env, cwd }), {
       libs: options.libs,
       noScan: !options.scan,
+      trust: options.trust,
       ignoreMissing: options.ignoreMissing,
       imports: options.import === true,
       env,

@@ -18,6 +18,7 @@ export interface LibsCommandOptions {
   readonly libs: readonly string[]
   /** False with --no-scan. */
   readonly scan: boolean
+  readonly trust: readonly string[]
   readonly policy?: string
   readonly python?: string
   readonly json?: boolean
@@ -70,7 +71,7 @@ export async function libsBuildCommand(
     return await venvCommand(
       'venv',
       venv.root,
-      { libs: [`${path}/lib`], scan: true, ignoreMissing: [], color },
+      { libs: [`${path}/lib`], scan: true, trust: [], ignoreMissing: [], color },
       version,
     )
   } catch (error) {
@@ -94,7 +95,7 @@ function reportOf(argument: string | undefined, options: LibsCommandOptions): Li
     const known = POLICIES.map(({ name }) => name).join(' ')
     throw new WheelfixError('USAGE', `there is no policy ${options.policy} (known: ${known})`)
   }
-  return listLibraries(venv, { libs: options.libs, noScan: !options.scan, policy, env, cwd })
+  return listLibraries(venv, { libs: options.libs, noScan: !options.scan, trust: options.trust, policy, env, cwd })
 }
 
 function documentOf({ venv, python, rows }: LibsReport) {

@@ -12,6 +12,7 @@ export interface PythonCommandOptions {
   readonly libs: readonly string[]
   /** False with --no-scan. */
   readonly scan: boolean
+  readonly trust: readonly string[]
   readonly restore?: boolean
   readonly dryRun?: boolean
   readonly json?: boolean
@@ -29,6 +30,7 @@ export function pythonCommand(directory: string, options: PythonCommandOptions):
       loader: options.loader === true,
       libs: options.libs,
       noScan: !options.scan,
+      trust: options.trust,
       mode: options.restore === true ? 'restore' : options.dryRun === true ? 'plan' : 'apply',
       env,
       cwd: process.cwd(),

@@ -19,6 +19,7 @@ export interface VenvCommandOptions {
   readonly libs: readonly string[]
   /** False with --no-scan. */
   readonly scan: boolean
+  readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly strict?: boolean
   readonly strategy?: Strategy
@@ -46,6 +47,7 @@ export async function venvCommand(
   const runOptions: VenvOptions = {
     libs: options.libs,
     noScan: !options.scan,
+    trust: options.trust,
     ignoreMissing: options.ignoreMissing,
     update: options.update === true,
     rehash: options.rehash === true,

@@ -32,6 +32,7 @@ export interface WheelCommandOptions {
   readonly libs: readonly string[]
   /** False with --no-scan. */
   readonly scan: boolean
+  readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly interpreter?: ProgramInterpreter
   readonly strict?: boolean
@@ -107,6 +108,7 @@ function optionsOf(
     python: options.python,
     libs: options.libs,
     noScan: !options.scan,
+    trust: options.trust,
     ignoreMissing: options.ignoreMissing,
     interpreter: options.interpreter ?? null,
     tag: options.tag === undefined ? null : parseTag(options.tag),

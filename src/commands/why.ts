@@ -16,6 +16,7 @@ export interface WhyCommandOptions {
   readonly json?: boolean
   readonly libs: readonly string[]
   readonly scan: boolean
+  readonly trust: readonly string[]
   readonly verbose?: boolean
   readonly color: ColourMode
 }
@@ -27,7 +28,10 @@ export function whyCommand(first: string, second: string | undefined, options: W
   const cwd = process.cwd()
   try {
     const venv = findVenv({ argument: folder, env, cwd })
-    const examination = examine(venv, lookingOnly({ libs: options.libs, noScan: !options.scan, env, cwd }))
+    const examination = examine(
+      venv,
+      lookingOnly({ libs: options.libs, noScan: !options.scan, trust: options.trust, env, cwd }),
+    )
     const report = whyOf(name, examination, cwd)
     if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
     else {

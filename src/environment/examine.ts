@@ -10,7 +10,6 @@ import { fits } from '../ldso/fits.ts'
 import { knownSonames } from '../nix/hints.ts'
 import { type LibraryDirectories, namedDirectories, type UsedLibrary } from '../nix/libset.ts'
 import { prepareRoots } from '../nix/roots.ts'
-import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { servedLibraries } from '../private-loader/library-cache.ts'
 import { isLoaderPending, loaderFaults, type LoaderPlan, planLoader } from '../private-loader/private-loader.ts'
@@ -23,6 +22,7 @@ import type { ScannedObject } from '../resolve/objects.ts'
 import { makePlan, type Plan, type PlanOptions } from '../resolve/plan.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
 import { type PythonProcess, startPython } from '../resolve/python-process.ts'
+import { scanSources, trustWarnings } from '../resolve/scan-sources.ts'
 import { type Ownership, resolve, type Resolution, type ResolveInput } from '../resolve/resolution.ts'
 import { builtSetLink } from '../state/lock.ts'
 import { readPins } from '../state/pins.ts'
@@ -89,7 +89,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   const sources: ProviderSources = {
     directories: named.directories,
     pins: options.update ? new Map() : readPins(venv),
-    scan: options.noScan ? () => [] : storeScanner({ store, env }, wanted.keys()),
+    ...scanSources(python, options, wanted.keys()),
     store,
   }
   const loader = strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted, env })
@@ -121,6 +121,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
       ...named.warnings,
       ...(loader?.warnings ?? []),
       ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made anew'}`),
+      ...trustWarnings(sources.trust),
       ...plan.warnings,
     ],
     store,
@@ -181,7 +182,7 @@ function programLoaderOf(
 
 function planOptions(strategy: Strategy, sources: ProviderSources): PlanOptions {
   // the private loader finds the libraries by its cache: no search path is to name them
-  const none = { directories: [], pins: new Map(), scan: () => [], store: sources.store }
+  const none = { ...sources, directories: [], pins: new Map(), scan: () => [] }
   return {
     sources: strategy === 'loader' ? none : sources,
     searchPaths: strategy !== 'loader',

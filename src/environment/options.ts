@@ -4,6 +4,8 @@ import type { ProgramInterpreter, Strategy } from '../config/config.ts'
 export interface VenvOptions {
   readonly libs: readonly string[]
   readonly noScan: boolean
+  /** Packages of the store that the scan may take whoever put them there. */
+  readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   /** Resolve again what an earlier run pinned. */
   readonly update: boolean
@@ -21,14 +23,15 @@ export interface VenvOptions {
 }
 
 /** What a command that only looks at a venv lets its user choose. */
-export type LookOptions = Pick<VenvOptions, 'libs' | 'noScan' | 'env' | 'cwd'> &
+export type LookOptions = Pick<VenvOptions, 'libs' | 'noScan' | 'trust' | 'env' | 'cwd'> &
   Partial<Pick<VenvOptions, 'ignoreMissing'>>
 
 /** The options of a run that writes nothing and takes the venv as it is. */
-export function lookingOnly({ libs, noScan, ignoreMissing = [], env, cwd }: LookOptions): VenvOptions {
+export function lookingOnly({ libs, noScan, trust, ignoreMissing = [], env, cwd }: LookOptions): VenvOptions {
   return {
     libs,
     noScan,
+    trust,
     ignoreMissing,
     update: false,
     rehash: false,

@@ -94,7 +94,20 @@ export function neededStorePaths({ venv, interpreter, python, plan, libraries, s
 }
 
 function dependenciesOf(
-  { venv, interpreter, python, plan, resolution, objects, libraries, config, loader, store, asked }: Examination,
+  {
+    venv,
+    interpreter,
+    python,
+    plan,
+    resolution,
+    objects,
+    libraries,
+    config,
+    loader,
+    store,
+    asked,
+    sources,
+  }: Examination,
   roots: RootsReport | null,
   { noScan }: VenvOptions,
 ): string[] {
@@ -114,6 +127,8 @@ function dependenciesOf(
     // what is named may come, go or lead elsewhere, and what is missing may be installed
     ...asked.flatMap(directory => [directory, `${directory}/lib`]),
     ...(isMissing && !noScan ? [store] : []),
+    // a new link to what was passed over makes it ours
+    ...(sources.trust.passedOver().length > 0 ? sources.trust.folders : []),
     ...outsidePaths(plan, objects, venv.root, store),
     ...(wantsDriver ? DRIVER_DIRECTORIES : []),
     ...(loader?.files.map(({ path }) => path) ?? []),

@@ -6,7 +6,6 @@ import { isLibcFamily, type Libc } from '../ldso/libc.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { type LibrarySource, namedDirectories, type UsedLibrary } from '../nix/libset.ts'
 import { type Policy, POLICIES } from '../nix/policies.ts'
-import { storeScanner } from '../nix/scan.ts'
 import { parseStoreName, storeDirectory, storePathOf } from '../nix/store.ts'
 import { findInterpreter } from '../python/interpreter.ts'
 import type { PythonEnvironment } from '../python/environment.ts'
@@ -17,13 +16,12 @@ import { chooseProvider, type ProviderSources } from '../resolve/providers.ts'
 import { startPython } from '../resolve/python-process.ts'
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
+import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-sources.ts'
 
-export interface LibsOptions {
+export interface LibsOptions extends ScanOptions {
   readonly libs: readonly string[]
-  readonly noScan: boolean
   /** The sonames of this policy alone; null: of all policies for the Python's libc, and what the venv needs. */
   readonly policy: Policy | null
-  readonly env: NodeJS.ProcessEnv
   readonly cwd: string
 }
 
@@ -84,12 +82,13 @@ export function listLibraries(venv: PythonEnvironment, options: LibsOptions): Li
     return row(null, null, hintOf(soname, [], clashes, libc))
   })
   const { version, program } = python.interpreter
-  return { venv, python: { version, program, libc }, rows, warnings: set.warnings }
+  const warnings = [...new Set([...set.warnings, ...trustWarnings(sources.trust)])]
+  return { venv, python: { version, program, libc }, rows, warnings }
 }
 
 /** What a venv takes and misses, and where libraries are looked for; for a bare Python only the latter. */
 function setOf(venv: PythonEnvironment, options: LibsOptions) {
-  const { libs, noScan, env, cwd } = options
+  const { libs, env, cwd } = options
   if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {
     const examined = examine(venv, lookingOnly(options))
     const { plan, python, libraries, sources, warnings } = examined
@@ -111,7 +110,7 @@ function setOf(venv: PythonEnvironment, options: LibsOptions) {
   const sources: ProviderSources = {
     directories: named.directories,
     pins: new Map(),
-    scan: noScan ? () => [] : storeScanner({ store, env }, sonames),
+    ...scanSources(python, options, sonames),
     store,
   }
   const none = {

@@ -1,5 +1,5 @@
 // Paths on their way to node:fs and back (elf/text.ts tells how bytes that are no UTF-8 are kept).
-import { type Dirent, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import { accessSync, constants, type Dirent, readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import { errnoOf } from './error.ts'
 
@@ -98,4 +98,15 @@ export function fileNameOf(path: string): string {
 /** A path below `root` as seen from there; any other path as it is. */
 export function relativeTo(root: string, path: string): string {
   return path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path
+}
+
+/** May this process write there? */
+export function isWritable(folder: string): boolean {
+  try {
+    accessSync(fsPath(folder), constants.W_OK)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return false
+  }
 }

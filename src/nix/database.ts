@@ -1,17 +1,17 @@
 // Which store paths Nix knows: a path that is there but not in Nix's database (a plain copy, the rest of a build that
 // failed) may vanish at any time and cannot be rooted. Asks the daemon, else nix-store; where neither is there, nothing
 // is known and all is taken as valid.
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fsPath } from '../io/path.ts'
 import { askDaemon, daemonSocket } from './daemon.ts'
+import { runNixStore } from './program.ts'
 import { stateDirectory, storeDirectory } from './store.ts'
 
 /** Those of the store paths that Nix does not know; none where nobody can be asked. */
 export function invalidPaths(storePaths: readonly string[], env: NodeJS.ProcessEnv): ReadonlySet<string> {
   if (storePaths.length === 0 || !knowsItsState(env)) return new Set()
   const socket = daemonSocket(env)
-  const answers = socket === null ? null : askDaemon(socket, { valid: storePaths, addRoots: [] })
+  const answers = socket === null ? null : askDaemon(socket, { valid: storePaths })
   if (answers !== null && answers.refusal === null) {
     return new Set(storePaths.filter(path => !answers.valid.has(path)))
   }
@@ -21,13 +21,8 @@ export function invalidPaths(storePaths: readonly string[], env: NodeJS.ProcessE
 /** Without a database nix-store would make one: it is asked only where there is one. */
 function invalidForProgram(storePaths: readonly string[], env: NodeJS.ProcessEnv): ReadonlySet<string> {
   if (!existsSync(fsPath(`${stateDirectory(env)}/db/db.sqlite`))) return new Set()
-  const args = ['--option', 'substitute', 'false', '--check-validity', '--print-invalid', ...storePaths]
-  const { status, stdout } = spawnSync('nix-store', args, {
-    env,
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-  })
-  return new Set(status === 0 ? stdout.split('\n').filter(line => line !== '') : [])
+  const output = runNixStore(['--check-validity', '--print-invalid', ...storePaths], env) ?? ''
+  return new Set(output.split('\n').filter(line => line !== ''))
 }
 
 /** A store of one's own with the state of the usual one is no answer: the usual database is about another store. */

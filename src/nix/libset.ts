@@ -6,8 +6,11 @@ import { isAbsolute, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
 
-/** Where a library directory was named. In this order the first that has a fitting file serves a soname. */
-export type LibrarySource = 'flag' | 'config' | 'env' | 'closure' | 'ldflags' | 'nix-ld' | 'default' | 'scan'
+/**
+ * Where a library directory was named. In this order the first that has a fitting file serves a soname. `trust`: the scan
+ * found it, and the user named its package with --trust.
+ */
+export type LibrarySource = 'flag' | 'config' | 'env' | 'closure' | 'ldflags' | 'nix-ld' | 'default' | 'scan' | 'trust'
 
 /** One soname that an environment takes from the library set. */
 export interface UsedLibrary {

@@ -1,14 +1,15 @@
 // The garbage collector's roots of a venv: a link for each store path that it depends on, below .wheelfix/roots/, made
 // known to Nix as indirect roots, so that a collection keeps what the venv needs. Where there is no Nix nothing is
 // made. Knows links, not why the venv needs a path.
-import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { accessSync, constants, existsSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, namesIn, readLink, realFolder } from '../io/path.ts'
+import { fsPath, isWritable, namesIn, readLink, realFolder } from '../io/path.ts'
+import { nixBase32 } from './base32.ts'
 import { invalidPaths, knowsItsState } from './database.ts'
 import { askDaemon, callDaemon, daemonSocket } from './daemon.ts'
+import { runNixStore } from './program.ts'
 import { parseStoreName, stateDirectory, storeDirectory, storePathOf } from './store.ts'
 
 /** One store path and its link. */
@@ -147,20 +148,6 @@ function isRegistered(link: string, env: NodeJS.ProcessEnv): boolean {
   return targetOf(registration(link, env)) === link
 }
 
-const DIGITS = '0123456789abcdfghijklmnpqrsvwxyz'
-
-/** Nix's base 32: five bits a digit, from the last byte on. */
-export function nixBase32(bytes: Uint8Array): string {
-  let text = ''
-  for (let n = Math.ceil((bytes.length * 8) / 5) - 1; n >= 0; n--) {
-    const bit = n * 5
-    const low = bytes[bit >> 3] ?? 0
-    const high = bytes[(bit >> 3) + 1] ?? 0
-    text += DIGITS[((low >> (bit & 7)) | (high << (8 - (bit & 7)))) & 0x1f] ?? ''
-  }
-  return text
-}
-
 /** The folder of registrations comes with Nix. */
 function hasNix(env: NodeJS.ProcessEnv): boolean {
   return existsSync(fsPath(`${stateDirectory(env)}/gcroots/auto`))
@@ -183,19 +170,13 @@ function register(lacking: readonly Root[], env: NodeJS.ProcessEnv): string | nu
 }
 
 function registerByDaemon(socket: string, lacking: readonly Root[]): boolean {
-  const answers = askDaemon(socket, {
-    valid: [],
-    addRoots: lacking.map(root => root.link),
-  })
+  const answers = askDaemon(socket, { addRoots: lacking.map(root => root.link) })
   return answers !== null && answers.rootsAdded === lacking.length
 }
 
-/** Without `substitute false` a path that is not valid would be asked of the network. */
 function registerByProgram(lacking: readonly Root[], env: NodeJS.ProcessEnv): boolean {
   return lacking.every(({ link, storePath }) => {
-    const args = ['--option', 'substitute', 'false', '--realise', storePath, '--indirect', '--add-root']
-    const { status } = spawnSync('nix-store', [...args, fsPath(link).toString()], { env, stdio: 'ignore' })
-    return status === 0
+    return runNixStore(['--realise', storePath, '--indirect', '--add-root', fsPath(link).toString()], env) !== null
   })
 }
 
@@ -207,16 +188,6 @@ function replaceLink(link: string, target: string): void {
   rmSync(fsPath(temporary), { force: true })
   symlinkSync(fsPath(target), fsPath(temporary))
   renameSync(fsPath(temporary), fsPath(link))
-}
-
-function isWritable(folder: string): boolean {
-  try {
-    accessSync(fsPath(folder), constants.W_OK)
-    return true
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return false
-  }
 }
 
 /** Removes the links that are not for one of `paths`. */

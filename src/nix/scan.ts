@@ -6,6 +6,7 @@ import { fsPath, isInside, namesIn, realPath } from '../io/path.ts'
 import { invalidPaths } from './database.ts'
 import { isDriverHint, packageNames } from './hints.ts'
 import type { LibraryCandidate } from './libset.ts'
+import type { StoreTrust } from './trust.ts'
 import { compareVersions, parseStoreName, storePathOf, versionDash } from './store.ts'
 
 /** A file of the store that may serve a soname. */
@@ -21,6 +22,8 @@ export interface ScanContext {
   /** The store's folder. */
   readonly store: string
   readonly env: NodeJS.ProcessEnv
+  /** Is told of the candidates; whether one may be taken is asked by who takes it. */
+  readonly trust?: Pick<StoreTrust, 'expect'>
 }
 
 /** Asks for the candidates of one soname, in order of preference. */
@@ -86,7 +89,10 @@ export function storeScanner(context: ScanContext, expected: Iterable<string> = 
   let entries: readonly Entry[] | undefined
   let folders: Map<string, readonly Package[]> | undefined
   const remember = (found: ReadonlyMap<string, ScanCandidate[]>) => {
-    for (const [soname, list] of onlyValid(found, context)) known.set(soname, list)
+    for (const [soname, list] of onlyValid(found, context)) {
+      known.set(soname, list)
+      context.trust?.expect(list.map(({ path }) => path))
+    }
   }
   return soname => {
     if (soname.includes('/') || isDriverHint(soname)) return []

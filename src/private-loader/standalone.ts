@@ -17,6 +17,7 @@ import { namedDirectories } from '../nix/libset.ts'
 import { addRoots, dropRoots, type RootsReport } from '../nix/roots.ts'
 import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
+import { namedStorePaths, type StoreTrust, storeTrust } from '../nix/trust.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
 import {
@@ -42,8 +43,9 @@ import {
 import { lockVenv } from '../state/lock.ts'
 import { readPins, writePins } from '../state/pins.ts'
 import { startPython } from '../resolve/python-process.ts'
+import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-sources.ts'
 
-export interface StandaloneOptions {
+export interface StandaloneOptions extends ScanOptions {
   /** The folder that holds bin/python3.X. */
   readonly directory: string
   /** A glibc's folder or loader; null: one is looked for. */
@@ -51,9 +53,7 @@ export interface StandaloneOptions {
   /** Make a private loader too, so that wheels find their libraries. */
   readonly loader: boolean
   readonly libs: readonly string[]
-  readonly noScan: boolean
   readonly mode: 'apply' | 'plan' | 'restore'
-  readonly env: NodeJS.ProcessEnv
   readonly cwd: string
 }
 
@@ -91,7 +91,9 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
       base.program,
     )
   }
-  const chosen = chooseLoader(base, first, store, options)
+  // nothing of this Python is in the store yet
+  const trust = storeTrust({ env, interpreter: [], named: namedStorePaths(options.trust, env) })
+  const chosen = chooseLoader(base, first, store, options, trust)
   const interpreter = { ...base, object: { ...base.object, interpreter: chosen }, interp: chosen }
   const python = startPython(interpreter, diskTree(), store, env)
   const wanted = new Map(knownSonames().map((soname): [string, ElfObject[]] => [soname, []]))
@@ -103,14 +105,15 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
     cwd: options.cwd,
     store,
   })
-  const scan = options.noScan ? () => [] : storeScanner({ store, env }, wanted.keys())
-  const sources = { directories: named.directories, pins: readPins(venv), scan, store }
+  const scan = scanSources(python, options, wanted.keys())
+  const sources = { directories: named.directories, pins: readPins(venv), ...scan, store }
   const loader = options.loader ? planLoader({ venv, names, python, sources, wanted, env }) : null
   const copies = loader?.copies ?? files.map(file => plainEdit(file, chosen))
   if (loader === null) for (const copy of copies) tryOrRefuse(copy, chosen)
   const pending = loader === null ? !copies.every(isUpToDate) : isLoaderPending(loader)
 
-  const warnings = [...named.warnings, ...(loader?.warnings ?? [])]
+  const passedOver = new Set([...trustWarnings(trust), ...trustWarnings(scan.trust)])
+  const warnings = [...named.warnings, ...passedOver, ...(loader?.warnings ?? [])]
   let roots: RootsReport | null = null
   if (options.mode === 'apply') {
     const lock = lockVenv(venv)
@@ -229,7 +232,13 @@ function restore(venv: PythonEnvironment, names: readonly PythonName[], env: Nod
  * runs this very program, else the newest of the store.
  * @throws WheelfixError `LOADER_NOT_FOUND`
  */
-function chooseLoader(base: Interpreter, file: PythonName, store: string, options: StandaloneOptions): string {
+function chooseLoader(
+  base: Interpreter,
+  file: PythonName,
+  store: string,
+  options: StandaloneOptions,
+  trust: StoreTrust,
+): string {
   const name = basename(base.interp)
   if (options.libc !== null) {
     const given = resolve(options.cwd, options.libc)
@@ -242,17 +251,18 @@ function chooseLoader(base: Interpreter, file: PythonName, store: string, option
     )
   }
   const current = file.kind === 'copy' ? interpreterOf(file.path) : null
-  const scanned = options.noScan ? [] : storeScanner({ store, env: options.env })('libc.so.6')
+  const scanned = options.noScan ? [] : storeScanner({ store, env: options.env, trust })('libc.so.6')
+  // what it has may be what an earlier scan found
   const candidates = [
-    current,
-    options.env['NIX_LD'] ?? null,
-    interpreterOf(process.execPath),
-    ...scanned.map(({ directory }) => join(directory, name)),
+    { path: current, isScanned: true },
+    { path: options.env['NIX_LD'] ?? null, isScanned: false },
+    { path: interpreterOf(process.execPath), isScanned: false },
+    ...scanned.map(({ directory }) => ({ path: join(directory, name), isScanned: true })),
   ]
-  for (const candidate of candidates) {
-    if (candidate === null || !servesAs(candidate, base, name)) continue
-    const real = realPath(candidate)
-    if (isInside(real, store)) return real
+  for (const { path, isScanned } of candidates) {
+    if (path === null || !servesAs(path, base, name)) continue
+    const real = realPath(path)
+    if (isInside(real, store) && (!isScanned || trust.reasonFor(real) !== null)) return real
   }
   throw new WheelfixError(
     'LOADER_NOT_FOUND',

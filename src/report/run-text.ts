@@ -132,6 +132,7 @@ export const SOURCE_WORDS = {
   'nix-ld': 'nix-ld',
   default: 'WHEELFIX_DEFAULT_LIBS',
   scan: 'found in the store',
+  trust: '--trust',
 } as const
 
 function refusedLines({ outcomes, unreadable }: VenvReport, chalk: ChalkInstance): string[] {

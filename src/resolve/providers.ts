@@ -1,6 +1,7 @@
 // Which file serves a soname: one for the whole venv, the first of the library set that fits all of its users.
 import type { ElfObject } from '../elf/types.ts'
-import { directoryOf, realPath } from '../io/path.ts'
+import { normalize } from 'node:path'
+import { directoryOf, isInside, realPath } from '../io/path.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import { fits } from '../ldso/fits.ts'
 import { fork, lackingVersions, open } from '../ldso/process.ts'
@@ -11,6 +12,7 @@ import {
   type LibrarySource,
   type Pin,
 } from '../nix/libset.ts'
+import type { StoreTrust } from '../nix/trust.ts'
 import type { PythonProcess } from './python-process.ts'
 
 /** The file that serves a soname. */
@@ -37,6 +39,8 @@ export interface ProviderSources {
   readonly pins: ReadonlyMap<string, Pin>
   /** Candidates of the store for a soname, best first; asked last, and only for what nothing else serves. */
   readonly scan: (soname: string) => readonly LibraryCandidate[]
+  /** Whose packages the scan may take, now and when it chose what is pinned. */
+  readonly trust: StoreTrust
   readonly store: string
 }
 
@@ -69,10 +73,17 @@ export function chooseProvider(
       passOver(candidate, clash ?? '')
       continue
     }
+    const reason = candidate.source === 'scan' ? sources.trust.reasonFor(candidate.path) : 'named'
+    if (reason === null) {
+      passOver(candidate, sources.trust.refusalOf(candidate.path))
+      continue
+    }
+    const source = candidate.source === 'scan' && reason === 'named' ? 'trust' : candidate.source
+    const provider: Provider = { ...candidate, source, object }
     const lacking = new Set(users.flatMap(user => lackingVersions(user, soname, object)))
-    if (lacking.size === 0) return { provider: { ...candidate, object }, clashes, refused }
+    if (lacking.size === 0) return { provider, clashes, refused }
     passOver(candidate, `${candidate.path} lacks ${newest(lacking)}`)
-    second ??= { ...candidate, object }
+    second ??= provider
   }
   return { provider: second, clashes, refused }
 }
@@ -85,7 +96,8 @@ function* candidates(soname: string, python: PythonProcess, sources: ProviderSou
     if (candidate !== null) yield candidate
   }
   const pin = sources.pins.get(soname)
-  if (pin !== undefined) {
+  // who made the file of the pins may be anybody: only a plain path of the store is taken
+  if (pin !== undefined && isInside(pin.path, sources.store) && normalize(pin.path) === pin.path) {
     yield { soname, path: pin.path, directory: directoryOf(pin.path), source: pin.source }
   }
   for (const directory of sources.directories) {

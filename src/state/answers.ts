@@ -24,6 +24,7 @@ export interface Answer {
 export interface Question {
   readonly libs: readonly string[]
   readonly noScan: boolean
+  readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly strategy: string | null
   readonly interpreter: string | null
@@ -75,6 +76,7 @@ const MOST_ANSWERS = 4
 interface Settings {
   readonly libs: readonly string[]
   readonly noScan: boolean
+  readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly strict: boolean
   readonly strategy: string | null
@@ -95,6 +97,7 @@ function settingsOf({ env, cwd, ...options }: Question, strict: boolean): Settin
   return {
     libs: options.libs.flatMap(list => entriesOf(list)).map(entry => resolve(cwd, entry)),
     noScan: options.noScan,
+    trust: options.trust.map(path => resolve(cwd, path)),
     ignoreMissing: options.ignoreMissing,
     strict,
     strategy: options.strategy,
@@ -127,9 +130,10 @@ export function recall(place: Place, options: Question, strict: boolean, version
 /** Does an answer given for `settings` hold for `now`? What was given with a flag is pinned: it holds without the flag. */
 function isFor(now: Settings, settings: Settings): boolean {
   const libs = now.libs.length === 0 ? settings.libs : now.libs
+  const trust = now.trust.length === 0 ? settings.trust : now.trust
   const strategy = now.strategy ?? settings.strategy
   const interpreter = now.interpreter ?? settings.interpreter
-  return isSame({ ...now, libs, strategy, interpreter }, settings)
+  return isSame({ ...now, libs, trust, strategy, interpreter }, settings)
 }
 
 function holds(states: States, root: string): boolean {

@@ -17,6 +17,7 @@ const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
   'nix-ld',
   'default',
   'scan',
+  'trust',
 ])
 
 function pinsPath({ stateFolder }: Place): string {

@@ -12,7 +12,7 @@ import { fsPath, listDirectory, realPath } from '../io/path.ts'
 import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { namedDirectories } from '../nix/libset.ts'
-import { storeScanner } from '../nix/scan.ts'
+import { scanSources, trustWarnings } from '../resolve/scan-sources.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { findInterpreter } from '../python/interpreter.ts'
 import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
@@ -49,6 +49,7 @@ export interface WheelOptions {
   readonly python: string | undefined
   readonly libs: readonly string[]
   readonly noScan: boolean
+  readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   /** null: what the configuration says, else `python`. */
   readonly interpreter: ProgramInterpreter | null
@@ -162,7 +163,8 @@ export async function runWheels<T>(
       }
     }
     await Promise.all(Array.from({ length: Math.min(files.length, availableParallelism()) }, work))
-    return { python, results, warnings: prepared.warnings }
+    const warnings = [...prepared.warnings, ...trustWarnings(prepared.context.sources.trust)]
+    return { python, results, warnings }
   } finally {
     for (const wheel of siblings.values()) wheel.close()
   }
@@ -460,7 +462,7 @@ function prepare(options: WheelOptions): Preparation {
   const sources: ProviderSources = {
     directories: named.directories,
     pins: new Map(),
-    scan: options.noScan ? () => [] : storeScanner({ store, env }, wanted),
+    ...scanSources(python, options, wanted),
     store,
   }
   const programs = options.interpreter ?? config.interpreter

@@ -1,82 +1,14 @@
 // The venv's libraries through a real collection: the world's folder becomes a store that a real Nix manages.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { test, type TestContext } from 'node:test'
+import { test } from 'node:test'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
-import { PACKAGES, type PackageName } from '../world/packages.ts'
-import { installDemoWheel, makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
+import { installDemoWheel, sitePackages, wheelfix } from '../world/venv.ts'
+import type { World } from '../world/world.ts'
+import { demoVenv, managedWorld, PYTHON_ENV } from './managed.ts'
 import { storeHash } from './stores.ts'
-
-const REFERENCES: Readonly<Partial<Record<PackageName, readonly PackageName[]>>> = {
-  libgcc: ['glibc'],
-  gcc: ['glibc'],
-  zlib: ['glibc'],
-  pythonDeps: ['zlib', 'glibc'],
-  python: ['pythonDeps', 'zlib', 'glibc', 'libgcc'],
-}
-
-interface Managed {
-  readonly world: World
-  /** The environment of wheelfix: without any nix program. */
-  readonly env: NodeJS.ProcessEnv
-  /** Collects what nothing keeps. */
-  readonly collect: () => void
-}
-
-/** What leads to a Python, as a link farm of nixpkgs' buildEnv does. */
-const PYTHON_ENV = `${storeHash('env')}-python3-env`
-
-function demoVenv(world: World): string {
-  const venv = makeVenv(world, 'venv')
-  installDemoWheel(world, venv)
-  return venv
-}
-
-/**
- * A world whose store Nix manages; a compiler that nothing needs is there, too, and a farm of links to the Python. Where
- * no world can be built the test is skipped, and null comes back.
- */
-function managedWorld(t: TestContext): Managed | null {
-  const world = buildWorld()
-  if (typeof world === 'string') {
-    t.skip(world)
-    return null
-  }
-  t.after(() => world.dispose())
-  const old = join(world.store, `${storeHash('old')}-gcc-9.5.0-lib`)
-  cpSync(world.outputs.gcc, old, { recursive: true })
-  const nix = {
-    ...world.env,
-    PATH: process.env['PATH'],
-    NIX_CONF_DIR: world.root,
-    NIX_LOCALSTATE_DIR: world.root,
-    NIX_LOG_DIR: world.root,
-  }
-  const registration = (path: string, references: readonly string[]) => [
-    path,
-    '',
-    `${references.length}`,
-    ...references,
-  ]
-  const lines = PACKAGES.flatMap(name =>
-    registration(
-      world.outputs[name],
-      (REFERENCES[name] ?? []).map(reference => world.outputs[reference]),
-    ),
-  )
-  const farm = join(world.store, PYTHON_ENV)
-  mkdirSync(join(farm, 'bin'), { recursive: true })
-  symlinkSync(world.python, join(farm, 'bin/python3'))
-  const others = [...registration(old, [world.outputs.glibc]), ...registration(farm, [world.outputs.python])]
-  const input = [...lines, ...others, ''].join('\n')
-  const { status, stderr } = spawnSync('nix-store', ['--register-validity'], { env: nix, input, encoding: 'utf8' })
-  assert.equal(status, 0, stderr)
-  return { world, env: world.env, collect: () => void runWell('nix-collect-garbage', [], { env: nix }) }
-}
 
 test(
   'a collection right after wheelfix venv leaves the venv working; without its root the library goes and check notices',

@@ -11,7 +11,14 @@ import { scratch } from './stores.ts'
 
 const PATHS = ['/nix/store/00000000000000000000000000000000-a', '/nix/store/11111111111111111111111111111111-b']
 const QUESTIONS = { valid: PATHS, addRoots: ['/venv/.wheelfix/roots/a', '/venv/.wheelfix/roots/b'] }
-const ANSWERS: DaemonAnswers = { valid: new Set(PATHS), rootsAdded: 2, refusal: null }
+const NOTHING: DaemonAnswers = {
+  valid: new Set(),
+  described: new Map(),
+  closure: new Set(),
+  rootsAdded: 0,
+  refusal: null,
+}
+const ANSWERS: DaemonAnswers = { ...NOTHING, valid: new Set(PATHS), rootsAdded: 2 }
 
 interface FakeDaemon {
   readonly socket: string
@@ -42,7 +49,7 @@ test('every question goes over one connection, which is begun beforehand', async
   callDaemon(socket)
   while ((await connections()) === 0);
   assert.deepEqual(askDaemon(socket, QUESTIONS), ANSWERS)
-  assert.deepEqual(askDaemon(socket, { valid: [], addRoots: ['/x'] }), { ...ANSWERS, valid: new Set(), rootsAdded: 1 })
+  assert.deepEqual(askDaemon(socket, { addRoots: ['/x'] }), { ...NOTHING, rootsAdded: 1 })
   assert.equal(await connections(), 1)
 })
 
@@ -62,7 +69,7 @@ for (const [mode, when] of [
 
 test('what refuses us says why', async t => {
   const { socket } = await fakeDaemon(t, 'refuse')
-  assert.deepEqual(askDaemon(socket, QUESTIONS), { valid: new Set(), rootsAdded: 0, refusal: 'no' })
+  assert.deepEqual(askDaemon(socket, QUESTIONS), { ...NOTHING, refusal: 'no' })
 })
 
 test('what is no daemon answers nothing', async t => {
@@ -75,3 +82,19 @@ test('one that says nothing at all is given up', async t => {
   const { socket } = await fakeDaemon(t, 'silent')
   assert.equal(askDaemon(socket, QUESTIONS), null)
 })
+
+for (const [mode, what] of [
+  ['long', 'a string of a terabyte'],
+  ['many', 'a list of a trillion items'],
+  ['talk', 'messages without an end'],
+] as const) {
+  test(`${what} is not waited for, nor kept`, async t => {
+    const { socket } = await fakeDaemon(t, mode)
+    const before = process.memoryUsage.rss()
+    const began = Date.now()
+    const answers = askDaemon(socket, { valid: PATHS })
+    assert.deepEqual(answers?.valid ?? new Set(), new Set())
+    assert.ok(Date.now() - began < 6000)
+    assert.ok(process.memoryUsage.rss() - before < 300 << 20)
+  })
+}

@@ -1,11 +1,12 @@
 // A Nix daemon that misbehaves, as a program: SOCKET MODE. It speaks as much of the worker protocol (1.35) as our questions
 // need, and tells its parent of each connection.
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 
 const [socket = '', mode = ''] = process.argv.slice(2)
 
 const HELLO = 0x6478696f
 const LAST = 0x616c7473
+const NEXT = 0x6f6c6d67
 const ERROR = 0x63787470
 const ADD_INDIRECT_ROOT = 12n
 const QUERY_VALID_PATHS = 31n
@@ -17,6 +18,13 @@ const integers = (...numbers: readonly number[]): Buffer => {
 }
 const text = (value: string): Buffer =>
   Buffer.concat([integers(value.length), Buffer.from(value.padEnd(Math.ceil(value.length / 8) * 8, '\0'))])
+
+/** Log messages without an end. */
+function talk(connection: Socket): void {
+  const line = Buffer.concat([integers(NEXT), text('x'.repeat(1 << 16))])
+  while (!connection.destroyed && connection.write(line));
+  connection.once('drain', () => talk(connection))
+}
 
 let connections = 0
 createServer(connection => {
@@ -44,7 +52,10 @@ createServer(connection => {
       if (mode === 'idle' && connections === 1) setTimeout(() => connection.destroy(), 30)
     } else {
       const operation = data.readBigUInt64LE(0)
-      if (mode === 'middle' && connections === 1) connection.destroy()
+      if (mode === 'long') connection.write(Buffer.concat([integers(LAST), integers(1, 2 ** 40)]))
+      else if (mode === 'many') connection.write(Buffer.concat([integers(LAST), integers(2 ** 40)]))
+      else if (mode === 'talk') talk(connection)
+      else if (mode === 'middle' && connections === 1) connection.destroy()
       else if (operation === ADD_INDIRECT_ROOT) connection.write(integers(LAST, 1))
       // all paths are valid: the same list, without the operation before it and the flag behind it
       else if (operation === QUERY_VALID_PATHS) connection.write(Buffer.concat([integers(LAST), data.subarray(8, -8)]))

@@ -1,0 +1,176 @@
+// A store to which another user adds a compiler's libraries of the newest version: whose code runs in the venv's Python?
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { missing } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
+import { WHEELFIX, wheelfix } from '../world/venv.ts'
+import { demoVenv, type Managed, managedWorld } from './managed.ts'
+import { startDaemon, storeHash } from './stores.ts'
+
+const skip = missing('nix', 'nix-store', 'nix-daemon', 'gcc')
+
+interface Document {
+  readonly libs: readonly { readonly soname: string; readonly path: string; readonly source: string }[]
+  readonly loader?: { readonly libraries: Document['libs'] }
+  readonly missing: readonly { readonly soname: string; readonly hint: string | null }[]
+}
+
+interface Shared extends Managed {
+  /** The package of the other user. */
+  readonly evil: string
+  readonly venv: string
+  /** Runs wheelfix, and gives what serves libstdc++. */
+  readonly serving: (...args: readonly string[]) => {
+    path: string | undefined
+    source: string | undefined
+    stderr: string
+  }
+  /** Does the other user's code run when the venv's module is imported? */
+  readonly isInfected: () => boolean
+  readonly sign: (path: string, keyName: string) => string
+}
+
+async function sharedWorld(t: TestContext): Promise<Shared | null> {
+  const managed = managedWorld(t)
+  if (managed === null) return null
+  const { world, nix, register } = managed
+  const { gcc, glibc } = world.outputs
+  const evil = join(world.store, `${storeHash('evil')}-gcc-99.0.0-lib`)
+  cpSync(gcc, evil, { recursive: true })
+  const mark = join(world.root, 'infected')
+  const source = join(world.root, 'evil.c')
+  writeFileSync(
+    source,
+    `#include <fcntl.h>
+#include <unistd.h>
+__attribute__((constructor)) static void run(void) { close(open("${mark}", O_CREAT | O_WRONLY, 0644)); }`,
+  )
+  runWell('gcc', ['-shared', '-fPIC', '-o', join(evil, 'lib/libevil.so'), source])
+  for (const edit of [
+    ['--add-needed', 'libevil.so'],
+    ['--add-rpath', '$ORIGIN'],
+  ])
+    runWell(process.execPath, [WHEELFIX, 'elf', ...edit, join(evil, 'lib/libstdc++.so.6')])
+  register(evil, [glibc])
+  const served = await startDaemon(t, nix)
+  const env = { NIX_DAEMON_SOCKET_PATH: served['NIX_DAEMON_SOCKET_PATH'], NIX_CONF_DIR: world.root }
+  const venv = demoVenv(world)
+  return {
+    ...managed,
+    env,
+    evil,
+    venv,
+    serving(...args) {
+      const { stdout, stderr } = wheelfix(world, [...args, '--json'], env)
+      const { libs, loader } = JSON.parse(stdout) as Document
+      const row = [...libs, ...(loader?.libraries ?? [])].find(({ soname }) => soname === 'libstdc++.so.6')
+      return { path: row?.path ?? undefined, source: row?.source, stderr }
+    },
+    isInfected() {
+      rmSync(mark, { force: true })
+      run(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env: world.env })
+      return existsSync(mark)
+    },
+    sign(path, keyName) {
+      const file = join(world.root, keyName)
+      runWell('nix-store', ['--generate-binary-cache-key', keyName, file, `${file}.pub`], { env: nix })
+      const flags = ['--extra-experimental-features', 'nix-command']
+      runWell('nix', [...flags, 'store', 'sign', '--key-file', file, path], { env: nix })
+      return readFileSync(`${file}.pub`, 'utf8').trim()
+    },
+  }
+}
+
+test('a newer gcc that anybody may have added is passed over and named, forged signature or not', { skip }, async t => {
+  const shared = await sharedWorld(t)
+  if (shared === null) return
+  const { world, evil, venv, serving, isInfected, sign } = shared
+  const key = sign(world.outputs.gcc, 'cache.example.org-1')
+  writeFileSync(join(world.root, 'nix.conf'), `extra-trusted-public-keys = ${key}\n`)
+  const good = join(world.libs.gcc, 'libstdc++.so.6')
+  for (const forged of [false, true]) {
+    if (forged) {
+      rmSync(join(world.root, 'cache.example.org-1'))
+      sign(evil, 'cache.nixos.org-1')
+    }
+    for (const args of [
+      ['venv', venv, '--dry-run'],
+      ['loader', venv, '--dry-run'],
+      ['libs', venv],
+      ['venv', venv],
+    ]) {
+      const { path, stderr } = serving(...args)
+      assert.equal(path, good, args.join(' '))
+      assert.match(stderr, new RegExp(`passed over \\S*${basename(evil)}: .*--trust`), args.join(' '))
+    }
+    assert.equal(isInfected(), false)
+    wheelfix(world, ['restore', venv])
+  }
+})
+
+test(
+  'an unsigned system needs no configuration; without it the package is missing, and the hint says why',
+  { skip },
+  async t => {
+    const shared = await sharedWorld(t)
+    if (shared === null) return
+    const { world, env, evil, venv, serving, register, isInfected } = shared
+    const { status, stdout } = wheelfix(world, ['venv', venv, '--json'], env)
+    assert.equal(status, 1)
+    const { hint } = (JSON.parse(stdout) as Document).missing.find(({ soname }) => soname === 'libstdc++.so.6') ?? {}
+    assert.ok(hint?.includes(`--trust ${evil}`), hint ?? '')
+    // as an ISO has it: no signature anywhere, a system that leads to the compiler's libraries
+    const system = join(world.store, `${storeHash('system')}-nixos-system-nixos-25.05`)
+    mkdirSync(system)
+    register(system, [world.outputs.gcc])
+    mkdirSync(join(world.root, 'nix/var/nix/profiles'), { recursive: true })
+    symlinkSync(system, join(world.root, 'nix/var/nix/profiles/system-1-link'))
+    assert.equal(serving('venv', venv).path, join(world.libs.gcc, 'libstdc++.so.6'))
+    assert.equal(isInfected(), false)
+  },
+)
+
+test('--trust takes it, and it stays; what an earlier scan pinned does not', { skip }, async t => {
+  const shared = await sharedWorld(t)
+  if (shared === null) return
+  const { world, evil, venv, serving, isInfected, sign } = shared
+  const file = join(evil, 'lib/libstdc++.so.6')
+  assert.deepEqual(serving('venv', venv, '--trust', evil), { path: file, source: 'trust', stderr: '' })
+  assert.equal(isInfected(), true)
+  assert.deepEqual(serving('venv', venv), { path: file, source: 'trust', stderr: '' })
+  // as a version without this rule pinned it
+  const pins = join(venv, '.wheelfix/libs.json')
+  writeFileSync(pins, readFileSync(pins, 'utf8').replace('"trust"', '"scan"'))
+  writeFileSync(join(world.root, 'nix.conf'), `trusted-public-keys = ${sign(world.outputs.gcc, 'a-1')}\n`)
+  const { path, stderr } = serving('venv', venv)
+  assert.equal(path, join(world.libs.gcc, 'libstdc++.so.6'))
+  assert.match(stderr, /passed over/)
+  assert.equal(isInfected(), false)
+})
+
+test(
+  'a daemon that hangs costs seconds, and the venv takes what is its Python’s own',
+  { skip: missing('python3') },
+  async t => {
+    const managed = managedWorld(t)
+    if (managed === null) return
+    const { world } = managed
+    const venv = demoVenv(world)
+    const socket = join(world.root, 'socket')
+    const hang = `import socket, sys, time
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(9); print("up", flush=True); time.sleep(120)`
+    const child = spawn('python3', ['-c', hang, socket], { stdio: ['ignore', 'pipe', 'ignore'] })
+    t.after(() => child.kill())
+    await new Promise(resolve => child.stdout.once('data', resolve))
+    const env = { NIX_REMOTE: `unix://${socket}`, PATH: process.env['PATH'] }
+    const began = Date.now()
+    const { status, stderr } = wheelfix(world, ['venv', venv], env)
+    const seconds = (Date.now() - began) / 1000
+    assert.equal(status, 1)
+    assert.match(stderr, /the Nix daemon does not answer/)
+    assert.ok(seconds < 15, `${seconds} s`)
+  },
+)
