@@ -52,6 +52,7 @@
           wheelfix = {
             type = "app";
             program = lib.getExe (toolFor pkgs);
+            meta = { inherit ((toolFor pkgs).meta) description; };
           };
         in
         {

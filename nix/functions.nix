@@ -1,7 +1,8 @@
 # What a flake can do with wheels: patch them once, in derivations that a binary cache and remote builders take over.
 #
-# Everywhere `libs` is what a project needs beyond the manylinux set (`ps: with ps; [ cups ]`, or a list), and `python` the
-# Python that is to load the result: its libc decides which libraries fit.
+# Everywhere `libs` is what a project needs beyond the manylinux set (`ps: with ps; [ cups ]`, or a list), `python` the Python
+# that is to load the result: its libc decides which libraries fit; and `ignoreMissing` patterns of libraries that may be
+# missing. Only what has no default is required.
 {
   pkgs,
   wheelfix,
@@ -44,7 +45,17 @@ in
 rec {
   inherit sets;
 
-  # One wheel, patched: a folder with a wheel of the same name, for `pip install --find-links`.
+  /**
+    One wheel, patched: a folder with a wheel of the same name, for `pip install --find-links`. `siblings` are wheels that it
+    is installed with and may find libraries in.
+
+    # Type
+
+    ```
+    fixWheel :: { wheel :: Path | Derivation, name ? String, python ? Derivation, libs ? [Derivation] | (AttrSet -> [Derivation]),
+                  siblings ? [Path], ignoreMissing ? [String] } -> Derivation
+    ```
+  */
   fixWheel =
     {
       wheel,
@@ -70,8 +81,16 @@ rec {
         | sort -u | { grep -vF -e ${wheel} -e $out -e ${python} || true; } > $out/nix-support/wheelfix-references
     '';
 
-  # Many wheels, each in a derivation of its own: a change of one builds one. `src` is a folder of wheels, or `wheels` a
-  # list of what `fixWheel` takes as `wheel`.
+  /**
+    Many wheels, each in a derivation of its own: a change of one builds one. `src` is a folder of wheels, or `wheels` a list
+    of what `fixWheel` takes as `wheel`; the rest is given to `fixWheel`. The result is a folder of all, `.wheels` the list.
+
+    # Type
+
+    ```
+    fixWheels :: { src ? Path, wheels ? [Path | Derivation], python ?, libs ?, siblings ?, ignoreMissing ? } -> Derivation
+    ```
+  */
   fixWheels =
     {
       src ? null,
@@ -104,7 +123,15 @@ rec {
       done
     '';
 
-  # A virtual environment in the store, with these wheels (a list, or a folder of wheels) installed and patched.
+  /**
+    A virtual environment in the store, with these wheels (a list, or a folder of wheels) installed and patched.
+
+    # Type
+
+    ```
+    fixVenv :: { wheels :: [Path | Derivation] | Path | Derivation, name ? String, python ?, libs ?, ignoreMissing ? } -> Derivation
+    ```
+  */
   fixVenv =
     {
       wheels,
@@ -135,7 +162,15 @@ rec {
       rm -rf $out/.wheelfix
     '';
 
-  # A Python for which every venv just works, wheels as they come from PyPI: its loader knows the libraries.
+  /**
+    A Python for which every venv just works, wheels as they come from PyPI: its loader knows the libraries.
+
+    # Type
+
+    ```
+    pythonWithLibs :: { python ? Derivation, libs ? [Derivation] | (AttrSet -> [Derivation]) } -> Derivation
+    ```
+  */
   pythonWithLibs =
     {
       python ? pkgs.python3,
@@ -169,7 +204,15 @@ rec {
         done
       '';
 
-  # Its loader alone: what else is to find the libraries (a program from a wheel) can name it as its interpreter.
+  /**
+    Its loader alone: what else is to find the libraries (a program from a wheel) can name it as its interpreter.
+
+    # Type
+
+    ```
+    mkLoader :: { python ? Derivation, libs ? [Derivation] | (AttrSet -> [Derivation]) } -> Derivation
+    ```
+  */
   mkLoader =
     args:
     let

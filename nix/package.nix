@@ -1,59 +1,27 @@
 # The tool: one bundle with V8's code cache of it, run by Node. `libs` are what it falls back to where a project names no
 # libraries of its own.
+#
+# It has the form of a package of nixpkgs but for one thing: buildNpmPackage and importNpmLock read the address of each
+# archive from package-lock.json, and this one names no registry, so that a mirror serves as well. npm itself needs no
+# address: it asks the registry that it is configured for. Hence `modules`, whose hash covers what npm installs.
 {
   lib,
   stdenvNoCC,
   cacert,
   esbuild,
   makeWrapper,
+  nix-update-script,
   nodejs,
   nodejs-slim,
+  versionCheckHook,
   libs ? [ ],
   # where `wheelfix libs build` takes the sets from: this very flake
   flake ? null,
 }:
 let
   manifest = lib.importJSON ../package.json;
-
-  # The run-time dependencies of package-lock.json, which names no registry: npm asks the one that it is configured for,
-  # and checks what it gets against the hashes of the lock file.
-  modules = stdenvNoCC.mkDerivation {
-    name = "wheelfix-node-modules";
-    src = lib.fileset.toSource {
-      root = ../.;
-      fileset = lib.fileset.unions [
-        ../package.json
-        ../package-lock.json
-        ../.npmrc
-      ];
-    };
-    nativeBuildInputs = [
-      cacert
-      nodejs
-    ];
-    # .package-lock.json and empty folders differ from one npm to the next; the rest does not
-    buildPhase = ''
-      runHook preBuild
-      HOME=$TMPDIR npm ci --omit=dev --ignore-scripts
-      rm node_modules/.package-lock.json
-      find node_modules -depth -type d -empty -delete
-      runHook postBuild
-    '';
-    installPhase = ''
-      runHook preInstall
-      mv node_modules $out
-      runHook postInstall
-    '';
-    dontFixup = true;
-    impureEnvVars = lib.fetchers.proxyImpureEnvVars ++ [
-      "NODE_EXTRA_CA_CERTS"
-      "npm_config_registry"
-    ];
-    outputHashMode = "recursive";
-    outputHash = "sha256-RjSuW9z08FngLzg1eeD0hhM+XvVZNxY8QdAMVFXDIhg=";
-  };
 in
-stdenvNoCC.mkDerivation {
+stdenvNoCC.mkDerivation (finalAttrs: {
   pname = "wheelfix";
   inherit (manifest) version;
   src = lib.fileset.toSource {
@@ -63,6 +31,8 @@ stdenvNoCC.mkDerivation {
       (lib.fileset.fileFilter (file: file.hasExt "ts") ../src)
     ];
   };
+  __structuredAttrs = true;
+  strictDeps = true;
   nativeBuildInputs = [
     esbuild
     makeWrapper
@@ -71,10 +41,11 @@ stdenvNoCC.mkDerivation {
 
   buildPhase = ''
     runHook preBuild
-    cp -r ${modules} node_modules
+    cp -r ${finalAttrs.passthru.modules} node_modules
     flags="--bundle --platform=node --format=cjs --target=node20 --minify-whitespace --minify-syntax"
-    esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${manifest.version}"' --outfile=program.txt
+    esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=program.txt
     esbuild src/launch.ts $flags --alias:wheelfix:program=./program.txt --loader:.txt=text --outfile=dist/wheelfix.cjs
+    # V8 seeds its hashes at random; with a seed the same program gives the same cache
     node --random-seed=1 --eval 'require("./dist/wheelfix.cjs").writeCache()'
     runHook postBuild
   '';
@@ -89,12 +60,63 @@ stdenvNoCC.mkDerivation {
     runHook postInstall
   '';
 
-  passthru = { inherit modules; };
+  doInstallCheck = true;
+  nativeInstallCheckInputs = [ versionCheckHook ];
+
+  passthru = {
+    # the run-time dependencies of package-lock.json; npm checks what it gets against the hashes there
+    modules = stdenvNoCC.mkDerivation {
+      name = "wheelfix-node-modules";
+      src = lib.fileset.toSource {
+        root = ../.;
+        fileset = lib.fileset.unions [
+          ../package.json
+          ../package-lock.json
+          ../.npmrc
+        ];
+      };
+      __structuredAttrs = true;
+      strictDeps = true;
+      nativeBuildInputs = [
+        cacert
+        nodejs
+      ];
+      # .package-lock.json and empty folders differ from one npm to the next; the rest does not
+      buildPhase = ''
+        runHook preBuild
+        HOME=$TMPDIR npm ci --omit=dev --ignore-scripts
+        rm node_modules/.package-lock.json
+        find node_modules -depth -type d -empty -delete
+        runHook postBuild
+      '';
+      installPhase = ''
+        runHook preInstall
+        mv node_modules $out
+        runHook postInstall
+      '';
+      dontFixup = true;
+      impureEnvVars = lib.fetchers.proxyImpureEnvVars ++ [
+        "NODE_EXTRA_CA_CERTS"
+        "npm_config_registry"
+      ];
+      outputHashMode = "recursive";
+      outputHash = "sha256-RjSuW9z08FngLzg1eeD0hhM+XvVZNxY8QdAMVFXDIhg=";
+    };
+    updateScript = nix-update-script { };
+  };
 
   meta = {
     inherit (manifest) description;
+    longDescription = ''
+      Extension modules and programs of wheels from PyPI look for libraries where other distributions have them. wheelfix
+      gives each file of a virtual environment, or of a wheel, the store directories that its needs are found in, verifies
+      the result and can take it back byte for byte.
+    '';
     license = lib.licenses.mit;
     mainProgram = "wheelfix";
+    maintainers = [ ];
     platforms = lib.platforms.linux;
-  };
-}
+    sourceProvenance = [ lib.sourceTypes.fromSource ];
+  }
+  // lib.optionalAttrs (manifest ? homepage) { inherit (manifest) homepage; };
+})

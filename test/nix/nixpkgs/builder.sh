@@ -1,5 +1,11 @@
 # The builder of the stub's derivations: phases are run with the host's own programs.
 set -euo pipefail
+# with structured attributes Nix exports none: they stand in a file
+if [ -e "${NIX_ATTRS_SH_FILE-}" ]; then
+  source "$NIX_ATTRS_SH_FILE"
+  for output in "${!outputs[@]}"; do declare -x "$output=${outputs[$output]}"; done
+  export PATH
+fi
 export TMPDIR="$NIX_BUILD_TOP" TZ=UTC
 umask 022
 
@@ -32,3 +38,5 @@ else
   eval "$buildPhase"
   eval "$installPhase"
 fi
+# nixpkgs' versionCheckHook
+if [ -n "${doInstallCheck-}" ]; then env -i "$out/bin/$mainProgram" --version | grep -wF "$version"; fi

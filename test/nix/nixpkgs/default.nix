@@ -10,15 +10,17 @@
 }:
 let
   mkDerivation =
-    attrs:
+    argument:
     let
+      # as nixpkgs' own: attributes, or a function of what they come to
+      attrs = if lib.isFunction argument then argument attrs else argument;
       inputs = attrs.nativeBuildInputs or [ ];
       drv = derivation (
         removeAttrs attrs [
           "meta"
+          "nativeInstallCheckInputs"
           "passthru"
           "pname"
-          "version"
         ]
         // {
           name = attrs.name or "${attrs.pname}-${attrs.version}";
@@ -27,6 +29,7 @@ let
           args = [ ./builder.sh ];
           nativeBuildInputs = map toString inputs;
           PATH = lib.concatStringsSep ":" (map (input: "${input}/bin") inputs ++ [ "/usr/local/bin:/usr/bin:/bin" ]);
+          mainProgram = attrs.meta.mainProgram or "";
         }
       );
     in
@@ -88,6 +91,8 @@ let
     stdenvNoCC = { inherit mkDerivation; };
     makeWrapper = empty "make-wrapper";
     cacert = empty "cacert";
+    versionCheckHook = empty "version-check-hook";
+    nix-update-script = _: [ "nix-update" ];
     nixfmt-tree = empty "nixfmt-tree";
     buildEnv =
       { name, paths, ... }:

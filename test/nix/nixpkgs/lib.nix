@@ -6,6 +6,7 @@ rec {
   isFunction = builtins.isFunction;
   isList = builtins.isList;
   optionals = condition: list: if condition then list else [ ];
+  optionalAttrs = condition: set: if condition then set else { };
   optionalString = condition: text: if condition then text else "";
   concatStringsSep = builtins.concatStringsSep;
   concatMapStringsSep = separator: make: list: concatStringsSep separator (map make list);
@@ -38,6 +39,7 @@ rec {
     fileFilter = predicate: path: path;
   };
   licenses.mit = "MIT";
+  sourceTypes.fromSource = "source";
   platforms.linux = [
     "x86_64-linux"
     "aarch64-linux"
