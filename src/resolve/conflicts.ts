@@ -1,9 +1,10 @@
 // What the simulation of the patched venv shows that no plan can settle: it depends on who is loaded first, or comes from
 // somewhere else than before.
-import { directoryOf, realPath } from '../io/path.ts'
+import { directoryOf } from '../io/path.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import type { ResolvedObject } from './needed.ts'
 import type { ScannedObject } from './objects.ts'
+import type { PythonProcess } from './python-process.ts'
 import type { Resolution, ResolveInput } from './resolution.ts'
 import type { Resolved } from './simulate.ts'
 
@@ -102,7 +103,7 @@ function foreignLibc(resolved: readonly ResolvedObject[], { python }: ResolveInp
   for (const { object, needed } of resolved) {
     if (object.kind === 'executable') continue
     for (const { soname, resolution } of needed) {
-      if (!isLibcFamily(soname, python.libc.kind) || !isElsewhere(resolution, python.libcDirectories)) continue
+      if (!isLibcFamily(soname, python.libc.kind) || !isElsewhere(resolution, python)) continue
       const path = tree.canonical(resolution?.provider?.path ?? '')
       said.push({
         kind: 'foreign-libc',
@@ -116,10 +117,10 @@ function foreignLibc(resolved: readonly ResolvedObject[], { python }: ResolveInp
   return said
 }
 
-function isElsewhere(resolution: Resolved | null, own: ReadonlySet<string>): boolean {
+function isElsewhere(resolution: Resolved | null, { loader, libcDirectories }: PythonProcess): boolean {
   const path = resolution?.provider?.path
   if (path === undefined || resolution?.because.by === 'loaded') return false
-  return !own.has(realPath(directoryOf(path)))
+  return !libcDirectories.has(directoryOf(loader.tree.canonical(path)))
 }
 
 /** auditwheel puts a hash of the file into the name (patcher.py, `get_new_soname`): the same name is the same file. */

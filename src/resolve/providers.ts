@@ -1,7 +1,7 @@
 // Which file serves a soname: one for the whole venv, the first of the library set that fits all of its users.
 import type { ElfObject } from '../elf/types.ts'
 import { normalize } from 'node:path'
-import { directoryOf, isInside, realPath } from '../io/path.ts'
+import { directoryOf, isInside } from '../io/path.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import { fits } from '../ldso/fits.ts'
 import { fork, lackingVersions, open } from '../ldso/process.ts'
@@ -118,7 +118,7 @@ function candidateIn(directory: LibraryDirectory, soname: string, python: Python
 function holdsLibcOfOthers(directory: string, python: PythonProcess): boolean {
   const names = python.loader.tree.names(directory)
   if (!names.has('libc.so.6') && !LIBC_SAMPLES.some(name => names.has(name))) return false
-  return !python.libcDirectories.has(realPath(directory))
+  return !python.libcDirectories.has(directoryOf(python.loader.tree.canonical(`${directory}/libc.so.6`)))
 }
 
 /** glibc's own libraries that a program does not map at its start, so that a copy on a search path would be taken. */
@@ -157,7 +157,7 @@ function clashOf(candidate: LibraryCandidate, object: ElfObject, python: PythonP
 }
 
 function isOwnLibc(path: string, python: PythonProcess): boolean {
-  return python.libcDirectories.has(realPath(directoryOf(path)))
+  return python.libcDirectories.has(directoryOf(python.loader.tree.canonical(path)))
 }
 
 /** The newest of some symbol versions: the one with the greatest numbers. */

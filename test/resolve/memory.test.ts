@@ -1,0 +1,242 @@
+// The rules of the resolution and of the plan on objects in memory: one rule a test, no compiler, no process.
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { elf, GLIBC, planOf, SITE } from './memory.ts'
+
+const X = '/nix/store/x/lib'
+const Y = '/nix/store/y/lib'
+
+suite('the order of the directories that are added', () => {
+  test('the one that serves more comes first', () => {
+    const { of } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libone.so', 'libtwo.so', 'libthree.so'] } },
+      files: { [`${Y}/libone.so`]: {}, [`${X}/libtwo.so`]: {}, [`${X}/libthree.so`]: {} },
+      set: { 'libone.so': `${Y}/libone.so`, 'libtwo.so': `${X}/libtwo.so`, 'libthree.so': `${X}/libthree.so` },
+    })
+    assert.deepEqual(of('a/m.abi3.so').change?.rpath?.after, [X, Y])
+  })
+
+  test('but none comes before the one that a soname must be taken from', () => {
+    const { of, plan } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libone.so', 'libtwo.so', 'libthree.so'] } },
+      files: {
+        [`${Y}/libone.so`]: {},
+        [`${X}/libone.so`]: {},
+        [`${X}/libtwo.so`]: {},
+        [`${X}/libthree.so`]: {},
+      },
+      set: { 'libone.so': `${Y}/libone.so`, 'libtwo.so': `${X}/libtwo.so`, 'libthree.so': `${X}/libthree.so` },
+    })
+    assert.deepEqual(of('a/m.abi3.so').change?.rpath?.after, [Y, X])
+    assert.equal(of('a/m.abi3.so').needed[0]?.provider, `${Y}/libone.so`)
+    assert.deepEqual(plan.conflicts, [])
+  })
+
+  test('also where several directories hold what others must serve', () => {
+    const Z = '/nix/store/z/lib'
+    const { of } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['liba.so', 'libb.so', 'libc1.so', 'libc2.so', 'libc3.so'] } },
+      files: {
+        [`${X}/liba.so`]: {},
+        [`${Y}/liba.so`]: {},
+        [`${Y}/libb.so`]: {},
+        [`${Z}/libb.so`]: {},
+        [`${Z}/libc1.so`]: {},
+        [`${Z}/libc2.so`]: {},
+        [`${Z}/libc3.so`]: {},
+      },
+      set: {
+        'liba.so': `${X}/liba.so`,
+        'libb.so': `${Y}/libb.so`,
+        'libc1.so': `${Z}/libc1.so`,
+        'libc2.so': `${Z}/libc2.so`,
+        'libc3.so': `${Z}/libc3.so`,
+      },
+    })
+    assert.deepEqual(of('a/m.abi3.so').change?.rpath?.after, [X, Y, Z])
+  })
+})
+
+suite('the tag', () => {
+  const files = { [`${X}/libz.so`]: {} }
+  const set = { 'libz.so': `${X}/libz.so` }
+
+  test('stays what it is', () => {
+    const { of } = planOf({
+      objects: {
+        'a/old.abi3.so': { needed: ['libz.so'], rpath: '/o' },
+        'a/new.abi3.so': { needed: ['libz.so'], runpath: '/n' },
+      },
+      files,
+      set,
+    })
+    assert.deepEqual(of('a/old.abi3.so').edit?.searchPath, { tag: 'DT_RPATH', value: `/o:${X}` })
+    assert.deepEqual(of('a/new.abi3.so').edit?.searchPath, { tag: 'DT_RUNPATH', value: `/n:${X}` })
+  })
+
+  test('is DT_RPATH for what inherits one, which DT_RUNPATH would cut off', () => {
+    const { of } = planOf({
+      objects: {
+        'a/m.abi3.so': { needed: ['libmid.so'], rpath: '$ORIGIN' },
+        'a/libmid.so': { needed: ['libleaf.so', 'libz.so'] },
+        'a/libleaf.so': {},
+      },
+      files,
+      set,
+    })
+    assert.equal(of('a/libmid.so').edit?.searchPath?.tag, 'DT_RPATH')
+    assert.equal(of('a/m.abi3.so').edit, null)
+  })
+})
+
+suite('conflicts', () => {
+  test('a directory that is added serves what a file of the environment served before', () => {
+    const { plan, of } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libown.so', 'libz.so'] }, 'a/libown.so': {} },
+      files: { [`${X}/libz.so`]: {}, [`${X}/libown.so`]: {} },
+      set: { 'libz.so': `${X}/libz.so` },
+      builtin: [`${SITE}/a`],
+    })
+    assert.equal(of('a/m.abi3.so').needed[0]?.provider, `${X}/libown.so`)
+    assert.deepEqual(
+      plan.conflicts.map(({ kind, objects, sonames, providers }) => ({ kind, objects, sonames, providers })),
+      [
+        {
+          kind: 'moved-away',
+          objects: ['a/m.abi3.so'],
+          sonames: ['libown.so'],
+          providers: [`${X}/libown.so`, `${SITE}/a/libown.so`],
+        },
+      ],
+    )
+  })
+
+  test('a library of the C library comes from another one', () => {
+    const farm = '/nix/store/farm/lib'
+    const { plan } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libresolv.so.2'], runpath: farm } },
+      files: { [`${farm}/libresolv.so.2`]: {} },
+    })
+    assert.deepEqual(
+      plan.conflicts.map(({ kind, providers }) => ({ kind, providers })),
+      [{ kind: 'foreign-libc', providers: [`${farm}/libresolv.so.2`] }],
+    )
+  })
+
+  test('which is none where it is loaded already, or comes from its own directory', () => {
+    const farm = '/nix/store/farm/lib'
+    const { plan } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libc.so.6', 'libm.so.6'], runpath: farm } },
+      files: { [`${farm}/libc.so.6`]: {} },
+    })
+    assert.deepEqual(plan.conflicts, [])
+  })
+
+  test('the file for a soname depends on who is loaded first', () => {
+    const { plan } = planOf({
+      objects: {
+        'a/one.abi3.so': { needed: ['libmid.so', 'libleaf.so'], runpath: '$ORIGIN/one:$ORIGIN' },
+        'a/two.abi3.so': { needed: ['libleaf.so', 'libmid.so'], runpath: '$ORIGIN/two:$ORIGIN' },
+        'a/libmid.so': { needed: ['libleaf.so'], runpath: '$ORIGIN/one' },
+        'a/one/libleaf.so': {},
+        'a/two/libleaf.so': {},
+      },
+    })
+    const conflict = plan.conflicts.find(({ kind }) => kind === 'order-dependent')
+    assert.deepEqual([conflict?.objects, conflict?.sonames], [['a/libmid.so'], ['libleaf.so']])
+  })
+
+  test('two distributions bring a soname each', () => {
+    const { plan } = planOf({
+      objects: {
+        'a/m.abi3.so': { needed: ['libx.so.1'], runpath: '$ORIGIN' },
+        'a/libx.so.1': {},
+        'b/m.abi3.so': { needed: ['libx.so.1'], runpath: '$ORIGIN' },
+        'b/libx.so.1': {},
+      },
+    })
+    assert.deepEqual(
+      plan.conflicts.map(({ kind, sonames }) => ({ kind, sonames })),
+      [{ kind: 'brought-twice', sonames: ['libx.so.1'] }],
+    )
+  })
+})
+
+suite('what a file must be to serve', () => {
+  for (const [what, header] of Object.entries({
+    'the byte order': { byteOrder: 'big' },
+    'the class': { class: 32 },
+    'the machine': { machine: 183 },
+  } as const)) {
+    test(`${what} is that of the interpreter`, () => {
+      const { of, plan } = planOf({
+        objects: { 'a/m.abi3.so': { needed: ['libz.so'] } },
+        files: { [`${X}/libz.so`]: { header } },
+        set: { 'libz.so': `${X}/libz.so` },
+      })
+      assert.deepEqual(of('a/m.abi3.so').missing, ['libz.so'])
+      assert.match(plan.clashes[0]?.reasons.join() ?? '', /another machine/)
+    })
+  }
+
+  test('it defines the versions that are wanted, unless they are weak', () => {
+    const need = (weak: boolean) => [{ file: 'libz.so', versions: [{ name: 'Z_2', weak }] }]
+    const { of } = planOf({
+      objects: {
+        'a/m.abi3.so': { needed: ['libz.so'], runpath: X, versionNeeds: need(false) },
+        'a/weak.abi3.so': { needed: ['libz.so'], runpath: X, versionNeeds: need(true) },
+      },
+      files: { [`${X}/libz.so`]: { versionDefinitions: ['Z_1'] } },
+    })
+    assert.deepEqual([of('a/m.abi3.so').missing, of('a/weak.abi3.so').missing], [['libz.so'], []])
+  })
+})
+
+suite('needed', () => {
+  test('what a required distribution loads first is served at run time', () => {
+    const { of } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libtorch.so'] }, 'torch/libtorch.so': {} },
+      requires: { a: ['torch'] },
+    })
+    assert.deepEqual(
+      of('a/m.abi3.so').needed.map(({ how, provider }) => [how, provider]),
+      [['run-time', `${SITE}/torch/libtorch.so`]],
+    )
+  })
+
+  test('what another distribution happens to have is not', () => {
+    const { of } = planOf({ objects: { 'a/m.abi3.so': { needed: ['libtorch.so'] }, 'torch/libtorch.so': {} } })
+    assert.deepEqual(of('a/m.abi3.so').missing, ['libtorch.so'])
+  })
+
+  test('what is missing below a library outside of the environment is missing here', () => {
+    const { of } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libout.so'], runpath: '/opt/lib' } },
+      files: { '/opt/lib/libout.so': { needed: ['libgone.so'] } },
+    })
+    assert.deepEqual(of('a/m.abi3.so').missing, ['libgone.so'])
+  })
+
+  test('an object that finds everything is left as it is', () => {
+    const { of } = planOf({ objects: { 'a/m.abi3.so': { needed: ['libc.so.6', 'libm.so.6'] } } })
+    assert.deepEqual([of('a/m.abi3.so').edit, of('a/m.abi3.so').needed[1]?.provider], [null, `${GLIBC}/libm.so.6`])
+  })
+})
+
+test('a plan is plain data', () => {
+  const { plan } = planOf({
+    objects: { 'a/m.abi3.so': { needed: ['libz.so', 'libgone.so'], runpath: '$ORIGIN' } },
+    files: { [`${X}/libz.so`]: {} },
+    set: { 'libz.so': `${X}/libz.so` },
+  })
+  assert.deepEqual(JSON.parse(JSON.stringify(plan)), plan)
+})
+
+test('the same input gives the same plan', () => {
+  const world = {
+    objects: { 'a/m.abi3.so': { needed: ['libz.so'] }, 'b/m.abi3.so': { needed: ['libz.so'] } },
+    files: { [`${X}/libz.so`]: elf() },
+    set: { 'libz.so': `${X}/libz.so` },
+  }
+  assert.deepEqual(planOf(world).plan, planOf(world).plan)
+})
