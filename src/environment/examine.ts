@@ -100,6 +100,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     python: loader?.python ?? python,
     ownership: ownershipOf(distributions),
     bin: venv.bin,
+    store,
     ...programLoaderOf(interpreter, settings.programs, loader, env),
   }
   const { plan, after } = makePlan(resolve(input), planOptions(strategy, sources))

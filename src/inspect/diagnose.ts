@@ -23,6 +23,7 @@ import { type Examination, examine } from '../environment/examine.ts'
 import { lookingOnly, type LookOptions } from '../environment/options.ts'
 import { neededStorePaths } from '../environment/report.ts'
 import type { Finding } from './findings.ts'
+import { foreignPrograms, scriptLaunchers } from './programs.ts'
 
 export interface DoctorReport {
   readonly venv: Environment
@@ -83,6 +84,8 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
       ...dlopenNotes(examination, now),
       ...knownCases(examination, now.python),
       ...findLibraryUsers(venv),
+      ...foreignPrograms(examination),
+      ...scriptLaunchers(venv),
       ...(imports?.findings ?? []),
     ],
     asked: comparison.asked,

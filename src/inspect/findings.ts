@@ -21,6 +21,8 @@ export type FindingCode =
   | 'dlopen-note'
   | 'run-time-library'
   | 'find-library'
+  | 'foreign-program'
+  | 'script-interpreter'
   | 'import-fails'
 
 /** `error`: something does not work; `warning`: it will not for long, or not everywhere; `note`: worth knowing. */

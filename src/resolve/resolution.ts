@@ -1,13 +1,14 @@
 // How the objects of an environment are loaded in a given state: which loader starts each, what its process maps, and what
 // every needed comes to. A plan starts from the resolution of the originals; `why` and `doctor` read one.
 import type { ElfObject } from '../elf/types.ts'
-import { directoryOf } from '../io/path.ts'
-import { withObjects } from '../ldso/file-tree.ts'
-import { isFhsLoader, type Libc } from '../ldso/libc.ts'
+import { WheelfixError } from '../io/error.ts'
+import { type FileTree, withObjects } from '../ldso/file-tree.ts'
+import { identifyLibc } from '../ldso/libc.ts'
 import { fits } from '../ldso/fits.ts'
 import type { Loader, Process } from '../ldso/search.ts'
 import { isOpenedAtImport } from './known-cases.ts'
 import type { ScannedObject } from './objects.ts'
+import { interpreterOf, isStarted, type ProgramLoaders } from './programs.ts'
 import { loaderOf, onTree, type PythonProcess } from './python-process.ts'
 import { load, type ObjectStates, simulate, type Simulation, type SimulationInput } from './simulate.ts'
 
@@ -20,16 +21,11 @@ export interface Ownership {
 }
 
 /** What is resolved: objects, and who loads them. */
-export interface ResolveInput {
+export interface ResolveInput extends ProgramLoaders {
   readonly objects: readonly ScannedObject[]
-  readonly python: PythonProcess
   readonly ownership: Ownership
   /** The folder of the environment's programs. */
   readonly bin: string
-  /** The loader for programs that ask for one of another system; null: they are left alone. */
-  readonly programInterpreter: string | null
-  /** The libc behind nix-ld, where `programInterpreter` is nix-ld; else null. */
-  readonly nixLd: Libc | null
 }
 
 export interface Resolution {
@@ -69,8 +65,10 @@ export function simulationInput(input: ResolveInput, states: ObjectStates): Simu
     states,
     python,
     programLoader: (object, state) => programLoader(object, state, python, input),
-    counts: ({ kind, path }) =>
-      kind === 'extension' || (kind === 'executable' ? directoryOf(path) === input.bin : isOpenedAtImport(path)),
+    counts: object => {
+      if (object.kind === 'executable') return isStarted(object, input.bin)
+      return object.kind === 'extension' || isOpenedAtImport(object.path)
+    },
   }
 }
 
@@ -85,28 +83,15 @@ function programLoader(
   if (named === null || !fits(state, python.interpreter.object)) return null
   if (input.nixLd !== null && named === input.programInterpreter) return loaderOf(input.nixLd, python.loader.tree)
   if (named === python.interpreter.interp || named === python.libc.loader) return python.loader
-  const file = python.loader.tree.open(named)
-  if (file?.object == null) return null
-  const directory = directoryOf(named)
-  const libc = {
-    ...python.libc,
-    loader: named,
-    dir: directory,
-    builtinDirectories: [directory],
-    cache: null,
-    nixLd: null,
-  }
-  return { ...python.loader, libc, cache: [], environment: [] }
+  return otherLoader(object.path, { ...state, interpreter: named }, python.loader.tree)
 }
 
-/** The new PT_INTERP of a program, or null when it keeps its own: it is replaced where it is another system's, or gone. */
-export function interpreterOf(object: ScannedObject, input: ResolveInput): string | null {
-  const { original } = object
-  const { python, programInterpreter } = input
-  if (programInterpreter === null || object.kind !== 'executable' || original.interpreter === null) return null
-  if (!fits(original, python.interpreter.object)) return null
-  const { kind } = input.nixLd ?? python.libc
-  if (original.interpreter.includes('ld-musl') !== (kind === 'musl')) return null
-  const foreign = isFhsLoader(original.interpreter) || python.loader.tree.open(original.interpreter) === null
-  return foreign && original.interpreter !== programInterpreter ? programInterpreter : null
+/** A loader that is neither Python's nor nix-ld's, with the libc that it belongs to; null where it is none that is known. */
+function otherLoader(path: string, program: ElfObject, tree: FileTree): Loader | null {
+  try {
+    return loaderOf(identifyLibc(path, program, {}), tree)
+  } catch (error) {
+    if (error instanceof WheelfixError) return null
+    throw error
+  }
 }

@@ -148,6 +148,7 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
     python: onTree(context.python, tree),
     ownership: ownershipOf(together),
     bin: installation.bin,
+    store: context.sources.store,
     programInterpreter: context.programInterpreter,
     nixLd: context.nixLd,
   })

@@ -101,6 +101,7 @@ export function planOf(world: MemoryWorld): MemoryPlan {
     bin: '/venv/bin',
     programInterpreter: null,
     nixLd: null,
+    store: '/nix/store',
   })
   const candidates = (soname: string): LibraryCandidate[] => {
     const path = world.set?.[soname]
