@@ -1,9 +1,8 @@
 // The project's own settings: [tool.wheelfix] in pyproject.toml, or wheelfix.toml, in the folder of the venv or above.
-import { readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
-import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { readRegular } from '../io/beneath.ts'
+import { WheelfixError } from '../io/error.ts'
 import { findConfig } from './find-config.ts'
 
 /**
@@ -28,6 +27,9 @@ export interface Config {
   readonly interpreter: ProgramInterpreter | null
 }
 
+/** What people write has some KB. */
+const LARGEST_FILE = 4 << 20
+
 const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [], strategy: null, interpreter: null }
 
 /**
@@ -44,14 +46,13 @@ export function readConfig(venvRoot: string): Config {
 }
 
 function readToml(path: string): Record<string, unknown> {
+  const bytes = readRegular(path, LARGEST_FILE)
+  if (bytes === null) throw invalid(path, 'it cannot be read, or is no file of a few KB')
   try {
-    return parse(readFileSync(fsPath(path), 'utf8'))
+    return parse(bytes.toString('utf8'))
   } catch (error) {
-    if (error instanceof TomlError) {
-      throw new WheelfixError('CONFIG_INVALID', `${path} is no valid TOML: ${error.message.split('\n')[0] ?? ''}`, path)
-    }
-    if (errnoOf(error) === undefined) throw error
-    throw new WheelfixError('CONFIG_INVALID', `${path} cannot be read (${errnoOf(error) ?? ''})`, path)
+    if (!(error instanceof TomlError)) throw error
+    throw new WheelfixError('CONFIG_INVALID', `${path} is no valid TOML: ${error.message.split('\n')[0] ?? ''}`, path)
   }
 }
 

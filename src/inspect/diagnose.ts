@@ -1,6 +1,7 @@
 // What may be wrong with a venv, found by looking at everything and by asking its own Python. Changes nothing.
-import { existsSync, lstatSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
+import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
 import { entriesIn, fileNameOf, fsPath, isInside, relativeTo } from '../io/path.ts'
 import { isOfThisMachine } from '../ldso/runnable.ts'
@@ -385,8 +386,8 @@ function findLibraryUsers(venv: Environment): Finding[] {
     }
   }
   const look = (path: string): void => {
-    if (lstatSync(fsPath(path)).size > LARGEST_SOURCE) return
-    const source = readFileSync(fsPath(path))
+    const source = readRegular(path, LARGEST_SOURCE)
+    if (source === null) return
     if (!source.includes('find_library(') && !source.includes('sbin/ldconfig')) return
     const text = source.toString('latin1')
     const asked = [...text.matchAll(/\bfind_library\(\s*["']([\w.+-]+)["']/g)].map(([, name = '']) => name)

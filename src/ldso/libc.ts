@@ -1,12 +1,13 @@
 // Which C library a program runs under, and where that library's loader looks by itself: told by the loader file that
 // PT_INTERP names, by what it holds, never by its name alone. Knows nothing of Python or of the Nix store.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { decodeBytes } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
+import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
@@ -51,6 +52,9 @@ export interface Libc {
 
 /** Loaders have some 200 KB, musl's some 900 KB; with debugging information a few MB. */
 const LARGEST_LOADER = 32 << 20
+
+/** musl's file of its search path: a line or two. */
+const LARGEST_PATH_FILE = 1 << 20
 
 /** Where nix-ld goes without NIX_LD and NIX_LD_LIBRARY_PATH (nix-ld, src/main.rs). */
 const NIX_LD_DEFAULT = '/run/current-system/sw/share/nix-ld/lib/ld.so'
@@ -380,9 +384,6 @@ function muslPath(loader: string, text: string): string {
   const machine = /\/etc\/ld-musl-([^\0/]+)\.path\0/.exec(text)?.[1]
   if (machine === undefined) return builtin
   const prefix = loader.startsWith('/') ? loader.replace(/(?:^|\/)[^/]*\/[^/]*$/, '') : ''
-  try {
-    return readFileSync(fsPath(`${prefix}/etc/ld-musl-${machine}.path`), 'utf8')
-  } catch (error) {
-    return errnoOf(error) === 'ENOENT' ? builtin : ''
-  }
+  const path = `${prefix}/etc/ld-musl-${machine}.path`
+  return readRegular(path, LARGEST_PATH_FILE)?.toString('utf8') ?? (existsSync(fsPath(path)) ? '' : builtin)
 }

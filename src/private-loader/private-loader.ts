@@ -21,6 +21,7 @@ import { basename, dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
+import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, readLink, realFolder, realPath } from '../io/path.ts'
 import { temporaryOf } from '../io/replace.ts'
@@ -68,6 +69,9 @@ export interface LoaderPlan {
   readonly python: PythonProcess
   readonly warnings: readonly string[]
 }
+
+/** A cache of all names has some 100 KB, a loader some MB at most. */
+const LARGEST_FILE = 64 << 20
 
 /** The folder of the private loader inside a venv. */
 function ownFolder({ stateFolder }: Place): string {
@@ -314,7 +318,8 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
 function isDamaged(file: LoaderFile): boolean {
   if ('link' in file) return false
   try {
-    const there = readFileSync(fsPath(file.path))
+    const there = readRegular(file.path, LARGEST_FILE)
+    if (there === null) return true
     if (there.length < file.bytes.length && there.equals(file.bytes.subarray(0, there.length))) return true
     if (file.path.endsWith('.cache')) readLoaderCache(there)
     return false
@@ -350,7 +355,7 @@ function isWritten(file: LoaderFile): boolean {
     const stat = lstatSync(fsPath(file.path))
     if ('link' in file) return stat.isSymbolicLink() && readLink(file.path) === file.link
     if (!stat.isFile() || stat.size !== file.bytes.length || (stat.mode & 0o7777) !== file.mode) return false
-    return readFileSync(fsPath(file.path)).equals(file.bytes)
+    return readRegular(file.path, file.bytes.length)?.equals(file.bytes) === true
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return false

@@ -20,6 +20,7 @@ import { storeDirectory } from '../nix/store.ts'
 import { namedStorePaths, type StoreTrust, storeTrust } from '../nix/trust.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
+import { checkStateFolder } from '../python/state-folder.ts'
 import {
   isLoaderPending,
   loaderFolders,
@@ -147,10 +148,11 @@ function placeOf(root: string, store: string): PythonEnvironment {
   const fault = faultOf(root, store)
   if (fault !== null) throw new WheelfixError('PYTHON_NOT_FOUND', `${root} ${fault}`, root)
   const bin = join(root, 'bin')
+  const place = { root, stateFolder: stateFolderIn(root) }
+  checkStateFolder(place)
   return {
     kind: 'python',
-    root,
-    stateFolder: stateFolderIn(root),
+    ...place,
     config: new Map(),
     home: bin,
     python: join(bin, 'python3'),

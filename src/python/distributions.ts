@@ -1,11 +1,15 @@
 // The distributions installed in site-packages: who owns a file, and what a distribution says of itself. Only names are
 // read at first; RECORDs when the first owner is asked for, METADATA and WHEEL for the distribution that is asked.
-import { readFileSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
+import { readRegular } from '../io/beneath.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
 import { recordPaths, SOURCES } from './record.ts'
 import { tagsOfWheelFile, type WheelTag } from './tags.ts'
+
+/** The largest RECORD of a real distribution has some 10 MB. */
+const LARGEST_FILE = 256 << 20
 
 /** An installed distribution. What costs a file is a method, read once. */
 export interface Distribution {
@@ -139,10 +143,8 @@ function indexOwners(all: readonly Distribution[], files?: ReadonlySet<string>):
 }
 
 function readText(path: string): string | null {
-  try {
-    return decodeBytes(readFileSync(fsPath(path)))
-  } catch {
-    // a file that is not there, or that its owner keeps to himself, tells nothing; the venv works without it
-    return null
-  }
+  // a file that is not there, or that its owner keeps to himself, tells nothing; the venv works without it. uv may have
+  // linked it to its cache
+  const bytes = readRegular(path, LARGEST_FILE)
+  return bytes === null ? null : decodeBytes(bytes)
 }

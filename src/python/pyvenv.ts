@@ -1,10 +1,13 @@
 // What a venv is and where it is: pyvenv.cfg (PEP 405), its folders, and the rule by which one is found when none is
 // named. Runs nothing and follows no link out of the venv.
-import { existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
+import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
 import { type Environment, stateFolderIn } from './environment.ts'
+
+import { checkStateFolder } from './state-folder.ts'
 
 /** A virtual environment. `python` is bin/python, or python3 where there is no such. */
 export interface Venv extends Environment {
@@ -73,10 +76,11 @@ function describe(root: string, config: ReadonlyMap<string, string>): Venv {
   }
   const bin = join(root, 'bin')
   const sitePackages = findSitePackages(root, config)
+  const place = { root, stateFolder: stateFolderIn(root) }
+  checkStateFolder(place)
   return {
     kind: 'venv',
-    root,
-    stateFolder: stateFolderIn(root),
+    ...place,
     config,
     home,
     python: pythonOf(bin),
@@ -90,19 +94,8 @@ function describe(root: string, config: ReadonlyMap<string, string>): Venv {
 
 function readConfig(root: string, prefix: string): Map<string, string> {
   const path = join(root, 'pyvenv.cfg')
-  let bytes: Buffer
-  try {
-    const status = statSync(fsPath(path))
-    // a FIFO or a device may never end
-    if (!status.isFile()) throw broken(path, status.isDirectory() ? 'it is a folder' : 'it is no file')
-    if (status.size > LARGEST_CONFIG) throw broken(path, 'it is too large')
-    bytes = readFileSync(fsPath(path))
-  } catch (error) {
-    const errno = errnoOf(error)
-    if (errno === undefined) throw error
-    if (errno === 'ENOENT' || errno === 'ENOTDIR') throw noVenv(root, prefix)
-    throw broken(path, `it cannot be read (${errno})`)
-  }
+  const bytes = readRegular(path, LARGEST_CONFIG)
+  if (bytes === null) throw unreadable(root, path, prefix)
   const text = bytes.toString('utf8')
   if (text.includes('\0') || text.includes('\uFFFD')) throw broken(path, 'it is not text')
   const config = new Map<string, string>()
@@ -111,6 +104,24 @@ function readConfig(root: string, prefix: string): Map<string, string> {
     if (equals > 0) config.set(line.slice(0, equals).trim().toLowerCase(), line.slice(equals + 1).trim())
   }
   return config
+}
+
+/** Why there is no pyvenv.cfg that can be read. */
+function unreadable(root: string, path: string, prefix: string): WheelfixError {
+  try {
+    const status = statSync(fsPath(path))
+    if (status.isDirectory()) return broken(path, 'it is a folder')
+    if (!status.isFile()) return broken(path, 'it is no file')
+    if (status.size > LARGEST_CONFIG) return broken(path, 'it is too large')
+    accessSync(fsPath(path), constants.R_OK)
+    return broken(path, 'it cannot be read')
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    return errno === 'ENOENT' || errno === 'ENOTDIR'
+      ? noVenv(root, prefix)
+      : broken(path, `it cannot be read (${errno})`)
+  }
 }
 
 function broken(path: string, why: string): WheelfixError {

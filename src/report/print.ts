@@ -1,5 +1,5 @@
-// What goes to the terminal. A wheel chooses the names of its files, and a name may hold a line end or an escape sequence:
-// neither may move the cursor of the reader or make a line of its own.
+// What goes to the terminal. A wheel chooses the names of its files, and a name may hold a line end, an escape sequence or a
+// character that turns the direction of the text: none may move the cursor, hide a part, or make a line of its own.
 import type { ChalkInstance } from 'chalk'
 
 /** Writes lines; of control characters only those that set a colour reach the stream, and those not where `plain`. */
@@ -15,10 +15,17 @@ export function writeWarnings(warnings: readonly string[], chalk: ChalkInstance)
   )
 }
 
-/** Control characters as `\x1b`; colours (SGR, ECMA-48 8.3.117) stay or go. */
+/**
+ * Control characters as `\x1b`, those of the direction and of lines as `\u202e`. The styles that reports use (bold, dim, red,
+ * green, yellow; SGR, ECMA-48 8.3.117) stay or go. Others are shown: some hide text.
+ */
 function visible(line: string, plain: boolean): string {
-  return line.replaceAll(/\p{Cc}(?:\[[\d;]*m)?/gu, found => {
+  return line.replaceAll(OF_NO_TEXT, found => {
     if (found.startsWith('\x1b[')) return plain ? '' : found
-    return `\\x${found.charCodeAt(0).toString(16).padStart(2, '0')}${found.slice(1)}`
+    const code = found.charCodeAt(0)
+    const escaped = code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16)}`
+    return escaped + found.slice(1)
   })
 }
+
+const OF_NO_TEXT = /\p{Cc}(?:\[(?:[12]|22|3[1239])m)?|[\p{Bidi_Control}\p{Zl}\p{Zp}]/gu

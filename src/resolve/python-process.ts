@@ -1,8 +1,7 @@
 // The interpreter of a venv as a running process: what is mapped before any wheel is loaded.
-import { readFileSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
-import { errnoOf } from '../io/error.ts'
-import { fsPath, isInside, namesIn, realPath } from '../io/path.ts'
+import { readRegular } from '../io/beneath.ts'
+import { isInside, namesIn, realPath } from '../io/path.ts'
 import { type CacheEntry, readLoaderCache } from '../ldso/cache.ts'
 import { identifyLibc, type Libc } from '../ldso/libc.ts'
 import { startProgram } from '../ldso/process.ts'
@@ -65,12 +64,16 @@ function libcDirectories(libc: Libc, tree: FileTree): Set<string> {
   return new Set(own.filter(directory => tree.names(directory).size > 0).map(directory => realPath(directory)))
 }
 
+/** That of a whole distribution has some 200 KB; its path is what the loader's file says. */
+const LARGEST_CACHE = 64 << 20
+
 /** A cache that is missing, cut or of an unknown format is ignored, as the loader does. */
 function readCache(path: string): readonly CacheEntry[] {
+  const bytes = readRegular(path, LARGEST_CACHE)
   try {
-    return readLoaderCache(readFileSync(fsPath(path)))
+    return bytes === null ? [] : readLoaderCache(bytes)
   } catch (error) {
-    if (error instanceof ElfError || errnoOf(error) !== undefined) return []
+    if (error instanceof ElfError) return []
     throw error
   }
 }

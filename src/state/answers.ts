@@ -2,7 +2,7 @@
 // state of every folder and object of the venv and of everything outside that the answer depends on, and the answer. The
 // next run compares status fields alone; where one differs, or anything is in doubt, it does the whole work again. (What
 // this cannot see is a file that was no object and becomes one in place: installers write new files.)
-import { lstatSync, readFileSync, type Stats, statSync, writeFileSync } from 'node:fs'
+import { lstatSync, type Stats, statSync, writeFileSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { GRAFT_FORMAT } from '../elf/graft/placement.ts'
 import { errnoOf } from '../io/error.ts'
@@ -10,6 +10,7 @@ import { fsPath, relativeTo } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import { findConfig } from '../config/find-config.ts'
 import type { Place } from '../python/environment.ts'
+import { readState } from '../python/state-folder.ts'
 
 /** The answer of a run in which nothing is left to do, as it is printed. */
 export interface Answer {
@@ -111,8 +112,10 @@ function entriesOf(list: string): string[] {
   return list.split(':').filter(entry => entry !== '')
 }
 
+const NAME = 'state.json'
+
 function stampPath({ stateFolder }: Place): string {
-  return `${stateFolder}/state.json`
+  return `${stateFolder}/${NAME}`
 }
 
 /** The answer of the last run, if nothing at all has changed since; else null. */
@@ -234,10 +237,10 @@ function statusOf(path: string): Stats | null {
 
 function readStamp(place: Place): Stamp | null {
   try {
-    const stamp: unknown = JSON.parse(readFileSync(fsPath(stampPath(place)), 'utf8'))
+    const stamp: unknown = JSON.parse(readState(place, NAME) ?? '')
     return isStamp(stamp) ? stamp : null
   } catch (error) {
-    if (errnoOf(error) === undefined && !(error instanceof SyntaxError)) throw error
+    if (!(error instanceof SyntaxError)) throw error
     return null
   }
 }

@@ -1,11 +1,11 @@
 // The libraries that a venv was given, kept so that the next run, from a plain shell or after an update of the system,
 // takes the same and changes nothing.
-import { mkdirSync, readFileSync } from 'node:fs'
-import { errnoOf } from '../io/error.ts'
+import { mkdirSync } from 'node:fs'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import type { LibrarySource, Pin, UsedLibrary } from '../nix/libset.ts'
 import type { Place } from '../python/environment.ts'
+import { readState } from '../python/state-folder.ts'
 import { writeFileSync } from 'node:fs'
 
 const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
@@ -20,19 +20,21 @@ const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
   'trust',
 ])
 
+const NAME = 'libs.json'
+
 function pinsPath({ stateFolder }: Place): string {
-  return `${stateFolder}/libs.json`
+  return `${stateFolder}/${NAME}`
 }
 
 /** The pins of a venv, by soname; none where there is no file or it makes no sense. */
 export function readPins(place: Place): Map<string, Pin> {
   const pins = new Map<string, Pin>()
   try {
-    const entries: unknown = JSON.parse(readFileSync(fsPath(pinsPath(place)), 'utf8'))
+    const entries: unknown = JSON.parse(readState(place, NAME) ?? '')
     if (typeof entries !== 'object' || entries === null) return pins
     for (const [soname, pin] of Object.entries(entries)) if (isPin(pin)) pins.set(soname, pin)
   } catch (error) {
-    if (errnoOf(error) === undefined && !(error instanceof SyntaxError)) throw error
+    if (!(error instanceof SyntaxError)) throw error
   }
   return pins
 }
@@ -45,27 +47,18 @@ function isPin(value: unknown): value is Pin {
 
 /** Keeps the libraries in use; writes nothing when they are the same. Gives whether it wrote. */
 export function pinsDiffer(place: Place, libraries: readonly UsedLibrary[]): boolean {
-  return readText(pinsPath(place)) !== pinsText(libraries)
+  return readState(place, NAME) !== pinsText(libraries)
 }
 
 export function writePins(place: Place, libraries: readonly UsedLibrary[]): void {
   if (!pinsDiffer(place, libraries)) return
   const path = pinsPath(place)
   mkdirSync(fsPath(place.stateFolder), { recursive: true })
-  if (readText(path) === null) writeFileSync(fsPath(path), pinsText(libraries))
+  if (readState(place, NAME) === null) writeFileSync(fsPath(path), pinsText(libraries))
   else replaceContent(path, pinsText(libraries))
 }
 
 function pinsText(libraries: readonly UsedLibrary[]): string {
   const entries = libraries.map(({ soname, path, source }) => [soname, { path, source }])
   return `${JSON.stringify(Object.fromEntries(entries), null, 1)}\n`
-}
-
-function readText(path: string): string | null {
-  try {
-    return readFileSync(fsPath(path), 'utf8')
-  } catch (error) {
-    if (errnoOf(error) !== undefined) return null
-    throw error
-  }
 }

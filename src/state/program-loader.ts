@@ -1,23 +1,20 @@
 // Which loader the venv's programs were told to ask for, kept so that the next run, without the flag, says the same.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { errnoOf } from '../io/error.ts'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { fsPath } from '../io/path.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
 import type { Place } from '../python/environment.ts'
+import { readState } from '../python/state-folder.ts'
+
+const NAME = 'interpreter'
 
 /** The file that holds the choice; there is none for the venv's own loader, which needs no word. */
 export function programInterpreterPath({ stateFolder }: Place): string {
-  return `${stateFolder}/interpreter`
+  return `${stateFolder}/${NAME}`
 }
 
 /** What was chosen for the venv by a flag. */
 export function readProgramInterpreter(place: Place): ProgramInterpreter {
-  try {
-    return readFileSync(fsPath(programInterpreterPath(place)), 'utf8').trim() === 'nix-ld' ? 'nix-ld' : 'python'
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return 'python'
-  }
+  return readState(place, NAME)?.trim() === 'nix-ld' ? 'nix-ld' : 'python'
 }
 
 export function writeProgramInterpreter(place: Place, chosen: ProgramInterpreter): void {

@@ -152,14 +152,14 @@ function badInput(world: World): void {
 
   test('a file name moves no cursor and makes no line of its own', () => {
     const named = demoVenv(world, 'names')
-    const name = 'evil\u001B[2J\nall well.so'
+    const name = 'evil\u001B[2J\nall\u001B[8m\u202E well.so'
     writeFileSync(join(sitePackages(world, named), name), readFileSync(world.python).subarray(0, 1000))
     for (const args of [['check'], ['check', '--color', 'always'], ['doctor']]) {
       const [command = '', ...rest] = args
       const { status, stdout } = wheelfix(world, [command, named, ...rest])
       assert.equal(status, 1)
-      assert.match(stdout, /evil\\x1b\[2J\\x0aall well\.so/)
-      assert.equal(stdout.includes('\u001B[2J'), false)
+      assert.match(stdout, /evil\\x1b\[2J\\x0aall\\x1b\[8m\\u202e well\.so/)
+      for (const hidden of ['\u001B[2J', '\u001B[8m', '\u202E']) assert.equal(stdout.includes(hidden), false)
     }
     const { stderr } = wheelfix(world, ['venv', join(world.root, 'none\u001B[2J')])
     assert.match(stderr, /none\\x1b\[2J/)

@@ -1,0 +1,89 @@
+// Files of a folder that somebody else may have filled: an unpacked archive, a folder that several users write to. A name
+// there may be a link to anywhere, a FIFO that never ends, a device, or a file of any size. What is opened here is a
+// regular file below the folder, of a size that its reader states.
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { errnoOf } from './error.ts'
+import { fsPath } from './path.ts'
+
+const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
+
+/**
+ * Opens a file below a folder, and follows no link on the way; the folder itself may be reached by one. (openat(2) by way of
+ * /proc/self/fd: nobody can put a link in the place of a component between a look at it and its use.)
+ * @param path relative, without `..`
+ * @returns null for what is not there, is no regular file, or is not below the folder
+ */
+export function openBeneath(folder: string, path: string): number | null {
+  const names = path.split('/')
+  if (names.some(name => name === '' || name === '.' || name === '..')) return null
+  try {
+    let fd = openSync(fsPath(folder), O_RDONLY | O_DIRECTORY)
+    for (const [index, name] of names.entries()) {
+      const isLast = index === names.length - 1
+      const flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | (isLast ? 0 : O_DIRECTORY)
+      try {
+        const next = openSync(fsPath(`/proc/self/fd/${fd}/${name}`), flags)
+        closeSync(fd)
+        fd = next
+      } catch (error) {
+        closeSync(fd)
+        throw error
+      }
+    }
+    if (fstatSync(fd).isFile()) return fd
+    closeSync(fd)
+    return null
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+}
+
+/** The content of a file below a folder; null as for `openBeneath`, and for one of more than `limit` bytes. */
+export function readBeneath(folder: string, path: string, limit: number): Buffer | null {
+  const fd = openBeneath(folder, path)
+  if (fd === null) return null
+  try {
+    return readBounded(fd, limit)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/**
+ * The content of a regular file of at most `limit` bytes, which may be reached by links: package managers link what they
+ * install. null for anything else.
+ */
+export function readRegular(path: string, limit: number): Buffer | null {
+  let fd: number
+  try {
+    fd = openSync(fsPath(path), O_RDONLY | O_NONBLOCK)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+  try {
+    return fstatSync(fd).isFile() ? readBounded(fd, limit) : null
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function readBounded(fd: number, limit: number): Buffer | null {
+  const { size } = fstatSync(fd)
+  if (size > limit) return null
+  const bytes = Buffer.alloc(size)
+  let done = 0
+  while (done < size) {
+    const count = readSync(fd, bytes, done, size - done, done)
+    if (count === 0) break
+    done += count
+  }
+  return bytes.subarray(0, done)
+}

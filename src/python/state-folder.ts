@@ -1,0 +1,60 @@
+// What may stand in the folder that wheelfix keeps for an environment. Who unpacks or shares an environment gets this
+// folder from somebody else: a link in it would have wheelfix read, write or remove files elsewhere.
+import { lstatSync, type Stats } from 'node:fs'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { readBeneath } from '../io/beneath.ts'
+import { entriesIn, fsPath } from '../io/path.ts'
+import type { Place } from './environment.ts'
+
+/** No file of it is larger: the pins and answers of the largest venvs have some 100 KB. */
+const LARGEST_FILE = 16 << 20
+
+/** What its names are; others are nobody's, and nobody opens them. */
+function kindOf(name: string): 'directory' | 'symlink' | 'file' | null {
+  if (name === 'roots' || name === 'loader') return 'directory'
+  // Nix's link to a library set that it built
+  if (name === 'libs') return 'symlink'
+  return name === 'interpreter' || /^(?:lock|journal)|\.json$/.test(name) ? 'file' : null
+}
+
+/**
+ * Refuses a state folder that wheelfix cannot have made.
+ * @throws WheelfixError `VENV_INVALID` for one that is a link, belongs to somebody else, or holds links, FIFOs or devices
+ */
+export function checkStateFolder({ root, stateFolder }: Place): void {
+  const status = statusOf(stateFolder)
+  if (status === null) return
+  const refuse = (path: string, what: string) => {
+    return new WheelfixError('VENV_INVALID', `${path} ${what}, which wheelfix did not make: remove it`, path)
+  }
+  if (status.isSymbolicLink()) throw refuse(stateFolder, 'is a link')
+  if (!status.isDirectory()) throw refuse(stateFolder, 'is no folder')
+  const owners = [0, process.getuid?.(), statusOf(root)?.uid]
+  if (!owners.includes(status.uid)) throw refuse(stateFolder, `belongs to user ${status.uid}`)
+  for (const { name, kind } of entriesIn(stateFolder)) {
+    const wanted = kindOf(name)
+    if (wanted === null || kind === wanted) continue
+    throw refuse(`${stateFolder}/${name}`, `is ${KINDS[kind]} in the place of a ${WANTED[wanted]}`)
+  }
+  for (const { name, kind } of entriesIn(`${stateFolder}/loader`)) {
+    if (kind === 'file' || kind === 'directory') continue
+    throw refuse(`${stateFolder}/loader/${name}`, `is ${KINDS[kind]} in the place of a file or folder`)
+  }
+}
+
+const KINDS = { file: 'a file', directory: 'a folder', symlink: 'a link', other: 'a FIFO, socket or device' } as const
+const WANTED = { file: 'file', directory: 'folder', symlink: 'link' } as const
+
+/** The text of one of its files; null where there is none that can be read. */
+export function readState({ stateFolder }: Place, name: string): string | null {
+  return readBeneath(stateFolder, name, LARGEST_FILE)?.toString('utf8') ?? null
+}
+
+function statusOf(path: string): Stats | null {
+  try {
+    return lstatSync(fsPath(path), { throwIfNoEntry: false }) ?? null
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+}
