@@ -7,7 +7,9 @@ import { join } from 'node:path'
 const root = join(import.meta.dirname, '../build/test')
 const wanted = process.argv.slice(2)
 const files = readdirSync(root, { recursive: true })
-  .filter(name => name.endsWith('.test.js') && existsSync(join(import.meta.dirname, '../test', name.replace(/js$/, 'ts'))))
+  .filter(
+    name => name.endsWith('.test.js') && existsSync(join(import.meta.dirname, '../test', name.replace(/js$/, 'ts'))),
+  )
   .filter(name => wanted.length === 0 || wanted.some(part => name.includes(part)))
   .sort()
 if (files.length === 0) {

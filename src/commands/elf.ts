@@ -184,7 +184,17 @@ function plain(value: unknown): unknown {
 /** The object as data: header, program headers and everything that the dynamic table names. */
 function describe(source: ByteSource): object {
   const object = readElf(source)
-  return Object.assign({}, plain(object), { size: source.size, grafted: readUndo(source) !== null })
+  return Object.assign({}, plain(object), { size: source.size, grafted: isGrafted(source) })
+}
+
+function isGrafted(source: ByteSource): boolean {
+  try {
+    return readUndo(source) !== null
+  } catch (error) {
+    // by a newer wheelfix
+    if (error instanceof ElfError && error.code === 'REFUSED') return true
+    throw error
+  }
 }
 
 function verify(file: string, json: boolean): Result {

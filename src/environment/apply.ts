@@ -2,6 +2,7 @@
 // others. A dry run goes the same way up to the write, so that it ends as the real run would.
 import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
+import type { Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
@@ -19,6 +20,7 @@ import {
 } from '../python/record.ts'
 import { changeObject, writeReason } from './change.ts'
 import { canReflink, closeJournal, isForInPlace, openJournal } from '../state/journal.ts'
+import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import type { Applied, PlannedObject } from '../resolve/plan.ts'
 
@@ -37,6 +39,7 @@ export interface ApplyInput {
 export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): readonly Applied[] {
   const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader()
+  const isRecorded = (path: string): boolean => input.distributions.ownerOf(path)?.row != null
   const inPlace = input.write ? inPlaceObjects(pending.map(item => objectOf(item, input))) : new Set<ScannedObject>()
   if (inPlace.size > 0) openJournal(input.place, [...inPlace])
 
@@ -44,9 +47,10 @@ export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput):
   const outcomes = planned.map((item): Applied => {
     if (item.change === null) return { planned: item, status: 'fine', reason: null }
     const object = objectOf(item, input)
-    const { path, status, undo } = object
+    const { path, status } = object
+    const isOwn = (undo: Undo): boolean => isPlanned(ownerOf(undo, () => isRecorded(path)))
     const record = fieldsBefore(object, input.distributions.ownerOf(path), records)
-    const job = { path, status, undo, edit: item.edit, record, inPlace: inPlace.has(object), write: input.write }
+    const job = { path, status, isOwn, edit: item.edit, record, inPlace: inPlace.has(object), write: input.write }
     const refusal = changeObject(job)
     input.progress(++done, pending.length)
     if (refusal !== null) return { planned: item, status: 'refused', ...refusal }

@@ -1,13 +1,14 @@
 // One object changed on disk: edit → verify → write. It knows nothing of the plan or of the other objects.
 import type { ElfEdit } from '../elf/edit.ts'
 import { ElfError } from '../elf/error.ts'
-import { graftedSource, graftTo } from '../elf/graft/graft.ts'
-import { readElf } from '../elf/read.ts'
+import type { FileEdit } from '../elf/file-edit.ts'
+import { layersOf } from '../elf/graft/layers.ts'
+import { regraft } from '../elf/graft/regraft.ts'
+import type { Undo } from '../elf/graft/undo-note.ts'
 import { applyEdit, stateOf } from '../elf/state.ts'
-import { originalSource, type Undo } from '../elf/graft/undo-note.ts'
-import { verifyState } from '../elf/rules/verify.ts'
+import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { type FileEdit, replaceFile } from '../io/replace.ts'
+import { replaceFile } from '../io/replace.ts'
 import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
 import { changeInPlace } from '../state/journal.ts'
 
@@ -16,7 +17,8 @@ export interface ChangeJob {
   readonly path: string
   /** The file that was looked at. */
   readonly status: FileStatus
-  readonly undo: Undo | null
+  /** Is a layer of the file the venv's, to be replaced? */
+  readonly isOwn: (undo: Undo) => boolean
   /** From the original; null: it is to be the original again. */
   readonly edit: ElfEdit | null
   /** The RECORD fields to be kept in the undo note. */
@@ -77,20 +79,13 @@ const WRITE_REASONS: Readonly<Record<string, string>> = {
 }
 
 /** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError; WheelfixError `BUSY` */
-function fileEdit({ status, undo, edit, record }: ChangeJob, source: FileSource): FileEdit {
+function fileEdit({ status, edit, record, isOwn }: ChangeJob, source: FileSource): FileEdit {
   if (source.status.ino !== status.ino || source.size !== status.size) {
     throw new WheelfixError('BUSY', 'another program changed it during this run: run again')
   }
-  const original = undo === null ? source : originalSource(source, undo)
-  if (edit !== null) {
-    const old = readElf(original)
-    const wanted = applyEdit(stateOf(old), edit)
-    const graft = graftTo(original, old, wanted, record === null ? {} : { record })
-    if (graft !== null) {
-      verifyState(original, old, graftedSource(original, graft), wanted)
-      return undo === null ? graft : { ...graft, patches: [...undo.patches, ...graft.patches] }
-    }
-  }
-  if (undo === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')
-  return { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
+  const wanted = edit === null ? null : (base: ElfObject) => applyEdit(stateOf(base), edit)
+  const options = { owner: 'venv', ...(record === null ? {} : { record }) } as const
+  const result = regraft(layersOf(source, isOwn), wanted, options)
+  if (result.edit === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')
+  return result.edit
 }

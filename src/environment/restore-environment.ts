@@ -2,7 +2,7 @@
 // interpreter.
 import { existsSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
-import { carriesNote, originalSource } from '../elf/graft/undo-note.ts'
+import { notesIn, originalSource } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { replaceFile } from '../io/replace.ts'
@@ -17,7 +17,8 @@ import { lockVenv } from '../state/lock.ts'
 import { loaderFolders, removeLoader } from '../private-loader/private-loader.ts'
 import { pythonNames, restoreName } from '../private-loader/python-copy.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
-import { scanVenv } from './scan.ts'
+import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
+import { recordedIn, scanVenv } from './scan.ts'
 
 export interface RestoreReport {
   /** Paths relative to the venv. */
@@ -83,9 +84,10 @@ function restorePythons(venv: Environment, dryRun: boolean): Pick<RestoreReport,
 
 function restoreObjects(venv: Environment, dryRun: boolean, found: boolean): RestoreReport {
   const scan = scanVenv(venv, [])
+  const isRecorded = recordedIn(venv)
   const restored: ScannedObject[] = []
   const refused: { path: string; reason: string }[] = scan.unreadable
-    .filter(({ path }) => mayBeOurs(path))
+    .filter(({ path }) => mayBeOurs(path, isRecorded))
     .map(({ relative, reason }) => ({ path: relative, reason }))
   const warnings: string[] = []
   if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
@@ -93,7 +95,8 @@ function restoreObjects(venv: Environment, dryRun: boolean, found: boolean): Res
   const unwritten = dryRun ? new Map<ScannedObject, string>() : restoreRecords(venv, scan.objects)
   for (const object of scan.objects) {
     if (object.undo === null) {
-      if (withSource(object.path, carriesNote)) refused.push({ path: object.relative, reason: CHANGED_SINCE })
+      if (object.owner === null && mayBeOurs(object.path, isRecorded))
+        refused.push({ path: object.relative, reason: CHANGED_SINCE })
       continue
     }
     const reason = unwritten.get(object) ?? restoreObject(object, warnings, dryRun)
@@ -103,12 +106,15 @@ function restoreObjects(venv: Environment, dryRun: boolean, found: boolean): Res
   return { restored: restored.map(({ relative }) => relative), refused, warnings, found: found || restored.length > 0 }
 }
 
-/** A damaged file that came so with its wheel was never changed; one that cannot be read may have been. */
-function mayBeOurs(path: string): boolean {
+/**
+ * Does a file carry a note of `venv`, though it does not hold any more? A damaged file that came so with its wheel was never
+ * changed; one that cannot be read, or that a newer version changed, may have been.
+ */
+function mayBeOurs(path: string, isRecorded: (path: string) => boolean): boolean {
   try {
-    return withSource(path, carriesNote)
+    return withSource(path, notesIn).some(undo => isPlanned(ownerOf(undo, () => isRecorded(path))))
   } catch (error) {
-    return !(error instanceof ElfError)
+    return !(error instanceof ElfError) || error.code === 'REFUSED'
   }
 }
 

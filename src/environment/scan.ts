@@ -8,9 +8,10 @@ import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
 import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
+import { type Distributions, readDistributions } from '../python/distributions.ts'
 import type { Environment } from '../python/environment.ts'
 import { readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
-import { isInterpreterCopy } from '../private-loader/python-copy.ts'
+import { isCopy } from '../elf/graft/owners.ts'
 
 export interface Scan {
   readonly objects: readonly ScannedObject[]
@@ -47,6 +48,8 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
   const root = realPath(venv.root)
   const seen = new Set<string>()
 
+  const isRecorded = recordedIn(venv)
+
   const visit = (directory: string): void => {
     directories.push(directory)
     const below: string[] = []
@@ -82,9 +85,9 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
   const visitFile = (path: string, name: string): void => {
     const relative = relativeTo(venv.root, path)
     try {
-      const object = scanFile(path, relative, name, extensionSuffixes)
+      const object = scanFile(path, relative, name, extensionSuffixes, isRecorded)
       // the venv's Python as a copy of ours is the interpreter, not an object of a wheel
-      if (object !== null && !isInterpreterCopy(object.undo)) objects.push(object)
+      if (object !== null && !isCopy(object.owner)) objects.push(object)
     } catch (error) {
       const errno = errnoOf(error)
       if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message })
@@ -117,8 +120,23 @@ function leavesVenv(path: string, root: string): boolean {
   }
 }
 
+/** Does a RECORD of the venv speak of a file? They are read when that is asked: hardly ever. */
+export function recordedIn({ sitePackages }: Pick<Environment, 'sitePackages'>): (path: string) => boolean {
+  let distributions: Distributions | null = null
+  return path => {
+    distributions ??= readDistributions(sitePackages)
+    return distributions.ownerOf(path)?.row != null
+  }
+}
+
 /** Reads one file; null when it is no object that a loader loads (no ELF, a relocatable or core file). */
-function scanFile(path: string, relative: string, name: string, suffixes: readonly string[]): ScannedObject | null {
+function scanFile(
+  path: string,
+  relative: string,
+  name: string,
+  suffixes: readonly string[],
+  isRecorded: (path: string) => boolean,
+): ScannedObject | null {
   const fd = openSync(fsPath(path), 'r')
   if (!isElf(readMagic(fd))) {
     closeSync(fd)
@@ -126,7 +144,7 @@ function scanFile(path: string, relative: string, name: string, suffixes: readon
   }
   const source = sourceOf(fd)
   try {
-    const object = readObject(source, name, suffixes)
+    const object = readObject(source, name, suffixes, () => isRecorded(path))
     if (object === null) return null
     return { path, relative, ...object, status: source.status, identity: `${source.status.dev}:${source.status.ino}` }
   } finally {

@@ -18,28 +18,9 @@ import {
   writeSync,
 } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
+import type { FileEdit, FilePiece } from '../elf/file-edit.ts'
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
-
-/**
- * Bytes; or a range of the file itself, its patches included: a string table of 80 MB is never held in memory; or a hole,
- * which reads as zeros and takes no room on the disk. A hole is never the last piece.
- */
-export type Piece =
-  | Uint8Array
-  | { readonly copyFrom: number; readonly length: number }
-  | { readonly hole: true; readonly length: number }
-
-/** New bytes for a file, in terms of what it has. */
-export interface FileEdit {
-  /** The file is cut to this size, then `tail` is appended. */
-  readonly baseSize: number
-  readonly tail: readonly Piece[]
-  /** Ranges below `baseSize` that change. */
-  readonly patches: readonly { readonly offset: number; readonly bytes: Uint8Array }[]
-  /** Written last, at offset 0. */
-  readonly header: Uint8Array
-}
 
 const SUFFIX = '.wheelfix-tmp'
 
@@ -65,14 +46,19 @@ export function replaceFile(path: string, edit: FileEdit): void {
     chmodSync(fsPath(temporary), 0o600)
     const fd = openSync(fsPath(temporary), 'r+')
     try {
-      ftruncateSync(fd, edit.baseSize)
-      for (const { offset, bytes } of edit.patches) writeFully(fd, bytes, offset)
-      writePieces(fd, edit.tail, edit.baseSize)
-      writeFully(fd, edit.header, 0)
+      writeEdit(fd, edit)
     } finally {
       closeSync(fd)
     }
   })
+}
+
+/** Writes an edit into an open file that nobody else uses: a copy. */
+export function writeEdit(fd: number, { baseSize, tail, patches, header }: FileEdit): void {
+  ftruncateSync(fd, baseSize)
+  for (const { offset, bytes } of patches) writeFully(fd, bytes, offset)
+  writePieces(fd, tail, baseSize)
+  writeFully(fd, header, 0)
 }
 
 /** Gives a file a new content by a rename; mode, owner and times stay. */
@@ -105,7 +91,7 @@ function keepStatus(path: string, { uid, gid, mode, atimeMs, mtimeMs }: Stats): 
 }
 
 /** Appends pieces to an open file, from `offset` on; ranges are copied within the file. */
-export function writePieces(fd: number, pieces: readonly Piece[], offset: number): void {
+export function writePieces(fd: number, pieces: readonly FilePiece[], offset: number): void {
   let at = offset
   for (const piece of pieces) {
     if (piece instanceof Uint8Array) writeFully(fd, piece, at)

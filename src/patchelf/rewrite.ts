@@ -1,17 +1,21 @@
-// One object on disk, changed or given back: what `wheelfix elf` does to a file. A file that already carries a graft is
-// edited from its original, so that grafts never stack and an edit that leads back gives back the very same bytes.
+// One object on disk, changed or given back: what `wheelfix elf` does to a file. A file that it has edited before is edited
+// from its original, so that its grafts never stack and an edit that leads back gives back the very same bytes. What
+// `wheelfix venv` has changed comes on top of it, as if the edit had been there first.
 import { accessSync, chmodSync, closeSync, constants, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
-import { type Graft, type GraftOptions, graftedSource, graftTo } from '../elf/graft/graft.ts'
+import type { FileEdit } from '../elf/file-edit.ts'
+import type { GraftOptions } from '../elf/graft/graft.ts'
+import { type Layers, layersOf } from '../elf/graft/layers.ts'
+import { regraft } from '../elf/graft/regraft.ts'
 import { readBySections } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { differences, type ElfState, stateOf } from '../elf/state.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { originalSource, readUndo, type Undo } from '../elf/graft/undo-note.ts'
-import { verifyState } from '../elf/rules/verify.ts'
+import type { Owner, Undo } from '../elf/graft/undo-note.ts'
 import { fsPath, realPath } from '../io/path.ts'
-import { type FileEdit, replaceFile, temporaryOf } from '../io/replace.ts'
-import { type FileSource, withSource } from '../io/source.ts'
+import { replaceFile, temporaryOf } from '../io/replace.ts'
+import { withSource } from '../io/source.ts'
+import { ownerOf } from '../elf/graft/owners.ts'
 
 /** What became of a file. */
 export interface Rewrite {
@@ -21,16 +25,27 @@ export interface Rewrite {
   readonly changed: readonly (keyof ElfState)[]
 }
 
-export interface RewriteOptions extends Omit<GraftOptions, 'record' | 'inPlace'> {
+export interface RewriteOptions extends Omit<GraftOptions, 'record' | 'inPlace' | 'owner'> {
   /** Where the result goes; null: into the file itself. It is written even when nothing changes. */
   readonly output?: string | null
   /** Write nothing. */
   readonly dryRun?: boolean
 }
 
+/** Of a file by itself nothing says whether a RECORD speaks of it. */
+function isElfs(undo: Undo): boolean {
+  return ownerOf(undo, () => true) === 'elf'
+}
+
+function liftedOwner(undo: Undo): Owner | null {
+  const owner = ownerOf(undo, () => true)
+  return owner === 'elf' ? null : owner
+}
+
 /**
  * Edits one object. A link is followed: its target is changed.
- * @param change gives the wanted state, and may print something about the present one first
+ * @param change gives the wanted state for the present one, without what others changed on top; it may print something
+ * about the object first, as it stands
  * @throws ElfError and the errors of node:fs; the file is as it was then
  */
 export function rewriteObject(
@@ -41,51 +56,58 @@ export function rewriteObject(
   const { output = null, dryRun = false, ...graftOptions } = options
   return withSource(path, source => {
     const object = readBySections(source)
-    const before = stateOf(object)
-    const after = change(object, before)
-    const changed = differences(before, after)
-    if (changed.length === 0 && output === null) return { before, after, changed }
-
-    const undo = readUndo(source)
-    const original = undo === null ? source : originalSource(source, undo)
-    const record = undo?.record ?? null
-    const old = undo === null ? object : readBySections(original)
-    const graft =
-      changed.length === 0
-        ? null
-        : graftTo(original, old, after, { ...graftOptions, inPlace: true, ...(record === null ? {} : { record }) })
-    if (graft !== null) verifyState(original, old, graftedSource(original, graft), after, options.pageSize)
-    if (dryRun) return { before, after, changed }
-    const edit = changed.length === 0 ? null : editOf(undo, graft, source)
-    if (output !== null) writeCopy(source, edit, output)
+    const known = layersOrError(source)
+    const old = known instanceof ElfError ? stateOf(object) : stateBelow(known, object)
+    const wanted = change(object, old)
+    const isChanged = differences(old, wanted).length > 0
+    if (known instanceof ElfError) {
+      if (isChanged) throw known
+      if (output !== null && !dryRun) writeCopy(source, output)
+      return { before: old, after: old, changed: [] }
+    }
+    const { edit, after } = isChanged
+      ? regraft(known, () => wanted, { ...graftOptions, inPlace: true, owner: 'elf' })
+      : { edit: null, after: source }
+    const states = { before: stateOf(object), after: isChanged ? stateOf(readBySections(after)) : stateOf(object) }
+    const changed = differences(states.before, states.after)
+    if (dryRun) return { ...states, changed }
+    if (output !== null) writeCopy(after, output)
     else if (edit !== null) replaceWritable(path, edit)
-    return { before, after, changed }
+    return { ...states, changed }
   })
 }
 
+/** A file that a newer wheelfix has changed can still be looked at. */
+function layersOrError(source: ByteSource): Layers | ElfError {
+  try {
+    return layersOf(source, isElfs, liftedOwner)
+  } catch (error) {
+    if (error instanceof ElfError) return error
+    throw error
+  }
+}
+
+/** The state of an object without what others put on top. */
+function stateBelow({ above, own, base }: Layers, object: ElfObject): ElfState {
+  return stateOf(above.length === 0 ? object : readBySections(own[0]?.source ?? base))
+}
+
 /**
- * Takes the graft of an object off.
+ * Takes back what `wheelfix elf` changed; what others changed on top of it stays. Where it changed nothing the topmost
+ * graft is taken off, whoever made it: the file was named.
  * @returns whether there was one
  * @throws the errors of node:fs; ElfError `REFUSED` where the record is of another version
  */
 export function restoreObject(path: string, options: { readonly dryRun?: boolean } = {}): boolean {
   return withSource(path, source => {
-    const undo = readUndo(source)
-    if (undo === null) return false
-    if (options.dryRun !== true) replaceWritable(path, editOf(undo, null, source))
-    return true
+    const elfs = layersOf(source, isElfs, liftedOwner)
+    const { above, own } = elfs
+    const top = above.slice(0, 1)
+    const layers = own.length > 0 ? elfs : { above: [], own: top, base: above[1]?.source ?? elfs.base }
+    const { edit } = regraft(layers, null)
+    if (edit !== null && options.dryRun !== true) replaceWritable(path, edit)
+    return edit !== null
   })
-}
-
-/** The change of the file as it is: first its graft off, then the new one on. */
-function editOf(undo: Undo | null, graft: Graft | null, source: ByteSource): FileEdit {
-  if (graft === null && undo === null) throw new ElfError('BROKEN', `nothing to write for ${source.size} bytes`)
-  return {
-    baseSize: graft?.baseSize ?? undo?.originalSize ?? source.size,
-    tail: graft?.tail ?? [],
-    patches: [...(undo?.patches ?? []), ...(graft?.patches ?? [])],
-    header: graft?.header ?? undo?.header ?? new Uint8Array(),
-  }
 }
 
 /** A rename asks for no permission to write the file, but who took that away does not want it changed. */
@@ -100,8 +122,7 @@ const CHUNK = 1 << 20
  * Writes the result somewhere else: by a rename where that is a file or nothing yet, straight into a device. A new file
  * may be run and written to, whatever the first one may: that of a Nix store is read-only, and is not to stay it.
  */
-function writeCopy(source: FileSource, edit: FileEdit | null, output: string): void {
-  const result = edit === null ? source : graftedSource(source, edit)
+function writeCopy(result: ByteSource, output: string): void {
   const old = statSync(fsPath(output), { throwIfNoEntry: false })
   if (old !== undefined && !old.isFile()) {
     writeAll(result, fsPath(output), 'w')

@@ -8,7 +8,6 @@ import {
   closeSync,
   constants,
   copyFileSync,
-  ftruncateSync,
   linkSync,
   lstatSync,
   openSync,
@@ -20,19 +19,22 @@ import {
 import { dirname, isAbsolute, join } from 'node:path'
 import type { ElfEdit } from '../elf/edit.ts'
 import { ElfError } from '../elf/error.ts'
-import { type Graft, graftedSource, makeGraft } from '../elf/graft/graft.ts'
+import type { FileEdit } from '../elf/file-edit.ts'
+import { graftedSource, makeGraft } from '../elf/graft/graft.ts'
+import { joined, type Layers, layersOf } from '../elf/graft/layers.ts'
 import { isElf, readElf } from '../elf/read.ts'
 import { type ByteSource, bytesSource } from '../elf/source.ts'
 import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { originalSource, readUndo, type Undo } from '../elf/graft/undo-note.ts'
+import { originalSource, type Owner, readUndo, type Undo } from '../elf/graft/undo-note.ts'
 import { verifyGraft } from '../elf/rules/verify.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { entriesIn, fsPath, readLink } from '../io/path.ts'
-import { replaceFile, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
+import { replaceFile, temporaryOf, writeEdit } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import type { Environment, PythonEnvironment } from '../python/environment.ts'
+import { COPY_MARKS, ownerOf } from '../elf/graft/owners.ts'
 
 /**
  * Whose a copy is: a venv's, or that of an installed Python which `wheelfix python` gave a loader. Python's own `venv
@@ -63,16 +65,17 @@ export interface PythonName {
 /** The note of a copy: the names that it serves, with what each was. */
 type Record = ReadonlyMap<string, Replaced>
 
-const RECORDS: { readonly [owner in CopyOwner]: string } = { venv: 'interpreter ', standalone: 'standalone ' }
+/** As an undo note names the owner. */
+const NOTE_OWNERS = { venv: 'python', standalone: 'standalone' } as const satisfies { [owner in CopyOwner]: Owner }
 
 function encodeRecord({ owner, record }: PythonCopy): string {
   const rows = [...record].map(([name, was]) => [name, was === 'file' ? null : 'link' in was ? was.link : was])
-  return RECORDS[owner] + JSON.stringify(Object.fromEntries(rows))
+  return COPY_MARKS[NOTE_OWNERS[owner]] + JSON.stringify(Object.fromEntries(rows))
 }
 
 function decodeRecord(undo: Undo | null, owner: CopyOwner): Record | null {
-  if (undo?.record?.startsWith(RECORDS[owner]) !== true) return null
-  const value: unknown = JSON.parse(undo.record.slice(RECORDS[owner].length))
+  if (undo?.record?.startsWith(COPY_MARKS[NOTE_OWNERS[owner]]) !== true) return null
+  const value: unknown = JSON.parse(undo.record.slice(COPY_MARKS[NOTE_OWNERS[owner]].length))
   if (typeof value !== 'object' || value === null) return null
   return new Map(Object.entries(value).map(([name, was]) => [name, decodeReplaced(was)]))
 }
@@ -82,11 +85,6 @@ function decodeReplaced(value: unknown): Replaced {
   if (typeof value !== 'object' || value === null || !('interpreter' in value) || !('record' in value)) return 'file'
   const { interpreter, record } = value
   return typeof interpreter === 'string' && typeof record === 'string' ? { interpreter, record } : 'file'
-}
-
-/** Is this the note of an interpreter's copy? */
-export function isInterpreterCopy(undo: Undo | null): boolean {
-  return Object.values(RECORDS).some(mark => undo?.record?.startsWith(mark) === true)
 }
 
 /** The names of bin/ that start Python, in byte order. */
@@ -186,9 +184,9 @@ function plainSource(source: ByteSource, owner: CopyOwner): ByteSource {
 }
 
 /** What makes an installed Python with a loader of ours out of its original bytes; null for what was none. */
-function standaloneGraft(original: ByteSource, was: Replaced): Graft | null {
+function standaloneGraft(original: ByteSource, was: Replaced): FileEdit | null {
   if (was === 'file' || isLink(was)) return null
-  return makeGraft(original, { interpreter: was.interpreter }, { record: was.record })
+  return makeGraft(original, { interpreter: was.interpreter }, { owner: 'standalone', record: was.record })
 }
 
 /** A file that is to be copied, or edited in its place. */
@@ -277,17 +275,22 @@ function sameBytes(a: ByteSource, b: ByteSource): boolean {
   return true
 }
 
+/** A file without any change of wheelfix's but those that somebody made with `wheelfix elf`. */
+function withoutPlanned(source: ByteSource): Layers {
+  return layersOf(source, undo => ownerOf(undo, () => true) !== 'elf')
+}
+
 /**
- * The graft, and the bytes that it is made for: those without any graft of ours, whose search path then comes along.
+ * The graft, and the bytes that it is made for: those without any graft but that of `wheelfix elf`; the search path of
+ * another one then comes along.
  * @throws ElfError when this interpreter cannot be edited safely
  */
-function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graft: Graft; edit: ElfEdit } {
+function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graft: FileEdit; edit: ElfEdit } {
   const plain = plainSource(source, copy.owner)
-  const undo = readUndo(plain)
-  const whole = undo === null ? plain : originalSource(plain, undo)
+  const whole = withoutPlanned(plain).base
   const base = copy.redirect === null ? whole : redirected(whole, copy.redirect)
   const edit = editOf(readElf(plain), readElf(base), copy)
-  const graft = makeGraft(base, edit, { record: encodeRecord(copy) })
+  const graft = makeGraft(base, edit, { owner: NOTE_OWNERS[copy.owner], record: encodeRecord(copy) })
   if (graft === null) throw new ElfError('REFUSED', `${copy.source} has ${copy.loader} as its loader already`)
   return { base, graft, edit }
 }
@@ -339,7 +342,10 @@ export function writeCopy(copy: PythonCopy): void {
     const [first, ...others] = copy.paths
     if (first === undefined) return
     if (first === copy.source) {
-      replaceFile(first, { ...graft, patches: [...(readUndo(source)?.patches ?? []), ...graft.patches] })
+      replaceFile(first, {
+        ...graft,
+        patches: [...(joined(withoutPlanned(source).own)?.patches ?? []), ...graft.patches],
+      })
       return
     }
     const temporaries = copy.paths.map(temporaryOf)
@@ -361,17 +367,13 @@ export function writeCopy(copy: PythonCopy): void {
   })
 }
 
-function writeCopied(program: string, path: string, source: ByteSource, graft: Graft): void {
+function writeCopied(program: string, path: string, source: ByteSource, graft: FileEdit): void {
   copyFileSync(fsPath(program), fsPath(path), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
   chmodSync(fsPath(path), 0o755)
   const fd = openSync(fsPath(path), 'r+')
   try {
-    ftruncateSync(fd, graft.baseSize)
     // where the interpreter itself carries a graft of ours, that one is taken off
-    for (const { offset, bytes } of readUndo(source)?.patches ?? []) writeFully(fd, bytes, offset)
-    for (const { offset, bytes } of graft.patches) writeFully(fd, bytes, offset)
-    writePieces(fd, graft.tail, graft.baseSize)
-    writeFully(fd, graft.header, 0)
+    writeEdit(fd, { ...graft, patches: [...(joined(withoutPlanned(source).own)?.patches ?? []), ...graft.patches] })
   } finally {
     closeSync(fd)
   }

@@ -5,7 +5,9 @@ import { readElf, withoutTables } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { definesSymbol } from '../elf/tables/symbols.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { originalSource, readUndo, type Undo } from '../elf/graft/undo-note.ts'
+import { joined, layersOf } from '../elf/graft/layers.ts'
+import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
+import { type Owner, readUndo, type Undo } from '../elf/graft/undo-note.ts'
 import { zeroedTable } from '../elf/rules/table-lookup.ts'
 import type { FileStatus } from '../io/source.ts'
 
@@ -23,9 +25,14 @@ export interface ScannedObject {
   readonly identity: string
   /** As the file stands, without its tables (elf/read.ts); so is `original`. */
   readonly current: ElfObject
-  /** As it was before wheelfix changed it: what every plan starts from, so that a plan never depends on an earlier one. */
+  /**
+   * As it was before `wheelfix venv` changed it (what `wheelfix elf` changed is the object's own state): what every plan
+   * starts from, so that a plan never depends on an earlier one.
+   */
   readonly original: ElfObject
   readonly undo: Undo | null
+  /** Whose the topmost graft is; null where there is none that holds. */
+  readonly owner: Owner | null
   /** Whether the loader zeroes its program headers as it stands, so that no exception can cross it (elf/rules/table-lookup.ts). */
   readonly losesHeaders: boolean
   /** What it says of itself that it opens by name (.note.dlopen). */
@@ -41,23 +48,30 @@ export interface UnreadableObject {
 
 /**
  * Reads what is to be known of an object called `name`; null when no loader loads it (a relocatable or core file).
+ * @param isRecorded does a RECORD speak of the file? Asked where an earlier version changed it
  * @throws ElfError
  */
 export function readObject(
   source: ByteSource,
   name: string,
   suffixes: readonly string[],
-): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'losesHeaders' | 'opens'> | null {
+  isRecorded: () => boolean,
+): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'owner' | 'losesHeaders' | 'opens'> | null {
   const current = readElf(source)
   if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
-  const undo = current.dynamic === null ? null : readUndo(source, current)
-  const originalBytes = undo === null ? source : originalSource(source, undo)
-  const original = undo === null ? current : readElf(originalBytes)
+  const top = current.dynamic === null ? null : readUndo(source, current)
+  const owner = top === null ? null : ownerOf(top, isRecorded)
+  const isOwn = (layer: Undo): boolean => isPlanned(ownerOf(layer, isRecorded))
+  const layers = owner === null || !isPlanned(owner) ? null : layersOf(source, isOwn)
+  const undo = layers === null ? null : joined(layers.own)
+  const originalBytes = layers?.base ?? source
+  const original = layers === null ? current : readElf(originalBytes)
   return {
     kind: kindOf(originalBytes, original, name, suffixes),
     current: withoutTables(current),
     original: withoutTables(original),
     undo,
+    owner,
     losesHeaders: zeroedTable(current) !== null,
     opens: dlopenFeatures(readNotes(originalBytes, original)),
   }

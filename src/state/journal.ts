@@ -18,11 +18,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
+import type { FileEdit } from '../elf/file-edit.ts'
 import { readUndo } from '../elf/graft/undo-note.ts'
 import { ElfError } from '../elf/error.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
-import { type FileEdit, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
+import { temporaryOf, writeFully, writePieces } from '../io/replace.ts'
 import { type FileSource, type FileStatus, openSource, sourceOf } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
 

@@ -2,10 +2,13 @@
 // installed with) were unpacked into a venv of the given Python. The result is a new archive; nothing else is written.
 import { posix } from 'node:path'
 import { ElfError } from '../elf/error.ts'
-import { graftedSource, makeGraft } from '../elf/graft/graft.ts'
+import { layersOf } from '../elf/graft/layers.ts'
+import { regraft } from '../elf/graft/regraft.ts'
+import type { Undo } from '../elf/graft/undo-note.ts'
 import type { ByteSource } from '../elf/source.ts'
-import { originalSource } from '../elf/graft/undo-note.ts'
-import { verifyGraft } from '../elf/rules/verify.ts'
+import { applyEdit, stateOf } from '../elf/state.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { isDriverLibrary, NIXOS_DRIVER } from '../resolve/drivers.ts'
 import { type Applied, makePlan, type Plan, type PlannedObject } from '../resolve/plan.ts'
 import { type Ownership, resolve } from '../resolve/resolution.ts'
@@ -110,7 +113,8 @@ export async function openWheel(
     for (const [entry, source] of contents.objects) {
       const at = installedPath(entry.name, distribution.dataFolder, installation)
       try {
-        const read = readObject(source, fileNameOf(entry.name), suffixes)
+        const isRecorded = (): boolean => distribution.record.rows.has(entry.name)
+        const read = readObject(source, fileNameOf(entry.name), suffixes, isRecorded)
         if (read === null) continue
         const ino = objects.length
         const status = { dev: 0n, ino: BigInt(ino), nlink: 1, size: source.size, mode: entry.mode }
@@ -206,17 +210,15 @@ function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject): Whee
 /** The new bytes of an object: a graft onto the original, or the original again. @throws ElfError */
 function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: PlannedObject): NewContent {
   const { undo } = object
-  const original = undo === null ? source : originalSource(source, undo)
-  if (edit === null) return { source: original }
   const fields = wheel.distribution.record.rows.get(entry.name)
   const record = undo === null ? (fields === undefined ? null : `${fields.hash},${fields.size}`) : undo.record
-  const graft = makeGraft(original, edit, record === null ? {} : { record })
-  if (graft === null) return { source: original }
-  const content = graftedSource(original, graft)
-  verifyGraft(original, content, edit)
-  if (undo !== null || graft.baseSize !== source.size) return { source: content }
+  const isOwn = (layer: Undo): boolean => isPlanned(ownerOf(layer, () => fields !== undefined))
+  const wanted = edit === null ? null : (base: ElfObject) => applyEdit(stateOf(base), edit)
+  const options = { owner: 'wheel', ...(record === null ? {} : { record }) } as const
+  const { edit: graft, after } = regraft(layersOf(source, isOwn), wanted, options)
+  if (undo !== null || graft === null || graft.baseSize !== source.size) return { source: after }
   const patches = graft.patches.map(({ offset, bytes }) => ({ offset, length: bytes.length }))
-  return { source: content, changes: [{ offset: 0, length: graft.header.length }, ...patches] }
+  return { source: after, changes: [{ offset: 0, length: graft.header.length }, ...patches] }
 }
 
 /** New hashes must not hide that the old ones were wrong already. */

@@ -5,7 +5,8 @@ import { rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { bytesSource } from '../elf/source.ts'
 import { decodeBytes, encodeText } from '../elf/text.ts'
-import { carriesNote, originalSource } from '../elf/graft/undo-note.ts'
+import { notesIn, originalSource } from '../elf/graft/undo-note.ts'
+import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { WheelfixError } from '../io/error.ts'
 import { digestOf } from '../io/hash.ts'
 import { fsPath } from '../io/path.ts'
@@ -47,7 +48,9 @@ export function restoreWheel(wheel: Wheel): WheelRestoration {
   for (const { entry, source, object } of wheel.objects) {
     const path = entry.name
     if (object.undo === null) {
-      if (carriesNote(source)) refused.push({ path, reason: 'another tool changed this file after wheelfix did' })
+      const isRecorded = (): boolean => wheel.distribution.record.rows.has(path)
+      const isStale = object.owner === null && notesIn(source).some(undo => isPlanned(ownerOf(undo, isRecorded)))
+      if (isStale) refused.push({ path, reason: 'another tool changed this file after wheelfix did' })
       continue
     }
     try {

@@ -122,6 +122,30 @@ describe('an exception crosses a grafted library', { skip: missing('g++') }, () 
         }
       }
     })
+
+    test(`a graft on top of another behaves alike (${linker})`, { skip: skipped }, () => {
+      for (const [kind, flags] of Object.entries(KINDS)) {
+        // gold knows no such option
+        if (linker === 'gold' && kind === 'no separate code') continue
+        const library = at('library.so')
+        runWell('g++', ['-shared', '-fPIC', ...flags, ...linkerFlags, '-DBSS=9000', '-o', library, at('library.cc')])
+        editElf(library, { addNeeded: ['libm.so.6'] })
+        editElf(library, EDIT, { owner: 'venv', record: 'sha256=x,1' })
+        assert.deepEqual(withSource(library, verifyElf), [], kind)
+        assertCaught(library, kind)
+        const grafted = readFileSync(library)
+        for (const [tool, args] of TOOLS.filter(([tool]) => which(tool) !== undefined)) {
+          writeFileSync(library, grafted)
+          runWell(tool, [...args, library])
+          assertCaught(library, `${kind}, then ${tool} ${args.join(' ')}`)
+        }
+        writeFileSync(library, grafted)
+        for (const tool of ['strip', 'objcopy']) {
+          assert.notEqual(run(tool, [library]).status, 0, `${kind}: ${tool} refuses it`)
+          assert.deepEqual(readFileSync(library), grafted)
+        }
+      }
+    })
   }
 
   test('the hole before a graft takes no room on the disk', () => {

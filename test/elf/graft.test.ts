@@ -226,15 +226,19 @@ test('an undo record counts only while nothing else has changed the file', () =>
   assert.equal(readUndo(bytesSource(inside)), null, 'another string')
 })
 
-test('an undo record of another version is refused', () => {
-  const result = edited(objectBytes('x86_64.so'), { searchPath: { tag: 'DT_RUNPATH', value: STORE } })
-  const note = result.indexOf('wheelfix\0') - 12
-  result.writeUInt32LE(2, note + 8)
-  assert.throws(
-    () => readUndo(bytesSource(result)),
-    error => error instanceof ElfError && error.code === 'REFUSED',
-  )
-  assert.throws(() => makeGraft(bytesSource(result), { addNeeded: ['x'] }), ElfError)
+test('an undo record of a later version, or of an unknown owner, is refused and says so', () => {
+  for (const change of [
+    (result: Buffer, note: number) => result.writeUInt32LE(3, note + 8),
+    (result: Buffer, note: number) => result.write('somebody', note + 24 + 48, 'latin1'),
+  ]) {
+    const result = edited(objectBytes('x86_64.so'), { searchPath: { tag: 'DT_RUNPATH', value: STORE } })
+    change(result, result.indexOf('wheelfix\0') - 12)
+    assert.throws(
+      () => readUndo(bytesSource(result)),
+      error => error instanceof ElfError && error.code === 'REFUSED' && error.message.includes('a newer wheelfix'),
+    )
+    assert.throws(() => makeGraft(bytesSource(result), { addNeeded: ['x'] }), ElfError)
+  }
 })
 
 test('the old dynamic table stays in its place for code that looks there', () => {

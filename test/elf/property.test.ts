@@ -6,12 +6,13 @@ import fc from 'fast-check'
 import { PT_LOAD } from '../../src/elf/constants.ts'
 import type { ElfEdit } from '../../src/elf/edit.ts'
 import { ElfError } from '../../src/elf/error.ts'
-import { graftedSource, type GraftOptions, graftTo, makeGraft } from '../../src/elf/graft/graft.ts'
+import { graftedSource, type GraftOptions, makeGraft } from '../../src/elf/graft/graft.ts'
 import { formatOf, put } from '../../src/elf/layout.ts'
+import { layersOf } from '../../src/elf/graft/layers.ts'
+import { regraft } from '../../src/elf/graft/regraft.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../../src/elf/state.ts'
-import { originalSource, readUndo } from '../../src/elf/graft/undo-note.ts'
 import { verifyElf, verifyGraft } from '../../src/elf/rules/verify.ts'
 import { guarded } from './fuzz.ts'
 import { bytesOf, edited, objectBytes, objectNames, restored } from './objects.ts'
@@ -213,10 +214,13 @@ function step(bytes: Buffer, change: (state: ElfState) => ElfState, options: Gra
   const source = bytesSource(bytes)
   const wanted = change(stateOf(readElf(source)))
   if (differences(stateOf(readElf(source)), wanted).length === 0) return bytes
-  const undo = readUndo(source)
-  const original = undo === null ? source : originalSource(source, undo)
-  const graft = graftTo(original, readElf(original), wanted, { ...options, inPlace: true })
-  return bytesOf(graft === null ? original : graftedSource(original, graft))
+  return bytesOf(
+    regraft(
+      layersOf(source, () => true),
+      () => wanted,
+      { ...options, inPlace: true },
+    ).after,
+  )
 }
 
 function parses(bytes: Uint8Array): void {

@@ -19,7 +19,6 @@ import { after, before, beforeEach, describe, test } from 'node:test'
 import { PT_DYNAMIC, PT_NULL } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { stateOf } from '../../src/elf/state.ts'
-import { readUndo } from '../../src/elf/graft/undo-note.ts'
 import { changeObject } from '../../src/environment/change.ts'
 import { withSource } from '../../src/io/source.ts'
 import { poked } from '../elf/objects.ts'
@@ -368,9 +367,17 @@ int main(void) {
       assert.doesNotMatch(readFileSync(at('wiped2'), 'latin1'), new RegExp(hash))
       // who wipes nothing puts back what was
       well('--set-rpath', '/x', at('wiped'))
-      const job = withSource(at('wiped'), source => ({ status: source.status, undo: readUndo(source) }))
+      const job = withSource(at('wiped'), source => ({ status: source.status }))
       const edit = { searchPath: { tag: 'DT_RUNPATH', value: `${old.lib}:/y` } } as const
-      const done = changeObject({ path: at('wiped'), ...job, edit, record: null, inPlace: false, write: true })
+      const done = changeObject({
+        path: at('wiped'),
+        ...job,
+        isOwn: () => true,
+        edit,
+        record: null,
+        inPlace: false,
+        write: true,
+      })
       assert.equal(done, null)
       assert.equal(stateOfFile(at('wiped')).runpath, `${old.lib}:/y`)
       assert.deepEqual(readFileSync(at('wiped')).subarray(64, original.length), original.subarray(64))

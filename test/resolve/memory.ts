@@ -133,6 +133,7 @@ function scanned(relative: string, object: ElfObject): ScannedObject {
     current: object,
     original: object,
     undo: null,
+    owner: null,
     losesHeaders: false,
     opens: [],
   }

@@ -1,6 +1,7 @@
 // Reading and editing ELF files with wheelfix's own core, for what the tests build.
 import type { ElfEdit } from '../../src/elf/edit.ts'
-import { type GraftOptions, type GraftPiece, makeGraft } from '../../src/elf/graft/graft.ts'
+import { type GraftOptions, makeGraft } from '../../src/elf/graft/graft.ts'
+import type { FilePiece } from '../../src/elf/file-edit.ts'
 import { isElf, readElf } from '../../src/elf/read.ts'
 import { replaceFile } from '../../src/io/replace.ts'
 import { withSource } from '../../src/io/source.ts'
@@ -25,7 +26,7 @@ export function rebuildElf(path: string, edit: ElfEdit): void {
 }
 
 /** The undo note's owner (elf/graft/undo-note.ts) with another name of the same length. */
-function disowned(piece: GraftPiece): GraftPiece {
+function disowned(piece: FilePiece): FilePiece {
   if (!(piece instanceof Uint8Array)) return piece
   const bytes = Buffer.from(piece)
   const owner = bytes.indexOf('wheelfix\0\0\0\0')

@@ -13,6 +13,7 @@
 import { DT_STRSZ, DT_STRTAB, DT_VERNEED, EI_OSABI, ET_DYN, ET_EXEC, PT_INTERP } from '../constants.ts'
 import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
 import type { ElfEdit } from '../edit.ts'
+import type { FileEdit } from '../file-edit.ts'
 import { encodeProgramHeaders, newElfHeader, newProgramHeaders } from './new-headers.ts'
 import { type GraftLayout, layOut, stringTableAddress } from './placement.ts'
 import { type GraftOptions, type GraftParts, newParts, newVersionNeeds } from './new-parts.ts'
@@ -24,30 +25,10 @@ import { assertEditable, assertNoPayload, type Editable } from '../rules/refuse.
 import type { ByteSource } from '../source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../state.ts'
 import type { ElfObject } from '../types.ts'
-import { type Copied, encodeNote, sealNote } from './undo-note.ts'
+import { encodeNote, sealNote } from './undo-note.ts'
 import { extendedSource, type Patch, patchedSource } from '../overlay.ts'
 
 export type { GraftOptions } from './new-parts.ts'
-
-/**
- * Bytes; or a stretch of the base file, its patches included, to be copied: a string table may be 80 MB large; or a hole,
- * which reads as zeros and is not written: a program with a large .bss has one of that size.
- */
-export type GraftPiece =
-  | Uint8Array
-  | { readonly copyFrom: number; readonly length: number }
-  | { readonly hole: true; readonly length: number }
-
-/** An edited file, as what has to be written. */
-export interface Graft {
-  /** The file is cut to this size, then `tail` is appended. */
-  readonly baseSize: number
-  readonly tail: readonly GraftPiece[]
-  /** The few ranges below `baseSize` that change in place, besides the header. */
-  readonly patches: readonly Patch[]
-  /** The new ELF header, written last, at offset 0. */
-  readonly header: Uint8Array
-}
 
 /** String tables larger than this are copied by reference. */
 const COPY_BY_REFERENCE = 1 << 16
@@ -57,7 +38,7 @@ const COPY_BY_REFERENCE = 1 << 16
  * @param source the file without a graft of ours (`originalSource`)
  * @throws ElfError `REFUSED` with the reason where the object cannot be edited safely; errors of `readElf`
  */
-export function makeGraft(source: ByteSource, edit: ElfEdit, options: GraftOptions = {}): Graft | null {
+export function makeGraft(source: ByteSource, edit: ElfEdit, options: GraftOptions = {}): FileEdit | null {
   const object = readElf(source)
   return graftTo(source, object, applyEdit(stateOf(object), edit), options)
 }
@@ -68,7 +49,7 @@ export function graftTo(
   object: ElfObject,
   wanted: ElfState,
   options: GraftOptions = {},
-): Graft | null {
+): FileEdit | null {
   const changes = differences(stateOf(object), wanted)
   if (changes.length === 0) return null
   const inPlace = options.inPlace === true
@@ -98,7 +79,7 @@ export function graftTo(
 }
 
 /** The file as it will be. */
-export function graftedSource(source: ByteSource, graft: Graft): ByteSource {
+export function graftedSource(source: ByteSource, graft: FileEdit): ByteSource {
   const base = patchedSource(source, graft.baseSize, [...graft.patches, { offset: 0, bytes: graft.header }])
   return extendedSource(
     base,
@@ -109,7 +90,7 @@ export function graftedSource(source: ByteSource, graft: Graft): ByteSource {
 }
 
 /** A graft that appends nothing. */
-function patched(source: ByteSource, { header }: ElfObject, patches: readonly Patch[], { osabi }: ElfState): Graft {
+function patched(source: ByteSource, { header }: ElfObject, patches: readonly Patch[], { osabi }: ElfState): FileEdit {
   const head = new Uint8Array(source.read(0, formatOf(header).ehdr.bytes))
   head[EI_OSABI] = osabi
   return { baseSize: source.size, tail: [], patches, header: head }
@@ -122,7 +103,7 @@ function buildGraft(
   editable: Editable,
   wanted: ElfState,
   options: GraftOptions,
-): Graft {
+): FileEdit {
   const format = formatOf(object.header)
   const parts = newParts(source, object, editable, wanted, options)
   const layout = layOut(source.size, object, editable, parts, options.pageSize)
@@ -144,25 +125,24 @@ function buildGraft(
     if (sections.names !== null) content.write(sections.names.bytes, sections.names.at)
     content.write(sections.table.bytes, sections.at)
   }
-  const note = encodeNote(format, parts.undo, content.end, content.copied)
-  const rest = [content.before.subarray(note.length), content.behind]
-  sealNote(
-    format,
-    note,
-    header,
-    rest,
-    patches.map(({ bytes }) => bytes),
-  )
+  const note = encodeNote(format, parts.undo, content.end)
   content.write(note, layout.note.at)
-  const { copied, before, behind } = content
+  const { copiedByReference, before, behind } = content
   const padding = layout.note.at - source.size
-  const copy = copied.length === 0 ? [] : [{ copyFrom: editable.strtab.offset, length: copied.length }]
-  return {
+  const edit: FileEdit = {
     baseSize: source.size,
-    tail: [...(padding === 0 ? [] : [{ hole: true, length: padding } as const]), before, ...copy, behind],
+    tail: [
+      ...(padding === 0 ? [] : [{ hole: true, length: padding } as const]),
+      before,
+      ...(copiedByReference ? [{ copyFrom: editable.strtab.offset, length: layout.copiedLength }] : []),
+      behind,
+    ],
     patches,
     header,
   }
+  sealNote(format, note, parts.undo, graftedSource(source, edit), layout.note.at)
+  content.write(note, layout.note.at)
+  return edit
 }
 
 /** The section headers and their names, behind everything else; null where the object has none. */
@@ -194,7 +174,7 @@ function newSections(
 /** The bytes of a graft from its note on: those before a large copy of strings, which are never in memory, and behind it. */
 interface GraftContent {
   readonly before: Buffer
-  readonly copied: Copied
+  readonly copiedByReference: boolean
   readonly behind: Buffer
   /** File offset. */
   readonly end: number
@@ -203,13 +183,13 @@ interface GraftContent {
 }
 
 function emptyContent({ note, strings, copiedLength }: GraftLayout, end: number): GraftContent {
-  const byReference = copiedLength > COPY_BY_REFERENCE
-  const split = byReference ? strings.at + copiedLength : strings.at
+  const copiedByReference = copiedLength > COPY_BY_REFERENCE
+  const split = copiedByReference ? strings.at + copiedLength : strings.at
   const before = Buffer.alloc(strings.at - note.at)
   const behind = Buffer.alloc(end - split)
   return {
     before,
-    copied: byReference ? { offset: strings.at, length: copiedLength } : { offset: 0, length: 0 },
+    copiedByReference,
     behind,
     end,
     write: (bytes, at) => {
@@ -221,7 +201,7 @@ function emptyContent({ note, strings, copiedLength }: GraftLayout, end: number)
 
 /** The dynamic table and what it names. */
 function writeTables(
-  { write, copied }: GraftContent,
+  { write, copiedByReference }: GraftContent,
   source: ByteSource,
   object: ElfObject,
   { dynamicSegment, strtab }: Editable,
@@ -238,6 +218,7 @@ function writeTables(
   const dynamic = moveDebugHook(object, entries, dynamicSegment.vaddr, layout.dynamic.address)
   write(encodeDynamic(formatOf(object.header), dynamic), layout.dynamic.at)
   if (interpreter !== null && layout.interpreter !== null) write(interpreter, layout.interpreter.at)
-  if (layout.copiedLength > copied.length) write(source.read(strtab.offset, layout.copiedLength), layout.strings.at)
+  if (layout.copiedLength > 0 && !copiedByReference)
+    write(source.read(strtab.offset, layout.copiedLength), layout.strings.at)
   write(strings.bytes(), layout.strings.at + layout.copiedLength)
 }

@@ -11,12 +11,14 @@ import type { ElfState } from '../state.ts'
 import { newStrings, type NewStrings } from './new-strings.ts'
 import { decodeBytes, encodeText } from '../text.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
-import type { Undo } from './undo-note.ts'
+import type { Owner, Undo } from './undo-note.ts'
 import { unusedStrings } from './unused-strings.ts'
 import { readVersionNeeds } from '../tables/versions.ts'
 import type { Patch } from '../overlay.ts'
 
 export interface GraftOptions {
+  /** Whose change it is; default `elf`. */
+  readonly owner?: Owner
   /** A text to keep in the undo record. */
   readonly record?: string
   /** The libc that is to load the object, where it is known; else the object itself tells. */
@@ -35,7 +37,7 @@ export interface GraftOptions {
 export interface GraftParts {
   /** Who loads it decides where the program headers go. */
   readonly kind: 'executable' | 'glibc' | 'musl'
-  readonly undo: Undo
+  readonly undo: Undo & { readonly owner: Owner }
   /** Not settled yet: how far from DT_STRTAB they stand the layout tells. */
   readonly strings: NewStrings
   /** Bytes of the dynamic table, its DT_NULL included. */
@@ -56,7 +58,7 @@ export function newParts(
   object: ElfObject,
   editable: Editable,
   wanted: ElfState,
-  { record, libc, wipes }: GraftOptions,
+  { owner = 'elf', record, libc, wipes }: GraftOptions,
 ): GraftParts {
   const { strtab } = editable
   const format = formatOf(object.header)
@@ -80,7 +82,7 @@ export function newParts(
     wipes === undefined ? [] : unusedTexts(source, object, editable, wanted, strings).filter(({ text }) => wipes(text))
   return {
     kind,
-    undo: { originalSize: source.size, header, patches, record: record ?? null },
+    undo: { owner, originalSize: source.size, header, patches, record: record ?? null },
     strings,
     dynamicLength,
     interpreter,

@@ -1,13 +1,17 @@
 // The undo record that every graft carries: an ELF note at the head of the graft, and how to read it back. It holds only
-// while nothing else has changed the file: a checksum covers the header, the graft and the ranges changed in place.
+// while nothing else has changed the file: a checksum covers the header, all that was appended and the ranges changed in
+// place.
 //
-// The note (owner `wheelfix`, type 1) has this descriptor, little endian on every machine:
-//    0  SHA-256 of: the present header · the file from the note to its end, without these 32 bytes and without the
-//       strings that were copied by reference · the present bytes of each range changed in place
-//   32  original size, 40 size with the graft, 48 offset and 56 length of the copied strings (64 bits each)
+// The note (owner `wheelfix`, type 2) has this descriptor, little endian on every machine:
+//    0  SHA-256 of: the present header · the file from the original size to its end, without these 32 bytes · the present
+//       bytes of each range changed in place
+//   32  original size, 40 size with the graft (64 bits each), 48 whose change it is (16 bytes of ASCII, ended by zeros)
 //   64  length of the original header, 68 number of ranges, 72 length of the record or 2^32 - 1, 76 zero (32 bits each)
 //   80  original header; each range as offset (64), length (32) and original bytes, inverted; record
 // Inverted, as Nix takes a file for a user of every store path that its bytes name, and it was to be none.
+//
+// Type 1, which earlier versions wrote, does not say whose change it is: 48 offset and 56 length (64 bits each) of the
+// strings that were copied by reference. Its checksum leaves these out, and what is between the original size and the note.
 import { createHash } from 'node:crypto'
 import { PT_LOAD } from '../constants.ts'
 import { ElfError } from '../error.ts'
@@ -18,8 +22,17 @@ import { decodeBytes, encodeText } from '../text.ts'
 import type { ElfHeader, ProgramHeader } from '../types.ts'
 import { type Patch, patchedSource } from '../overlay.ts'
 
+/**
+ * Whose change a graft is: `wheelfix venv`, `wheelfix wheel`, `wheelfix elf`, a venv's copy of its Python for the private
+ * loader, or an installed Python with one (`wheelfix python`). Who takes changes back takes back its own only.
+ */
+export const OWNERS = ['venv', 'wheel', 'elf', 'python', 'standalone'] as const
+export type Owner = (typeof OWNERS)[number]
+
 /** How to take a graft off again. */
 export interface Undo {
+  /** null: an earlier version wrote it, and the file or its record may tell. */
+  readonly owner: Owner | null
   /** Size in bytes of the file without the graft. */
   readonly originalSize: number
   /** The ELF header without the graft. */
@@ -32,9 +45,11 @@ export interface Undo {
 
 const OWNER = Buffer.from('wheelfix\0\0\0\0')
 const OWNER_LENGTH = 9
-const VERSION = 1
+const VERSION = 2
 const CHECKSUM_LENGTH = 32
 const FIXED = 80
+const OWNER_AT = 48
+const OWNER_SIZE = 16
 const NO_RECORD = 0xffffffff
 /** The graft, its note included, starts at a multiple of this. */
 export const GRAFT_ALIGNMENT = 16
@@ -53,16 +68,10 @@ export function noteLength(format: Format, undo: Undo): number {
   return Math.ceil(length / GRAFT_ALIGNMENT) * GRAFT_ALIGNMENT
 }
 
-/** The stretch of copied strings that the checksum leaves out; length 0 for none. */
-export interface Copied {
-  readonly offset: number
-  readonly length: number
-}
-
 const inverted = (bytes: Uint8Array): Uint8Array => bytes.map(byte => ~byte)
 
 /** The note, its checksum still zero. */
-export function encodeNote(format: Format, undo: Undo, size: number, copied: Copied): Buffer {
+export function encodeNote(format: Format, undo: Undo & { readonly owner: Owner }, size: number): Buffer {
   const note = Buffer.alloc(noteLength(format, undo))
   put(format, note, 0, format.nhdr.namesz, OWNER_LENGTH)
   put(format, note, 0, format.nhdr.descsz, note.length - checksumAt(format))
@@ -72,8 +81,7 @@ export function encodeNote(format: Format, undo: Undo, size: number, copied: Cop
   const record = undo.record === null ? null : encodeText(undo.record)
   desc.writeBigUInt64LE(BigInt(undo.originalSize), 32)
   desc.writeBigUInt64LE(BigInt(size), 40)
-  desc.writeBigUInt64LE(BigInt(copied.offset), 48)
-  desc.writeBigUInt64LE(BigInt(copied.length), 56)
+  desc.write(undo.owner, OWNER_AT, OWNER_SIZE, 'latin1')
   desc.writeUInt32LE(undo.header.length, 64)
   desc.writeUInt32LE(undo.patches.length, 68)
   desc.writeUInt32LE(record?.length ?? NO_RECORD, 72)
@@ -92,24 +100,42 @@ export function encodeNote(format: Format, undo: Undo, size: number, copied: Cop
 
 /**
  * Puts the checksum into a note.
- * @param header the header that the file is to have
- * @param rest what follows the note up to the end of the file, without the copied strings
- * @param changed the bytes that the ranges changed in place are to have
+ * @param result the edited file, with this note in it
  */
-export function sealNote(
-  format: Format,
-  note: Buffer,
-  header: Uint8Array,
-  rest: readonly Uint8Array[],
-  changed: readonly Uint8Array[],
-): void {
-  const at = checksumAt(format)
+export function sealNote(format: Format, note: Buffer, undo: Undo, result: ByteSource, start: number): void {
+  checksumOf(format, result, { start, length: note.length, undo, version: VERSION }).copy(note, checksumAt(format))
+}
+
+/** A note as it stands in a file, whether it still holds or not. */
+interface PlacedNote {
+  /** File offset. */
+  readonly start: number
+  readonly length: number
+  readonly undo: Undo
+  readonly version: number
+}
+
+function checksumOf(format: Format, source: ByteSource, { start, length, undo, version }: PlacedNote): Buffer {
   const hash = createHash('sha256')
-    .update(header)
-    .update(note.subarray(0, at))
-    .update(note.subarray(at + CHECKSUM_LENGTH))
-  for (const bytes of [...rest, ...changed]) hash.update(bytes)
-  hash.digest().copy(note, at)
+  const update = (from: number, to: number): void => {
+    for (let offset = from; offset < to; offset += CHUNK) {
+      hash.update(source.read(offset, Math.min(CHUNK, to - offset)))
+    }
+  }
+  const at = start + checksumAt(format)
+  update(0, format.ehdr.bytes)
+  update(version === 1 ? start : undo.originalSize, at)
+  if (version === 1) {
+    const copied = source.read(at + OWNER_AT, 16)
+    const view = new DataView(copied.buffer, copied.byteOffset, copied.length)
+    const from = Number(view.getBigUint64(0, true))
+    const to = from + Number(view.getBigUint64(8, true))
+    const end = Math.max(from, start + length)
+    update(at + CHECKSUM_LENGTH, to === from ? source.size : end)
+    if (to !== from) update(Math.max(to, end), source.size)
+  } else update(at + CHECKSUM_LENGTH, source.size)
+  for (const { offset, bytes } of undo.patches) update(offset, offset + bytes.length)
+  return hash.digest()
 }
 
 /**
@@ -133,44 +159,44 @@ function decode(source: ByteSource, { header, programHeaders }: Headers): Undo |
     .reduce<ProgramHeader | null>((last, next) => (last !== null && last.offset > next.offset ? last : next), null)
   // the program headers are behind the note: true of hardly any other file, so that these cost nothing more
   if (load === null || load.offset === 0 || header.phoff <= load.offset) return null
-  const format = formatOf(header)
   const start = noteOffset(source, header, load)
-  if (start === null) return null
+  const note = start === null ? null : readNote(source, header, start)
+  if (note === null || note.size !== source.size || note.undo.originalSize > note.start) return null
+  return checksumOf(formatOf(header), source, note).equals(note.checksum) ? note.undo : null
+}
+
+/**
+ * The note at a file offset; null where it is cut.
+ * @throws ElfError `REFUSED` for one of a later version
+ */
+function readNote(
+  source: ByteSource,
+  header: ElfHeader,
+  start: number,
+): (PlacedNote & { readonly size: number; readonly checksum: Buffer }) | null {
+  const format = formatOf(header)
   const at = checksumAt(format)
   const head = source.read(start, at)
   const length = at + getNumber(format, head, 0, format.nhdr.descsz)
   if (getNumber(format, head, 0, format.nhdr.namesz) !== OWNER_LENGTH || length > LONGEST_NOTE) return null
   const version = getNumber(format, head, 0, format.nhdr.type)
-  if (version !== VERSION) {
-    throw new ElfError(
-      'REFUSED',
-      `the file holds an undo record of version ${version}, made by another wheelfix`,
-      start,
-    )
-  }
-  const note = Buffer.from(source.read(start, length))
-  const desc = note.subarray(at)
-  const number = (offset: number): number => Number(desc.readBigUInt64LE(offset))
-  if (number(40) !== source.size || number(32) > start) return null
-
-  const undo = decodeUndo(desc, number(32))
+  if (version < 1 || version > VERSION) throw newer(`version ${version}`, start)
+  const desc = Buffer.from(source.read(start + at, length - at))
+  const undo = decodeUndo(desc, version === 1 ? null : ownerIn(desc, start))
   if (undo === null) return null
-  const copied: Copied = { offset: number(48), length: number(56) }
-  const hash = createHash('sha256').update(source.read(0, format.ehdr.bytes))
-  hash.update(note.subarray(0, at)).update(note.subarray(at + CHECKSUM_LENGTH))
-  const update = (from: number, to: number): void => {
-    for (let offset = from; offset < to; offset += CHUNK) {
-      hash.update(source.read(offset, Math.min(CHUNK, to - offset)))
-    }
-  }
-  if (copied.length === 0) update(start + length, source.size)
-  else {
-    if (copied.offset < start + length) return null
-    update(start + length, copied.offset)
-    update(copied.offset + copied.length, source.size)
-  }
-  for (const { offset, bytes } of undo.patches) hash.update(source.read(offset, bytes.length))
-  return hash.digest().equals(desc.subarray(0, CHECKSUM_LENGTH)) ? undo : null
+  const size = Number(desc.readBigUInt64LE(40))
+  return { start, length, version, undo, size, checksum: desc.subarray(0, CHECKSUM_LENGTH) }
+}
+
+function ownerIn(desc: Buffer, start: number): Owner {
+  const name = desc.toString('latin1', OWNER_AT, OWNER_AT + OWNER_SIZE).replace(/\0+$/, '')
+  const owner = OWNERS.find(known => known === name)
+  if (owner === undefined) throw newer(`the owner ${JSON.stringify(name)}`, start)
+  return owner
+}
+
+function newer(what: string, start: number): ElfError {
+  return new ElfError('REFUSED', `a newer wheelfix changed it (its undo note has ${what}): use that version`, start)
 }
 
 /** Where a PT_LOAD has a note of ours: at its start, or behind the gap for strip's program headers; null for nowhere. */
@@ -183,7 +209,8 @@ function noteOffset(source: ByteSource, header: ElfHeader, { offset }: ProgramHe
   return isOurs(offset) ? offset : isOurs(behind) ? behind : null
 }
 
-function decodeUndo(desc: Buffer, originalSize: number): Undo | null {
+function decodeUndo(desc: Buffer, owner: Owner | null): Undo | null {
+  const originalSize = Number(desc.readBigUInt64LE(32))
   let at = FIXED
   const take = (length: number): Buffer | null => {
     if (length > desc.length - at) return null
@@ -200,9 +227,9 @@ function decodeUndo(desc: Buffer, originalSize: number): Undo | null {
     patches.push({ offset: Number(range.readBigUInt64LE(0)), bytes: inverted(bytes) })
   }
   const length = desc.readUInt32LE(72)
-  if (length === NO_RECORD) return { originalSize, header, patches, record: null }
+  if (length === NO_RECORD) return { owner, originalSize, header, patches, record: null }
   const record = take(length)
-  return record === null ? null : { originalSize, header, patches, record: decodeBytes(record) }
+  return record === null ? null : { owner, originalSize, header, patches, record: decodeBytes(record) }
 }
 
 /** The file as it was before the graft, as a view of the file as it is. */
@@ -210,10 +237,11 @@ export function originalSource(source: ByteSource, undo: Undo): ByteSource {
   return patchedSource(source, undo.originalSize, [{ offset: 0, bytes: undo.header }, ...undo.patches])
 }
 
-/** Does the file carry a note of ours, whether it still holds or not? */
-export function carriesNote(source: ByteSource): boolean {
+/** The notes of ours that a file carries, whether they still hold or not, except those that cannot be read. */
+export function notesIn(source: ByteSource): Undo[] {
   const { header, programHeaders } = readHeaders(source)
-  return programHeaders.some(
-    load => load.type === PT_LOAD && load.offset > 0 && noteOffset(source, header, load) !== null,
-  )
+  return programHeaders.flatMap(load => {
+    const start = load.type === PT_LOAD && load.offset > 0 ? noteOffset(source, header, load) : null
+    return (start === null ? null : readNote(source, header, start)?.undo) ?? []
+  })
 }

@@ -1,0 +1,119 @@
+// The one way in which an object gets another graft: one's own layer off, the edit on, verified, and what others put on top
+// of it again. What has to be written comes out as changes of the file as it stands.
+import type { FileEdit, FilePiece } from '../file-edit.ts'
+import { graftedSource, type GraftOptions, graftTo } from './graft.ts'
+import { clipped, joined, type Layer, type Layers } from './layers.ts'
+import { formatOf } from '../layout.ts'
+import { readBySections, readElf } from '../read.ts'
+import type { ByteSource } from '../source.ts'
+import { differences, type ElfState, stateOf } from '../state.ts'
+import type { ElfObject } from '../types.ts'
+import { verifyState } from '../rules/verify.ts'
+
+export interface Regraft {
+  /** What has to be written; null where the file is as it is to be. */
+  readonly edit: FileEdit | null
+  /** The file without one's own layer and those above. */
+  readonly before: ByteSource
+  /** The file as it will be. */
+  readonly after: ByteSource
+}
+
+/**
+ * @param wanted gives the state that the file is to have without the layers above; null: one's own layer is taken off
+ * @throws ElfError `REFUSED` where that cannot be done safely, `BROKEN` where the result would not be what is wanted
+ */
+export function regraft(
+  layers: Layers,
+  wanted: ((base: ElfObject) => ElfState) | null,
+  options: GraftOptions = {},
+): Regraft {
+  const { base, above, own } = layers
+  const graft = wanted === null ? null : graftOnto(base, wanted, options)
+  const under = graft === null ? base : graftedSource(base, graft)
+  if (above.length === 0) return { edit: onto(joined(own), graft), before: base, after: under }
+
+  // the patches below the base, whoever makes them, and all behind it, as the result has them
+  const touched = [...above, ...own].flatMap(({ undo }) => undo.patches).concat(graft?.patches ?? [])
+  let after = under
+  for (const layer of above.toReversed()) {
+    const again = putAgain(layer, layers, after)
+    if (again === null) continue
+    touched.push(...again.patches)
+    after = graftedSource(after, again)
+  }
+  return { edit: flattened(base, after, touched), before: base, after }
+}
+
+function graftOnto(base: ByteSource, wanted: (base: ElfObject) => ElfState, options: GraftOptions): FileEdit | null {
+  const object = readBySections(base)
+  const state = wanted(object)
+  const graft = graftTo(base, object, state, options)
+  if (graft !== null) verifyState(base, object, graftedSource(base, graft), state, options.pageSize)
+  return graft
+}
+
+/** A graft where the layers that `undo` takes off stood. */
+function onto(undo: ReturnType<typeof joined>, graft: FileEdit | null): FileEdit | null {
+  if (undo === null) return graft
+  if (graft !== null) return { ...graft, patches: [...undo.patches, ...graft.patches] }
+  return { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
+}
+
+/** A layer of others on top of an object that has changed below it; null where nothing of it is left. */
+function putAgain({ source, undo }: Layer, { above, own, base }: Layers, below: ByteSource): FileEdit | null {
+  const index = above.findIndex(layer => layer.source === source)
+  const was = above[index + 1]?.source ?? own[0]?.source ?? base
+  const { owner } = undo
+  const options = { ...(owner === null ? {} : { owner }), ...(undo.record === null ? {} : { record: undo.record }) }
+  const delta = { from: stateOf(readElf(was)), to: stateOf(readElf(source)) }
+  return graftOnto(below, object => applyAgain(stateOf(object), delta), options)
+}
+
+/**
+ * What a layer changed, on top of another state: the entries that it added to the search path come behind those that are
+ * there, and its interpreter replaces the one that it replaced, not another one that was set since.
+ */
+function applyAgain(state: ElfState, { from, to }: { readonly from: ElfState; readonly to: ElfState }): ElfState {
+  const interpreter = state.interpreter === from.interpreter ? to.interpreter : state.interpreter
+  if (differences(from, { ...to, interpreter: from.interpreter }).length === 0) return { ...state, interpreter }
+  const before = entriesOf(from)
+  const after = entriesOf(to)
+  const kept = entriesOf(state).filter(entry => after.includes(entry) || !before.includes(entry))
+  const added = after.filter(entry => !before.includes(entry) && !kept.includes(entry))
+  const path = [...kept, ...added].join(':')
+  const isRpath = state.rpath !== null || (state.runpath === null && to.rpath !== null)
+  if (path === '' && state.rpath === null && state.runpath === null) return { ...state, interpreter }
+  return isRpath && state.runpath === null
+    ? { ...state, interpreter, rpath: path }
+    : { ...state, interpreter, runpath: path }
+}
+
+function entriesOf({ runpath, rpath }: ElfState): string[] {
+  const path = runpath ?? rpath ?? ''
+  return path === '' ? [] : path.split(':')
+}
+
+const CHUNK = 1 << 20
+
+/** The difference of two files that agree below the size of the first, but for some ranges and the ELF header. */
+function flattened(
+  base: ByteSource,
+  result: ByteSource,
+  ranges: readonly { readonly offset: number; readonly bytes: Uint8Array }[],
+): FileEdit {
+  const tail: FilePiece[] = []
+  for (let at = base.size; at < result.size; at += CHUNK) {
+    const bytes = result.read(at, Math.min(CHUNK, result.size - at))
+    const isHole = at + bytes.length < result.size && bytes.every(byte => byte === 0)
+    tail.push(isHole ? { hole: true, length: bytes.length } : new Uint8Array(bytes))
+  }
+  return {
+    baseSize: base.size,
+    tail,
+    patches: clipped(ranges, base.size).map(({ offset, bytes }) => {
+      return { offset, bytes: new Uint8Array(result.read(offset, bytes.length)) }
+    }),
+    header: new Uint8Array(result.read(0, formatOf(readElf(result).header).ehdr.bytes)),
+  }
+}
