@@ -274,11 +274,12 @@ function addLibs(program: Command, end: End): void {
 
   libs
     .command('build')
-    .summary('build a library set with Nix and have the venv take it')
-    .argument('[dir]', VENV_ARGUMENT)
+    .summary('build libraries with Nix and have the venv take them')
+    .argument('[name...]', 'packages of nixpkgs (libGL, cups), and the folder of the venv where it is not the default')
+    .option('--missing', 'build the packages that have what the venv misses')
     .option(
       '--flake <ref>',
-      'the set, a flake output that has lib/ (default: libs of the flake that this program is from)',
+      'build a set instead, a flake output that has lib/ (default: libs of the flake that this program is from)',
     )
     .action(async (argument, _, command: Command) => {
       const { libsBuildCommand } = await import('./commands/libs.ts')

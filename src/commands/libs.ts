@@ -2,12 +2,18 @@
 import { type LibsReport, librarySearchPath, listLibraries } from '../inspect/library-set.ts'
 import { builtSetLink } from '../state/lock.ts'
 import { WheelfixError } from '../io/error.ts'
-import { buildLibraries } from '../nix/build.ts'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { lookingOnly } from '../environment/options.ts'
+import { buildLibraries, buildPackages } from '../nix/build.ts'
+import { findProjectFile } from '../nix/project-file.ts'
+import { keepRemedy } from '../report/remedies.ts'
+import { attributesOf, factsOf } from '../report/run-facts.ts'
 import { findPolicy, POLICIES, POLICY_SOURCE } from '../nix/policies.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { libsLines } from '../report/libs-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
-import { findVenv } from '../python/pyvenv.ts'
+import { findVenv, type Venv } from '../python/pyvenv.ts'
 import { targetPython } from '../wheel/run-wheels.ts'
 import { reportFailure } from './failure.ts'
 import { SCHEMA } from '../report/schema.ts'
@@ -29,7 +35,7 @@ export interface LibsCommandOptions {
 export function libsCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
   try {
     const report = reportOf(argument, options)
-    writeWarnings(report.warnings, colours(options.color, process.env).stderr)
+    writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
     const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
     if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
     else writeLines(process.stdout, libsLines(report, colours(options.color, process.env).stdout))
@@ -43,7 +49,7 @@ export function libsCommand(argument: string | undefined, options: LibsCommandOp
 export function libsEnvCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
   try {
     const report = reportOf(argument, options)
-    writeWarnings(report.warnings, colours(options.color, process.env).stderr)
+    writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
     const path = `'${librarySearchPath(report).join(':').replaceAll("'", `'\\''`)}'`
     process.stdout.write(`export WHEELFIX_LIBS=${path}\nexport NIX_LD_LIBRARY_PATH=${path}\n`)
     return 0
@@ -54,35 +60,77 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
 
 export interface LibsBuildOptions {
   readonly flake?: string
+  /** Build what the environment misses. */
+  readonly missing?: boolean
   readonly color: ColourMode
 }
 
-/** Builds the set, and has the venv take its libraries from there from now on. */
+/**
+ * Builds a library set, and has the environment take its libraries from there from now on.
+ * @param words packages of nixpkgs, and the folder of the environment
+ */
 export async function libsBuildCommand(
-  argument: string | undefined,
+  words: readonly string[],
   options: LibsBuildOptions,
   version: string,
 ): Promise<ExitStatus> {
+  const { env } = process
+  const cwd = process.cwd()
   try {
-    const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
-    const path = buildLibraries(options.flake ?? ownSet(process.env), builtSetLink(venv), process.env)
+    const folders = words.filter(word => isFolder(word, cwd))
+    if (folders.length > 1) throw new WheelfixError('USAGE', `name one environment, not ${folders.join(' and ')}`)
+    const venv = findVenv({ argument: folders[0], env, cwd })
+    const named = words.filter(word => !folders.includes(word))
+    const names = [...named, ...(options.missing === true ? await missingPackages(venv) : [])]
+    if (options.missing === true && names.length === 0) {
+      writeLines(process.stderr, ['nothing is missing that a package of nixpkgs is known to have'])
+      return 0
+    }
+    const link = builtSetLink(venv)
+    const flake = env['WHEELFIX_FLAKE'] ?? null
+    const path =
+      names.length === 0 || options.flake !== undefined
+        ? buildLibraries(options.flake ?? ownSet(env), link, env)
+        : buildPackages(names, flake, link, env)
     process.stderr.write(`${path}/lib\n`)
     const { color } = options
-    return await venvCommand(
+    const libs = [`${path}/lib`]
+    const status = await venvCommand(
       'venv',
       venv.root,
-      { libs: [`${path}/lib`], scan: true, trust: [], ignoreMissing: [], color },
+      { libs, scan: true, trust: [], ignoreMissing: [], color },
       version,
     )
+    const project = names.length === 0 ? null : findProjectFile(venv.root)
+    if (project !== null) writeLines(process.stderr, [`→ ${keepRemedy(names, project, cwd)}`])
+    return status
   } catch (error) {
     return reportFailure(error)
   }
 }
 
+/** A word that means an environment, and not a package of nixpkgs. */
+function isFolder(word: string, cwd: string): boolean {
+  return word.includes('/') || /^\.\.?$/.test(word) || existsSync(join(cwd, word, 'pyvenv.cfg'))
+}
+
+/** The packages of nixpkgs that hold what the environment misses and needs. */
+async function missingPackages(venv: Venv): Promise<readonly string[]> {
+  const { runVenv } = await import('../environment/run.ts')
+  const look = lookingOnly({ libs: [], noScan: false, trust: [], env: process.env, cwd: process.cwd() })
+  return attributesOf(factsOf(runVenv(venv, look)), false)
+}
+
 /** The set of the flake that this program was built from: its wrapper names it. */
 function ownSet(env: NodeJS.ProcessEnv): string {
   const flake = env['WHEELFIX_FLAKE'] ?? ''
-  if (flake === '') throw new WheelfixError('USAGE', 'name a library set: --flake REF (a flake output that has lib/)')
+  if (flake === '') {
+    throw new WheelfixError(
+      'USAGE',
+      'name what to build: packages of nixpkgs (wheelfix libs build libGL), --missing, or a library set (--flake REF, a ' +
+        'flake output that has lib/)',
+    )
+  }
   return `${flake}#libs`
 }
 

@@ -35,7 +35,7 @@ export function pythonCommand(directory: string, options: PythonCommandOptions):
       env,
       cwd: process.cwd(),
     })
-    writeWarnings(report.warnings, colour.stderr)
+    writeWarnings(report.warnings, colour.stderr, process.env)
     if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
     else if (options.quiet !== true) writeLines(process.stdout, linesOf(report))
     return 0

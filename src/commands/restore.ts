@@ -20,7 +20,7 @@ export function restoreCommand(argument: string | undefined, options: RestoreCom
   try {
     const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
     const { restored, refused, warnings, found } = restoreVenv(venv, options.dryRun === true)
-    writeWarnings(warnings, colour.stderr)
+    writeWarnings(warnings, colour.stderr, process.env)
     if (options.json === true) {
       const document = { schema: SCHEMA, command: 'restore', venv: venv.root, restored, refused }
       process.stdout.write(`${JSON.stringify(document)}\n`)

@@ -1,14 +1,21 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
 import type { ProgramInterpreter, Strategy } from '../config/config.ts'
-import { type Answer, recall, remember } from '../state/answers.ts'
+import { findProjectFile } from '../nix/project-file.ts'
+import { recall, remember } from '../state/answers.ts'
 import type { VenvReport } from '../environment/report.ts'
 import type { VenvOptions } from '../environment/options.ts'
-import { findVenv } from '../python/pyvenv.ts'
+import { findVenv, type Venv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { progressBar } from '../report/progress.ts'
-import { reportLines, summaryOf } from '../report/run-text.ts'
+import { screenOf } from '../report/layout.ts'
+import { detailsOf } from '../report/run-details.ts'
+import { factsOf, isRunFacts, type RunFacts } from '../report/run-facts.ts'
+import { remediesFor, shellWord } from '../report/remedies.ts'
+import { type ReportStyle, reportLines } from '../report/run-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { venvDocument } from '../report/run-json.ts'
+import { count } from '../io/words.ts'
+import { WheelfixError } from '../io/error.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -62,7 +69,12 @@ export async function venvCommand(
     const venv = findVenv({ argument, env, cwd: process.cwd() })
     const plain = options.json !== true && options.verbose !== true
     const known = plain ? recall(venv, runOptions, strict, version) : null
-    if (known !== null) return show(known, options)
+    if (known !== null && isRunFacts(known.facts)) {
+      // a shell hook runs on every entry, and its user was told once
+      const told = options.quiet === true ? 0 : warn(known.warnings, options)
+      show(known.facts, known.status, styleFor(command, venv, options, strict), told)
+      return exitStatusOf(known.status)
+    }
 
     // from here on it is the whole work: the rest of the program is loaded only now
     const { runVenv } = await import('../environment/run.ts')
@@ -70,17 +82,27 @@ export async function venvCommand(
     setFlags()
     const report = runVenv(venv, runOptions)
     bar.end()
-    const answer = answerOf(command, report, options, strict)
-    if (options.json === true) {
-      writeWarnings(answer.warnings, colours(options.color, process.env).stderr)
-      process.stdout.write(`${JSON.stringify(venvDocument(command, report))}\n`)
-    } else show(answer, options)
-    if (!reading) {
-      const settled = answerOf(command, settledReport(report), { color: 'always' }, strict)
-      const subject = answerable(report)
-      if (subject !== null) remember(subject, runOptions, strict, version, settled, began)
+    const counts = strict || report.strict
+    const facts = factsOf(report)
+    const status = statusOf(command, facts, counts)
+    const told = warn(report.warnings, options)
+    if (options.json === true) process.stdout.write(`${JSON.stringify(venvDocument(command, report))}\n`)
+    else {
+      const style = styleFor(command, venv, options, counts)
+      show(
+        facts,
+        status,
+        options.verbose === true ? { ...style, details: detailsOf(report, style.chalk) } : style,
+        told,
+      )
     }
-    return answer.status
+    const subject = reading ? null : answerable(report)
+    if (subject !== null) {
+      const settled = factsOf(settledReport(report))
+      const answer = { status: statusOf(command, settled, counts), warnings: report.warnings, facts: settled }
+      remember(subject, runOptions, strict, version, answer, began)
+    }
+    return status
   } catch (error) {
     bar.end()
     return reportFailure(error, options.json === true)
@@ -102,30 +124,53 @@ function setFlags(): void {
   if (process.version.startsWith('v20.')) setFlagsFromString('--interrupt-budget=300000')
 }
 
-/** What is said and with which status. Lines are coloured; `show` takes the colour off. */
-function answerOf(
-  command: Command,
-  report: VenvReport,
-  options: Pick<VenvCommandOptions, 'dryRun' | 'verbose' | 'color'>,
-  strict: boolean,
-): Answer & { readonly status: ExitStatus } {
-  const pending = command === 'check' || options.dryRun === true
-  const style = { chalk: colours('always', process.env).stdout, pending, strict, verbose: options.verbose === true }
-  const status = statusOf(command, report, strict)
+function styleFor(command: Command, venv: Venv, options: VenvCommandOptions, strict: boolean): ReportStyle {
+  const { env } = process
+  const cwd = process.cwd()
+  const target = isFoundFrom(cwd, env, venv) ? '' : ` ${shellWord(venv.root)}`
   return {
-    status,
-    warnings: report.warnings,
-    lines: reportLines(report, { ...style, quiet: false }),
-    quietLines: status === 0 ? [] : reportLines(report, { ...style, quiet: true }),
+    chalk: colours(options.color, env).stdout,
+    screen: screenOf(process.stdout, env),
+    command,
+    pending: command === 'check' || options.dryRun === true,
+    quiet: options.quiet === true,
+    strict,
+    details: null,
+    target,
+    remedies: attributes => remediesFor(attributes, target, findProjectFile(venv.root), cwd),
   }
 }
 
-function show(answer: Answer, options: VenvCommandOptions): ExitStatus {
-  writeWarnings(answer.warnings, colours(options.color, process.env).stderr)
-  const lines = options.quiet === true ? answer.quietLines : answer.lines
-  const { level } = colours(options.color, process.env).stdout
-  writeLines(process.stdout, lines, level === 0)
-  return answer.status === 0 || answer.status === 1 ? answer.status : 2
+/** Is it the environment that a command without a folder means here? */
+function isFoundFrom(cwd: string, env: NodeJS.ProcessEnv, { root }: Venv): boolean {
+  try {
+    return findVenv({ env, cwd }).root === root
+  } catch (error) {
+    if (error instanceof WheelfixError) return false
+    throw error
+  }
+}
+
+/** @param told how many lines of the screen the warnings took */
+function show(facts: RunFacts, status: number, style: ReportStyle, told: number): void {
+  if (style.quiet && status === 0) return
+  const screen = { ...style.screen, rows: style.screen.rows - told }
+  writeLines(process.stdout, reportLines(facts, { ...style, screen }))
+}
+
+/** So many warnings are told without --verbose. */
+const MOST_WARNINGS = 2
+
+/** @returns how many lines the warnings took */
+function warn(warnings: readonly string[], options: VenvCommandOptions): number {
+  const isWhole = options.verbose === true || options.json === true || warnings.length <= MOST_WARNINGS
+  const more = `${count(warnings.length - MOST_WARNINGS, 'more warning')} (wheelfix doctor shows all)`
+  const told = isWhole ? warnings : [...warnings.slice(0, MOST_WARNINGS), more]
+  return writeWarnings(told, colours(options.color, process.env).stderr, process.env)
+}
+
+function exitStatusOf(status: number): ExitStatus {
+  return status === 0 || status === 1 ? status : 2
 }
 
 /** The report as the next run would give it: what was patched is fine. */
@@ -142,8 +187,9 @@ function settledReport(report: VenvReport): VenvReport {
   }
 }
 
-function statusOf(command: Command, report: VenvReport, strict: boolean): ExitStatus {
-  const { patched, missing, optional, refused } = summaryOf(report)
-  const pending = command === 'check' && (patched > 0 || report.unfinished || report.loader?.status === 'patch')
-  return pending || missing > 0 || refused > 0 || (strict && optional > 0) ? 1 : 0
+function statusOf(command: Command, facts: RunFacts, strict: boolean): ExitStatus {
+  const { patched, missing, optional, refused } = facts.summary
+  const pending = command === 'check' && (patched > 0 || facts.unfinished || facts.loader?.status === 'patch')
+  const windowless = facts.windows.some(({ opensSomewhere }) => !opensSomewhere)
+  return pending || missing > 0 || refused > 0 || windowless || (strict && optional > 0) ? 1 : 0
 }

@@ -70,7 +70,7 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
   const { results } = run
   const [only] = results
   if (results.length === 1 && only?.error != null) return reportFailure(only.error, json)
-  writeWarnings(run.warnings, colour.stderr)
+  writeWarnings(run.warnings, colour.stderr, process.env)
   if (json) process.stdout.write(`${JSON.stringify(wheelDocument(run))}\n`)
   else {
     const lines = results.flatMap(result => result.lines)

@@ -25,12 +25,24 @@ export interface Config {
   readonly ignoreMissing: readonly string[]
   readonly strategy: Strategy | null
   readonly interpreter: ProgramInterpreter | null
+  /** Do not look for libraries in the local Nix store. */
+  readonly noScan: boolean
+  /** Count also what only plugins miss. */
+  readonly strict: boolean
 }
 
 /** What people write has some KB. */
 const LARGEST_FILE = 4 << 20
 
-const NO_CONFIG: Config = { path: null, libs: [], ignoreMissing: [], strategy: null, interpreter: null }
+const NO_CONFIG: Config = {
+  path: null,
+  libs: [],
+  ignoreMissing: [],
+  strategy: null,
+  interpreter: null,
+  noScan: false,
+  strict: false,
+}
 
 /**
  * The settings for a venv.
@@ -68,16 +80,24 @@ function configOf(path: string, table: unknown): Config {
     ignoreMissing: strings(path, table, 'ignore-missing'),
     strategy: choice(path, table, 'strategy', ['rpath', 'loader', 'both']),
     interpreter: choice(path, table, 'interpreter', ['python', 'nix-ld']),
+    noScan: flag(path, table, 'no-scan'),
+    strict: flag(path, table, 'strict'),
   }
 }
 
-const KNOWN: ReadonlySet<string> = new Set(['libs', 'ignore-missing', 'strategy', 'interpreter'])
+const KNOWN: ReadonlySet<string> = new Set(['libs', 'ignore-missing', 'strategy', 'interpreter', 'no-scan', 'strict'])
 
 function strings(path: string, table: Record<string, unknown>, key: string): string[] {
   const value = table[key] ?? []
   if (!Array.isArray(value) || !value.every(entry => typeof entry === 'string')) {
     throw invalid(path, `"${key}" must be a list of strings`)
   }
+  return value
+}
+
+function flag(path: string, table: Record<string, unknown>, key: string): boolean {
+  const value = table[key] ?? false
+  if (typeof value !== 'boolean') throw invalid(path, `"${key}" must be true or false`)
   return value
 }
 

@@ -89,7 +89,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   const sources: ProviderSources = {
     directories: named.directories,
     pins: options.update ? new Map() : readPins(venv),
-    ...scanSources(python, options, wanted.keys()),
+    ...scanSources(python, { ...options, noScan: options.noScan || config.noScan }, wanted.keys()),
     store,
   }
   const loader = strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted, env })

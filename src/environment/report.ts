@@ -1,5 +1,6 @@
 // What a run found and did, as data: for a person and for programs it is rendered elsewhere.
 import type { ElfObject } from '../elf/types.ts'
+import { matchesGlob } from '../io/glob.ts'
 import { directoryOf, isInside, realPath } from '../io/path.ts'
 import type { Libc } from '../ldso/libc.ts'
 import type { RootsReport } from '../nix/roots.ts'
@@ -11,6 +12,7 @@ import { DRIVER_DIRECTORIES, isDriverLibrary } from '../resolve/drivers.ts'
 import { type MissingLibrary, missingLibraries, platformsOf } from '../resolve/missing.ts'
 import type { UnreadableObject } from '../resolve/objects.ts'
 import type { Applied, Plan } from '../resolve/plan.ts'
+import { type WindowProblem, windowProblems } from '../resolve/windows.ts'
 import type { Subject } from '../state/answers.ts'
 import { programInterpreterPath } from '../state/program-loader.ts'
 import { builtSet, type Examination } from './examine.ts'
@@ -24,6 +26,10 @@ export interface VenvReport {
   readonly unreadable: readonly UnreadableObject[]
   readonly plan: Plan
   readonly missing: readonly MissingLibrary[]
+  /** The configuration has `strict`: what only plugins miss counts, too. */
+  readonly strict: boolean
+  /** GUI toolkits that cannot open a window everywhere. */
+  readonly windows: readonly WindowProblem[]
   readonly roots: RootsReport | null
   readonly warnings: readonly string[]
   /** The private loader, where there is one or is to be one. */
@@ -64,6 +70,10 @@ export function reportOf(
     unreadable: scan.unreadable,
     plan,
     missing: missingLibraries({ ...plan, clashes }, ignored, python.libc, platformsOf(examination.distributions)),
+    strict: examination.config.strict,
+    windows: windowProblems(plan.objects, examination.resolution.simulation, soname =>
+      ignored.some(glob => matchesGlob(soname, glob)),
+    ),
     roots,
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
@@ -109,8 +119,9 @@ function dependenciesOf(
     sources,
   }: Examination,
   roots: RootsReport | null,
-  { noScan }: VenvOptions,
+  options: VenvOptions,
 ): string[] {
+  const noScan = options.noScan || config.noScan
   const isMissing = plan.objects.some(({ missing }) => missing.length > 0)
   const wantsDriver = plan.objects.some(({ needed }) => needed.some(({ soname }) => isDriverLibrary(soname)))
   const paths = [

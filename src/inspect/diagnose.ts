@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
+import { count } from '../io/words.ts'
 import { entriesIn, fileNameOf, fsPath, isInside, relativeTo } from '../io/path.ts'
 import { isOfThisMachine } from '../ldso/runnable.ts'
 import { fork, open } from '../ldso/process.ts'
@@ -441,8 +442,4 @@ function failingImports({ venv, scan, interpreter }: Examination, env: NodeJS.Pr
 function pasteFor(sonames: readonly string[]): string | null {
   const attributes = new Set(sonames.map(attributeFor).filter(name => name !== null))
   return attributes.size === 0 ? null : `libs = with pkgs; [ ${[...attributes].sort().join(' ')} ]`
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? '' : 's'}`
 }

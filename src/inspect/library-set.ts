@@ -110,7 +110,7 @@ function setOf(venv: PythonEnvironment, options: LibsOptions) {
   const sources: ProviderSources = {
     directories: named.directories,
     pins: new Map(),
-    ...scanSources(python, options, sonames),
+    ...scanSources(python, { ...options, noScan: options.noScan || config.noScan }, sonames),
     store,
   }
   const none = {

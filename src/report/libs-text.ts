@@ -1,7 +1,7 @@
 // The library set for a person: one line a soname.
 import type { ChalkInstance } from 'chalk'
 import type { LibraryRow, LibsReport } from '../inspect/library-set.ts'
-import { SOURCE_WORDS } from './run-text.ts'
+import { SOURCE_WORDS } from './source-words.ts'
 
 export function libsLines({ venv, python, rows }: LibsReport, chalk: ChalkInstance): string[] {
   const { libc } = python

@@ -1,19 +1,22 @@
 // What goes to the terminal. A wheel chooses the names of its files, and a name may hold a line end, an escape sequence or a
 // character that turns the direction of the text: none may move the cursor, hide a part, or make a line of its own.
 import type { ChalkInstance } from 'chalk'
+import { screenOf, wrap } from './layout.ts'
 
 /** Writes lines; of control characters only those that set a colour reach the stream, and those not where `plain`. */
 export function writeLines(stream: NodeJS.WriteStream, lines: readonly string[], plain = false): void {
   if (lines.length > 0) stream.write(lines.map(line => `${visible(line, plain)}\n`).join(''))
 }
 
-/** One line each on stderr. */
-export function writeWarnings(warnings: readonly string[], chalk: ChalkInstance): void {
-  writeLines(
-    process.stderr,
-    warnings.map(warning => `${chalk.yellow('warning:')} ${warning}`),
-  )
+/** Each on stderr, as wide as the terminal. @returns how many lines that took */
+export function writeWarnings(warnings: readonly string[], chalk: ChalkInstance, env: NodeJS.ProcessEnv): number {
+  const { columns } = screenOf(process.stderr, env)
+  const lines = warnings.flatMap(warning => wrap(`${chalk.yellow('warning:')} ${warning}`, columns, HANGING))
+  writeLines(process.stderr, lines)
+  return lines.length
 }
+
+const HANGING = 4
 
 /**
  * Control characters as `\x1b`, those of the direction and of lines as `\u202e`. The styles that reports use (bold, dim, red,

@@ -4,7 +4,7 @@ import type { Applied } from '../resolve/plan.ts'
 import type { LoaderReport, VenvReport } from '../environment/report.ts'
 import { relativeTo } from '../io/path.ts'
 import { because } from './because.ts'
-import { summaryOf } from './run-text.ts'
+import { summaryOf } from './run-facts.ts'
 import { SCHEMA } from './schema.ts'
 
 /** A report as the data that is printed. Paths of objects are relative to the venv. */
@@ -35,6 +35,7 @@ export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvR
       })),
     ],
     conflicts: plan.conflicts,
+    windows: report.windows,
     missing: missing.map(({ soname, neededBy, through, optional, hint }) => {
       return { soname, neededBy, ...(through.length === 0 ? {} : { through }), optional, hint }
     }),

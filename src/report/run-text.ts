@@ -1,220 +1,256 @@
-// The report of a run for a person: what changed per package, which libraries serve, what is missing and what to do.
+// The report of a run for a person, at most a screen of it: the environment, what changed, the libraries, the problems
+// last, where the eye is, and what to do next.
 import type { ChalkInstance } from 'chalk'
-import type { Applied } from '../resolve/plan.ts'
-import type { MissingLibrary } from '../resolve/missing.ts'
-import type { VenvReport } from '../environment/report.ts'
-import { directoryOf, fileNameOf, relativeTo } from '../io/path.ts'
+import { agree, count, listed } from '../io/words.ts'
+import type { WindowProblem } from '../resolve/windows.ts'
+import { fitItems, packageOf, type Screen, shortPath, widthOf, wrap } from './layout.ts'
+import type { RunDetails } from './run-details.ts'
+import { attributesOf, type ChangedPackage, type Lack, type RunFacts } from './run-facts.ts'
+import { SOURCE_WORDS } from './source-words.ts'
 
 export interface ReportStyle {
   readonly chalk: ChalkInstance
+  readonly screen: Screen
+  readonly command: 'venv' | 'check' | 'loader'
   /** Nothing was written: changes are still to be made. */
   readonly pending: boolean
   readonly quiet: boolean
   /** What only plugins miss counts, too. */
   readonly strict: boolean
-  readonly verbose: boolean
+  /** What --verbose adds; null without it. */
+  readonly details: RunDetails | null
+  /** What a command needs to mean this environment: nothing, or its folder. */
+  readonly target: string
+  /** What can be pasted to add packages of nixpkgs: lines of a shell or of the project's own file. */
+  readonly remedies: (attributes: readonly string[]) => readonly Remedy[]
 }
 
-/** The lines of the report. In quiet mode only what is not well, for a run whose status is not 0. */
-export function reportLines(report: VenvReport, style: ReportStyle): string[] {
-  const { chalk, quiet } = style
-  const blocks: string[][] = []
-  if (quiet) blocks.push([chalk.bold(report.venv.root)])
-  else blocks.push(headLines(report, chalk), loaderLines(report, style), changeLines(report, style))
-  if (!quiet) blocks.push(libraryLines(report, style))
-  blocks.push(refusedLines(report, chalk), missingLines(report, style), [summaryLine(report, style)])
-  return blocks.filter(block => block.length > 0).flatMap((block, index) => (index === 0 ? block : ['', ...block]))
+/** Something to paste, and where it goes. */
+export interface Remedy {
+  readonly where: string
+  readonly text: string
 }
 
-function headLines({ venv, interpreter, libc, nixLd }: VenvReport, chalk: ChalkInstance): string[] {
-  const version = libc.version === null ? libc.kind : `${libc.kind} ${libc.version}`
+/** The lines of the report. In quiet mode only the problems, for a run whose status is not 0. */
+export function reportLines(facts: RunFacts, style: ReportStyle): string[] {
+  const { chalk, screen, quiet, details } = style
+  const problems = problemLines(facts, style)
+  const end = [summaryLine(facts, style), ...nextLines(facts, style)]
+  if (quiet) return joined([[chalk.bold(facts.root)], problems, end], screen)
+  const head = headLines(facts, style)
+  const loader = loaderLines(facts, style)
+  const libraries = libraryLines(facts, style)
+  const room = screen.rows - joined([head, loader, libraries, problems, end], screen).length - 1
+  const changes = changeLines(facts.packages, style, Math.max(FEWEST_PACKAGES, room))
+  const served = details === null ? [[...changes, ...libraries]] : [changes, libraries]
+  return joined([head, loader, ...served, problems, end], screen)
+}
+
+/** So many packages have a line each, however low the terminal is. */
+const FEWEST_PACKAGES = 3
+
+/** The blocks with an empty line between them, each line as wide as the screen. */
+function joined(blocks: readonly (readonly string[])[], { columns }: Screen): string[] {
+  return blocks
+    .filter(block => block.length > 0)
+    .flatMap((block, index) => (index === 0 ? block : ['', ...block]))
+    .flatMap(line => wrap(line, columns, HANGING))
+}
+
+/** Parts of a line stand below its text, not below its mark. */
+const HANGING = 4
+
+function headLines({ root, python, libc, nixLd }: RunFacts, style: ReportStyle): string[] {
+  const { chalk } = style
+  const show = pathsIn(style)
   return [
-    chalk.bold(venv.root),
-    chalk.dim(`Python ${interpreter.version}  ${interpreter.program}`),
-    chalk.dim(`${version}  ${libc.dir}`),
-    ...(nixLd?.nixLd == null ? [] : [chalk.dim(`programs  nix-ld ${nixLd.nixLd.shim}, which starts ${nixLd.loader}`)]),
+    chalk.bold(root),
+    chalk.dim(`Python ${python.version}  ${show(python.program)}`),
+    chalk.dim(`${libc.name}  ${show(libc.dir)}`),
+    ...(nixLd === null ? [] : [chalk.dim(`programs  nix-ld ${nixLd.shim}, which starts ${show(nixLd.loader)}`)]),
   ]
+}
+
+/** With --verbose paths are whole, so that they can be copied. */
+function pathsIn({ details }: ReportStyle): (path: string) => string {
+  return details === null ? shortPath : path => path
 }
 
 /** The private loader: what starts the venv's Python, and what its cache serves. */
-function loaderLines({ loader, venv }: VenvReport, { chalk, verbose }: ReportStyle): string[] {
+function loaderLines({ loader }: RunFacts, style: ReportStyle): string[] {
   if (loader === null) return []
-  const { plan, status } = loader
-  const verb = { fine: 'is in place', patch: 'is to be made', patched: 'made' }[status]
-  const { libraries } = plan.content
-  const folders = new Set(libraries.map(({ path }) => directoryOf(path)))
-  const mark = status === 'fine' ? chalk.dim('-') : chalk.green(status === 'patch' ? '•' : '✓')
+  const { chalk, details } = style
+  const verb = { fine: 'is in place', patch: 'is to be made', patched: 'made' }[loader.status]
+  const mark = loader.status === 'fine' ? chalk.dim('-') : chalk.green(loader.status === 'patch' ? '•' : '✓')
   return [
-    `${mark} private loader ${verb}  ${chalk.dim(relativeTo(venv.root, plan.loader))}`,
-    ...plan.copies.flatMap(({ paths, source }) =>
-      paths.map(path => {
-        const origin = path === source ? 'with the private loader' : `copy of ${source}`
-        return `    ${relativeTo(venv.root, path)}  ${chalk.dim(origin)}`
-      }),
-    ),
-    `    ${libraries.length} names of ${folders.size} folders are found by it`,
-    ...(verbose ? libraries.map(({ soname, path }) => chalk.dim(`      ${soname}  ${path}`)) : []),
-  ]
-}
-
-/** One line a package. */
-function changeLines({ outcomes, venv }: VenvReport, { chalk, verbose, pending }: ReportStyle): string[] {
-  const changed = outcomes.filter(({ status }) => status === 'patch' || status === 'patched')
-  const packages = new Map<string, Applied[]>()
-  for (const outcome of changed) {
-    const name = outcome.planned.distribution ?? '(no package)'
-    packages.set(name, [...(packages.get(name) ?? []), outcome])
-  }
-  const width = Math.max(...[...packages.keys()].map(name => name.length), 0)
-  const digits = String(Math.max(...[...packages.values()].map(items => items.length), 0)).length
-  return [...packages]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .flatMap(([name, items]) => {
-      const gains = [...new Set(items.flatMap(item => servedSonames(item)))].sort()
-      const programs = items.filter(({ planned: { change } }) => change?.interpreter !== undefined).length
-      if (programs > 0) gains.push(programs === 1 ? 'loader of a program' : `loader of ${programs} programs`)
-      if (items.some(({ planned }) => planned.change?.regraft === true)) gains.push('C++ exceptions')
-      const count = `${String(items.length).padStart(digits)} ${pending ? 'to patch' : 'patched'}`
-      const line = `${chalk.green(pending ? '•' : '✓')} ${name.padEnd(width)}  ${count}  ${chalk.dim(gains.join(' '))}`
-      return verbose ? [line, ...items.flatMap(item => detailLines(item, chalk, venv.root))] : [line]
-    })
-}
-
-/** What the object now finds through the entries that it got. */
-export function servedSonames({ planned }: Applied): string[] {
-  const { change } = planned
-  const added = new Set(change?.rpath?.after)
-  for (const entry of change?.rpath?.before ?? []) added.delete(entry)
-  return planned.needed
-    .filter(({ how, resolution }) => how === 'found' && added.has(resolution?.because.entry ?? ''))
-    .map(({ soname }) => soname)
-}
-
-export function detailLines({ planned }: Applied, chalk: ChalkInstance, root: string): string[] {
-  const lines = [chalk.dim(`    ${relativeTo(root, planned.path)}`)]
-  const { rpath, interpreter, regraft } = planned.change ?? {}
-  if (rpath !== undefined) {
-    const gone = rpath.before.filter(entry => !rpath.after.includes(entry))
-    lines.push(...gone.map(entry => `      ${chalk.red('-')} ${rpath.tag} ${entry}`))
-    for (const entry of rpath.after) {
-      const old = rpath.before.includes(entry)
-      lines.push(old ? chalk.dim(`        ${rpath.tag} ${entry}`) : `      ${chalk.green('+')} ${rpath.tag} ${entry}`)
-    }
-  }
-  if (interpreter !== undefined) {
-    lines.push(`      ${chalk.red('-')} PT_INTERP ${interpreter.before}`)
-    lines.push(`      ${chalk.green('+')} PT_INTERP ${interpreter.after}`)
-  }
-  if (regraft === true) lines.push(`      ${chalk.green('+')} program headers that the loader does not zero`)
-  return lines
-}
-
-function libraryLines({ plan }: VenvReport, { chalk, verbose }: ReportStyle): string[] {
-  if (plan.libraries.length === 0) return []
-  const width = Math.max(...plan.libraries.map(({ soname }) => soname.length))
-  return [
-    'Libraries',
-    ...plan.libraries.flatMap(({ soname, path, source }) => {
-      const directory = directoryOf(path)
-      const line = `  ${soname.padEnd(width)}  ${directory}  ${chalk.dim(SOURCE_WORDS[source])}`
-      const others = verbose ? (plan.clashes.find(clash => clash.soname === soname)?.reasons ?? []) : []
-      return [line, ...others.map(clash => chalk.dim(`    passed over: ${clash}`))]
+    `${mark} private loader ${verb}  ${chalk.dim(loader.path)}`,
+    ...loader.pythons.map(({ path, source }) => {
+      const origin = source === null ? 'with the private loader' : `copy of ${pathsIn(style)(source)}`
+      return `    ${path}  ${chalk.dim(origin)}`
     }),
+    `    It finds ${count(loader.names, 'library name')} in ${count(loader.folders, 'folder')}`,
+    ...(details?.loader ?? []),
   ]
 }
 
-export const SOURCE_WORDS = {
-  flag: '--libs',
-  config: 'configuration',
-  env: 'WHEELFIX_LIBS',
-  closure: "the interpreter's own",
-  ldflags: 'NIX_LDFLAGS',
-  'nix-ld': 'nix-ld',
-  default: 'WHEELFIX_DEFAULT_LIBS',
-  scan: 'found in the store',
-  trust: '--trust',
-} as const
+/** One line a package, `room` lines at most. */
+function changeLines(packages: readonly ChangedPackage[], style: ReportStyle, room: number): string[] {
+  const { chalk, details } = style
+  const shown = details !== null || packages.length <= room ? packages : packages.slice(0, room - 1)
+  const width = Math.max(0, ...shown.map(({ name }) => name.length))
+  const digits = String(Math.max(0, ...shown.map(({ objects }) => objects))).length
+  const lines = shown.flatMap(item => [
+    changeLine(item, style, width, digits),
+    ...(details?.packages.get(item.name) ?? []),
+  ])
+  const more = packages.length - shown.length
+  return more === 0 ? lines : [...lines, chalk.dim(`  and ${count(more, 'more package')} (-v shows all)`)]
+}
 
-function refusedLines({ outcomes, unreadable }: VenvReport, chalk: ChalkInstance): string[] {
-  const refused = outcomes
-    .filter(({ status }) => status === 'refused')
-    .map(({ planned, reason, unrecorded }) => ({ relative: planned.relative, reason: reason ?? '', unrecorded }))
-  const block = (heading: string, items: readonly { readonly relative: string; readonly reason: string }[]): string[] =>
-    items.length === 0
-      ? []
-      : [heading, ...items.map(({ relative, reason }) => `  ${chalk.yellow('!')} ${relative}: ${reason}`)]
-  return [
-    ...block('Left as they are', [...refused.filter(({ unrecorded }) => unrecorded !== true), ...unreadable]),
-    ...block(
-      'Not done to the end',
-      refused.filter(({ unrecorded }) => unrecorded === true),
-    ),
+function changeLine(
+  { name, objects, gains, programs, again }: ChangedPackage,
+  { chalk, pending, screen, details }: ReportStyle,
+  width: number,
+  digits: number,
+): string {
+  const head = `${chalk.green(pending ? '•' : '✓')} ${name.padEnd(width)}  ${String(objects).padStart(digits)} ${pending ? 'to patch' : 'patched'}`
+  const reasons = [
+    ...gains,
+    ...(programs > 0 ? [programs === 1 ? 'loader of a program' : `loader of ${programs} programs`] : []),
+    ...(again ? ['C++ exceptions'] : []),
   ]
+  const room = details === null ? screen.columns - widthOf(head) - 2 : Infinity
+  return reasons.length === 0 ? head : `${head}  ${chalk.dim(fitItems(reasons, room))}`
 }
 
-/** How many of the files that need a soname are shown without --verbose. */
-const SHOWN = 3
-
-function missingLines({ missing }: VenvReport, { chalk, verbose, quiet, strict }: ReportStyle): string[] {
-  const counting = missing.filter(({ optional }) => !optional)
-  const lines = missingBlock('Missing', counting, chalk, verbose)
-  const attributes = new Set(counting.flatMap(({ attribute }) => attribute ?? []))
-  if (attributes.size > 0) lines.push(`  to add: libs = with pkgs; [ ${[...attributes].sort().join(' ')} ]`)
-  if (quiet && !strict) return lines
-  const rest = missing.filter(({ optional }) => optional)
-  return [...lines, ...missingBlock('Missing, but only for plugins that nothing links to', rest, chalk, verbose)]
-}
-
-function missingBlock(
-  title: string,
-  libraries: readonly MissingLibrary[],
-  chalk: ChalkInstance,
-  verbose: boolean,
-): string[] {
+/** The packages that the libraries come from, in one line; with their sources where there is room. */
+function libraryLines({ libraries }: RunFacts, { chalk, details, screen }: ReportStyle): string[] {
   if (libraries.length === 0) return []
-  const width = Math.max(...libraries.map(({ soname }) => soname.length))
-  const lines = libraries.flatMap(({ soname, neededBy, through, packages, hint, optional }) => {
-    const mark = optional ? chalk.dim('-') : chalk.red('✗')
-    const shown = verbose ? neededBy : neededBy.slice(0, SHOWN).map(path => fileNameOf(path))
-    const more = neededBy.length > shown.length ? ` and ${neededBy.length - shown.length} more` : ''
-    const who = packages.length === 0 ? '' : `${packages.join(', ')}: `
-    const line = `  ${mark} ${soname.padEnd(width)}  ${who}${chalk.dim(shown.join(', ') + more + throughWords(through))}`
-    // of an optional one the name is enough, until somebody asks
-    return hint === null || (optional && !verbose) ? [line] : [line, `      ${chalk.dim(hint)}`]
+  if (details !== null) return ['Libraries', ...details.libraries]
+  const packages = (folders: readonly string[]) => [...new Set(folders.map(folder => packageOf(folder)))]
+  const parts = libraries.map(({ source, folders }) => {
+    return `${packages(folders).join(' ')} ${chalk.dim(`(${SOURCE_WORDS[source]})`)}`
   })
-  return [title, ...lines]
+  const line = `libraries: ${parts.join(', ')}`
+  if (widthOf(line) <= screen.columns) return [line]
+  const names = packages(libraries.flatMap(({ folders }) => folders))
+  return [`libraries: ${fitItems(names, screen.columns - 'libraries: '.length)}`]
 }
 
-function throughWords(through: readonly string[]): string {
-  return through.length === 0 ? '' : `, through ${through.join(', ')}`
+/** So many names of a list are shown without --verbose. */
+const MOST_NAMES = 5
+
+/** So many problems of one kind have a line each without --verbose. */
+const MOST_LINES = 3
+
+function problemLines(facts: RunFacts, style: ReportStyle): string[] {
+  const { chalk, details, quiet, strict } = style
+  const { windows, refused, summary } = facts
+  const one = summary.optional === 1
+  const optional = `${count(summary.optional, 'optional library')} ${one ? 'is' : 'are'} missing (only plugins need ${one ? 'it' : 'them'})`
+  const sentences = (opens: boolean) =>
+    windowSentences(windows.filter(({ opensSomewhere }) => opensSomewhere === opens))
+  return [
+    ...(summary.optional === 0 || strict || quiet ? [] : [`${chalk.dim('-')} ${optional}`]),
+    ...folded(
+      refused.map(({ path, reason, unrecorded }) => {
+        return `${chalk.yellow('!')} ${path} ${unrecorded ? 'needs another run' : 'was not changed'}: ${reason}`
+      }),
+      style,
+    ),
+    ...(quiet ? [] : sentences(true).map(sentence => `${chalk.yellow('!')} ${sentence}`)),
+    ...lackLines(countingOf(facts, style), style),
+    ...sentences(false).map(sentence => `${chalk.red('✗')} ${sentence}`),
+    ...(details === null || quiet ? [] : details.missing),
+  ]
 }
 
-/** The numbers of a run, as they stand in the JSON document too. */
-export function summaryOf({ outcomes, unreadable, missing }: VenvReport) {
-  const count = (status: Applied['status']) => outcomes.filter(outcome => outcome.status === status).length
-  return {
-    objects: outcomes.length + unreadable.length,
-    patched: count('patched') + count('patch'),
-    fine: count('fine'),
-    missing: missing.filter(({ optional }) => !optional).length,
-    optional: missing.filter(({ optional }) => optional).length,
-    refused: count('refused') + unreadable.length,
+/** What is missing and counts. */
+function countingOf({ lacking, optional }: RunFacts, { strict }: ReportStyle): readonly Lack[] {
+  return strict ? [...lacking, ...optional] : lacking
+}
+
+/** The first lines, and how many there are besides. */
+function folded(lines: readonly string[], { chalk, details }: ReportStyle): string[] {
+  if (details !== null || lines.length <= MOST_LINES + 1) return [...lines]
+  return [...lines.slice(0, MOST_LINES), chalk.dim(`  and ${lines.length - MOST_LINES} more (-v shows all)`)]
+}
+
+/** Who lacks what: a line for each group of packages, or one for all where that would fill the screen. */
+function lackLines(lacks: readonly Lack[], style: ReportStyle): string[] {
+  const { chalk } = style
+  const mark = chalk.red('✗')
+  const hints = folded(
+    lacks.flatMap(lack => lack.hints.map(hint => chalk.dim(`    ${hint}`))),
+    style,
+  )
+  if (lacks.length <= MOST_LINES) return [...lacks.map(lack => `${mark} ${lackSentence(lack)}`), ...hints]
+  const packages = [...new Set(lacks.flatMap(lack => lack.packages))].sort()
+  const names = [...new Set(lacks.flatMap(lack => lack.names))].sort()
+  const sentence =
+    `${listed(packages, MOST_LINES)} need ${listed(names, MOST_LINES)}, which are missing: ` +
+    `${count(new Set(lacks.flatMap(({ files }) => files)).size, 'file')} cannot load`
+  return [`${mark} ${sentence}`, ...hints]
+}
+
+function lackSentence({ packages, names, files, through }: Lack): string {
+  const [file = ''] = files
+  const who = files.length > 1 ? count(files.length, 'file') : packages.includes(file) ? 'it' : nameOf(file)
+  const way = through.length === 0 ? '' : ` (through ${listed(through, MOST_LINES)})`
+  return (
+    `${listed(packages, MOST_LINES)} ${agree(packages.length, 'needs', 'need')} ${listed(names, MOST_NAMES)}, which ` +
+    `${agree(names.length, 'is', 'are')} missing${way}: ${who} cannot load`
+  )
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1)
+}
+
+/** What the toolkits cannot do; those that lack the same share a sentence. */
+function windowSentences(problems: readonly WindowProblem[]): string[] {
+  const groups = new Map<string, string[]>()
+  for (const { toolkit, failing, opensSomewhere } of problems) {
+    // the plugin for X11 is the one that works everywhere, once it has its libraries
+    const first = failing.find(({ platform }) => platform === 'X11') ?? failing[0]
+    if (first === undefined) continue
+    const where = opensSomewhere ? ` under ${first.platform}` : ''
+    const rest = `cannot open a window${where}: the ${first.platform} plugin lacks ${listed(first.lacks, MOST_LINES)}`
+    groups.set(rest, [...(groups.get(rest) ?? []), toolkit])
   }
+  return [...groups].map(([rest, toolkits]) => `${listed(toolkits)} ${rest}`)
 }
 
-function summaryLine(report: VenvReport, { chalk, pending }: ReportStyle): string {
-  const { objects, patched, missing, optional, refused } = summaryOf(report)
-  const loader = report.loader !== null && report.loader.status !== 'fine'
-  const nothing = loader ? 'nothing to patch' : 'nothing to do'
-  if (objects === 0) return `no ELF object in this venv: ${nothing}`
-  const parts: string[] = []
-  if (patched > 0) parts.push(`${patched} ${pending ? 'to patch' : 'patched'}`)
-  if (report.unfinished) parts.push('an earlier run did not end: wheelfix venv completes it')
-  if (missing > 0) parts.push(chalk.red(missing === 1 ? '1 library missing' : `${missing} libraries missing`))
-  if (optional > 0) parts.push(`${optional} optional missing`)
-  if (refused > 0) parts.push(chalk.yellow(`${refused} left as they are`))
-  const all = objects === 1 ? '1 object' : `${objects} objects`
-  if (parts.length === 0) return `${chalk.green('✓')} ${all}: ${nothing}`
-  const mark = missing + refused === 0 && !pending ? `${chalk.green('✓')} ` : ''
-  return `${mark}${all}: ${parts.join(', ')}`
+function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: ReportStyle): string {
+  const { chalk, pending, strict } = style
+  const { objects, patched, missing, optional, refused } = summary
+  const nothing = loader !== null && loader.status !== 'fine' ? 'nothing to patch' : 'nothing to do'
+  if (objects === 0) return `no ELF object in this environment: ${nothing}`
+  const lost = strict ? missing + optional : missing
+  const windowless = windows.filter(({ opensSomewhere }) => !opensSomewhere).length
+  const parts = [
+    ...(patched > 0 ? [`${patched} ${pending ? 'to patch' : 'patched'}`] : []),
+    ...(unfinished ? ['the last run was interrupted'] : []),
+    ...(lost > 0 ? [chalk.red(`${count(lost, 'library')} missing`)] : []),
+    ...(windowless > 0 ? [chalk.red(`${count(windowless, 'toolkit')} without a window`)] : []),
+    ...(refused > 0 ? [chalk.yellow(`${refused} not changed`)] : []),
+  ]
+  if (parts.length === 0) return `${chalk.green('✓')} ${count(objects, 'object')}: ${nothing}`
+  const isWell = lost + windowless + refused === 0 && !pending && !unfinished
+  return `${isWell ? `${chalk.green('✓')} ` : ''}${count(objects, 'object')}: ${parts.join(', ')}`
+}
+
+/** What to do next; nothing where all is well. */
+function nextLines(facts: RunFacts, style: ReportStyle): string[] {
+  const { chalk, command, pending, target } = style
+  const { summary, loader, windows, unfinished } = facts
+  const next: Remedy[] = []
+  if (pending && (summary.patched > 0 || unfinished || loader?.status === 'patch')) {
+    next.push({ where: 'to patch', text: `wheelfix ${command === 'loader' ? 'loader' : 'venv'}${target}` })
+  }
+  const attributes = attributesOf(facts, style.strict)
+  if (attributes.length > 0) next.push(...style.remedies(attributes))
+  const knowsMore = summary.missing + summary.refused + summary.optional + windows.length > 0
+  if (knowsMore && !style.quiet) next.push({ where: 'to see more', text: `wheelfix doctor${target}` })
+  return next.map(({ where, text }) => `${chalk.bold('→')} ${where}: ${text}`)
 }

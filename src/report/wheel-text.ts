@@ -4,7 +4,9 @@ import type { ChalkInstance } from 'chalk'
 import { directoryOf, relativeTo } from '../io/path.ts'
 import type { PolicyReport } from '../wheel/policy.ts'
 import type { MissingOfWheel, WheelReport } from '../wheel/run-wheels.ts'
-import { detailLines, servedSonames, SOURCE_WORDS } from './run-text.ts'
+import { detailLines } from './run-details.ts'
+import { servedSonames } from './run-facts.ts'
+import { SOURCE_WORDS } from './source-words.ts'
 
 export interface WheelStyle {
   readonly chalk: ChalkInstance

@@ -1,6 +1,7 @@
 // What the simulation of the patched venv shows that no plan can settle: it depends on who is loaded first, or comes from
 // somewhere else than before.
 import { directoryOf } from '../io/path.ts'
+import { count, listed } from '../io/words.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import type { ResolvedObject } from './needed.ts'
 import type { ScannedObject } from './objects.ts'
@@ -89,7 +90,7 @@ function movedAway(
         objects: [object.relative],
         sonames: [soname],
         providers: [path, old],
-        message: `${object.relative} gets ${soname} from ${path}, and no more from ${old}`,
+        message: `${object.relative} gets ${soname} from ${path}, and no longer from ${old}`,
       })
     }
   }
@@ -126,8 +127,8 @@ function isElsewhere(resolution: Resolved | null, { loader, libcDirectories }: P
 /** auditwheel puts a hash of the file into the name (patcher.py, `get_new_soname`): the same name is the same file. */
 const NAMED_BY_CONTENT = /-[0-9a-f]{8}\./
 
-/** How many sonames are named. */
-const NAMED = 2
+/** How many objects are named. */
+const NAMED = 3
 
 /** The same soname from files of different distributions: in one process, the first that is loaded serves both. */
 function broughtTwice(resolved: readonly ResolvedObject[], input: ResolveInput): Conflict[] {
@@ -156,9 +157,9 @@ function broughtTwice(resolved: readonly ResolvedObject[], input: ResolveInput):
     groups.set(group, known)
   }
   return [...groups].map(([group, { sonames, providers }]) => {
-    const named = sonames.sort().slice(0, NAMED).join(', ')
-    const more = sonames.length > NAMED ? ` and ${sonames.length - NAMED} more` : ''
-    const message = `${group} bring ${named}${more} each: a process that imports both gets those of the first for both`
+    const [first = '', ...others] = sonames.sort()
+    const libraries = others.length === 0 ? first : `${first} and ${count(others.length, 'other library')}`
+    const message = `${group} each bring ${libraries}; a process loads only one copy`
     return { kind: 'brought-twice', objects: [], sonames, providers: providers.sort(), message }
   })
 }
@@ -171,7 +172,6 @@ function searchingHere(resolved: readonly ResolvedObject[]): Conflict[] {
     })
     .map(({ object }) => object.relative)
   if (objects.length === 0) return []
-  const who = objects.length === 1 ? objects.join('') : `${objects.length} objects (${objects.join(', ')})`
-  const message = `by an empty entry in its search path the current directory is searched too: ${who}`
+  const message = `an empty entry in the search path of ${listed(objects, NAMED)} makes the loader search the current directory`
   return [{ kind: 'current-directory', objects, sonames: [], providers: [], message }]
 }

@@ -5,6 +5,7 @@ import { platformPolicy } from '../python/tags.ts'
 import { matchesGlob } from '../io/glob.ts'
 import { attributeOf, hintOf } from './hint.ts'
 import type { Plan } from './plan.ts'
+import { newest } from './providers.ts'
 
 /** A soname that is not found. */
 export interface MissingLibrary {
@@ -15,6 +16,8 @@ export interface MissingLibrary {
   readonly through: readonly string[]
   /** The distributions of those objects. */
   readonly packages: readonly string[]
+  /** The newest version that a library of that name was found without; null where no such library was found. */
+  readonly lacks: string | null
   /** Only plugins need it that nothing imported or run links to. */
   readonly optional: boolean
   /** What to do about it, in a sentence. */
@@ -82,6 +85,7 @@ export function missingLibraries(
       neededBy: [...neededBy],
       through: [...through],
       packages: [...packages].sort(),
+      lacks: lacking.size === 0 ? null : newest([...lacking]),
       optional,
       hint: hintOf(soname, [...lacking], clashes.get(soname) ?? [], libc, taggedAs([...packages], platforms)),
       attribute: lacking.size === 0 ? attributeOf(soname, libc) : null,

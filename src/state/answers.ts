@@ -12,13 +12,12 @@ import { findConfig } from '../config/find-config.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
 
-/** The answer of a run in which nothing is left to do, as it is printed. */
+/** The answer of a run in which nothing is left to do. */
 export interface Answer {
   readonly status: number
   readonly warnings: readonly string[]
-  readonly lines: readonly string[]
-  /** The lines of --quiet. */
-  readonly quietLines: readonly string[]
+  /** What the report says, as plain data: the next run may have another width and other colours. */
+  readonly facts: unknown
 }
 
 /** What is asked, on the command line and by the environment. */
@@ -261,7 +260,7 @@ function isKnownAnswer(value: unknown): value is KnownAnswer {
   if (!isRecord(value)) return false
   const { settings, states, answer } = value
   if (!isRecord(settings) || !Array.isArray(settings['libs']) || !isRecord(states) || !isRecord(answer)) return false
-  return ['warnings', 'lines', 'quietLines'].every(name => Array.isArray(answer[name]))
+  return Array.isArray(answer['warnings']) && typeof answer['status'] === 'number'
 }
 
 function isRecord(value: unknown): value is Partial<Record<string, unknown>> {

@@ -462,7 +462,7 @@ function prepare(options: WheelOptions): Preparation {
   const sources: ProviderSources = {
     directories: named.directories,
     pins: new Map(),
-    ...scanSources(python, options, wanted),
+    ...scanSources(python, { ...options, noScan: options.noScan || config.noScan }, wanted),
     store,
   }
   const programs = options.interpreter ?? config.interpreter

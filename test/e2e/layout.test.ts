@@ -75,7 +75,7 @@ function theSuite(world: World): void {
       const stamp: unknown = JSON.parse(readFileSync(path, 'utf8'))
       assert.ok(typeof stamp === 'object' && stamp !== null && 'graft' in stamp && 'answers' in stamp)
       // what it would say if it were taken for an answer of today
-      const text = readFileSync(path, 'utf8').replaceAll('nothing to do', 'an old answer')
+      const text = readFileSync(path, 'utf8').replaceAll('"glibc 2.', '"an old answer 2.')
       writeFileSync(path, text)
       assert.match(wheelfix(world, ['venv', venv]).stdout, /an old answer/)
       writeFileSync(path, text.replace(/"graft":\d+,/, ''))

@@ -1,6 +1,6 @@
 // `wheelfix libs` in the world that is a folder, and `libs build` with a real Nix.
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { missing } from '../support/requires.ts'
@@ -131,8 +131,77 @@ test(
     assert.equal(existsSync(join(venv, '.wheelfix')), false)
     const unnamed = wheelfix(world, ['libs', 'build', venv])
     assert.equal(unnamed.status, 2)
-    assert.match(unnamed.stderr, /name a library set: --flake/)
+    assert.match(unnamed.stderr, /name what to build: packages of nixpkgs/)
     const pathless = { PATH: '/nonexistent', WHEELFIX_FLAKE: `path:${flake}` }
     assert.match(wheelfix(world, ['libs', 'build', venv], pathless).stderr, /nix is not on PATH/)
+  },
+)
+
+test(
+  'libs build takes packages of nixpkgs by name, and what is missing by itself, beside what was built before',
+  { skip: missing('nix', 'nix-build') },
+  t => {
+    const world = nixWorld()
+    if (typeof world === 'string') {
+      t.skip(world)
+      return
+    }
+    t.after(() => world.dispose())
+    const nixpkgs = join(world.root, 'nixpkgs')
+    mkdirSync(nixpkgs)
+    writeFileSync(join(nixpkgs, 'world.nix'), world.expression)
+    // a nixpkgs as far as the command needs one: two libraries, getLib and buildEnv
+    writeFileSync(
+      join(nixpkgs, 'default.nix'),
+      `_: let world = import ./world.nix; in {
+        inherit (world) zlib;
+        stdenv.cc.cc = world.gcc;
+        lib.getLib = package: package.lib or package;
+        buildEnv = { name, paths, ... }: derivation {
+          inherit name;
+          inherit (world.zlib) system;
+          builder = "/bin/sh";
+          PATH = "/usr/bin:/bin";
+          args = [ "-c" ''
+            mkdir -p $out/lib
+            for path in \${toString paths}; do
+              for file in $path/lib/*; do [ -e $out/lib/''\${file##*/} ] || ln -s $file $out/lib/; done
+            done
+          '' ];
+        };
+      }`,
+    )
+    const venv = makeVenv(world, 'venv')
+    writeFileSync(join(world.root, 'shell.nix'), '{ pkgs ? import <nixpkgs> { } }: pkgs.mkShell { }\n')
+    const env = {
+      ...world.env,
+      HOME: world.root,
+      NIX_PATH: `nixpkgs=${nixpkgs}`,
+      NIX_CONFIG: 'substitute = false\nbuild-users-group =\nsandbox = false',
+    }
+    const named = wheelfix(world, ['libs', 'build', 'zlib', venv], env)
+    assert.equal(named.status, 0, named.stderr)
+    assert.match(
+      named.stderr,
+      /to keep them, in shell\.nix: WHEELFIX_LIBS = pkgs\.lib\.makeLibraryPath \(with pkgs; \[ zlib \]\);/,
+    )
+
+    installDemoWheel(world, venv)
+    const lacking = wheelfix(world, ['check', venv, '--no-scan'], env)
+    const [, remedy] = /to add them: (wheelfix .*)/.exec(lacking.stdout) ?? []
+    assert.ok(remedy !== undefined, lacking.stdout)
+    const words = remedy.split(' ').slice(1)
+    const added = wheelfix(world, words, env)
+    assert.equal(added.status, 0, added.stderr)
+    const libraries = readdirSync(join(venv, '.wheelfix/libs/lib'))
+    for (const soname of ['libz.so.1', 'libstdc++.so.6']) assert.ok(libraries.includes(soname), soname)
+    runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env })
+
+    const missed = wheelfix(world, ['libs', 'build', '--missing', venv], env)
+    assert.equal(missed.status, 0, missed.stderr)
+    assert.match(missed.stderr, /nothing is missing/)
+    const odd = wheelfix(world, ['libs', 'build', 'zlib; abort', venv], env)
+    assert.equal(odd.status, 2)
+    assert.match(odd.stderr, /zlib; abort is not the name of a package/)
   },
 )

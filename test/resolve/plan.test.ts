@@ -202,7 +202,7 @@ suite('the plan', () => {
       })
     }
     const { document, warnings } = plan(venv)
-    assert.match(warnings, /left and right bring libQt6Core\.so\.6 each/)
+    assert.match(warnings, /left and right each bring libQt6Core\.so\.6/)
     const files = ['left', 'right'].map(side => join(venv.site, `${side}/libQt6Core.so.6`))
     assert.deepEqual(
       document.conflicts.map(({ kind, sonames, providers }) => ({ kind, sonames, providers })),
