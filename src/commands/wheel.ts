@@ -6,13 +6,8 @@ import { wheelLines } from '../report/wheel-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
 import { parseTag } from '../wheel/write-wheel.ts'
-import {
-  runWheels,
-  type WheelFailure,
-  type WheelOptions,
-  type WheelReport,
-  type WheelRun,
-} from '../wheel/run-wheels.ts'
+import type { WheelFailure, WheelOptions, WheelReport, WheelRun } from '../wheel/report.ts'
+import { runWheels } from '../wheel/run-wheels.ts'
 import { objectEntry } from '../report/run-json.ts'
 import { SCHEMA } from '../report/schema.ts'
 import { reportFailure } from './failure.ts'

@@ -25,6 +25,68 @@ export class ElfUsageError extends Error {
 const UNSUPPORTED = new Set(['--clear-symbol-version', '--build-resolution-cache', '--rename-dynamic-symbols'])
 
 /**
+ * What an option takes: nothing (`print`, `flag`, `nothing`), a text that may be in a file (`@FILE`: `text`), or a word that
+ * may not. `list` options may be given more than once.
+ */
+type OptionKind =
+  | { readonly takes: 'print'; readonly what: Printable }
+  | { readonly takes: 'flag' | 'nothing' }
+  | { readonly takes: 'text' | 'word'; readonly name?: string }
+  | { readonly takes: 'list'; readonly of: 'addNeeded' | 'removeNeeded' | 'replaceNeeded' }
+
+const FLAG: OptionKind = { takes: 'flag' }
+const TEXT: OptionKind = { takes: 'text' }
+const WORD: OptionKind = { takes: 'word' }
+/** A graft sorts nothing and overwrites nothing: what these ask for is always so. */
+const NOTHING: OptionKind = { takes: 'nothing' }
+
+const OPTIONS: ReadonlyMap<string, OptionKind> = new Map<string, OptionKind>([
+  ['--print-interpreter', { takes: 'print', what: 'interpreter' }],
+  ['--print-soname', { takes: 'print', what: 'soname' }],
+  ['--print-rpath', { takes: 'print', what: 'rpath' }],
+  ['--print-needed', { takes: 'print', what: 'needed' }],
+  ['--print-execstack', { takes: 'print', what: 'execstack' }],
+  ['--print-os-abi', { takes: 'print', what: 'osabi' }],
+  ['--set-interpreter', TEXT],
+  ['--interpreter', { takes: 'text', name: '--set-interpreter' }],
+  ['--set-soname', TEXT],
+  ['--set-rpath', TEXT],
+  ['--add-rpath', TEXT],
+  ['--output', TEXT],
+  ['--set-os-abi', TEXT],
+  ['--allowed-rpath-prefixes', WORD],
+  ['--page-size', WORD],
+  ['--add-needed', { takes: 'list', of: 'addNeeded' }],
+  ['--remove-needed', { takes: 'list', of: 'removeNeeded' }],
+  ['--replace-needed', { takes: 'list', of: 'replaceNeeded' }],
+  ['--remove-rpath', FLAG],
+  ['--shrink-rpath', FLAG],
+  ['--force-rpath', FLAG],
+  ['--no-default-lib', FLAG],
+  ['--add-debug-tag', FLAG],
+  ['--clear-execstack', FLAG],
+  ['--set-execstack', FLAG],
+  ['--debug', FLAG],
+  ['--verify', FLAG],
+  ['--restore', FLAG],
+  ['--dry-run', FLAG],
+  ['--json', FLAG],
+  ['--no-sort', NOTHING],
+  ['--no-clobber-old-sections', NOTHING],
+])
+
+/** A command line as it was given, before what its options mean together. */
+interface Given {
+  readonly files: string[]
+  readonly print: Set<Printable>
+  readonly flags: Set<string>
+  readonly texts: Map<string, string>
+  readonly addNeeded: Set<string>
+  readonly removeNeeded: string[]
+  readonly replaceNeeded: Map<string, string>
+}
+
+/**
  * Reads a command line, without the program's name.
  * @param readArgument the content of the file that an argument `@FILE` names
  * @throws ElfUsageError
@@ -33,107 +95,71 @@ export function parseElfArguments(
   args: readonly string[],
   readArgument: (file: string) => string,
 ): ElfRequest | 'help' | 'version' {
-  const files: string[] = []
-  const print = new Set<Printable>()
-  const addNeeded = new Set<string>()
-  const removeNeeded: string[] = []
-  const replaceNeeded = new Map<string, string>()
-  const flags = new Set<string>()
-  const texts = new Map<string, string>()
-  let optionsEnded = false
-
-  for (let index = 0; index < args.length; index++) {
-    const arg = args[index] ?? ''
-    const next = (): string => {
-      const value = args[++index]
-      if (value === undefined) throw new ElfUsageError('missing argument')
-      return value
-    }
-    const text = (): string => {
-      const value = next()
-      return value.startsWith('@') ? readArgument(value.slice(1)) : value
-    }
-    if (optionsEnded || !arg.startsWith('-') || arg === '-') {
-      files.push(arg)
-      continue
-    }
-    switch (arg) {
-      case '--':
-        optionsEnded = true
-        break
-      case '--help':
-      case '-h':
-        return 'help'
-      case '--version':
-        return 'version'
-      case '--print-interpreter':
-        print.add('interpreter')
-        break
-      case '--print-soname':
-        print.add('soname')
-        break
-      case '--print-rpath':
-        print.add('rpath')
-        break
-      case '--print-needed':
-        print.add('needed')
-        break
-      case '--print-execstack':
-        print.add('execstack')
-        break
-      case '--print-os-abi':
-        print.add('osabi')
-        break
-      case '--set-interpreter':
-      case '--interpreter':
-        texts.set('interpreter', text())
-        break
-      case '--set-soname':
-      case '--set-rpath':
-      case '--add-rpath':
-      case '--output':
-      case '--set-os-abi':
-        texts.set(arg, text())
-        break
-      case '--allowed-rpath-prefixes':
-      case '--page-size':
-        texts.set(arg, next())
-        break
-      case '--add-needed':
-        addNeeded.add(text())
-        break
-      case '--remove-needed':
-        removeNeeded.push(text())
-        break
-      case '--replace-needed':
-        replaceNeeded.set(next(), next())
-        break
-      case '--remove-rpath':
-      case '--shrink-rpath':
-      case '--force-rpath':
-      case '--no-default-lib':
-      case '--add-debug-tag':
-      case '--clear-execstack':
-      case '--set-execstack':
-      case '--debug':
-      case '--verify':
-      case '--restore':
-      case '--dry-run':
-      case '--json':
-        flags.add(arg)
-        break
-      // a graft sorts nothing and overwrites nothing: these two are always so
-      case '--no-sort':
-      case '--no-clobber-old-sections':
-        break
-      default:
-        throw new ElfUsageError(UNSUPPORTED.has(arg) ? `${arg} is not supported` : `unknown option ${arg}`)
-    }
+  const given: Given = {
+    files: [],
+    print: new Set(),
+    flags: new Set(),
+    texts: new Map(),
+    addNeeded: new Set(),
+    removeNeeded: [],
+    replaceNeeded: new Map(),
   }
+  const left = [...args].reverse()
+  for (let arg = left.pop(); arg !== undefined; arg = left.pop()) {
+    if (arg === '--') {
+      given.files.push(...left.reverse())
+      break
+    }
+    if (arg === '--help' || arg === '-h') return 'help'
+    if (arg === '--version') return 'version'
+    if (!arg.startsWith('-') || arg === '-') given.files.push(arg)
+    else takeOption(arg, given, left, readArgument)
+  }
+  return requestOf(given)
+}
 
+/** @param left the arguments behind the option, the next one last */
+function takeOption(arg: string, given: Given, left: string[], readArgument: (file: string) => string): void {
+  const word = (): string => {
+    const value = left.pop()
+    if (value === undefined) throw new ElfUsageError('missing argument')
+    return value
+  }
+  const text = (): string => {
+    const value = word()
+    return value.startsWith('@') ? readArgument(value.slice(1)) : value
+  }
+  const option = OPTIONS.get(arg)
+  switch (option?.takes) {
+    case undefined:
+      throw new ElfUsageError(UNSUPPORTED.has(arg) ? `${arg} is not supported` : `unknown option ${arg}`)
+    case 'print':
+      given.print.add(option.what)
+      break
+    case 'flag':
+      given.flags.add(arg)
+      break
+    case 'text':
+      given.texts.set(option.name ?? arg, text())
+      break
+    case 'word':
+      given.texts.set(option.name ?? arg, word())
+      break
+    case 'list':
+      if (option.of === 'addNeeded') given.addNeeded.add(text())
+      else if (option.of === 'removeNeeded') given.removeNeeded.push(text())
+      else given.replaceNeeded.set(word(), word())
+      break
+    case 'nothing':
+      break
+  }
+}
+
+/** @throws ElfUsageError where options exclude each other */
+function requestOf({ files, print, flags, texts, addNeeded, removeNeeded, replaceNeeded }: Given): ElfRequest {
   const setRpath = texts.get('--set-rpath')
   const addRpath = texts.get('--add-rpath')
-  // an empty one is no wish, as with patchelf
+  // patchelf takes an empty name as none
   const output = texts.get('--output') || null
   if (files.length === 0) throw new ElfUsageError('missing filename')
   if (output !== null && files.length !== 1) {
@@ -148,7 +174,7 @@ export function parseElfArguments(
   return {
     files,
     print,
-    interpreter: texts.get('interpreter') || null,
+    interpreter: texts.get('--set-interpreter') || null,
     soname: texts.get('--set-soname') ?? null,
     rpath: rpathOf(flags, setRpath, addRpath),
     allowedPrefixes: splitPath(texts.get('--allowed-rpath-prefixes') ?? ''),
@@ -160,13 +186,7 @@ export function parseElfArguments(
     noDefaultLib: flags.has('--no-default-lib'),
     osabi: osabiOf(texts.get('--set-os-abi')),
     addDebugTag: flags.has('--add-debug-tag'),
-    executableStack: print.has('execstack')
-      ? null
-      : flags.has('--clear-execstack')
-        ? false
-        : flags.has('--set-execstack')
-          ? true
-          : null,
+    executableStack: print.has('execstack') ? null : executableStackOf(flags),
     pageSize: pageSizeOf(texts.get('--page-size')),
     output,
     debug: flags.has('--debug'),
@@ -174,6 +194,11 @@ export function parseElfArguments(
     dryRun: flags.has('--dry-run'),
     json: flags.has('--json'),
   }
+}
+
+function executableStackOf(flags: ReadonlySet<string>): boolean | null {
+  if (flags.has('--clear-execstack')) return false
+  return flags.has('--set-execstack') ? true : null
 }
 
 /** One of them counts, in patchelf's order. */

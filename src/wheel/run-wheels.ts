@@ -1,118 +1,20 @@
 // `wheelfix wheel` from file names to reports: which wheels, which Python, which libraries; then each wheel by itself, some
 // at a time. A bad wheel never stops the others.
-import { accessSync, constants, existsSync, statSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
-import { basename, delimiter, dirname, join, resolve } from 'node:path'
-import { type ProgramInterpreter, readConfig } from '../config/config.ts'
-import type { ProviderSources } from '../resolve/providers.ts'
-import { type PythonProcess, startPython } from '../resolve/python-process.ts'
-import { type MissingLibrary, missingLibraries } from '../resolve/missing.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, listDirectory, realPath } from '../io/path.ts'
-import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
-import { diskTree } from '../ldso/file-tree.ts'
-import { namedDirectories } from '../nix/libset.ts'
-import { scanSources, trustWarnings } from '../resolve/scan-sources.ts'
-import { storeDirectory } from '../nix/store.ts'
-import { findInterpreter } from '../python/interpreter.ts'
-import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
-import { findVenv } from '../python/pyvenv.ts'
-import { copyWheel, outputPath, type Tag, writeWheel } from './write-wheel.ts'
-import {
-  type NewContent,
-  openWheel,
-  planWheel,
-  type Wheel,
-  type WheelContext,
-  type WheelOutcome,
-  type WheelPlan,
-  resolvedOf,
-} from './fix-wheel.ts'
-import type { WheelDistribution } from './distribution.ts'
+import { statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { basename, join } from 'node:path'
+import { WheelfixError } from '../io/error.ts'
+import { fsPath, realPath } from '../io/path.ts'
+import { missingLibraries } from '../resolve/missing.ts'
+import { trustWarnings } from '../resolve/scan-sources.ts'
 import type { WheelEntry } from '../zip/read.ts'
-import { comparePolicies, type PolicyReport } from './policy.ts'
+import { assertOutputs, claim, type Claims, exists, findWheels, outputFolder, scratchFolder } from './files.ts'
+import { type NewContent, openWheel, planWheel, resolvedOf, type Wheel } from './fix-wheel.ts'
+import { comparePolicies } from './policy.ts'
+import { type Preparation, prepare } from './prepare.ts'
+import type { MissingOfWheel, WheelFailure, WheelOptions, WheelReport, WheelRun } from './report.ts'
 import { type Restored, restoreWheel, writeRestored } from './restore-wheel.ts'
-
-export interface WheelOptions {
-  /** Wheels, or folders of them. */
-  readonly files: readonly string[]
-  /** Wheels, or folders of them, that are installed together with these. */
-  readonly with: readonly string[]
-  /** The folder of the results; null: each wheel is replaced where it is. */
-  readonly output: string | null
-  readonly mode: 'patch' | 'restore'
-  /** False: write nothing, but find out what a run would do. */
-  readonly write: boolean
-  /** Compare each wheel with the policies of its tags. */
-  readonly check: boolean
-  /** The Python that the wheels are for: a venv, a program, or its name. */
-  readonly python: string | undefined
-  readonly libs: readonly string[]
-  readonly noScan: boolean
-  readonly trust: readonly string[]
-  readonly ignoreMissing: readonly string[]
-  /** null: what the configuration says, else `python`. */
-  readonly interpreter: ProgramInterpreter | null
-  readonly tag: Tag | null
-  readonly env: NodeJS.ProcessEnv
-  readonly cwd: string
-  /** Called with bytes read and written, of all wheels. */
-  readonly progress: (done: number, total: number) => void
-}
-
-/** A soname that a wheel does not find. `expected`: another package is to bring it. */
-export interface MissingOfWheel extends MissingLibrary {
-  readonly expected: boolean
-}
-
-/** What became of one wheel. */
-export interface WheelReport {
-  readonly path: string
-  /** Where the result is (or would be); null where there is none. */
-  readonly output: string | null
-  readonly status: 'patched' | 'patch' | 'fine' | 'restored' | 'restore'
-  /** False where the output is only where it would be. */
-  readonly written: boolean
-  readonly outcomes: readonly WheelOutcome[]
-  readonly refused: readonly { readonly path: string; readonly reason: string }[]
-  /** Null when the wheel is being restored. */
-  readonly plan: WheelPlan['plan'] | null
-  readonly missing: readonly MissingOfWheel[]
-  /** With `check` alone. */
-  readonly policy: PolicyReport | null
-  /** Number of objects given back. */
-  readonly restored: number
-  /** How much of the original a written one is; null where none was restored and written. */
-  readonly original: Restored | null
-  /** Sentences about what else is to be known. */
-  readonly notes: readonly string[]
-  readonly distribution: WheelDistribution
-  /** The site-packages that the wheel is pretended to be in: providers below it are its own. */
-  readonly sitePackages: string
-}
-
-/** A wheel that nothing could be done with. */
-export interface WheelFailure {
-  readonly path: string
-  readonly error: WheelfixError
-}
-
-export interface WheelRun<T> {
-  readonly python: PythonProcess
-  /** What was made of each report, in the order of the wheels. */
-  readonly results: readonly T[]
-  readonly warnings: readonly string[]
-}
-
-/** What is the same for all wheels of a run. */
-interface Preparation {
-  readonly context: WheelContext
-  /** Globs of sonames that are not reported. */
-  readonly ignored: readonly string[]
-  /** The sonames that the store may be asked for: it answers several at once faster. */
-  readonly wanted: Set<string>
-  readonly warnings: string[]
-}
+import { copyWheel, outputPath, type Tag, writeWheel } from './write-wheel.ts'
 
 /**
  * Works on the wheels, some at a time.
@@ -331,20 +233,6 @@ function outputOf(wheel: Wheel, tag: Tag | null, options: WheelOptions): string 
   return options.output === null ? realPath(path) : outputPath(wheel, outputFolder(path, options), tag)
 }
 
-/** Which paths are taken: real paths of the wheels, and results with the wheels that they are of. */
-interface Claims {
-  readonly inputs: ReadonlyMap<string, string>
-  readonly outputs: Map<string, string>
-}
-
-/** A tag, or its removal, may give a result the name of another wheel. @throws WheelfixError `USAGE` */
-function claim(output: string, path: string, { inputs, outputs }: Claims): void {
-  const other = outputs.get(output) ?? (exists(output) ? inputs.get(realPath(output)) : undefined)
-  if (other !== undefined && other !== path)
-    throw new WheelfixError('USAGE', `${path}: its result would have the name of ${other}, or of its result`, path)
-  outputs.set(output, path)
-}
-
 /** What the bytes of a restored wheel are. */
 function originalNotes(original: Restored | null, lost: boolean): string[] {
   const signature = lost ? ['its signature is not given back: it was too large to be kept'] : []
@@ -364,170 +252,8 @@ function originalNotes(original: Restored | null, lost: boolean): string[] {
   }
 }
 
-function outputFolder(path: string, { output, cwd }: WheelOptions): string {
-  // where a link is named, the wheel that it leads to is the one to be replaced
-  return output === null ? dirname(exists(path) ? realPath(path) : path) : resolve(cwd, output)
-}
-
 function signatureNotes({ distribution }: Wheel): string[] {
   return distribution.signatures.map(
     ({ name }) => `${name} is left out: the signature does not hold for the patched wheel`,
   )
-}
-
-/** The wheels that are named, those of a named folder in byte order; each once. @throws WheelfixError */
-function findWheels(named: readonly string[], cwd: string): string[] {
-  const found = new Map<string, string>()
-  for (const name of named) {
-    const path = resolve(cwd, name)
-    try {
-      const folder = statSync(fsPath(path)).isDirectory()
-      const files = folder
-        ? listDirectory(path)
-            .filter(entry => entry.name.endsWith('.whl') && !entry.name.startsWith('.') && entry.kind !== 'directory')
-            .map(entry => join(path, entry.name))
-        : [path]
-      if (files.length === 0)
-        throw new WheelfixError('WHEEL_INVALID', `${path}: there is no wheel in this folder`, path)
-      // a link that leads nowhere is one bad wheel among others
-      for (const file of files) found.set(exists(file) ? realPath(file) : file, file)
-    } catch (error) {
-      const errno = errnoOf(error)
-      if (errno === undefined || error instanceof WheelfixError) throw error
-      const what = errno === 'ENOENT' ? 'there is no such wheel' : `cannot be read (${errno})`
-      throw new WheelfixError('IO', `${path}: ${what}`, path)
-    }
-  }
-  return [...found.values()]
-}
-
-/** Nothing is replaced by accident: not the wheel itself, and not the result of another one. */
-function assertOutputs(files: readonly string[], options: WheelOptions): void {
-  if (options.output === null) {
-    if (options.tag !== null)
-      throw new WheelfixError('USAGE', '--tag gives the wheel another name: use it with -o DIR, not with --in-place')
-    return
-  }
-  const folder = resolve(options.cwd, options.output)
-  if (statSync(fsPath(folder), { throwIfNoEntry: false })?.isDirectory() === false)
-    throw new WheelfixError('USAGE', `${folder} is no folder: give -o a folder for the results`, folder)
-  const seen = new Map<string, string>()
-  for (const file of files) {
-    const output = join(outputFolder(file, options), basename(file))
-    const other = seen.get(output)
-    if (other !== undefined) throw new WheelfixError('USAGE', `${other} and ${file} would both become ${output}`, file)
-    seen.set(output, file)
-    if (existsSync(fsPath(output)) && realPath(output) === realPath(file))
-      throw new WheelfixError(
-        'USAGE',
-        `${file} would be replaced by its own result: give --in-place if that is meant`,
-        file,
-      )
-  }
-}
-
-/** Where the unpacked objects are kept while a wheel is worked on: beside the result, or where large temporary files go. */
-function scratchFolder(options: WheelOptions, path: string): string {
-  if (!options.write) {
-    const temporary = options.env['TMPDIR'] ?? ''
-    return temporary === '' && isWritable('/var/tmp') ? '/var/tmp' : tmpdir()
-  }
-  let folder = outputFolder(path, options)
-  while (!existsSync(fsPath(folder))) folder = dirname(folder)
-  return folder
-}
-
-function exists(path: string): boolean {
-  return existsSync(fsPath(path))
-}
-
-function isWritable(path: string): boolean {
-  try {
-    accessSync(path, constants.W_OK)
-    return true
-  } catch {
-    return false
-  }
-}
-
-function prepare(options: WheelOptions): Preparation {
-  const { env, cwd } = options
-  const store = storeDirectory(env)
-  // those of the wheels that are open when the store is first asked
-  const wanted = new Set<string>()
-  const interpreter = findInterpreter(targetPython(options.python, env, cwd))
-  const python = startPython(interpreter, diskTree(), store, env)
-  const config = readConfig(join(resolve(cwd), '.venv'))
-  const named = namedDirectories({ flags: options.libs, config: config.libs, closure: python.closure, env, cwd, store })
-  const sources: ProviderSources = {
-    directories: named.directories,
-    pins: new Map(),
-    ...scanSources(python, { ...options, noScan: options.noScan || config.noScan }, wanted),
-    store,
-  }
-  const programs = options.interpreter ?? config.interpreter
-  const nixLd = programs === 'nix-ld' ? nixLdLibc(interpreter.object, env) : null
-  const programInterpreter = nixLd?.nixLd?.shim ?? (isFhsLoader(interpreter.interp) ? null : interpreter.interp)
-  return {
-    context: { python, sources, programInterpreter, nixLd },
-    wanted,
-    ignored: [...options.ignoreMissing, ...config.ignoreMissing],
-    warnings: [...named.warnings],
-  }
-}
-
-/** The Python that is named; without a name that of the venv, as for the other commands, else `python3` on PATH. */
-export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): PythonEnvironment {
-  if (named === undefined) {
-    try {
-      return findVenv({ env, cwd })
-    } catch (error) {
-      if (!(error instanceof WheelfixError) || error.code !== 'VENV_NOT_FOUND') throw error
-      return targetPython('python3', env, cwd)
-    }
-  }
-  // a name without a slash is a program of PATH, unless it is a folder: --python .venv
-  const folder = statSync(fsPath(resolve(cwd, named)), { throwIfNoEntry: false })?.isDirectory() === true
-  const path = folder || named.includes('/') ? resolve(cwd, named) : onPath(named, env)
-  if (path === null || !existsSync(fsPath(path))) {
-    throw new WheelfixError(
-      'PYTHON_NOT_FOUND',
-      `there is no Python ${named}: name the one that the wheel is for (--python .venv, --python /nix/store/…/bin/python3)`,
-      named,
-    )
-  }
-  if (statSync(fsPath(path)).isDirectory()) {
-    if (existsSync(fsPath(join(path, 'pyvenv.cfg')))) return findVenv({ argument: path, env, cwd })
-    return bare(join(path, 'bin/python3'))
-  }
-  const root = dirname(dirname(path))
-  return existsSync(fsPath(join(root, 'pyvenv.cfg')))
-    ? { ...findVenv({ argument: root, env, cwd }), python: path }
-    : bare(path)
-}
-
-function onPath(program: string, env: NodeJS.ProcessEnv): string | null {
-  for (const folder of (env['PATH'] ?? '').split(delimiter)) {
-    const path = join(folder, program)
-    if (folder !== '' && existsSync(fsPath(path))) return path
-  }
-  return null
-}
-
-/** An interpreter without a venv, as a venv of nothing else. */
-function bare(python: string): PythonEnvironment {
-  const bin = dirname(python)
-  const root = dirname(bin)
-  return {
-    kind: 'python',
-    root,
-    stateFolder: stateFolderIn(root),
-    config: new Map(),
-    home: bin,
-    python,
-    systemSitePackages: false,
-    sitePackages: [],
-    bin,
-    walk: [],
-  }
 }

@@ -104,127 +104,152 @@ const FIXED_LITERALS = makeCode(
 )
 const FIXED_DISTANCES = makeCode(new Uint8Array(30).fill(5), packDistance)
 
+/** The bits of a stream, lowest first, of which a chunk is in memory. */
+interface BitReader {
+  /** The chunk, with zeros behind the end of the stream. */
+  readonly view: DataView
+  /** Byte offset of the chunk in the stream. */
+  start: number
+  /** Bit offset in the chunk. */
+  at: number
+  /** Bit offset in the chunk behind which more must be loaded. */
+  end: number
+  /** Loads the stream from a byte offset on. */
+  load(from: number): void
+}
+
+function bitReader(read: ReadStream): BitReader {
+  const chunk = new Uint8Array(CHUNK + MARGIN)
+  return {
+    view: new DataView(chunk.buffer),
+    start: 0,
+    at: 0,
+    end: 0,
+    load(from) {
+      this.start = from
+      const bytes = read(from, CHUNK)
+      chunk.set(bytes)
+      chunk.fill(0, bytes.length)
+      this.end = bytes.length < CHUNK ? Number.MAX_SAFE_INTEGER : (CHUNK - MARGIN) * 8
+    },
+  }
+}
+
+/** Loads more of the stream where the chunk may not hold all that is asked for next. */
+function ensure(reader: BitReader): void {
+  if (reader.at < reader.end) return
+  const bytes = reader.at >>> 3
+  reader.at &= 7
+  reader.load(reader.start + bytes)
+}
+
+function peek({ view, at }: BitReader): number {
+  return view.getUint32(at >>> 3, true) >>> (at & 7)
+}
+
+function take(reader: BitReader, count: number): number {
+  const value = peek(reader) & ((1 << count) - 1)
+  reader.at += count
+  return value
+}
+
+/** The codes of a block with dynamic Huffman codes (RFC 1951, 3.2.7): of literals and lengths, and of distances. */
+function readCodes(reader: BitReader): [Code, Code] {
+  const literals = take(reader, 5) + 257
+  const distances = take(reader, 5) + 1
+  const codes = take(reader, 4) + 4
+  const lengths = new Uint8Array(19)
+  for (let index = 0; index < codes; index += 1) lengths[CODE_LENGTH_ORDER[index] ?? 0] = take(reader, 3)
+  const code = makeCode(lengths, packSymbol)
+  const all = new Uint8Array(literals + distances)
+  for (let index = 0; index < all.length;) {
+    const packed = code.lookup[peek(reader) & ((1 << LOOKUP_BITS) - 1)] ?? 0
+    reader.at += packed & 15
+    const symbol = packed >>> 9
+    if (symbol < 16) {
+      all[index] = symbol
+      index += 1
+      continue
+    }
+    const repeated = symbol === 16 ? (all[index - 1] ?? 0) : 0
+    const times = symbol === 16 ? 3 + take(reader, 2) : symbol === 17 ? 3 + take(reader, 3) : 11 + take(reader, 7)
+    all.fill(repeated, index, index + times)
+    index += times
+  }
+  return [makeCode(all.subarray(0, literals), packLiteral), makeCode(all.subarray(literals), packDistance)]
+}
+
+/** Skips the symbols of a block. Gives how many bytes they stand for. */
+function skipSymbols(reader: BitReader, literals: Code, distances: Code): number {
+  const { view } = reader
+  const mask = (1 << LOOKUP_BITS) - 1
+  const literalLookup = literals.lookup
+  const distanceLookup = distances.lookup
+  // the loop is as fast as it is because these are variables of its own
+  let here = reader.at
+  let limit = reader.end
+  let given = 0
+  for (;;) {
+    if (here >= limit) {
+      reader.at = here
+      ensure(reader)
+      here = reader.at
+      limit = reader.end
+    }
+    let window = view.getUint32(here >>> 3, true) >>> (here & 7)
+    let packed = literalLookup[window & mask] ?? 0
+    if (packed === 0) packed = decodeLong(literals, window)
+    const length = packed & 15
+    if ((packed & IS_LENGTH) === 0) {
+      here += length
+      given += 1
+      // 25 bits are in the window: mostly enough for the next symbol, too
+      packed = length > LOOKUP_BITS ? IS_LENGTH : (literalLookup[(window >>> length) & mask] ?? 0)
+      if (packed === 0 || (packed & IS_LENGTH) !== 0) continue
+      here += packed & 15
+      given += 1
+      continue
+    }
+    const base = packed >>> 9
+    const extra = (packed >>> 4) & 15
+    here += length + extra
+    if (base === 0) break
+    given += base + ((window >>> length) & ((1 << extra) - 1))
+    window = view.getUint32(here >>> 3, true) >>> (here & 7)
+    let distance = distanceLookup[window & mask] ?? 0
+    if (distance === 0) distance = decodeLong(distances, window)
+    here += (distance & 15) + ((distance >>> 4) & 15)
+  }
+  reader.at = here
+  return given
+}
+
 /** Finds the blocks of a sound deflate stream. */
 export function findBlocks(read: ReadStream): Blocks {
   const bits: number[] = []
   const outputs: number[] = []
-  // `chunk` holds the stream from `start` on; `at` is a bit offset in it
-  let start = 0
-  let at = 0
-  const chunk = new Uint8Array(CHUNK + MARGIN)
-  const view = new DataView(chunk.buffer)
-  let end = 0
+  const reader = bitReader(read)
   let out = 0
-
-  const load = (from: number): void => {
-    start = from
-    const bytes = read(from, CHUNK)
-    chunk.set(bytes)
-    // behind the end of the stream are zeros
-    chunk.fill(0, bytes.length)
-    end = bytes.length < CHUNK ? Number.MAX_SAFE_INTEGER : (CHUNK - MARGIN) * 8
-  }
-  const ensure = (): void => {
-    if (at < end) return
-    const bytes = at >>> 3
-    at &= 7
-    load(start + bytes)
-  }
-  const peek = (): number => view.getUint32(at >>> 3, true) >>> (at & 7)
-  const take = (count: number): number => {
-    const value = peek() & ((1 << count) - 1)
-    at += count
-    return value
-  }
-
-  const readCodes = (): [Code, Code] => {
-    const literals = take(5) + 257
-    const distances = take(5) + 1
-    const codes = take(4) + 4
-    const lengths = new Uint8Array(19)
-    for (let index = 0; index < codes; index += 1) lengths[CODE_LENGTH_ORDER[index] ?? 0] = take(3)
-    const code = makeCode(lengths, packSymbol)
-    const all = new Uint8Array(literals + distances)
-    for (let index = 0; index < all.length;) {
-      const packed = code.lookup[peek() & ((1 << LOOKUP_BITS) - 1)] ?? 0
-      at += packed & 15
-      const symbol = packed >>> 9
-      if (symbol < 16) {
-        all[index] = symbol
-        index += 1
-        continue
-      }
-      const repeated = symbol === 16 ? (all[index - 1] ?? 0) : 0
-      const times = symbol === 16 ? 3 + take(2) : symbol === 17 ? 3 + take(3) : 11 + take(7)
-      all.fill(repeated, index, index + times)
-      index += times
-    }
-    return [makeCode(all.subarray(0, literals), packLiteral), makeCode(all.subarray(literals), packDistance)]
-  }
-
-  const skipSymbols = (literals: Code, distances: Code): void => {
-    const mask = (1 << LOOKUP_BITS) - 1
-    const literalLookup = literals.lookup
-    const distanceLookup = distances.lookup
-    // the loop is as fast as it is because these are no captured variables
-    let here = at
-    let given = out
-    let limit = end
-    for (;;) {
-      if (here >= limit) {
-        at = here
-        ensure()
-        here = at
-        limit = end
-      }
-      let window = view.getUint32(here >>> 3, true) >>> (here & 7)
-      let packed = literalLookup[window & mask] ?? 0
-      if (packed === 0) packed = decodeLong(literals, window)
-      const length = packed & 15
-      if ((packed & IS_LENGTH) === 0) {
-        here += length
-        given += 1
-        // 25 bits are in the window: mostly enough for the next symbol, too
-        packed = length > LOOKUP_BITS ? IS_LENGTH : (literalLookup[(window >>> length) & mask] ?? 0)
-        if (packed === 0 || (packed & IS_LENGTH) !== 0) continue
-        here += packed & 15
-        given += 1
-        continue
-      }
-      const base = packed >>> 9
-      const extra = (packed >>> 4) & 15
-      here += length + extra
-      if (base === 0) break
-      given += base + ((window >>> length) & ((1 << extra) - 1))
-      window = view.getUint32(here >>> 3, true) >>> (here & 7)
-      let distance = distanceLookup[window & mask] ?? 0
-      if (distance === 0) distance = decodeLong(distances, window)
-      here += (distance & 15) + ((distance >>> 4) & 15)
-    }
-    at = here
-    out = given
-  }
-
-  load(0)
+  reader.load(0)
   for (let last = false; !last;) {
-    ensure()
-    bits.push(start * 8 + at)
+    ensure(reader)
+    bits.push(reader.start * 8 + reader.at)
     outputs.push(out)
-    last = take(1) === 1
-    const type = take(2)
+    last = take(reader, 1) === 1
+    const type = take(reader, 2)
     if (type === 0) {
-      at = (at + 7) & ~7
-      const length = take(16)
-      const from = start + (at >>> 3) + 2 + length
+      reader.at = (reader.at + 7) & ~7
+      const length = take(reader, 16)
+      const from = reader.start + (reader.at >>> 3) + 2 + length
       out += length
-      at = 0
-      load(from)
+      reader.at = 0
+      reader.load(from)
     } else {
-      const [literals, distances] = type === 1 ? [FIXED_LITERALS, FIXED_DISTANCES] : readCodes()
-      skipSymbols(literals, distances)
+      const [literals, distances] = type === 1 ? [FIXED_LITERALS, FIXED_DISTANCES] : readCodes(reader)
+      out += skipSymbols(reader, literals, distances)
     }
   }
-  bits.push(start * 8 + at)
+  bits.push(reader.start * 8 + reader.at)
   outputs.push(out)
   return { bits, outputs }
 }

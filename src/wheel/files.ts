@@ -1,0 +1,101 @@
+// Which archives a run reads, and where it writes: names, folders, and what may not be written twice.
+import { accessSync, constants, existsSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath, listDirectory, realPath } from '../io/path.ts'
+import type { WheelOptions } from './report.ts'
+
+/** Which paths are taken: real paths of the wheels, and results with the wheels that they are of. */
+export interface Claims {
+  readonly inputs: ReadonlyMap<string, string>
+  readonly outputs: Map<string, string>
+}
+
+/** A tag, or its removal, may give a result the name of another wheel. @throws WheelfixError `USAGE` */
+export function claim(output: string, path: string, { inputs, outputs }: Claims): void {
+  const other = outputs.get(output) ?? (exists(output) ? inputs.get(realPath(output)) : undefined)
+  if (other !== undefined && other !== path)
+    throw new WheelfixError('USAGE', `${path}: its result would have the name of ${other}, or of its result`, path)
+  outputs.set(output, path)
+}
+
+export function outputFolder(path: string, { output, cwd }: WheelOptions): string {
+  // where a link is named, the wheel that it leads to is the one to be replaced
+  return output === null ? dirname(exists(path) ? realPath(path) : path) : resolve(cwd, output)
+}
+
+/** The wheels that are named, those of a named folder in byte order; each once. @throws WheelfixError */
+export function findWheels(named: readonly string[], cwd: string): string[] {
+  const found = new Map<string, string>()
+  for (const name of named) {
+    const path = resolve(cwd, name)
+    try {
+      const folder = statSync(fsPath(path)).isDirectory()
+      const files = folder
+        ? listDirectory(path)
+            .filter(entry => entry.name.endsWith('.whl') && !entry.name.startsWith('.') && entry.kind !== 'directory')
+            .map(entry => join(path, entry.name))
+        : [path]
+      if (files.length === 0)
+        throw new WheelfixError('WHEEL_INVALID', `${path}: there is no wheel in this folder`, path)
+      // a link that leads nowhere is one bad wheel among others
+      for (const file of files) found.set(exists(file) ? realPath(file) : file, file)
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (errno === undefined || error instanceof WheelfixError) throw error
+      const what = errno === 'ENOENT' ? 'there is no such wheel' : `cannot be read (${errno})`
+      throw new WheelfixError('IO', `${path}: ${what}`, path)
+    }
+  }
+  return [...found.values()]
+}
+
+/** Nothing is replaced by accident: not the wheel itself, and not the result of another one. */
+export function assertOutputs(files: readonly string[], options: WheelOptions): void {
+  if (options.output === null) {
+    if (options.tag !== null)
+      throw new WheelfixError('USAGE', '--tag gives the wheel another name: use it with -o DIR, not with --in-place')
+    return
+  }
+  const folder = resolve(options.cwd, options.output)
+  if (statSync(fsPath(folder), { throwIfNoEntry: false })?.isDirectory() === false)
+    throw new WheelfixError('USAGE', `${folder} is no folder: give -o a folder for the results`, folder)
+  const seen = new Map<string, string>()
+  for (const file of files) {
+    const output = join(outputFolder(file, options), basename(file))
+    const other = seen.get(output)
+    if (other !== undefined) throw new WheelfixError('USAGE', `${other} and ${file} would both become ${output}`, file)
+    seen.set(output, file)
+    if (existsSync(fsPath(output)) && realPath(output) === realPath(file))
+      throw new WheelfixError(
+        'USAGE',
+        `${file} would be replaced by its own result: give --in-place if that is meant`,
+        file,
+      )
+  }
+}
+
+/** Where the unpacked objects are kept while a wheel is worked on: beside the result, or where large temporary files go. */
+export function scratchFolder(options: WheelOptions, path: string): string {
+  if (!options.write) {
+    const temporary = options.env['TMPDIR'] ?? ''
+    return temporary === '' && isWritable('/var/tmp') ? '/var/tmp' : tmpdir()
+  }
+  let folder = outputFolder(path, options)
+  while (!existsSync(fsPath(folder))) folder = dirname(folder)
+  return folder
+}
+
+export function exists(path: string): boolean {
+  return existsSync(fsPath(path))
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
