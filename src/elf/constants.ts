@@ -7,6 +7,10 @@ export const ELFDATA2MSB = 2
 export const EV_CURRENT = 1
 export const EI_OSABI = 7
 
+export const ELFOSABI_SYSV = 0
+export const ELFOSABI_GNU = 3
+export const ELFOSABI_ARM_AEABI = 64
+
 export const ET_REL = 1
 export const ET_EXEC = 2
 export const ET_DYN = 3
@@ -30,6 +34,16 @@ export const EM_AARCH64 = 183
 export const EM_RISCV = 243
 export const EM_LOONGARCH = 258
 export const EM_ALPHA = 0x9026
+
+export const EF_MIPS_ABI2 = 0x20
+export const EF_MIPS_FP64 = 0x200
+export const EF_MIPS_NAN2008 = 0x400
+export const EF_PPC64_ABI = 3
+export const EF_ARM_EABIMASK = 0xff000000
+export const EF_ARM_EABI_VER5 = 0x05000000
+export const EF_ARM_ABI_FLOAT_SOFT = 0x200
+export const EF_ARM_ABI_FLOAT_HARD = 0x400
+export const EF_RISCV_FLOAT_ABI = 6
 
 /** e_phnum when the true number stands in sh_info of section 0. */
 export const PN_XNUM = 0xffff
@@ -103,6 +117,7 @@ export const DT_FILTER = 0x7fffffff
 /** On MIPS: the debugger's hook, as an offset from the address of this very entry. */
 export const DT_MIPS_RLD_MAP_REL = 0x70000035
 
+export const DF_1_NOOPEN = 0x40n
 export const DF_1_NODEFLIB = 0x800n
 export const DF_1_PIE = 0x8000000n
 

@@ -3,7 +3,7 @@
 // addresses are read again from the bytes. e_phoff may lie anywhere in the file: elfy gets the header with the table
 // put right behind it.
 import elfy, { type Header } from 'elfy'
-import { ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, PN_XNUM, SHN_XINDEX } from './constants.ts'
+import { ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, EV_CURRENT, PN_XNUM, SHN_XINDEX } from './constants.ts'
 import { ElfError } from './error.ts'
 import { type Format, formatOf, getAddress, getNumber } from './layout.ts'
 import { assertInside, type ByteSource } from './source.ts'
@@ -18,8 +18,11 @@ const NEAR = 4096
 
 const EI_CLASS = 4
 const EI_DATA = 5
+const EI_VERSION = 6
 const EI_OSABI = 7
 const EI_ABIVERSION = 8
+const EI_PAD = 9
+const EI_NIDENT = 16
 
 const parser = new elfy.Parser()
 
@@ -82,6 +85,10 @@ export function readHeaders(source: ByteSource): Headers {
       byteOrder,
       osabi: head[EI_OSABI] ?? 0,
       abiVersion: head[EI_ABIVERSION] ?? 0,
+      isCurrent:
+        head[EI_VERSION] === EV_CURRENT &&
+        number('version') === EV_CURRENT &&
+        head.subarray(EI_PAD, EI_NIDENT).every(byte => byte === 0),
       type: number('type'),
       machine: number('machine'),
       flags: number('flags'),

@@ -98,6 +98,9 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
   const all = (tag: number): string[] =>
     (dynamic ?? []).filter(entry => entry.tag === tag).map(entry => strings(entry.value))
 
+  const definitions = readVersionDefinitions(source, header, programHeaders, last(DT_VERDEF)?.value)
+  const base = definitions.find(({ flags }) => (flags & VER_FLG_BASE) !== 0)
+
   return {
     header,
     programHeaders,
@@ -119,19 +122,25 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
         })),
       }),
     ),
-    versionDefinitions: readVersionDefinitions(source, header, programHeaders, last(DT_VERDEF)?.value)
+    versionDefinitions: definitions
       .filter(({ flags }) => (flags & VER_FLG_BASE) === 0)
       .map(({ name }) => strings(name)),
+    baseVersion: base === undefined ? null : strings(base.name),
   }
 }
 
 /**
  * The same object without its tables: what is left is what the search for libraries asks for. A venv has thousands of
- * objects, and their tables are most of what they take in memory. A table that is there stays there, but empty.
+ * objects, and their tables are most of what they take in memory. A dynamic table that is there stays there: empty, but for
+ * the order in which a filter names other objects.
  */
 export function withoutTables(object: ElfObject): ElfObject {
-  return { ...object, programHeaders: [], dynamic: object.dynamic === null ? null : [] }
+  const isFilter = object.filters.length > 0 || object.auxiliaries.length > 0
+  const dynamic = isFilter ? (object.dynamic ?? []).filter(({ tag }) => NAMES_OBJECTS.has(tag)) : []
+  return { ...object, programHeaders: [], dynamic: object.dynamic === null ? null : dynamic }
 }
+
+const NAMES_OBJECTS: ReadonlySet<number> = new Set([DT_NEEDED, DT_FILTER, DT_AUXILIARY])
 
 /**
  * The dynamic table up to DT_NULL and where it stands in the file. The loader finds it by address; where no PT_LOAD has

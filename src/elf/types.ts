@@ -11,6 +11,8 @@ export interface ElfHeader {
   readonly byteOrder: ByteOrder
   readonly osabi: number
   readonly abiVersion: number
+  /** e_ident[EI_VERSION] and e_version are EV_CURRENT and the rest of e_ident is zero, as glibc's loader demands. */
+  readonly isCurrent: boolean
   /** e_type: ET_EXEC, ET_DYN … */
   readonly type: number
   /** e_machine: EM_X86_64 … */
@@ -79,4 +81,6 @@ export interface ElfObject {
   readonly versionNeeds: readonly VersionNeed[]
   /** .gnu.version_d: the versions defined here (VER_FLG_BASE left out). */
   readonly versionDefinitions: readonly string[]
+  /** The version with VER_FLG_BASE, which names the object itself; null without .gnu.version_d. */
+  readonly baseVersion: string | null
 }

@@ -3,7 +3,8 @@
 import { WheelfixError } from '../io/error.ts'
 import { isInside, realPath } from '../io/path.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
-import { pathIn, searchPath } from '../ldso/process.ts'
+import { fateOf } from '../ldso/candidate.ts'
+import { openStep, pathIn, searchParts } from '../ldso/process.ts'
 import type { Because, LinkMap, Process, SearchDirectory } from '../ldso/search.ts'
 import { normaliseName } from '../python/distributions.ts'
 import type { Environment } from '../python/environment.ts'
@@ -65,7 +66,7 @@ export interface Tried {
   readonly entry: string | null
   readonly owner: string | null
   /** Why it was not taken. */
-  readonly outcome: 'no folder' | 'no file' | 'another machine'
+  readonly outcome: 'no folder' | 'no file' | 'another machine' | 'cannot be opened'
 }
 
 /** @throws WheelfixError `USAGE` when the name means nothing in this venv */
@@ -168,7 +169,7 @@ function objectOf(
       because: named(because, name),
       how: how === 'found' && !served ? 'inherited' : how,
       loadedBy: because.by === 'loaded' && provider?.loader != null ? name(provider.loader.path) : null,
-      tried: because.by === 'loaded' || because.by === 'path' ? [] : triedFor(process, map, soname, because, name),
+      tried: because.by === 'loaded' || because.by === 'path' ? [] : triedFor(process, map, soname, name),
       lackingVersions,
       libc: isLibcFamily(soname, python.libc.kind),
       hint: how === 'missing' ? hintOf(soname, lackingVersions, clashes(soname), python.libc) : null,
@@ -192,37 +193,30 @@ function namer(process: Process, venv: Environment): (path: string) => string {
   }
 }
 
-function named({ by, entry, owner }: Because, name: (path: string) => string): Because {
-  return { by, entry, owner: owner === null ? null : name(owner) }
+function named({ by, entry, owner, fault }: Because, name: (path: string) => string): Because {
+  return { by, entry, owner: owner === null ? null : name(owner), ...(fault === undefined ? {} : { fault }) }
 }
 
-function triedFor(
-  process: Process,
-  map: LinkMap,
-  soname: string,
-  because: Because,
-  name: (path: string) => string,
-): Tried[] {
-  const { tree } = process.loader
+function triedFor(process: Process, map: LinkMap, soname: string, name: (path: string) => string): Tried[] {
   const tried: Tried[] = []
-  for (const step of searchPath(process, map, soname)) {
-    const { directory, by, entry, owner } = step
-    const cached = by === 'cache'
-    const path = cached ? directory : pathIn(directory, soname)
-    const names = cached ? null : tree.names(directory)
-    const there = names?.has(soname) ?? true
-    const object = there ? tree.open(path)?.object : undefined
-    if (object != null && fitsHere(process, object)) break
-    if (object === null && because.by === 'not-elf') break
-    const outcome = object != null ? 'another machine' : names?.size === 0 ? 'no folder' : 'no file'
-    tried.push({ path: name(path), by, entry, owner: owner === null ? null : name(owner), outcome })
+  for (const part of searchParts(process, map, soname)) {
+    for (const step of part) {
+      const { directory, by, entry, owner } = step
+      const path = by === 'cache' ? directory : pathIn(directory, soname)
+      const there = openStep(process.loader, step, soname)
+      const fate = there === null ? null : fateOf(there.file, process)
+      if (fate !== null && fate !== 'passed-over' && fate !== 'list-ends') return tried
+      const outcome =
+        fate === null ? absence(process, step) : fate === 'list-ends' ? 'cannot be opened' : 'another machine'
+      tried.push({ path: name(path), by, entry, owner: owner === null ? null : name(owner), outcome })
+      if (fate === 'list-ends') break
+    }
   }
   return tried
 }
 
-function fitsHere({ main }: Process, { header }: LinkMap['object']): boolean {
-  const program = main.object.header
-  return header.machine === program.machine && header.class === program.class
+function absence({ loader }: Process, { by, directory }: SearchDirectory): Tried['outcome'] {
+  return by !== 'cache' && loader.tree.names(directory).size === 0 ? 'no folder' : 'no file'
 }
 
 function foreignProcess(object: ScannedObject, planned: PlannedObject | undefined): WhyProcess {

@@ -6,19 +6,24 @@ import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
 import { namesIn, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
+import { ABSENT } from './candidate.ts'
 
 /** A file that the loader opened. */
 export interface OpenedFile {
   /** The loader's notion of “the same file”: device and inode. */
   readonly identity: string
-  /** Without its tables (elf/read.ts). null: no ELF file at all, which is fatal where the loader meets it under a wanted name. */
+  /** Without its tables (elf/read.ts). null: no ELF file, or one that cannot be read. */
   readonly object: ElfObject | null
+  /** Where `object` is null, the first bytes of the file. */
+  readonly head?: Uint8Array
+  /** Something is there that cannot be opened: the error of open(2), other than those that say that nothing is there. */
+  readonly errno?: string
 }
 
 export interface FileTree {
   /** The names in a directory; empty where there is none, or it cannot be read. */
   names(directory: string): ReadonlySet<string>
-  /** Opens a path as the loader would; null when it does not exist or may not be read. */
+  /** Opens a path as the loader would; null when nothing is there, or may not be read. */
   open(path: string): OpenedFile | null
   /** The same path in one spelling: the links and `..` of its folder resolved, its last name kept. */
   canonical(path: string): string
@@ -84,6 +89,9 @@ function realDirectory(directory: string): string {
   }
 }
 
+/** The larger of the two ELF headers. */
+const HEAD = 64
+
 function openObject(path: string): OpenedFile | null {
   try {
     return withSource(path, source => {
@@ -91,15 +99,16 @@ function openObject(path: string): OpenedFile | null {
       try {
         return { identity, object: withoutTables(readElf(source)) }
       } catch (error) {
-        if (error instanceof ElfError) return { identity, object: null }
-        throw error
+        if (!(error instanceof ElfError)) throw error
+        return { identity, object: null, head: Uint8Array.from(source.read(0, Math.min(HEAD, source.size))) }
       }
     })
   } catch (error) {
-    // a folder, a socket: it is there under that name, and the loader gives up on it
+    // a folder, a device: it is there under that name, and the loader gives up on it
     if (error instanceof ElfError) return { identity: path, object: null }
-    if (errnoOf(error) !== undefined) return null
-    throw error
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    return ABSENT.has(errno) ? null : { identity: path, object: null, errno }
   }
 }
 

@@ -47,6 +47,8 @@ export interface Libc {
   readonly subdirectories: readonly string[]
   /** What of the hardware bits in the cache counts; null from glibc 2.37 on, and where the loader cannot be asked. */
   readonly legacyHwcaps: LegacyHwcaps | null
+  /** Debian's and Ubuntu's glibc passes over a file of another machine before it looks at the rest of e_ident. */
+  readonly skipsOtherMachines: boolean
   readonly nixLd: NixLd | null
 }
 
@@ -215,12 +217,14 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null, env: N
   if (dir === undefined) {
     throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} has no libc.so.6 beside it or in its directories`, loader)
   }
+  const release = releaseOf(text) ?? releaseOf(readLibc(`${dir}/libc.so.6`))
   let asked: Diagnostics | undefined
   let subdirectories: readonly string[] | undefined
   const diagnostics = (): Diagnostics => (asked ??= askLoader(startable(loader, env), text, builtinDirectories))
   return {
     kind: 'glibc',
-    version: releaseVersion(text) ?? libcVersion(`${dir}/libc.so.6`),
+    version: release?.version ?? null,
+    skipsOtherMachines: release !== null && /Debian|Ubuntu/.test(release.vendor),
     dir: realPath(dir),
     loader,
     builtinDirectories,
@@ -274,13 +278,20 @@ function cachePath(text: string): string | null {
   return path === undefined ? null : decodeBytes(Buffer.from(path, 'latin1'))
 }
 
-function releaseVersion(text: string): string | null {
-  return / release version (\d+\.\d+(?:\.\d+)*)/.exec(text)?.[1] ?? null
+interface Release {
+  /** What stands in brackets before the version: `GNU libc`, `Debian GLIBC 2.36-9+deb12u9`. */
+  readonly vendor: string
+  readonly version: string
 }
 
 /** From the text that libc.so.6 prints when it is run; before 2.33 the loader does not have it. */
-function libcVersion(path: string): string | null {
-  return releaseVersion(readLoader(path, () => new WheelfixError('LIBC_UNSUPPORTED', `${path} does not exist`, path)))
+function releaseOf(text: string): Release | null {
+  const [, vendor = '', version] = /(?:\(([^()\0]*)\) \w+)? release version (\d+\.\d+(?:\.\d+)*)/.exec(text) ?? []
+  return version === undefined ? null : { vendor, version }
+}
+
+function readLibc(path: string): string {
+  return readLoader(path, () => new WheelfixError('LIBC_UNSUPPORTED', `${path} does not exist`, path))
 }
 
 interface Diagnostics {
@@ -371,6 +382,7 @@ function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {
     hwcaps: [],
     subdirectories: [],
     legacyHwcaps: null,
+    skipsOtherMachines: false,
     nixLd,
   }
 }

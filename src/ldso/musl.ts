@@ -6,7 +6,12 @@ import { loaderDirectories, tagDirectories } from './tags.ts'
 
 /** The libraries that live in musl's libc itself: a needed of such a name is the loader (dynlink.c, `reserved`). */
 export function isMuslItself(soname: string): boolean {
-  return /^lib(?:c|pthread|rt|m|dl|util|xnet)\.|^libc\.musl-|^ld-musl-/.test(soname)
+  return /^lib(?:c|pthread|rt|m|dl|util|xnet)\./.test(soname)
+}
+
+/** A file that was found by a search and is a whole C library, told by its symbols there: musl takes itself instead. */
+export function isAnotherLibc(path: string): boolean {
+  return /\/ld-musl-[^/]+\.so\.1$/.test(path)
 }
 
 /** The directories that are searched for a needed of `map`, in order, in parts that objects share. */

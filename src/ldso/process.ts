@@ -2,31 +2,39 @@
 // loaded it first. It must not know of venvs, plans or the store.
 //
 // An object that is loaded already under the wanted name is taken, whoever loaded it; else a needed with a slash is a
-// path; else the search path decides (glibc.ts, musl.ts). A file of another class or machine is passed over; a file that
-// is no ELF file ends the search with an error (musl takes the first file that it can open, or fails). What was opened is
-// compared by device and inode: the same file is never mapped twice.
+// path; else the search path decides (glibc.ts, musl.ts), and of each file found there what it is (candidate.ts). What was
+// opened is compared by device and inode: the same file is never mapped twice. README.md lists the rules.
+import { DT_AUXILIARY, DT_FILTER, DT_NEEDED } from '../elf/constants.ts'
 import type { ElfObject, VersionNeed } from '../elf/types.ts'
-import { fits } from './fits.ts'
+import { type Fault, fateOf, mappingFault } from './candidate.ts'
 import { glibcSearchPath } from './glibc.ts'
-import { isMuslItself, muslSearchPath } from './musl.ts'
+import type { Libc } from './libc.ts'
+import { isAnotherLibc, isMuslItself, muslSearchPath } from './musl.ts'
 import type { Because, LinkMap, Loader, Process, SearchDirectory } from './search.ts'
 import { tokens } from './tags.ts'
 import { expandTokens } from './tokens.ts'
 import type { OpenedFile } from './file-tree.ts'
 
-/** The directories searched for a needed of `map`, in order; of a hit of the cache (`by`), the whole path of the file. */
-export function searchPath(process: Process, map: LinkMap, soname: string): readonly SearchDirectory[] {
-  return searchParts(process, map, soname).flat()
-}
-
-function searchParts(process: Process, map: LinkMap, soname: string): readonly (readonly SearchDirectory[])[] {
+/**
+ * The directories searched for a needed of `map`, in order, in parts: where glibc cannot open what it finds, it goes on with
+ * the next part. Of a hit of the cache (`by`) `directory` is the whole path of the file.
+ */
+export function searchParts(process: Process, map: LinkMap, soname: string): readonly (readonly SearchDirectory[])[] {
   return isMusl(process) ? muslSearchPath(process, map) : glibcSearchPath(process, map, soname)
 }
 
 /** Starts a program: it and everything that it needs. */
 export function startProgram(loader: Loader, path: string, identity: string, object: ElfObject): Process {
   const main: LinkMap = { path, identity, object, loader: null, needed: [] }
-  const process: Process = { loader, base: null, main, maps: [], names: new Map(), identities: new Map() }
+  const process: Process = {
+    loader,
+    base: null,
+    main,
+    opening: false,
+    maps: [],
+    names: new Map(),
+    identities: new Map(),
+  }
   addMap(process, main, path)
   // the loader itself is mapped by the kernel and known by its soname from the start (elf/rtld.c)
   const interpreter = loader.libc.loader
@@ -46,6 +54,7 @@ export function fork(process: Process): Process {
     loader: process.loader,
     base: process,
     main: process.main,
+    opening: true,
     maps: [],
     names: new Map(),
     identities: new Map(),
@@ -57,7 +66,8 @@ export function fork(process: Process): Process {
  * the main program's (ldso/dynlink.c, dlopen).
  */
 export function open(process: Process, caller: LinkMap, path: string, identity: string, object: ElfObject): LinkMap {
-  const known = byIdentity(process, identity)
+  // to glibc the path is a name like any other
+  const known = (isMusl(process) ? undefined : byName(process, path)) ?? byIdentity(process, identity)
   if (known !== undefined) return known
   const loader = isMusl(process) ? process.main : caller
   const map: LinkMap = { path, identity, object, loader, needed: [] }
@@ -66,45 +76,82 @@ export function open(process: Process, caller: LinkMap, path: string, identity: 
   return map
 }
 
-/** Breadth first, in the order of DT_NEEDED (elf/dl-deps.c). A missing library does not stop it: all are wanted. */
+/** Breadth first, in the order of the dynamic table (elf/dl-deps.c). A missing library does not stop it: all are wanted. */
 function loadDependencies(process: Process, queue: LinkMap[]): void {
   for (let at = 0; at < queue.length; at++) {
     const map = queue[at]
     if (map === undefined) break
-    for (const soname of map.object.needed) {
-      const provider = need(process, map, soname)
-      if (provider !== null) queue.push(provider)
-    }
-    // a filtee comes before the filter in the loader's list, so its own needs come before what is waiting; musl has none
-    if (isMusl(process)) continue
-    for (const soname of map.object.filters) {
-      const filtee = need(process, map, soname)
-      if (filtee !== null) queue.splice(at + 1, 0, filtee)
-    }
-    for (const soname of map.object.auxiliaries) {
-      // one that is not there is no error (elf/dl-deps.c)
-      const { provider, fresh } = find(process, map, soname)
-      if (fresh && provider !== null) queue.splice(at + 1, 0, provider)
+    // filtees come before the filter in the loader's list, so their own needs come before what is waiting
+    let place = at + 1
+    for (const { tag, name } of dependenciesOf(map.object)) {
+      if (tag === DT_NEEDED) {
+        const provider = need(process, map, name)
+        if (provider !== null) queue.push(provider)
+      } else if (!isMusl(process)) {
+        const { provider, fresh } = tag === DT_FILTER ? needFiltee(process, map, name) : find(process, map, name)
+        const waiting = provider === null ? -1 : queue.indexOf(provider, place)
+        if (waiting >= 0) queue.splice(waiting, 1)
+        if (provider !== null && (fresh || waiting >= 0)) queue.splice(place++, 0, provider)
+      }
     }
   }
 }
 
+interface Dependency {
+  /** DT_NEEDED, DT_FILTER or DT_AUXILIARY: one of the last that is not there is no error. */
+  readonly tag: number
+  readonly name: string
+}
+
+const dependencies = new WeakMap<ElfObject, readonly Dependency[]>()
+
+/** All that an object names, in the order of its dynamic table: lld puts DT_FILTER before DT_NEEDED. */
+function dependenciesOf(object: ElfObject): readonly Dependency[] {
+  let known = dependencies.get(object)
+  if (known === undefined) {
+    known = listDependencies(object)
+    dependencies.set(object, known)
+  }
+  return known
+}
+
+function listDependencies({ needed, filters, auxiliaries, dynamic }: ElfObject): Dependency[] {
+  const entries = (tag: number, names: readonly string[]): Dependency[] => names.map(name => ({ tag, name }))
+  const named = [...entries(DT_NEEDED, needed), ...entries(DT_FILTER, filters), ...entries(DT_AUXILIARY, auxiliaries)]
+  if (filters.length + auxiliaries.length === 0) return named
+  const tags = (dynamic ?? []).map(({ tag }) => tag).filter(tag => named.some(entry => entry.tag === tag))
+  const ordered = tags.flatMap(tag => {
+    const next = named.findIndex(entry => entry.tag === tag)
+    return next < 0 ? [] : named.splice(next, 1)
+  })
+  // what was added to the object since it was read comes last
+  return [...ordered, ...named]
+}
+
 /** Resolves one needed of an object; gives the provider only where it was mapped for this. */
 function need(process: Process, map: LinkMap, soname: string): LinkMap | null {
-  const { provider, because, fresh } = find(process, map, soname)
-  map.needed.push({
-    soname,
-    provider,
-    because,
-    lackingVersions: lackingVersions(map.object, soname, provider?.object),
-  })
+  const { provider, fresh } = needFiltee(process, map, soname)
   return fresh ? provider : null
 }
 
-/** The versions that `object` wants of `soname` and `provider` does not define (elf/dl-version.c). */
-export function lackingVersions(object: ElfObject, soname: string, provider: ElfObject | undefined): readonly string[] {
+function needFiltee(process: Process, map: LinkMap, soname: string): Found {
+  const found = find(process, map, soname)
+  const { provider, because } = found
+  const lacking = lackingVersions(process.loader.libc.kind, map.object, soname, provider?.object)
+  map.needed.push({ soname, provider, because, lackingVersions: lacking })
+  return found
+}
+
+/** The versions that `object` wants of `soname` and `provider` does not define (elf/dl-version.c); musl checks none. */
+export function lackingVersions(
+  libc: Libc['kind'],
+  object: ElfObject,
+  soname: string,
+  provider: ElfObject | undefined,
+): readonly string[] {
+  if (libc === 'musl' || provider === undefined) return NONE
   // a provider without any version definitions is accepted with a warning
-  if (provider === undefined || provider.versionDefinitions.length === 0) return NONE
+  if (provider.versionDefinitions.length === 0 && provider.baseVersion === null) return NONE
   for (const need of object.versionNeeds) if (need.file === soname) return lackingOf(need, provider)
   return NONE
 }
@@ -114,7 +161,8 @@ function lackingOf(need: VersionNeed, provider: ElfObject): readonly string[] {
   if (known !== undefined && known.provider === provider) return known.versions
   let defined = definitions.get(provider)
   if (defined === undefined) {
-    defined = new Set(provider.versionDefinitions)
+    const { versionDefinitions, baseVersion } = provider
+    defined = new Set(baseVersion === null ? versionDefinitions : [...versionDefinitions, baseVersion])
     definitions.set(provider, defined)
   }
   const has = defined
@@ -145,31 +193,49 @@ function find(process: Process, map: LinkMap, soname: string): Found {
   if (loaded !== undefined) return { provider: loaded, because: LOADED, fresh: false }
 
   if (wanted.includes('/')) {
-    const file = process.loader.tree.open(wanted)
-    if (file === null) return NOT_FOUND
-    if (file.object === null || !fits(file.object, process.main.object)) {
-      return { provider: null, because: NOT_ELF, fresh: false }
-    }
-    return adopt(process, map, wanted, wanted, file.identity, file.object, BY_PATH)
+    const entry = openAt(process.loader, wanted)
+    const found = entry === null ? null : take(process, map, wanted, entry, BY_PATH)
+    return found === null || found === 'list-ends' ? NOT_FOUND : found
   }
-
   for (const part of searchParts(process, map, soname)) {
     for (const step of part) {
-      const entry =
-        step.by === 'cache' ? openAt(process.loader, step.directory) : openIn(process.loader, step.directory, wanted)
+      const entry = openStep(process.loader, step, wanted)
       if (entry === null) continue
-      const { path, file } = entry
-      if (file.object === null || endsSearch(file.object, process)) {
-        return { provider: null, because: { by: 'not-elf', entry: step.entry, owner: step.owner }, fresh: false }
-      }
-      if (!fits(file.object, process.main.object)) continue
-      return adopt(process, map, wanted, path, file.identity, file.object, step)
+      const found = take(process, map, wanted, entry, step)
+      if (found === 'list-ends') break
+      if (found !== null) return found
     }
   }
   return NOT_FOUND
 }
 
-interface OpenedAt {
+/** What is under a name where one step of the search looks. */
+export function openStep(loader: Loader, { by, directory }: SearchDirectory, name: string): OpenedAt | null {
+  return by === 'cache' ? openAt(loader, directory) : openIn(loader, directory, name)
+}
+
+/** Takes a file that the search came upon; null where the search goes on. */
+function take(
+  process: Process,
+  map: LinkMap,
+  wanted: string,
+  { path, file }: OpenedAt,
+  step: Because,
+): Found | 'list-ends' | null {
+  const fate = fateOf(file, process)
+  if (fate === 'passed-over') return null
+  if (fate === 'list-ends') return fate
+  if (fate !== 'opened' || file.object === null) return givenUp(step, fate)
+  return adopt(process, map, wanted, path, file.identity, file.object, step)
+}
+
+function givenUp({ entry, owner }: Because, fault: Fault | 'opened'): Found {
+  const why = fault === 'opened' ? { by: 'not-elf' as const } : fault
+  return { provider: null, because: { ...why, entry, owner }, fresh: false }
+}
+
+/** A file, and the path by which it was opened. */
+export interface OpenedAt {
   readonly path: string
   readonly file: OpenedFile
 }
@@ -201,14 +267,6 @@ export function pathIn(directory: string, name: string): string {
   return directory === '/' ? `/${name}` : `${directory}/${name}`
 }
 
-/** Files of another class or machine are passed over, but not of this class in the other byte order; musl looks no further. */
-function endsSearch(object: ElfObject, process: Process): boolean {
-  if (fits(object, process.main.object)) return false
-  if (isMusl(process)) return true
-  const { header } = process.main.object
-  return object.header.class === header.class && object.header.byteOrder !== header.byteOrder
-}
-
 /** Takes an opened file into the process, or the map that it already has under another name. */
 function adopt(
   process: Process,
@@ -222,12 +280,26 @@ function adopt(
   const because = { by: found.by, entry: found.entry, owner: found.owner }
   const same = byIdentity(process, identity)
   if (same !== undefined) {
-    if (!isMusl(process) || !soname.includes('/')) process.names.set(soname, same)
+    nameAgain(process, same, soname)
     return { provider: same, because, fresh: false }
   }
+  if (isMusl(process) && !soname.includes('/') && isAnotherLibc(path)) {
+    return { provider: byName(process, process.loader.libc.loader) ?? null, because, fresh: false }
+  }
+  const fault = mappingFault(object, process)
+  if (fault !== null) return givenUp(found, fault)
   const map: LinkMap = { path, identity, object, loader, needed: [] }
   addMap(process, map, soname)
   return { provider: map, because, fresh: true }
+}
+
+/** musl then knows a library by the last component of the path by which it was opened first, not by the wanted name. */
+function nameAgain(process: Process, map: LinkMap, wanted: string): void {
+  if (!isMusl(process)) process.names.set(wanted, map)
+  else if (!wanted.includes('/')) {
+    const name = map.path.slice(map.path.lastIndexOf('/') + 1)
+    if (byName(process, name) === undefined) process.names.set(name, map)
+  }
 }
 
 function addMap(process: Process, map: LinkMap, name: string): void {
@@ -264,6 +336,5 @@ function isMusl(process: Process): boolean {
 
 const LOADED: Because = { by: 'loaded', entry: null, owner: null }
 const BY_PATH: Because = { by: 'path', entry: null, owner: null }
-const NOT_ELF: Because = { by: 'not-elf', entry: null, owner: null }
 const NONE: readonly never[] = []
 const NOT_FOUND: Found = { provider: null, because: { by: 'not-found', entry: null, owner: null }, fresh: false }

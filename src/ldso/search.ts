@@ -16,6 +16,7 @@ export type FoundBy =
   | 'built-in' // the directories compiled into the libc
   | 'not-found'
   | 'not-elf' // a file of that name is no ELF file: the loader gives up
+  | 'unloadable' // a file of that name is an ELF file that the loader refuses: it gives up
 
 /** One directory of a search path, with the reason that it is on it. */
 export interface SearchDirectory {
@@ -32,6 +33,8 @@ export interface Because {
   readonly by: FoundBy
   readonly entry: string | null
   readonly owner: string | null
+  /** What is wrong with the file at which the loader gives up: the second half of a sentence. */
+  readonly fault?: string
 }
 
 /** One object mapped into a process (glibc's struct link_map). */
@@ -42,7 +45,7 @@ export interface LinkMap {
   readonly object: ElfObject
   /** Who loaded it first; null for the main program. */
   readonly loader: LinkMap | null
-  /** One for each DT_NEEDED, in its order, then for each DT_FILTER, once the object's dependencies are loaded. */
+  /** One for each DT_NEEDED and DT_FILTER, in the order of the dynamic table, once the object's dependencies are loaded. */
   readonly needed: Resolution[]
 }
 
@@ -70,6 +73,8 @@ export interface Process {
   readonly loader: Loader
   readonly base: Process | null
   readonly main: LinkMap
+  /** It has started: what it loads now it loads by dlopen. */
+  readonly opening: boolean
   readonly maps: LinkMap[]
   readonly names: Map<string, LinkMap>
   readonly identities: Map<string, LinkMap>

@@ -250,6 +250,7 @@ function runBy(
     loader: base.loader,
     builtinDirectories,
     cache,
+    skipsOtherMachines: base.skipsOtherMachines,
     // asking for these may start a process
     get lib() {
       return base.lib

@@ -280,7 +280,9 @@ function servesAs(path: string, { object }: Interpreter, name: string): boolean 
     const loader = withSource(path, readElf)
     const libc = withSource(join(dirname(realPath(path)), 'libc.so.6'), readElf)
     return (
-      loader.interpreter === null && fits(loader, object) && lackingVersions(object, 'libc.so.6', libc).length === 0
+      loader.interpreter === null &&
+      fits(loader, object) &&
+      lackingVersions('glibc', object, 'libc.so.6', libc).length === 0
     )
   } catch (error) {
     if (error instanceof ElfError || errnoOf(error) !== undefined) return false

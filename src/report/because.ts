@@ -14,7 +14,7 @@ export function because({ how, resolution, soname }: PlannedNeeded, root: string
 }
 
 /** The rule of the loader that decided, in words. */
-export function ruleOf({ by, owner, entry }: Because, soname: string, show: (path: string) => string): string {
+export function ruleOf({ by, owner, entry, fault }: Because, soname: string, show: (path: string) => string): string {
   switch (by) {
     case 'loaded':
       return 'already loaded under this name'
@@ -30,8 +30,14 @@ export function ruleOf({ by, owner, entry }: Because, soname: string, show: (pat
     case 'built-in':
       return 'built-in directory of the C library'
     case 'not-elf':
-      return `a file named ${soname} is no ELF file: the loader gives up there`
+    case 'unloadable':
+      return `a file named ${soname} ${fault ?? 'cannot be loaded'}: the loader gives up there`
     case 'not-found':
       return 'not found'
   }
+}
+
+/** Is there a file of the wanted name at which the loader gives up? */
+export function givesUp({ by }: Because): boolean {
+  return by === 'not-elf' || by === 'unloadable'
 }

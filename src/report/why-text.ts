@@ -3,7 +3,7 @@ import type { ChalkInstance } from 'chalk'
 import { relativeTo } from '../io/path.ts'
 import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
 import type { Environment } from '../python/environment.ts'
-import { ruleOf } from './because.ts'
+import { givesUp, ruleOf } from './because.ts'
 
 export interface WhyStyle {
   readonly chalk: ChalkInstance
@@ -91,10 +91,10 @@ function detailsOf(needed: WhyNeeded, object: WhyObject, painter: Painter): stri
   if (how === 'inherited') lines.push('found in every process in which something links to this object')
   if (how === 'found') lines.push(chalk.dim(reasonOf(needed, painter)))
   if (verbose || how === 'missing') lines.push(...triedLines(needed, object, painter))
-  if (how === 'missing' && tried.length === 0 && provider === null && needed.because.by !== 'not-elf') {
+  if (how === 'missing' && tried.length === 0 && provider === null && !givesUp(needed.because)) {
     lines.push(chalk.dim('nowhere to look: no search path, no cache'))
   }
-  if (needed.because.by === 'not-elf') lines.push(ruleOf(needed.because, needed.soname, path => show(path, painter)))
+  if (givesUp(needed.because)) lines.push(ruleOf(needed.because, needed.soname, path => show(path, painter)))
   if (hint !== null) lines.push(hint)
   return lines
 }

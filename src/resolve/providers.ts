@@ -80,7 +80,7 @@ export function chooseProvider(
     }
     const source = candidate.source === 'scan' && reason === 'named' ? 'trust' : candidate.source
     const provider: Provider = { ...candidate, source, object }
-    const lacking = new Set(users.flatMap(user => lackingVersions(user, soname, object)))
+    const lacking = new Set(users.flatMap(user => lackingVersions(python.libc.kind, user, soname, object)))
     if (lacking.size === 0) return { provider, clashes, refused }
     passOver(candidate, `${candidate.path} lacks ${newest(lacking)}`)
     second ??= provider

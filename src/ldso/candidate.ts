@@ -1,0 +1,130 @@
+// What a loader does with a file that it has opened under a wanted name: it takes it, passes it over for the next directory,
+// ends this list of directories, or gives up. Knows nothing of search paths. README.md beside this file lists the rules with
+// their sources and tests.
+import {
+  DF_1_NOOPEN,
+  DF_1_PIE,
+  EI_OSABI,
+  ELFCLASS32,
+  ELFCLASS64,
+  ELFDATA2LSB,
+  ELFDATA2MSB,
+  ELFOSABI_ARM_AEABI,
+  ELFOSABI_GNU,
+  ELFOSABI_SYSV,
+  EM_ARM,
+  EM_MIPS,
+  ET_DYN,
+  ET_EXEC,
+} from '../elf/constants.ts'
+import { isElf } from '../elf/read.ts'
+import type { ElfHeader, ElfObject } from '../elf/types.ts'
+import { isSameFloatAbi, isSameMachine } from './fits.ts'
+import type { Libc } from './libc.ts'
+import type { Process } from './search.ts'
+import type { OpenedFile } from './file-tree.ts'
+
+/** Why a loader gives up at a file. */
+export interface Fault {
+  readonly by: 'not-elf' | 'unloadable'
+  /** The second half of a sentence about the file. */
+  readonly fault: string
+}
+
+/** `list-ends`: glibc looks into no more directories of this search path, but goes on to the next kind of path. */
+export type Fate = 'opened' | 'passed-over' | 'list-ends' | Fault
+
+const EI_CLASS = 4
+const EI_DATA = 5
+const EI_VERSION = 6
+const EI_PAD = 9
+const EI_NIDENT = 16
+
+const NO_ELF: Fault = { by: 'not-elf', fault: 'is no ELF file' }
+
+/** What becomes of an opened file, up to the point where the loader looks whether it has it already. */
+export function fateOf(file: OpenedFile, { main, loader: { libc } }: Process): Fate {
+  const program = main.object.header
+  if (file.errno !== undefined) return fateOfErrno(file.errno, libc)
+  if (libc.kind === 'musl') return muslFate(file, program)
+  const { object } = file
+  if (object === null) return unreadFate(file.head ?? NOTHING, program, libc)
+  const { header } = object
+  if (header.class !== program.class) return 'passed-over'
+  const odd = oddityOf(header, program)
+  const isOther = header.byteOrder !== program.byteOrder || !isSameMachine(header, program)
+  if (odd !== null) return isOther && libc.skipsOtherMachines ? 'passed-over' : unloadable(odd)
+  if (isOther) return 'passed-over'
+  if (header.type !== ET_DYN && header.type !== ET_EXEC) return unloadable('is neither a library nor a program')
+  return 'opened'
+}
+
+/** Why an opened file that is not in the process yet cannot be mapped into it; null when it can. */
+export function mappingFault({ header, dynamic, flags1 }: ElfObject, { loader, opening }: Process): Fault | null {
+  if (loader.libc.kind === 'musl') return dynamic === null ? unloadable('has no dynamic section') : null
+  if (header.type === ET_EXEC || (flags1 & DF_1_PIE) !== 0n) return unloadable('is a program')
+  if (dynamic === null) return unloadable('has no dynamic section')
+  return opening && (flags1 & DF_1_NOOPEN) !== 0n ? unloadable('may not be opened by dlopen (DF_1_NOOPEN)') : null
+}
+
+function unloadable(fault: string): Fault {
+  return { by: 'unloadable', fault }
+}
+
+/** The errors of open(2) after which a loader looks into the next directory; those that say that nothing is there. */
+export const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'EACCES'])
+
+function fateOfErrno(errno: string, libc: Libc): Fate {
+  if (ABSENT.has(errno)) return 'passed-over'
+  if (libc.kind === 'glibc') return 'list-ends'
+  return errno === 'ENAMETOOLONG' ? 'passed-over' : unloadable(`cannot be opened (${errno})`)
+}
+
+/** musl reads a header of its own kind whatever e_ident and e_machine say. */
+function muslFate({ object, head }: OpenedFile, program: ElfHeader): Fate {
+  if (object === null) return head !== undefined && isElf(head) ? unloadable('cannot be read') : NO_ELF
+  const { header } = object
+  if (header.class !== program.class || header.byteOrder !== program.byteOrder) return unloadable('is of another class')
+  return header.type === ET_DYN || header.type === ET_EXEC ? 'opened' : unloadable('is neither a library nor a program')
+}
+
+const NOTHING = new Uint8Array(0)
+
+/** A file that `readElf` does not take: its first bytes tell whether the loader comes to see why. */
+function unreadFate(head: Uint8Array, program: ElfHeader, libc: Libc): Fate {
+  const size = program.class === 64 ? 64 : 52
+  if (head.length < size || !isElf(head)) return NO_ELF
+  if (head[EI_CLASS] !== (program.class === 64 ? ELFCLASS64 : ELFCLASS32)) return 'passed-over'
+  const isLittle = program.byteOrder === 'little'
+  const view = new DataView(head.buffer, head.byteOffset, head.length)
+  const isOther = view.getUint16(18, isLittle) !== program.machine
+  const isOdd =
+    head[EI_DATA] !== (isLittle ? ELFDATA2LSB : ELFDATA2MSB) ||
+    head[EI_VERSION] !== 1 ||
+    !isKnownAbi(head[EI_OSABI] ?? 0, head[EI_OSABI + 1] ?? 0, program.machine) ||
+    head.subarray(EI_PAD, EI_NIDENT).some(byte => byte !== 0)
+  if (isOther && (!isOdd || libc.skipsOtherMachines)) return 'passed-over'
+  return unloadable('cannot be read')
+}
+
+/** What of e_ident and e_version the loader of `program` does not accept; null for nothing. */
+function oddityOf(header: ElfHeader, program: ElfHeader): string | null {
+  if (header.byteOrder !== program.byteOrder) return 'is of the other byte order'
+  if (!header.isCurrent) return 'has another version in its header, or more than zeros after it'
+  if (!isKnownAbi(header.osabi, header.abiVersion, program.machine)) return 'is of another OS ABI or ABI version'
+  if (header.machine === EM_ARM && program.machine === EM_ARM && !isSameFloatAbi(header, program)) {
+    return 'is of another float ABI'
+  }
+  return null
+}
+
+/** One more than the last of glibc's own ABI versions (libc-abis: UNIQUE, IFUNC, ABSOLUTE). */
+const LIBC_ABI_MAX = 4
+/** MIPS knows 5 more without naming them. */
+const MIPS_ABI_MAX = 6
+
+function isKnownAbi(osabi: number, version: number, machine: number): boolean {
+  if (osabi === ELFOSABI_SYSV) return version === 0 || (machine === EM_MIPS && version < MIPS_ABI_MAX)
+  if (osabi === ELFOSABI_GNU) return version < LIBC_ABI_MAX
+  return machine === EM_ARM && osabi === ELFOSABI_ARM_AEABI && version === 0
+}
