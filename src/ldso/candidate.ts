@@ -71,13 +71,14 @@ function unloadable(fault: string): Fault {
   return { by: 'unloadable', fault }
 }
 
-/** The errors of open(2) after which a loader looks into the next directory; those that say that nothing is there. */
-export const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'EACCES'])
-
 function fateOfErrno(errno: string, libc: Libc): Fate {
-  if (ABSENT.has(errno)) return 'passed-over'
-  if (libc.kind === 'glibc') return 'list-ends'
-  return errno === 'ENAMETOOLONG' ? 'passed-over' : unloadable(`cannot be opened (${errno})`)
+  if (libc.kind === 'glibc') return errno === 'ENOTDIR' && !isOlder(libc, 39) ? 'passed-over' : 'list-ends'
+  return errno === 'ENOTDIR' || errno === 'ENAMETOOLONG' ? 'passed-over' : unloadable(`cannot be opened (${errno})`)
+}
+
+/** Is it a glibc before 2.`minor`? One of an unknown version is taken for a new one. */
+function isOlder({ version }: Libc, minor: number): boolean {
+  return Number(/^2\.(\d+)/.exec(version ?? '')?.[1] ?? minor) < minor
 }
 
 /** musl reads a header of its own kind whatever e_ident and e_machine say. */

@@ -6,7 +6,9 @@ import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
 import { namesIn, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
-import { ABSENT } from './candidate.ts'
+
+/** The errors of open(2) after which every loader looks into the next directory. */
+const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'EACCES'])
 
 /** A file that the loader opened. */
 export interface OpenedFile {
@@ -18,6 +20,11 @@ export interface OpenedFile {
   readonly head?: Uint8Array
   /** Something is there that cannot be opened: the error of open(2), other than those that say that nothing is there. */
   readonly errno?: string
+}
+
+/** Can it be opened at all? */
+export function isThere(file: OpenedFile | null): boolean {
+  return file !== null && file.errno === undefined
 }
 
 export interface FileTree {

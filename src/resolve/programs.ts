@@ -1,5 +1,6 @@
 // The programs of an environment: which of them count, and which loader they get.
 import { directoryOf, fileNameOf, isInside } from '../io/path.ts'
+import { isThere } from '../ldso/file-tree.ts'
 import { fits } from '../ldso/fits.ts'
 import { isFhsLoader, type Libc } from '../ldso/libc.ts'
 import type { ScannedObject } from './objects.ts'
@@ -40,7 +41,7 @@ export function interpreterOf(object: ScannedObject, loaders: ProgramLoaders): s
   const { loader } = loaders.nixLd ?? python.libc
   const name = commonName(own)
   if (name !== commonName(programInterpreter) && name !== commonName(loader)) return null
-  const gone = isInside(own, store) && python.loader.tree.open(own) === null
+  const gone = isInside(own, store) && !isThere(python.loader.tree.open(own))
   return isFhsLoader(own) || gone ? programInterpreter : null
 }
 

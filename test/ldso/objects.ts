@@ -148,10 +148,14 @@ export function realAnswers(program: string, env: NodeJS.ProcessEnv = {}): Answe
 }
 
 /** What a process of the opener maps of the libraries below the workshop's folder, and what dlopen says. */
-export function realMaps(opener: string, paths: readonly string[]): { found: readonly string[]; errors: string } {
-  const { stdout, stderr } = run(opener, paths, { env: {} })
+export function realMaps(
+  opener: string,
+  paths: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): { found: readonly string[]; errors: string; crashed: boolean } {
+  const { status, stdout, stderr } = run(opener, paths, { env })
   const mapped = stdout.split('\n').filter(path => path.startsWith('/') && path !== opener)
-  return { found: tidy(mapped, []).found, errors: stderr }
+  return { found: tidy(mapped, []).found, errors: stderr, crashed: status >= 128 }
 }
 
 /** The loader, the libc and what the kernel maps are the same everywhere: only what was built counts. */

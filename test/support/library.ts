@@ -35,6 +35,7 @@ const PT_LOAD = 1
 const PT_DYNAMIC = 2
 const TAGS = { DT_NEEDED: 1, DT_FILTER: 0x7fffffff, DT_AUXILIARY: 0x7ffffffd } as const
 const DT_NULL = 0
+const DT_HASH = 4
 const DT_STRTAB = 5
 const DT_SYMTAB = 6
 const DT_STRSZ = 10
@@ -52,6 +53,8 @@ const HEADER = 64
 const PROGRAM_HEADER = 56
 const DYNAMIC_ENTRY = 16
 const SYMBOL = 24
+/** One bucket and one symbol: nothing is found. */
+const HASH = [1, 1, 0, 0]
 const VERDEF = 20
 const VERDAUX = 8
 const VERNEED = 16
@@ -75,7 +78,7 @@ export function makeLibrary(options: LibraryOptions): Buffer {
   const verneed = versionNeeds(wants, string)
 
   const versioned = verdef.length + verneed.length > 0
-  const count = entries.length + 5 + (flags1 === undefined ? 0 : 1) + (versioned ? 5 : 0)
+  const count = entries.length + 6 + (flags1 === undefined ? 0 : 1) + (versioned ? 5 : 0)
   const dynamicAt = HEADER + 2 * PROGRAM_HEADER
   const dynamicSize = count * DYNAMIC_ENTRY
   const symbolsAt = dynamicAt + dynamicSize
@@ -83,10 +86,18 @@ export function makeLibrary(options: LibraryOptions): Buffer {
   const verneedAt = verdefAt + verdef.length
   // of one symbol, local: its version is 0
   const versymAt = verneedAt + verneed.length
-  const stringsAt = versymAt + 8
+  const hashAt = versymAt + 8
+  const stringsAt = hashAt + 4 * HASH.length
   const text = Buffer.from(strings)
   const size = stringsAt + text.length
-  const all = [...entries, [DT_STRTAB, stringsAt], [DT_STRSZ, text.length], [DT_SYMTAB, symbolsAt], [DT_SYMENT, SYMBOL]]
+  const all = [
+    ...entries,
+    [DT_HASH, hashAt],
+    [DT_STRTAB, stringsAt],
+    [DT_STRSZ, text.length],
+    [DT_SYMTAB, symbolsAt],
+    [DT_SYMENT, SYMBOL],
+  ]
   if (flags1 !== undefined) all.push([DT_FLAGS_1, flags1])
   if (defines.length > 0) all.push([DT_VERDEF, verdefAt], [DT_VERDEFNUM, defines.length])
   if (wants.length > 0) all.push([DT_VERNEED, verneedAt], [DT_VERNEEDNUM, wants.length])
@@ -112,6 +123,7 @@ export function makeLibrary(options: LibraryOptions): Buffer {
   file.set(new Uint8Array(BigUint64Array.from(words).buffer), dynamicAt)
   file.set(verdef, verdefAt)
   file.set(verneed, verneedAt)
+  for (const [index, word] of HASH.entries()) file.writeUInt32LE(word, hashAt + 4 * index)
   file.set(text, stringsAt)
   return file
 }
