@@ -19,6 +19,7 @@ const HEADER: ElfHeader = {
   byteOrder: 'little',
   osabi: 0,
   abiVersion: 0,
+  isCurrent: true,
   type: ET_DYN,
   machine: EM_X86_64,
   flags: 0,
@@ -58,6 +59,7 @@ export function elf({ header, ...said }: Said = {}): ElfObject {
     auxiliaries: [],
     versionNeeds: [],
     versionDefinitions: [],
+    baseVersion: null,
     ...said,
   }
 }
@@ -179,6 +181,7 @@ function pythonOn(tree: FileTree, builtin: readonly string[]): PythonProcess {
     hwcaps: [],
     subdirectories: [],
     legacyHwcaps: null,
+    skipsOtherMachines: false,
     nixLd: null,
   }
   const loader = { tree, libc, cache: [], environment: [] }
