@@ -20,7 +20,7 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
   const first = examine(venv, options)
   const looksOnly = options.mode === 'plan'
   if (looksOnly || !needsWriting(first, options)) {
-    const outcomes = applyPlan(first.plan.objects, applyInput(first, options, !looksOnly && options.rehash))
+    const outcomes = applyPlan(first.plan.objects, applyInput(first, options, false))
     return reportOf(first, outcomes, rootsOf(first, options), isUnfinished(first), options)
   }
 
@@ -64,6 +64,8 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
     isUnfinished(examination) ||
     plan.objects.some(({ change }) => change !== null) ||
     leftLoader ||
+    // hashes are written into the RECORDs of what was patched earlier
+    (options.rehash && plan.objects.some(({ edit }) => edit !== null)) ||
     loaderPending ||
     (libraries.length > 0 && pinsDiffer(venv, libraries)) ||
     (options.interpreter !== null && readProgramInterpreter(venv) !== options.interpreter)

@@ -1,5 +1,43 @@
-// Which processes of this machine are alive.
+// Which processes of this machine are alive. A number says nothing by itself: each container has its own process 1, a number
+// is given again, and after a boot all begin anew.
+import { readFileSync, readlinkSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { errnoOf } from './error.ts'
+
+/** A process as others can recognise it. */
+export interface ProcessIdentity {
+  readonly pid: number
+  /** The name of its pid namespace, `pid:[4026531836]`; null where /proc does not tell. */
+  readonly namespace: string | null
+  /** The kernel's name of the boot; null where /proc does not tell. */
+  readonly boot: string | null
+  /** Tells a boot of this machine from another machine. */
+  readonly host: string
+  /** When it started, in clock ticks since the boot; null where /proc does not tell. */
+  readonly start: string | null
+}
+
+/** This very process. */
+export function ownIdentity(): ProcessIdentity {
+  return {
+    pid: process.pid,
+    namespace: orNull(() => readlinkSync('/proc/self/ns/pid')),
+    boot: orNull(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
+    host: hostname(),
+    start: startOf(process.pid),
+  }
+}
+
+/** Is that process alive? null: it may be, for it is in a namespace or on a machine that cannot be looked into. */
+export function isRunning({ pid, namespace, boot, host, start }: ProcessIdentity): boolean | null {
+  const own = ownIdentity()
+  if (boot !== own.boot) return boot !== null && own.boot !== null && host === own.host ? false : null
+  if (namespace !== own.namespace) return null
+  const now = startOf(pid)
+  // a process of that number that began at another time is another one
+  if (now !== null && start !== null) return now === start
+  return isAlive(pid)
+}
 
 /** Does another process with this number exist? */
 export function isAlive(pid: number): boolean {
@@ -9,5 +47,22 @@ export function isAlive(pid: number): boolean {
     return true
   } catch (error) {
     return errnoOf(error) === 'EPERM'
+  }
+}
+
+/** Field 22 of /proc/PID/stat (proc_pid_stat(5)); the program's name, field 2, may hold spaces and brackets. */
+function startOf(pid: number): string | null {
+  return orNull(() => {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null
+  })
+}
+
+function orNull<T>(read: () => T): T | null {
+  try {
+    return read()
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
   }
 }

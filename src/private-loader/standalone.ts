@@ -201,7 +201,19 @@ function write(copy: PythonCopy): void {
   }
 }
 
+/** Gives everything back; under the lock where there is something to give back. */
 function restore(venv: PythonEnvironment, names: readonly PythonName[], env: NodeJS.ProcessEnv): StandaloneReport {
+  const isTouched = existsSync(fsPath(venv.stateFolder)) || names.some(({ kind }) => kind === 'copy')
+  if (!isTouched) return restoreNames(venv, names, env)
+  const lock = lockVenv(venv)
+  try {
+    return restoreNames(venv, lock.waited ? pythonNames(venv, 'standalone') : names, env)
+  } finally {
+    lock.release()
+  }
+}
+
+function restoreNames(venv: PythonEnvironment, names: readonly PythonName[], env: NodeJS.ProcessEnv): StandaloneReport {
   const copied = names.filter(({ kind }) => kind === 'copy')
   const pythons = copied.map(({ path }) => ({
     path: path.slice(venv.root.length + 1),

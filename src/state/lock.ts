@@ -1,16 +1,23 @@
 // One writer at a time for a venv. Readers need no lock: every change is one rename or one header.
+//
+// The lock is a file that says who holds it. Where flock(1) is at hand the holder also has a kernel lock on that file, which
+// ends with its process, in whatever container. Without flock(1) what the file says must do. A holder writes into the file only
+// once it has the kernel lock, so that what it says of that is true.
+import { spawnSync } from 'node:child_process'
 import {
   closeSync,
+  constants,
+  fstatSync,
   linkSync,
   mkdirSync,
   openSync,
-  readFileSync,
+  readSync,
   renameSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs'
-import { isAlive } from '../io/alive.ts'
+import { isAlive, isRunning, ownIdentity, type ProcessIdentity } from '../io/alive.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import type { Place } from '../python/environment.ts'
@@ -30,41 +37,27 @@ export interface Lock {
 }
 
 /**
- * Takes the lock of a venv, waiting for another run to end; a lock whose process is gone is taken over.
+ * Takes the lock of a venv, waiting some milliseconds for another run to end; a lock whose process is gone is taken over.
  * @throws WheelfixError `BUSY` when the other run does not end, `IO` when the venv cannot be written
  */
-export function lockVenv({ root, stateFolder: folder }: Place): Lock {
+export function lockVenv({ root, stateFolder: folder }: Place, patience = PATIENCE_MS): Lock {
   const path = `${folder}/lock`
-  const deadline = Date.now() + PATIENCE_MS
+  const deadline = Date.now() + patience
   let waited = false
   for (;;) {
     try {
       mkdirSync(fsPath(folder), { recursive: true })
-      claim(path)
-      return { waited, release: () => rmSync(fsPath(path), { force: true }) }
+      const claim = tryToClaim(path)
+      if (typeof claim === 'number') return { waited, release: () => release(path, claim) }
+      if (Date.now() > deadline) {
+        throw new WheelfixError('BUSY', `${claim} is working on ${root}; if that is not so, remove ${path}`, path)
+      }
     } catch (error) {
       const errno = errnoOf(error)
-      if (errno !== 'EEXIST' && errno !== 'ENOENT') throw notWritable(errno, root, error)
+      if (errno !== 'ENOENT') throw notWritable(errno, root, error)
     }
-    const holder = holderOf(path)
-    if (holder === 'gone') removeStale(path)
-    else if (Date.now() > deadline) {
-      const who = holder === 'unknown' ? 'another run' : `process ${holder}`
-      throw new WheelfixError('BUSY', `${who} is working on ${root}; if that is not so, remove ${path}`, path)
-    } else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
     waited = true
-  }
-}
-
-function claim(path: string): void {
-  const fd = openSync(fsPath(path), 'wx')
-  try {
-    writeSync(fd, `${process.pid}\n`)
-  } catch (error) {
-    rmSync(fsPath(path), { force: true })
-    throw error
-  } finally {
-    closeSync(fd)
   }
 }
 
@@ -75,33 +68,151 @@ function notWritable(errno: string | undefined, venvRoot: string, error: unknown
   return new WheelfixError('IO', `the venv ${venvRoot} ${why}: nothing was changed${advice}`, venvRoot)
 }
 
-/** A run writes its number right after it made the file: one without a number for so long was killed in between. */
+/**
+ * Makes the file, which is the lock; where it is there, looks who holds it, and removes that of a killed run.
+ * @returns the open file; who holds the lock, as the subject of a sentence, where the next try may do better
+ */
+function tryToClaim(path: string): number | string {
+  const fresh = createFile(path)
+  const fd = fresh ?? openSync(fsPath(path), READ)
+  let isOurs = false
+  try {
+    const kernel = lockInKernel(fd, fresh === null ? 0 : UNSIGNED_MS)
+    if (kernel === 'busy') return holderOf(fd, false) ?? SOMEBODY
+    // it was released, or taken over, between the look at its name and the lock
+    if (!isStillAt(path, fd)) return SOMEBODY
+    const holder = fresh === null ? holderOf(fd, kernel === 'held') : null
+    if (holder !== null) return holder
+    if (fresh === null) {
+      if (kernel === 'held') rmSync(fsPath(path), { force: true })
+      else removeStale(path)
+      return SOMEBODY
+    }
+    sign(path, fd, kernel === 'held')
+    isOurs = true
+    return fd
+  } finally {
+    if (!isOurs) closeSync(fd)
+  }
+}
+
+const SOMEBODY = 'another run'
+
+/** Who may not write the file of another user can still wait for its kernel lock. */
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
+/** null where the file exists. */
+function createFile(path: string): number | null {
+  try {
+    return openSync(fsPath(path), constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o644)
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error
+    return null
+  }
+}
+
+let isFlockAbsent = false
+
+/**
+ * Takes the kernel's lock on an open file by flock(1): the lock belongs to the open file, which outlives the helper, and ends
+ * with this process. 3 ms.
+ * @param patience for a new file, whose lock others take for a moment, to read who holds it
+ * @returns `absent` where there is no flock(1), or no such lock on this file system
+ */
+function lockInKernel(fd: number, patience: number): 'held' | 'busy' | 'absent' {
+  for (const deadline = Date.now() + patience; !isFlockAbsent;) {
+    const { status } = spawnSync('flock', ['-n', '3'], {
+      stdio: ['ignore', 'ignore', 'ignore', fd],
+      timeout: 5000,
+      killSignal: 'SIGKILL',
+    })
+    if (status === 0) return 'held'
+    if (status !== 1) isFlockAbsent = true
+    else if (Date.now() > deadline) return 'busy'
+    else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)
+  }
+  return 'absent'
+}
+
+function isStillAt(path: string, fd: number): boolean {
+  const [open, named] = [fstatSync(fd), statSync(fsPath(path), { throwIfNoEntry: false })]
+  return named !== undefined && open.ino === named.ino && open.dev === named.dev
+}
+
+/** What a lock's file says. */
+interface Signature extends ProcessIdentity {
+  /** The holder has the kernel's lock on this file. */
+  readonly kernel: boolean
+}
+
+function sign(path: string, fd: number, kernel: boolean): void {
+  try {
+    writeSync(fd, `${JSON.stringify({ ...ownIdentity(), kernel } satisfies Signature)}\n`, 0)
+  } catch (error) {
+    rmSync(fsPath(path), { force: true })
+    throw error
+  }
+}
+
+function release(path: string, fd: number): void {
+  // the name first: who gets the kernel's lock then finds another file there, or none
+  if (isStillAt(path, fd)) rmSync(fsPath(path), { force: true })
+  closeSync(fd)
+}
+
+/** A run signs right after it made the file: one without a signature for so long was killed in between. */
 const UNSIGNED_MS = 2000
+
+/** Who holds the lock, as the subject of a sentence; null where nobody does any more. */
+function holderOf(fd: number, hasKernelLock: boolean): string | null {
+  const bytes = Buffer.alloc(4096)
+  const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, 0))
+  const signature = parseSignature(text)
+  if (signature === null) return Date.now() - fstatSync(fd).mtimeMs > UNSIGNED_MS ? null : SOMEBODY
+  if (typeof signature === 'number') return isAlive(signature) ? `process ${signature}` : null
+  // the kernel's lock was ours to take: whoever signed with one is gone
+  if (signature.kernel && hasKernelLock) return null
+  const running = isRunning(signature)
+  if (running === false) return null
+  return `process ${signature.pid}${running === null ? ' of another container or machine' : ''}`
+}
+
+/** wheelfix 0.1 wrote the number alone. */
+function parseSignature(text: string): Signature | number | null {
+  if (/^[1-9]\d{0,9}\n$/.test(text)) return Number(text)
+  try {
+    const value: unknown = text.endsWith('\n') ? JSON.parse(text) : null
+    return isSignature(value) ? value : null
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    return null
+  }
+}
+
+function isSignature(value: unknown): value is Signature {
+  if (typeof value !== 'object' || value === null) return false
+  const { pid, namespace, boot, host, start, kernel } = value as Partial<Record<string, unknown>>
+  const texts = [namespace, boot, start].every(text => text === null || typeof text === 'string')
+  return (
+    Number.isSafeInteger(pid) && Number(pid) > 0 && texts && typeof host === 'string' && typeof kernel === 'boolean'
+  )
+}
 
 /** Removes a lock whose process is gone, and not the one that another run has put in its place since. */
 function removeStale(path: string): void {
   const aside = `${path}.${process.pid}`
   try {
     renameSync(fsPath(path), fsPath(aside))
-    if (holderOf(aside) !== 'gone') linkSync(fsPath(aside), fsPath(path))
+    const fd = openSync(fsPath(aside), READ)
+    try {
+      if (holderOf(fd, false) !== null) linkSync(fsPath(aside), fsPath(path))
+    } finally {
+      closeSync(fd)
+    }
   } catch (error) {
     // another run was quicker
     if (errnoOf(error) === undefined) throw error
   } finally {
     rmSync(fsPath(aside), { force: true })
-  }
-}
-
-/** The process that holds the lock, `gone` where it does not exist any more. */
-function holderOf(path: string): number | 'unknown' | 'gone' {
-  try {
-    const text = readFileSync(fsPath(path), 'utf8')
-    const pid = Number.parseInt(text, 10)
-    if (text.endsWith('\n') && Number.isSafeInteger(pid) && pid > 0) return isAlive(pid) ? pid : 'gone'
-    return Date.now() - statSync(fsPath(path)).mtimeMs > UNSIGNED_MS ? 'gone' : 'unknown'
-  } catch (error) {
-    // it was released just now: the next try takes it
-    if (errnoOf(error) === undefined) throw error
-    return 'unknown'
   }
 }
