@@ -61,108 +61,153 @@ export function graftSections(
   tables: GraftTables,
   start: number,
 ): GraftSections {
-  const oldNames = readSectionNames(source, old, MOST_NAMES)
-  const names: Buffer[] = oldNames === null ? [] : [Buffer.from(oldNames), Buffer.alloc(oldNames.at(-1) === 0 ? 0 : 1)]
-  let namesLength = names.reduce((sum, { length }) => sum + length, 0)
-  const addName = (name: string): number => {
-    if (oldNames === null) return 0
-    const bytes = Buffer.from(`${name}\0`)
-    names.push(bytes)
-    namesLength += bytes.length
-    return namesLength - bytes.length
-  }
-  const movesNames = oldNames !== null && hasOwnNames(old)
-  const { dynamic, strings, interpreter, versions } = tables
-  const oldStrings = findStringSection(old, strings.was)
-  const addsStrings = strings.place !== 'kept' || oldStrings < 0
-  const more =
-    3 +
-    (addsStrings ? 1 : 0) +
-    (interpreter === null ? 0 : 1) +
-    (versions === null ? 0 : 1) +
-    (oldNames === null || movesNames ? 0 : 1)
-  const table = growSections(old, more)
-  let next = old.count
-  const at = ({ at: offset, address: addr, length: size }: Placed) => ({ offset, addr, size })
+  const names = sectionNames(source, old)
+  const oldStrings = findStringSection(old, tables.strings.was)
+  const draft = draftOf(old, names, moreSections(names, tables, oldStrings))
+  addTables(draft, old, tables, oldStrings)
 
-  /** A section for what is new; what it replaces becomes plain data. */
-  const add = (name: string, placed: Placed, like: SectionRecord, replaced: number): number => {
-    const index = next++
-    if (replaced >= 0) {
-      table.bytes.copyWithin(
-        index * table.format.shdr.bytes,
-        replaced * table.format.shdr.bytes,
-        (replaced + 1) * table.format.shdr.bytes,
-      )
-      setSection(table, index, at(placed))
-      setSection(table, replaced, { name: addName(`${name}.old`), type: SHT_PROGBITS, link: 0, info: 0, entsize: 0 })
-    } else setSection(table, index, { name: addName(name), ...like, ...at(placed) })
-    return index
+  let { namesIndex } = old
+  if (names.bytes !== null) {
+    if (!names.moves) {
+      namesIndex = draft.count()
+      setSection(draft.table, namesIndex, { name: names.add('.shstrtab'), type: SHT_STRTAB, addralign: 1 })
+    }
+    setSection(draft.table, namesIndex, { offset: start, size: names.bytes().length })
   }
+  const bytes = names.bytes?.() ?? null
+  const behind = Math.ceil((start + (bytes?.length ?? 0)) / 8) * 8
+  return {
+    table: { ...draft.table, namesIndex },
+    at: behind,
+    ...sectionNumbers(draft.table, namesIndex),
+    names: bytes === null ? null : { bytes, at: start },
+    end: behind + draft.table.bytes.length,
+  }
+}
+
+/** The names of the sections, with those that are added behind them. */
+interface SectionNames {
+  /** Gives the offset of the name; 0 where the object has no names. */
+  readonly add: (name: string) => number
+  /** All of them; null where the object has none. */
+  readonly bytes: (() => Uint8Array) | null
+  /** The section that holds them holds nothing else: it moves, instead of another one being added. */
+  readonly moves: boolean
+}
+
+function sectionNames(source: ByteSource, old: SectionTable): SectionNames {
+  const oldNames = readSectionNames(source, old, MOST_NAMES)
+  if (oldNames === null) return { add: () => 0, bytes: null, moves: false }
+  const parts: Buffer[] = [Buffer.from(oldNames), Buffer.alloc(oldNames.at(-1) === 0 ? 0 : 1)]
+  let length = parts.reduce((sum, part) => sum + part.length, 0)
+  return {
+    add(name) {
+      const bytes = Buffer.from(`${name}\0`)
+      parts.push(bytes)
+      length += bytes.length
+      return length - bytes.length
+    },
+    bytes: () => Buffer.concat(parts),
+    moves: hasOwnNames(old),
+  }
+}
+
+/** How many sections come to those that are there: note, program headers, .dynamic, and what moves. */
+function moreSections(
+  { bytes, moves }: SectionNames,
+  { strings, interpreter, versions }: GraftTables,
+  oldStrings: number,
+): number {
+  const optional = [
+    strings.place !== 'kept' || oldStrings < 0,
+    interpreter !== null,
+    versions !== null,
+    bytes !== null && !moves,
+  ]
+  return 3 + optional.filter(Boolean).length
+}
+
+/** A section table that grows. */
+interface Draft {
+  readonly table: SectionTable
+  readonly names: SectionNames
+  readonly count: () => number
+  /**
+   * Adds a section for what is new; what it replaces becomes plain data. Gives its index.
+   * @param replaced the index of the section whose fields it takes over; below 0: none
+   */
+  readonly add: (name: string, placed: Placed, like: SectionRecord, replaced: number) => number
+}
+
+function draftOf(old: SectionTable, names: SectionNames, more: number): Draft {
+  const table = growSections(old, more)
+  const { bytes: size } = table.format.shdr
+  let next = old.count
+  return {
+    table,
+    names,
+    count: () => next,
+    add(name, { at: offset, address: addr, length }, like, replaced) {
+      const index = next++
+      const place = { offset, addr, size: length }
+      if (replaced < 0) {
+        setSection(table, index, { name: names.add(name), ...like, ...place })
+        return index
+      }
+      table.bytes.copyWithin(index * size, replaced * size, (replaced + 1) * size)
+      setSection(table, index, place)
+      setSection(table, replaced, { name: names.add(`${name}.old`), type: SHT_PROGBITS, link: 0, info: 0, entsize: 0 })
+      return index
+    },
+  }
+}
+
+/** The sections of the new tables, and the links of others to the ones that they replace. */
+function addTables(draft: Draft, old: SectionTable, tables: GraftTables, oldStrings: number): void {
+  const { table, add } = draft
+  const { strings, interpreter, versions } = tables
   const byType = (type: number): number => findSection(old, index => sectionNumber(old, index, 'type') === type)
   const byAddress = (type: number, address: bigint): number =>
     findSection(
       old,
       index => sectionNumber(old, index, 'type') === type && sectionAddress(old, index, 'addr') === address,
     )
-  const { class: elfClass } = table.format
-  const word = elfClass / 8
-
+  const word = table.format.class / 8
   add('.wheelfix.undo', tables.note, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 4 }, -1)
   add('.wheelfix.phdr', tables.programHeaders, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 8 }, -1)
-  const newDynamic = add(
-    '.dynamic',
-    dynamic,
-    { type: SHT_DYNAMIC, flags: SHF_ALLOC | SHF_WRITE, addralign: word, entsize: 2 * word },
-    byType(SHT_DYNAMIC),
-  )
-  // A table that reaches over other sections must not be called .dynstr, nor be allocated: patchelf, for one, fills the
-  // .dynstr that it replaces with rubbish. Without that name it refuses the file.
-  let newStrings = oldStrings
-  if (strings.place === 'extended') {
-    const like = { type: SHT_STRTAB, flags: 0, addralign: 1 }
-    newStrings = add('.wheelfix.strings', { ...strings, address: 0n }, like, -1)
-    if (oldStrings >= 0) setSection(table, oldStrings, { name: addName('.dynstr.old') })
-  } else if (strings.place === 'copied' || oldStrings < 0) {
-    newStrings = add('.dynstr', strings, { type: SHT_STRTAB, flags: SHF_ALLOC, addralign: 1 }, oldStrings)
-  }
+  const dynamicLike = { type: SHT_DYNAMIC, flags: SHF_ALLOC | SHF_WRITE, addralign: word, entsize: 2 * word }
+  const newDynamic = add('.dynamic', tables.dynamic, dynamicLike, byType(SHT_DYNAMIC))
+  const newStrings = addStrings(draft, strings, oldStrings)
   if (interpreter !== null) {
     const replaced = byAddress(SHT_PROGBITS, interpreter.was)
     add('.interp', interpreter, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 1 }, replaced)
   }
-  let newVersions: number | null = null
+  const linked = [newDynamic]
   if (versions !== null) {
-    const replaced = byAddress(SHT_GNU_VERNEED, versions.was)
-    newVersions = add(
-      '.gnu.version_r',
-      versions,
-      { type: SHT_GNU_VERNEED, flags: SHF_ALLOC, addralign: 4, link: newStrings },
-      replaced,
-    )
+    const like = { type: SHT_GNU_VERNEED, flags: SHF_ALLOC, addralign: 4, link: newStrings }
+    linked.push(add('.gnu.version_r', versions, like, byAddress(SHT_GNU_VERNEED, versions.was)))
   }
   if (oldStrings >= 0 && strings.place === 'copied') {
-    for (let index = 1; index < next; index++) {
-      if (sectionNumber(table, index, 'link') === oldStrings) setSection(table, index, { link: newStrings })
+    for (let index = 1; index < draft.count(); index++) {
+      if (sectionNumber(table, index, 'link') === oldStrings) linked.push(index)
     }
   }
-  setSection(table, newDynamic, { link: newStrings })
-  if (newVersions !== null) setSection(table, newVersions, { link: newStrings })
-  let { namesIndex } = old
-  if (oldNames !== null) {
-    if (!movesNames) {
-      namesIndex = next
-      setSection(table, namesIndex, { name: addName('.shstrtab'), type: SHT_STRTAB, addralign: 1 })
-    }
-    setSection(table, namesIndex, { offset: start, size: namesLength })
+  for (const index of linked) setSection(table, index, { link: newStrings })
+}
+
+/**
+ * A table that reaches over other sections must not be called .dynstr, nor be allocated: patchelf, for one, fills the
+ * .dynstr that it replaces with rubbish. Without that name it refuses the file.
+ */
+function addStrings({ table, names, add }: Draft, strings: GraftTables['strings'], oldStrings: number): number {
+  if (strings.place === 'extended') {
+    const like = { type: SHT_STRTAB, flags: 0, addralign: 1 }
+    const index = add('.wheelfix.strings', { ...strings, address: 0n }, like, -1)
+    if (oldStrings >= 0) setSection(table, oldStrings, { name: names.add('.dynstr.old') })
+    return index
   }
-  const behind = Math.ceil((start + namesLength) / 8) * 8
-  return {
-    table: { ...table, namesIndex },
-    at: behind,
-    ...sectionNumbers(table, namesIndex),
-    names: oldNames === null ? null : { bytes: Buffer.concat(names), at: start },
-    end: behind + table.bytes.length,
-  }
+  if (strings.place === 'kept' && oldStrings >= 0) return oldStrings
+  return add('.dynstr', strings, { type: SHT_STRTAB, flags: SHF_ALLOC, addralign: 1 }, oldStrings)
 }
 
 interface SectionRecord {
