@@ -76,6 +76,7 @@ function addVenv(program: Command, end: End): void {
     .addOption(interpreterOption())
     .option('--update', 'choose the libraries anew instead of those of the last run')
     .option('--rehash', 'write true hashes into RECORD instead of emptying them')
+    .addOption(editableOption())
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
@@ -127,6 +128,7 @@ function addLoader(program: Command, end: End): void {
     .addOption(interpreterOption())
     .option('--update', 'choose the libraries anew instead of those of the last run')
     .option('--rehash', 'write true hashes into RECORD instead of emptying them')
+    .addOption(editableOption())
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
@@ -177,6 +179,7 @@ function addRestore(program: Command, end: End): void {
     )
     .argument('[dir]', VENV_ARGUMENT)
     .addOption(dryRunOption())
+    .addOption(editableOption())
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
@@ -383,6 +386,10 @@ function ignoreOption(): Option {
   return new Option('--ignore-missing <glob>', 'do not report these sonames as missing (repeatable)')
     .default([], 'none')
     .argParser(collect)
+}
+
+function editableOption(): Option {
+  return new Option('--editable', 'also what editable installs and .pth files import from outside of the environment')
 }
 
 function jsonOption(): Option {

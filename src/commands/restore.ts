@@ -9,6 +9,7 @@ import type { ExitStatus } from './status.ts'
 
 export interface RestoreCommandOptions {
   readonly dryRun?: boolean
+  readonly editable?: boolean
   readonly json?: boolean
   readonly quiet?: boolean
   readonly verbose?: boolean
@@ -19,7 +20,10 @@ export function restoreCommand(argument: string | undefined, options: RestoreCom
   const colour = colours(options.color, process.env)
   try {
     const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
-    const { restored, refused, warnings, found } = restoreVenv(venv, options.dryRun === true)
+    const { restored, refused, warnings, found } = restoreVenv(venv, {
+      dryRun: options.dryRun === true,
+      editable: options.editable === true,
+    })
     writeWarnings(warnings, colour.stderr, process.env)
     if (options.json === true) {
       const document = { schema: SCHEMA, command: 'restore', venv: venv.root, restored, refused }

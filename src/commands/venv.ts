@@ -33,6 +33,7 @@ export interface VenvCommandOptions {
   readonly interpreter?: ProgramInterpreter
   readonly update?: boolean
   readonly rehash?: boolean
+  readonly editable?: boolean
   readonly quiet?: boolean
   readonly verbose?: boolean
   readonly color: ColourMode
@@ -58,6 +59,7 @@ export async function venvCommand(
     ignoreMissing: options.ignoreMissing,
     update: options.update === true,
     rehash: options.rehash === true,
+    editable: options.editable === true,
     strategy: options.strategy ?? null,
     interpreter: options.interpreter ?? null,
     mode: reading ? 'plan' : 'apply',
@@ -188,8 +190,8 @@ function settledReport(report: VenvReport): VenvReport {
 }
 
 function statusOf(command: Command, facts: RunFacts, strict: boolean): ExitStatus {
-  const { patched, missing, optional, refused } = facts.summary
+  const { patched, missing, optional, refused, held } = facts.summary
   const pending = command === 'check' && (patched > 0 || facts.unfinished || facts.loader?.status === 'patch')
   const windowless = facts.windows.some(({ opensSomewhere }) => !opensSomewhere)
-  return pending || missing > 0 || refused > 0 || windowless || (strict && optional > 0) ? 1 : 0
+  return pending || missing > 0 || refused + held > 0 || windowless || (strict && optional > 0) ? 1 : 0
 }

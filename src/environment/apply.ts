@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import type { Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { fsPath, isInside } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import type { Distributions, Owner } from '../python/distributions.ts'
@@ -40,7 +40,9 @@ export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput):
   const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader()
   const isRecorded = (path: string): boolean => input.distributions.ownerOf(path)?.row != null
-  const inPlace = input.write ? inPlaceObjects(pending.map(item => objectOf(item, input))) : new Set<ScannedObject>()
+  // the journal is the environment's: it speaks of nothing outside
+  const own = pending.filter(({ path }) => isInside(path, input.place.root))
+  const inPlace = input.write ? inPlaceObjects(own.map(item => objectOf(item, input))) : new Set<ScannedObject>()
   if (inPlace.size > 0) openJournal(input.place, [...inPlace])
 
   let done = 0

@@ -57,6 +57,8 @@ export interface Examination {
   readonly faults: readonly string[]
   /** The venv has a private loader and is to have none any more. */
   readonly leftLoader: boolean
+  /** The identities of the objects outside of the environment, which stay as they are unless the user asks. */
+  readonly held: ReadonlySet<string>
   /** What the venv takes from the library set. */
   readonly libraries: readonly UsedLibrary[]
 }
@@ -80,7 +82,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   const python = startPython(interpreter, tree, store, env)
 
   const named = librariesNamed(venv, config, python, store, options)
-  const scan = scanVenv(venv, interpreter.extensionSuffixes)
+  const scan = scanVenv(venv, interpreter.extensionSuffixes, store)
   for (const { path, identity, current } of scan.objects) tree.adopt(path, { identity, object: current })
   const distributions = readDistributions(venv.sitePackages, new Set(scan.objects.map(({ path }) => path)))
 
@@ -132,6 +134,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     loaderPending: loader !== null && isLoaderPending(loader),
     faults,
     leftLoader: hasLoader && loader === null,
+    held: options.editable ? new Set() : scan.outside,
     libraries: [...plan.libraries, ...(loader === null ? [] : servedLibraries(loader.content))],
   }
 }

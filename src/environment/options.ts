@@ -10,6 +10,8 @@ export interface VenvOptions {
   /** Resolve again what an earlier run pinned. */
   readonly update: boolean
   readonly rehash: boolean
+  /** Patch also what editable installations have outside of the environment. */
+  readonly editable: boolean
   /** null: what the configuration says, else what the venv has, else `rpath`. */
   readonly strategy: Strategy | null
   /** null: what the configuration says, else what an earlier run was told, else `python`. */
@@ -35,6 +37,7 @@ export function lookingOnly({ libs, noScan, trust, ignoreMissing = [], env, cwd 
     ignoreMissing,
     update: false,
     rehash: false,
+    editable: false,
     strategy: null,
     interpreter: null,
     mode: 'plan',

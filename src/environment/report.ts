@@ -6,12 +6,13 @@ import type { Libc } from '../ldso/libc.ts'
 import type { RootsReport } from '../nix/roots.ts'
 import { storePathOf } from '../nix/store.ts'
 import type { LoaderPlan } from '../private-loader/private-loader.ts'
+import type { OutsideFolder } from '../python/belonging.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Environment } from '../python/environment.ts'
 import { DRIVER_DIRECTORIES, isDriverLibrary } from '../resolve/drivers.ts'
 import { type MissingLibrary, missingLibraries, platformsOf } from '../resolve/missing.ts'
 import type { UnreadableObject } from '../resolve/objects.ts'
-import type { Applied, Plan } from '../resolve/plan.ts'
+import type { Applied, Plan, PlannedObject } from '../resolve/plan.ts'
 import { type WindowProblem, windowProblems } from '../resolve/windows.ts'
 import type { Subject } from '../state/answers.ts'
 import { programInterpreterPath } from '../state/program-loader.ts'
@@ -30,6 +31,8 @@ export interface VenvReport {
   readonly strict: boolean
   /** GUI toolkits that cannot open a window everywhere. */
   readonly windows: readonly WindowProblem[]
+  /** Changes that objects outside of the environment wait for: editable installations, folders of .pth files. */
+  readonly held: readonly HeldBack[]
   readonly roots: RootsReport | null
   readonly warnings: readonly string[]
   /** The private loader, where there is one or is to be one. */
@@ -42,6 +45,11 @@ export interface VenvReport {
   readonly directories: readonly string[]
   /** Files and folders besides the objects that the answer depends on, absolute; some of them may not exist. */
   readonly dependencies: readonly string[]
+}
+
+/** A folder outside of the environment whose objects it imports, and which no run changes unless the user asks. */
+export interface HeldBack extends OutsideFolder {
+  readonly objects: readonly PlannedObject[]
 }
 
 export interface LoaderReport {
@@ -74,6 +82,7 @@ export function reportOf(
     windows: windowProblems(plan.objects, examination.resolution.simulation, soname =>
       ignored.some(glob => matchesGlob(soname, glob)),
     ),
+    held: heldBack(examination),
     roots,
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
@@ -82,6 +91,13 @@ export function reportOf(
     unfinished: options.mode === 'plan' && unfinished,
     dependencies: dependenciesOf(examination, roots, options),
   }
+}
+
+function heldBack({ plan, scan, held }: Pick<Examination, 'plan' | 'scan' | 'held'>): HeldBack[] {
+  const waiting = plan.objects.filter(({ identity, change }) => change !== null && held.has(identity))
+  return scan.belonging.outside
+    .map(outside => ({ ...outside, objects: waiting.filter(({ path }) => isInside(path, outside.folder)) }))
+    .filter(({ objects }) => objects.length > 0)
 }
 
 /**
@@ -109,6 +125,7 @@ function dependenciesOf(
     interpreter,
     python,
     plan,
+    scan,
     resolution,
     objects,
     libraries,
@@ -142,6 +159,7 @@ function dependenciesOf(
     ...(sources.trust.passedOver().length > 0 ? sources.trust.folders : []),
     ...outsidePaths(plan, objects, venv.root, store),
     ...(wantsDriver ? DRIVER_DIRECTORIES : []),
+    ...scan.belonging.sources,
     ...(loader?.files.map(({ path }) => path) ?? []),
     ...(loader?.copies.flatMap(({ paths }) => paths) ?? []),
   ]

@@ -9,6 +9,7 @@ import { replaceFile } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { readDistributions } from '../python/distributions.ts'
 import { fieldsOf, type RecordFields, hashHolds } from '../python/record.ts'
+import { storeDirectory } from '../nix/store.ts'
 import type { Environment } from '../python/environment.ts'
 import { rewriteRecordFile, rowOf } from './apply.ts'
 import { writeReason } from './change.ts'
@@ -18,7 +19,7 @@ import { loaderFolders, removeLoader } from '../private-loader/private-loader.ts
 import { pythonNames, restoreName } from '../private-loader/python-copy.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
-import { recordedIn, scanVenv } from './scan.ts'
+import { recordedIn, type Scan, scanVenv } from './scan.ts'
 
 export interface RestoreReport {
   /** Paths relative to the venv. */
@@ -31,23 +32,30 @@ export interface RestoreReport {
   readonly found: boolean
 }
 
-/** Undoes every change in a venv and removes `.wheelfix`. `dryRun`: says what it would do. */
-export function restoreVenv(venv: Environment, dryRun: boolean): RestoreReport {
+export interface RestoreOptions {
+  /** Only say what would be done. */
+  readonly dryRun: boolean
+  /** Undo also what was changed in the source trees of editable installations, outside of the environment. */
+  readonly editable: boolean
+}
+
+/** Undoes every change in an environment and removes its state. */
+export function restoreVenv(venv: Environment, { dryRun, editable }: RestoreOptions): RestoreReport {
   const found = existsSync(fsPath(venv.stateFolder))
   if (dryRun) {
     const pythons = restorePythons(venv, true)
-    const objects = restoreObjects(venv, true, found || pythons.restored.length > 0)
+    const objects = restoreObjects(venv, editable, true, found || pythons.restored.length > 0)
     return { ...objects, restored: [...pythons.restored, ...objects.restored] }
   }
-  const scan = scanVenv(venv, [])
+  const scan = scanToRestore(venv, editable)
   const copied = pythonNames(venv).some(({ kind }) => kind === 'copy')
   const touched = found || copied || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)
-  if (!touched) return restoreObjects(venv, true, false)
+  if (!touched) return restoreObjects(venv, editable, true, false)
 
   const lock = lockVenv(venv)
   try {
     if (hasJournal(venv)) recover(venv)
-    const objects = restoreObjects(venv, false, true)
+    const objects = restoreObjects(venv, editable, false, true)
     const folders = loaderFolders(venv, pythonNames(venv), process.env)
     const pythons = restorePythons(venv, false)
     const report = {
@@ -61,6 +69,11 @@ export function restoreVenv(venv: Environment, dryRun: boolean): RestoreReport {
   } finally {
     lock.release()
   }
+}
+
+function scanToRestore(venv: Environment, editable: boolean): Scan {
+  const scan = scanVenv(venv, [], storeDirectory(process.env))
+  return editable ? scan : { ...scan, objects: scan.objects.filter(({ identity }) => !scan.outside.has(identity)) }
 }
 
 /** The names of bin/ that the private loader starts, as they were before. */
@@ -82,8 +95,8 @@ function restorePythons(venv: Environment, dryRun: boolean): Pick<RestoreReport,
   return { restored, refused }
 }
 
-function restoreObjects(venv: Environment, dryRun: boolean, found: boolean): RestoreReport {
-  const scan = scanVenv(venv, [])
+function restoreObjects(venv: Environment, editable: boolean, dryRun: boolean, found: boolean): RestoreReport {
+  const scan = scanToRestore(venv, editable)
   const isRecorded = recordedIn(venv)
   const restored: ScannedObject[] = []
   const refused: { path: string; reason: string }[] = scan.unreadable

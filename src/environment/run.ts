@@ -6,6 +6,7 @@ import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
 import { loaderFolders, removeLoader, writeLoader } from '../private-loader/private-loader.ts'
 import { restoreName } from '../private-loader/python-copy.ts'
 import type { Environment } from '../python/environment.ts'
+import type { PlannedObject } from '../resolve/plan.ts'
 import { hasJournal, recover } from '../state/journal.ts'
 import { lockVenv } from '../state/lock.ts'
 import { pinsDiffer, writePins } from '../state/pins.ts'
@@ -20,7 +21,7 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
   const first = examine(venv, options)
   const looksOnly = options.mode === 'plan'
   if (looksOnly || !needsWriting(first, options)) {
-    const outcomes = applyPlan(first.plan.objects, applyInput(first, options, false))
+    const outcomes = applyPlan(ownObjects(first), applyInput(first, options, false))
     return reportOf(first, outcomes, rootsOf(first, options), isUnfinished(first), options)
   }
 
@@ -31,7 +32,7 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
     for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
     // the loader first: what names it must never find it missing
     const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
-    const outcomes = applyPlan(now.plan.objects, applyInput(now, options, true))
+    const outcomes = applyPlan(ownObjects(now), applyInput(now, options, true))
     if (now.leftLoader) {
       const folders = loaderFolders(venv, now.names, options.env)
       for (const name of now.names) restoreName(name)
@@ -46,9 +47,17 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
   }
 }
 
+/** The objects that this run may change. */
+function ownObjects({ plan, held }: Examination): readonly PlannedObject[] {
+  return held.size === 0 ? plan.objects : plan.objects.filter(({ identity }) => !held.has(identity))
+}
+
 /** Did another run end between the look at the venv and the lock? Then its files are others, or longer. */
-function isOutdated({ plan, scan, objects }: Examination): boolean {
-  const pending = plan.objects.flatMap(({ identity, change }) => (change === null ? [] : (objects.get(identity) ?? [])))
+function isOutdated(examination: Examination): boolean {
+  const { scan, objects } = examination
+  const pending = ownObjects(examination).flatMap(({ identity, change }) =>
+    change === null ? [] : (objects.get(identity) ?? []),
+  )
   return (
     scan.leftovers.length > 0 ||
     pending.some(({ path, status }) => {
@@ -59,13 +68,13 @@ function isOutdated({ plan, scan, objects }: Examination): boolean {
 }
 
 function needsWriting(examination: Examination, options: VenvOptions): boolean {
-  const { plan, venv, loaderPending, leftLoader, libraries } = examination
+  const { venv, loaderPending, leftLoader, libraries } = examination
   return (
     isUnfinished(examination) ||
-    plan.objects.some(({ change }) => change !== null) ||
+    ownObjects(examination).some(({ change }) => change !== null) ||
     leftLoader ||
     // hashes are written into the RECORDs of what was patched earlier
-    (options.rehash && plan.objects.some(({ edit }) => edit !== null)) ||
+    (options.rehash && ownObjects(examination).some(({ edit }) => edit !== null)) ||
     loaderPending ||
     (libraries.length > 0 && pinsDiffer(venv, libraries)) ||
     (options.interpreter !== null && readProgramInterpreter(venv) !== options.interpreter)
@@ -73,8 +82,13 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
 }
 
 /** Did an earlier run end before it was done, with its files patched and something else not? */
-function isUnfinished({ plan, venv, scan, objects, distributions }: Examination): boolean {
-  return scan.leftovers.length > 0 || hasJournal(venv) || recordsAreStale(plan.objects, { objects, distributions })
+function isUnfinished(examination: Examination): boolean {
+  const { venv, scan, objects, distributions } = examination
+  return (
+    scan.leftovers.length > 0 ||
+    hasJournal(venv) ||
+    recordsAreStale(ownObjects(examination), { objects, distributions })
+  )
 }
 
 function applyInput({ venv, distributions, objects }: Examination, options: VenvOptions, write: boolean): ApplyInput {

@@ -1,14 +1,16 @@
-// Finds every ELF object of a venv, by its first bytes and not by its name (only what is named as a source is not opened),
+// Finds every ELF object of an environment, by its first bytes and not by its name (only what is named as a source is not opened),
 // and reads what the loader sees of it.
-// Nothing outside the venv is looked at: links that leave it are counted, never followed.
+// Links that leave the environment are counted, never followed. Folders outside that it imports from are looked at, but
+// what is found there belongs to somebody else.
 import { closeSync, openSync, readSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { isElf } from '../elf/read.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
+import { fileNameOf, fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
 import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
+import { type Belonging, belongingOf } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
 import { readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
 import { isCopy } from '../elf/graft/owners.ts'
@@ -22,6 +24,10 @@ export interface Scan {
   readonly leftovers: readonly string[]
   /** Files of the venv that are links to somewhere else (uv's link mode `symlink`): how many shared objects by name. */
   readonly foreignLinks: number
+  /** What the environment holds and imports beside its own folders. */
+  readonly belonging: Belonging
+  /** The identities of the objects outside of the environment. */
+  readonly outside: ReadonlySet<string>
 }
 
 /** Folders that hold no object of a wheel. */
@@ -35,11 +41,16 @@ function isSourceName(name: string): boolean {
   return dot > 0 && SOURCE_SUFFIXES.has(name.slice(dot))
 }
 
+/** Of a source tree only what can be imported is looked at, and the folders of libraries beside it. */
+function mayHoldModules(name: string): boolean {
+  return /^[A-Za-z_]\w*(?:\.libs)?$/.test(name) && name !== 'node_modules'
+}
+
 /**
- * Walks the venv's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last.
+ * Walks the environment's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last; `store` is Nix's.
  * @throws the errors of readdir(2) for the folders of the venv themselves; below them unreadable ones are reported
  */
-export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]): Scan {
+export function scanVenv(venv: Environment, extensionSuffixes: readonly string[], store: string): Scan {
   const objects: ScannedObject[] = []
   const unreadable: UnreadableObject[] = []
   const directories: string[] = []
@@ -47,24 +58,39 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
   let foreignLinks = 0
   const root = realPath(venv.root)
   const seen = new Set<string>()
+  const belonging = belongingOf(venv, store)
+  const outside = new Set<string>()
+  let isOutside = false
 
   const isRecorded = recordedIn(venv)
 
   const visit = (directory: string): void => {
+    const entries = list(directory)
+    // a source tree may hold environments of its own, this one among them
+    if (isOutside && entries.some(({ name }) => name === 'pyvenv.cfg')) return
     directories.push(directory)
     const below: string[] = []
-    for (const { name, kind } of list(directory)) {
+    for (const { name, kind } of entries) {
       const path = `${directory}/${name}`
       if (kind === 'directory') {
-        if (!SKIPPED.has(name)) below.push(path)
+        if (!SKIPPED.has(name) && (!isOutside || mayHoldModules(name))) below.push(path)
       } else if (kind === 'symlink') {
-        if (/\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
+        if (!isOutside && /\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
       } else if (kind === 'file') {
-        if (isTemporary(name)) leftovers.push(path)
-        else if (!isSourceName(name)) visitFile(path, name)
+        if (isTemporary(name)) {
+          if (!isOutside) leftovers.push(path)
+        } else if (!isSourceName(name)) visitFile(path, name)
       }
     }
     for (const path of below) visit(path)
+  }
+
+  /** A folder once, by whatever way it is reached. */
+  const visitOnce = (folder: string): void => {
+    const real = realPath(folder)
+    if (seen.has(real)) return
+    seen.add(real)
+    visit(folder)
   }
 
   const list = (directory: string) => {
@@ -73,6 +99,7 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined) throw error
+      if (isOutside) return []
       unreadable.push({
         path: directory,
         relative: relativeTo(venv.root, directory),
@@ -87,22 +114,25 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
     try {
       const object = scanFile(path, relative, name, extensionSuffixes, isRecorded)
       // the venv's Python as a copy of ours is the interpreter, not an object of a wheel
-      if (object !== null && !isCopy(object.owner)) objects.push(object)
+      if (object === null || isCopy(object.owner)) return
+      // a source tree has programs of its build and its tests, which nobody imports
+      if (isOutside && object.kind === 'executable') return
+      objects.push(object)
+      if (isOutside) outside.add(object.identity)
     } catch (error) {
       const errno = errnoOf(error)
+      if (isOutside && (error instanceof ElfError || errno !== undefined)) return
       if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message })
       else if (errno !== undefined) unreadable.push({ path, relative, reason: sayErrno(errno, 'file') })
       else throw error
     }
   }
 
-  for (const folder of venv.walk) {
-    const real = realPath(folder)
-    if (seen.has(real)) continue
-    seen.add(real)
-    visit(folder)
-  }
-  return { objects, unreadable, directories, leftovers, foreignLinks }
+  for (const folder of [...venv.walk, ...belonging.folders]) visitOnce(folder)
+  for (const path of belonging.files) visitFile(path, fileNameOf(path))
+  isOutside = true
+  for (const { folder } of belonging.outside) visitOnce(folder)
+  return { objects, unreadable, directories, leftovers, foreignLinks, belonging, outside }
 }
 
 function sayErrno(errno: string, what: string): string {

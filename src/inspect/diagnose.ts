@@ -10,6 +10,7 @@ import { fork, open } from '../ldso/process.ts'
 import { attributeFor } from '../nix/hints.ts'
 import { checkRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
+import { moduleName } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
 import { compareWithLoader } from './compare.ts'
 import { hasJournal } from '../state/journal.ts'
@@ -69,6 +70,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
       ...comparison.findings,
       ...unfinished(examination),
       ...pending(examination),
+      ...heldBack(examination),
       ...zeroedHeaders(examination),
       ...missing(examination),
       ...qtPlatforms(examination),
@@ -120,8 +122,24 @@ function unfinished({ venv, scan }: Examination): Finding[] {
   ]
 }
 
-function pending({ venv, plan }: Examination): Finding[] {
-  const changed = plan.objects.filter(({ change }) => {
+/** Objects that editable installations and .pth files import from outside, and that need a patch. */
+function heldBack({ venv, plan, held }: Examination): Finding[] {
+  const waiting = plan.objects.filter(({ change, identity }) => change !== null && held.has(identity))
+  if (waiting.length === 0) return []
+  return [
+    {
+      code: 'outside-unpatched',
+      severity: 'error',
+      message: `${count(waiting.length, 'object')} to patch, outside of the environment, which imports from there`,
+      remedy: `wheelfix venv --editable ${venv.root}`,
+      paths: waiting.map(({ path }) => path),
+    },
+  ]
+}
+
+function pending({ venv, plan, held }: Examination): Finding[] {
+  const changed = plan.objects.filter(({ change, identity }) => {
+    if (held.has(identity)) return false
     const { rpath, interpreter } = change ?? {}
     return rpath !== undefined || interpreter !== undefined
   })
@@ -415,14 +433,12 @@ function findLibraryUsers(venv: Environment): Finding[] {
 const OF_THE_LOADER =
   /cannot open shared object file|undefined symbol|version `|symbol not found|Error loading shared library|static TLS/
 
-function failingImports({ venv, scan, interpreter }: Examination, env: NodeJS.ProcessEnv) {
+function failingImports({ scan, interpreter }: Examination, env: NodeJS.ProcessEnv) {
   const modules = scan.objects
     .filter(({ kind }) => kind === 'extension')
     .flatMap(({ path, relative }) => {
-      const folder = venv.sitePackages.find(folder => path.startsWith(`${folder}/`))
-      const suffix = interpreter.extensionSuffixes.find(suffix => path.endsWith(suffix))
-      if (folder === undefined || suffix === undefined) return []
-      return [{ name: path.slice(folder.length + 1, -suffix.length).replaceAll('/', '.'), relative }]
+      const name = moduleName(path, scan.belonging.importRoots, interpreter.extensionSuffixes)
+      return name === null ? [] : [{ name, relative }]
     })
   const errors = importModules(
     interpreter.executable,

@@ -8,6 +8,7 @@ export type FindingCode =
   | 'loader-fault'
   | 'library-missing'
   | 'unpatched'
+  | 'outside-unpatched'
   | 'changed-since'
   | 'zeroed-headers'
   | 'half-finished'

@@ -6,6 +6,7 @@ import { isLibcFamily } from '../ldso/libc.ts'
 import { fateOf } from '../ldso/candidate.ts'
 import { openStep, pathIn, searchParts } from '../ldso/process.ts'
 import type { Because, LinkMap, Process, SearchDirectory } from '../ldso/search.ts'
+import { modulePaths } from '../python/belonging.ts'
 import { normaliseName } from '../python/distributions.ts'
 import type { Environment } from '../python/environment.ts'
 import type { Change } from '../resolve/change.ts'
@@ -107,7 +108,7 @@ function find(name: string, examination: Examination, cwd: string): Found {
     throw new WheelfixError('USAGE', `${name} is installed in ${venv.root}, but it has no ELF object`, venv.root)
   }
 
-  const folders = venv.sitePackages.map(folder => `${folder}/${name.replaceAll('.', '/')}`)
+  const folders = modulePaths(name, scan.belonging.importRoots)
   const module =
     among(
       'module',

@@ -27,6 +27,8 @@ export interface RunFacts {
   readonly windows: readonly WindowProblem[]
   /** The packages of nixpkgs that hold what the plugins lack of toolkits that open no window. */
   readonly windowAttributes: readonly string[]
+  /** Folders outside of the environment that need a patch, and how many of their objects do. */
+  readonly held: readonly { readonly folder: string; readonly by: string; readonly objects: number }[]
   readonly unfinished: boolean
   readonly summary: RunSummary
 }
@@ -79,6 +81,8 @@ export interface RunSummary {
   readonly missing: number
   readonly optional: number
   readonly refused: number
+  /** Outside of the environment, and left alone. */
+  readonly held: number
 }
 
 export function factsOf(report: VenvReport): RunFacts {
@@ -98,6 +102,7 @@ export function factsOf(report: VenvReport): RunFacts {
     optional: lacksOf(missing.filter(({ optional }) => optional)),
     windows,
     windowAttributes: [...new Set(wanted)].sort(),
+    held: report.held.map(({ folder, by, objects }) => ({ folder, by, objects: objects.length })),
     unfinished: report.unfinished,
     summary: summaryOf(report),
   }
@@ -195,7 +200,7 @@ export function attributesOf({ lacking, optional, windowAttributes }: RunFacts, 
   return [...new Set([...lacks.flatMap(({ attributes }) => attributes), ...windowAttributes])].sort()
 }
 
-export function summaryOf({ outcomes, unreadable, missing }: VenvReport): RunSummary {
+export function summaryOf({ outcomes, unreadable, missing, held }: VenvReport): RunSummary {
   const number = (status: Applied['status']) => outcomes.filter(outcome => outcome.status === status).length
   return {
     objects: outcomes.length + unreadable.length,
@@ -204,13 +209,14 @@ export function summaryOf({ outcomes, unreadable, missing }: VenvReport): RunSum
     missing: missing.filter(({ optional }) => !optional).length,
     optional: missing.filter(({ optional }) => optional).length,
     refused: number('refused') + unreadable.length,
+    held: held.reduce((sum, { objects }) => sum + objects.length, 0),
   }
 }
 
 /** Is it what `factsOf` made? It was written by the same version of the program, so its parts tell enough. */
 export function isRunFacts(value: unknown): value is RunFacts {
   if (typeof value !== 'object' || value === null) return false
-  const lists = ['packages', 'libraries', 'refused', 'lacking', 'optional', 'windows', 'windowAttributes']
+  const lists = ['packages', 'libraries', 'refused', 'lacking', 'optional', 'windows', 'windowAttributes', 'held']
   const fields = new Map<string, unknown>(Object.entries(value))
   return (
     lists.every(name => Array.isArray(fields.get(name))) &&

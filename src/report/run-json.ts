@@ -39,6 +39,7 @@ export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvR
     missing: missing.map(({ soname, neededBy, through, optional, hint }) => {
       return { soname, neededBy, ...(through.length === 0 ? {} : { through }), optional, hint }
     }),
+    held: report.held.map(({ folder, by, objects }) => ({ folder, by, objects: objects.map(({ path }) => path) })),
     ...(report.loader === null ? {} : { loader: loaderEntry(report.loader, venv.root) }),
     ...(report.nixLd?.nixLd == null ? {} : { nixLd: { path: report.nixLd.nixLd.shim, loader: report.nixLd.loader } }),
     summary: summaryOf(report),

@@ -158,11 +158,20 @@ function problemLines(facts: RunFacts, style: ReportStyle): string[] {
       }),
       style,
     ),
+    ...heldLines(facts, style),
     ...(quiet ? [] : sentences(true).map(sentence => `${chalk.yellow('!')} ${sentence}`)),
     ...lackLines(countingOf(facts, style), style),
     ...sentences(false).map(sentence => `${chalk.red('✗')} ${sentence}`),
     ...(details === null || quiet ? [] : details.missing),
   ]
+}
+
+/** What is left alone because it lies outside of the environment. */
+function heldLines({ held }: RunFacts, { chalk }: ReportStyle): string[] {
+  return held.map(({ folder, by, objects }) => {
+    const needs = `${count(objects, 'object')} there ${agree(objects, 'needs', 'need')} a patch`
+    return `${chalk.yellow('!')} ${folder} lies outside of the environment, which imports from it (${by}): ${needs}`
+  })
 }
 
 /** What is missing and counts. */
@@ -223,9 +232,9 @@ function windowSentences(problems: readonly WindowProblem[]): string[] {
 
 function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: ReportStyle): string {
   const { chalk, pending, strict } = style
-  const { objects, patched, missing, optional, refused } = summary
+  const { objects, patched, missing, optional, refused, held } = summary
   const nothing = loader !== null && loader.status !== 'fine' ? 'nothing to patch' : 'nothing to do'
-  if (objects === 0) return `no ELF object in this environment: ${nothing}`
+  if (objects + held === 0) return `no ELF object in this environment: ${nothing}`
   const lost = strict ? missing + optional : missing
   const windowless = windows.filter(({ opensSomewhere }) => !opensSomewhere).length
   const parts = [
@@ -234,9 +243,10 @@ function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: 
     ...(lost > 0 ? [chalk.red(`${count(lost, 'library')} missing`)] : []),
     ...(windowless > 0 ? [chalk.red(`${count(windowless, 'toolkit')} without a window`)] : []),
     ...(refused > 0 ? [chalk.yellow(`${refused} not changed`)] : []),
+    ...(held > 0 ? [chalk.yellow(`${held} outside not changed`)] : []),
   ]
   if (parts.length === 0) return `${chalk.green('✓')} ${count(objects, 'object')}: ${nothing}`
-  const isWell = lost + windowless + refused === 0 && !pending && !unfinished
+  const isWell = lost + windowless + refused + held === 0 && !pending && !unfinished
   return `${isWell ? `${chalk.green('✓')} ` : ''}${count(objects, 'object')}: ${parts.join(', ')}`
 }
 
@@ -248,6 +258,7 @@ function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   if (pending && (summary.patched > 0 || unfinished || loader?.status === 'patch')) {
     next.push({ where: 'to patch', text: `wheelfix ${command === 'loader' ? 'loader' : 'venv'}${target}` })
   }
+  if (summary.held > 0) next.push({ where: 'to patch what lies outside', text: `wheelfix venv --editable${target}` })
   const attributes = attributesOf(facts, style.strict)
   if (attributes.length > 0) next.push(...style.remedies(attributes))
   const knowsMore = summary.missing + summary.refused + summary.optional + windows.length > 0

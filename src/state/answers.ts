@@ -30,6 +30,7 @@ export interface Question {
   readonly interpreter: string | null
   readonly update: boolean
   readonly rehash: boolean
+  readonly editable: boolean
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
 }
@@ -79,6 +80,7 @@ interface Settings {
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly strict: boolean
+  readonly editable: boolean
   readonly strategy: string | null
   readonly interpreter: string | null
   readonly env: Readonly<Record<string, string>>
@@ -100,6 +102,7 @@ function settingsOf({ env, cwd, ...options }: Question, strict: boolean): Settin
     trust: options.trust.map(path => resolve(cwd, path)),
     ignoreMissing: options.ignoreMissing,
     strict,
+    editable: options.editable,
     strategy: options.strategy,
     interpreter: options.interpreter,
     env: Object.fromEntries(names.sort().map(name => [name, env[name] ?? ''])),

@@ -32,7 +32,7 @@ export function compareVenv(root: string, env: NodeJS.ProcessEnv): Comparison {
   const venv = findVenv({ argument: root, env, cwd: '/' })
   const interpreter = findInterpreter(venv)
   const python = startPython(interpreter, diskTree(), storeDirectory(env), env)
-  const { objects } = scanVenv(venv, interpreter.extensionSuffixes)
+  const { objects } = scanVenv(venv, interpreter.extensionSuffixes, storeDirectory(env))
   const states = new Map(objects.map(object => [object.identity, object.current]))
   const programLoader = programLoaders(python, env)
 

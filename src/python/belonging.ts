@@ -1,0 +1,208 @@
+// What an environment imports from and holds beside site-packages and bin/: files that a RECORD lists elsewhere, folders
+// that .pth files add to sys.path, and the source trees of editable installations. Reads texts and runs nothing: lines of
+// a .pth that are code are understood only where they call a finder of setuptools.
+import { lstatSync, readFileSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { decodeBytes } from '../elf/text.ts'
+import { errnoOf } from '../io/error.ts'
+import { entriesIn, fsPath, isInside, realPath } from '../io/path.ts'
+import type { Environment } from './environment.ts'
+import { recordPaths, SOURCES } from './record.ts'
+
+/** A place that modules are imported from: `folder` itself is the package of that name, or holds it where the name is ''. */
+export interface ImportRoot {
+  readonly folder: string
+  readonly module: string
+}
+
+/** A folder outside of the environment that it imports from. */
+export interface OutsideFolder {
+  readonly folder: string
+  /** What leads there: the distribution that is installed editable, or the .pth file. */
+  readonly by: string
+}
+
+export interface Belonging {
+  /** Files that RECORDs list outside of the walked folders, and folders of .pth files; all inside the environment. */
+  readonly files: readonly string[]
+  readonly folders: readonly string[]
+  /** In the order of sys.path, as far as it can be told without running Python. */
+  readonly importRoots: readonly ImportRoot[]
+  /** Each once. */
+  readonly outside: readonly OutsideFolder[]
+  /** The texts that this was read from. */
+  readonly sources: readonly string[]
+}
+
+/** `store`: whose folders are Nix's own, and need nothing. */
+export function belongingOf(environment: Environment, store: string): Belonging {
+  const root = realPath(environment.root)
+  const understood = environment.sitePackages.flatMap(site => [...pathLines(site), ...finderRoots(site)])
+  const projects = environment.sitePackages.flatMap(site => editables(site))
+  // a project whose sources are known by other texts has much beside them that nothing imports
+  const unknown = projects.filter(project => !understood.some(({ folder }) => isInside(folder, project.folder)))
+  const added = [...understood, ...unknown]
+  const own = environment.sitePackages.map((folder): ImportRoot => ({ folder, module: '' }))
+  const importRoots = [...own, ...added.filter(({ imports }) => imports)]
+  const folders = new Set<string>()
+  const outside = new Map<string, OutsideFolder>()
+  for (const { folder, by } of added) {
+    const real = realOrNull(folder)
+    if (real === null || isInside(real, store) || !isFolder(real)) continue
+    if (isInside(real, root)) {
+      if (!environment.walk.some(walked => isInside(folder, walked))) folders.add(folder)
+    } else if (![...outside.keys()].some(known => isInside(real, known))) outside.set(real, { folder, by })
+  }
+  return {
+    files: recordedElsewhere(environment, root),
+    folders: [...folders],
+    importRoots: importRoots.map(({ folder, module }) => ({ folder, module })),
+    outside: [...outside.values()],
+    sources: [...new Set([...understood, ...projects].map(({ source }) => source))],
+  }
+}
+
+interface Added extends ImportRoot, OutsideFolder {
+  readonly source: string
+  /** False for a project whose finder is not understood: modules are somewhere below, under names that nothing tells. */
+  readonly imports: boolean
+}
+
+/** The folders that .pth files name, as CPython's site module reads them: a line each, but comments and code. */
+function pathLines(site: string): Added[] {
+  const names = entriesIn(site).filter(({ name, kind }) => kind !== 'directory' && name.endsWith('.pth'))
+  return names.flatMap(({ name }) => {
+    const source = join(site, name)
+    return linesOf(source).flatMap((line): Added[] => {
+      if (line === '' || line.startsWith('#') || /^import[ \t]/.test(line)) return []
+      const folder = resolve(site, line)
+      return isFolder(folder) ? [{ folder, module: '', by: editableName(name), source, imports: true }] : []
+    })
+  })
+}
+
+/** `__editable__.edx-1.0.pth` is of the distribution edx. */
+function editableName(pth: string): string {
+  const name = /^(?:__editable__\.|_)?(.+?)(?:-[^-]*)?\.pth$/.exec(pth)?.[1]
+  return pth.startsWith('_') && name !== undefined ? name : pth
+}
+
+/** The packages that a finder of setuptools maps: `MAPPING: dict[str, str] = {'edx': '/src/edx'}`. */
+function finderRoots(site: string): Added[] {
+  const names = entriesIn(site).filter(({ name }) => /^__editable___\w+_finder\.py$/.test(name))
+  return names.flatMap(({ name }) => {
+    const source = join(site, name)
+    const mapping = /^MAPPING\b[^=\n]*=\s*\{(.*)\}\s*$/m.exec(textOf(source))?.[1] ?? ''
+    const by = /^__editable___(\w+?)_\d[\w]*_finder\.py$/.exec(name)?.[1] ?? name
+    return [...mapping.matchAll(/(['"])([\w.]+)\1:\s*(['"])((?:\\.|(?!\3).)*)\3/g)].map(
+      ([, , module = '', , path = '']): Added => {
+        const folder = path.replaceAll(/\\(.)/g, '$1')
+        return { folder, module, by, source, imports: true }
+      },
+    )
+  })
+}
+
+/** The projects of editable installations (PEP 610), whatever way they are imported. */
+function editables(site: string): Added[] {
+  const infos = entriesIn(site).filter(({ name }) => name.endsWith('.dist-info'))
+  return infos.flatMap(({ name }): Added[] => {
+    const source = join(site, name, 'direct_url.json')
+    const text = textOf(source)
+    if (!text.includes('editable')) return []
+    const folder = editableFolder(text)
+    const by = name.replace(/-[^-]*\.dist-info$/, '')
+    return folder === null || !isFolder(folder) ? [] : [{ folder, module: '', by, source, imports: false }]
+  })
+}
+
+function editableFolder(text: string): string | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value !== 'object' || value === null || !('url' in value) || !('dir_info' in value)) return null
+    const { url, dir_info: dir } = value
+    const editable = typeof dir === 'object' && dir !== null && 'editable' in dir && dir.editable === true
+    return editable && typeof url === 'string' && url.startsWith('file://') ? fileURLToPath(url) : null
+  } catch (error) {
+    // no JSON, or no path: it tells nothing
+    if (error instanceof SyntaxError || error instanceof TypeError) return null
+    throw error
+  }
+}
+
+/** What RECORDs list outside of the walked folders and inside the environment: the `data` scheme of a wheel puts it there. */
+function recordedElsewhere({ sitePackages, walk }: Environment, root: string): string[] {
+  const found = new Set<string>()
+  for (const site of sitePackages) {
+    for (const { name } of entriesIn(site)) {
+      if (!name.endsWith('.dist-info')) continue
+      // most rows are below site-packages: only lines that may lead out are parsed
+      const lines = textOf(join(site, name, 'RECORD')).match(/^"?(?:\.\.\/|\/).*$/gm) ?? []
+      for (const row of recordPaths(lines.join('\n'), SOURCES)) {
+        const path = resolve(site, row)
+        if (walk.some(folder => isInside(path, folder)) || !isPlainFile(path)) continue
+        if (isInside(realPath(path), root)) found.add(path)
+      }
+    }
+  }
+  return [...found]
+}
+
+/**
+ * The module that a file is, as `import` names it; null where no import finds it.
+ * @param suffixes those of extension modules, the bare `.so` last
+ */
+export function moduleName(path: string, roots: readonly ImportRoot[], suffixes: readonly string[]): string | null {
+  const suffix = suffixes.find(ending => path.endsWith(ending))
+  if (suffix === undefined) return null
+  const stem = path.slice(0, -suffix.length)
+  // the innermost: a folder that a .pth adds may lie below site-packages
+  const [root] = roots
+    .filter(({ folder, module }) => isInside(stem, folder) && (module !== '' || stem !== folder))
+    .sort((a, b) => b.folder.length - a.folder.length)
+  if (root === undefined) return null
+  const below = stem.slice(root.folder.length).replace(/^\//, '').replaceAll('/', '.')
+  return [root.module, below].filter(part => part !== '').join('.')
+}
+
+/** Where a module of that name may be: the path without its suffix, or the folder of the package. */
+export function modulePaths(name: string, roots: readonly ImportRoot[]): string[] {
+  return roots.flatMap(({ folder, module }) => {
+    if (module === '') return [`${folder}/${name.replaceAll('.', '/')}`]
+    if (name === module) return [folder]
+    return name.startsWith(`${module}.`) ? [`${folder}/${name.slice(module.length + 1).replaceAll('.', '/')}`] : []
+  })
+}
+
+function linesOf(path: string): string[] {
+  return textOf(path)
+    .split(/\r?\n/)
+    .map(line => line.trim())
+}
+
+function textOf(path: string): string {
+  try {
+    return decodeBytes(readFileSync(fsPath(path)))
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return ''
+  }
+}
+
+function isPlainFile(path: string): boolean {
+  return lstatSync(fsPath(path), { throwIfNoEntry: false })?.isFile() ?? false
+}
+
+function realOrNull(path: string): string | null {
+  try {
+    return realPath(path)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+}
+
+function isFolder(path: string): boolean {
+  return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
+}

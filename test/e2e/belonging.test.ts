@@ -1,0 +1,144 @@
+// What an environment imports and holds beside site-packages and bin/ is patched too, or named.
+import assert from 'node:assert/strict'
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
+import { missing, skip } from '../support/requires.ts'
+import { run } from '../support/run.ts'
+import { treeContent } from '../support/tree.ts'
+import { buildModule } from '../world/module.ts'
+import { buildWorld } from '../world/world.ts'
+
+suite('what belongs to an environment', () => {
+  const world = buildWorld()
+  const lacking = missing('gcc', 'ld')
+  if (typeof world === 'string' || lacking !== false) {
+    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
+    return
+  }
+  after(() => world.dispose())
+  const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`, '--no-scan']
+  const imports = (venv: TestVenv, code: string): boolean =>
+    run(join(venv.root, 'bin/python'), ['-c', code], { env: world.env }).status === 0
+  const status = (venv: TestVenv, command: string, ...args: string[]): number =>
+    venv.run(command, ...args, ...libs).status
+  /** The status of `venv`, which is to leave nothing to do, and of the commands that look. */
+  const settle = (venv: TestVenv, ...args: string[]): void => {
+    const { status: ended, stdout, stderr } = venv.run('venv', ...args, ...libs)
+    assert.equal(ended, 0, stdout + stderr)
+    assert.equal(status(venv, 'check'), 0)
+    const doctor = venv.run('doctor', '--import', ...libs)
+    assert.equal(doctor.status, 0, doctor.stdout)
+    const again = venv.run('venv', ...args, ...libs)
+    assert.match(again.stdout, /nothing to do/)
+  }
+
+  test('a library that RECORD lists outside of site-packages (the data scheme of a wheel)', () => {
+    const venv = testVenv(world, 'data')
+    venv.install('data', {})
+    for (const file of ['lib/data.so', 'share/data/plugins/more.so']) {
+      buildModule(join(venv.root, file))
+      appendFileSync(join(venv.site, 'data-1.0.dist-info/RECORD'), `../../../${file},,\n`)
+    }
+    const before = treeContent(venv.root)
+    const load =
+      'import ctypes, sys; [ctypes.CDLL(sys.prefix + f) for f in ("/lib/data.so", "/share/data/plugins/more.so")]'
+    assert.ok(!imports(venv, load))
+    assert.equal(status(venv, 'check'), 1)
+    settle(venv)
+    assert.ok(imports(venv, load))
+    assert.equal(venv.run('restore').status, 0)
+    assert.deepEqual(treeContent(venv.root), before)
+  })
+
+  test('a folder that a .pth adds, below site-packages or beside it', () => {
+    const venv = testVenv(world, 'pth')
+    for (const folder of [join(venv.site, 'pre.fix/lib'), join(venv.root, 'opt')]) {
+      buildModule(join(folder, `${folder.endsWith('opt') ? 'beside' : 'below'}/core${MODULE}`))
+    }
+    writeFileSync(join(venv.site, 'x.pth'), `# folders\npre.fix/lib\n${venv.root}/opt\n`)
+    assert.ok(!imports(venv, 'import beside.core') && !imports(venv, 'import below.core'))
+    settle(venv)
+    assert.ok(imports(venv, 'import beside.core, below.core'))
+    for (const name of ['beside.core', 'below.core', 'below']) assert.equal(status(venv, 'why', name), 0, name)
+    // the modules are known by the names that import takes
+    const { stdout } = venv.run('doctor', '--import', '--json', ...libs)
+    assert.equal((JSON.parse(stdout) as { imported: number }).imported, 2)
+  })
+
+  const editables: Record<string, (venv: TestVenv, source: string) => string> = {
+    'a .pth that names a source tree': (venv, source) => {
+      writeFileSync(join(venv.site, '__editable__.edited-1.0.pth'), `${source}/src\n`)
+      return 'edited.core'
+    },
+    'a finder of setuptools': (venv, source) => {
+      const finder = `MAPPING: dict[str, str] = {'edited': '${source}/src/edited'}\n${FINDER}`
+      writeFileSync(join(venv.site, '__editable___edited_1_0_finder.py'), finder)
+      writeFileSync(
+        join(venv.site, '__editable__.edited-1.0.pth'),
+        'import __editable___edited_1_0_finder as f; f.install()',
+      )
+      return 'edited.core'
+    },
+    'a finder that is not understood (direct_url.json names the project)': (venv, source) => {
+      venv.install('edited', {})
+      const url = { url: `file://${source}`, dir_info: { editable: true } }
+      writeFileSync(join(venv.site, 'edited-1.0.dist-info/direct_url.json'), JSON.stringify(url))
+      writeFileSync(join(venv.site, 'loader.pth'), `import sys; sys.path.append('${source}/src')\n`)
+      return 'edited.core'
+    },
+  }
+  for (const [how, install] of Object.entries(editables)) {
+    test(`${how}: named, and patched with --editable`, () => {
+      const name = `editable${Object.keys(editables).indexOf(how)}`
+      const venv = testVenv(world, name)
+      const source = join(world.root, `${name}-source`)
+      mkdirSync(source)
+      buildModule(join(source, 'src/edited', `core${MODULE}`))
+      // what nobody imports: an environment in the tree, folders that are no packages
+      for (const other of ['venv/lib', 'node_modules/x', '.tox/y']) buildModule(join(source, other, `core${MODULE}`))
+      writeFileSync(join(source, 'venv/pyvenv.cfg'), 'home = /nowhere\n')
+      const module = install(venv, source)
+      const before = treeContent(source)
+      assert.ok(!imports(venv, `import ${module}`))
+      for (const command of ['venv', 'check', 'doctor']) {
+        const { status: ended, stdout } = venv.run(command, ...libs)
+        assert.equal(ended, 1, stdout)
+        assert.match(stdout, /--editable/)
+        assert.doesNotMatch(stdout, /nothing (?:to do|is wrong)|[2-9] objects there/)
+      }
+      assert.deepEqual(treeContent(source), before)
+      settle(venv, '--editable')
+      assert.ok(imports(venv, `import ${module}`))
+      if (!how.includes('not understood')) assert.equal(status(venv, 'why', module), 0)
+      // it is the tree's, not the venv's: given back when it is asked for
+      assert.equal(venv.run('restore').status, 0)
+      assert.ok(imports(venv, `import ${module}`))
+      assert.equal(venv.run('restore', '--editable').status, 0)
+      assert.deepEqual(treeContent(source), before)
+    })
+  }
+
+  test('an editable tree without objects, or whose objects need nothing, is not spoken of', () => {
+    const venv = testVenv(world, 'pure')
+    const source = join(world.root, 'pure-source')
+    mkdirSync(join(source, 'pure'), { recursive: true })
+    writeFileSync(join(source, 'pure/__init__.py'), '')
+    writeFileSync(join(venv.site, '__editable__.pure-1.0.pth'), `${source}\n`)
+    const { status: ended, stdout, stderr } = venv.run('venv', ...libs)
+    assert.equal(ended, 0)
+    assert.doesNotMatch(stdout + stderr, /editable/)
+  })
+})
+
+/** What setuptools writes below MAPPING, as short as it works. */
+const FINDER = `
+import sys
+from importlib.machinery import PathFinder
+class Finder:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name in MAPPING: return PathFinder.find_spec(name, [MAPPING[name].rpartition('/')[0]])
+def install(): sys.meta_path.append(Finder)
+`
