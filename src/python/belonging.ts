@@ -1,10 +1,11 @@
 // What an environment imports from and holds beside site-packages and bin/: files that a RECORD lists elsewhere, folders
 // that .pth files add to sys.path, and the source trees of editable installations. Reads texts and runs nothing: lines of
 // a .pth that are code are understood only where they call a finder of setuptools.
-import { lstatSync, readFileSync, statSync } from 'node:fs'
+import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decodeBytes } from '../elf/text.ts'
+import { readRegular } from '../io/beneath.ts'
 import { errnoOf } from '../io/error.ts'
 import { entriesIn, fsPath, isInside, realPath } from '../io/path.ts'
 import type { Environment } from './environment.ts'
@@ -34,6 +35,9 @@ export interface Belonging {
   /** The texts that this was read from. */
   readonly sources: readonly string[]
 }
+
+/** A RECORD of 60,000 rows has 6 MB. */
+const LARGEST_TEXT = 1 << 26
 
 /** `store`: whose folders are Nix's own, and need nothing. */
 export function belongingOf(environment: Environment, store: string): Belonging {
@@ -182,12 +186,8 @@ function linesOf(path: string): string[] {
 }
 
 function textOf(path: string): string {
-  try {
-    return decodeBytes(readFileSync(fsPath(path)))
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return ''
-  }
+  const bytes = readRegular(path, LARGEST_TEXT)
+  return bytes === null ? '' : decodeBytes(bytes)
 }
 
 function isPlainFile(path: string): boolean {

@@ -108,6 +108,7 @@ function documents(world: World): void {
       'conflicts',
       'windows',
       'missing',
+      'held',
       'summary',
     ]
     for (const args of [
@@ -134,7 +135,15 @@ function documents(world: World): void {
       isBelow(keysOf(objects?.flatMap(object => object['needed'] as object[])), 'soname provider because')
       isBelow(keysOf(objects?.map(object => object['change'] ?? {})), 'rpath interpreter')
       isBelow(keysOf(missing), 'soname neededBy optional hint')
-      assert.deepEqual(Object.keys(summary ?? {}), ['objects', 'patched', 'fine', 'missing', 'optional', 'refused'])
+      assert.deepEqual(Object.keys(summary ?? {}), [
+        'objects',
+        'patched',
+        'fine',
+        'missing',
+        'optional',
+        'refused',
+        'held',
+      ])
       const readme = readFileSync(join(import.meta.dirname, '../../../README.md'), 'utf8')
       for (const name of [...whole, ...Object.keys(summary ?? {})]) assert.ok(readme.includes(`"${name}": `), name)
     }
