@@ -25,7 +25,7 @@ rec {
     ];
 
   # What Qt, GTK, OpenCV, audio and browser wheels reach for besides. PyQt5, PyQt6 and PySide6 with their WebEngine need
-  # no more than this, apart from their SQL, speech and NFC plugins.
+  # no more than this, apart from their SQL and speech plugins.
   desktop =
     pkgs:
     manylinux pkgs
@@ -60,6 +60,7 @@ rec {
       ocl-icd
       openssl
       pango
+      pcsclite
       sqlite
       systemd
       util-linux

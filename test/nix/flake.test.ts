@@ -123,8 +123,8 @@ test(
 )
 
 // What the libraries, platform plugins and WebEngine of these wheels need of a system, read from PyQt5 5.15.11 (Qt 5.15.19),
-// PyQt6 6.12.0 (Qt 6.11.2) and PySide6 6.12.0 with their WebEngine; without glibc, and without the plugins for SQL servers,
-// speech and NFC.
+// PyQt6 6.12.0 (Qt 6.11.2) and PySide6 6.12.0 with their WebEngine; without glibc, and without the plugins for SQL servers and
+// speech.
 const QT_NEEDS =
   'libEGL.so.1 libGL.so.1 libX11-xcb.so.1 libX11.so.6 libXcomposite.so.1 libXdamage.so.1 libXext.so.6 libXfixes.so.3 ' +
   'libXrandr.so.2 libXrender.so.1 libXtst.so.6 libasound.so.2 libatk-1.0.so.0 libbrotlicommon.so.1 libbrotlidec.so.1 ' +
@@ -133,7 +133,7 @@ const QT_NEEDS =
   'libglib-2.0.so.0 libgobject-2.0.so.0 libgssapi_krb5.so.2 libgstallocators-1.0.so.0 libgstapp-1.0.so.0 ' +
   'libgstaudio-1.0.so.0 libgstbase-1.0.so.0 libgstpbutils-1.0.so.0 libgstreamer-1.0.so.0 libgstvideo-1.0.so.0 ' +
   'libgthread-2.0.so.0 libgtk-3.so.0 libharfbuzz.so.0 libnspr4.so libnss3.so libnssutil3.so libodbc.so.2 ' +
-  'libpango-1.0.so.0 libpangocairo-1.0.so.0 libplc4.so libplds4.so libpulse-mainloop-glib.so.0 libpulse.so.0 ' +
+  'libpango-1.0.so.0 libpangocairo-1.0.so.0 libpcsclite.so.1 libplc4.so libplds4.so libpulse-mainloop-glib.so.0 libpulse.so.0 ' +
   'libsmime3.so libstdc++.so.6 libudev.so.1 libwayland-client.so.0 libwayland-cursor.so.0 libwayland-egl.so.1 ' +
   'libwayland-server.so.0 libxcb-cursor.so.0 libxcb-dri3.so.0 libxcb-glx.so.0 libxcb-icccm.so.4 libxcb-image.so.0 ' +
   'libxcb-keysyms.so.1 libxcb-randr.so.0 libxcb-render-util.so.0 libxcb-render.so.0 libxcb-shape.so.0 libxcb-shm.so.0 ' +

@@ -196,6 +196,7 @@ let
     "ocl-icd"
     "openssl"
     "pango"
+    "pcsclite"
     "sqlite"
     "systemd"
     "unixodbc"
