@@ -70,6 +70,7 @@ function addVenv(program: Command, end: End): void {
     .addOption(libsOption())
     .addOption(scanOption())
     .addOption(trustOption())
+    .addOption(ignoreMissingOption())
     .addOption(ignoreOption())
     .addOption(strictOption())
     .addOption(strategyOption())
@@ -98,6 +99,7 @@ function addCheck(program: Command, end: End): void {
     .addOption(libsOption())
     .addOption(scanOption())
     .addOption(trustOption())
+    .addOption(ignoreMissingOption())
     .addOption(ignoreOption())
     .addOption(strictOption())
     .addOption(jsonOption())
@@ -123,6 +125,7 @@ function addLoader(program: Command, end: End): void {
     .addOption(libsOption())
     .addOption(scanOption())
     .addOption(trustOption())
+    .addOption(ignoreMissingOption())
     .addOption(ignoreOption())
     .addOption(strictOption())
     .addOption(interpreterOption())
@@ -227,6 +230,7 @@ function addDoctor(program: Command, end: End): void {
     .addOption(libsOption())
     .addOption(scanOption())
     .addOption(trustOption())
+    .addOption(ignoreMissingOption())
     .addOption(ignoreOption())
     .addOption(jsonOption())
     .addOption(verboseOption())
@@ -318,6 +322,7 @@ function addWheel(program: Command, end: End): void {
     .addOption(libsOption())
     .addOption(scanOption())
     .addOption(trustOption())
+    .addOption(ignoreMissingOption())
     .addOption(ignoreOption())
     .addOption(interpreterOption())
     .option('--strict', 'count also what only plugins or other packages miss, and broken policies')
@@ -383,6 +388,12 @@ function interpreterOption(): Option {
 }
 
 function ignoreOption(): Option {
+  return new Option('--ignore <glob>', 'do not look at these files and folders (repeatable)')
+    .default([], 'none')
+    .argParser(collect)
+}
+
+function ignoreMissingOption(): Option {
   return new Option('--ignore-missing <glob>', 'do not report these sonames as missing (repeatable)')
     .default([], 'none')
     .argParser(collect)

@@ -15,6 +15,7 @@ export interface DoctorCommandOptions {
   readonly scan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
+  readonly ignore: readonly string[]
   readonly verbose?: boolean
   readonly color: ColourMode
 }
@@ -29,6 +30,7 @@ export function doctorCommand(argument: string | undefined, options: DoctorComma
       noScan: !options.scan,
       trust: options.trust,
       ignoreMissing: options.ignoreMissing,
+      ignore: options.ignore,
       imports: options.import === true,
       env,
       cwd,

@@ -98,7 +98,7 @@ export async function libsBuildCommand(
     const status = await venvCommand(
       'venv',
       venv.root,
-      { libs, scan: true, trust: [], ignoreMissing: [], color },
+      { libs, scan: true, trust: [], ignoreMissing: [], ignore: [], color },
       version,
     )
     const project = names.length === 0 ? null : findProjectFile(venv.root)

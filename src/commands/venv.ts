@@ -28,6 +28,7 @@ export interface VenvCommandOptions {
   readonly scan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
+  readonly ignore: readonly string[]
   readonly strict?: boolean
   readonly strategy?: Strategy
   readonly interpreter?: ProgramInterpreter
@@ -57,6 +58,7 @@ export async function venvCommand(
     noScan: !options.scan,
     trust: options.trust,
     ignoreMissing: options.ignoreMissing,
+    ignore: options.ignore,
     update: options.update === true,
     rehash: options.rehash === true,
     editable: options.editable === true,

@@ -29,6 +29,7 @@ export interface WheelCommandOptions {
   readonly scan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
+  readonly ignore: readonly string[]
   readonly interpreter?: ProgramInterpreter
   readonly strict?: boolean
   readonly quiet?: boolean
@@ -105,6 +106,7 @@ function optionsOf(
     noScan: !options.scan,
     trust: options.trust,
     ignoreMissing: options.ignoreMissing,
+    ignore: options.ignore,
     interpreter: options.interpreter ?? null,
     tag: options.tag === undefined ? null : parseTag(options.tag),
     env: process.env,

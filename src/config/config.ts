@@ -23,6 +23,8 @@ export interface Config {
   /** Library directories, absolute. */
   readonly libs: readonly string[]
   readonly ignoreMissing: readonly string[]
+  /** Globs over paths that are not looked at. */
+  readonly ignore: readonly string[]
   readonly strategy: Strategy | null
   readonly interpreter: ProgramInterpreter | null
   /** Do not look for libraries in the local Nix store. */
@@ -38,6 +40,7 @@ const NO_CONFIG: Config = {
   path: null,
   libs: [],
   ignoreMissing: [],
+  ignore: [],
   strategy: null,
   interpreter: null,
   noScan: false,
@@ -78,6 +81,7 @@ function configOf(path: string, table: unknown): Config {
     path,
     libs: strings(path, table, 'libs').map(entry => resolve(folder, entry)),
     ignoreMissing: strings(path, table, 'ignore-missing'),
+    ignore: strings(path, table, 'ignore'),
     strategy: choice(path, table, 'strategy', ['rpath', 'loader', 'both']),
     interpreter: choice(path, table, 'interpreter', ['python', 'nix-ld']),
     noScan: flag(path, table, 'no-scan'),
@@ -85,7 +89,15 @@ function configOf(path: string, table: unknown): Config {
   }
 }
 
-const KNOWN: ReadonlySet<string> = new Set(['libs', 'ignore-missing', 'strategy', 'interpreter', 'no-scan', 'strict'])
+const KNOWN: ReadonlySet<string> = new Set([
+  'libs',
+  'ignore-missing',
+  'ignore',
+  'strategy',
+  'interpreter',
+  'no-scan',
+  'strict',
+])
 
 function strings(path: string, table: Record<string, unknown>, key: string): string[] {
   const value = table[key] ?? []

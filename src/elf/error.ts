@@ -4,7 +4,7 @@
  * - `NOT_ELF`: the magic bytes are missing; the file is something else.
  * - `TRUNCATED`: a table or a string lies (partly) behind the end of the file.
  * - `MALFORMED`: a field holds a value that no valid file has.
- * - `UNSUPPORTED`: valid, but nothing that this core reads or edits (a size past 2^53, an unknown class).
+ * - `UNSUPPORTED`: valid, but nothing that this core reads or edits (more headers or sections than any file has).
  * - `REFUSED`: can be read, but cannot be edited safely; the message says why.
  * - `BROKEN`: an edited file fails the verification; never reaches the disk.
  */

@@ -43,11 +43,11 @@ export function readHeaders(source: ByteSource): Headers {
   if (!isElf(ident)) throw new ElfError('NOT_ELF', 'no ELF magic at the start of the file', 0)
   const elfClass = ident[EI_CLASS] === ELFCLASS32 ? 32 : ident[EI_CLASS] === ELFCLASS64 ? 64 : undefined
   if (elfClass === undefined) {
-    throw new ElfError('UNSUPPORTED', `ELF class ${ident[EI_CLASS]} is neither 32-bit nor 64-bit`, EI_CLASS)
+    throw new ElfError('MALFORMED', `ELF class ${ident[EI_CLASS]} is neither 32-bit nor 64-bit`, EI_CLASS)
   }
   const byteOrder = ident[EI_DATA] === ELFDATA2LSB ? 'little' : ident[EI_DATA] === ELFDATA2MSB ? 'big' : undefined
   if (byteOrder === undefined) {
-    throw new ElfError('UNSUPPORTED', `data encoding ${ident[EI_DATA]} is neither little nor big endian`, EI_DATA)
+    throw new ElfError('MALFORMED', `data encoding ${ident[EI_DATA]} is neither little nor big endian`, EI_DATA)
   }
   const format = formatOf({ class: elfClass, byteOrder })
   const head = source.read(0, format.ehdr.bytes)
@@ -118,7 +118,7 @@ export function readHeaders(source: ByteSource): Headers {
 
 /** elfy rounds such a number, but never to one that is smaller than 2^53. */
 function past2to53(name: string, offset: number, value: number): ElfError {
-  return new ElfError('UNSUPPORTED', `${name} is past 2^53`, offset, value)
+  return new ElfError('TRUNCATED', `${name} is past 2^53`, offset, value)
 }
 
 function view(bytes: Uint8Array): Buffer {

@@ -204,7 +204,7 @@ export function getAddress(format: Format, bytes: Uint8Array, start: number, fie
 
 /**
  * The field as a number: for counts, offsets and sizes in the file.
- * @throws ElfError `UNSUPPORTED` when it is past 2^53, where no file can reach
+ * @throws ElfError `TRUNCATED` when it is past 2^53, where no file can reach
  */
 export function getNumber(format: Format, bytes: Uint8Array, start: number, field: Field): number {
   const at = start + field.at
@@ -218,7 +218,7 @@ export function getNumber(format: Format, bytes: Uint8Array, start: number, fiel
   const high = word32(little, bytes, little ? at + 4 : at)
   const low = word32(little, bytes, little ? at : at + 4)
   if (high > 0x1fffff) {
-    throw new ElfError('UNSUPPORTED', 'an offset or size past 2^53', undefined, (BigInt(high) << 32n) | BigInt(low))
+    throw new ElfError('TRUNCATED', 'an offset or size past 2^53', undefined, (BigInt(high) << 32n) | BigInt(low))
   }
   return high * 0x100000000 + low
 }

@@ -82,7 +82,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   const python = startPython(interpreter, tree, store, env)
 
   const named = librariesNamed(venv, config, python, store, options)
-  const scan = scanVenv(venv, interpreter.extensionSuffixes, store)
+  const scan = scanVenv(venv, interpreter.extensionSuffixes, store, [...options.ignore, ...config.ignore])
   for (const { path, identity, current } of scan.objects) tree.adopt(path, { identity, object: current })
   const distributions = readDistributions(venv.sitePackages, new Set(scan.objects.map(({ path }) => path)))
 

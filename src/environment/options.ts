@@ -7,6 +7,8 @@ export interface VenvOptions {
   /** Packages of the store that the scan may take whoever put them there. */
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
+  /** Globs over paths that are not looked at. */
+  readonly ignore: readonly string[]
   /** Resolve again what an earlier run pinned. */
   readonly update: boolean
   readonly rehash: boolean
@@ -26,15 +28,24 @@ export interface VenvOptions {
 
 /** What a command that only looks at a venv lets its user choose. */
 export type LookOptions = Pick<VenvOptions, 'libs' | 'noScan' | 'trust' | 'env' | 'cwd'> &
-  Partial<Pick<VenvOptions, 'ignoreMissing'>>
+  Partial<Pick<VenvOptions, 'ignoreMissing' | 'ignore'>>
 
 /** The options of a run that writes nothing and takes the venv as it is. */
-export function lookingOnly({ libs, noScan, trust, ignoreMissing = [], env, cwd }: LookOptions): VenvOptions {
+export function lookingOnly({
+  libs,
+  noScan,
+  trust,
+  ignoreMissing = [],
+  ignore = [],
+  env,
+  cwd,
+}: LookOptions): VenvOptions {
   return {
     libs,
     noScan,
     trust,
     ignoreMissing,
+    ignore,
     update: false,
     rehash: false,
     editable: false,

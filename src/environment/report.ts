@@ -197,7 +197,7 @@ export function answerable({
   dependencies,
   loader,
 }: VenvReport): Subject | null {
-  if (unreadable.length > 0 || outcomes.some(({ passing }) => passing === true)) return null
+  if (unreadable.some(({ broken }) => !broken) || outcomes.some(({ passing }) => passing === true)) return null
   // what is not protected from a collection is tried again by the next run
   if (roots?.hasNix === true && roots.problem !== null) return null
   const patched = outcomes.filter(({ status }) => status === 'patched').map(({ planned }) => directoryOf(planned.path))
@@ -207,7 +207,7 @@ export function answerable({
     stateFolder: venv.stateFolder,
     directories,
     written,
-    objects: outcomes.map(({ planned }) => planned.relative),
+    objects: [...outcomes.map(({ planned }) => planned.relative), ...unreadable.map(({ relative }) => relative)],
     dependencies,
   }
 }

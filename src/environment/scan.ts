@@ -6,13 +6,14 @@ import { closeSync, openSync, readSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { isElf } from '../elf/read.ts'
 import { errnoOf } from '../io/error.ts'
+import { matchesPath } from '../io/glob.ts'
 import { fileNameOf, fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
 import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { type Belonging, belongingOf } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
-import { readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
+import { isBroken, readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
 import { isCopy } from '../elf/graft/owners.ts'
 
 export interface Scan {
@@ -47,10 +48,16 @@ function mayHoldModules(name: string): boolean {
 }
 
 /**
- * Walks the environment's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last; `store` is Nix's.
+ * Walks the environment's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last; `store` is Nix's;
+ * `ignored` are globs over paths, of files and folders that are not looked at.
  * @throws the errors of readdir(2) for the folders of the venv themselves; below them unreadable ones are reported
  */
-export function scanVenv(venv: Environment, extensionSuffixes: readonly string[], store: string): Scan {
+export function scanVenv(
+  venv: Environment,
+  extensionSuffixes: readonly string[],
+  store: string,
+  ignored: readonly string[] = [],
+): Scan {
   const objects: ScannedObject[] = []
   const unreadable: UnreadableObject[] = []
   const directories: string[] = []
@@ -62,6 +69,7 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
   const outside = new Set<string>()
   let isOutside = false
 
+  const isIgnored = (path: string): boolean => ignored.some(glob => matchesPath(relativeTo(venv.root, path), glob))
   const isRecorded = recordedIn(venv)
 
   const visit = (directory: string): void => {
@@ -72,6 +80,7 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
     const below: string[] = []
     for (const { name, kind } of entries) {
       const path = `${directory}/${name}`
+      if (isIgnored(path)) continue
       if (kind === 'directory') {
         if (!SKIPPED.has(name) && (!isOutside || mayHoldModules(name))) below.push(path)
       } else if (kind === 'symlink') {
@@ -104,6 +113,7 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
         path: directory,
         relative: relativeTo(venv.root, directory),
         reason: sayErrno(errno, 'folder'),
+        broken: false,
       })
       return []
     }
@@ -122,8 +132,8 @@ export function scanVenv(venv: Environment, extensionSuffixes: readonly string[]
     } catch (error) {
       const errno = errnoOf(error)
       if (isOutside && (error instanceof ElfError || errno !== undefined)) return
-      if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message })
-      else if (errno !== undefined) unreadable.push({ path, relative, reason: sayErrno(errno, 'file') })
+      if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message, broken: isBroken(error) })
+      else if (errno !== undefined) unreadable.push({ path, relative, reason: sayErrno(errno, 'file'), broken: false })
       else throw error
     }
   }

@@ -220,8 +220,9 @@ function qtPlatforms({ plan }: Examination): Finding[] {
 }
 
 function unreadable({ scan }: Examination): Finding[] {
-  return scan.unreadable.map(({ relative, reason }): Finding => {
-    return { code: 'unreadable', severity: 'warning', message: reason, remedy: null, paths: [relative] }
+  return scan.unreadable.map(({ relative, reason, broken }): Finding => {
+    const message = broken ? `no loader would load it: ${reason}` : reason
+    return { code: 'unreadable', severity: broken ? 'note' : 'warning', message, remedy: null, paths: [relative] }
   })
 }
 

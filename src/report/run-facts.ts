@@ -20,6 +20,8 @@ export interface RunFacts {
   /** What the environment takes from the library set: the folders by the source that named them. */
   readonly libraries: readonly { readonly source: LibrarySource; readonly folders: readonly string[] }[]
   readonly refused: readonly RefusedFile[]
+  /** What no loader would load. */
+  readonly broken: readonly BrokenFile[]
   /** What is missing and counts, by the packages that need it. */
   readonly lacking: readonly Lack[]
   /** What only plugins miss that nothing links to. */
@@ -59,6 +61,11 @@ interface RefusedFile {
   readonly unrecorded: boolean
 }
 
+interface BrokenFile {
+  readonly path: string
+  readonly reason: string
+}
+
 /** What some packages miss. */
 export interface Lack {
   readonly packages: readonly string[]
@@ -81,6 +88,7 @@ export interface RunSummary {
   readonly missing: number
   readonly optional: number
   readonly refused: number
+  readonly broken: number
   /** Outside of the environment, and left alone. */
   readonly held: number
 }
@@ -98,6 +106,9 @@ export function factsOf(report: VenvReport): RunFacts {
     packages: changedPackages(report.outcomes),
     libraries: librariesBySource(report),
     refused: refusedFiles(report),
+    broken: report.unreadable
+      .filter(({ broken }) => broken)
+      .map(({ relative, reason }) => ({ path: relative, reason })),
     lacking: lacksOf(missing.filter(({ optional }) => !optional)),
     optional: lacksOf(missing.filter(({ optional }) => optional)),
     windows,
@@ -169,7 +180,8 @@ function refusedFiles({ outcomes, unreadable }: VenvReport): RefusedFile[] {
     .map(({ planned, reason, unrecorded }) => {
       return { path: planned.relative, reason: reason ?? '', unrecorded: unrecorded === true }
     })
-  return [...refused, ...unreadable.map(({ relative, reason }) => ({ path: relative, reason, unrecorded: false }))]
+  const other = unreadable.filter(({ broken }) => !broken)
+  return [...refused, ...other.map(({ relative, reason }) => ({ path: relative, reason, unrecorded: false }))]
 }
 
 /** What is missing, one entry for all that the same packages miss. */
@@ -208,7 +220,8 @@ export function summaryOf({ outcomes, unreadable, missing, held }: VenvReport): 
     fine: number('fine'),
     missing: missing.filter(({ optional }) => !optional).length,
     optional: missing.filter(({ optional }) => optional).length,
-    refused: number('refused') + unreadable.length,
+    refused: number('refused') + unreadable.filter(({ broken }) => !broken).length,
+    broken: unreadable.filter(({ broken }) => broken).length,
     held: held.reduce((sum, { objects }) => sum + objects.length, 0),
   }
 }
@@ -216,7 +229,17 @@ export function summaryOf({ outcomes, unreadable, missing, held }: VenvReport): 
 /** Is it what `factsOf` made? It was written by the same version of the program, so its parts tell enough. */
 export function isRunFacts(value: unknown): value is RunFacts {
   if (typeof value !== 'object' || value === null) return false
-  const lists = ['packages', 'libraries', 'refused', 'lacking', 'optional', 'windows', 'windowAttributes', 'held']
+  const lists = [
+    'packages',
+    'libraries',
+    'refused',
+    'broken',
+    'lacking',
+    'optional',
+    'windows',
+    'windowAttributes',
+    'held',
+  ]
   const fields = new Map<string, unknown>(Object.entries(value))
   return (
     lists.every(name => Array.isArray(fields.get(name))) &&

@@ -23,14 +23,14 @@ export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvR
     libs: plan.libraries,
     objects: [
       ...outcomes.map(outcome => objectEntry(outcome, venv.root)),
-      ...unreadable.map(({ relative, reason }) => ({
+      ...unreadable.map(({ relative, reason, broken }) => ({
         path: relative,
         distribution: null,
         kind: 'library',
         needed: [],
         change: null,
         missing: [],
-        status: 'refused',
+        status: broken ? 'broken' : 'refused',
         reason,
       })),
     ],

@@ -145,13 +145,19 @@ const MOST_LINES = 3
 
 function problemLines(facts: RunFacts, style: ReportStyle): string[] {
   const { chalk, details, quiet, strict } = style
-  const { windows, refused, summary } = facts
+  const { windows, refused, broken, summary } = facts
   const one = summary.optional === 1
   const optional = `${count(summary.optional, 'optional library')} ${one ? 'is' : 'are'} missing (only plugins need ${one ? 'it' : 'them'})`
   const sentences = (opens: boolean) =>
     windowSentences(windows.filter(({ opensSomewhere }) => opensSomewhere === opens))
   return [
     ...(summary.optional === 0 || strict || quiet ? [] : [`${chalk.dim('-')} ${optional}`]),
+    ...(quiet
+      ? []
+      : folded(
+          broken.map(({ path, reason }) => chalk.dim(`- ${path} is broken, no loader would load it: ${reason}`)),
+          style,
+        )),
     ...folded(
       refused.map(({ path, reason, unrecorded }) => {
         return `${chalk.yellow('!')} ${path} ${unrecorded ? 'needs another run' : 'was not changed'}: ${reason}`

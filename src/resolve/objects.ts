@@ -1,5 +1,8 @@
 // One ELF object of an environment as it was read: what a loader sees of it now, and what it was before wheelfix changed it.
-import { DF_1_PIE, ET_DYN, ET_EXEC } from '../elf/constants.ts'
+import { DF_1_PIE, ET_DYN, ET_EXEC, PT_LOAD } from '../elf/constants.ts'
+import { ElfError } from '../elf/error.ts'
+import { readHeaders } from '../elf/headers.ts'
+import { SMALLEST_PAGE } from '../elf/machine.ts'
 import { type DlopenFeature, dlopenFeatures, readNotes } from '../elf/tables/notes.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
@@ -44,6 +47,28 @@ export interface UnreadableObject {
   readonly path: string
   readonly relative: string
   readonly reason: string
+  /** No loader would load it, or it is for none at all: nothing is lost when it stays as it is. */
+  readonly broken: boolean
+}
+
+/**
+ * Is a file that cannot be read one that no loader would load? What the core reads is what loaders read before they map
+ * anything else, so that a table that is cut off or holds nonsense fails there too. What is only too large for the core
+ * (`UNSUPPORTED`) may well load.
+ */
+export function isBroken({ code }: ElfError): boolean {
+  return code === 'NOT_ELF' || code === 'TRUNCATED' || code === 'MALFORMED'
+}
+
+/**
+ * @throws ElfError `TRUNCATED` where whole pages of a PT_LOAD are behind the end of the file: who touches them dies of SIGBUS
+ */
+function assertWhole({ programHeaders }: ElfObject, size: number): void {
+  const end = Math.ceil(size / SMALLEST_PAGE) * SMALLEST_PAGE
+  for (const { type, offset, filesz } of programHeaders) {
+    if (type !== PT_LOAD || filesz === 0 || offset + filesz <= end) continue
+    throw new ElfError('TRUNCATED', `the file ends at ${size}, its segments at ${offset + filesz}`, offset, filesz)
+  }
 }
 
 /**
@@ -57,8 +82,10 @@ export function readObject(
   suffixes: readonly string[],
   isRecorded: () => boolean,
 ): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'owner' | 'losesHeaders' | 'opens'> | null {
+  const { header } = readHeaders(source)
+  if (header.type !== ET_DYN && header.type !== ET_EXEC) return null
   const current = readElf(source)
-  if (current.header.type !== ET_DYN && current.header.type !== ET_EXEC) return null
+  assertWhole(current, source.size)
   const top = current.dynamic === null ? null : readUndo(source, current)
   const owner = top === null ? null : ownerOf(top, isRecorded)
   const isOwn = (layer: Undo): boolean => isPlanned(ownerOf(layer, isRecorded))

@@ -26,6 +26,7 @@ export interface Question {
   readonly noScan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
+  readonly ignore: readonly string[]
   readonly strategy: string | null
   readonly interpreter: string | null
   readonly update: boolean
@@ -79,6 +80,7 @@ interface Settings {
   readonly noScan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
+  readonly ignore: readonly string[]
   readonly strict: boolean
   readonly editable: boolean
   readonly strategy: string | null
@@ -101,6 +103,7 @@ function settingsOf({ env, cwd, ...options }: Question, strict: boolean): Settin
     noScan: options.noScan,
     trust: options.trust.map(path => resolve(cwd, path)),
     ignoreMissing: options.ignoreMissing,
+    ignore: options.ignore,
     strict,
     editable: options.editable,
     strategy: options.strategy,

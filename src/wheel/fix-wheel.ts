@@ -15,7 +15,8 @@ import { type Ownership, resolve } from '../resolve/resolution.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
 import type { ResolvedObject } from '../resolve/needed.ts'
 import { onTree, type PythonProcess } from '../resolve/python-process.ts'
-import { readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
+import { isBroken, readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
+import { matchesPath } from '../io/glob.ts'
 import { directoryOf, fileNameOf, isInside } from '../io/path.ts'
 import type { Libc } from '../ldso/libc.ts'
 import type { FileTree, OpenedFile } from '../ldso/file-tree.ts'
@@ -59,6 +60,13 @@ export interface WheelContext {
   readonly nixLd: Libc | null
 }
 
+/** What a wheel is read for. */
+export interface WheelReading {
+  readonly context: WheelContext
+  /** Globs of entries that are not looked at. */
+  readonly ignoredPaths: readonly string[]
+}
+
 /** The new contents of one entry. */
 export interface NewContent {
   readonly source: ByteSource
@@ -92,7 +100,7 @@ let opened = 0
  */
 export async function openWheel(
   path: string,
-  python: PythonProcess,
+  { context: { python }, ignoredPaths }: WheelReading,
   scratchFolder: string,
   onProgress?: (bytes: number) => void,
 ): Promise<Wheel> {
@@ -111,6 +119,7 @@ export async function openWheel(
     const unreadable: UnreadableObject[] = []
     const suffixes = suffixesOf(archive, python)
     for (const [entry, source] of contents.objects) {
+      if (ignoredPaths.some(glob => matchesPath(entry.name, glob))) continue
       const at = installedPath(entry.name, distribution.dataFolder, installation)
       try {
         const isRecorded = (): boolean => distribution.record.rows.has(entry.name)
@@ -122,7 +131,7 @@ export async function openWheel(
         objects.push({ entry, source, object: { path: at, relative: entry.name, ...read, status, identity } })
       } catch (error) {
         if (!(error instanceof ElfError)) throw error
-        unreadable.push({ path: at, relative: entry.name, reason: error.message })
+        unreadable.push({ path: at, relative: entry.name, reason: error.message, broken: isBroken(error) })
       }
     }
     return { archive, distribution, objects, unreadable, installation, close }

@@ -22,6 +22,8 @@ export interface Preparation {
   readonly context: WheelContext
   /** Globs of sonames that are not reported. */
   readonly ignored: readonly string[]
+  /** Globs of entries that are not looked at. */
+  readonly ignoredPaths: readonly string[]
   /** The sonames that the store may be asked for: it answers several at once faster. */
   readonly wanted: Set<string>
   readonly warnings: string[]
@@ -49,6 +51,7 @@ export function prepare(options: WheelOptions): Preparation {
     context: { python, sources, programInterpreter, nixLd },
     wanted,
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
+    ignoredPaths: options.mode === 'restore' ? [] : [...options.ignore, ...config.ignore],
     warnings: [...named.warnings],
   }
 }

@@ -27,6 +27,8 @@ export interface WheelOptions {
   readonly noScan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
+  /** Globs of entries that are not looked at. */
+  readonly ignore: readonly string[]
   /** null: what the configuration says, else `python`. */
   readonly interpreter: ProgramInterpreter | null
   readonly tag: Tag | null

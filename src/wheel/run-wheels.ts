@@ -45,7 +45,7 @@ export async function runWheels<T>(
   try {
     for (const file of siblingFiles) {
       try {
-        const wheel = await openWheel(file, python, scratchFolder(options, file), progress)
+        const wheel = await openWheel(file, prepared, scratchFolder(options, file), progress)
         siblings.set(realPath(file), wheel)
       } catch (error) {
         if (!(error instanceof WheelfixError)) throw error
@@ -84,8 +84,7 @@ async function runWheel(
   let own: Wheel | undefined
   try {
     // a wheel of a folder that is named by --with, too, has been read already
-    if (same?.archive.path !== path)
-      own = await openWheel(path, prepared.context.python, scratchFolder(options, path), progress)
+    if (same?.archive.path !== path) own = await openWheel(path, prepared, scratchFolder(options, path), progress)
     const wheel = own ?? same
     if (wheel === undefined) throw new Error(`${path} was not opened`)
     return options.mode === 'restore'
@@ -131,7 +130,7 @@ async function patch(
     ...outcomes
       .filter(({ status }) => status === 'refused')
       .map(({ entry, reason }) => ({ path: entry.name, reason: reason ?? '' })),
-    ...wheel.unreadable.map(({ relative, reason }) => ({ path: relative, reason })),
+    ...unreadableOf(wheel),
   ]
   return {
     path: wheel.archive.path,
@@ -149,10 +148,21 @@ async function patch(
       : null,
     restored: 0,
     original: null,
-    notes: changed ? signatureNotes(wheel) : [],
+    notes: [...(changed ? signatureNotes(wheel) : []), ...brokenNotes(wheel)],
     distribution: wheel.distribution,
     sitePackages: wheel.installation.sitePackages,
   }
+}
+
+/** What could not be read although a loader may load it. */
+function unreadableOf({ unreadable }: Wheel): { path: string; reason: string }[] {
+  return unreadable.filter(({ broken }) => !broken).map(({ relative, reason }) => ({ path: relative, reason }))
+}
+
+function brokenNotes({ unreadable }: Wheel): string[] {
+  return unreadable
+    .filter(({ broken }) => broken)
+    .map(({ relative, reason }) => `${relative} stays as it is, no loader would load it: ${reason}`)
 }
 
 /** Those of the wheels that this one requires, directly or not: no other is loaded before it for certain. */
@@ -197,7 +207,7 @@ async function restore(
     status: changed ? (options.write ? 'restored' : 'restore') : 'fine',
     written: options.write && written !== null,
     outcomes: [],
-    refused: [...refused, ...wheel.unreadable.map(({ relative, reason }) => ({ path: relative, reason }))],
+    refused: [...refused, ...unreadableOf(wheel)],
     plan: null,
     missing: [],
     policy: null,

@@ -18,13 +18,14 @@ const FINE: RunFacts = {
   packages: [],
   libraries: [],
   refused: [],
+  broken: [],
   lacking: [],
   optional: [],
   windows: [],
   windowAttributes: [],
   held: [],
   unfinished: false,
-  summary: { objects: 78, patched: 0, fine: 78, missing: 0, optional: 0, refused: 0, held: 0 },
+  summary: { objects: 78, patched: 0, fine: 78, missing: 0, optional: 0, refused: 0, broken: 0, held: 0 },
 }
 
 function styleOf(columns: number, more: Partial<ReportStyle> = {}): ReportStyle {
@@ -90,7 +91,7 @@ function twoToolkits(): RunFacts {
     optional: [lack({ names: Array.from({ length: 54 }, (_, index) => `libplugin${index}.so.1`) })],
     windows: ['PyQt6', 'PySide6'].map(toolkit => ({ toolkit, failing, opensSomewhere: false })),
     windowAttributes: ['libxcb-keysyms', 'libxcb-util', 'libxcb-wm', 'wayland'],
-    summary: { objects: 767, patched: 756, fine: 11, missing: 11, optional: 54, refused: 0, held: 0 },
+    summary: { objects: 767, patched: 756, fine: 11, missing: 11, optional: 54, refused: 0, broken: 0, held: 0 },
   }
 }
 

@@ -1,0 +1,143 @@
+// Files that begin as ELF files do and that no loader would load, and paths that a user has left out: neither fails a run.
+import assert from 'node:assert/strict'
+import { mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { readElf } from '../../src/elf/read.ts'
+import { PT_LOAD } from '../../src/elf/constants.ts'
+import { bytesSource } from '../../src/elf/source.ts'
+import { missing, skip } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
+import { buildWorld } from '../world/world.ts'
+import { MODULE, testVenv, type TestVenv } from './venv.ts'
+
+interface Document {
+  readonly objects: readonly { readonly path: string; readonly status: string; readonly reason?: string }[]
+  readonly summary: { readonly refused: number; readonly broken: number }
+}
+
+suite('files that no loader would load', () => {
+  const world = buildWorld()
+  const lacking = missing('gcc', 'ld', 'objcopy')
+  if (typeof world === 'string' || lacking !== false) {
+    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
+    return
+  }
+  after(() => world.dispose())
+  const source = join(world.root, 'part.c')
+  writeFileSync(source, 'int numbers[9000] = { 1 }; int part(int i) { return numbers[i]; }\n')
+  const library = join(world.root, 'libpart.so')
+  runWell('gcc', ['-g', '-shared', '-fPIC', '-o', library, source])
+  const whole = readFileSync(library)
+  const loads = readElf(bytesSource(whole)).programHeaders.filter(({ type }) => type === PT_LOAD)
+  const loadEnd = Math.max(...loads.map(({ offset, filesz }) => offset + filesz))
+
+  let count = 0
+  const rule = (name: string, prove: (venv: TestVenv) => void) =>
+    test(name, () => {
+      const venv = testVenv(world, `broken${count++}`)
+      venv.install('plain', { [`plain/core${MODULE}`]: { needed: ['libc.so.6'] } })
+      prove(venv)
+      rmSync(venv.root, { recursive: true })
+    })
+  /** What the venv's own Python says of a file that it is to load. */
+  const loads_ = (venv: TestVenv, path: string): boolean =>
+    run(join(venv.root, 'bin/python'), ['-c', `import ctypes; ctypes.CDLL(${JSON.stringify(path)})`]).status === 0
+  const documentOf = (venv: TestVenv, command: string, ...options: readonly string[]): Document =>
+    JSON.parse(venv.run(command, '--no-scan', '--json', ...options).stdout) as Document
+
+  const text = Buffer.from(`\x7fELF is how these files begin.\n${'x'.repeat(5000)}`)
+  const garbage = Buffer.concat([whole.subarray(0, 24), Buffer.alloc(whole.length - 24, 0xff)])
+  const files: readonly (readonly [string, Buffer])[] = [
+    ['four bytes alone', Buffer.from('\x7fELF')],
+    ['a text', text],
+    ['garbage behind the first bytes', garbage],
+    ['a file that is cut in its program headers', whole.subarray(0, 100)],
+    ['a file that is cut in the middle', whole.subarray(0, loadEnd >> 1)],
+    ['a file that is cut in its last segment', whole.subarray(0, loadEnd - 8192)],
+  ]
+  for (const [what, bytes] of files) {
+    rule(`${what} is named and fails neither check nor venv nor doctor`, venv => {
+      const path = join(venv.site, 'plain/libpart.so')
+      writeFileSync(path, bytes)
+      assert.equal(loads_(venv, path), false, 'the real loader does not load it')
+      for (const command of ['check', 'venv', 'doctor']) {
+        const { status, stdout } = venv.run(command, '--no-scan')
+        assert.equal(status, 0, `${command}: ${stdout}`)
+        assert.match(stdout, /libpart\.so/)
+      }
+      const { objects, summary } = documentOf(venv, 'check')
+      assert.equal(objects.find(object => object.path.endsWith('libpart.so'))?.status, 'broken')
+      assert.deepEqual([summary.refused, summary.broken], [0, 1])
+      assert.ok(bytes.equals(readFileSync(path)))
+    })
+  }
+
+  rule('a file that is cut only behind its segments is an object as any other', venv => {
+    const path = join(venv.site, 'plain/libpart.so')
+    writeFileSync(path, whole.subarray(0, loadEnd))
+    assert.equal(loads_(venv, path), true)
+    assert.equal(documentOf(venv, 'check').summary.broken, 0)
+  })
+
+  rule('debugging information apart, relocatable files and those of other machines fail nothing', venv => {
+    const folder = join(venv.site, 'plain')
+    runWell('objcopy', ['--only-keep-debug', library, join(folder, 'libpart.so.debug')])
+    runWell('gcc', ['-c', '-o', join(folder, 'part.o'), source])
+    const bpf = Buffer.from(readFileSync(join(folder, 'part.o')))
+    bpf.writeUInt16LE(247, 18)
+    // a relocatable file names no dynamic table, whatever else is wrong with it
+    writeFileSync(join(folder, 'program.bpf.o'), bpf.subarray(0, 200))
+    for (const [name, machine] of [
+      ['libsparc.so', 43],
+      ['libhexagon.so', 164],
+    ] as const) {
+      const other = Buffer.from(whole)
+      other.writeUInt16LE(machine, 18)
+      writeFileSync(join(folder, name), other)
+    }
+    for (const command of ['check', 'venv', 'doctor']) {
+      const { status, stdout } = venv.run(command, '--no-scan')
+      assert.equal(status, 0, `${command}: ${stdout}`)
+    }
+  })
+
+  rule('a run with nothing but broken files left to do is remembered, until one of them changes', venv => {
+    const path = join(venv.site, 'plain/libpart.so')
+    writeFileSync(path, whole.subarray(0, 100))
+    // something to patch, so that the venv has a state
+    venv.install('more', { [`more/core${MODULE}`]: { needed: ['libstdc++.so.6'] } })
+    const libs = ['--no-scan', '--libs', world.libs.gcc]
+    for (let index = 0; index < 2; index++) assert.equal(venv.run('venv', ...libs).status, 0)
+    const state = join(venv.root, '.wheelfix/state.json')
+    assert.match(readFileSync(state, 'utf8'), /libpart\.so/)
+    writeFileSync(path, whole)
+    truncateSync(path, loadEnd)
+    assert.doesNotMatch(venv.run('venv', ...libs).stdout, /Broken/)
+  })
+
+  rule('--ignore and the configuration leave files and folders out, in venv, check, doctor and wheel', venv => {
+    mkdirSync(join(venv.site, 'plain/tests'))
+    venv.install('more', { 'plain/tests/core.abi3.so': { needed: ['libgone.so.1'] } })
+    const path = join(venv.site, 'plain/tests/core.abi3.so')
+    const before = statSync(path).mtimeMs
+    assert.equal(venv.run('check', '--no-scan').status, 1)
+    for (const glob of ['plain/tests', 'plain/tests/', 'tests/*.so', 'core.abi3.s?', '*/tests/core*']) {
+      if (glob === 'core.abi3.s?') continue
+      for (const command of ['check', 'venv', 'doctor']) {
+        const { status, stdout } = venv.run(command, '--no-scan', '--ignore', glob)
+        assert.equal(status, 0, `${command} --ignore ${glob}: ${stdout}`)
+      }
+    }
+    assert.equal(venv.run('check', '--no-scan', '--ignore', 'ests').status, 1, 'a glob matches whole parts')
+    writeFileSync(join(venv.root, '../wheelfix.toml'), 'ignore = ["plain/tests"]\n')
+    try {
+      assert.equal(venv.run('check', '--no-scan').status, 0)
+      assert.equal(venv.run('venv', '--no-scan').status, 0)
+    } finally {
+      rmSync(join(venv.root, '../wheelfix.toml'))
+    }
+    assert.equal(venv.run('venv', '--no-scan').status, 1, 'the quick answer is of other settings')
+    assert.equal(statSync(path).mtimeMs, before)
+  })
+})
