@@ -81,6 +81,7 @@ function addVenv(program: Command, end: End): void {
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
+    .addOption(asRootOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
@@ -105,6 +106,7 @@ function addCheck(program: Command, end: End): void {
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
+    .addOption(asRootOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
@@ -135,6 +137,7 @@ function addLoader(program: Command, end: End): void {
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
+    .addOption(asRootOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
@@ -186,6 +189,7 @@ function addRestore(program: Command, end: End): void {
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(verboseOption())
+    .addOption(asRootOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { restoreCommand } = await import('./commands/restore.ts')
@@ -210,6 +214,7 @@ function addWhy(program: Command, end: End): void {
     .addOption(trustOption())
     .addOption(jsonOption())
     .addOption(verboseOption())
+    .addOption(asRootOption())
     .addOption(colourOption())
     .action(async (first, second, options) => {
       const { whyCommand } = await import('./commands/why.ts')
@@ -234,6 +239,7 @@ function addDoctor(program: Command, end: End): void {
     .addOption(ignoreOption())
     .addOption(jsonOption())
     .addOption(verboseOption())
+    .addOption(asRootOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { doctorCommand } = await import('./commands/doctor.ts')
@@ -264,6 +270,7 @@ function addLibs(program: Command, end: End): void {
     .addOption(scanOption())
     .addOption(trustOption())
     .addOption(jsonOption())
+    .addOption(asRootOption())
     .addOption(colourOption())
     .action(async (argument, options) => {
       const { libsCommand } = await import('./commands/libs.ts')
@@ -362,6 +369,10 @@ function trustOption(): Option {
   return new Option('--trust <path>', 'take this package of the store whoever put it there (repeatable)')
     .default([], 'none')
     .argParser(collect)
+}
+
+function asRootOption(): Option {
+  return new Option('--as-root', 'as root, stay root in a venv of another user (default: become its owner)')
 }
 
 function dryRunOption(): Option {

@@ -5,6 +5,7 @@ import { type ColourMode, colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
+import { workAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -17,6 +18,7 @@ export interface DoctorCommandOptions {
   readonly ignoreMissing: readonly string[]
   readonly ignore: readonly string[]
   readonly verbose?: boolean
+  readonly asRoot?: boolean
   readonly color: ColourMode
 }
 
@@ -25,7 +27,9 @@ export function doctorCommand(argument: string | undefined, options: DoctorComma
   const { env } = process
   const cwd = process.cwd()
   try {
-    const report = diagnose(findVenv({ argument, env, cwd }), {
+    const venv = findVenv({ argument, env, cwd })
+    workAsOwner(venv, options.asRoot)
+    const report = diagnose(venv, {
       libs: options.libs,
       noScan: !options.scan,
       trust: options.trust,

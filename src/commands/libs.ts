@@ -15,6 +15,7 @@ import { libsLines } from '../report/libs-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { findVenv, type Venv } from '../python/pyvenv.ts'
 import { targetPython } from '../wheel/prepare.ts'
+import { workAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
 import { SCHEMA } from '../report/schema.ts'
 import type { ExitStatus } from './status.ts'
@@ -28,6 +29,7 @@ export interface LibsCommandOptions {
   readonly policy?: string
   readonly python?: string
   readonly json?: boolean
+  readonly asRoot?: boolean
   readonly color: ColourMode
 }
 
@@ -60,6 +62,7 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
 
 export interface LibsBuildOptions {
   readonly flake?: string
+  readonly asRoot?: boolean
   /** Build what the environment misses. */
   readonly missing?: boolean
   readonly color: ColourMode
@@ -80,6 +83,7 @@ export async function libsBuildCommand(
     const folders = words.filter(word => isFolder(word, cwd))
     if (folders.length > 1) throw new WheelfixError('USAGE', `name one environment, not ${folders.join(' and ')}`)
     const venv = findVenv({ argument: folders[0], env, cwd })
+    workAsOwner(venv, options.asRoot)
     const named = words.filter(word => !folders.includes(word))
     const names = [...named, ...(options.missing === true ? await missingPackages(venv) : [])]
     if (options.missing === true && names.length === 0) {
@@ -138,6 +142,7 @@ function reportOf(argument: string | undefined, options: LibsCommandOptions): Li
   const { env } = process
   const cwd = process.cwd()
   const venv = argument === undefined ? targetPython(options.python, env, cwd) : findVenv({ argument, env, cwd })
+  workAsOwner(venv, options.asRoot)
   const policy = options.policy === undefined ? null : findPolicy(options.policy)
   if (options.policy !== undefined && policy === null) {
     const known = POLICIES.map(({ name }) => name).join(' ')

@@ -4,6 +4,7 @@ import { findVenv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
+import { workAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -13,6 +14,7 @@ export interface RestoreCommandOptions {
   readonly json?: boolean
   readonly quiet?: boolean
   readonly verbose?: boolean
+  readonly asRoot?: boolean
   readonly color: ColourMode
 }
 
@@ -20,6 +22,7 @@ export function restoreCommand(argument: string | undefined, options: RestoreCom
   const colour = colours(options.color, process.env)
   try {
     const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
+    workAsOwner(venv, options.asRoot)
     const { restored, refused, warnings, found } = restoreVenv(venv, {
       dryRun: options.dryRun === true,
       editable: options.editable === true,

@@ -16,6 +16,7 @@ import { writeLines, writeWarnings } from '../report/print.ts'
 import { venvDocument } from '../report/run-json.ts'
 import { count } from '../io/words.ts'
 import { WheelfixError } from '../io/error.ts'
+import { workAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -37,6 +38,7 @@ export interface VenvCommandOptions {
   readonly editable?: boolean
   readonly quiet?: boolean
   readonly verbose?: boolean
+  readonly asRoot?: boolean
   readonly color: ColourMode
 }
 
@@ -71,6 +73,7 @@ export async function venvCommand(
   }
   try {
     const venv = findVenv({ argument, env, cwd: process.cwd() })
+    workAsOwner(venv, options.asRoot)
     const plain = options.json !== true && options.verbose !== true
     const known = plain ? recall(venv, runOptions, strict, version) : null
     if (known !== null && isRunFacts(known.facts)) {

@@ -9,6 +9,7 @@ import { type ColourMode, colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
+import { workAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -18,6 +19,7 @@ export interface WhyCommandOptions {
   readonly scan: boolean
   readonly trust: readonly string[]
   readonly verbose?: boolean
+  readonly asRoot?: boolean
   readonly color: ColourMode
 }
 
@@ -28,6 +30,7 @@ export function whyCommand(first: string, second: string | undefined, options: W
   const cwd = process.cwd()
   try {
     const venv = findVenv({ argument: folder, env, cwd })
+    workAsOwner(venv, options.asRoot)
     const examination = examine(
       venv,
       lookingOnly({ libs: options.libs, noScan: !options.scan, trust: options.trust, env, cwd }),

@@ -15,6 +15,7 @@ import { rewriteRecordFile, rowOf } from './apply.ts'
 import { writeReason } from './change.ts'
 import { hasJournal, recover } from '../state/journal.ts'
 import { lockVenv } from '../state/lock.ts'
+import { refuseStore } from '../nix/refuse-store.ts'
 import { loaderFolders, removeLoader } from '../private-loader/private-loader.ts'
 import { pythonNames, restoreName } from '../private-loader/python-copy.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
@@ -47,6 +48,7 @@ export function restoreVenv(venv: Environment, { dryRun, editable }: RestoreOpti
     const objects = restoreObjects(venv, editable, true, found || pythons.restored.length > 0)
     return { ...objects, restored: [...pythons.restored, ...objects.restored] }
   }
+  refuseStore(venv.root, process.env)
   const scan = scanToRestore(venv, editable)
   const copied = pythonNames(venv).some(({ kind }) => kind === 'copy')
   const touched = found || copied || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)

@@ -2,6 +2,7 @@
 // write nothing.
 import { lstatSync, rmSync } from 'node:fs'
 import { fsPath } from '../io/path.ts'
+import { refuseStore } from '../nix/refuse-store.ts'
 import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
 import { loaderFolders, removeLoader, writeLoader } from '../private-loader/private-loader.ts'
 import { restoreName } from '../private-loader/python-copy.ts'
@@ -18,6 +19,7 @@ import { neededStorePaths, reportOf, type VenvReport } from './report.ts'
 
 /** @throws WheelfixError when nothing could be done */
 export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
+  if (options.mode === 'apply') refuseStore(venv.root, options.env)
   const first = examine(venv, options)
   const looksOnly = options.mode === 'plan'
   if (looksOnly || !needsWriting(first, options)) {

@@ -1,0 +1,35 @@
+// Files of the Nix store never change: Nix knows each package by the hash of its content, and others use the same one.
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { realPath } from '../io/path.ts'
+import { storeDirectory, storePathOf } from './store.ts'
+
+/**
+ * Refuses to write into a folder of the store, unless a build is about to make it: then it is one of the outputs that Nix
+ * names in the environment of the builder.
+ * @throws WheelfixError `IO`
+ */
+export function refuseStore(root: string, env: NodeJS.ProcessEnv): void {
+  const storePath = inStore(root, env)
+  if (storePath === null) return
+  const isOutput = env['NIX_BUILD_TOP'] !== undefined && Object.values(env).includes(storePath)
+  if (isOutput) return
+  throw new WheelfixError(
+    'IO',
+    `${root} is in the Nix store, whose files do not change: make a venv outside of it, or have Nix make one that is ` +
+      'patched (fixVenv of the flake)',
+    root,
+  )
+}
+
+/** The store path that a folder is in, by its name or by what its links lead to. */
+function inStore(root: string, env: NodeJS.ProcessEnv): string | null {
+  const store = storeDirectory(env)
+  try {
+    return (
+      storePathOf(root, store) ?? storePathOf(realPath(root), store) ?? storePathOf(realPath(root), realPath(store))
+    )
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+}
