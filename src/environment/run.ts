@@ -78,7 +78,7 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
     // hashes are written into the RECORDs of what was patched earlier
     (options.rehash && ownObjects(examination).some(({ edit }) => edit !== null)) ||
     loaderPending ||
-    (libraries.length > 0 && pinsDiffer(venv, libraries)) ||
+    pinsDiffer(venv, libraries) ||
     (options.interpreter !== null && readProgramInterpreter(venv) !== options.interpreter)
   )
 }

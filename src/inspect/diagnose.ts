@@ -13,7 +13,6 @@ import { storeDirectory } from '../nix/store.ts'
 import { moduleName } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
 import { compareWithLoader } from './compare.ts'
-import { hasJournal } from '../state/journal.ts'
 import { KNOWN_CASES, type KnownCase } from '../resolve/known-cases.ts'
 import { missingLibraries, platformsOf } from '../resolve/missing.ts'
 import { importModules } from './ask-python.ts'
@@ -26,6 +25,7 @@ import { type Examination, examine } from '../environment/examine.ts'
 import { lookingOnly, type LookOptions } from '../environment/options.ts'
 import { neededStorePaths } from '../environment/report.ts'
 import type { Finding } from './findings.ts'
+import { heldBack, pending, unfinished } from './pending.ts'
 import { foreignPrograms, scriptLaunchers } from './programs.ts'
 
 export interface DoctorReport {
@@ -107,56 +107,6 @@ function asItStands(examination: Examination, states: ReadonlyMap<string, ElfObj
     ...input,
     programLoader: (_, { interpreter }) => (interpreter === python.interpreter.interp ? input.python.loader : null),
   }
-}
-
-function unfinished({ venv, scan }: Examination): Finding[] {
-  if (!hasJournal(venv) && scan.leftovers.length === 0) return []
-  return [
-    {
-      code: 'half-finished',
-      severity: 'error',
-      message: 'a run of wheelfix was stopped before it was done',
-      remedy: `wheelfix venv ${venv.root}  (it puts right what is half done)`,
-      paths: scan.leftovers.map(path => relativeTo(venv.root, path)),
-    },
-  ]
-}
-
-/** Objects that editable installations and .pth files import from outside, and that need a patch. */
-function heldBack({ venv, plan, held }: Examination): Finding[] {
-  const waiting = plan.objects.filter(({ change, identity }) => change !== null && held.has(identity))
-  if (waiting.length === 0) return []
-  return [
-    {
-      code: 'outside-unpatched',
-      severity: 'error',
-      message: `${count(waiting.length, 'object')} to patch, outside of the environment, which imports from there`,
-      remedy: `wheelfix venv --editable ${venv.root}`,
-      paths: waiting.map(({ path }) => path),
-    },
-  ]
-}
-
-function pending({ venv, plan, held }: Examination): Finding[] {
-  const changed = plan.objects.filter(({ change, identity }) => {
-    if (held.has(identity)) return false
-    const { rpath, interpreter } = change ?? {}
-    return rpath !== undefined || interpreter !== undefined
-  })
-  if (changed.length === 0) return []
-  const names = [...new Set(changed.map(({ distribution }) => distribution ?? '(no package)'))].sort()
-  const before = existsSync(fsPath(venv.stateFolder))
-  return [
-    {
-      code: before ? 'changed-since' : 'unpatched',
-      severity: 'error',
-      message: before
-        ? `packages were installed or changed since wheelfix ran: ${names.join(', ')}`
-        : `${count(changed.length, 'object')} to patch, of ${names.join(', ')}`,
-      remedy: `wheelfix venv ${venv.root}`,
-      paths: changed.map(({ relative }) => relative),
-    },
-  ]
 }
 
 /** Objects that a loader maps so that they lose their program headers: earlier versions of wheelfix grafted some so. */

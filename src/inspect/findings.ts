@@ -10,6 +10,7 @@ export type FindingCode =
   | 'unpatched'
   | 'outside-unpatched'
   | 'changed-since'
+  | 'refused'
   | 'zeroed-headers'
   | 'half-finished'
   | 'unreadable'

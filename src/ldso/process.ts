@@ -37,15 +37,21 @@ export function startProgram(loader: Loader, path: string, identity: string, obj
   }
   addMap(process, main, path)
   // the loader itself is mapped by the kernel and known by its soname from the start (elf/rtld.c)
-  const interpreter = loader.libc.loader
-  const rtld = loader.tree.open(interpreter)
-  if (rtld?.object) {
-    const map: LinkMap = { path: interpreter, identity: rtld.identity, object: rtld.object, loader: null, needed: [] }
-    addMap(process, map, interpreter)
+  const rtld = openLoader(loader, object.interpreter)
+  if (rtld?.file.object) {
+    const { identity, object } = rtld.file
+    const map: LinkMap = { path: rtld.path, identity, object, loader: null, needed: [] }
+    addMap(process, map, loader.libc.loader)
     if (object.interpreter !== null) process.names.set(object.interpreter, map)
   }
   loadDependencies(process, [main])
   return process
+}
+
+/** The file that PT_INTERP names, a private loader too; where that is still to be made or is nix-ld, the libc's own. */
+function openLoader(loader: Loader, interpreter: string | null): OpenedAt | null {
+  const named = interpreter === null || loader.libc.nixLd !== null ? null : openAt(loader, interpreter)
+  return named?.file.object == null ? openAt(loader, loader.libc.loader) : named
 }
 
 /** The same process at this moment, to load something more into without changing it. */

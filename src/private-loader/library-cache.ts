@@ -6,7 +6,7 @@ import { isLibcFamily } from '../ldso/libc.ts'
 import { lookUpCache, readLoaderCache } from '../ldso/cache.ts'
 import { type NewCacheEntry, writeLoaderCache } from '../ldso/cache-writer.ts'
 import type { LibrarySource } from '../nix/libset.ts'
-import { isDriverLibrary } from '../resolve/drivers.ts'
+import { driverDirectory, isDriverLibrary, NIXOS_DRIVER } from '../resolve/drivers.ts'
 import { chooseProvider, type Clash, type Provider, type ProviderSources } from '../resolve/providers.ts'
 import type { PythonProcess } from '../resolve/python-process.ts'
 
@@ -22,9 +22,6 @@ export interface CacheContent {
   readonly libraries: readonly CachedLibrary[]
   readonly clashes: readonly Clash[]
 }
-
-/** NixOS's folder of the graphics driver: a link that follows the driver, so that its path holds even while it is absent. */
-export const DRIVER_DIRECTORY = '/run/opengl-driver/lib'
 
 /** What programs ask a driver for by name: CUDA, NVML, video, ray tracing, OpenCL (nvidia-container-toolkit's list). */
 const DRIVER_NAMES = [
@@ -46,11 +43,14 @@ const DRIVER_NAMES = [
  * Chooses a file for every name: those of the directories of the library set, all of them, and of the store's scan those
  * that are `wanted`.
  * @param wanted sonames with the objects that need them
+ * @param driver the folder of the graphics driver: NixOS's is a link that follows the driver, so that its path holds even
+ * while it is absent
  */
 export function collectLibraries(
   python: PythonProcess,
   sources: ProviderSources,
   wanted: ReadonlyMap<string, readonly ElfObject[]>,
+  driver = driverDirectory() ?? NIXOS_DRIVER,
 ): CacheContent {
   const { tree, libc } = python.loader
   const clashes: Clash[] = []
@@ -80,9 +80,9 @@ export function collectLibraries(
       if (better != null && fits(better, object)) variants.push({ soname, path: variant, hwcapName, source })
     }
   }
-  for (const soname of [...DRIVER_NAMES, ...tree.names(DRIVER_DIRECTORY)]) {
+  for (const soname of [...DRIVER_NAMES, ...tree.names(driver)]) {
     if (!isDriverLibrary(soname) || chosen.has(soname)) continue
-    chosen.set(soname, { soname, path: `${DRIVER_DIRECTORY}/${soname}`, source: 'driver' })
+    chosen.set(soname, { soname, path: `${driver}/${soname}`, source: 'driver' })
   }
   const libraries = [...chosen.values(), ...variants].sort(
     (a, b) => compare(a.soname, b.soname) || compare(a.path, b.path),

@@ -34,7 +34,7 @@ import { withLinks } from '../ldso/file-tree.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Environment, Place } from '../python/environment.ts'
 import { FIND_LIBRARY_FILES, FIND_LIBRARY_MODULE, findLibraryTexts } from './find-library.ts'
-import { cacheOf, type CacheContent, collectLibraries, DRIVER_DIRECTORY } from './library-cache.ts'
+import { cacheOf, type CacheContent, collectLibraries } from './library-cache.ts'
 import {
   copiesOf,
   interpreterOf,
@@ -44,6 +44,7 @@ import {
   tryCopy,
   writeCopy,
 } from './python-copy.ts'
+import { DRIVER_DIRECTORIES } from '../resolve/drivers.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
 import { onTree, type PythonProcess } from '../resolve/python-process.ts'
 
@@ -421,7 +422,7 @@ function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   const { tree } = python.loader
   const others = [...python.closure, ...python.libc.builtinDirectories]
   const library = content.libraries.find(({ soname, path, hwcapName }) => {
-    const isPlain = hwcapName == null && !isInside(path, DRIVER_DIRECTORY)
+    const isPlain = hwcapName == null && !DRIVER_DIRECTORIES.some(directory => isInside(path, directory))
     return isPlain && !others.some(folder => tree.names(folder).has(soname))
   })
   const { failure, ran } = probeLoader(loader, python.interpreter.program, cache, library ?? null)

@@ -1,12 +1,11 @@
 // The libraries that a venv was given, kept so that the next run, from a plain shell or after an update of the system,
 // takes the same and changes nothing.
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { fsPath } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import type { LibrarySource, Pin, UsedLibrary } from '../nix/libset.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
-import { writeFileSync } from 'node:fs'
 
 const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
   'flag',
@@ -45,14 +44,20 @@ function isPin(value: unknown): value is Pin {
   return typeof path === 'string' && path.startsWith('/') && typeof source === 'string' && SOURCES.has(source)
 }
 
-/** Keeps the libraries in use; writes nothing when they are the same. Gives whether it wrote. */
+/** Are the libraries in use others than those that were kept? */
 export function pinsDiffer(place: Place, libraries: readonly UsedLibrary[]): boolean {
-  return readState(place, NAME) !== pinsText(libraries)
+  const kept = readState(place, NAME)
+  return libraries.length === 0 ? kept !== null : kept !== pinsText(libraries)
 }
 
+/** Keeps the libraries in use; where there are none any more, nothing is kept. Writes nothing when they are the same. */
 export function writePins(place: Place, libraries: readonly UsedLibrary[]): void {
   if (!pinsDiffer(place, libraries)) return
   const path = pinsPath(place)
+  if (libraries.length === 0) {
+    rmSync(fsPath(path), { force: true })
+    return
+  }
   mkdirSync(fsPath(place.stateFolder), { recursive: true })
   if (readState(place, NAME) === null) writeFileSync(fsPath(path), pinsText(libraries))
   else replaceContent(path, pinsText(libraries))

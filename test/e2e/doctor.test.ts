@@ -12,6 +12,10 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { PT_DYNAMIC } from '../../src/elf/constants.ts'
+import { readElf } from '../../src/elf/read.ts'
+import { bytesSource } from '../../src/elf/source.ts'
+import { workshop } from '../ldso/objects.ts'
 import { writeNoted } from '../resolve/noted.ts'
 import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
 import { missing, skip } from '../support/requires.ts'
@@ -227,6 +231,51 @@ suite('wheelfix doctor', () => {
     assert.equal(paths[0]?.endsWith('finder.py'), true)
   })
 
+  test('an object that cannot be patched: refused, and no package is said to be changed', () => {
+    const venv = venvWith('refused', it => it.install('odd', { [`odd/core${MODULE}`]: { needed: ['libz.so.1'] } }))
+    const path = join(venv.site, `odd/core${MODULE}`)
+    venv.run('restore')
+    // no loader looks at DT_STRSZ, but nobody can tell where the strings end
+    const bytes = readFileSync(path)
+    bytes.writeBigUInt64LE(0n, dynamicEntry(bytes, 10) + 8)
+    writeFileSync(path, bytes)
+    for (const _ of ['once', 'again']) {
+      assert.equal(venv.run('venv', '--quiet', ...libs).status, 1)
+      const findings = findingsOf(venv)
+      const { message, remedy, paths } = one(findings, 'refused')
+      assert.match(message, /cannot be edited: its dynamic table has no DT_STRTAB or no DT_STRSZ/)
+      assert.deepEqual([remedy, paths.map(path => path.endsWith(`odd/core${MODULE}`))], [null, [true]])
+      assert.ok(!findings.some(({ code }) => code === 'changed-since' || code === 'unpatched'))
+    }
+  })
+
+  test('a program that the private loader starts maps that loader', () => {
+    const venv = venvWith('program')
+    const interpreter = '/lib64/ld-linux-x86-64.so.2'
+    const shop = workshop({ compiler: 'gcc', interpreter, openerFlags: [] }, venv.root, world.root)
+    shop.program('bin/tool', { needed: ['libz.so.1'] })
+    assert.equal(venv.run('loader', ...libs).status, 0)
+    const { stdout, status } = venv.run('doctor', '--no-scan')
+    assert.match(stdout, /was asked about 2 objects: it finds what wheelfix says/)
+    assert.equal(status, 0, stdout)
+  })
+
+  test('a venv that needs nothing any more keeps no libraries', () => {
+    const store = join(world.store, `${'9'.repeat(32)}-kept`)
+    mkdirSync(join(store, 'lib'), { recursive: true })
+    const library = join(store, 'lib/libkept.so.1')
+    runWell('ld', ['-shared', '-soname', 'libkept.so.1', '-o', library, ...emptyObject(world.root)])
+    const venv = testVenv(world, 'kept')
+    venv.install('kept', { [`kept/core${MODULE}`]: { needed: ['libkept.so.1'] } })
+    assert.equal(venv.run('venv', '--quiet', '--no-scan', '--libs', join(store, 'lib')).status, 0)
+    for (const name of ['kept', 'kept-1.0.dist-info']) rmSync(join(venv.site, name), { recursive: true })
+    rmSync(store, { recursive: true })
+    assert.equal(one(findingsOf(venv), 'dead-store-path').severity, 'error')
+    assert.equal(venv.run('venv', '--quiet', '--no-scan').status, 0)
+    assert.ok(!findingsOf(venv).some(({ code }) => code === 'dead-store-path'))
+    assert.equal(venv.run('check', '--no-scan').status, 0)
+  })
+
   test('a private loader that was damaged: loader-fault', () => {
     const venv = venvWith('loader')
     venv.run('loader', ...libs)
@@ -254,6 +303,13 @@ suite('wheelfix doctor', () => {
     )
   })
 })
+
+/** File offset of the first entry of a 64-bit little-endian dynamic table with this tag. */
+function dynamicEntry(bytes: Buffer, tag: number): number {
+  const { dynamic, programHeaders } = readElf(bytesSource(bytes))
+  const at = programHeaders.find(({ type }) => type === PT_DYNAMIC)?.offset ?? 0
+  return at + 16 * (dynamic ?? []).findIndex(entry => entry.tag === tag)
+}
 
 /** An object file with nothing in it, and the linker's arguments that use it. */
 function emptyObject(folder: string): string[] {

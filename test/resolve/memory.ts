@@ -32,7 +32,7 @@ const HEADER: ElfHeader = {
 }
 
 /** A store of which every package may be taken: whom to trust is tested in test/nix. */
-const TRUSTING: StoreTrust = {
+export const TRUSTING: StoreTrust = {
   reasonFor: () => 'single-user',
   expect: () => {},
   refusalOf: () => '',
@@ -141,7 +141,7 @@ function scanned(relative: string, object: ElfObject): ScannedObject {
   }
 }
 
-function treeOf({ objects, files = {} }: MemoryWorld): FileTree {
+export function treeOf({ objects, files = {} }: MemoryWorld): FileTree {
   const known = new Map<string, ElfObject>()
   for (const [path, said] of Object.entries(objects)) known.set(`${SITE}/${path}`, elf(said))
   for (const [path, said] of Object.entries(files)) known.set(path, elf(said))
@@ -164,7 +164,8 @@ function treeOf({ objects, files = {} }: MemoryWorld): FileTree {
   }
 }
 
-function pythonOn(tree: FileTree, builtin: readonly string[]): PythonProcess {
+/** A Python whose loader sees this tree. */
+export function pythonOn(tree: FileTree, builtin: readonly string[]): PythonProcess {
   const interp = `${GLIBC}/ld-linux-x86-64.so.2`
   const program = '/nix/store/python/bin/python3.11'
   const object = elf({ interpreter: interp, needed: ['libc.so.6'] })

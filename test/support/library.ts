@@ -33,6 +33,8 @@ export interface Want {
 
 const PT_LOAD = 1
 const PT_DYNAMIC = 2
+/** Without it the stack is to be executable, which glibc refuses since 2.41. */
+const PT_GNU_STACK = 0x6474e551
 const TAGS = { DT_NEEDED: 1, DT_FILTER: 0x7fffffff, DT_AUXILIARY: 0x7ffffffd } as const
 const DT_NULL = 0
 const DT_HASH = 4
@@ -79,7 +81,7 @@ export function makeLibrary(options: LibraryOptions): Buffer {
 
   const versioned = verdef.length + verneed.length > 0
   const count = entries.length + 6 + (flags1 === undefined ? 0 : 1) + (versioned ? 5 : 0)
-  const dynamicAt = HEADER + 2 * PROGRAM_HEADER
+  const dynamicAt = HEADER + 3 * PROGRAM_HEADER
   const dynamicSize = count * DYNAMIC_ENTRY
   const symbolsAt = dynamicAt + dynamicSize
   const verdefAt = symbolsAt + SYMBOL
@@ -109,7 +111,7 @@ export function makeLibrary(options: LibraryOptions): Buffer {
   file.writeUInt16LE(machine, 18)
   file.writeUInt32LE(1, 20)
   file.writeBigUInt64LE(BigInt(HEADER), 32) // e_phoff
-  file.set([HEADER, 0, PROGRAM_HEADER, 0, 2, 0, 64, 0], 52)
+  file.set([HEADER, 0, PROGRAM_HEADER, 0, 3, 0, 64, 0], 52)
   const segment = (at: number, type: number, offset: number, length: number, align: number): void => {
     file.writeUInt32LE(type, at)
     file.writeUInt32LE(6, at + 4) // PF_R | PF_W
@@ -119,6 +121,7 @@ export function makeLibrary(options: LibraryOptions): Buffer {
   }
   segment(HEADER, PT_LOAD, 0, size, 0x10000)
   segment(HEADER + PROGRAM_HEADER, PT_DYNAMIC, dynamicAt, dynamicSize, 8)
+  segment(HEADER + 2 * PROGRAM_HEADER, PT_GNU_STACK, 0, 0, 16)
   const words = [...all, [DT_NULL, 0]].flat().map(BigInt)
   file.set(new Uint8Array(BigUint64Array.from(words).buffer), dynamicAt)
   file.set(verdef, verdefAt)

@@ -1,0 +1,82 @@
+// What a run of `wheelfix venv` would still do: what was left half done, what is to be changed, and what cannot be.
+import { existsSync } from 'node:fs'
+import { applyPlan } from '../environment/apply.ts'
+import type { Examination } from '../environment/examine.ts'
+import { fsPath, relativeTo } from '../io/path.ts'
+import { count } from '../io/words.ts'
+import type { Environment } from '../python/environment.ts'
+import type { PlannedObject } from '../resolve/plan.ts'
+import { hasJournal } from '../state/journal.ts'
+import type { Finding } from './findings.ts'
+
+export function unfinished({ venv, scan }: Examination): Finding[] {
+  if (!hasJournal(venv) && scan.leftovers.length === 0) return []
+  return [
+    {
+      code: 'half-finished',
+      severity: 'error',
+      message: 'a run of wheelfix was stopped before it was done',
+      remedy: `wheelfix venv ${venv.root}  (it puts right what is half done)`,
+      paths: scan.leftovers.map(path => relativeTo(venv.root, path)),
+    },
+  ]
+}
+
+/** Objects that editable installations and .pth files import from outside, and that need a patch. */
+export function heldBack({ venv, plan, held }: Examination): Finding[] {
+  const waiting = plan.objects.filter(({ change, identity }) => change !== null && held.has(identity))
+  if (waiting.length === 0) return []
+  return [
+    {
+      code: 'outside-unpatched',
+      severity: 'error',
+      message: `${count(waiting.length, 'object')} to patch, outside of the environment, which imports from there`,
+      remedy: `wheelfix venv --editable ${venv.root}`,
+      paths: waiting.map(({ path }) => path),
+    },
+  ]
+}
+
+/** What is to be changed, and what cannot be: a run would end in the same way. */
+export function pending({ venv, plan, distributions, objects, held }: Examination): Finding[] {
+  const input = { place: venv, distributions, objects, write: false, rehash: false, progress: () => {} }
+  const tried = applyPlan(
+    plan.objects.filter(({ identity }) => !held.has(identity)),
+    input,
+  )
+  const refused = tried.flatMap(({ planned, status, reason }): Finding[] => {
+    if (status !== 'refused') return []
+    const { relative } = planned
+    return [
+      {
+        code: 'refused',
+        severity: 'error',
+        message: reason ?? 'it cannot be changed',
+        remedy: null,
+        paths: [relative],
+      },
+    ]
+  })
+  const changed = tried.flatMap(({ planned, status }) => {
+    const { rpath, interpreter } = planned.change ?? {}
+    return status === 'patch' && (rpath !== undefined || interpreter !== undefined) ? [planned] : []
+  })
+  return [...refused, ...changedSince(venv, changed)]
+}
+
+function changedSince(venv: Environment, changed: readonly PlannedObject[]): Finding[] {
+  if (changed.length === 0) return []
+  const names = [...new Set(changed.map(({ distribution }) => distribution ?? '(no package)'))].sort()
+  const before = existsSync(fsPath(venv.stateFolder))
+  return [
+    {
+      code: before ? 'changed-since' : 'unpatched',
+      severity: 'error',
+      message: before
+        ? `packages were installed or changed since wheelfix ran: ${names.join(', ')}`
+        : `${count(changed.length, 'object')} to patch, of ${names.join(', ')}`,
+      remedy: `wheelfix venv ${venv.root}`,
+      paths: changed.map(({ relative }) => relative),
+    },
+  ]
+}
