@@ -13,46 +13,34 @@
       ];
       eachSystem = make: lib.genAttrs systems (system: make nixpkgs.legacyPackages.${system});
 
-      sets = import ./nix/libraries.nix;
-      # with the manylinux set as what it falls back to, and without any (for builds, which name their libraries)
-      toolFor =
+      # everything that depends on a nixpkgs; default.nix is also for users without flakes
+      projectFor =
         pkgs:
-        pkgs.callPackage ./nix/package.nix {
-          libs = sets.manylinux pkgs;
+        import ./. {
+          inherit pkgs;
           flake = self;
         };
-      bareFor = pkgs: pkgs.callPackage ./nix/package.nix { };
-      functionsFor =
-        pkgs:
-        import ./nix/functions.nix {
-          inherit pkgs sets;
-          wheelfix = bareFor pkgs;
-        };
-      # a folder of links, for --libs: wheelfix writes the packages' own paths
-      farmOf =
-        pkgs: name: packages:
-        pkgs.buildEnv {
-          inherit name;
-          paths = map lib.getLib packages;
-          pathsToLink = [ "/lib" ];
-          ignoreCollisions = true;
-        };
+      functionsFor = pkgs: (projectFor pkgs).functions;
     in
     {
-      packages = eachSystem (pkgs: rec {
-        default = wheelfix;
-        wheelfix = toolFor pkgs;
-        libs = farmOf pkgs "wheelfix-libs" (sets.manylinux pkgs);
-        libs-desktop = farmOf pkgs "wheelfix-libs-desktop" (sets.desktop pkgs);
-      });
+      packages = eachSystem (
+        pkgs:
+        let
+          project = projectFor pkgs;
+        in
+        {
+          default = project.wheelfix;
+          inherit (project) wheelfix libs libs-desktop;
+        }
+      );
 
       apps = eachSystem (
         pkgs:
         let
           wheelfix = {
             type = "app";
-            program = lib.getExe (toolFor pkgs);
-            meta = { inherit ((toolFor pkgs).meta) description; };
+            program = lib.getExe (projectFor pkgs).wheelfix;
+            meta = { inherit ((projectFor pkgs).wheelfix.meta) description; };
           };
         in
         {
@@ -62,11 +50,21 @@
       );
 
       overlays.default = final: prev: {
-        wheelfix = toolFor final;
+        inherit (projectFor final) wheelfix;
         wheelfixLib = functionsFor final;
       };
 
-      # fixWheel, fixWheels, fixVenv, mkLoader, pythonWithLibs
+      # programs.wheelfix
+      nixosModules.default = import ./nix/module.nix {
+        kind = "nixos";
+        flake = self;
+      };
+      homeModules.default = import ./nix/module.nix {
+        kind = "home";
+        flake = self;
+      };
+
+      # fixWheel, fixWheels, fixVenv, mkLoader, pythonWithLibs, mkPythonShell
       lib = eachSystem functionsFor;
 
       devShells = eachSystem (pkgs: {
@@ -89,7 +87,7 @@
           python = functions.pythonWithLibs { };
         in
         {
-          wheelfix = pkgs.runCommand "wheelfix-starts" { nativeBuildInputs = [ (toolFor pkgs) ]; } ''
+          wheelfix = pkgs.runCommand "wheelfix-starts" { nativeBuildInputs = [ (projectFor pkgs).wheelfix ]; } ''
             wheelfix --version | tee $out
           '';
           # a wheel that was patched here installs and imports, and a Python with libraries needs no patched wheel

@@ -5,7 +5,9 @@
 # missing. Only what has no default is required.
 {
   pkgs,
+  # the tool without libraries of its own, for builds, and as users have it
   wheelfix,
+  tool ? wheelfix,
   sets,
 }:
 let
@@ -222,4 +224,45 @@ rec {
       mkdir $out
       ln -s ${python}/.wheelfix/loader/* $out/
     '';
+
+  /**
+    A shell for a project with wheels from PyPI: its Python, uv (which takes this Python and downloads none) and wheelfix, which
+    patches the project's `.venv` on entering. The rest of the arguments is given to `mkShell`.
+
+    # Type
+
+    ```
+    mkPythonShell :: { python ? Derivation, libs ? [Derivation] | (AttrSet -> [Derivation]), packages ? [Derivation],
+                       shellHook ? String, ... } -> Derivation
+    ```
+  */
+  mkPythonShell =
+    {
+      python ? pkgs.python3,
+      libs ? [ ],
+      packages ? [ ],
+      shellHook ? "",
+      ...
+    }@args:
+    pkgs.mkShell (
+      removeAttrs args [
+        "python"
+        "libs"
+      ]
+      // {
+        packages = [
+          python
+          pkgs.uv
+          tool
+        ]
+        ++ packages;
+        WHEELFIX_LIBS = lib.makeLibraryPath (if lib.isFunction libs then libs pkgs else libs);
+        UV_PYTHON = python.interpreter;
+        UV_PYTHON_DOWNLOADS = "never";
+        shellHook = ''
+          if [ -d .venv ]; then wheelfix venv --quiet || true; fi
+          ${shellHook}
+        '';
+      }
+    );
 }

@@ -102,75 +102,70 @@ test(
   },
 )
 
-test('the modules for devenv, home-manager and NixOS give the tool, and their hooks patch', { skip: needsNix }, t => {
-  const made = project(t)
-  if (made === null) return
-  const { all, folder, env } = made
-  const modules = { devenv: 'devenv.nix', home: 'home-manager', nixos: 'NixOS' }
-  for (const [file, name] of Object.entries(modules)) writeFileSync(join(folder, `${file}.nix`), recipe(name))
-  // what devenv.yaml, a home configuration or a system's flake give to a module
-  writeFileSync(
-    join(folder, 'flake.nix'),
-    `{
+test(
+  'the modules for devenv, NixOS and Home Manager give the tool, and the hook of devenv patches',
+  { skip: needsNix },
+  t => {
+    const made = project(t)
+    if (made === null) return
+    const { all, folder, env } = made
+    const modules = { devenv: 'devenv.nix', settings: 'NixOS' }
+    for (const [file, name] of Object.entries(modules)) writeFileSync(join(folder, `${file}.nix`), recipe(name))
+    // what devenv.yaml, a home configuration or a system's flake give to a module
+    writeFileSync(
+      join(folder, 'flake.nix'),
+      `{
       inputs.nixpkgs.url = "nixpkgs";
       inputs.wheelfix.inputs.nixpkgs.follows = "nixpkgs";
       outputs = { nixpkgs, ... }@inputs: let
         pkgs = nixpkgs.legacyPackages.x86_64-linux;
-        lib = nixpkgs.lib // { hm.dag.entryAfter = after: data: { inherit after data; }; };
-        module = file: import file { inherit pkgs lib inputs; config = { }; };
-        devenv = module ./devenv.nix;
-        home = module ./home.nix;
-        nixos = module ./nixos.nix;
+        devenv = import ./devenv.nix { inherit pkgs inputs; };
+        modules = import "\${nixpkgs}/modules.nix";
+        lib = nixpkgs.lib // modules;
+        base = { options = lib.genAttrs [ "environment" "home" "systemd" ] (_: lib.mkOption { default = { }; }); };
+        evaluate = module: (modules.evalModules {
+          modules = [ base module { config = import ./settings.nix; } ];
+          specialArgs = { inherit pkgs lib; };
+        }).config;
+        nixos = evaluate inputs.wheelfix.nixosModules.default;
+        home = evaluate inputs.wheelfix.homeModules.default;
         tool = "\${inputs.wheelfix.packages.x86_64-linux.wheelfix}";
       in {
         packages.x86_64-linux.default = inputs.wheelfix.packages.x86_64-linux.wheelfix;
         told = {
           inherit tool;
           enterShell = devenv.enterShell;
-          activation = home.home.activation.wheelfix;
           variables = home.home.sessionVariables;
           same = nixos.environment.sessionVariables == home.home.sessionVariables;
           packages = map (map toString) [ devenv.packages home.home.packages nixos.environment.systemPackages ];
         };
       };
     }`,
-  )
-  const told = JSON.parse(succeeds(all.nix(['eval', 'path:.#told', '--json'], folder))) as {
-    readonly tool: string
-    readonly enterShell: string
-    readonly activation: { readonly after: readonly string[]; readonly data: string }
-    readonly variables: Readonly<Record<string, string>>
-    readonly same: boolean
-    readonly packages: readonly (readonly string[])[]
-  }
-  assert.ok(told.same && told.packages.every(packages => packages.includes(told.tool)))
-  assert.equal(told.variables['UV_PYTHON'], all.world.python)
-  assert.deepEqual(told.activation.after, ['writeBoundary'])
-  succeeds(all.nix(['build', 'path:.#default', '--no-link'], folder))
-  const inShell = { cwd: folder, env: { ...env, PATH: `${told.tool}/bin:${env.PATH}` } }
+    )
+    const told = JSON.parse(succeeds(all.nix(['eval', 'path:.#told', '--json'], folder))) as {
+      readonly tool: string
+      readonly enterShell: string
+      readonly variables: Readonly<Record<string, string>>
+      readonly same: boolean
+      readonly packages: readonly (readonly string[])[]
+    }
+    assert.ok(told.same && told.packages.every(packages => packages.includes(told.tool)))
+    assert.equal(told.variables['UV_PYTHON_DOWNLOADS'], 'never')
+    succeeds(all.nix(['build', 'path:.#default', '--no-link'], folder))
+    const inShell = { cwd: folder, env: { ...env, PATH: `${told.tool}/bin:${env.PATH}` } }
 
-  const python = demoVenv(all, folder)
-  runWell('bash', ['-e', '-c', told.enterShell], inShell)
-  runWell(python, IMPORT, { env })
-  // where devenv made the venv
-  const state = join(folder, 'state')
-  mkdirSync(state)
-  const other = demoVenv(all, state)
-  const shell = { ...inShell, env: { ...inShell.env, VIRTUAL_ENV: join(state, '.venv') } }
-  runWell('bash', ['-e', '-c', told.enterShell], shell)
-  runWell(other, IMPORT, { env })
-
-  // a tool as uv installs it, and a folder that is none; home-manager defines `run` and stops at an error
-  const uvTools = join(folder, '.local/share/uv/tools')
-  mkdirSync(join(uvTools, 'empty'), { recursive: true })
-  const tool = demoVenv(all, uvTools)
-  const activate = `set -eu; run() { "$@"; }; ${told.activation.data}`
-  runWell('bash', ['-c', activate], { env: { ...env, HOME: folder } })
-  assert.equal(run(tool, IMPORT, { env }).status, 1, 'a folder that begins with a dot is no tool')
-  runWell('mv', [join(uvTools, '.venv'), join(uvTools, 'demo')])
-  runWell('bash', ['-c', activate], { env: { ...env, HOME: folder } })
-  runWell(join(uvTools, 'demo/bin/python'), IMPORT, { env })
-})
+    const python = demoVenv(all, folder)
+    runWell('bash', ['-e', '-c', told.enterShell], inShell)
+    runWell(python, IMPORT, { env })
+    // where devenv made the venv
+    const state = join(folder, 'state')
+    mkdirSync(state)
+    const other = demoVenv(all, state)
+    const shell = { ...inShell, env: { ...inShell.env, VIRTUAL_ENV: join(state, '.venv') } }
+    runWell('bash', ['-e', '-c', told.enterShell], shell)
+    runWell(other, IMPORT, { env })
+  },
+)
 
 test('devbox.json names a package that is there, and its hook patches', { skip: needsNix }, t => {
   const made = project(t)

@@ -120,6 +120,9 @@ let
           buildCommand = "touch $out";
         }
       );
+    writeShellScript =
+      name: text:
+      runCommand name { inherit text; } "printf '#!/bin/bash\\n%s' \"$text\" > $out; chmod +x $out";
     bashInteractive = runCommand "bash" { } "mkdir -p $out/bin; ln -s /bin/bash $out/bin/bash";
 
     nodejs = links "node" [

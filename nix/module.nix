@@ -1,0 +1,125 @@
+# A module for NixOS and for Home Manager: programs.wheelfix.
+{
+  kind,
+  flake ? null,
+}:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.programs.wheelfix;
+  project = import ../. { inherit pkgs flake; };
+  libs = if lib.isFunction cfg.libs then cfg.libs pkgs else cfg.libs;
+  python = project.functions.pythonWithLibs {
+    python = cfg.python.package;
+    inherit libs;
+  };
+  variables =
+    lib.optionalAttrs (libs != [ ]) {
+      WHEELFIX_DEFAULT_LIBS = lib.makeLibraryPath (project.functions.sets.manylinux pkgs ++ libs);
+    }
+    // lib.optionalAttrs cfg.python.enable {
+      UV_PYTHON = "${python}/bin/python3";
+      UV_PYTHON_DOWNLOADS = "never";
+    };
+
+  # where uv, pipx and pre-commit keep the environments of programs, below a user's home
+  folders = [
+    ".local/share/uv/tools"
+    ".local/share/pipx/venvs"
+    ".cache/pre-commit"
+  ];
+  description = "Patch the programs that uv, pipx and pre-commit installed";
+  patch = pkgs.writeShellScript "wheelfix-tools" ''
+    for config in ${lib.concatMapStringsSep " " (folder: "\"$HOME\"/${folder}/*/pyvenv.cfg") folders} "$HOME"/.cache/pre-commit/*/*/pyvenv.cfg; do
+      if [ -e "$config" ]; then ${lib.getExe cfg.package} venv --quiet "''${config%/*}" || true; fi
+    done
+  '';
+  # uv and pipx link a program into .local/bin once its environment is complete
+  watched = map (folder: "%h/${folder}") (folders ++ [ ".local/bin" ]);
+in
+{
+  options.programs.wheelfix = {
+    enable = lib.mkEnableOption "wheelfix, which makes wheels from PyPI work";
+    package = mkOption {
+      type = types.package;
+      default = project.wheelfix;
+      defaultText = lib.literalExpression "wheelfix.packages.\${system}.wheelfix";
+      description = "The package to use.";
+    };
+    libs = mkOption {
+      type = types.either (types.functionTo (types.listOf types.package)) (types.listOf types.package);
+      default = [ ];
+      example = lib.literalExpression "pkgs: with pkgs; [ cups gtk3 ]";
+      description = "Packages with libraries beyond the manylinux set, for projects that name none of their own.";
+    };
+    python = {
+      enable = mkOption {
+        type = types.bool;
+        default = false;
+        description = ''
+          Whether uv takes a Python whose loader knows the libraries, and downloads none: wheels then work as they come.
+        '';
+      };
+      package = mkOption {
+        type = types.package;
+        default = pkgs.python3;
+        defaultText = lib.literalExpression "pkgs.python3";
+        description = "The Python that this one is made of.";
+      };
+    };
+    tools.enable = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether programs that uv, pipx and pre-commit install are patched, by a user service. It runs when one of their folders
+        or ~/.local/bin changes; what pre-commit installs after it cloned a hook is patched at the next such change.
+      '';
+    };
+  };
+
+  config = lib.mkIf cfg.enable (
+    if kind == "nixos" then
+      {
+        environment.systemPackages = [ cfg.package ];
+        environment.sessionVariables = variables;
+        systemd.user = lib.mkIf cfg.tools.enable {
+          services.wheelfix-tools = {
+            inherit description;
+            serviceConfig = {
+              Type = "oneshot";
+              ExecStart = "${patch}";
+            };
+          };
+          paths.wheelfix-tools = {
+            inherit description;
+            wantedBy = [ "default.target" ];
+            pathConfig.PathChanged = watched;
+          };
+        };
+      }
+    else
+      {
+        home.packages = [ cfg.package ];
+        home.sessionVariables = variables;
+        systemd.user = lib.mkIf cfg.tools.enable {
+          services.wheelfix-tools = {
+            Unit.Description = description;
+            Service = {
+              Type = "oneshot";
+              ExecStart = "${patch}";
+            };
+          };
+          paths.wheelfix-tools = {
+            Unit.Description = description;
+            Path.PathChanged = watched;
+            Install.WantedBy = [ "default.target" ];
+          };
+        };
+      }
+  );
+}
