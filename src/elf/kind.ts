@@ -1,5 +1,5 @@
 // What kind of object it is, for those who lay it out.
-import { DF_1_PIE, ET_EXEC } from './constants.ts'
+import { DF_1_PIE, EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV, ET_EXEC, PF_X, PT_GNU_STACK } from './constants.ts'
 import type { ElfObject } from './types.ts'
 
 /** Something that the kernel may start: it then tells the program where its program headers are (AT_PHDR). */
@@ -14,4 +14,13 @@ export function namesMusl(object: ElfObject): boolean {
   // libc.so is what musl's own compiler wrapper links to; distributions name it after the machine
   const isMuslLibc = (name: string): boolean => name === 'libc.so' || name.startsWith('libc.musl-')
   return object.interpreter?.includes('/ld-musl-') === true || object.needed.some(isMuslLibc)
+}
+
+/** Where an object that says nothing of its stack does not get an executable one (glibc, sysdeps: stackinfo.h). */
+const PLAIN_STACKS: ReadonlySet<number> = new Set([EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV])
+
+/** Does glibc's loader make the stack executable for it? PT_GNU_STACK says so; without one most machines do. */
+export function wantsExecutableStack({ header, programHeaders }: ElfObject): boolean {
+  const stack = programHeaders.findLast(({ type }) => type === PT_GNU_STACK)
+  return stack === undefined ? !PLAIN_STACKS.has(header.machine) : (stack.flags & PF_X) !== 0
 }

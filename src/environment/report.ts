@@ -11,8 +11,9 @@ import type { Interpreter } from '../python/interpreter.ts'
 import type { Environment } from '../python/environment.ts'
 import { DRIVER_DIRECTORIES, isDriverLibrary } from '../resolve/drivers.ts'
 import { type MissingLibrary, missingLibraries, platformsOf } from '../resolve/missing.ts'
-import type { UnreadableObject } from '../resolve/objects.ts'
+import type { ScannedObject, UnreadableObject } from '../resolve/objects.ts'
 import type { Applied, Plan, PlannedObject } from '../resolve/plan.ts'
+import { refusedStacks } from '../resolve/stacks.ts'
 import { type WindowProblem, windowProblems } from '../resolve/windows.ts'
 import type { Subject } from '../state/answers.ts'
 import { programInterpreterPath } from '../state/program-loader.ts'
@@ -25,6 +26,8 @@ export interface VenvReport {
   readonly libc: Libc
   readonly outcomes: readonly Applied[]
   readonly unreadable: readonly UnreadableObject[]
+  /** What asks for an executable stack and does not get it. */
+  readonly stacks: readonly ScannedObject[]
   readonly plan: Plan
   readonly missing: readonly MissingLibrary[]
   /** The configuration has `strict`: what only plugins miss counts, too. */
@@ -76,6 +79,7 @@ export function reportOf(
     libc: python.libc,
     outcomes,
     unreadable: scan.unreadable,
+    stacks: refusedStacks(examination.resolution),
     plan,
     missing: missingLibraries({ ...plan, clashes }, ignored, python.libc, platformsOf(examination.distributions)),
     strict: examination.config.strict,

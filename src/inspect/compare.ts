@@ -6,6 +6,7 @@ import { isOfThisMachine } from '../ldso/runnable.ts'
 import type { Process } from '../ldso/search.ts'
 import type { Finding } from './findings.ts'
 import { askPython, plainEnvironment, type Verdict } from './ask-python.ts'
+import { isAboutSearch, type Refusal, refusalFindings } from './refusals.ts'
 import { load, type SimulationInput } from '../resolve/simulate.ts'
 import type { Examination } from '../environment/examine.ts'
 
@@ -16,7 +17,7 @@ export interface LoaderComparison {
 
 /** Asks the venv's Python about every library and module, and the loader about every program. */
 export function compareWithLoader(
-  { scan, python }: Examination,
+  { scan, python, plan }: Examination,
   input: SimulationInput,
   env: NodeJS.ProcessEnv,
 ): LoaderComparison {
@@ -24,6 +25,7 @@ export function compareWithLoader(
     const process = load(object, input)
     return process === null ? [] : [{ object, process }]
   })
+  const broken = scan.unreadable.filter(({ broken }) => broken)
   const libraries = loaded.filter(({ object }) => object.kind !== 'executable')
   if (!isOfThisMachine(python.interpreter.object)) {
     const finding: Finding = {
@@ -37,7 +39,7 @@ export function compareWithLoader(
   }
   const verdicts = askPython(
     python.interpreter.executable,
-    libraries.map(({ object }) => object.path),
+    [...libraries.map(({ object }) => object.path), ...broken.map(({ path }) => path)],
     env,
   )
   if (typeof verdicts === 'string') {
@@ -50,7 +52,11 @@ export function compareWithLoader(
     }
     return { asked: 0, findings: [finding] }
   }
-  const findings: Finding[] = []
+  const findings: Finding[] = broken
+    .filter(({ path }) => verdicts.get(path)?.error === null)
+    .map(({ relative, reason }) => differs(`the loader loads it, wheelfix cannot read it: ${reason}`, relative))
+  const refusals: Refusal[] = []
+  const counting = new Set(plan.objects.filter(({ counts }) => counts).map(({ identity }) => identity))
   let asked = 0
   for (const { object, process } of loaded) {
     const verdict =
@@ -59,19 +65,26 @@ export function compareWithLoader(
         : (verdicts.get(object.path) ?? null)
     if (verdict === null) continue
     asked++
-    for (const difference of differences(process, verdict)) {
-      findings.push({
-        code: 'loader-differs',
-        severity: 'error',
-        message: difference,
-        remedy:
-          'this is a bug of wheelfix: please report this line, the output of "wheelfix why" for the file and the name of ' +
-          'its package',
-        paths: [object.relative],
-      })
+    for (const difference of differences(process, verdict)) findings.push(differs(difference, object.relative))
+    const { error } = verdict
+    if (error !== null && !isAboutSearch(error)) {
+      refusals.push({ object, error, counts: counting.has(object.identity) })
     }
   }
-  return { asked, findings }
+  const defining = scan.objects.map(({ path }) => path)
+  return { asked, findings: [...findings, ...refusalFindings(refusals, defining)] }
+}
+
+function differs(message: string, path: string): Finding {
+  return {
+    code: 'loader-differs',
+    severity: 'error',
+    message,
+    remedy:
+      'this is a bug of wheelfix: please report this line, the output of "wheelfix why" for the file and the name of ' +
+      'its package',
+    paths: [path],
+  }
 }
 
 /**

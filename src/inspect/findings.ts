@@ -5,6 +5,7 @@ export type FindingCode =
   | 'python-broken'
   | 'other-machine'
   | 'loader-differs'
+  | 'loader-refuses'
   | 'loader-fault'
   | 'library-missing'
   | 'unpatched'

@@ -6,6 +6,7 @@ import type { LibrarySource } from '../nix/libset.ts'
 import type { MissingLibrary } from '../resolve/missing.ts'
 import { attributeOf } from '../resolve/hint.ts'
 import type { Applied } from '../resolve/plan.ts'
+import { stackReason } from '../resolve/stacks.ts'
 import type { WindowProblem } from '../resolve/windows.ts'
 
 export interface RunFacts {
@@ -174,13 +175,16 @@ function librariesBySource({ plan }: VenvReport): RunFacts['libraries'] {
   return [...sources].map(([source, folders]) => ({ source, folders: [...folders].sort() }))
 }
 
-function refusedFiles({ outcomes, unreadable }: VenvReport): RefusedFile[] {
+function refusedFiles({ outcomes, unreadable, stacks }: VenvReport): RefusedFile[] {
   const refused = outcomes
     .filter(({ status }) => status === 'refused')
     .map(({ planned, reason, unrecorded }) => {
       return { path: planned.relative, reason: reason ?? '', unrecorded: unrecorded === true }
     })
-  const other = unreadable.filter(({ broken }) => !broken)
+  const other = [
+    ...unreadable.filter(({ broken }) => !broken),
+    ...stacks.map(({ relative, path }) => ({ relative, reason: stackReason(path) })),
+  ]
   return [...refused, ...other.map(({ relative, reason }) => ({ path: relative, reason, unrecorded: false }))]
 }
 
@@ -212,7 +216,7 @@ export function attributesOf({ lacking, optional, windowAttributes }: RunFacts, 
   return [...new Set([...lacks.flatMap(({ attributes }) => attributes), ...windowAttributes])].sort()
 }
 
-export function summaryOf({ outcomes, unreadable, missing, held }: VenvReport): RunSummary {
+export function summaryOf({ outcomes, unreadable, missing, held, stacks }: VenvReport): RunSummary {
   const number = (status: Applied['status']) => outcomes.filter(outcome => outcome.status === status).length
   return {
     objects: outcomes.length + unreadable.length,
@@ -220,7 +224,7 @@ export function summaryOf({ outcomes, unreadable, missing, held }: VenvReport): 
     fine: number('fine'),
     missing: missing.filter(({ optional }) => !optional).length,
     optional: missing.filter(({ optional }) => optional).length,
-    refused: number('refused') + unreadable.filter(({ broken }) => !broken).length,
+    refused: number('refused') + unreadable.filter(({ broken }) => !broken).length + stacks.length,
     broken: unreadable.filter(({ broken }) => broken).length,
     held: held.reduce((sum, { objects }) => sum + objects.length, 0),
   }

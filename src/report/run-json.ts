@@ -9,7 +9,7 @@ import { SCHEMA } from './schema.ts'
 
 /** A report as the data that is printed. Paths of objects are relative to the venv. */
 export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvReport) {
-  const { venv, interpreter, libc, plan, outcomes, unreadable, missing } = report
+  const { venv, interpreter, libc, plan, outcomes, unreadable, stacks, missing } = report
   return {
     schema: SCHEMA,
     command,
@@ -35,6 +35,7 @@ export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvR
       })),
     ],
     conflicts: plan.conflicts,
+    ...(stacks.length === 0 ? {} : { executableStacks: stacks.map(({ relative }) => relative) }),
     windows: report.windows,
     missing: missing.map(({ soname, neededBy, through, optional, hint }) => {
       return { soname, neededBy, ...(through.length === 0 ? {} : { through }), optional, hint }

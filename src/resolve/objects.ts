@@ -7,6 +7,7 @@ import { type DlopenFeature, dlopenFeatures, readNotes } from '../elf/tables/not
 import { readElf, withoutTables } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { definesSymbol } from '../elf/tables/symbols.ts'
+import { wantsExecutableStack } from '../elf/kind.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { joined, layersOf } from '../elf/graft/layers.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
@@ -38,6 +39,8 @@ export interface ScannedObject {
   readonly owner: Owner | null
   /** Whether the loader zeroes its program headers as it stands, so that no exception can cross it (elf/rules/table-lookup.ts). */
   readonly losesHeaders: boolean
+  /** It asks the loader for an executable stack. */
+  readonly executableStack: boolean
   /** What it says of itself that it opens by name (.note.dlopen). */
   readonly opens: readonly DlopenFeature[]
 }
@@ -81,7 +84,10 @@ export function readObject(
   name: string,
   suffixes: readonly string[],
   isRecorded: () => boolean,
-): Pick<ScannedObject, 'kind' | 'current' | 'original' | 'undo' | 'owner' | 'losesHeaders' | 'opens'> | null {
+): Pick<
+  ScannedObject,
+  'kind' | 'current' | 'original' | 'undo' | 'owner' | 'losesHeaders' | 'executableStack' | 'opens'
+> | null {
   const { header } = readHeaders(source)
   if (header.type !== ET_DYN && header.type !== ET_EXEC) return null
   const current = readElf(source)
@@ -100,6 +106,7 @@ export function readObject(
     undo,
     owner,
     losesHeaders: zeroedTable(current) !== null,
+    executableStack: wantsExecutableStack(current),
     opens: dlopenFeatures(readNotes(originalBytes, original)),
   }
 }

@@ -1,7 +1,7 @@
 // An environment and a Python that are nothing but objects in memory: for the rules of the resolution and of the plan, which
 // ask no disk. What a real loader does with such objects is proven in test/ldso and test/e2e.
 import { posix } from 'node:path'
-import { EM_X86_64, ET_DYN } from '../../src/elf/constants.ts'
+import { EM_X86_64, ET_DYN, PF_X, PT_GNU_STACK } from '../../src/elf/constants.ts'
 import type { ElfHeader, ElfObject } from '../../src/elf/types.ts'
 import { directoryOf } from '../../src/io/path.ts'
 import type { FileTree } from '../../src/ldso/file-tree.ts'
@@ -74,6 +74,8 @@ export interface MemoryWorld {
   readonly files?: Readonly<Record<string, Said>>
   /** Directories that the loader searches last, besides glibc's. */
   readonly builtin?: readonly string[]
+  /** The version of glibc. */
+  readonly version?: string
   /** Which file of `files` the library set gives for a soname. */
   readonly set?: Readonly<Record<string, string>>
   /** What each distribution requires; an object belongs to the one that its first folder names. */
@@ -95,7 +97,7 @@ export function planOf(world: MemoryWorld): MemoryPlan {
   const required = world.requires ?? {}
   const before = resolve({
     objects,
-    python: pythonOn(tree, world.builtin ?? []),
+    python: pythonOn(tree, world.builtin ?? [], world.version ?? '2.40'),
     ownership: {
       owner: path => path.slice(SITE.length + 1).split('/')[0] ?? null,
       requires: name => new Set(required[name]),
@@ -137,6 +139,7 @@ function scanned(relative: string, object: ElfObject): ScannedObject {
     undo: null,
     owner: null,
     losesHeaders: false,
+    executableStack: object.programHeaders.some(({ type, flags }) => type === PT_GNU_STACK && (flags & PF_X) !== 0),
     opens: [],
   }
 }
@@ -165,13 +168,13 @@ export function treeOf({ objects, files = {} }: MemoryWorld): FileTree {
 }
 
 /** A Python whose loader sees this tree. */
-export function pythonOn(tree: FileTree, builtin: readonly string[]): PythonProcess {
+export function pythonOn(tree: FileTree, builtin: readonly string[], version = '2.40'): PythonProcess {
   const interp = `${GLIBC}/ld-linux-x86-64.so.2`
   const program = '/nix/store/python/bin/python3.11'
   const object = elf({ interpreter: interp, needed: ['libc.so.6'] })
   const libc: Libc = {
     kind: 'glibc',
-    version: '2.40',
+    version,
     dir: GLIBC,
     loader: interp,
     startable: null,
