@@ -1,6 +1,7 @@
 // What the entries of a wheel hold. One pass inflates every entry and compares size and checksum (yauzl compares none),
 // so that nothing corrupt is carried on; ELF objects are kept open to random reads in an unlinked scratch file, since
 // inflating cannot seek: memory stays at some MB whatever the wheel's size.
+import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -234,7 +235,8 @@ function openScratch(folder: string): Scratch {
   let end = 0
   const opened = (): number => {
     if (fd === undefined) {
-      const path = join(folder, `.wheelfix-scratch-${process.pid}-${(scratchFiles += 1)}`)
+      // nobody can have made it before
+      const path = join(folder, `.wheelfix-scratch-${randomBytes(12).toString('hex')}`)
       fd = openSync(fsPath(path), 'wx+', 0o600)
       unlinkSync(fsPath(path))
     }
@@ -268,7 +270,6 @@ function openScratch(folder: string): Scratch {
     },
   }
 }
-let scratchFiles = 0
 
 /** A range of an open file as a source; small reads come from one cached block. */
 export function rangeSource(fd: number, start: number, size: number): ByteSource {
