@@ -198,5 +198,7 @@ function statusOf(command: Command, facts: RunFacts, strict: boolean): ExitStatu
   const { patched, missing, optional, refused, held } = facts.summary
   const pending = command === 'check' && (patched > 0 || facts.unfinished || facts.loader?.status === 'patch')
   const windowless = facts.windows.some(({ opensSomewhere }) => !opensSomewhere)
-  return pending || missing > 0 || refused + held > 0 || windowless || (strict && optional > 0) ? 1 : 0
+  return pending || facts.incomplete || missing > 0 || refused + held > 0 || windowless || (strict && optional > 0)
+    ? 1
+    : 0
 }

@@ -1,28 +1,19 @@
 // Carries a plan out, object by object: edit → verify → write → RECORD. One object that cannot be changed never stops the
 // others. A dry run goes the same way up to the write, so that it ends as the real run would.
-import { readFileSync } from 'node:fs'
-import { encodeText } from '../elf/text.ts'
 import type { Undo } from '../elf/graft/undo-note.ts'
-import { errnoOf } from '../io/error.ts'
-import { fsPath, isInside } from '../io/path.ts'
-import { replaceContent } from '../io/replace.ts'
-import { withSource } from '../io/source.ts'
-import type { Distributions, Owner } from '../python/distributions.ts'
-import type { Place } from '../python/environment.ts'
-import {
-  EMPTY_FIELDS,
-  fieldsOf,
-  type RecordFields,
-  recordRows,
-  rewriteRecord,
-  SOURCES,
-  trueFields,
-} from '../python/record.ts'
-import { changeObject, writeReason } from './change.ts'
-import { canReflink, closeJournal, isForInPlace, openJournal } from '../state/journal.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
+import { errnoOf } from '../io/error.ts'
+import { isInside } from '../io/path.ts'
+import { withSource } from '../io/source.ts'
+import type { Distributions } from '../python/distributions.ts'
+import type { Place } from '../python/environment.ts'
+import { EMPTY_FIELDS, fieldsOf, type RecordFields, trueFields } from '../python/record.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import type { Applied, PlannedObject } from '../resolve/plan.ts'
+import { inPlaceObjects } from '../state/journal.ts'
+import { prepareChange, type Refusal } from './change.ts'
+import { objectWriter } from './object-writer.ts'
+import { addRow, type RecordReader, recordReader, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
 
 export interface ApplyInput {
   readonly place: Place
@@ -35,32 +26,30 @@ export interface ApplyInput {
   readonly progress: (done: number, total: number) => void
 }
 
-/** Applies the changes of a plan, or only tries them (`write: false`). The venv is locked by the caller. */
+/**
+ * Applies the changes of a plan, or only tries them (`write: false`). The venv is locked by the caller.
+ *
+ * What RECORD says follows the object, whenever the run ends:
+ *
+ *   object              RECORD            what the next run makes of it
+ *   original            its hash          patched: the object first, then the row is emptied
+ *   patched, with note  its hash          the row is emptied: the note tells that it is stale
+ *   patched, with note  empty             done
+ *   patched, with note  its hash          to be the original: the row first, then the object loses the note
+ *   original            its hash          done
+ */
 export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): readonly Applied[] {
   const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader()
-  const isRecorded = (path: string): boolean => input.distributions.ownerOf(path)?.row != null
-  // the journal is the environment's: it speaks of nothing outside
-  const own = pending.filter(({ path }) => isInside(path, input.place.root))
-  const inPlace = input.write ? inPlaceObjects(own.map(item => objectOf(item, input))) : new Set<ScannedObject>()
-  if (inPlace.size > 0) openJournal(input.place, [...inPlace])
-
-  let done = 0
+  const unrecorded = input.write ? restoreRows(pending, input) : new Map<string, string>()
+  const refusals = changeObjects(pending, unrecorded, records, input)
   const outcomes = planned.map((item): Applied => {
     if (item.change === null) return { planned: item, status: 'fine', reason: null }
-    const object = objectOf(item, input)
-    const { path, status } = object
-    const isOwn = (undo: Undo): boolean => isPlanned(ownerOf(undo, () => isRecorded(path)))
-    const record = fieldsBefore(object, input.distributions.ownerOf(path), records)
-    const job = { path, status, isOwn, edit: item.edit, record, inPlace: inPlace.has(object), write: input.write }
-    const refusal = changeObject(job)
-    input.progress(++done, pending.length)
-    if (refusal !== null) return { planned: item, status: 'refused', ...refusal }
+    const refusal = refusals.get(item)
+    if (refusal !== undefined) return { planned: item, status: 'refused', ...refusal }
     return { planned: item, status: input.write ? 'patched' : 'patch', reason: null }
   })
-
-  if (inPlace.size > 0) closeJournal(input.place)
-  return input.write ? updateRecords(outcomes, input, records) : outcomes
+  return input.write ? updateRecords(outcomes, input) : outcomes
 }
 
 /** @throws Error where the plan is about other objects: a mistake of the caller */
@@ -70,50 +59,63 @@ function objectOf({ identity, path }: PlannedObject, { objects }: Pick<ApplyInpu
   return object
 }
 
-function inPlaceObjects(pending: readonly ScannedObject[]): Set<ScannedObject> {
-  const single = pending.filter(object => isForInPlace(object))
-  const [first] = single
-  return first === undefined || canReflink(first) ? new Set() : new Set(single)
-}
-
-/** The rows of RECORD files, each read and parsed once. */
-type RecordReader = (path: string) => ReadonlyMap<string, RecordFields>
-
-function recordReader(): RecordReader {
-  const files = new Map<string, ReadonlyMap<string, RecordFields>>()
-  return path => {
-    let rows = files.get(path)
-    if (rows === undefined) {
-      rows = recordRows(readRecord(path), SOURCES)
-      files.set(path, rows)
-    }
-    return rows
+/** Changes the objects, or only tries; gives those that could not be changed. */
+function changeObjects(
+  pending: readonly PlannedObject[],
+  unrecorded: ReadonlyMap<string, string>,
+  records: RecordReader,
+  input: ApplyInput,
+): Map<PlannedObject, Refusal> {
+  const refusals = new Map<PlannedObject, Refusal>()
+  // the journal is the environment's: it speaks of nothing outside
+  const own = pending.filter(({ path }) => isInside(path, input.place.root))
+  const inPlace = input.write ? inPlaceObjects(own.map(item => objectOf(item, input))) : new Set<ScannedObject>()
+  const writer = input.write ? objectWriter(input.place, inPlace) : null
+  let done = 0
+  const end = (item: PlannedObject, refusal: Refusal | null): void => {
+    if (refusal !== null) refusals.set(item, refusal)
+    input.progress(++done, pending.length)
   }
-}
-
-function readRecord(path: string): string {
-  try {
-    // RECORD is UTF-8 by its specification; latin1 keeps any byte as it is
-    return readFileSync(fsPath(path), 'latin1')
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return ''
+  for (const item of pending) {
+    const object = objectOf(item, input)
+    const { path, status } = object
+    const owner = input.distributions.ownerOf(path)
+    const isOwn = (undo: Undo): boolean => isPlanned(ownerOf(undo, () => owner?.row != null))
+    const at = rowOf(owner)
+    const reason = item.edit === null && at !== null ? unrecorded.get(at.record) : undefined
+    const fields = fieldsBefore(object, at, records)
+    const edit =
+      reason === undefined
+        ? prepareChange({ path, status, isOwn, edit: item.edit, record: fields })
+        : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
+    if ('reason' in edit) end(item, edit)
+    else if (writer === null) end(item, null)
+    else writer.add({ object, edit, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
   }
+  writer?.finish()
+  return refusals
 }
 
 /** The RECORD fields of an object before wheelfix: what the undo note is to keep. */
-function fieldsBefore({ undo }: ScannedObject, owner: Owner | null, records: RecordReader): string | null {
+function fieldsBefore({ undo }: ScannedObject, at: ReturnType<typeof rowOf>, records: RecordReader): string | null {
   if (undo !== null) return undo.record
-  const at = rowOf(owner)
   const fields = at === null ? undefined : records(at.record).get(at.row)
   return fields === undefined ? null : `${fields.hash},${fields.size}`
 }
 
-/** Where RECORD speaks of a file: its path, and the row's path as its bytes have it, one character a byte; null: nowhere. */
-export function rowOf(owner: Owner | null): { readonly record: string; readonly row: string } | null {
-  const record = owner?.distribution.record ?? null
-  if (record === null || owner?.row == null) return null
-  return { record, row: encodeText(owner.row).toString('latin1') }
+/**
+ * Gives RECORD the fields of the objects that are to be originals again. It comes before the objects: with the undo note
+ * goes what RECORD said. Gives the RECORDs that cannot be written, with the reason.
+ */
+function restoreRows(pending: readonly PlannedObject[], input: ApplyInput): Map<string, string> {
+  const changes: RowChanges = new Map()
+  for (const item of pending) {
+    const object = objectOf(item, input)
+    if (item.edit !== null || object.undo?.record == null) continue
+    const at = rowOf(input.distributions.ownerOf(object.path))
+    if (at !== null) addRow(changes, at, fieldsOf(object.undo.record))
+  }
+  return rewriteRecordFiles(changes)
 }
 
 /** Did a run that was killed leave RECORD with the fields of originals that it had changed? */
@@ -135,54 +137,53 @@ function isStale({ undo }: ScannedObject, now: RecordFields | undefined): boolea
 }
 
 /** Empties the hash and size of changed files (the specification allows it), or writes the true ones. */
-function updateRecords(outcomes: readonly Applied[], input: ApplyInput, records: RecordReader): readonly Applied[] {
-  const changes = new Map<string, Map<string, RecordFields>>()
-  for (const { planned, status } of outcomes) {
-    if (status === 'refused') continue
-    const at = rowOf(input.distributions.ownerOf(planned.path))
-    if (at === null) continue
-    const { record, row } = at
-    const fields = fieldsAfter(planned, objectOf(planned, input), records(record).get(row), input.rehash)
-    if (fields === null) continue
-    const rows = changes.get(record)
-    if (rows === undefined) changes.set(record, new Map([[row, fields]]))
-    else rows.set(row, fields)
+function updateRecords(outcomes: readonly Applied[], input: ApplyInput): readonly Applied[] {
+  const changes: RowChanges = new Map()
+  const records = recordReader()
+  for (const outcome of outcomes) {
+    const at = rowOf(input.distributions.ownerOf(outcome.planned.path))
+    const fields =
+      at === null
+        ? null
+        : fieldsAfter(outcome, objectOf(outcome.planned, input), records(at.record).get(at.row), input.rehash)
+    if (at !== null && fields !== null) addRow(changes, at, fields)
   }
-  const reasons = new Map<string, string>()
-  for (const [record, rows] of changes) {
-    const reason = rewriteRecordFile(record, rows)
-    if (reason !== null) reasons.set(record, `it is patched, but its RECORD is not up to date: ${reason}`)
-  }
+  const reasons = rewriteRecordFiles(changes)
   if (reasons.size === 0) return outcomes
   return outcomes.map((outcome): Applied => {
     const record = input.distributions.ownerOf(outcome.planned.path)?.distribution.record ?? ''
     const asked = outcome.status === 'patched' || (input.rehash && outcome.planned.edit !== null)
-    const reason = asked ? reasons.get(record) : undefined
-    return reason === undefined ? outcome : { ...outcome, status: 'refused', reason, unrecorded: true, passing: true }
+    const why = asked ? reasons.get(record) : undefined
+    if (why === undefined) return outcome
+    const reason = `it is patched, but its RECORD is not up to date: ${why}`
+    return { ...outcome, status: 'refused', reason, unrecorded: true, passing: true }
   })
 }
 
-/** Gives rows of a RECORD file other fields; the reason when it cannot be written, then it is as it was. */
-export function rewriteRecordFile(record: string, rows: ReadonlyMap<string, RecordFields>): string | null {
-  try {
-    const before = readRecord(record)
-    const after = rewriteRecord(before, rows)
-    if (after !== before) replaceContent(record, Buffer.from(after, 'latin1'))
-    return null
-  } catch (error) {
-    return writeReason(error)
-  }
-}
-
+/** null: the row stays as it is. */
 function fieldsAfter(
-  { edit, change }: PlannedObject,
+  { planned: { edit, change }, status }: Applied,
   object: ScannedObject,
   now: RecordFields | undefined,
   rehash: boolean,
 ): RecordFields | null {
-  if (edit === null) return change !== null && object.undo?.record != null ? fieldsOf(object.undo.record) : null
-  if (rehash) return withSource(object.path, trueFields)
+  if (status === 'refused') {
+    // an object that could not be given back keeps its note, and its row was written before
+    return edit === null && isStale(object, now) ? EMPTY_FIELDS : null
+  }
+  if (edit === null) return null
+  if (rehash) return trueFieldsOf(object)
   if (change !== null) return EMPTY_FIELDS
   // a run that was killed before it came to RECORD left the fields of the original
   return isStale(object, now) ? EMPTY_FIELDS : null
+}
+
+function trueFieldsOf({ path }: ScannedObject): RecordFields | null {
+  try {
+    return withSource(path, trueFields)
+  } catch (error) {
+    // another program removed it during this run
+    if (errnoOf(error) !== 'ENOENT') throw error
+    return null
+  }
 }

@@ -8,9 +8,7 @@ import type { Undo } from '../elf/graft/undo-note.ts'
 import { applyEdit, stateOf } from '../elf/state.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { replaceFile } from '../io/replace.ts'
 import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
-import { changeInPlace } from '../state/journal.ts'
 
 /** What is to be done to one object. */
 export interface ChangeJob {
@@ -23,9 +21,6 @@ export interface ChangeJob {
   readonly edit: ElfEdit | null
   /** The RECORD fields to be kept in the undo note. */
   readonly record: string | null
-  readonly inPlace: boolean
-  /** False: only find out whether it can be done. */
-  readonly write: boolean
 }
 
 /** Why an object cannot be changed. */
@@ -35,31 +30,20 @@ export interface Refusal {
   readonly passing: boolean
 }
 
-/** Does a job. Gives why it cannot be done; the file is as it was then. */
-export function changeObject(job: ChangeJob): Refusal | null {
-  const { path, write } = job
+/** The new bytes of an object, or why it cannot be changed. Writes nothing. */
+export function prepareChange(job: ChangeJob): FileEdit | Refusal {
   try {
-    if (write && job.inPlace && changedInPlace(job)) return null
-    const edit = withSource(path, source => fileEdit(job, source))
-    if (write) replaceFile(path, edit)
-    return null
+    return withSource(job.path, source => fileEdit(job, source))
   } catch (error) {
-    if (error instanceof ElfError) return { reason: error.message, passing: false }
-    if (error instanceof WheelfixError) return { reason: error.message, passing: true }
-    return { reason: writeReason(error), passing: true }
+    return refusalOf(error)
   }
 }
 
-/** False where the file may not be written to, or runs, but perhaps can be replaced. @throws ElfError, errors of node:fs */
-function changedInPlace(job: ChangeJob): boolean {
-  try {
-    changeInPlace(job.path, source => fileEdit(job, source))
-    return true
-  } catch (error) {
-    const errno = errnoOf(error)
-    if (errno === 'EACCES' || errno === 'ETXTBSY') return false
-    throw error
-  }
+/** Why an object cannot be changed. @throws the error itself when it is a bug */
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof ElfError) return { reason: error.message, passing: false }
+  if (error instanceof WheelfixError) return { reason: error.message, passing: true }
+  return { reason: writeReason(error), passing: true }
 }
 
 /** Why a file cannot be written, in words. @throws the error itself when it is none of the system's */
@@ -76,6 +60,11 @@ const WRITE_REASONS: Readonly<Record<string, string>> = {
   EROFS: 'the file system is read-only',
   ETXTBSY: 'the program is running: end it and run again',
   EDQUOT: 'your disk quota is used up: free some space and run again',
+  EIO: 'the disk reports an error: look at dmesg',
+  EUCLEAN: 'the file system is damaged: run fsck',
+  ESTALE: 'the file server does not know the file any more: run again',
+  ENOENT: 'another program removed it during this run: run again',
+  EBUSY: 'something is mounted on this file (a bind mount), so it cannot be replaced: unmount it and run again',
 }
 
 /** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError; WheelfixError `BUSY` */

@@ -12,7 +12,14 @@ import { type LibraryDirectories, namedDirectories, type UsedLibrary } from '../
 import { prepareRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { servedLibraries } from '../private-loader/library-cache.ts'
-import { isLoaderPending, loaderFaults, type LoaderPlan, planLoader } from '../private-loader/private-loader.ts'
+import {
+  hasLoaderFiles,
+  isLoaderPending,
+  loaderFaults,
+  loaderFolders,
+  type LoaderPlan,
+  planLoader,
+} from '../private-loader/private-loader.ts'
 import { plainInterpreter, type PythonName, pythonNames } from '../private-loader/python-copy.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
@@ -133,10 +140,15 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     loader,
     loaderPending: loader !== null && isLoaderPending(loader),
     faults,
-    leftLoader: hasLoader && loader === null,
+    leftLoader: loader === null && (hasLoader || hasLoaderFiles(venv, loaderFolders(venv, names, env))),
     held: options.editable ? new Set() : scan.outside,
     libraries: [...plan.libraries, ...(loader === null ? [] : servedLibraries(loader.content))],
   }
+}
+
+/** Is there a private loader that no name of bin/ asks for? A run that left it was interrupted. */
+export function hasHalfLeft({ leftLoader, names }: Examination): boolean {
+  return leftLoader && !names.some(({ kind }) => kind === 'copy')
 }
 
 function noPython({ root }: Environment): WheelfixError {

@@ -44,6 +44,8 @@ export interface VenvReport {
   readonly nixLd: Libc | null
   /** An earlier run ended before it was done, and this one only looks. */
   readonly unfinished: boolean
+  /** The objects are done, but something after them could not be written: the warnings tell. */
+  readonly incomplete: boolean
   /** The folders of the venv that were walked, absolute. */
   readonly directories: readonly string[]
   /** Files and folders besides the objects that the answer depends on, absolute; some of them may not exist. */
@@ -63,11 +65,14 @@ export interface LoaderReport {
   readonly faults: readonly string[]
 }
 
+/** How the last run ended, and how this one did. */
+type Ending = Pick<VenvReport, 'unfinished' | 'incomplete'>
+
 export function reportOf(
   examination: Examination,
   outcomes: readonly Applied[],
   roots: RootsReport | null,
-  unfinished: boolean,
+  { unfinished, incomplete }: Ending,
   options: VenvOptions,
 ): VenvReport {
   const { venv, interpreter, python, scan, plan, ignored, loader, loaderPending, faults } = examination
@@ -92,7 +97,8 @@ export function reportOf(
     loader: loader === null ? null : { plan: loader, status, faults },
     nixLd: examination.resolution.input.nixLd,
     directories: scan.directories,
-    unfinished: options.mode === 'plan' && unfinished,
+    unfinished,
+    incomplete,
     dependencies: dependenciesOf(examination, roots, options),
   }
 }
@@ -194,6 +200,7 @@ function nixLdPaths(nixLd: Libc | null): (string | null)[] {
 /** What an answer to be kept is about; null when the next run has to do the work again. */
 export function answerable({
   venv,
+  incomplete,
   outcomes,
   unreadable,
   roots,
@@ -201,7 +208,8 @@ export function answerable({
   dependencies,
   loader,
 }: VenvReport): Subject | null {
-  if (unreadable.some(({ broken }) => !broken) || outcomes.some(({ passing }) => passing === true)) return null
+  if (incomplete || unreadable.some(({ broken }) => !broken)) return null
+  if (outcomes.some(({ passing }) => passing === true)) return null
   // what is not protected from a collection is tried again by the next run
   if (roots?.hasNix === true && roots.problem !== null) return null
   const patched = outcomes.filter(({ status }) => status === 'patched').map(({ planned }) => directoryOf(planned.path))

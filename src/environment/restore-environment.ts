@@ -2,24 +2,24 @@
 // interpreter.
 import { existsSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
-import { notesIn, originalSource } from '../elf/graft/undo-note.ts'
+import { notesIn, originalSource, type Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { replaceFile } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { readDistributions } from '../python/distributions.ts'
-import { fieldsOf, type RecordFields, hashHolds } from '../python/record.ts'
+import { fieldsOf, hashHolds } from '../python/record.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Environment } from '../python/environment.ts'
-import { rewriteRecordFile, rowOf } from './apply.ts'
 import { writeReason } from './change.ts'
-import { hasJournal, recover } from '../state/journal.ts'
 import { lockVenv } from '../state/lock.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { loaderFolders, removeLoader } from '../private-loader/private-loader.ts'
 import { pythonNames, restoreName } from '../private-loader/python-copy.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
+import { objectWriter } from './object-writer.ts'
+import { addRow, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
+import { recover } from './recover.ts'
 import { recordedIn, type Scan, scanVenv } from './scan.ts'
 
 export interface RestoreReport {
@@ -56,7 +56,7 @@ export function restoreVenv(venv: Environment, { dryRun, editable }: RestoreOpti
 
   const lock = lockVenv(venv)
   try {
-    if (hasJournal(venv)) recover(venv)
+    recover(venv)
     const objects = restoreObjects(venv, editable, false, true)
     const folders = loaderFolders(venv, pythonNames(venv), process.env)
     const pythons = restorePythons(venv, false)
@@ -108,16 +108,26 @@ function restoreObjects(venv: Environment, editable: boolean, dryRun: boolean, f
   if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
   // RECORD first: once the files are as they were, nothing tells any more what it said of them
   const unwritten = dryRun ? new Map<ScannedObject, string>() : restoreRecords(venv, scan.objects)
+  const writer = dryRun ? null : objectWriter(venv, new Set())
   for (const object of scan.objects) {
-    if (object.undo === null) {
-      if (object.owner === null && mayBeOurs(object.path, isRecorded))
-        refused.push({ path: object.relative, reason: CHANGED_SINCE })
+    const { path, relative, undo } = object
+    const end = (refusal: { readonly reason: string } | null): void => {
+      if (refusal === null) restored.push(object)
+      else refused.push({ path: relative, reason: refusal.reason })
+    }
+    if (undo === null) {
+      if (object.owner === null && mayBeOurs(path, isRecorded)) end({ reason: CHANGED_SINCE })
       continue
     }
-    const reason = unwritten.get(object) ?? restoreObject(object, warnings, dryRun)
-    if (reason === null) restored.push(object)
-    else refused.push({ path: object.relative, reason })
+    const reason = unwritten.get(object) ?? checkOriginal(object, undo, warnings)
+    if (reason !== null) end({ reason })
+    else if (writer === null) end(null)
+    else {
+      const edit = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
+      writer.add({ object, edit, record: null, fields: null }, end)
+    }
   }
+  writer?.finish()
   return { restored: restored.map(({ relative }) => relative), refused, warnings, found: found || restored.length > 0 }
 }
 
@@ -136,50 +146,39 @@ function mayBeOurs(path: string, isRecorded: (path: string) => boolean): boolean
 const CHANGED_SINCE =
   'another tool changed this file after wheelfix did, so its undo note no longer holds: reinstall the package'
 
-function restoreObject(object: ScannedObject, warnings: string[], dryRun: boolean): string | null {
-  const { path, undo } = object
-  if (undo === null) return null
+/** Warns where the original is not what RECORD said; gives why it cannot be read. */
+function checkOriginal({ path, relative }: ScannedObject, undo: Undo, warnings: string[]): string | null {
+  const { record } = undo
   try {
-    const { record } = undo
-    const holds = withSource(path, source => {
-      const original = originalSource(source, undo)
-      return record === null || hashHolds(fieldsOf(record), original) !== false
-    })
-    if (!holds) {
-      warnings.push(
-        `${object.relative} differs from what its RECORD said: it was changed before wheelfix came, or since`,
-      )
-    }
-    if (!dryRun) {
-      replaceFile(path, { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header })
+    const holds = withSource(
+      path,
+      source => record === null || hashHolds(fieldsOf(record), originalSource(source, undo)),
+    )
+    if (holds === false) {
+      warnings.push(`${relative} differs from what its RECORD said: it was changed before wheelfix came, or since`)
     }
     return null
   } catch (error) {
-    if (error instanceof ElfError) return error.message
-    return writeReason(error)
+    return error instanceof ElfError ? error.message : writeReason(error)
   }
 }
 
 /** Writes the original fields back. Gives the objects whose RECORD cannot be written, with the reason: they keep the note. */
 function restoreRecords(venv: Environment, objects: readonly ScannedObject[]): Map<ScannedObject, string> {
   const distributions = readDistributions(venv.sitePackages)
-  const records = new Map<string, { rows: Map<string, RecordFields>; objects: ScannedObject[] }>()
+  const changes: RowChanges = new Map()
+  const users = new Map<ScannedObject, string>()
   for (const object of objects) {
-    const { path, undo } = object
-    if (undo?.record == null) continue
-    const at = rowOf(distributions.ownerOf(path))
-    if (at === null) continue
-    const { record, row } = at
-    const entry = records.get(record) ?? { rows: new Map<string, RecordFields>(), objects: [] }
-    entry.rows.set(row, fieldsOf(undo.record))
-    entry.objects.push(object)
-    records.set(record, entry)
+    const at = object.undo?.record == null ? null : rowOf(distributions.ownerOf(object.path))
+    if (object.undo?.record == null || at === null) continue
+    addRow(changes, at, fieldsOf(object.undo.record))
+    users.set(object, at.record)
   }
+  const reasons = rewriteRecordFiles(changes)
   const unwritten = new Map<ScannedObject, string>()
-  for (const [record, { rows, objects }] of records) {
-    const reason = rewriteRecordFile(record, rows)
-    if (reason === null) continue
-    for (const object of objects) unwritten.set(object, `${record.slice(venv.root.length + 1)}: ${reason}`)
+  for (const [object, record] of users) {
+    const reason = reasons.get(record)
+    if (reason !== undefined) unwritten.set(object, `${record.slice(venv.root.length + 1)}: ${reason}`)
   }
   return unwritten
 }

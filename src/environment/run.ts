@@ -1,49 +1,51 @@
 // The main job, from a folder to a report: examine, then carry the plan out. A check and a dry run go the same way and
 // write nothing.
 import { lstatSync, rmSync } from 'node:fs'
-import { fsPath } from '../io/path.ts'
+import { fsPath, isInside } from '../io/path.ts'
+import { count } from '../io/words.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
 import { loaderFolders, removeLoader, writeLoader } from '../private-loader/private-loader.ts'
 import { restoreName } from '../private-loader/python-copy.ts'
 import type { Environment } from '../python/environment.ts'
+import type { ScannedObject } from '../resolve/objects.ts'
 import type { PlannedObject } from '../resolve/plan.ts'
-import { hasJournal, recover } from '../state/journal.ts'
+import { journalState } from '../state/journal-file.ts'
 import { lockVenv } from '../state/lock.ts'
 import { pinsDiffer, writePins } from '../state/pins.ts'
 import { readProgramInterpreter, writeProgramInterpreter } from '../state/program-loader.ts'
 import { type ApplyInput, applyPlan, recordsAreStale } from './apply.ts'
-import { type Examination, examine } from './examine.ts'
+import { writeReason } from './change.ts'
+import { type Examination, examine, hasHalfLeft } from './examine.ts'
 import type { VenvOptions } from './options.ts'
 import { neededStorePaths, reportOf, type VenvReport } from './report.ts'
+import { isHalfWritten, recover, type Recovery } from './recover.ts'
 
 /** @throws WheelfixError when nothing could be done */
 export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
-  if (options.mode === 'apply') refuseStore(venv.root, options.env)
+  if (options.mode === 'plan') {
+    const now = examine(venv, options)
+    const outcomes = applyPlan(ownObjects(now), applyInput(now, options, false))
+    return reportOf(now, outcomes, rootsOf(now, options), { unfinished: isUnfinished(now), incomplete: false }, options)
+  }
+  refuseStore(venv.root, options.env)
+  const recovered = recoverVenv(venv)
   const first = examine(venv, options)
-  const looksOnly = options.mode === 'plan'
-  if (looksOnly || !needsWriting(first, options)) {
+  if (!needsWriting(first, options)) {
     const outcomes = applyPlan(ownObjects(first), applyInput(first, options, false))
-    return reportOf(first, outcomes, rootsOf(first, options), isUnfinished(first), options)
+    return reportOf(withWarnings(first, recovered), outcomes, rootsOf(first, options), DONE, options)
   }
 
   const lock = lockVenv(venv)
   try {
-    const recovered = hasJournal(venv) && recover(venv).length > 0
-    const now = lock.waited || recovered || isOutdated(first) ? examine(venv, options) : first
+    const again = recover(venv)
+    const isOld = lock.waited || again.restored.length > 0 || isOutdated(first)
+    const now = isOld ? examine(venv, options) : first
     for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
-    // the loader first: what names it must never find it missing
-    const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
-    const outcomes = applyPlan(ownObjects(now), applyInput(now, options, true))
-    if (now.leftLoader) {
-      const folders = loaderFolders(venv, now.names, options.env)
-      for (const name of now.names) restoreName(name)
-      removeLoader(venv, folders)
-    }
-    writePins(venv, now.libraries)
-    if (options.interpreter !== null) writeProgramInterpreter(venv, options.interpreter)
-    const done = { ...now, warnings: [...now.warnings, ...warnings] }
-    return reportOf(done, outcomes, rootsOf(now, options), false, options)
+    const { outcomes, warnings, problems } = write(now, options)
+    const done = withWarnings(now, [...recovered, ...sayRecovery(again), ...warnings, ...problems])
+    const ending = problems.length === 0 ? DONE : { unfinished: false, incomplete: true }
+    return reportOf(done, outcomes, rootsOf(now, options), ending, options)
   } finally {
     lock.release()
   }
@@ -52,6 +54,89 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
 /** The objects that this run may change. */
 function ownObjects({ plan, held }: Examination): readonly PlannedObject[] {
   return held.size === 0 ? plan.objects : plan.objects.filter(({ identity }) => !held.has(identity))
+}
+
+const DONE = { unfinished: false, incomplete: false }
+
+/**
+ * Brings a venv to where its plan wants it. Each step leaves a state that the next run completes or takes back:
+ *
+ *   to the private loader    1 its folder and find_library's files   without a copy in bin/ they are removed by a run
+ *                                                                    with the strategy `rpath`, or used by `loader`
+ *                            2 the names of bin/ become copies       each by a rename; one copy makes the strategy `loader`
+ *                            3 the objects                           see `applyPlan`: a program asks for the loader of 1
+ *   away from it             1 the objects                           no program asks for the private loader any more
+ *                            2 the names of bin/                     each by a rename
+ *                            3 find_library's files, the folder      what is left of them makes the next run go on here
+ *   then                     the pins and the interpreter's choice   a run that finds others writes them
+ *
+ * @throws WheelfixError where the private loader cannot be made: nothing is changed then
+ */
+function write(now: Examination, options: VenvOptions) {
+  const { venv, names, libraries, objects } = now
+  // the loader first: what names it must never find it missing
+  const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
+  const outcomes = applyPlan(ownObjects(now), applyInput(now, options, true))
+  const problems: string[] = []
+  // the objects are done: what fails from here on is told beside them
+  const attempt = (what: string, action: () => void): void => {
+    try {
+      action()
+    } catch (error) {
+      problems.push(`${what}: ${writeReason(error)}`)
+    }
+  }
+  if (now.leftLoader) {
+    attempt('the private loader is not removed', () => {
+      const folders = loaderFolders(venv, names, options.env)
+      for (const name of names) restoreName(name)
+      // a program that could not be changed still asks for it
+      const asked = outcomes.some(
+        ({ status, planned }) => status === 'refused' && asksFor(objects.get(planned.identity), folders),
+      )
+      if (!asked) removeLoader(venv, folders)
+    })
+  }
+  attempt('the libraries in use are not kept', () => writePins(venv, libraries))
+  const { interpreter } = options
+  if (interpreter !== null) {
+    attempt('the choice of the interpreter is not kept', () => writeProgramInterpreter(venv, interpreter))
+  }
+  return { outcomes, warnings, problems }
+}
+
+function asksFor(object: ScannedObject | undefined, folders: readonly string[]): boolean {
+  const interpreter = object?.current.interpreter ?? null
+  return interpreter !== null && folders.some(folder => isInside(interpreter, folder))
+}
+
+/** Does what the journal of an earlier run asks for, before anything is looked at. Gives what is to be said of it. */
+function recoverVenv(venv: Environment): string[] {
+  const state = journalState(venv)
+  if (state === 'none' || state === 'settling') return []
+  const lock = lockVenv(venv)
+  try {
+    return sayRecovery(recover(venv))
+  } finally {
+    lock.release()
+  }
+}
+
+function sayRecovery({ restored, other }: Recovery): string[] {
+  return [
+    ...(restored.length === 0
+      ? []
+      : [`an earlier run did not end: ${count(restored.length, 'object')} put back and done again`]),
+    ...(other.length === 0
+      ? []
+      : [
+          `${count(other.length, 'object')} of an earlier run that did not end were written by another program since: they are left to it`,
+        ]),
+  ]
+}
+
+function withWarnings(examination: Examination, warnings: readonly string[]): Examination {
+  return warnings.length === 0 ? examination : { ...examination, warnings: [...examination.warnings, ...warnings] }
 }
 
 /** Did another run end between the look at the venv and the lock? Then its files are others, or longer. */
@@ -88,7 +173,8 @@ function isUnfinished(examination: Examination): boolean {
   const { venv, scan, objects, distributions } = examination
   return (
     scan.leftovers.length > 0 ||
-    hasJournal(venv) ||
+    hasHalfLeft(examination) ||
+    isHalfWritten(venv) ||
     recordsAreStale(ownObjects(examination), { objects, distributions })
   )
 }

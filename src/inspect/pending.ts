@@ -1,21 +1,22 @@
 // What a run of `wheelfix venv` would still do: what was left half done, what is to be changed, and what cannot be.
 import { existsSync } from 'node:fs'
 import { applyPlan } from '../environment/apply.ts'
-import type { Examination } from '../environment/examine.ts'
+import { type Examination, hasHalfLeft } from '../environment/examine.ts'
+import { isHalfWritten } from '../environment/recover.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import { count } from '../io/words.ts'
 import type { Environment } from '../python/environment.ts'
 import type { PlannedObject } from '../resolve/plan.ts'
-import { hasJournal } from '../state/journal.ts'
 import type { Finding } from './findings.ts'
 
-export function unfinished({ venv, scan }: Examination): Finding[] {
-  if (!hasJournal(venv) && scan.leftovers.length === 0) return []
+export function unfinished(examination: Examination): Finding[] {
+  const { venv, scan } = examination
+  if (!isHalfWritten(venv) && scan.leftovers.length === 0 && !hasHalfLeft(examination)) return []
   return [
     {
       code: 'half-finished',
       severity: 'error',
-      message: 'a run of wheelfix was stopped before it was done',
+      message: 'a run of wheelfix was stopped before it was done, or before the disk had all that it wrote',
       remedy: `wheelfix venv ${venv.root}  (it puts right what is half done)`,
       paths: scan.leftovers.map(path => relativeTo(venv.root, path)),
     },

@@ -33,5 +33,20 @@ export class WheelfixError extends Error {
 /** The errno name of a failed call of node:fs (`ENOENT`, or Node's own `ERR_…`), else undefined: our errors have none. */
 export function errnoOf(error: unknown): string | undefined {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
-  return typeof code === 'string' && code.startsWith('E') ? code : undefined
+  if (typeof code !== 'string') return undefined
+  const number = /^Unknown system error -(\d+)$/.exec(code)?.[1]
+  if (number !== undefined) return UNNAMED[Number(number)] ?? `E${number}`
+  return code.startsWith('E') ? code : undefined
+}
+
+/** What libuv has no name for, by its number in Linux's asm-generic/errno.h (mips and sparc have others). */
+const UNNAMED: Readonly<Record<number, string>> = {
+  61: 'ENODATA',
+  74: 'EBADMSG',
+  116: 'ESTALE',
+  117: 'EUCLEAN',
+  122: 'EDQUOT',
+  123: 'ENOMEDIUM',
+  126: 'ENOKEY',
+  127: 'EKEYEXPIRED',
 }

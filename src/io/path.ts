@@ -1,5 +1,5 @@
 // Paths on their way to node:fs and back (elf/text.ts tells how bytes that are no UTF-8 are kept).
-import { accessSync, constants, type Dirent, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import { accessSync, constants, type Dirent, mkdirSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import { errnoOf } from './error.ts'
 
@@ -108,5 +108,29 @@ export function isWritable(folder: string): boolean {
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return false
+  }
+}
+
+/**
+ * Makes a folder with those above it; below `root` only while that is there. (Node's recursive mkdir makes a venv again that
+ * was deleted meanwhile, and says ENOENT on a read-only file system.)
+ * @throws the errors of mkdir(2)
+ */
+export function makeFolders(path: string, root: string): void {
+  if (!isInside(path, root)) {
+    mkdirSync(fsPath(path), { recursive: true })
+    return
+  }
+  let folder = root
+  for (const name of path
+    .slice(root.length)
+    .split('/')
+    .filter(name => name !== '')) {
+    folder += `/${name}`
+    try {
+      mkdirSync(fsPath(folder))
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw error
+    }
   }
 }

@@ -16,6 +16,7 @@ import { fsPath, realPath } from '../io/path.ts'
 import { replaceFile, temporaryOf } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { ownerOf } from '../elf/graft/owners.ts'
+import { ordersReplacement, syncFile } from '../io/sync.ts'
 
 /** What became of a file. */
 export interface Rewrite {
@@ -135,6 +136,7 @@ function writeCopy(result: ByteSource, output: string): void {
     rmSync(fsPath(temporary), { force: true })
     writeAll(result, fsPath(temporary), 'wx')
     if (old !== undefined) chmodSync(fsPath(temporary), old.mode & 0o7777)
+    if (old === undefined || !ordersReplacement(temporary)) syncFile(temporary)
     renameSync(fsPath(temporary), fsPath(target))
   } catch (error) {
     rmSync(fsPath(temporary), { force: true })

@@ -5,26 +5,15 @@
 // musl has no cache: its loader reads PREFIX/etc/ld-musl-ARCH.path, PREFIX being what PT_INTERP says. There a link to the
 // loader under a prefix of ours is all that is needed.
 import { createHash } from 'node:crypto'
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, existsSync, lstatSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, isInside, listDirectory, readLink, realFolder, realPath } from '../io/path.ts'
-import { temporaryOf } from '../io/replace.ts'
+import { fsPath, isInside, listDirectory, makeFolders, readLink, realFolder, realPath } from '../io/path.ts'
+import { renameStaged, replaceLink, type Staged, stageContent, syncStaged } from '../io/replace.ts'
 import { readLoaderCache } from '../ldso/cache.ts'
 import type { Libc } from '../ldso/libc.ts'
 import { makePrivateLoader, type PrivateLoader, probeLoader } from './ldso-copy.ts'
@@ -61,6 +50,8 @@ export interface LoaderPlan {
   readonly cache: string
   /** Where the loader's own folder is: in the venv, or elsewhere because the path must be shorter. */
   readonly folder: string
+  /** The venv's root: what is below it is made only while it is there. */
+  readonly root: string
   readonly how: PrivateLoader['how'] | 'musl'
   readonly content: CacheContent
   /** In the order in which they are written. */
@@ -176,6 +167,7 @@ function planGlibc(
     loader,
     cache: place.cache,
     folder: place.folder,
+    root: venv.root,
     how: place.made.how,
     files: [
       { path: place.cache, bytes, mode: 0o644 },
@@ -224,6 +216,7 @@ function planMusl(venv: Environment, python: PythonProcess, content: CacheConten
     loader,
     cache,
     folder,
+    root: venv.root,
     how: 'musl',
     files: [
       ...[...links].map(([soname, path]) => ({ path: `${libs}/${soname}`, link: path })),
@@ -343,6 +336,12 @@ function removeCompiled(folder: string): void {
   }
 }
 
+/** Is there anything of a private loader, in use or not? */
+export function hasLoaderFiles(venv: Environment, folders: readonly string[]): boolean {
+  const finders = venv.sitePackages.flatMap(folder => FIND_LIBRARY_FILES.map(name => `${folder}/${name}`))
+  return [...folders, ...finders].some(path => lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined)
+}
+
 /** Removes the private loader of a venv, when nothing in the venv names it any more. @throws the errors of rm(2) */
 export function removeLoader(venv: Environment, folders: readonly string[]): void {
   for (const folder of venv.sitePackages) {
@@ -373,7 +372,10 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
   const warnings: string[] = []
   const fresh = !existsSync(fsPath(plan.folder))
   try {
-    for (const file of plan.files) if (!isWritten(file)) writeFile(file)
+    writeFiles(
+      plan.files.filter(file => !isWritten(file)),
+      plan.root,
+    )
     if (plan.how === 'musl') removeStale(plan)
     else {
       const failure = probe(plan)
@@ -381,7 +383,7 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
     }
     for (const copy of plan.copies) {
       if (isUpToDate(copy)) continue
-      for (const path of copy.paths) mkdirSync(fsPath(dirname(path)), { recursive: true })
+      for (const path of copy.paths) makeFolders(dirname(path), plan.root)
       writeCopy(copy)
     }
   } catch (error) {
@@ -393,16 +395,20 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
   return { warnings }
 }
 
-function writeFile(file: LoaderFile): void {
-  mkdirSync(fsPath(dirname(file.path)), { recursive: true })
-  const temporary = temporaryOf(file.path)
-  rmSync(fsPath(temporary), { force: true })
-  if ('link' in file) symlinkSync(fsPath(file.link), fsPath(temporary))
-  else {
-    writeFileSync(fsPath(temporary), file.bytes, { flag: 'wx', mode: file.mode })
-    chmodSync(fsPath(temporary), file.mode)
+/** Writes files and links: their bytes are on the disk before the first gets its name. */
+function writeFiles(files: readonly LoaderFile[], root: string): void {
+  const staged: Staged[] = []
+  for (const file of files) {
+    makeFolders(dirname(file.path), root)
+    if ('link' in file) replaceLink(file.path, file.link)
+    else {
+      const item = stageContent(file.path, file.bytes)
+      chmodSync(fsPath(item.temporary), file.mode)
+      staged.push(item)
+    }
   }
-  renameSync(fsPath(temporary), fsPath(file.path))
+  for (const item of staged) syncStaged(item)
+  for (const item of staged) renameStaged(item)
 }
 
 /** Links of a library set of before. */

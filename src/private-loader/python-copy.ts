@@ -13,7 +13,6 @@ import {
   openSync,
   renameSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
@@ -30,8 +29,9 @@ import { originalSource, type Owner, readUndo, type Undo } from '../elf/graft/un
 import { verifyGraft } from '../elf/rules/verify.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { entriesIn, fsPath, readLink } from '../io/path.ts'
-import { replaceFile, temporaryOf, writeEdit } from '../io/replace.ts'
+import { replaceFile, replaceLink, temporaryOf, writeEdit } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
+import { syncFile } from '../io/sync.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import type { Environment, PythonEnvironment } from '../python/environment.ts'
 import { COPY_MARKS, ownerOf } from '../elf/graft/owners.ts'
@@ -358,6 +358,8 @@ export function writeCopy(copy: PythonCopy): void {
         writeFileSync(fsPath(written), whole.read(0, whole.size), { flag: 'wx' })
         chmodSync(fsPath(written), 0o755)
       }
+      // bin/ has links or other copies now: on no file system does their replacement wait for these bytes
+      syncFile(written)
       for (const path of others) linkOrCopy(written, temporaryOf(path))
       for (const path of copy.paths) renameSync(fsPath(temporaryOf(path)), fsPath(path))
     } catch (error) {
@@ -401,8 +403,5 @@ export function restoreName({ path, kind, replaced }: PythonName): void {
     replaceFile(path, graft === null ? bare : { ...graft, patches: [...undo.patches, ...graft.patches] })
     return
   }
-  const temporary = temporaryOf(path)
-  rmSync(fsPath(temporary), { force: true })
-  symlinkSync(fsPath(replaced.link), fsPath(temporary))
-  renameSync(fsPath(temporary), fsPath(path))
+  replaceLink(path, replaced.link)
 }

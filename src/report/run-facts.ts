@@ -33,6 +33,8 @@ export interface RunFacts {
   /** Folders outside of the environment that need a patch, and how many of their objects do. */
   readonly held: readonly { readonly folder: string; readonly by: string; readonly objects: number }[]
   readonly unfinished: boolean
+  /** Something after the objects could not be written: the warnings tell. */
+  readonly incomplete: boolean
   readonly summary: RunSummary
 }
 
@@ -116,6 +118,7 @@ export function factsOf(report: VenvReport): RunFacts {
     windowAttributes: [...new Set(wanted)].sort(),
     held: report.held.map(({ folder, by, objects }) => ({ folder, by, objects: objects.length })),
     unfinished: report.unfinished,
+    incomplete: report.incomplete,
     summary: summaryOf(report),
   }
 }

@@ -2,15 +2,16 @@
 // state of every folder and object of the venv and of everything outside that the answer depends on, and the answer. The
 // next run compares status fields alone; where one differs, or anything is in doubt, it does the whole work again. (What
 // this cannot see is a file that was no object and becomes one in place: installers write new files.)
-import { lstatSync, type Stats, statSync, writeFileSync } from 'node:fs'
+import { lstatSync, type Stats, statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { GRAFT_FORMAT } from '../elf/graft/placement.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
-import { replaceContent } from '../io/replace.ts'
+import { replaceExpendable } from '../io/replace.ts'
 import { findConfig } from '../config/find-config.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
+import { isJournalQuiet } from './journal-file.ts'
 
 /** The answer of a run in which nothing is left to do. */
 export interface Answer {
@@ -132,6 +133,7 @@ export function recall(place: Place, options: Question, strict: boolean, version
   const now = settingsOf(options, strict)
   const known = stamp.answers.find(({ settings }) => isFor(now, settings))
   if (known === undefined || findConfig(root) !== stamp.config) return null
+  if (!isJournalQuiet(place)) return null
   return holds(stamp.states, root) && holds(known.states, root) ? known.answer : null
 }
 
@@ -193,8 +195,7 @@ export function remember(
   }
   const path = stampPath(subject)
   try {
-    if (old === null) writeFileSync(fsPath(path), JSON.stringify(stamp))
-    else replaceContent(path, JSON.stringify(stamp))
+    replaceExpendable(path, JSON.stringify(stamp))
   } catch (error) {
     // it saves time and no more: the next run does the whole work
     if (errnoOf(error) === undefined) throw error

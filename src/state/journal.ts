@@ -1,68 +1,71 @@
 // The undo journal of a run that writes in place. Copying is what makes patching slow, and so is the rename (ext4 sends a
 // file to the disk before it replaces another): a library with one link is changed where it stands, its tail first and its
-// header last, so that it loads at every moment. The journal says beforehand what each such file was; a run that finds one
-// looks at each file and puts back what is not whole. A tail behind the journalled size was never in use without its
-// header, so it may be cut off.
+// header last, so that it loads at every moment. The journal says beforehand what each such file was and what it becomes
+// (journal-file.ts tells how long it is kept, recover.ts what it is good for).
 import {
   closeSync,
   constants,
   copyFileSync,
+  fdatasyncSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
   futimesSync,
+  lstatSync,
   openSync,
   readFileSync,
-  readSync,
   renameSync,
   rmSync,
-  writeFileSync,
 } from 'node:fs'
 import type { FileEdit } from '../elf/file-edit.ts'
-import { readUndo } from '../elf/graft/undo-note.ts'
 import { ElfError } from '../elf/error.ts'
+import type { ByteSource } from '../elf/source.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import { temporaryOf, writeFully, writePieces } from '../io/replace.ts'
-import { type FileSource, type FileStatus, openSource, sourceOf } from '../io/source.ts'
+import { type FileStatus, sourceOf, withSource } from '../io/source.ts'
+import { ordersReplacement } from '../io/sync.ts'
 import type { Place } from '../python/environment.ts'
+import {
+  digestOfEnd,
+  encodeEntry,
+  END_LENGTH,
+  headLine,
+  type JournalEntry,
+  journalPath,
+  keptPath,
+  settleJournal,
+} from './journal-file.ts'
 
 /** A file that may be changed where it is. */
 export interface JournalledFile {
   readonly path: string
-  readonly identity: string
   readonly status: FileStatus
   /** The undo note of a graft of ours; null: there is none. */
   readonly undo: object | null
 }
 
-interface Entry {
-  readonly path: string
-  readonly inode: string
-  readonly size: number
-  readonly header: string
-}
-
-function journalPath({ stateFolder }: Place): string {
-  return `${stateFolder}/journal.json`
-}
-
 /**
  * May this object be changed where it stands? Only one with one link (others would change with it) that carries nothing of
- * ours yet (a tail in use must not be cut). A program among them asks for a loader that is not there, so nobody runs it;
- * where one does run after all the kernel refuses to open it for writing (ETXTBSY). Measured on
- * ext4 without reflinks, 226 files of 485 MB: copy and rename 410 ms, append in place 6 ms; small files alone, 1.5 ms each
- * against 0.03 ms.
+ * ours yet (a tail in use must not be cut), and that can be replaced by a rename later, when it is restored. A program
+ * among them asks for a loader that is not there, so nobody runs it; where one does run after all the kernel refuses to
+ * open it for writing (ETXTBSY). Measured on ext4 without reflinks, 226 files of 485 MB: copy and rename 410 ms, append in
+ * place 6 ms; small files alone, 1.5 ms each against 0.03 ms.
  */
-export function isForInPlace({ status, undo }: JournalledFile): boolean {
-  return status.nlink === 1 && undo === null
+export function inPlaceObjects<File extends JournalledFile>(objects: readonly File[]): Set<File> {
+  const single = objects.filter(({ status, undo }) => status.nlink === 1 && undo === null)
+  const [first] = single
+  if (first === undefined || clonesInOrder(first.path)) return new Set()
+  const mounted = mountPoints()
+  return new Set(single.filter(({ path }) => !mounted.has(path)))
 }
 
-/** Can this file system clone a file without copying? Then a copy costs nothing and a rename is simpler. */
-export function canReflink(object: JournalledFile): boolean {
-  const probe = temporaryOf(object.path)
+/** btrfs: there a copy costs nothing, and a rename is whole after a power loss without a sync. */
+function clonesInOrder(path: string): boolean {
+  if (!ordersReplacement(path)) return false
+  const probe = temporaryOf(path)
   try {
-    copyFileSync(fsPath(object.path), fsPath(probe), constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL)
+    copyFileSync(fsPath(path), fsPath(probe), constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL)
     return true
   } catch {
     return false
@@ -71,126 +74,148 @@ export function canReflink(object: JournalledFile): boolean {
   }
 }
 
-/** Writes the journal for the files that are about to be changed in place, down to the disk. */
-export function openJournal(place: Place, objects: readonly JournalledFile[]): void {
-  const entries = objects.map(({ path, identity, status }): Entry => {
-    const source = openSource(path)
-    const header = Buffer.from(source.read(0, 64)).toString('base64')
-    source.close()
-    return { path: relativeTo(place.root, path), inode: identity, size: status.size, header }
-  })
-  const path = journalPath(place)
-  writeFileSync(fsPath(`${path}.new`), JSON.stringify(entries))
-  const fd = openSync(fsPath(`${path}.new`), 'r+')
-  fsyncSync(fd)
-  closeSync(fd)
-  renameSync(fsPath(`${path}.new`), fsPath(path))
+/** Where something is mounted, a single file perhaps, which no rename replaces (proc(5), mountinfo). */
+function mountPoints(): Set<string> {
+  try {
+    const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
+    const points = lines.map(line => line.split(' ')[4] ?? '')
+    return new Set(points.map(point => point.replaceAll(/\\([0-7]{3})/g, (_, octal) => fromOctal(octal))))
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return new Set()
+  }
 }
 
-export function closeJournal(place: Place): void {
-  rmSync(fsPath(journalPath(place)), { force: true })
+function fromOctal(digits: string): string {
+  return String.fromCharCode(Number.parseInt(digits, 8))
+}
+
+/** An object that is about to be changed where it stands. */
+export interface InPlaceChange {
+  readonly path: string
+  readonly edit: FileEdit
+  /** What RECORD says of it. */
+  readonly record: JournalEntry['record']
+}
+
+/** The journal of one run. */
+export interface Journal {
+  /** Writes entries down to the disk: the objects may be changed then. @throws the errors of open(2), write(2), fdatasync(2) */
+  add(entries: readonly JournalEntry[]): void
+  /** The run did all that it was to do. */
+  finish(): void
+}
+
+/** A kept journal that grows beyond this is dropped before its time: its objects are synced first. */
+const MOST_KEPT = 4 << 20
+
+/** The journal of a run; nothing is written before the first entry. The venv is locked by the caller. */
+export function openJournal(place: Place): Journal {
+  let fd: number | null = null
+  let offset = 0
+  const open = (): number => {
+    const path = journalPath(place)
+    const kept = lstatSync(fsPath(keptPath(place)), { throwIfNoEntry: false })
+    if (kept !== undefined && kept.size > MOST_KEPT) settleJournal(place)
+    if (kept !== undefined) orErrno(() => renameSync(fsPath(keptPath(place)), fsPath(path)))
+    const opened = openSync(fsPath(path), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644)
+    offset = fstatSync(opened).size
+    return opened
+  }
+  return {
+    add(entries) {
+      if (entries.length === 0) return
+      const isFirst = fd === null
+      fd ??= open()
+      // a line that an earlier run tore ends here
+      const head = isFirst ? (offset === 0 ? headLine() : '\n') : ''
+      const bytes = Buffer.from(head + entries.map(encodeEntry).join(''))
+      writeFully(fd, bytes, offset)
+      offset += bytes.length
+      fdatasyncSync(fd)
+      if (isFirst) syncFolder(place.stateFolder)
+    },
+    finish() {
+      if (fd === null) return
+      closeSync(fd)
+      fd = null
+      // without the rename the next run looks at every object
+      orErrno(() => renameSync(fsPath(journalPath(place)), fsPath(keptPath(place))))
+    },
+  }
+}
+
+/** Does what may fail. @throws what is none of the system's errors */
+function orErrno(action: () => void): void {
+  try {
+    action()
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+  }
+}
+
+/** The name of a new file is on the disk once its folder is (fsync(2)). */
+function syncFolder(path: string): void {
+  const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** What the journal is to say of an object. @throws the errors of open(2) and read(2), ElfError */
+export function entryOf(place: Place, { path, edit, record }: InPlaceChange): JournalEntry {
+  const { baseSize, tail, header, patches } = edit
+  return withSource(path, source => {
+    const copy = (offset: number, length: number) => Uint8Array.from(source.read(offset, length))
+    return {
+      path: relativeTo(place.root, path),
+      before: { size: baseSize, header: copy(0, header.length) },
+      after: { size: baseSize + tail.reduce((sum, { length }) => sum + length, 0), header },
+      end: digestOfEnd(endOf(source, baseSize, header.length)),
+      patches: patches.map(({ offset, bytes }) => ({ offset, before: copy(offset, bytes.length), after: bytes })),
+      record,
+    }
+  })
+}
+
+/** The last bytes of an original, its header apart. */
+export function endOf(source: ByteSource, size: number, headerLength: number): Uint8Array {
+  const start = Math.max(headerLength, size - END_LENGTH)
+  return start >= size ? new Uint8Array() : source.read(start, size - start)
 }
 
 /**
  * Changes a file where it stands: what is new first, the header that switches to it last; times stay.
- * @throws the errors of open(2) before anything is done; of `edit`; of write(2), with the file as it was
+ * @param status the file that the edit was made for
+ * @throws the errors of open(2) before anything is done; of write(2), with the file as it was; ElfError `TRUNCATED`
  */
-export function changeInPlace(path: string, edit: (source: FileSource) => FileEdit): void {
-  const fd = openSync(fsPath(path), 'r+')
+export function changeInPlace(path: string, status: FileStatus, edit: FileEdit): void {
+  const fd = openSync(fsPath(path), constants.O_RDWR | constants.O_NOFOLLOW)
   const source = sourceOf(fd)
   try {
-    const { baseSize, tail, patches, header } = edit(source)
+    const { baseSize, tail, patches, header } = edit
     const { atimeMs, mtimeMs, size } = fstatSync(fd)
-    if (size !== baseSize) throw new ElfError('TRUNCATED', 'it changed while it was being patched: run again')
-    const old = new Uint8Array(source.read(0, header.length))
+    if (size !== baseSize || source.status.ino !== status.ino) {
+      throw new ElfError('TRUNCATED', 'it changed while it was being patched: run again')
+    }
+    const undo = [
+      { offset: 0, length: header.length },
+      ...patches.map(({ offset, bytes: { length } }) => ({ offset, length })),
+    ]
+    const old = undo.map(({ offset, length }) => ({ offset, bytes: Uint8Array.from(source.read(offset, length)) }))
     try {
       writePieces(fd, tail, baseSize)
       for (const { offset, bytes } of patches) writeFully(fd, bytes, offset)
       writeFully(fd, header, 0)
     } catch (error) {
       // the disk is full: without its header the tail is nothing
-      writeFully(fd, old, 0)
+      for (const { offset, bytes } of old) writeFully(fd, bytes, offset)
       ftruncateSync(fd, size)
       throw error
     }
     futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
-  } finally {
-    source.close()
-  }
-}
-
-/** Is there a journal of a run that did not end? */
-export function hasJournal(place: Place): boolean {
-  return readJournal(place) !== null
-}
-
-function readJournal(place: Place): readonly Entry[] | null {
-  try {
-    const entries: unknown = JSON.parse(readFileSync(fsPath(journalPath(place)), 'utf8'))
-    return Array.isArray(entries) ? entries.filter(isEntry) : []
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null
-    // a journal is renamed into place when it is whole: one that cannot be read is none of ours
-    return []
-  }
-}
-
-function isEntry(value: unknown): value is Entry {
-  if (typeof value !== 'object' || value === null) return false
-  const { path, inode, size, header } = value as Partial<Record<string, unknown>>
-  return (
-    typeof path === 'string' && typeof inode === 'string' && Number.isSafeInteger(size) && typeof header === 'string'
-  )
-}
-
-/** Puts back what an unfinished run left half-written, and removes the journal. Gives the files that were put back. */
-export function recover(place: Place): string[] {
-  const restored: string[] = []
-  for (const entry of readJournal(place) ?? []) {
-    const path = `${place.root}/${entry.path}`
-    if (isWhole(path, entry)) continue
-    const fd = openSync(fsPath(path), 'r+')
-    try {
-      writeFully(fd, Buffer.from(entry.header, 'base64'), 0)
-      ftruncateSync(fd, entry.size)
-    } finally {
-      closeSync(fd)
-    }
-    restored.push(path)
-  }
-  closeJournal(place)
-  return restored
-}
-
-/** Untouched, gone, replaced by somebody else, or wholly grafted: nothing to put back. */
-function isWhole(path: string, entry: Entry): boolean {
-  let fd
-  try {
-    fd = openSync(fsPath(path), 'r')
-  } catch (error) {
-    if (errnoOf(error) !== undefined) return true
-    throw error
-  }
-  try {
-    const stat = fstatSync(fd, { bigint: true })
-    if (`${stat.dev}:${stat.ino}` !== entry.inode || stat.size < entry.size) return true
-    const header = Buffer.from(entry.header, 'base64')
-    const now = Buffer.alloc(header.length)
-    readSync(fd, now, 0, now.length, 0)
-    if (now.equals(header) && stat.size === BigInt(entry.size)) return true
-    return isGrafted(path)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-function isGrafted(path: string): boolean {
-  const source = openSource(path)
-  try {
-    return readUndo(source) !== null
-  } catch (error) {
-    if (error instanceof ElfError) return false
-    throw error
   } finally {
     source.close()
   }

@@ -9,7 +9,6 @@ import {
   constants,
   fstatSync,
   linkSync,
-  mkdirSync,
   openSync,
   readSync,
   renameSync,
@@ -19,7 +18,7 @@ import {
 } from 'node:fs'
 import { isAlive, isRunning, ownIdentity, type ProcessIdentity } from '../io/alive.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { fsPath, makeFolders } from '../io/path.ts'
 import type { Place } from '../python/environment.ts'
 
 /** Where Nix is to link the library set that it builds for an environment. */
@@ -40,13 +39,14 @@ export interface Lock {
  * Takes the lock of a venv, waiting some milliseconds for another run to end; a lock whose process is gone is taken over.
  * @throws WheelfixError `BUSY` when the other run does not end, `IO` when the venv cannot be written
  */
-export function lockVenv({ root, stateFolder: folder }: Place, patience = PATIENCE_MS): Lock {
-  const path = `${folder}/lock`
+export function lockVenv(place: Place, patience = PATIENCE_MS): Lock {
+  const { root, stateFolder } = place
+  const path = `${stateFolder}/lock`
   const deadline = Date.now() + patience
   let waited = false
   for (;;) {
     try {
-      mkdirSync(fsPath(folder), { recursive: true })
+      makeStateFolder(place)
       const claim = tryToClaim(path)
       if (typeof claim === 'number') return { waited, release: () => release(path, claim) }
       if (Date.now() > deadline) {
@@ -58,6 +58,16 @@ export function lockVenv({ root, stateFolder: folder }: Place, patience = PATIEN
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
     waited = true
+  }
+}
+
+/** @throws WheelfixError `VENV_NOT_FOUND`, the errors of mkdir(2) */
+function makeStateFolder({ root, stateFolder }: Place): void {
+  try {
+    makeFolders(stateFolder, root)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+    throw new WheelfixError('VENV_NOT_FOUND', `${root} was deleted during this run`, root)
   }
 }
 

@@ -1,7 +1,7 @@
 // The libraries that a venv was given, kept so that the next run, from a plain shell or after an update of the system,
 // takes the same and changes nothing.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { fsPath } from '../io/path.ts'
+import { rmSync } from 'node:fs'
+import { fsPath, makeFolders } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import type { LibrarySource, Pin, UsedLibrary } from '../nix/libset.ts'
 import type { Place } from '../python/environment.ts'
@@ -53,14 +53,12 @@ export function pinsDiffer(place: Place, libraries: readonly UsedLibrary[]): boo
 /** Keeps the libraries in use; where there are none any more, nothing is kept. Writes nothing when they are the same. */
 export function writePins(place: Place, libraries: readonly UsedLibrary[]): void {
   if (!pinsDiffer(place, libraries)) return
-  const path = pinsPath(place)
   if (libraries.length === 0) {
-    rmSync(fsPath(path), { force: true })
+    rmSync(fsPath(pinsPath(place)), { force: true })
     return
   }
-  mkdirSync(fsPath(place.stateFolder), { recursive: true })
-  if (readState(place, NAME) === null) writeFileSync(fsPath(path), pinsText(libraries))
-  else replaceContent(path, pinsText(libraries))
+  makeFolders(place.stateFolder, place.root)
+  replaceContent(pinsPath(place), pinsText(libraries))
 }
 
 function pinsText(libraries: readonly UsedLibrary[]): string {

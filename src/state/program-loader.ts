@@ -1,6 +1,7 @@
 // Which loader the venv's programs were told to ask for, kept so that the next run, without the flag, says the same.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { fsPath } from '../io/path.ts'
+import { rmSync } from 'node:fs'
+import { fsPath, makeFolders } from '../io/path.ts'
+import { replaceContent } from '../io/replace.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
@@ -24,6 +25,6 @@ export function writeProgramInterpreter(place: Place, chosen: ProgramInterpreter
     rmSync(path, { force: true })
     return
   }
-  mkdirSync(fsPath(place.stateFolder), { recursive: true })
-  writeFileSync(path, `${chosen}\n`)
+  makeFolders(place.stateFolder, place.root)
+  replaceContent(programInterpreterPath(place), `${chosen}\n`)
 }

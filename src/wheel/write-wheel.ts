@@ -6,6 +6,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  lstatSync,
   mkdirSync,
   openSync,
   renameSync,
@@ -19,6 +20,7 @@ import { isAlive } from '../io/alive.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { digestOf } from '../io/hash.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
+import { ordersReplacement, syncFile } from '../io/sync.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
 import { readEntry } from '../zip/content.ts'
 import type { WheelName } from '../python/tags.ts'
@@ -187,6 +189,7 @@ export async function toOutput<T>(path: string, output: string, make: (temporary
     removeLeftovers(folder, basename(output))
     const made = await make(temporary)
     chmodSync(fsPath(temporary), statSync(fsPath(path)).mode & 0o777)
+    if (!exists(output) || !ordersReplacement(temporary)) syncFile(temporary)
     renameSync(fsPath(temporary), fsPath(output))
     return made
   } catch (error) {
@@ -195,6 +198,10 @@ export async function toOutput<T>(path: string, output: string, make: (temporary
     if (errno === undefined || error instanceof WheelfixError) throw error
     throw new WheelfixError('IO', `${output}: cannot be written (${errno})`, output)
   }
+}
+
+function exists(path: string): boolean {
+  return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
 }
 
 /** Removes what a run that was killed had written of this output. */

@@ -19,7 +19,8 @@ import { after, before, beforeEach, describe, test } from 'node:test'
 import { PT_DYNAMIC, PT_NULL } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { stateOf } from '../../src/elf/state.ts'
-import { changeObject } from '../../src/environment/change.ts'
+import { prepareChange } from '../../src/environment/change.ts'
+import { replaceFile } from '../../src/io/replace.ts'
 import { withSource } from '../../src/io/source.ts'
 import { poked } from '../elf/objects.ts'
 import { missing, which } from '../support/requires.ts'
@@ -369,16 +370,9 @@ int main(void) {
       well('--set-rpath', '/x', at('wiped'))
       const job = withSource(at('wiped'), source => ({ status: source.status }))
       const edit = { searchPath: { tag: 'DT_RUNPATH', value: `${old.lib}:/y` } } as const
-      const done = changeObject({
-        path: at('wiped'),
-        ...job,
-        isOwn: () => true,
-        edit,
-        record: null,
-        inPlace: false,
-        write: true,
-      })
-      assert.equal(done, null)
+      const done = prepareChange({ path: at('wiped'), ...job, isOwn: () => true, edit, record: null })
+      assert.ok('header' in done)
+      replaceFile(at('wiped'), done)
       assert.equal(stateOfFile(at('wiped')).runpath, `${old.lib}:/y`)
       assert.deepEqual(readFileSync(at('wiped')).subarray(64, original.length), original.subarray(64))
       well('--restore', at('wiped'))

@@ -14,15 +14,24 @@ for (const name of [
   'copyFileSync',
   'ftruncateSync',
   'rmSync',
+  'rmdirSync',
   'mkdirSync',
+  'linkSync',
+  'symlinkSync',
+  'chmodSync',
+  'utimesSync',
+  'futimesSync',
+  'fsyncSync',
+  'fdatasyncSync',
 ]) {
   const real = fs[name]
   fs[name] = function disturbed(...args) {
     // what goes to a terminal or a pipe is no change of a file
     if (typeof args[0] === 'number' && args[0] < 3) return real.apply(fs, args)
     if (++count !== at) return real.apply(fs, args)
-    if (by !== 'kill') throw Object.assign(new Error(`${by}: disturbed`), { code: by, errno: -1, syscall: name })
+    if (by !== 'kill') throw disturbance(name)
     if (name === 'writeSync') real.call(fs, args[0], args[1], args[2], Math.floor(args[3] / 2), args[4])
+    if (name === 'writeFileSync') real.call(fs, args[0], args[1].slice(0, args[1].length / 2), args[2])
     process.kill(process.pid, 'SIGKILL')
     return undefined
   }
@@ -32,3 +41,9 @@ process.on('exit', () => {
   const log = process.env.DISTURB_LOG
   if (log !== undefined) require('node:fs').appendFileSync(log, `${count}\n`)
 })
+
+// what libuv has no name for comes with its number alone: DISTURB_BY=122 is EDQUOT
+function disturbance(syscall) {
+  const code = /^\d+$/.test(by) ? `Unknown system error -${by}` : by
+  return Object.assign(new Error(`${code}: disturbed`), { code, errno: -1, syscall })
+}

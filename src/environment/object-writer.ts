@@ -1,0 +1,138 @@
+// Writes the new bytes of objects, some hundred at a time: the journal of a batch is synced once before the first of its
+// objects is touched, and what is renamed is synced before the first rename.
+import { lstatSync } from 'node:fs'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath, relativeTo } from '../io/path.ts'
+import type { FileEdit } from '../elf/file-edit.ts'
+import { renameStaged, type Staged, stageFile, syncStaged } from '../io/replace.ts'
+import { type Refusal, refusalOf } from './change.ts'
+import { changeInPlace, entryOf, openJournal } from '../state/journal.ts'
+import type { JournalEntry } from '../state/journal-file.ts'
+import type { Place } from '../python/environment.ts'
+import type { ScannedObject } from '../resolve/objects.ts'
+
+/** An object with its new bytes. */
+export interface NewObject {
+  readonly object: ScannedObject
+  readonly edit: FileEdit
+  /** Where RECORD speaks of it, and what it says. */
+  readonly record: { readonly record: string; readonly row: string } | null
+  readonly fields: string | null
+}
+
+export interface ObjectWriter {
+  /** Takes an object; `end` is called once it is written, with the reason if it could not be. */
+  add(object: NewObject, end: (refusal: Refusal | null) => void): void
+  /** Writes what is still to be written. */
+  finish(): void
+}
+
+/** What a batch may hold in memory, of new bytes, and on the disk, of whole files that wait for their rename. */
+const MOST_BYTES = 8 << 20
+const MOST_STAGED_BYTES = 256 << 20
+const MOST_OBJECTS = 512
+
+interface Waiting extends NewObject {
+  readonly end: (refusal: Refusal | null) => void
+}
+
+/** @param inPlace the objects that are changed where they stand */
+export function objectWriter(place: Place, inPlace: ReadonlySet<ScannedObject>): ObjectWriter {
+  const journal = openJournal(place)
+  let batch: Waiting[] = []
+  let bytes = 0
+  let stagedBytes = 0
+  const flush = (): void => {
+    const written = batch
+    batch = []
+    bytes = 0
+    stagedBytes = 0
+    const entries = new Map<Waiting, JournalEntry>()
+    const ready = written.filter(item => {
+      const refusal = attempt(() => {
+        assertSame(item.object)
+        if (inPlace.has(item.object)) entries.set(item, entryOf(place, inPlaceChange(place, item)))
+      })
+      if (refusal !== null) item.end(refusal)
+      return refusal === null
+    })
+    const refusal = attempt(() => journal.add([...entries.values()]))
+    // without a journal nothing may be changed where it stands
+    if (refusal !== null) for (const { end } of entries.keys()) end(refusal)
+    writeBatch(refusal === null ? ready : ready.filter(item => !entries.has(item)), inPlace)
+  }
+  return {
+    add(object, end) {
+      batch.push({ ...object, end })
+      bytes += tailBytes(object.edit)
+      if (!inPlace.has(object.object)) stagedBytes += object.edit.baseSize
+      if (batch.length >= MOST_OBJECTS || bytes > MOST_BYTES || stagedBytes > MOST_STAGED_BYTES) flush()
+    },
+    finish() {
+      flush()
+      journal.finish()
+    },
+  }
+}
+
+/** Some time has passed since the edit was made. @throws WheelfixError `BUSY`, errors of lstat(2) */
+function assertSame({ path, status }: ScannedObject): void {
+  const now = lstatSync(fsPath(path), { bigint: true })
+  if (now.ino === status.ino && now.size === BigInt(status.size)) return
+  throw new WheelfixError('BUSY', 'another program changed it during this run: run again', path)
+}
+
+function tailBytes({ tail }: FileEdit): number {
+  return tail.reduce((sum, piece) => (piece instanceof Uint8Array ? sum + piece.length : sum), 0)
+}
+
+function inPlaceChange(place: Place, { object: { path }, edit, record, fields }: NewObject) {
+  const row =
+    record === null || fields === null ? null : { path: relativeTo(place.root, record.record), row: record.row, fields }
+  return { path, edit, record: row }
+}
+
+function writeBatch(batch: readonly Waiting[], inPlace: ReadonlySet<ScannedObject>): void {
+  const waiting: { readonly staged: Staged; readonly end: Waiting['end'] }[] = []
+  for (const { object, edit, end } of batch) {
+    let done = false
+    const refusal = attempt(() => {
+      done = inPlace.has(object) && changedInPlace(object, edit)
+      if (done) return
+      const staged = stageFile(object.path, edit)
+      if (staged.mustSync) waiting.push({ staged, end })
+      else {
+        renameStaged(staged)
+        done = true
+      }
+    })
+    if (done || refusal !== null) end(refusal)
+  }
+  const synced = waiting.filter(({ staged, end }) => {
+    const refusal = attempt(() => syncStaged(staged))
+    if (refusal !== null) end(refusal)
+    return refusal === null
+  })
+  for (const { staged, end } of synced) end(attempt(() => renameStaged(staged)))
+}
+
+/** False where the file may not be written to, or runs, but perhaps can be replaced. @throws ElfError, errors of node:fs */
+function changedInPlace({ path, status }: ScannedObject, edit: FileEdit): boolean {
+  try {
+    changeInPlace(path, status, edit)
+    return true
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === 'EACCES' || errno === 'ETXTBSY') return false
+    throw error
+  }
+}
+
+function attempt(action: () => void): Refusal | null {
+  try {
+    action()
+    return null
+  } catch (error) {
+    return refusalOf(error)
+  }
+}

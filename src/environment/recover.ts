@@ -1,0 +1,220 @@
+// What a journal is good for: after a run that was interrupted, or a power loss after one that ended, every object that is
+// half written becomes what it was. An object is known by its bytes, not by its inode: in a copied venv or after a remount
+// the inode is another one, and a library that was installed meanwhile may have the old one's.
+import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, futimesSync } from 'node:fs'
+import { ElfError } from '../elf/error.ts'
+import { formatOf, getNumber, put } from '../elf/layout.ts'
+import { isElf } from '../elf/read.ts'
+import type { ByteSource } from '../elf/source.ts'
+import { readUndo } from '../elf/graft/undo-note.ts'
+import { writeFully } from '../io/replace.ts'
+import { sourceOf } from '../io/source.ts'
+import type { Place } from '../python/environment.ts'
+import { fieldsOf, type RecordFields } from '../python/record.ts'
+import { endOf } from '../state/journal.ts'
+import {
+  digestOfEnd,
+  type JournalEntry,
+  journalState,
+  type OldEntry,
+  openEntry,
+  readJournals,
+  settleJournal,
+} from '../state/journal-file.ts'
+import { readRows, rewriteRecordFile } from './record-files.ts'
+
+/**
+ * What a file is to an entry. `whole`: what it was, or what it was to become. `half`: half written by us. `other`: none of
+ * ours, another program has written it since.
+ */
+type Verdict = 'whole' | 'half' | 'other'
+
+/** What became of the objects of a journal, by their paths relative to the venv. */
+export interface Recovery {
+  readonly restored: readonly string[]
+  /** Left alone: somebody else has written them since. */
+  readonly other: readonly string[]
+}
+
+const NOTHING: Recovery = { restored: [], other: [] }
+
+/**
+ * Does what the journal of a venv asks for: gives half-written objects what they were, or drops the journal once it is not
+ * needed. The venv is locked by the caller.
+ * @throws the errors of write(2), fdatasync(2)
+ */
+export function recover(place: Place): Recovery {
+  const state = journalState(place)
+  if (state === 'none' || state === 'settling') return NOTHING
+  if (state === 'settled') {
+    settleJournal(place)
+    return NOTHING
+  }
+  const restored = new Set<string>()
+  const other = new Set<string>()
+  const rows = new Map<string, Map<string, RecordFields>>()
+  for (const entry of readJournals(place)) {
+    const verdict = recoverObject(place, entry)
+    if (verdict === 'other') other.add(entry.path)
+    if (verdict !== 'half') continue
+    restored.add(entry.path)
+    const record = 'record' in entry ? entry.record : null
+    if (record === null) continue
+    const fields = rows.get(record.path) ?? new Map<string, RecordFields>()
+    rows.set(record.path, fields.set(record.row, fieldsOf(record.fields)))
+  }
+  restoreRows(place, rows)
+  // also what is whole in memory may still be on its way to the disk
+  settleJournal(place)
+  for (const path of restored) other.delete(path)
+  return { restored: [...restored], other: state === 'interrupted' ? [...other] : [] }
+}
+
+/** Whether an object is half written, as far as a look tells: for who may not write. */
+export function isHalfWritten(place: Place): boolean {
+  const state = journalState(place)
+  if (state === 'interrupted') return true
+  return state === 'unverified' && readJournals(place).some(entry => verdictOf(place, entry) === 'half')
+}
+
+function verdictOf(place: Place, entry: JournalEntry | OldEntry): Verdict {
+  return withEntry(place, entry, constants.O_RDONLY, (_, source) => judge(source, entry)) ?? 'other'
+}
+
+function recoverObject(place: Place, entry: JournalEntry | OldEntry): Verdict {
+  const verdict = verdictOf(place, entry)
+  if (verdict !== 'half') return verdict
+  return (
+    withEntry(place, entry, constants.O_RDWR, (fd, source) => {
+      if (judge(source, entry) === 'half') putBack(fd, entry)
+      return 'half'
+    }) ?? 'other'
+  )
+}
+
+function withEntry(
+  place: Place,
+  { path }: OldEntry,
+  flags: number,
+  use: (fd: number, source: ByteSource) => Verdict,
+): Verdict | null {
+  const fd = openEntry(place, path, flags)
+  if (fd === null) return null
+  const source = sourceOf(fd)
+  try {
+    return use(fd, source)
+  } catch (error) {
+    // shorter than it was when it was opened: somebody writes it just now
+    if (error instanceof ElfError) return 'other'
+    throw error
+  } finally {
+    source.close()
+  }
+}
+
+function judge(source: ByteSource, entry: JournalEntry | OldEntry): Verdict {
+  const { size, header } = entry.before
+  if (source.size < size || size < header.length) return 'other'
+  const now = Buffer.from(source.read(0, header.length))
+  if (!('after' in entry)) return judgeOld(source, entry, now)
+  const isBefore = now.equals(header)
+  const isAfter = now.equals(entry.after.header)
+  if (!isBefore && !isAfter) return carriesGraft(source) ? 'whole' : 'other'
+  const changed = entry.patches.map(patch => ({
+    patch,
+    now: Buffer.from(source.read(patch.offset, patch.before.length)),
+  }))
+  if (isAfter && carriesGraft(source)) return 'whole'
+  if (isBefore && source.size === size && changed.every(({ patch, now }) => now.equals(patch.before))) return 'whole'
+  if (source.size > entry.after.size) return 'other'
+  // a block of a range may be the old one while another is the new one
+  const isOurs = changed.every(({ patch, now }) =>
+    now.every((byte, at) => byte === patch.before[at] || byte === patch.after[at]),
+  )
+  if (!isOurs) return 'other'
+  return isAfter || digestOfEnd(originalEnd(source, entry)) === entry.end ? 'half' : 'other'
+}
+
+/** The end of the original, whatever has become of the ranges in it. */
+function originalEnd(source: ByteSource, { before: { size, header }, patches }: JournalEntry): Uint8Array {
+  const end = Uint8Array.from(endOf(source, size, header.length))
+  const start = size - end.length
+  for (const { offset, before } of patches) {
+    for (const [at, byte] of before.entries()) {
+      const to = offset + at - start
+      if (to >= 0 && to < end.length) end[to] = byte
+    }
+  }
+  return end
+}
+
+/**
+ * By an entry that does not tell what the file was to become: a graft has its program headers behind the original, and
+ * changes the whereabouts of the tables alone.
+ */
+function judgeOld(source: ByteSource, { before: { size, header } }: OldEntry, now: Buffer): Verdict {
+  if (now.equals(header)) {
+    if (source.size === size) return 'whole'
+    return startsGraft(source, size) ? 'half' : 'other'
+  }
+  if (carriesGraft(source)) return 'whole'
+  if (!isElf(now) || !isElf(header) || tablesAt(now).phoff < size) return 'other'
+  return withoutTables(now).equals(withoutTables(header)) ? 'half' : 'other'
+}
+
+function tablesAt(header: Uint8Array): { readonly phoff: number } {
+  const format = formatOfHeader(header)
+  return { phoff: getNumber(format, header, 0, format.ehdr.phoff) }
+}
+
+function withoutTables(header: Uint8Array): Buffer {
+  const bytes = Buffer.from(header)
+  const format = formatOfHeader(header)
+  const { phoff, phnum, shoff, shnum, shstrndx } = format.ehdr
+  for (const field of [phoff, phnum, shoff, shnum, shstrndx]) put(format, bytes, 0, field, 0)
+  return bytes
+}
+
+/** e_ident: EI_CLASS, EI_DATA. */
+function formatOfHeader(header: Uint8Array): ReturnType<typeof formatOf> {
+  return formatOf({ class: header[4] === 1 ? 32 : 64, byteOrder: header[5] === 2 ? 'big' : 'little' })
+}
+
+/** Is what stands behind the original a note of ours, or nothing yet? */
+function startsGraft(source: ByteSource, size: number): boolean {
+  const start = source.read(size, Math.min(64, source.size - size))
+  return Buffer.from(start).includes('wheelfix\0') || start.every(byte => byte === 0)
+}
+
+function carriesGraft(source: ByteSource): boolean {
+  try {
+    return readUndo(source) !== null
+  } catch (error) {
+    // of a later version: it is whole, as far as this one can tell
+    if (error instanceof ElfError) return error.code === 'REFUSED'
+    throw error
+  }
+}
+
+/** The header first: from then on the file loads as it was. What is behind it is cut off once that is on the disk. */
+function putBack(fd: number, entry: JournalEntry | OldEntry): void {
+  const { atimeMs, mtimeMs } = fstatSync(fd)
+  writeFully(fd, entry.before.header, 0)
+  if ('patches' in entry) for (const { offset, before } of entry.patches) writeFully(fd, before, offset)
+  fdatasyncSync(fd)
+  ftruncateSync(fd, entry.before.size)
+  futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
+}
+
+/** RECORD of an original that was put back: its row was emptied with the change that is lost. */
+function restoreRows(place: Place, records: ReadonlyMap<string, ReadonlyMap<string, RecordFields>>): void {
+  for (const [relative, rows] of records) {
+    const fd = openEntry(place, relative, constants.O_RDONLY)
+    if (fd === null) continue
+    closeSync(fd)
+    const path = `${place.root}/${relative}`
+    const now = readRows(path)
+    const lost = [...rows].filter(([row]) => now.get(row)?.hash === '')
+    if (lost.length > 0) rewriteRecordFile(path, new Map(lost))
+  }
+}

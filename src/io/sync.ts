@@ -1,0 +1,34 @@
+// When written bytes are on the disk. A rename may reach the disk before the bytes of the file that it names; after a
+// power loss the file is then empty. Whole-file-system sync is never used: it would also write an 8 GB install that ended
+// just now.
+import { closeSync, constants, fdatasyncSync, openSync, statfsSync } from 'node:fs'
+import { errnoOf } from './error.ts'
+import { fsPath } from './path.ts'
+
+/** `f_type` of statfs(2), as linux/magic.h names them. */
+const EXT4_SUPER_MAGIC = 0xef53
+const BTRFS_SUPER_MAGIC = 0x9123683e
+
+/**
+ * Does the file system write a file's bytes before a rename that replaces another file by it? ext4 does (auto_da_alloc, the
+ * default, Documentation/admin-guide/ext4.rst), btrfs does too; xfs does not. No file system does it for a new name.
+ */
+export function ordersReplacement(path: string): boolean {
+  try {
+    const { type } = statfsSync(fsPath(path))
+    return type === EXT4_SUPER_MAGIC || type === BTRFS_SUPER_MAGIC
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return false
+  }
+}
+
+/** Waits until the bytes of a regular file are on the disk. @throws the errors of open(2) and fdatasync(2) */
+export function syncFile(path: string): void {
+  const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    fdatasyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}

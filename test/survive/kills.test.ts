@@ -1,0 +1,128 @@
+// Killed at any change of the file system, whatever the command and whatever was there before: what ran goes on running,
+// `check` does not call it done, and the next run completes it. A slice here; `npm run survive` kills at every change.
+import assert from 'node:assert/strict'
+import { readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
+import { missing, skip } from '../support/requires.ts'
+import { wheelfix } from '../world/venv.ts'
+import { buildWorld, type World } from '../world/world.ts'
+import {
+  copyTemplate,
+  hasHeaders,
+  makeTemplate,
+  pythonStarts,
+  recordOf,
+  stateNames,
+  venvFiles,
+  whatWorks,
+} from './template.ts'
+
+const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
+const WHOLE = process.env['WHEELFIX_SURVIVE'] === 'all'
+/** Prime, so that the slices of the cases meet different steps. */
+const STEP = WHOLE ? 1 : 13
+
+type Command = readonly string[]
+
+const RPATH = ['venv', '--strategy', 'rpath']
+const BOTH = ['venv', '--strategy', 'both']
+
+/** Each command after what was there before. */
+const CASES: readonly { readonly before: readonly Command[]; readonly command: Command }[] = [
+  { before: [], command: ['venv'] },
+  { before: [], command: ['venv', '--rehash'] },
+  { before: [['venv']], command: ['restore'] },
+  { before: [], command: ['loader'] },
+  { before: [['loader']], command: ['restore'] },
+  { before: [], command: BOTH },
+  { before: [BOTH], command: ['restore'] },
+  { before: [['venv']], command: ['loader'] },
+  { before: [['venv', '--rehash']], command: ['loader'] },
+  { before: [['loader']], command: RPATH },
+  { before: [['venv']], command: BOTH },
+  { before: [BOTH], command: RPATH },
+  { before: [BOTH], command: ['loader'] },
+  { before: [['loader']], command: BOTH },
+]
+
+const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
+if (typeof world === 'string') test('kills', { skip: skip(world) })
+else if (!hasHeaders(world)) test('kills', { skip: skip('needs the headers of Python') })
+else theSuite(world)
+
+function theSuite(world: World): void {
+  suite('killed and run again', () => {
+    after(() => world.dispose())
+    const template = makeTemplate(world)
+    const original = venvFiles(template)
+    const venv = join(world.root, 'venv')
+    const say = (command: Command): string => command.join(' ')
+    const fix = (command: Command, env: NodeJS.ProcessEnv = {}) => {
+      const [name = '', ...options] = command
+      const libs = name === 'restore' ? [] : ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
+      return wheelfix(world, [name, venv, ...options, ...libs], env)
+    }
+    const prepare = (before: readonly Command[]): void => {
+      rmSync(venv, { recursive: true, force: true })
+      copyTemplate(world, template, venv)
+      for (const command of before) assert.equal(fix(command).status, 0, say(command))
+    }
+
+    for (const [index, { before, command }] of CASES.entries()) {
+      const name = [...before, command].map(say).join(', then ')
+      test(name, t => {
+        prepare(before)
+        const worked = whatWorks(world, venv)
+        const log = join(world.root, `log${index}`)
+        const ended = fix(command, disturbance({ DISTURB_AT: '0', DISTURB_LOG: log }))
+        assert.equal(ended.status, 0, ended.stdout + ended.stderr)
+        const changes = Number(readFileSync(log, 'utf8'))
+        const done = { files: venvFiles(venv), names: stateNames(venv), works: whatWorks(world, venv) }
+        let kills = 0
+        for (let at = WHOLE ? 1 : (index % STEP) + 1; at <= changes; at += STEP) {
+          prepare(before)
+          const killed = fix(command, disturbance({ DISTURB_AT: String(at), DISTURB_BY: 'kill' }))
+          assert.equal(killed.status, 128, `change ${at}`)
+          kills++
+          assert.ok(pythonStarts(world, venv), `after change ${at}: Python does not start`)
+          const works = whatWorks(world, venv)
+          const isKept = (['modules', 'tool'] as const).every(what => works[what] || !worked[what] || !done.works[what])
+          assert.ok(
+            isKept,
+            `after change ${at}: what worked before and would work after does not: ${JSON.stringify(works)}`,
+          )
+          if (command[0] !== 'restore' && !isDeepStrictEqual(venvFiles(venv), done.files)) {
+            const { status } = fix(['check', ...command.slice(1).filter(option => option !== '--rehash')])
+            const isPending = command.includes('--rehash') || command[0] === 'loader' || status === 1
+            assert.ok(isPending, `check after change ${at} says that all is well`)
+          }
+          // a plain run, as a shell hook makes it, may complete it or take it back: what it says is fine works
+          if (at % 3 === 0) assertFine(`a plain run after change ${at}`, fix(['venv']), whatWorks(world, venv))
+          const again = fix(command)
+          assert.equal(again.status, 0, `after change ${at}: ${again.stdout}${again.stderr}`)
+          assert.deepEqual(venvFiles(venv), done.files, `after change ${at}: ${recordOf(world, venv)}`)
+          assert.deepEqual(stateNames(venv), done.names, `after change ${at}`)
+          assert.deepEqual(whatWorks(world, venv), done.works, `after change ${at}`)
+          assert.equal(fix(['restore']).status, 0)
+          assert.deepEqual(venvFiles(venv), original, `restored after change ${at}`)
+        }
+        t.diagnostic(`${name}: ${changes} changes, killed at ${kills}, 0 lost`)
+      })
+    }
+  })
+}
+
+function assertFine(
+  when: string,
+  { status, stdout, stderr }: ReturnType<typeof wheelfix>,
+  works: ReturnType<typeof whatWorks>,
+): void {
+  assert.equal(status, 0, `${when}: ${stdout}${stderr}`)
+  assert.deepEqual(works, { modules: true, tool: true }, `${when} says 0: ${stdout}`)
+}
+
+function disturbance(settings: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  return { NODE_OPTIONS: `--require ${DISTURB}`, ...settings }
+}
