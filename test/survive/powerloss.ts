@@ -124,8 +124,7 @@ export class Disk {
     this.root = root
     this.ordered = ordered
     const inodes = new Map<bigint, Inode>()
-    for (const name of readdirSync(root, { recursive: true, encoding: 'utf8' })) {
-      const path = join(root, name)
+    for (const path of pathsBelow(root)) {
       const status = lstatSync(path, { bigint: true })
       if (status.isSymbolicLink()) this.names.set(path, { link: readlinkSync(path) })
       else if (status.isDirectory()) this.names.set(path, 'folder')
@@ -219,6 +218,14 @@ export class Disk {
       }
     }
   }
+}
+
+/** Everything below a folder; links are not followed. */
+function pathsBelow(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap(entry => {
+    const path = join(folder, entry.name)
+    return entry.isDirectory() ? [path, ...pathsBelow(path)] : [path]
+  })
 }
 
 /** Copies a folder over another, links, modes and times included. */
