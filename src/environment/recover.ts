@@ -24,10 +24,10 @@ import {
 import { readRows, rewriteRecordFile } from './record-files.ts'
 
 /**
- * What a file is to an entry. `whole`: what it was, or what it was to become. `half`: half written by us. `other`: none of
- * ours, another program has written it since.
+ * What a file is to an entry. `before`: what it was; `after`: what it was to become. `half`: half written by us. `other`:
+ * none of ours, another program has written it since.
  */
-type Verdict = 'whole' | 'half' | 'other'
+type Verdict = 'before' | 'after' | 'half' | 'other'
 
 /** What became of the objects of a journal, by their paths relative to the venv. */
 export interface Recovery {
@@ -56,8 +56,9 @@ export function recover(place: Place): Recovery {
   for (const entry of readJournals(place)) {
     const verdict = recoverObject(place, entry)
     if (verdict === 'other') other.add(entry.path)
-    if (verdict !== 'half') continue
-    restored.add(entry.path)
+    if (verdict === 'half') restored.add(entry.path)
+    // the change of an object may be lost while that of its RECORD is not
+    if (verdict !== 'half' && verdict !== 'before') continue
     const record = 'record' in entry ? entry.record : null
     if (record === null) continue
     const fields = rows.get(record.path) ?? new Map<string, RecordFields>()
@@ -119,13 +120,13 @@ function judge(source: ByteSource, entry: JournalEntry | OldEntry): Verdict {
   if (!('after' in entry)) return judgeOld(source, entry, now)
   const isBefore = now.equals(header)
   const isAfter = now.equals(entry.after.header)
-  if (!isBefore && !isAfter) return carriesGraft(source) ? 'whole' : 'other'
+  if (!isBefore && !isAfter) return carriesGraft(source) ? 'after' : 'other'
   const changed = entry.patches.map(patch => ({
     patch,
     now: Buffer.from(source.read(patch.offset, patch.before.length)),
   }))
-  if (isAfter && carriesGraft(source)) return 'whole'
-  if (isBefore && source.size === size && changed.every(({ patch, now }) => now.equals(patch.before))) return 'whole'
+  if (isAfter && carriesGraft(source)) return 'after'
+  if (isBefore && source.size === size && changed.every(({ patch, now }) => now.equals(patch.before))) return 'before'
   if (source.size > entry.after.size) return 'other'
   // a block of a range may be the old one while another is the new one
   const isOurs = changed.every(({ patch, now }) =>
@@ -154,10 +155,10 @@ function originalEnd(source: ByteSource, { before: { size, header }, patches }: 
  */
 function judgeOld(source: ByteSource, { before: { size, header } }: OldEntry, now: Buffer): Verdict {
   if (now.equals(header)) {
-    if (source.size === size) return 'whole'
+    if (source.size === size) return 'before'
     return startsGraft(source, size) ? 'half' : 'other'
   }
-  if (carriesGraft(source)) return 'whole'
+  if (carriesGraft(source)) return 'after'
   if (!isElf(now) || !isElf(header) || tablesAt(now).phoff < size) return 'other'
   return withoutTables(now).equals(withoutTables(header)) ? 'half' : 'other'
 }
