@@ -1,6 +1,7 @@
 // RECORD, the list of a distribution's files: rows of path, hash and size as CSV (PEP 376, PEP 427; "Recording installed
 // projects" of the packaging specifications). Text in, text out: fields change, and every other byte stays. A RECORD that
 // is no UTF-8 passes through elf/text.ts unharmed.
+import { getHashes } from 'node:crypto'
 import type { ByteSource } from '../elf/source.ts'
 import { digestOf } from '../io/hash.ts'
 
@@ -63,15 +64,65 @@ export function trueFields(source: ByteSource): RecordFields {
 }
 
 /**
- * Whether a file is the one that the hash of its row tells of: quoted or not, and with the padding that some tools write.
- * Null for a hash that cannot be checked: an algorithm that the specification does not name, or damage.
+ * The algorithms of RECORD, by the names of Python's hashlib, as `createHash` of node:crypto calls them. The specification
+ * asks for sha256 or better and for urlsafe base64 without padding; tools have written all of these, in other alphabets, too.
  */
-export function hashHolds({ hash: field }: RecordFields, source: ByteSource): boolean | null {
-  const hash = unquoted(field)
-  if (hash === '') return true
-  const algorithm = /^(sha256|sha384|sha512)=/.exec(hash)?.[1]
-  if (algorithm === undefined) return null
-  return hash.replace(/=+$/, '') === `${algorithm}=${digestOf(source, algorithm, 'base64url')}`
+const ALGORITHMS: ReadonlyMap<string, string> = new Map([
+  ['md5', 'md5'],
+  ['sha1', 'sha1'],
+  ['sha224', 'sha224'],
+  ['sha256', 'sha256'],
+  ['sha384', 'sha384'],
+  ['sha512', 'sha512'],
+  ['sha3224', 'sha3-224'],
+  ['sha3256', 'sha3-256'],
+  ['sha3384', 'sha3-384'],
+  ['sha3512', 'sha3-512'],
+  ['blake2b', 'blake2b512'],
+  ['blake2s', 'blake2s256'],
+])
+
+/** The algorithm and the digest of a hash field, however it is written. */
+interface Digest {
+  /** For `createHash`; null: unknown, or not available in this Node (md5 where OpenSSL runs in FIPS mode). */
+  readonly algorithm: string | null
+  /** The digest as the field has it. */
+  readonly text: string
+}
+
+/** Null where the field is empty. */
+function digestIn(field: string): Digest | null {
+  const hash = unquoted(field).trim()
+  if (hash === '') return null
+  const equals = hash.indexOf('=')
+  const name = equals === -1 ? '' : hash.slice(0, equals).trim().toLowerCase().replaceAll(/[-_]/g, '')
+  const algorithm = ALGORITHMS.get(name)
+  return {
+    algorithm: algorithm !== undefined && getHashes().includes(algorithm) ? algorithm : null,
+    text: hash.slice(equals + 1).trim(),
+  }
+}
+
+/** Are these the bytes of a digest: hexadecimal, or base64 in either alphabet, padded or not? */
+function spells(text: string, digest: Buffer): boolean {
+  if (text.length === 2 * digest.length) return text.toLowerCase() === digest.toString('hex')
+  return (
+    text
+      .replaceAll('+', '-')
+      .replaceAll('/', '_')
+      .replace(/={1,2}$/, '') === digest.toString('base64url')
+  )
+}
+
+/**
+ * Whether a file is the one that the hash of its row describes. Null where the hash cannot be checked, because its algorithm
+ * is unknown; a row without a hash describes any file.
+ */
+export function hashHolds({ hash }: RecordFields, source: ByteSource): boolean | null {
+  const digest = digestIn(hash)
+  if (digest === null) return true
+  if (digest.algorithm === null) return null
+  return spells(digest.text, Buffer.from(digestOf(source, digest.algorithm, 'hex'), 'hex'))
 }
 
 /** The size that a row tells, in bytes; null where it tells none. */
@@ -80,15 +131,18 @@ export function sizeOf({ size }: RecordFields): number | null {
   return text === '' ? null : Number(text)
 }
 
-/** The paths that have several rows which tell of different files. */
-export function disagreeingRows(text: string): Set<string> {
-  const first = new Map<string, string>()
-  const found = new Set<string>()
+/** The paths that have several rows with different fields, and the fields of those rows. */
+export function disagreeingRows(text: string): Map<string, RecordFields[]> {
+  const first = new Map<string, RecordFields>()
+  const found = new Map<string, RecordFields[]>()
   for (const { path, hash = '', size = '' } of rows(text, SOURCES)) {
-    const fields = `${unquoted(hash)},${unquoted(size)}`
     const before = first.get(path)
-    if (before === undefined) first.set(path, fields)
-    else if (before !== fields) found.add(path)
+    if (before === undefined) first.set(path, { hash, size })
+    else if (unquoted(before.hash) !== unquoted(hash) || unquoted(before.size) !== unquoted(size)) {
+      const known = found.get(path)
+      if (known === undefined) found.set(path, [before, { hash, size }])
+      else known.push({ hash, size })
+    }
   }
   return found
 }

@@ -16,8 +16,8 @@ export interface WheelRecord {
   readonly entry: WheelEntry
   readonly text: string
   readonly rows: ReadonlyMap<string, RecordFields>
-  /** Paths with several rows that tell of different files. */
-  readonly disagreeing: ReadonlySet<string>
+  /** Paths with several rows whose fields differ, and those fields. */
+  readonly disagreeing: ReadonlyMap<string, readonly RecordFields[]>
 }
 
 /** What is read of a wheel besides its objects. */

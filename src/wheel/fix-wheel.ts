@@ -82,6 +82,8 @@ export interface NewContent {
 export interface WheelOutcome extends Applied {
   readonly entry: WheelEntry
   readonly content: NewContent | null
+  /** The hash of its row in RECORD, where that is of an unknown algorithm. */
+  readonly unchecked: string | null
 }
 
 export interface WheelPlan {
@@ -206,13 +208,15 @@ function ownershipOf(wheels: readonly Wheel[]): Ownership {
 
 function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject): WheelOutcome {
   const { entry } = own
-  if (planned.change === null) return { entry, planned, status: 'fine', reason: null, content: null }
-  checkRecord(wheel, own)
+  if (planned.change === null) {
+    return { entry, planned, status: 'fine', reason: null, content: null, unchecked: null }
+  }
+  const unchecked = checkRecord(wheel, own)
   try {
-    return { entry, planned, status: 'patch', reason: null, content: edited(wheel, own, planned) }
+    return { entry, planned, status: 'patch', reason: null, content: edited(wheel, own, planned), unchecked }
   } catch (error) {
     if (!(error instanceof ElfError)) throw error
-    return { entry, planned, status: 'refused', reason: error.message, content: null }
+    return { entry, planned, status: 'refused', reason: error.message, content: null, unchecked }
   }
 }
 
@@ -230,16 +234,28 @@ function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: 
   return { source: after, changes: [{ offset: 0, length: graft.header.length }, ...patches] }
 }
 
-/** New hashes must not hide that the old ones were wrong already. */
-function checkRecord({ archive, distribution }: Wheel, { entry, source }: WheelObject): void {
+/**
+ * New hashes must not hide that the old ones were wrong already.
+ * @returns the hash that cannot be checked, if there is one
+ * @throws WheelfixError `WHEEL_INVALID`
+ */
+function checkRecord({ archive, distribution }: Wheel, { entry, source }: WheelObject): string | null {
   const { rows, disagreeing } = distribution.record
   const fields = rows.get(entry.name)
-  if (fields === undefined) return
-  const size = sizeOf(fields)
+  if (fields === undefined) return null
+  const all = disagreeing.get(entry.name) ?? [fields]
   const fault = (what: string) => refusal(archive.path, `the entry ${JSON.stringify(entry.name)} ${what}`)
-  if (hashHolds(fields, source) !== true || (size !== null && size !== source.size))
-    throw fault('is not the file that RECORD tells of')
-  if (disagreeing.has(entry.name)) throw fault('has several rows in RECORD, which tell of different files')
+  const holds = (row: RecordFields): boolean => {
+    const size = sizeOf(row)
+    return (size === null || size === source.size) && hashHolds(row, source) !== false
+  }
+  if (!all.every(holds))
+    throw fault(
+      all.length === 1
+        ? 'is not the file that RECORD tells of'
+        : 'has several rows in RECORD, which tell of different files',
+    )
+  return all.find(row => hashHolds(row, source) === null)?.hash ?? null
 }
 
 /** The wheel's objects, each with what the plan says of its needed. */

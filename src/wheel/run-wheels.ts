@@ -9,7 +9,7 @@ import { missingLibraries } from '../resolve/missing.ts'
 import { trustWarnings } from '../resolve/scan-sources.ts'
 import type { WheelEntry } from '../zip/read.ts'
 import { assertOutputs, claim, type Claims, exists, findWheels, outputFolder, scratchFolder } from './files.ts'
-import { type NewContent, openWheel, planWheel, resolvedOf, type Wheel } from './fix-wheel.ts'
+import { type NewContent, openWheel, planWheel, resolvedOf, type Wheel, type WheelOutcome } from './fix-wheel.ts'
 import { comparePolicies } from './policy.ts'
 import { type Preparation, prepare } from './prepare.ts'
 import type { MissingOfWheel, WheelFailure, WheelOptions, WheelReport, WheelRun } from './report.ts'
@@ -148,7 +148,7 @@ async function patch(
       : null,
     restored: 0,
     original: null,
-    notes: [...(changed ? signatureNotes(wheel) : []), ...brokenNotes(wheel)],
+    notes: [...(changed ? [...signatureNotes(wheel), ...hashNotes(outcomes)] : []), ...brokenNotes(wheel)],
     distribution: wheel.distribution,
     sitePackages: wheel.installation.sitePackages,
   }
@@ -265,5 +265,13 @@ function originalNotes(original: Restored | null, lost: boolean): string[] {
 function signatureNotes({ distribution }: Wheel): string[] {
   return distribution.signatures.map(
     ({ name }) => `${name} is left out: the signature does not hold for the patched wheel`,
+  )
+}
+
+function hashNotes(outcomes: readonly WheelOutcome[]): string[] {
+  return outcomes.flatMap(({ entry, unchecked }) =>
+    unchecked === null
+      ? []
+      : [`${entry.name} was not checked: the algorithm of its hash in RECORD is unknown (${unchecked})`],
   )
 }

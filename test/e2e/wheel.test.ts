@@ -1,7 +1,7 @@
 // `wheelfix wheel` as a user runs it: patched wheels are installed into the world's venvs and import without `wheelfix venv`.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import {
   chmodSync,
   copyFileSync,
@@ -433,6 +433,45 @@ suite('wheelfix wheel', () => {
     assert.deepEqual(examine(join(patched, DEMO)).wrong, [])
     assert.match(wheel(join(patched, DEMO), '-o', join(path, '../restored'), '--restore').stdout, /byte for byte/)
     assert.deepEqual(readFileSync(join(path, '../restored', DEMO)), readFileSync(path))
+  })
+
+  const digestOf = (algorithm: string): Buffer => {
+    const part = partsOf(demo, (_, data) => data).find(({ name }) => String(name).endsWith('.so'))
+    return createHash(algorithm)
+      .update(Buffer.from(part?.data ?? ''))
+      .digest()
+  }
+  const hashes: [string, string][] = [
+    ['in hexadecimal', `sha256=${digestOf('sha256').toString('hex')}`],
+    ['with a name in capitals', `SHA256=${digestOf('sha256').toString('base64')}`],
+    ['of md5', `md5=${digestOf('md5').toString('hex')}`],
+    ['of blake2b', `blake2b=${digestOf('blake2b512').toString('base64url')}`],
+  ]
+  for (const [name, hash] of hashes) {
+    test(`a hash of RECORD ${name} is compared, and comes back as it was`, () => {
+      const record = (now: string) => (text: string) => text.replace(/^(.*\.so),.*,(.*)$/gm, `$1,${now},$2`)
+      const path = withRecord(`hash ${name}`, record(hash))
+      const patched = join(path, '../out')
+      const { status, stdout } = wheel(path, '-o', patched, ...libs)
+      assert.equal(status, 0)
+      assert.doesNotMatch(stdout, /not checked/)
+      assert.deepEqual(examine(join(patched, DEMO)).wrong, [])
+      assert.match(wheel(join(patched, DEMO), '-o', join(path, '../restored'), '--restore').stdout, /byte for byte/)
+      assert.deepEqual(readFileSync(join(path, '../restored', DEMO)), readFileSync(path))
+      const wrong = withRecord(`wrong hash ${name}`, record(hash.replace(/.{5}$/, '00000')))
+      assert.match(wheel(wrong, '-o', join(wrong, '../out'), ...libs).stderr, /not the file that RECORD tells of/)
+    })
+  }
+
+  test('a hash of an unknown algorithm is called unknown, and gives way to a true one', () => {
+    const path = withRecord('unknown hash', text => text.replace(/^(.*\.so),.*,(.*)$/gm, '$1,quick=abc,$2'))
+    const { status, stdout } = wheel(path, '-o', join(path, '../out'), ...libs)
+    assert.equal(status, 0)
+    assert.match(
+      stdout,
+      /_demo\.abi3\.so was not checked: the algorithm of its hash in RECORD is unknown \(quick=abc\)/,
+    )
+    assert.deepEqual(examine(join(path, '../out', DEMO)).wrong, [])
   })
 
   test('signatures are left out, and that is said', () => {

@@ -3,7 +3,15 @@ import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { bytesSource } from '../../src/elf/source.ts'
-import { EMPTY_FIELDS, recordPaths, recordRows, rewriteRecord, trueFields } from '../../src/python/record.ts'
+import {
+  disagreeingRows,
+  EMPTY_FIELDS,
+  hashHolds,
+  recordPaths,
+  recordRows,
+  rewriteRecord,
+  trueFields,
+} from '../../src/python/record.ts'
 import { missing } from '../support/requires.ts'
 
 const RECORD = [
@@ -117,4 +125,52 @@ test('the true fields are the urlsafe sha256 without padding, and the size', () 
     hash: 'sha256=WJG1tSLV3whtD_CxEPvZ0hu0_HFjrzTQgoai6Eb2vgM',
     size: '6',
   })
+})
+
+const content = Buffer.from('hello\n')
+const holds = (hash: string): boolean | null => hashHolds({ hash, size: '' }, bytesSource(content))
+
+test('a digest of every algorithm of hashlib holds in every spelling', { skip: missing('python3') }, () => {
+  const names = 'md5 sha1 sha224 sha256 sha384 sha512 sha3_224 sha3_256 sha3_384 sha3_512 blake2b blake2s'.split(' ')
+  const script =
+    'import hashlib,json,sys;print(json.dumps({n:hashlib.new(n,sys.stdin.buffer.peek()).hexdigest() for n in sys.argv[1:]}))'
+  const { stdout } = spawnSync('python3', ['-c', script, ...names], { input: content, encoding: 'utf8' })
+  const digests = new Map(Object.entries(JSON.parse(stdout) as Record<string, string>))
+  assert.deepEqual([...digests.keys()], names)
+  for (const [name, hex] of digests) {
+    const digest = Buffer.from(hex, 'hex')
+    const spellings = [hex, hex.toUpperCase(), digest.toString('base64'), digest.toString('base64url')]
+    for (const algorithm of [name, name.toUpperCase(), name.replace('_', '-'), ` ${name}`]) {
+      for (const spelling of [...spellings, digest.toString('base64').replace(/=*$/, ''), `${spellings[3]}=`]) {
+        const field = `${algorithm}=${spelling}`
+        assert.equal(holds(field), true, field)
+        assert.equal(holds(`"${field}"`), true, field)
+        const other = spelling.startsWith('0') ? `1${spelling.slice(1)}` : `0${spelling.slice(1)}`
+        assert.equal(holds(`${algorithm}=${other}`), false, other)
+        assert.equal(holds(`${algorithm}=${spelling.slice(0, -4)}`), false, 'cut off')
+      }
+    }
+  }
+})
+
+test('no hash describes any file, and a hash of an unknown algorithm cannot be checked', () => {
+  for (const hash of ['', '""', ' ']) assert.equal(holds(hash), true)
+  for (const hash of ['crc32=363a3020', 'sha257=aa', 'aa', '=aa', 'constructor=aa']) assert.equal(holds(hash), null)
+  for (const hash of ['sha256=', 'sha256=!', 'md5=aa']) assert.equal(holds(hash), false)
+})
+
+test('rows of one path that differ are found with their fields, quoted or not', () => {
+  const text = 'a.so,x,1\nb.so,x,1\n"a.so","x","1"\na.so,y,1\nb.so,x,1\n'
+  assert.deepEqual(
+    [...disagreeingRows(text)],
+    [
+      [
+        'a.so',
+        [
+          { hash: 'x', size: '1' },
+          { hash: 'y', size: '1' },
+        ],
+      ],
+    ],
+  )
 })
