@@ -132,6 +132,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
       ...(loader?.warnings ?? []),
       ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made anew'}`),
       ...trustWarnings(sources.trust),
+      ...distributions.warnings,
       ...plan.warnings,
     ],
     store,

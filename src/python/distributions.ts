@@ -5,11 +5,11 @@ import { join, resolve } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
-import { recordPaths, SOURCES } from './record.ts'
+import { LARGEST_RECORD, MOST_ROWS, recordPaths, SOURCES } from './record.ts'
 import { tagsOfWheelFile, type WheelTag } from './tags.ts'
 
-/** The largest RECORD of a real distribution has some 10 MB. */
-const LARGEST_FILE = 256 << 20
+/** METADATA holds a project's README as its description, some kilobytes as a rule. */
+export const LARGEST_METADATA = 4 << 20
 
 /** An installed distribution. What costs a file is a method, read once. */
 export interface Distribution {
@@ -22,7 +22,7 @@ export interface Distribution {
   readonly path: string
   /** site-packages: what the rows of RECORD are relative to. */
   readonly folder: string
-  /** RECORD, null where there is none (an egg-info, a distribution of the system). */
+  /** RECORD, null where there is none (an egg-info, a distribution of the system) and where it is too large to be read. */
   readonly record: string | null
   /** The normalised names of Requires-Dist, those of extras included. */
   requires(): readonly string[]
@@ -45,6 +45,8 @@ export interface Distributions {
   get(normalisedName: string): Distribution | undefined
   /** The owner of a file by its absolute path, built from a folder of `sitePackages`; null for a file that nobody lists. */
   ownerOf(path: string): Owner | null
+  /** What is too large to be read, so far, a sentence each. */
+  readonly warnings: readonly string[]
 }
 
 /** The name by which distributions are compared (PEP 503). */
@@ -57,7 +59,8 @@ export function normaliseName(name: string): string {
  * @param files the only files whose owners will be asked for: RECORDs list ten times as many
  */
 export function readDistributions(sitePackages: readonly string[], files?: ReadonlySet<string>): Distributions {
-  const all = sitePackages.flatMap(folder => listDistributions(folder))
+  const warnings: string[] = []
+  const all = sitePackages.flatMap(folder => listDistributions(folder, warnings))
   const byName = new Map<string, Distribution>()
   for (const distribution of all) {
     if (!byName.has(distribution.name)) byName.set(distribution.name, distribution)
@@ -67,13 +70,14 @@ export function readDistributions(sitePackages: readonly string[], files?: Reado
     all,
     get: name => byName.get(name),
     ownerOf(path) {
-      owners ??= indexOwners(all, files)
+      owners ??= indexOwners(all, warnings, files)
       return owners.get(path) ?? null
     },
+    warnings,
   }
 }
 
-function listDistributions(folder: string): Distribution[] {
+function listDistributions(folder: string, warnings: string[]): Distribution[] {
   const found: Distribution[] = []
   for (const { name } of listDirectory(folder)) {
     const match = /^([^-]+(?:-[^-]+)*?)(?:-([^-]*))?\.(dist|egg)-info$/.exec(name)
@@ -82,7 +86,7 @@ function listDistributions(folder: string): Distribution[] {
     const [, rawName = '', version = '', kind] = match
     // setuptools adds the Python to an egg's name: PyYAML-6.0.1-py3.11.egg-info
     const egg = kind === 'egg' ? /^([^-]+)-([^-]+)-py\d/.exec(name) : null
-    found.push(distribution(folder, name, egg?.[1] ?? rawName, egg?.[2] ?? version, kind === 'dist'))
+    found.push(distribution(folder, name, egg?.[1] ?? rawName, egg?.[2] ?? version, kind === 'dist', warnings))
   }
   return found
 }
@@ -93,9 +97,10 @@ function distribution(
   displayName: string,
   version: string,
   wheel: boolean,
+  warnings: string[],
 ): Distribution {
   const path = join(folder, info)
-  const record = join(path, 'RECORD')
+  const record = wheel ? recordOf(path, warnings) : null
   const read = (name: string): string => readText(join(path, name)) ?? ''
   let requires: string[] | undefined
   let tags: WheelTag[] | undefined
@@ -105,11 +110,24 @@ function distribution(
     version,
     path,
     folder,
-    record: wheel && statSync(fsPath(record), { throwIfNoEntry: false })?.isFile() === true ? record : null,
+    record,
     requires: () => (requires ??= requiredNames(read(wheel ? 'METADATA' : 'PKG-INFO'))),
     installer: () => read('INSTALLER').trim() || null,
     tags: () => (tags ??= tagsOfWheelFile(read('WHEEL'))),
   }
+}
+
+function recordOf(path: string, warnings: string[]): string | null {
+  const record = join(path, 'RECORD')
+  const status = statSync(fsPath(record), { throwIfNoEntry: false })
+  if (status?.isFile() !== true) return null
+  if (status.size <= LARGEST_RECORD) return record
+  warnings.push(unread(record, `has ${status.size} bytes`))
+  return null
+}
+
+function unread(record: string, why: string): string {
+  return `${record} ${why}: it is not read, and keeps the hashes of the files that are patched`
 }
 
 /** The normalised names in METADATA's Requires-Dist lines; the description behind the first empty line may hold anything. */
@@ -119,13 +137,18 @@ export function requiredNames(metadata: string): string[] {
   return [...new Set(names.map(name => normaliseName(name)))]
 }
 
-function indexOwners(all: readonly Distribution[], files?: ReadonlySet<string>): Map<string, Owner> {
+function indexOwners(
+  all: readonly Distribution[],
+  warnings: string[],
+  files?: ReadonlySet<string>,
+): Map<string, Owner> {
   const owners = new Map<string, Owner>()
   const isNew = (path: string): boolean => files?.has(path) !== false && !owners.has(path)
   for (const distribution of all) {
-    const text = readText(distribution.record ?? join(distribution.path, 'installed-files.txt'))
+    const { record } = distribution
+    const text = readText(record ?? join(distribution.path, 'installed-files.txt'), LARGEST_RECORD)
     if (text === null) continue
-    if (distribution.record === null) {
+    if (record === null) {
       // setuptools' list of an old-style installation: relative to the egg-info folder
       for (const line of text.split(/\r?\n/)) {
         const path = resolve(distribution.path, line)
@@ -133,18 +156,23 @@ function indexOwners(all: readonly Distribution[], files?: ReadonlySet<string>):
       }
       continue
     }
+    const own = new Map<string, Owner>()
+    let count = 0
     for (const row of recordPaths(text, SOURCES)) {
+      if ((count += 1) > MOST_ROWS) break
       const plain = !row.includes('./') && !row.startsWith('/')
       const path = plain ? `${distribution.folder}/${row}` : resolve(distribution.folder, row)
-      if (isNew(path)) owners.set(path, { distribution, row: plain ? path.slice(distribution.folder.length + 1) : row })
+      if (isNew(path)) own.set(path, { distribution, row: plain ? path.slice(distribution.folder.length + 1) : row })
     }
+    if (count > MOST_ROWS) warnings.push(unread(record, `has more than ${MOST_ROWS} rows`))
+    else for (const [path, owner] of own) owners.set(path, owner)
   }
   return owners
 }
 
-function readText(path: string): string | null {
+function readText(path: string, limit = LARGEST_METADATA): string | null {
   // a file that is not there, or that its owner keeps to himself, tells nothing; the venv works without it. uv may have
   // linked it to its cache
-  const bytes = readRegular(path, LARGEST_FILE)
+  const bytes = readRegular(path, limit)
   return bytes === null ? null : decodeBytes(bytes)
 }

@@ -11,6 +11,22 @@ export interface RecordFields {
   readonly size: string
 }
 
+/**
+ * The largest RECORD that is read, in bytes: the largest of real distributions have some 10 MB. What a reader keeps of one
+ * takes several times as much memory.
+ */
+export const LARGEST_RECORD = 32 << 20
+
+/** A row that names a real file has some 100 bytes, so that many rows do not fit. Each costs about 200 bytes of memory. */
+export const MOST_ROWS = 500_000
+
+/** A RECORD of more rows than are read. */
+export class TooManyRows extends Error {
+  constructor() {
+    super(`has more than ${MOST_ROWS} rows`)
+  }
+}
+
 /** Four of five rows end so, and no object does. */
 export const SOURCES: readonly string[] = ['.py', '.pyc', '.pyi']
 
@@ -42,20 +58,29 @@ export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordF
   return out + text.slice(copied)
 }
 
-/** The fields of every row by its path, unquoted, but those with one of these endings; of two rows with one path the first. */
+/**
+ * The fields of every row by its path, unquoted, but those with one of these endings; of two rows with one path the first.
+ * @throws TooManyRows
+ */
 export function recordRows(text: string, without: readonly string[] = []): Map<string, RecordFields> {
   const found = new Map<string, RecordFields>()
-  for (const row of rows(text, without)) {
+  for (const row of bounded(rows(text, without))) {
     if (!found.has(row.path)) found.set(row.path, { hash: row.hash ?? '', size: row.size ?? '' })
   }
   return found
 }
 
 /** The paths of all rows, unquoted, in order, but those with one of these endings. */
-export function recordPaths(text: string, without: readonly string[] = []): string[] {
-  const paths: string[] = []
-  for (const { path } of rows(text, without)) paths.push(path)
-  return paths
+export function* recordPaths(text: string, without: readonly string[] = []): Generator<string> {
+  for (const { path } of rows(text, without)) yield path
+}
+
+function* bounded(all: Iterable<Row>): Generator<Row> {
+  let count = 0
+  for (const row of all) {
+    if ((count += 1) > MOST_ROWS) throw new TooManyRows()
+    yield row
+  }
 }
 
 /** The true fields of a file: `sha256=` with the digest in urlsafe base64 without padding, and its size in bytes. */
@@ -131,11 +156,11 @@ export function sizeOf({ size }: RecordFields): number | null {
   return text === '' ? null : Number(text)
 }
 
-/** The paths that have several rows with different fields, and the fields of those rows. */
+/** The paths that have several rows with different fields, and the fields of those rows. @throws TooManyRows */
 export function disagreeingRows(text: string): Map<string, RecordFields[]> {
   const first = new Map<string, RecordFields>()
   const found = new Map<string, RecordFields[]>()
-  for (const { path, hash = '', size = '' } of rows(text, SOURCES)) {
+  for (const { path, hash = '', size = '' } of bounded(rows(text, SOURCES))) {
     const before = first.get(path)
     if (before === undefined) first.set(path, { hash, size })
     else if (unquoted(before.hash) !== unquoted(hash) || unquoted(before.size) !== unquoted(size)) {
@@ -156,31 +181,34 @@ function rows(text: string, without: readonly string[] = []): Iterable<Row> {
  * Rows without a quote, which is nearly all; pip ends them with CRLF, uv with LF. A venv has tens of thousands of rows,
  * most of them `.py`: 60,000 take 10 ms so, and 60 ms as CSV.
  */
-function plainRows(text: string, without: readonly string[]): Row[] {
-  const found: Row[] = []
+function* plainRows(text: string, without: readonly string[]): Generator<Row> {
+  // the next comma of the text, wherever it is: it is looked for once, however many rows have none
+  let comma = -1
+  const commaIn = (from: number, stop: number): number => {
+    if (comma < from) {
+      comma = text.indexOf(',', from)
+      if (comma === -1) comma = text.length
+    }
+    return Math.min(comma, stop)
+  }
   for (let start = 0, next = 0; start < text.length; start = next + 1) {
     next = text.indexOf('\n', start)
     if (next === -1) next = text.length
     const stop = text[next - 1] === '\r' ? next - 1 : next
-    const comma = (from: number): number => {
-      const at = from > stop ? -1 : text.indexOf(',', from)
-      return at === -1 || at > stop ? stop : at
-    }
-    const end = comma(start)
+    const end = commaIn(start, stop)
     let wanted = end > start
     for (const ending of without) wanted &&= !text.startsWith(ending, end - ending.length)
     if (!wanted) continue
-    const hashEnd = comma(end + 1)
-    const sizeEnd = comma(hashEnd + 1)
-    found.push({
+    const hashEnd = commaIn(Math.min(end + 1, stop), stop)
+    const sizeEnd = commaIn(Math.min(hashEnd + 1, stop), stop)
+    yield {
       path: text.slice(start, end),
       fieldsStart: end,
       fieldsEnd: sizeEnd,
       hash: end < stop ? text.slice(end + 1, hashEnd) : undefined,
       size: hashEnd < stop ? text.slice(hashEnd + 1, sizeEnd) : undefined,
-    })
+    }
   }
-  return found
 }
 
 /** Rows as Python's csv module reads them: a quoted field may hold commas, line ends and doubled quotes. */

@@ -29,23 +29,27 @@ const LEGACY = new Map([
   ['manylinux2014', '2.17'],
 ])
 
-/** The tags that a compressed tag set stands for: each of the three parts may hold several, joined by dots. */
+/** Real wheels have some ten tags. Three long lists in one compressed set stand for their product. */
+const MOST_TAGS = 1000
+
+/** The tags that a compressed tag set stands for: each of the three parts may hold several, joined by dots. None for a set of too many. */
 export function parseTags(text: string): WheelTag[] {
   const parts = text.trim().split('-')
   const [pythons = '', abis = '', platforms = ''] = parts
   if (parts.length !== 3 || parts.some(part => part === '')) return []
-  const tags: WheelTag[] = []
-  for (const python of pythons.split('.')) {
-    for (const abi of abis.split('.')) {
-      for (const platform of platforms.split('.')) tags.push({ python, abi, platform })
-    }
-  }
-  return tags
+  const [all, abiList, platformList] = [pythons.split('.'), abis.split('.'), platforms.split('.')]
+  if (all.length * abiList.length * platformList.length > MOST_TAGS) return []
+  return all.flatMap(python => abiList.flatMap(abi => platformList.map(platform => ({ python, abi, platform }))))
 }
 
-/** The tags of the `Tag:` lines of a WHEEL file. */
+/** The tags of the `Tag:` lines of a WHEEL file, the first of them where it has too many. */
 export function tagsOfWheelFile(text: string): WheelTag[] {
-  return [...text.matchAll(/^Tag:[ \t]*(\S+)/gm)].flatMap(([, tag = '']) => parseTags(tag))
+  const tags: WheelTag[] = []
+  for (const [, tag = ''] of text.matchAll(/^Tag:[ \t]*(\S+)/gm)) {
+    if (tags.length >= MOST_TAGS) break
+    tags.push(...parseTags(tag))
+  }
+  return tags
 }
 
 /** The tags of a wheel's file name; none when it is no such name. */

@@ -6,6 +6,9 @@ import type { AddedEntry } from '../zip/write.ts'
 
 const MARK = 'wheelfix-undo '
 
+/** Of each list: two signatures with their rows, and WHEEL and METADATA. Each item costs a copy of a whole text. */
+const MOST_ITEMS = 8
+
 /** Names and hashes are those of the archive before the first patch, however often it was patched since. */
 export interface WheelUndo {
   /** The file name. */
@@ -131,7 +134,7 @@ function isUndo(value: unknown): value is EncodedUndo {
 }
 
 function listOf(value: unknown, kinds: Readonly<Record<string, 'string' | 'number'>>): boolean {
-  return Array.isArray(value) && value.every((item: unknown) => has(item, kinds))
+  return Array.isArray(value) && value.length <= MOST_ITEMS && value.every((item: unknown) => has(item, kinds))
 }
 
 function has(value: unknown, kinds: Readonly<Record<string, 'string' | 'number'>>): value is Record<string, unknown> {

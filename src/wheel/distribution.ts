@@ -2,14 +2,11 @@
 // format" of the packaging specifications), and where an installer puts each entry.
 import { basename } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
-import { normaliseName, requiredNames } from '../python/distributions.ts'
-import { disagreeingRows, type RecordFields, recordRows } from '../python/record.ts'
+import { LARGEST_METADATA, normaliseName, requiredNames } from '../python/distributions.ts'
+import { disagreeingRows, LARGEST_RECORD, type RecordFields, recordRows, TooManyRows } from '../python/record.ts'
 import { parseTags, splitWheelName, type WheelName, type WheelTag } from '../python/tags.ts'
 import { readEntry } from '../zip/content.ts'
 import { type Archive, refusal, type WheelEntry } from '../zip/read.ts'
-
-/** RECORD has one line for each entry; this many bytes are enough for a million. */
-const LARGEST_TEXT = 256 << 20
 
 /** RECORD, and the fields of its rows by path. */
 export interface WheelRecord {
@@ -59,25 +56,34 @@ export function readDistribution(archive: Archive): WheelDistribution {
   if (normaliseName(stem.replace(/-[^-]*$/, '')) !== name)
     throw refusal(path, `its folder ${infoFolder} belongs to another distribution than its file name`)
   const byName = new Map(entries.map(entry => [entry.name, entry]))
-  const text = (file: string): string => {
+  const text = (file: string, limit = LARGEST_METADATA): string => {
     const entry = byName.get(`${infoFolder}/${file}`)
     if (entry === undefined) throw refusal(path, `it has no ${infoFolder}/${file}`)
-    if (entry.size > LARGEST_TEXT) throw refusal(path, `its ${infoFolder}/${file} has ${entry.size} bytes`)
+    if (entry.size > limit)
+      throw refusal(path, `its ${infoFolder}/${file} has ${entry.size} bytes, and at most ${limit} are read`)
     return decodeBytes(readEntry(archive, entry))
   }
   text('WHEEL')
-  const recordText = text('RECORD')
-  const record = byName.get(`${infoFolder}/RECORD`)
-  if (record === undefined) throw refusal(path, `it has no ${infoFolder}/RECORD`)
+  const record = readRecord(path, text('RECORD', LARGEST_RECORD), byName.get(`${infoFolder}/RECORD`))
   return {
     fileName,
     name,
     tags: parseTags(fileName.tag),
     infoFolder,
     dataFolder: `${stem}.data`,
-    record: { entry: record, text: recordText, rows: recordRows(recordText), disagreeing: disagreeingRows(recordText) },
+    record,
     signatures: ['RECORD.jws', 'RECORD.p7s'].flatMap(file => byName.get(`${infoFolder}/${file}`) ?? []),
     requires: new Set(requiredNames(text('METADATA'))),
+  }
+}
+
+function readRecord(path: string, text: string, entry: WheelEntry | undefined): WheelRecord {
+  if (entry === undefined) throw refusal(path, 'it has no RECORD')
+  try {
+    return { entry, text, rows: recordRows(text), disagreeing: disagreeingRows(text) }
+  } catch (error) {
+    if (error instanceof TooManyRows) throw refusal(path, `its RECORD ${error.message}`)
+    throw error
   }
 }
 

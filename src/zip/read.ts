@@ -33,6 +33,19 @@ const DEFLATE_LIMIT = 1032
 const BOMB_RATIO = 100
 const BOMB_SIZE = 1 << 30
 
+/**
+ * Bounds of what is kept of an archive in memory: some kilobytes for each entry while it is checked, its record of the
+ * directory, and a set for each folder. Without zip64 an archive has at most 65,535 entries.
+ */
+const MOST_ENTRIES = 250_000
+const LARGEST_DIRECTORY = 64 << 20
+const MOST_FOLDERS = 100_000
+/** PATH_MAX of Linux: no installer can make a file of a longer name. */
+const LONGEST_NAME = 4096
+
+/** Of a name, in characters, in messages. */
+const LONGEST_SHOWN = 200
+
 /** The newest version of the format that there is (4.4.3.2), times ten. */
 const NEWEST_VERSION = 63
 
@@ -70,6 +83,11 @@ export interface Archive {
   readonly entries: readonly WheelEntry[]
   readonly ending: Ending
   close(): void
+}
+
+/** A name as a message shows it. */
+function quote(name: string): string {
+  return JSON.stringify(name.length > LONGEST_SHOWN ? `${name.slice(0, LONGEST_SHOWN)}…` : name)
 }
 
 /** The refusal of an archive; nothing is written then. */
@@ -134,6 +152,9 @@ async function readEntries(source: FileSource, ending: Ending): Promise<WheelEnt
   const { directoryOffset, directorySize, entryCount } = ending
   if (entryCount > directorySize / CENTRAL_HEADER_SIZE)
     throw new ZipFault(`its directory of ${directorySize} bytes cannot hold ${entryCount} entries`)
+  if (entryCount > MOST_ENTRIES) throw new ZipFault(`it has ${entryCount} entries; at most ${MOST_ENTRIES} are read`)
+  if (directorySize > LARGEST_DIRECTORY)
+    throw new ZipFault(`its directory has ${directorySize} bytes; at most ${LARGEST_DIRECTORY} are read`)
   const directory = source.read(directoryOffset, directorySize)
   const entries: Omit<WheelEntry, 'end'>[] = []
   let at = 0
@@ -170,8 +191,10 @@ async function yauzlSays<T>(call: () => Promise<T>): Promise<T> {
 function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: Uint8Array): Omit<WheelEntry, 'end'> {
   const flags = entry.generalPurposeBitFlag
   const raw = entry.fileNameRaw
+  if (raw.length > LONGEST_NAME)
+    throw new ZipFault(`the entry ${quote(decodeBytes(raw.subarray(0, 60)))}… has a name of ${raw.length} bytes`)
   const name = decodeName(entry)
-  const shown = JSON.stringify(name)
+  const shown = quote(name)
   const fault = (reason: string): ZipFault => new ZipFault(`the entry ${shown} ${reason}`)
 
   if (name === '') throw fault('has no name')
@@ -201,8 +224,7 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
     throw fault('is said to be of a kind that does not go with its name')
   if (directory && entry.uncompressedSize !== 0) throw fault('is a directory with contents')
 
-  if (!local.fileName.equals(raw))
-    throw fault(`is called ${JSON.stringify(decodeBytes(local.fileName))} in its own header`)
+  if (!local.fileName.equals(raw)) throw fault(`is called ${quote(decodeBytes(local.fileName))} in its own header`)
   const disagree = (what: string): ZipFault => fault(`has another ${what} in its own header than in the directory`)
   const compared = FLAG_ENCRYPTED | FLAG_DESCRIPTOR | FLAG_STRONG_ENCRYPTION | FLAG_UTF8 | FLAG_MASKED_HEADERS
   if ((local.generalPurposeBitFlag & compared) !== (flags & compared)) throw disagree('set of flags')
@@ -234,9 +256,9 @@ function decodeName(entry: yauzl.Entry): string {
   const flags = entry.generalPurposeBitFlag
   const plain = yauzl.getFileNameLowLevel(flags, entry.fileNameRaw, [], true)
   const name = yauzl.getFileNameLowLevel(flags, entry.fileNameRaw, entry.extraFields, true)
-  if (name !== plain) throw new ZipFault(`the entry ${JSON.stringify(plain)} is also called ${JSON.stringify(name)}`)
+  if (name !== plain) throw new ZipFault(`the entry ${quote(plain)} is also called ${quote(name)}`)
   if ((flags & FLAG_UTF8) !== 0 && !Buffer.from(name).equals(entry.fileNameRaw))
-    throw new ZipFault(`the entry ${JSON.stringify(name)} has a name that is no UTF-8`)
+    throw new ZipFault(`the entry ${quote(name)} has a name that is no UTF-8`)
   return name
 }
 
@@ -245,7 +267,7 @@ export function encodeName({ path }: Archive, { flags }: WheelEntry, name: strin
   if ((flags & FLAG_UTF8) !== 0) return Buffer.from(name)
   return Uint8Array.from(name, char => {
     const byte = CODE_PAGE_437.get(char)
-    if (byte === undefined) throw refusal(path, `an entry cannot be called ${JSON.stringify(name)} in code page 437`)
+    if (byte === undefined) throw refusal(path, `an entry cannot be called ${quote(name)} in code page 437`)
     return byte
   })
 }
@@ -278,7 +300,7 @@ function checkLayout(
   const ends = new Map<Omit<WheelEntry, 'end'>, number>()
   let expected = 0
   for (const [index, entry] of byOffset.entries()) {
-    const shown = JSON.stringify(entry.name)
+    const shown = quote(entry.name)
     if (entry.headerOffset < expected) throw new ZipFault(`the entry ${shown} overlaps another one`)
     if (entry.headerOffset > expected)
       throw new ZipFault(`${entry.headerOffset - expected} bytes before the entry ${shown} belong to no entry`)
@@ -314,28 +336,25 @@ function descriptorSize(source: FileSource, entry: Omit<WheelEntry, 'end'>, room
         return length
     }
   }
-  throw new ZipFault(
-    `the entry ${JSON.stringify(entry.name)} is followed by no data descriptor that agrees with the directory`,
-  )
+  throw new ZipFault(`the entry ${quote(entry.name)} is followed by no data descriptor that agrees with the directory`)
 }
 
-/** No name twice, and no file where another entry needs a directory. */
+/** No name twice, no file where another entry needs a directory, and not too many directories. */
 function checkNames(entries: readonly WheelEntry[]): void {
-  const files = new Set<string>()
-  const directories = new Set<string>()
-  for (const { name, directory } of entries) {
-    const path = directory ? name.slice(0, -1) : name
-    if (directory ? directories.has(`${path}/`) : files.has(path))
-      throw new ZipFault(`the entry ${JSON.stringify(name)} is there twice`)
-    if (directory) directories.add(`${path}/`)
-    else files.add(path)
-  }
-  for (const { name, directory } of entries) {
-    const steps = name.split('/').slice(0, directory ? undefined : -1)
-    for (let depth = 1; depth <= steps.length; depth += 1) {
-      const parent = steps.slice(0, depth).join('/')
-      if (files.has(parent)) throw new ZipFault(`the entry ${JSON.stringify(parent)} is a file and also a directory`)
-    }
+  // in this order whatever is below a path follows it at once: no name holds a NUL, and nothing is smaller
+  const keys = entries.map(({ name }) => name.replaceAll('/', '\0')).toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+  const shown = (key: string): string => quote(key.replaceAll('\0', '/'))
+  let folders = 0
+  let before = ''
+  for (const key of keys) {
+    if (key === before) throw new ZipFault(`the entry ${shown(key)} is there twice`)
+    if (before !== '' && !before.endsWith('\0') && key.startsWith(`${before}\0`))
+      throw new ZipFault(`the entry ${shown(before)} is a file and also a directory`)
+    let same = 0
+    while (same < before.length && before[same] === key[same]) same += 1
+    for (let at = same; at < key.length; at += 1) if (key[at] === '\0') folders += 1
+    if (folders > MOST_FOLDERS) throw new ZipFault(`it has more than ${MOST_FOLDERS} folders`)
+    before = key
   }
 }
 
@@ -343,7 +362,7 @@ function checkSizes(entries: readonly WheelEntry[]): void {
   let size = 0
   let compressed = 0
   for (const entry of entries) {
-    const shown = JSON.stringify(entry.name)
+    const shown = quote(entry.name)
     if (entry.method === STORED && entry.size !== entry.compressedSize)
       throw new ZipFault(`the entry ${shown} is stored, but its two sizes differ`)
     if (entry.size > (entry.compressedSize + 1) * DEFLATE_LIMIT)
