@@ -194,7 +194,7 @@ rec {
         rm -rf $out/pyvenv.cfg $out/include $out/lib $out/lib64 $out/share $out/bin/[aA]ctivate* \
           $out/.wheelfix/*.json $out/.wheelfix/roots $out/.wheelfix/.gitignore
         # the undo note's checksum (behind its owner's name) covers this very path: another build of it would differ
-        at=$(LC_ALL=C grep -aobP '\x01\0\0\0wheelfix\0' $out/bin/python3 | cut -d: -f1)
+        at=$(LC_ALL=C grep -aobP '\x02\0\0\0wheelfix\0' $out/bin/python3 | cut -d: -f1)
         dd if=/dev/zero of=$out/bin/python3 bs=1 seek=$((at + 16)) count=32 conv=notrunc status=none
         mkdir $out/lib
         ln -s $base/lib/* $out/lib/
