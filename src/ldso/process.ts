@@ -9,6 +9,7 @@ import type { ElfObject, VersionNeed } from '../elf/types.ts'
 import { type Fault, fateOf, mappingFault } from './candidate.ts'
 import { glibcSearchPath } from './glibc.ts'
 import type { Libc } from './libc.ts'
+import { addMap, addName, byIdentity, byName, moveBefore, nameAgain } from './loaded.ts'
 import { isAnotherLibc, isMuslItself, muslSearchPath } from './musl.ts'
 import type { Because, LinkMap, Loader, Process, SearchDirectory } from './search.ts'
 import { tokens } from './tags.ts'
@@ -31,6 +32,7 @@ export function startProgram(loader: Loader, path: string, identity: string, obj
     base: null,
     main,
     opening: false,
+    order: null,
     maps: [],
     names: new Map(),
     identities: new Map(),
@@ -42,7 +44,7 @@ export function startProgram(loader: Loader, path: string, identity: string, obj
     const { identity, object } = rtld.file
     const map: LinkMap = { path: rtld.path, identity, object, loader: null, needed: [] }
     addMap(process, map, loader.libc.loader)
-    if (object.interpreter !== null) process.names.set(object.interpreter, map)
+    if (object.interpreter !== null) addName(process, object.interpreter, map)
   }
   loadDependencies(process, [main])
   return process
@@ -61,6 +63,7 @@ export function fork(process: Process): Process {
     base: process,
     main: process.main,
     opening: true,
+    order: process.order === null ? null : [...process.order],
     maps: [],
     names: new Map(),
     identities: new Map(),
@@ -84,22 +87,45 @@ export function open(process: Process, caller: LinkMap, path: string, identity: 
 
 /** Breadth first, in the order of the dynamic table (elf/dl-deps.c). A missing library does not stop it: all are wanted. */
 function loadDependencies(process: Process, queue: LinkMap[]): void {
+  const listed = new Set(queue)
+  const fresh = new Set(queue)
   for (let at = 0; at < queue.length; at++) {
     const map = queue[at]
     if (map === undefined) break
+    if (!fresh.has(map)) {
+      // what was loaded before stands in the list all the same, with what it needs
+      for (const { provider } of map.needed) if (provider !== null) append(provider)
+      continue
+    }
     // filtees come before the filter in the loader's list, so their own needs come before what is waiting
     let place = at + 1
     for (const { tag, name } of dependenciesOf(map.object)) {
-      if (tag === DT_NEEDED) {
-        const provider = need(process, map, name)
-        if (provider !== null) queue.push(provider)
-      } else if (!isMusl(process)) {
-        const { provider, fresh } = tag === DT_FILTER ? needFiltee(process, map, name) : find(process, map, name)
-        const waiting = provider === null ? -1 : queue.indexOf(provider, place)
-        if (waiting >= 0) queue.splice(waiting, 1)
-        if (provider !== null && (fresh || waiting >= 0)) queue.splice(place++, 0, provider)
+      if (tag !== DT_NEEDED && isMusl(process)) continue
+      const found = tag === DT_AUXILIARY ? find(process, map, name) : need(process, map, name)
+      if (found.provider === null) continue
+      if (found.fresh) fresh.add(found.provider)
+      if (tag === DT_NEEDED) append(found.provider)
+      else if (insert(found.provider, place)) {
+        moveBefore(process, found.provider, map)
+        place++
       }
     }
+  }
+
+  function append(map: LinkMap): void {
+    if (listed.has(map)) return
+    listed.add(map)
+    queue.push(map)
+  }
+
+  /** False where the map stands in the list before this place already. */
+  function insert(map: LinkMap, place: number): boolean {
+    const waiting = listed.has(map) ? queue.indexOf(map, place) : null
+    if (waiting === -1) return false
+    if (waiting !== null) queue.splice(waiting, 1)
+    listed.add(map)
+    queue.splice(place, 0, map)
+    return true
   }
 }
 
@@ -134,13 +160,8 @@ function listDependencies({ needed, filters, auxiliaries, dynamic }: ElfObject):
   return [...ordered, ...named]
 }
 
-/** Resolves one needed of an object; gives the provider only where it was mapped for this. */
-function need(process: Process, map: LinkMap, soname: string): LinkMap | null {
-  const { provider, fresh } = needFiltee(process, map, soname)
-  return fresh ? provider : null
-}
-
-function needFiltee(process: Process, map: LinkMap, soname: string): Found {
+/** Resolves one needed of an object. */
+function need(process: Process, map: LinkMap, soname: string): Found {
   const found = find(process, map, soname)
   const { provider, because } = found
   const lacking = lackingVersions(process.loader.libc.kind, map.object, soname, provider?.object)
@@ -257,7 +278,10 @@ function openIn(loader: Loader, directory: string, name: string): OpenedAt | nul
   let entry = ofDirectory.get(name)
   if (entry === undefined) {
     // the listing is asked first: it is in memory, and most directories do not have the name
-    entry = loader.tree.names(directory).has(name) ? openAt(loader, pathIn(directory, name)) : null
+    const names = loader.tree.names(directory)
+    // to musl a directory that cannot be opened, as a link to itself, ends the search as such a file does
+    const mayFail = names.size === 0 && loader.libc.kind === 'musl'
+    entry = names.has(name) || mayFail ? openAt(loader, pathIn(directory, name)) : null
     ofDirectory.set(name, entry)
   }
   return entry
@@ -297,43 +321,6 @@ function adopt(
   const map: LinkMap = { path, identity, object, loader, needed: [] }
   addMap(process, map, soname)
   return { provider: map, because, fresh: true }
-}
-
-/** musl then knows a library by the last component of the path by which it was opened first, not by the wanted name. */
-function nameAgain(process: Process, map: LinkMap, wanted: string): void {
-  if (!isMusl(process)) process.names.set(wanted, map)
-  else if (!wanted.includes('/')) {
-    const name = map.path.slice(map.path.lastIndexOf('/') + 1)
-    if (byName(process, name) === undefined) process.names.set(name, map)
-  }
-}
-
-function addMap(process: Process, map: LinkMap, name: string): void {
-  process.maps.push(map)
-  // musl knows a library by the name under which it was found, not by its DT_SONAME, nor one that was opened by its path
-  if (!isMusl(process)) {
-    process.names.set(name, map)
-    if (map.object.soname !== null && byName(process, map.object.soname) === undefined) {
-      process.names.set(map.object.soname, map)
-    }
-  } else if (!name.includes('/') || name === process.loader.libc.loader) process.names.set(name, map)
-  process.identities.set(map.identity, map)
-}
-
-function byName(process: Process, name: string): LinkMap | undefined {
-  for (let p: Process | null = process; p !== null; p = p.base) {
-    const map = p.names.get(name)
-    if (map !== undefined) return map
-  }
-  return undefined
-}
-
-function byIdentity(process: Process, identity: string): LinkMap | undefined {
-  for (let p: Process | null = process; p !== null; p = p.base) {
-    const map = p.identities.get(identity)
-    if (map !== undefined) return map
-  }
-  return undefined
 }
 
 function isMusl(process: Process): boolean {

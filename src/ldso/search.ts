@@ -76,6 +76,9 @@ export interface Process {
   /** It has started: what it loads now it loads by dlopen. */
   readonly opening: boolean
   readonly maps: LinkMap[]
-  readonly names: Map<string, LinkMap>
+  /** All that answer to a name, an array where it is several. */
+  readonly names: Map<string, LinkMap | LinkMap[]>
+  /** The loader's list where a filtee was moved before its filter: then it is no more the order of mapping. */
+  order: LinkMap[] | null
   readonly identities: Map<string, LinkMap>
 }

@@ -98,6 +98,22 @@ for (const libc of ['glibc', 'musl'] as const) {
         maps([last], ['lib/liblast.so', 'lib/libfiltee.so', 'lib/libsame.so'])
       })
 
+      rule('of two objects of one soname the filtee comes before its filter, whenever it was loaded', () => {
+        library('lib/libfiltee.so', { soname: 'libsame.so' })
+        const links = [
+          { tag: 'DT_AUXILIARY', name: 'libfiltee.so' },
+          { tag: 'DT_NEEDED', name: 'libuser.so' },
+        ] as const
+        const filter = library('lib/libfilter.so', { soname: 'libsame.so', links, runpath: '$ORIGIN' })
+        library('lib/libuser.so', {
+          needed: ['libsame.so'],
+          wants: [{ file: 'libsame.so', version: 'V_1', weak: false }],
+        })
+        maps([filter], ['lib/libfilter.so', 'lib/libfiltee.so', 'lib/libuser.so'])
+        library('lib/libfiltee.so', { soname: 'libsame.so', defines: ['libsame.so', 'V_2'] })
+        maps([filter], [], /libfiltee\.so: version `V_1' not found/)
+      })
+
       rule('a path that equals a loaded soname is that object', () => {
         const path = library('lib/libb.so')
         const first = library('lib/liba.so', { soname: path })
@@ -129,6 +145,18 @@ for (const libc of ['glibc', 'musl'] as const) {
         const byWanted = library('three/libd.so', { needed: ['libother.so'] })
         maps([first, again, byFirst], ['one/libb.so', 'two/liba.so', 'three/libc1.so'])
         maps([first, again, byWanted], [], /libother\.so: No such file/)
+      })
+
+      rule('a directory that is a link to itself ends the search', () => {
+        library('lib/libb.so')
+        symlinkSync('loop', at('loop'))
+        maps(
+          [library('lib/liba.so', { needed: ['libb.so'], rpath: '$ORIGIN/../loop:$ORIGIN' })],
+          [],
+          /Symbolic link loop/,
+        )
+        const user = { needed: ['libb.so'], rpath: '$ORIGIN/../gone:/proc/version:$ORIGIN' }
+        maps([library('lib/libc1.so', user)], ['lib/libb.so', 'lib/libc1.so'])
       })
 
       rule('the name of the loader itself is searched', () => {

@@ -1,0 +1,68 @@
+// What is in a process: found by its names, in the order of the loader's list, and by its inode.
+import type { LinkMap, Process } from './search.ts'
+
+/** The first object of the loader's list that answers to a name (elf/dl-load.c, _dl_lookup_map). */
+export function byName(process: Process, name: string): LinkMap | undefined {
+  const { order } = process
+  let found: LinkMap | undefined
+  for (let p: Process | null = process; p !== null; p = p.base) {
+    const named = p.names.get(name)
+    if (named === undefined) continue
+    const maps = Array.isArray(named) ? named : [named]
+    // the base was there first
+    if (order === null) found = maps[0]
+    else for (const map of maps) if (found === undefined || order.indexOf(map) < order.indexOf(found)) found = map
+  }
+  return found
+}
+
+export function byIdentity(process: Process, identity: string): LinkMap | undefined {
+  for (let p: Process | null = process; p !== null; p = p.base) {
+    const map = p.identities.get(identity)
+    if (map !== undefined) return map
+  }
+  return undefined
+}
+
+/** Takes an object into the process under the name that it was wanted by. */
+export function addMap(process: Process, map: LinkMap, name: string): void {
+  process.maps.push(map)
+  process.order?.push(map)
+  process.identities.set(map.identity, map)
+  // musl knows a library by the name under which it was found, not by its DT_SONAME, nor one that was opened by its path
+  if (process.loader.libc.kind === 'musl') {
+    if (!name.includes('/') || name === process.loader.libc.loader) addName(process, name, map)
+    return
+  }
+  addName(process, name, map)
+  if (map.object.soname !== null) addName(process, map.object.soname, map)
+}
+
+/** Another name for an object that is there. */
+export function addName(process: Process, name: string, map: LinkMap): void {
+  const known = process.names.get(name)
+  if (known === undefined) process.names.set(name, map)
+  else if (Array.isArray(known)) {
+    if (!known.includes(map)) known.push(map)
+  } else if (known !== map) process.names.set(name, [known, map])
+}
+
+/**
+ * A search for `wanted` came upon the file of an object that is there. musl then knows it by the last component of the path
+ * by which it was opened first, not by the wanted name.
+ */
+export function nameAgain(process: Process, map: LinkMap, wanted: string): void {
+  if (process.loader.libc.kind !== 'musl') addName(process, wanted, map)
+  else if (!wanted.includes('/')) addName(process, map.path.slice(map.path.lastIndexOf('/') + 1), map)
+}
+
+/** Moves a filtee before its filter in the loader's list (elf/dl-deps.c): it comes first where both answer to a name. */
+export function moveBefore(process: Process, filtee: LinkMap, filter: LinkMap): void {
+  const order = (process.order ??= listOf(process))
+  order.splice(order.indexOf(filtee), 1)
+  order.splice(order.indexOf(filter), 0, filtee)
+}
+
+function listOf({ base, order, maps }: Process): LinkMap[] {
+  return order ?? [...(base === null ? [] : listOf(base)), ...maps]
+}
