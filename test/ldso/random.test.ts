@@ -169,11 +169,19 @@ for (const libc of ['glibc', 'musl'] as const) {
       fc.pre(!crashed || !process.maps.some(({ object }) => object.filters.length + object.auxiliaries.length > 0))
       assert.ok(!crashed, 'it ended by a signal')
       const ours = mapped.filter(path => path !== opener)
-      const first = lost.find(({ provider }) => provider === null) ?? lost[0]
+      const absent = lost.filter(({ provider }) => provider === null)
+      const first = absent.length === 0 ? lost : absent
+      // with filters the objects are gone through in another order than they are mapped in
+      const isFiltered = process.maps.some(({ object }) => object.filters.length + object.auxiliaries.length > 0)
+      const agrees =
+        lost.length === 0
+          ? errors === ''
+          : (isFiltered ? first : first.slice(0, 1)).some(need => stumbles(errors, need))
+      const said = lost.map(({ soname, because }) => `${soname} ${JSON.stringify(because)}`)
       assert.deepEqual(
-        [found.filter(path => path !== opener), stumbles(errors, first)],
+        [found.filter(path => path !== opener), agrees],
         [ours, true],
-        `${errors}\nours: ${first?.soname ?? ''} ${JSON.stringify(first?.because)}`,
+        `${errors}\nours: ${said.join('\n')}`,
       )
     }
 
@@ -194,9 +202,8 @@ for (const libc of ['glibc', 'musl'] as const) {
   })
 }
 
-/** Does the real loader give up at this needed, or at nothing? */
-function stumbles(errors: string, lost: Resolution | undefined): boolean {
-  if (lost === undefined) return errors === ''
+/** Does the real loader give up at this needed? */
+function stumbles(errors: string, lost: Resolution): boolean {
   if (lost.lackingVersions.length > 0) return errors.includes(`version \`${lost.lackingVersions[0] ?? ''}' not found`)
   const name = lost.soname.slice(lost.soname.lastIndexOf('/') + 1)
   return new RegExp(`(?:^|/|library |\\$ORIGIN/)${name.replaceAll('.', '\\.')}: `, 'm').test(errors)
