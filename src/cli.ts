@@ -28,6 +28,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     addVenv,
     addCheck,
     addLoader,
+    addPath,
     addPython,
     addRestore,
     addWhy,
@@ -65,7 +66,7 @@ function addVenv(program: Command, end: End): void {
       'Patches every ELF object of a virtual environment that does not find its libraries, so that it takes them from the ' +
         'Nix store; programs get the loader of the venv’s Python. Running it again changes nothing.',
     )
-    .argument('[dir]', VENV_ARGUMENT)
+    .argument('[dirs...]', VENV_ARGUMENT)
     .addOption(dryRunOption())
     .addOption(libsOption())
     .addOption(scanOption())
@@ -83,9 +84,9 @@ function addVenv(program: Command, end: End): void {
     .addOption(verboseOption())
     .addOption(asRootOption())
     .addOption(colourOption())
-    .action(async (argument, options) => {
+    .action(async (folders, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      end(await venvCommand('venv', argument, options, WHEELFIX_VERSION))
+      end(await venvCommand('venv', folders, options, WHEELFIX_VERSION))
     })
 }
 
@@ -96,7 +97,7 @@ function addCheck(program: Command, end: End): void {
     .description(
       'Looks at a virtual environment without changing it: status 0 only when nothing is to be patched and nothing is missing.',
     )
-    .argument('[dir]', VENV_ARGUMENT)
+    .argument('[dirs...]', VENV_ARGUMENT)
     .addOption(libsOption())
     .addOption(scanOption())
     .addOption(trustOption())
@@ -108,9 +109,43 @@ function addCheck(program: Command, end: End): void {
     .addOption(verboseOption())
     .addOption(asRootOption())
     .addOption(colourOption())
-    .action(async (argument, options) => {
+    .action(async (folders, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      end(await venvCommand('check', argument, options, WHEELFIX_VERSION))
+      end(await venvCommand('check', folders, options, WHEELFIX_VERSION))
+    })
+}
+
+function addPath(program: Command, end: End): void {
+  program
+    .command('path')
+    .summary('patch any folder or file: pip --target, node_modules, an editor’s extensions, a tool’s cache')
+    .description(
+      'Patches the ELF objects of folders that are no virtual environments. Extension modules are loaded by the Python that ' +
+        'is named, or that the folder’s scripts name; programs get a loader of the Nix store. Virtual environments in the ' +
+        'folder are patched by themselves.',
+    )
+    .argument('<paths...>', 'folders, or single files')
+    .option('--python <python>', 'the Python that loads the extension modules: a venv, a program or a name on PATH')
+    .option('--program <program>', 'a program that loads the objects and is no Python, such as node')
+    .option('--state-here', 'keep what belongs to it in the folder itself, not in $XDG_STATE_HOME/wheelfix')
+    .option('--check', 'change nothing; status 0 only when nothing is to be patched and nothing is missing')
+    .addOption(dryRunOption())
+    .addOption(libsOption())
+    .addOption(scanOption())
+    .addOption(trustOption())
+    .addOption(ignoreMissingOption())
+    .addOption(ignoreOption())
+    .addOption(strictOption())
+    .option('--update', 'choose the libraries anew instead of those of the last run')
+    .option('--rehash', 'write true hashes into RECORD instead of emptying them')
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(asRootOption())
+    .addOption(colourOption())
+    .action(async (folders, options) => {
+      const { pathCommand } = await import('./commands/venv.ts')
+      end(await pathCommand(folders, options, WHEELFIX_VERSION))
     })
 }
 
@@ -122,7 +157,7 @@ function addLoader(program: Command, end: End): void {
       'Makes a copy of the Python’s own dynamic loader that finds the libraries of the Nix store, and a bin/python that it ' +
         'starts: then dlopen, ctypes and what is installed later find them, too. See “The private loader” in the README.',
     )
-    .argument('[dir]', VENV_ARGUMENT)
+    .argument('[dirs...]', VENV_ARGUMENT)
     .addOption(dryRunOption())
     .addOption(libsOption())
     .addOption(scanOption())
@@ -139,9 +174,9 @@ function addLoader(program: Command, end: End): void {
     .addOption(verboseOption())
     .addOption(asRootOption())
     .addOption(colourOption())
-    .action(async (argument, options) => {
+    .action(async (folders, options) => {
       const { venvCommand } = await import('./commands/venv.ts')
-      end(await venvCommand('loader', argument, { ...options, strategy: 'loader' }, WHEELFIX_VERSION))
+      end(await venvCommand('loader', folders, { ...options, strategy: 'loader' }, WHEELFIX_VERSION))
     })
 }
 
@@ -183,7 +218,7 @@ function addRestore(program: Command, end: End): void {
     .description(
       'Undoes everything that wheelfix did to a virtual environment, byte for byte, and removes its .wheelfix folder.',
     )
-    .argument('[dir]', VENV_ARGUMENT)
+    .argument('[dirs...]', VENV_ARGUMENT)
     .addOption(dryRunOption())
     .addOption(editableOption())
     .addOption(jsonOption())
@@ -191,9 +226,9 @@ function addRestore(program: Command, end: End): void {
     .addOption(verboseOption())
     .addOption(asRootOption())
     .addOption(colourOption())
-    .action(async (argument, options) => {
+    .action(async (folders, options) => {
       const { restoreCommand } = await import('./commands/restore.ts')
-      end(restoreCommand(argument, options))
+      end(await restoreCommand(folders, options))
     })
 }
 
@@ -230,7 +265,7 @@ function addDoctor(program: Command, end: End): void {
       'Asks the venv’s own Python to load every object and compares its answer with wheelfix’s, and looks for dead store ' +
         'paths, unprotected ones, interrupted runs, changed packages and libraries that are only loaded by name. Changes nothing.',
     )
-    .argument('[dir]', VENV_ARGUMENT)
+    .argument('[dirs...]', VENV_ARGUMENT)
     .option('--import', 'import every extension module too, each in a process of its own')
     .addOption(libsOption())
     .addOption(scanOption())
@@ -241,9 +276,9 @@ function addDoctor(program: Command, end: End): void {
     .addOption(verboseOption())
     .addOption(asRootOption())
     .addOption(colourOption())
-    .action(async (argument, options) => {
+    .action(async (folders, options) => {
       const { doctorCommand } = await import('./commands/doctor.ts')
-      end(doctorCommand(argument, options))
+      end(await doctorCommand(folders, options))
     })
 }
 

@@ -33,6 +33,13 @@ export function workAsOwner(venv: Environment, asRoot = false): void {
   }
 }
 
+/** The environment, with the rights of its owner: what belongs to a folder is kept in its owner's home, not in root's. */
+export function foundAsOwner(find: () => Environment, asRoot = false): Environment {
+  const environment = find()
+  workAsOwner(environment, asRoot)
+  return environment.kind === 'venv' ? environment : find()
+}
+
 /** The user of that number; null where the user database does not know it. @throws EPERM, EINVAL as seteuid(2) does */
 function userOf(uid: number): { readonly gid: number; readonly homedir: string } | null {
   process.seteuid?.(uid)

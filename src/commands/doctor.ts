@@ -1,12 +1,13 @@
 // `wheelfix doctor`: parse options → ask the core → render.
 import { diagnose, type DoctorReport } from '../inspect/diagnose.ts'
-import { findVenv } from '../python/pyvenv.ts'
+import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
-import { workAsOwner } from './as-owner.ts'
+import { foundAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
+import { overFolders, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface DoctorCommandOptions {
@@ -22,13 +23,19 @@ export interface DoctorCommandOptions {
   readonly color: ColourMode
 }
 
-/** Status 1: there is an error or a warning. */
-export function doctorCommand(argument: string | undefined, options: DoctorCommandOptions): ExitStatus {
+/** Status 1: there is an error or a warning in one of them. */
+export function doctorCommand(folders: readonly string[], options: DoctorCommandOptions): Promise<ExitStatus> {
+  return overFolders('doctor', folders, options, (folder, put) => ({
+    status: doctorOne(folder, options, put),
+    next: [],
+  }))
+}
+
+function doctorOne(argument: string | undefined, options: DoctorCommandOptions, put: PutDocument): ExitStatus {
   const { env } = process
   const cwd = process.cwd()
   try {
-    const venv = findVenv({ argument, env, cwd })
-    workAsOwner(venv, options.asRoot)
+    const venv = foundAsOwner(() => findEnvironment(argument, env, cwd), options.asRoot)
     const report = diagnose(venv, {
       libs: options.libs,
       noScan: !options.scan,
@@ -39,14 +46,14 @@ export function doctorCommand(argument: string | undefined, options: DoctorComma
       env,
       cwd,
     })
-    if (options.json === true) process.stdout.write(`${JSON.stringify(doctorDocument(report))}\n`)
+    if (options.json === true) put(doctorDocument(report))
     else {
       const { stdout } = colours(options.color, env)
       writeLines(process.stdout, doctorLines(report, stdout, options.verbose === true))
     }
     return report.findings.some(({ severity }) => severity !== 'note') ? 1 : 0
   } catch (error) {
-    return reportFailure(error, options.json === true)
+    return reportFailure(error, options.json === true, put)
   }
 }
 

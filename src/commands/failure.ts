@@ -2,17 +2,24 @@
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { writeLines } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
+import type { PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
-/** Prints the sentence of an expected error and gives status 2. @throws anything that is not one: a bug */
-export function reportFailure(error: unknown, json = false): ExitStatus {
+/**
+ * Prints the sentence of an expected error and gives status 2.
+ * @param put takes the document, where it is not to be printed at once
+ * @throws anything that is not one: a bug
+ */
+export function reportFailure(error: unknown, json = false, put: PutDocument = printDocument): ExitStatus {
   const { code, message, path } = expected(error)
   if (json) {
     const document = { schema: SCHEMA, error: { code, message, ...(path === undefined ? {} : { path }) } }
-    process.stdout.write(`${JSON.stringify(document)}\n`)
+    put(document)
   } else writeLines(process.stderr, [`wheelfix: ${message}`])
   return 2
 }
+
+const printDocument: PutDocument = document => process.stdout.write(`${JSON.stringify(document)}\n`)
 
 /** An error of the file system that nobody closer to it expected (a full disk, a folder without permission) is no bug. */
 function expected(error: unknown): WheelfixError {

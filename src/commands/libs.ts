@@ -14,7 +14,7 @@ import { type ColourMode, colours } from '../report/colour.ts'
 import { libsLines } from '../report/libs-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { findVenv, type Venv } from '../python/pyvenv.ts'
-import { targetPython } from '../wheel/prepare.ts'
+import { targetPython } from '../python/named.ts'
 import { workAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
 import { SCHEMA } from '../report/schema.ts'
@@ -101,7 +101,7 @@ export async function libsBuildCommand(
     const libs = [`${path}/lib`]
     const status = await venvCommand(
       'venv',
-      venv.root,
+      [venv.root],
       { libs, scan: true, trust: [], ignoreMissing: [], ignore: [], color },
       version,
     )

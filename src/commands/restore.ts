@@ -1,11 +1,12 @@
 // `wheelfix restore`: every file as it was before.
 import { restoreVenv } from '../environment/restore-environment.ts'
-import { findVenv } from '../python/pyvenv.ts'
+import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
-import { workAsOwner } from './as-owner.ts'
+import { foundAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
+import { type FolderResult, overFolders, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface RestoreCommandOptions {
@@ -18,31 +19,34 @@ export interface RestoreCommandOptions {
   readonly color: ColourMode
 }
 
-export function restoreCommand(argument: string | undefined, options: RestoreCommandOptions): ExitStatus {
+export function restoreCommand(folders: readonly string[], options: RestoreCommandOptions): Promise<ExitStatus> {
+  return overFolders('restore', folders, options, (folder, put) => restoreOne(folder, options, put))
+}
+
+function restoreOne(argument: string | undefined, options: RestoreCommandOptions, put: PutDocument): FolderResult {
   const colour = colours(options.color, process.env)
   try {
-    const venv = findVenv({ argument, env: process.env, cwd: process.cwd() })
-    workAsOwner(venv, options.asRoot)
-    const { restored, refused, warnings, found } = restoreVenv(venv, {
+    const venv = foundAsOwner(() => findEnvironment(argument, process.env, process.cwd()), options.asRoot)
+    const { restored, refused, warnings, found, nested } = restoreVenv(venv, {
       dryRun: options.dryRun === true,
       editable: options.editable === true,
     })
     writeWarnings(warnings, colour.stderr, process.env)
     if (options.json === true) {
       const document = { schema: SCHEMA, command: 'restore', venv: venv.root, restored, refused }
-      process.stdout.write(`${JSON.stringify(document)}\n`)
-      return refused.length > 0 ? 1 : 0
+      put(document)
+      return { status: refused.length > 0 ? 1 : 0, next: nested }
     }
     const lines = refused.map(({ path, reason }) => `${colour.stdout.yellow('!')} ${path}: ${reason}`)
     if (options.quiet !== true) {
       const verb = options.dryRun === true ? 'to restore' : 'restored'
       if (options.verbose === true) lines.unshift(...restored.map(path => colour.stdout.dim(`  ${path}`)))
       lines.unshift(colour.stdout.bold(venv.root))
-      lines.push(found ? `${restored.length} objects ${verb}` : 'nothing of wheelfix in this venv: nothing to do')
+      lines.push(found ? `${restored.length} objects ${verb}` : 'nothing of wheelfix here: nothing to do')
     }
     writeLines(process.stdout, lines)
-    return refused.length > 0 ? 1 : 0
+    return { status: refused.length > 0 ? 1 : 0, next: nested }
   } catch (error) {
-    return reportFailure(error, options.json === true)
+    return { status: reportFailure(error, options.json === true, put), next: [] }
   }
 }

@@ -2,9 +2,11 @@
 import type { ProgramInterpreter, Strategy } from '../config/config.ts'
 import { findProjectFile } from '../nix/project-file.ts'
 import { recall, remember } from '../state/answers.ts'
+import { findEnvironment, findFolder, noteDiffers } from '../state/folders.ts'
 import type { VenvReport } from '../environment/report.ts'
 import type { VenvOptions } from '../environment/options.ts'
-import { findVenv, type Venv } from '../python/pyvenv.ts'
+import type { Environment } from '../python/environment.ts'
+import { findVenv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { progressBar } from '../report/progress.ts'
 import { screenOf } from '../report/layout.ts'
@@ -16,8 +18,9 @@ import { writeLines, writeWarnings } from '../report/print.ts'
 import { venvDocument } from '../report/run-json.ts'
 import { count } from '../io/words.ts'
 import { WheelfixError } from '../io/error.ts'
-import { workAsOwner } from './as-owner.ts'
+import { foundAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
+import { type FolderResult, overFolders, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
 /** The options of both commands, as commander gives them. */
@@ -42,14 +45,55 @@ export interface VenvCommandOptions {
   readonly color: ColourMode
 }
 
-type Command = 'venv' | 'check' | 'loader'
+type Command = 'venv' | 'check' | 'loader' | 'path'
 
-export async function venvCommand(
-  command: Command,
-  argument: string | undefined,
+/** The options of `wheelfix path` besides those. */
+export interface PathCommandOptions extends VenvCommandOptions {
+  readonly python?: string
+  readonly program?: string
+  readonly stateHere?: boolean
+  /** Change nothing, and fail where something is to be patched. */
+  readonly check?: boolean
+}
+
+/** `folders`: empty for the environment that the command finds itself. */
+export function venvCommand(
+  command: Exclude<Command, 'path'>,
+  folders: readonly string[],
   options: VenvCommandOptions,
   version: string,
 ): Promise<ExitStatus> {
+  const { env } = process
+  const cwd = process.cwd()
+  return overFolders(command, folders, options, (folder, put) => {
+    const find = () =>
+      command === 'check' ? findEnvironment(folder, env, cwd) : findVenv({ argument: folder, env, cwd })
+    return runOne(command, find, options, version, put)
+  })
+}
+
+export function pathCommand(
+  folders: readonly string[],
+  options: PathCommandOptions,
+  version: string,
+): Promise<ExitStatus> {
+  const { env } = process
+  const cwd = process.cwd()
+  const { python = null, program = null, stateHere = false } = options
+  const command = options.check === true ? 'check' : 'path'
+  return overFolders('path', folders, options, (argument = '.', put) => {
+    const find = () => findFolder({ argument, python, program, stateHere, env, cwd })
+    return runOne(command, find, options, version, put)
+  })
+}
+
+async function runOne(
+  command: Command,
+  find: () => Environment,
+  options: VenvCommandOptions,
+  version: string,
+  put: PutDocument,
+): Promise<FolderResult> {
   const { env } = process
   const began = Date.now()
   const strict = options.strict === true
@@ -72,15 +116,14 @@ export async function venvCommand(
     progress: (done, total) => bar.step(done, total),
   }
   try {
-    const venv = findVenv({ argument, env, cwd: process.cwd() })
-    workAsOwner(venv, options.asRoot)
-    const plain = options.json !== true && options.verbose !== true
+    const venv = foundAsOwner(find, options.asRoot)
+    const plain = options.json !== true && options.verbose !== true && !noteDiffers(venv)
     const known = plain ? recall(venv, runOptions, strict, version) : null
     if (known !== null && isRunFacts(known.facts)) {
       // a shell hook runs on every entry, and its user was told once
       const told = options.quiet === true ? 0 : warn(known.warnings, options)
       show(known.facts, known.status, styleFor(command, venv, options, strict), told)
-      return exitStatusOf(known.status)
+      return { status: exitStatusOf(known.status), next: known.facts.nested }
     }
 
     // from here on it is the whole work: the rest of the program is loaded only now
@@ -93,7 +136,7 @@ export async function venvCommand(
     const facts = factsOf(report)
     const status = statusOf(command, facts, counts)
     const told = warn(report.warnings, options)
-    if (options.json === true) process.stdout.write(`${JSON.stringify(venvDocument(command, report))}\n`)
+    if (options.json === true) put(venvDocument(command, report))
     else {
       const style = styleFor(command, venv, options, counts)
       show(
@@ -109,10 +152,10 @@ export async function venvCommand(
       const answer = { status: statusOf(command, settled, counts), warnings: report.warnings, facts: settled }
       remember(subject, runOptions, strict, version, answer, began)
     }
-    return status
+    return { status, next: facts.nested }
   } catch (error) {
     bar.end()
-    return reportFailure(error, options.json === true)
+    return { status: reportFailure(error, options.json === true, put), next: [] }
   }
 }
 
@@ -131,7 +174,7 @@ function setFlags(): void {
   if (process.version.startsWith('v20.')) setFlagsFromString('--interrupt-budget=300000')
 }
 
-function styleFor(command: Command, venv: Venv, options: VenvCommandOptions, strict: boolean): ReportStyle {
+function styleFor(command: Command, venv: Environment, options: VenvCommandOptions, strict: boolean): ReportStyle {
   const { env } = process
   const cwd = process.cwd()
   const target = isFoundFrom(cwd, env, venv) ? '' : ` ${shellWord(venv.root)}`
@@ -149,7 +192,8 @@ function styleFor(command: Command, venv: Venv, options: VenvCommandOptions, str
 }
 
 /** Is it the environment that a command without a folder means here? */
-function isFoundFrom(cwd: string, env: NodeJS.ProcessEnv, { root }: Venv): boolean {
+function isFoundFrom(cwd: string, env: NodeJS.ProcessEnv, { root, kind }: Environment): boolean {
+  if (kind !== 'venv') return false
   try {
     return findVenv({ env, cwd }).root === root
   } catch (error) {

@@ -4,12 +4,12 @@ import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { whyOf } from '../inspect/reasons.ts'
 import type { Environment } from '../python/environment.ts'
-import { findVenv } from '../python/pyvenv.ts'
+import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
-import { workAsOwner } from './as-owner.ts'
+import { foundAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -29,8 +29,7 @@ export function whyCommand(first: string, second: string | undefined, options: W
   const [folder, name] = second === undefined ? [undefined, first] : [first, second]
   const cwd = process.cwd()
   try {
-    const venv = findVenv({ argument: folder, env, cwd })
-    workAsOwner(venv, options.asRoot)
+    const venv = foundAsOwner(() => findEnvironment(folder, env, cwd), options.asRoot)
     const examination = examine(
       venv,
       lookingOnly({ libs: options.libs, noScan: !options.scan, trust: options.trust, env, cwd }),

@@ -2,7 +2,6 @@
 import { existsSync } from 'node:fs'
 import { type Config, type ProgramInterpreter, readConfig, type Strategy } from '../config/config.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { WheelfixError } from '../io/error.ts'
 import { fsPath, isInside } from '../io/path.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
@@ -20,10 +19,10 @@ import {
   type LoaderPlan,
   planLoader,
 } from '../private-loader/private-loader.ts'
-import { plainInterpreter, type PythonName, pythonNames } from '../private-loader/python-copy.ts'
+import { type PythonName, pythonNames } from '../private-loader/python-copy.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
-import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
-import { type Environment, hasPython, type Place } from '../python/environment.ts'
+import type { Interpreter } from '../python/interpreter.ts'
+import type { Environment, Place } from '../python/environment.ts'
 import { driverDirectory } from '../resolve/drivers.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import { makePlan, type Plan, type PlanOptions } from '../resolve/plan.ts'
@@ -35,7 +34,8 @@ import { builtSetLink } from '../state/lock.ts'
 import { readPins } from '../state/pins.ts'
 import { readProgramInterpreter } from '../state/program-loader.ts'
 import type { VenvOptions } from './options.ts'
-import { type Scan, scanVenv } from './scan.ts'
+import type { Scan } from './scan.ts'
+import { whoLoads } from './who-loads.ts'
 
 /** Everything that is known before a byte is written. */
 export interface Examination {
@@ -82,14 +82,14 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   const settings = settingsOf(venv, options)
   const { config, names, strategy, hasLoader } = settings
 
-  if (!hasPython(venv)) throw noPython(venv)
-  const interpreter = hasLoader ? plainInterpreter(venv, names) : findInterpreter(venv)
+  const loaded = whoLoads(venv, names, store, [...options.ignore, ...config.ignore], options)
+  const { interpreter } = loaded
   if (options.mode === 'apply' && isInside(interpreter.program, store)) prepareRoots(venv.stateFolder, env)
   const tree = diskTree()
   const python = startPython(interpreter, tree, store, env)
 
   const named = librariesNamed(venv, config, python, store, options)
-  const scan = scanVenv(venv, interpreter.extensionSuffixes, store, [...options.ignore, ...config.ignore])
+  const scan = loaded.scan()
   for (const { path, identity, current } of scan.objects) tree.adopt(path, { identity, object: current })
   const distributions = readDistributions(venv.sitePackages, new Set(scan.objects.map(({ path }) => path)))
 
@@ -109,6 +109,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     python: loader?.python ?? python,
     ownership: ownershipOf(distributions),
     bin: venv.bin,
+    everythingCounts: venv.kind === 'folder' && venv.python === null,
     store,
     ...programLoaderOf(interpreter, settings.programs, loader, env),
   }
@@ -152,10 +153,6 @@ export function hasHalfLeft({ leftLoader, names }: Examination): boolean {
   return leftLoader && !names.some(({ kind }) => kind === 'copy')
 }
 
-function noPython({ root }: Environment): WheelfixError {
-  return new WheelfixError('PYTHON_NOT_FOUND', `nothing tells which Python loads the objects of ${root}`, root)
-}
-
 interface Settings {
   readonly config: Config
   readonly names: readonly PythonName[]
@@ -167,9 +164,11 @@ interface Settings {
 /** What the command line says, else the configuration, else what an earlier run was told. */
 function settingsOf(venv: Environment, options: VenvOptions): Settings {
   const config = readConfig(venv.root)
-  const names = pythonNames(venv)
+  const names = venv.kind === 'venv' ? pythonNames(venv) : []
   const hasLoader = names.some(({ kind }) => kind === 'copy')
-  const strategy = options.strategy ?? config.strategy ?? (hasLoader ? 'loader' : 'rpath')
+  // a private loader starts a venv's Python: another folder has none
+  const asked = venv.kind === 'venv' ? (options.strategy ?? config.strategy) : 'rpath'
+  const strategy = asked ?? (hasLoader ? 'loader' : 'rpath')
   const programs = options.interpreter ?? config.interpreter ?? readProgramInterpreter(venv)
   return { config, names, hasLoader, strategy, programs }
 }

@@ -48,6 +48,8 @@ export interface VenvReport {
   readonly incomplete: boolean
   /** The folders of the venv that were walked, absolute. */
   readonly directories: readonly string[]
+  /** Environments that lie in this one and were left to a run of their own. */
+  readonly nested: readonly string[]
   /** Files and folders besides the objects that the answer depends on, absolute; some of them may not exist. */
   readonly dependencies: readonly string[]
 }
@@ -99,6 +101,7 @@ export function reportOf(
     directories: scan.directories,
     unfinished,
     incomplete,
+    nested: scan.nested,
     dependencies: dependenciesOf(examination, roots, options),
   }
 }

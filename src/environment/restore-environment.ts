@@ -31,6 +31,8 @@ export interface RestoreReport {
   readonly warnings: readonly string[]
   /** Whether there was anything of wheelfix in the venv. */
   readonly found: boolean
+  /** Environments that lie in this one, with changes of their own. */
+  readonly nested: readonly string[]
 }
 
 export interface RestoreOptions {
@@ -128,7 +130,13 @@ function restoreObjects(venv: Environment, editable: boolean, dryRun: boolean, f
     }
   }
   writer?.finish()
-  return { restored: restored.map(({ relative }) => relative), refused, warnings, found: found || restored.length > 0 }
+  return {
+    restored: restored.map(({ relative }) => relative),
+    refused,
+    warnings,
+    found: found || restored.length > 0,
+    nested: scan.nested,
+  }
 }
 
 /**

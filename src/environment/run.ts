@@ -1,6 +1,6 @@
 // The main job, from a folder to a report: examine, then carry the plan out. A check and a dry run go the same way and
 // write nothing.
-import { lstatSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync, rmSync } from 'node:fs'
 import { fsPath, isInside } from '../io/path.ts'
 import { count } from '../io/words.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
@@ -11,6 +11,7 @@ import type { Environment } from '../python/environment.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import type { PlannedObject } from '../resolve/plan.ts'
 import { journalState } from '../state/journal-file.ts'
+import { noteDiffers, noteFolder } from '../state/folders.ts'
 import { lockVenv } from '../state/lock.ts'
 import { pinsDiffer, writePins } from '../state/pins.ts'
 import { readProgramInterpreter, writeProgramInterpreter } from '../state/program-loader.ts'
@@ -74,6 +75,8 @@ const DONE = { unfinished: false, incomplete: false }
  */
 function write(now: Examination, options: VenvOptions) {
   const { venv, names, libraries, objects } = now
+  // by this note restore finds the folder again, whatever comes next
+  noteFolder(venv)
   // the loader first: what names it must never find it missing
   const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
   const outcomes = applyPlan(ownObjects(now), applyInput(now, options, true))
@@ -155,9 +158,12 @@ function isOutdated(examination: Examination): boolean {
 }
 
 function needsWriting(examination: Examination, options: VenvOptions): boolean {
-  const { venv, loaderPending, leftLoader, libraries } = examination
+  const { venv, scan, loaderPending, leftLoader, libraries } = examination
   return (
     isUnfinished(examination) ||
+    noteDiffers(venv) ||
+    // the environments in it are to be found again by its name
+    (scan.nested.length > 0 && !existsSync(fsPath(venv.stateFolder))) ||
     ownObjects(examination).some(({ change }) => change !== null) ||
     leftLoader ||
     // hashes are written into the RECORDs of what was patched earlier

@@ -25,6 +25,8 @@ export interface Scan {
   readonly leftovers: readonly string[]
   /** Files of the venv that are links to somewhere else (uv's link mode `symlink`): how many shared objects by name. */
   readonly foreignLinks: number
+  /** Environments that lie in this one, with a Python and a state of their own. */
+  readonly nested: readonly string[]
   /** What the environment holds and imports beside its own folders. */
   readonly belonging: Belonging
   /** The identities of the objects outside of the environment. */
@@ -35,7 +37,25 @@ export interface Scan {
 const SKIPPED = new Set(['__pycache__', '.wheelfix', '.git'])
 
 /** Two files of three in a venv are sources by their name: these are not opened to be told from objects. */
-const SOURCE_SUFFIXES = new Set(['.py', '.pyi', '.pyc', '.pyx', '.pxd', '.h', '.hpp'])
+const SOURCE_SUFFIXES = new Set([
+  '.py',
+  '.pyi',
+  '.pyc',
+  '.pyx',
+  '.pxd',
+  '.h',
+  '.hpp',
+  // of four files in a node_modules these are more than three
+  '.js',
+  '.mjs',
+  '.cjs',
+  '.ts',
+  '.mts',
+  '.cts',
+  '.map',
+  '.json',
+  '.md',
+])
 
 function isSourceName(name: string): boolean {
   const dot = name.lastIndexOf('.')
@@ -67,6 +87,7 @@ export function scanVenv(
   const seen = new Set<string>()
   const belonging = belongingOf(venv, store)
   const outside = new Set<string>()
+  const nested: string[] = []
   let isOutside = false
 
   const isIgnored = (path: string): boolean => ignored.some(glob => matchesPath(relativeTo(venv.root, path), glob))
@@ -75,7 +96,13 @@ export function scanVenv(
   const visit = (directory: string): void => {
     const entries = list(directory)
     // a source tree may hold environments of its own, this one among them
-    if (isOutside && entries.some(({ name }) => name === 'pyvenv.cfg')) return
+    if (directory !== venv.root && entries.some(({ name }) => name === 'pyvenv.cfg')) {
+      if (isOutside) return
+      if (venv.kind === 'folder') {
+        nested.push(directory)
+        return
+      }
+    }
     directories.push(directory)
     const below: string[] = []
     for (const { name, kind } of entries) {
@@ -139,10 +166,10 @@ export function scanVenv(
   }
 
   for (const folder of [...venv.walk, ...belonging.folders]) visitOnce(folder)
-  for (const path of belonging.files) visitFile(path, fileNameOf(path))
+  for (const path of [...venv.files, ...belonging.files]) visitFile(path, fileNameOf(path))
   isOutside = true
   for (const { folder } of belonging.outside) visitOnce(folder)
-  return { objects, unreadable, directories, leftovers, foreignLinks, belonging, outside }
+  return { objects, unreadable, directories, leftovers, foreignLinks, nested, belonging, outside }
 }
 
 function sayErrno(errno: string, what: string): string {

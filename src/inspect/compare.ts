@@ -17,7 +17,7 @@ export interface LoaderComparison {
 
 /** Asks the venv's Python about every library and module, and the loader about every program. */
 export function compareWithLoader(
-  { scan, python, plan }: Examination,
+  { venv, scan, python, plan }: Examination,
   input: SimulationInput,
   env: NodeJS.ProcessEnv,
 ): LoaderComparison {
@@ -37,11 +37,11 @@ export function compareWithLoader(
     }
     return { asked: 0, findings: [finding] }
   }
-  const verdicts = askPython(
-    python.interpreter.executable,
-    [...libraries.map(({ object }) => object.path), ...broken.map(({ path }) => path)],
-    env,
-  )
+  const paths = [...libraries.map(({ object }) => object.path), ...broken.map(({ path }) => path)]
+  const verdicts =
+    venv.python === null
+      ? askLoader(python.libc.startable, paths, env)
+      : askPython(python.interpreter.executable, paths, env)
   if (typeof verdicts === 'string') {
     const finding: Finding = {
       code: 'python-broken',
@@ -87,6 +87,21 @@ function differs(message: string, path: string): Finding {
   }
 }
 
+/** Without a Python the loader itself lists what each library would load; nothing where it must not be started. */
+function askLoader(loader: string | null, paths: readonly string[], env: NodeJS.ProcessEnv): Map<string, Verdict> {
+  const verdicts = new Map<string, Verdict>()
+  for (const path of loader === null ? [] : paths) {
+    const { stdout, stderr, error } = spawnSync(loader ?? '', ['--list', path], {
+      env: plainEnvironment(env),
+      encoding: 'utf8',
+      timeout: 60_000,
+      killSignal: 'SIGKILL',
+    })
+    if (error === undefined) verdicts.set(path, verdictOf(path, stdout, stderr))
+  }
+  return verdicts
+}
+
 /**
  * Has the loader list what a program would load, without starting it: glibc's when the environment says so, which musl's
  * would not look at, musl's as a program of its own.
@@ -107,7 +122,11 @@ export function askProgram(
     timeout: 60_000,
     killSignal: 'SIGKILL',
   })
-  if (error !== undefined) return null
+  return error === undefined ? verdictOf(path, stdout, stderr) : null
+}
+
+/** What the loader's list of a process says. */
+function verdictOf(path: string, stdout: string, stderr: string): Verdict {
   const [, lost] = /^\t(\S+) => not found$/m.exec(stdout) ?? []
   if (lost !== undefined) return { error: `${lost}: cannot open shared object file`, files: [] }
   if (stderr !== '') return { error: stderr.trim(), files: [] }

@@ -5,6 +5,7 @@ export type WheelfixErrorCode =
   | 'USAGE'
   | 'VENV_NOT_FOUND'
   | 'VENV_INVALID'
+  | 'PATH_REFUSED'
   | 'PYTHON_NOT_FOUND'
   | 'PYTHON_UNSUPPORTED'
   | 'LOADER_NOT_FOUND'

@@ -1,24 +1,18 @@
 // A Python that is no venv's and asks for the loader of another system: python-build-standalone as uv and others install
 // it. It gets a loader of the Nix store, or a private one, in its own file: every venv made with it then starts.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'
-import { readElf } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, realPath } from '../io/path.ts'
-import { withSource } from '../io/source.ts'
 import { isFhsLoader, type Libc } from '../ldso/libc.ts'
-import { fits } from '../ldso/fits.ts'
-import { lackingVersions } from '../ldso/process.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { knownSonames } from '../nix/hints.ts'
 import { namedDirectories } from '../nix/libset.ts'
 import { addRoots, dropRoots, type RootsReport } from '../nix/roots.ts'
-import { storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
-import { namedStorePaths, type StoreTrust, storeTrust } from '../nix/trust.ts'
-import type { Interpreter } from '../python/interpreter.ts'
+import { namedStorePaths, storeTrust } from '../nix/trust.ts'
 import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
 import {
@@ -30,6 +24,7 @@ import {
   writeLoader,
 } from './private-loader.ts'
 import { servedLibraries } from './library-cache.ts'
+import { chooseLoader } from './store-loader.ts'
 import {
   interpreterOf,
   isUpToDate,
@@ -94,7 +89,15 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
   }
   // nothing of this Python is in the store yet
   const trust = storeTrust({ env, interpreter: [], named: namedStorePaths(options.trust, env) })
-  const chosen = chooseLoader(base, first, store, options, trust)
+  const chosen = chooseLoader({
+    ...options,
+    program: base.program,
+    users: [base.object],
+    name: basename(base.interp),
+    current: first.kind === 'copy' ? interpreterOf(first.path) : null,
+    store,
+    trust,
+  })
   const interpreter = { ...base, object: { ...base.object, interpreter: chosen }, interp: chosen }
   const python = startPython(interpreter, diskTree(), store, env)
   const wanted = new Map(knownSonames().map((soname): [string, ElfObject[]] => [soname, []]))
@@ -156,10 +159,12 @@ function placeOf(root: string, store: string): PythonEnvironment {
     config: new Map(),
     home: bin,
     python: join(bin, 'python3'),
+    program: null,
     systemSitePackages: false,
     sitePackages: [],
     bin,
     walk: [],
+    files: [],
   }
 }
 
@@ -238,66 +243,5 @@ function restoreNames(venv: PythonEnvironment, names: readonly PythonName[], env
     loader: null,
     roots: null,
     warnings: [],
-  }
-}
-
-/**
- * The loader that such a Python can run with: the one that is named, the one that it has been given, NIX_LD's, the one that
- * runs this very program, else the newest of the store.
- * @throws WheelfixError `LOADER_NOT_FOUND`
- */
-function chooseLoader(
-  base: Interpreter,
-  file: PythonName,
-  store: string,
-  options: StandaloneOptions,
-  trust: StoreTrust,
-): string {
-  const name = basename(base.interp)
-  if (options.libc !== null) {
-    const given = resolve(options.cwd, options.libc)
-    const found = [given, join(given, name), join(given, 'lib', name)].find(path => servesAs(path, base, name))
-    if (found !== undefined) return found
-    throw new WheelfixError(
-      'LOADER_NOT_FOUND',
-      `${options.libc} holds no ${name} that ${base.program} can run with`,
-      given,
-    )
-  }
-  const current = file.kind === 'copy' ? interpreterOf(file.path) : null
-  const scanned = options.noScan ? [] : storeScanner({ store, env: options.env, trust })('libc.so.6')
-  // what it has may be what an earlier scan found
-  const candidates = [
-    { path: current, isScanned: true },
-    { path: options.env['NIX_LD'] ?? null, isScanned: false },
-    { path: interpreterOf(process.execPath), isScanned: false },
-    ...scanned.map(({ directory }) => ({ path: join(directory, name), isScanned: true })),
-  ]
-  for (const { path, isScanned } of candidates) {
-    if (path === null || !servesAs(path, base, name)) continue
-    const real = realPath(path)
-    if (isInside(real, store) && (!isScanned || trust.reasonFor(real) !== null)) return real
-  }
-  throw new WheelfixError(
-    'LOADER_NOT_FOUND',
-    `no glibc in ${store} that ${base.program} can run with was found: name one with --libc /nix/store/…-glibc-2.40`,
-    base.program,
-  )
-}
-
-/** Is this a loader for the interpreter, of a libc that has all versions that the interpreter wants? */
-function servesAs(path: string, { object }: Interpreter, name: string): boolean {
-  if (basename(path) !== name || isInside(path, '/lib') || isInside(path, '/lib64')) return false
-  try {
-    const loader = withSource(path, readElf)
-    const libc = withSource(join(dirname(realPath(path)), 'libc.so.6'), readElf)
-    return (
-      loader.interpreter === null &&
-      fits(loader, object) &&
-      lackingVersions('glibc', object, 'libc.so.6', libc).length === 0
-    )
-  } catch (error) {
-    if (error instanceof ElfError || errnoOf(error) !== undefined) return false
-    throw error
   }
 }

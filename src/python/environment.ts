@@ -23,6 +23,8 @@ export interface Environment extends Place {
   readonly home: string
   /** The Python that loads its extension modules; may be a dangling link. null: nothing tells, objects are loaded alone. */
   readonly python: string | null
+  /** A program that is no Python and loads the objects (node loads addons); null: there is none. */
+  readonly program: string | null
   readonly systemSitePackages: boolean
   /** The folders of installed packages, each once by device and inode. */
   readonly sitePackages: readonly string[]
@@ -30,6 +32,8 @@ export interface Environment extends Place {
   readonly bin: string
   /** The folders whose objects are looked at, with all below them. */
   readonly walk: readonly string[]
+  /** Single files besides. */
+  readonly files: readonly string[]
 }
 
 /** An environment whose Python is known. */

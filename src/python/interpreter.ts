@@ -71,6 +71,25 @@ export function findInterpreter(venv: PythonEnvironment): Interpreter {
   }
 }
 
+/**
+ * A program that is no Python and loads objects of its own: Node its addons.
+ * @throws WheelfixError `PYTHON_UNSUPPORTED` for what is no dynamically linked program
+ */
+export function findProgram(path: string): Interpreter {
+  const fault = (what: string) => new WheelfixError('PYTHON_UNSUPPORTED', `${path} ${what}`, path)
+  try {
+    const program = realPath(path)
+    const object = withSource(program, readElf)
+    if (object.interpreter === null) throw fault('is linked statically, so it can load no object')
+    const chain = program === path ? [] : [{ path, how: 'link' as const }]
+    const extensionSuffixes = ['.node', '.so']
+    return { executable: path, program, chain, version: '', interp: object.interpreter, object, extensionSuffixes }
+  } catch (error) {
+    if (error instanceof ElfError) throw fault(`is no ELF program (${error.message}): name what finally runs`)
+    throw errnoOf(error) === undefined ? error : fault(`cannot be read (${errnoOf(error) ?? ''})`)
+  }
+}
+
 function follow(venv: PythonEnvironment): Interpreter {
   const chain: ChainStep[] = []
   let path = venv.python

@@ -84,11 +84,13 @@ function describe(root: string, config: ReadonlyMap<string, string>): Venv {
     config,
     home,
     python: pythonOf(bin),
+    program: null,
     systemSitePackages: config.get('include-system-site-packages')?.toLowerCase() === 'true',
     sitePackages,
     bin,
     // links that leave the venv are not followed
     walk: [...sitePackages, ...(isFolder(bin) && isInside(realPath(bin), realPath(root)) ? [bin] : [])],
+    files: [],
   }
 }
 

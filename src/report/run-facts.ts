@@ -11,7 +11,8 @@ import type { WindowProblem } from '../resolve/windows.ts'
 
 export interface RunFacts {
   readonly root: string
-  readonly python: { readonly version: string; readonly program: string }
+  /** The Python or the program that loads the objects; null: they are loaded alone. */
+  readonly python: { readonly version: string; readonly program: string } | null
   readonly libc: { readonly name: string; readonly dir: string }
   /** What programs are started by, where that is nix-ld. */
   readonly nixLd: { readonly shim: string; readonly loader: string } | null
@@ -32,6 +33,8 @@ export interface RunFacts {
   readonly windowAttributes: readonly string[]
   /** Folders outside of the environment that need a patch, and how many of their objects do. */
   readonly held: readonly { readonly folder: string; readonly by: string; readonly objects: number }[]
+  /** Environments that lie in this one, which are runs of their own. */
+  readonly nested: readonly string[]
   readonly unfinished: boolean
   /** Something after the objects could not be written: the warnings tell. */
   readonly incomplete: boolean
@@ -102,7 +105,11 @@ export function factsOf(report: VenvReport): RunFacts {
   const wanted = windowless.flatMap(({ lacks }) => lacks.flatMap(soname => attributeOf(soname, libc) ?? []))
   return {
     root: venv.root,
-    python: { version: interpreter.version, program: interpreter.program },
+    python:
+      venv.python === null && venv.program === null
+        ? null
+        : { version: interpreter.version, program: interpreter.program },
+    nested: report.nested,
     libc: { name: libc.version === null ? libc.kind : `${libc.kind} ${libc.version}`, dir: libc.dir },
     nixLd: nixLd?.nixLd == null ? null : { shim: nixLd.nixLd.shim, loader: nixLd.loader },
     loader: loaderFacts(report),
@@ -246,11 +253,12 @@ export function isRunFacts(value: unknown): value is RunFacts {
     'windows',
     'windowAttributes',
     'held',
+    'nested',
   ]
   const fields = new Map<string, unknown>(Object.entries(value))
   return (
     lists.every(name => Array.isArray(fields.get(name))) &&
-    ['python', 'libc', 'summary'].every(name => typeof fields.get(name) === 'object' && fields.get(name) !== null) &&
+    ['libc', 'summary'].every(name => typeof fields.get(name) === 'object' && fields.get(name) !== null) &&
     typeof fields.get('root') === 'string'
   )
 }

@@ -8,15 +8,15 @@ import { summaryOf } from './run-facts.ts'
 import { SCHEMA } from './schema.ts'
 
 /** A report as the data that is printed. Paths of objects are relative to the venv. */
-export function venvDocument(command: 'venv' | 'check' | 'loader', report: VenvReport) {
+export function venvDocument(command: 'venv' | 'check' | 'loader' | 'path', report: VenvReport) {
   const { venv, interpreter, libc, plan, outcomes, unreadable, stacks, missing } = report
   return {
     schema: SCHEMA,
     command,
     venv: venv.root,
     python: {
-      version: interpreter.version,
-      executable: interpreter.program,
+      version: interpreter.version === '' ? null : interpreter.version,
+      executable: venv.python === null && venv.program === null ? null : interpreter.program,
       interpreter: interpreter.interp,
       libc: { kind: libc.kind, version: libc.version, dir: libc.dir },
     },

@@ -11,7 +11,7 @@ import { SOURCE_WORDS } from './source-words.ts'
 export interface ReportStyle {
   readonly chalk: ChalkInstance
   readonly screen: Screen
-  readonly command: 'venv' | 'check' | 'loader'
+  readonly command: 'venv' | 'check' | 'loader' | 'path'
   /** Nothing was written: changes are still to be made. */
   readonly pending: boolean
   readonly quiet: boolean
@@ -65,10 +65,14 @@ function headLines({ root, python, libc, nixLd }: RunFacts, style: ReportStyle):
   const show = pathsIn(style)
   return [
     chalk.bold(root),
-    chalk.dim(`Python ${python.version}  ${show(python.program)}`),
+    ...(python === null ? [] : [chalk.dim(`${loaderWords(python.version)}  ${show(python.program)}`)]),
     chalk.dim(`${libc.name}  ${show(libc.dir)}`),
     ...(nixLd === null ? [] : [chalk.dim(`programs  nix-ld ${nixLd.shim}, which starts ${show(nixLd.loader)}`)]),
   ]
+}
+
+function loaderWords(version: string): string {
+  return version === '' ? 'loaded by' : `Python ${version}`
 }
 
 /** With --verbose paths are whole, so that they can be copied. */
@@ -262,7 +266,7 @@ function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   const { summary, loader, windows, unfinished } = facts
   const next: Remedy[] = []
   if (pending && (summary.patched > 0 || unfinished || loader?.status === 'patch')) {
-    next.push({ where: 'to patch', text: `wheelfix ${command === 'loader' ? 'loader' : 'venv'}${target}` })
+    next.push({ where: 'to patch', text: `wheelfix ${command === 'check' ? 'venv' : command}${target}` })
   }
   if (summary.held > 0) next.push({ where: 'to patch what lies outside', text: `wheelfix venv --editable${target}` })
   const attributes = attributesOf(facts, style.strict)

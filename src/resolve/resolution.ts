@@ -24,6 +24,8 @@ export interface Ownership {
 export interface ResolveInput extends ProgramLoaders {
   readonly objects: readonly ScannedObject[]
   readonly ownership: Ownership
+  /** Nothing tells what is loaded by whom, so that every object counts. */
+  readonly everythingCounts: boolean
   /** The folder of the environment's programs. */
   readonly bin: string
 }
@@ -66,6 +68,7 @@ export function simulationInput(input: ResolveInput, states: ObjectStates): Simu
     python,
     programLoader: (object, state) => programLoader(object, state, python, input),
     counts: object => {
+      if (input.everythingCounts) return true
       if (object.kind === 'executable') return isStarted(object, input.bin)
       return object.kind === 'extension' || isOpenedAtImport(object.path)
     },

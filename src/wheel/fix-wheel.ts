@@ -162,6 +162,7 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
     objects: together.flatMap(({ objects }) => objects.map(({ object }) => object)),
     python: onTree(context.python, tree),
     ownership: ownershipOf(together),
+    everythingCounts: false,
     bin: installation.bin,
     store: context.sources.store,
     programInterpreter: context.programInterpreter,

@@ -1,16 +1,12 @@
 // What is the same for all wheels of a run: the Python that they are for, and the libraries that may serve them.
-import { existsSync, statSync } from 'node:fs'
-import { delimiter, dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { readConfig } from '../config/config.ts'
-import { WheelfixError } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
 import { namedDirectories } from '../nix/libset.ts'
 import { storeDirectory } from '../nix/store.ts'
-import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
 import { findInterpreter } from '../python/interpreter.ts'
-import { findVenv } from '../python/pyvenv.ts'
+import { targetPython } from '../python/named.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
 import { startPython } from '../resolve/python-process.ts'
 import { scanSources } from '../resolve/scan-sources.ts'
@@ -53,61 +49,5 @@ export function prepare(options: WheelOptions): Preparation {
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
     ignoredPaths: options.mode === 'restore' ? [] : [...options.ignore, ...config.ignore],
     warnings: [...named.warnings],
-  }
-}
-
-/** The Python that is named; without a name that of the venv, as for the other commands, else `python3` on PATH. */
-export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): PythonEnvironment {
-  if (named === undefined) {
-    try {
-      return findVenv({ env, cwd })
-    } catch (error) {
-      if (!(error instanceof WheelfixError) || error.code !== 'VENV_NOT_FOUND') throw error
-      return targetPython('python3', env, cwd)
-    }
-  }
-  // a name without a slash is a program of PATH, unless it is a folder: --python .venv
-  const folder = statSync(fsPath(resolve(cwd, named)), { throwIfNoEntry: false })?.isDirectory() === true
-  const path = folder || named.includes('/') ? resolve(cwd, named) : onPath(named, env)
-  if (path === null || !existsSync(fsPath(path))) {
-    throw new WheelfixError(
-      'PYTHON_NOT_FOUND',
-      `there is no Python ${named}: name the one that the wheel is for (--python .venv, --python /nix/store/…/bin/python3)`,
-      named,
-    )
-  }
-  if (statSync(fsPath(path)).isDirectory()) {
-    if (existsSync(fsPath(join(path, 'pyvenv.cfg')))) return findVenv({ argument: path, env, cwd })
-    return bare(join(path, 'bin/python3'))
-  }
-  const root = dirname(dirname(path))
-  return existsSync(fsPath(join(root, 'pyvenv.cfg')))
-    ? { ...findVenv({ argument: root, env, cwd }), python: path }
-    : bare(path)
-}
-
-function onPath(program: string, env: NodeJS.ProcessEnv): string | null {
-  for (const folder of (env['PATH'] ?? '').split(delimiter)) {
-    const path = join(folder, program)
-    if (folder !== '' && existsSync(fsPath(path))) return path
-  }
-  return null
-}
-
-/** An interpreter without a venv, as a venv of nothing else. */
-function bare(python: string): PythonEnvironment {
-  const bin = dirname(python)
-  const root = dirname(bin)
-  return {
-    kind: 'python',
-    root,
-    stateFolder: stateFolderIn(root),
-    config: new Map(),
-    home: bin,
-    python,
-    systemSitePackages: false,
-    sitePackages: [],
-    bin,
-    walk: [],
   }
 }

@@ -24,6 +24,7 @@ const FINE: RunFacts = {
   windows: [],
   windowAttributes: [],
   held: [],
+  nested: [],
   unfinished: false,
   incomplete: false,
   summary: { objects: 78, patched: 0, fine: 78, missing: 0, optional: 0, refused: 0, broken: 0, held: 0 },

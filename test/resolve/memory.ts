@@ -102,6 +102,7 @@ export function planOf(world: MemoryWorld): MemoryPlan {
       owner: path => path.slice(SITE.length + 1).split('/')[0] ?? null,
       requires: name => new Set(required[name]),
     },
+    everythingCounts: false,
     bin: '/venv/bin',
     programInterpreter: null,
     nixLd: null,

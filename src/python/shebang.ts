@@ -1,0 +1,27 @@
+// The Python that installed scripts name in their first line.
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { decodeBytes } from '../elf/text.ts'
+import { readRegular } from '../io/beneath.ts'
+import { entriesIn, fsPath } from '../io/path.ts'
+
+/** A script that an installer writes has a few lines. */
+const LARGEST_SCRIPT = 1 << 14
+
+/** The first Python that a script of the folder names and that is there; null where none does. */
+export function shebangPython(folder: string): string | null {
+  for (const { name, kind } of entriesIn(folder)) {
+    const bytes = kind === 'file' ? readRegular(join(folder, name), LARGEST_SCRIPT) : null
+    const python = bytes === null ? null : pythonOf(decodeBytes(bytes))
+    if (python !== null && existsSync(fsPath(python))) return python
+  }
+  return null
+}
+
+/** `#!/x/python3.12`, or for a path that is too long for the kernel `#!/bin/sh` and `'''exec' '/x/python3.12' "$0" "$@"`. */
+function pythonOf(script: string): string | null {
+  const direct = /^#!\s*(\/\S*\/(?:python|pypy)[\d.]*t?)\s*$/m.exec(script.split('\n', 1)[0] ?? '')
+  if (direct !== null) return direct[1] ?? null
+  const trick = /^#!\/bin\/sh\n'''exec' (?:"([^"]+)"|'([^']+)'|(\/\S+)) /.exec(script)
+  return trick?.[1] ?? trick?.[2] ?? trick?.[3] ?? null
+}

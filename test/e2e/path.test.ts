@@ -1,0 +1,233 @@
+// Folders and files that are no virtual environment.
+import assert from 'node:assert/strict'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { MODULE } from '../resolve/venv.ts'
+import { missing, skip } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
+import { treeContent, treeState } from '../support/tree.ts'
+import { buildModule } from '../world/module.ts'
+import { installDemoWheel, makeVenv, wheelfix } from '../world/venv.ts'
+import { buildWorld } from '../world/world.ts'
+
+suite('wheelfix path', () => {
+  const world = buildWorld()
+  const lacking = missing('gcc', 'g++')
+  if (typeof world === 'string' || lacking !== false) {
+    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
+    return
+  }
+  after(() => world.dispose())
+  const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
+  const state = join(world.root, 'home/.local/state/wheelfix')
+  const folder = (name: string): string => {
+    const path = join(world.root, name)
+    mkdirSync(path, { recursive: true })
+    return path
+  }
+  const well = (...args: string[]): string => {
+    const { status, stdout, stderr } = wheelfix(world, args)
+    assert.equal(status, 0, `${args.join(' ')}\n${stdout}${stderr}`)
+    return stdout
+  }
+  const imports = (target: string, module: string): boolean =>
+    run(world.python, ['-c', `import sys; sys.path.insert(0, ${JSON.stringify(target)}); import ${module}`], {
+      env: world.env,
+    }).status === 0
+  /** A C++ program that asks for the loader of an ordinary distribution. */
+  const program = (path: string): void => {
+    writeFileSync(`${path}.cc`, SOURCE)
+    runWell('g++', ['-o', path, `${path}.cc`, `-Wl,--dynamic-linker,${FOREIGN}`])
+  }
+  /** Does it start, with the C++ library of the world? */
+  const starts = (path: string): boolean => {
+    try {
+      return run(path, [], { env: world.env }).stdout.includes(world.store)
+    } catch {
+      return false // the loader that it asks for is not there
+    }
+  }
+
+  test('a folder of pip install --target: loaded by the Python that is named, state kept by the user, undone', () => {
+    const target = folder('target')
+    buildModule(join(target, 'pkg', `core${MODULE}`))
+    mkdirSync(join(target, 'pkg-1.0.dist-info'))
+    writeFileSync(join(target, 'pkg-1.0.dist-info/RECORD'), `pkg/core${MODULE},sha256=x,1\n`)
+    const before = treeContent(target)
+    assert.ok(!imports(target, 'pkg.core'))
+    assert.equal(wheelfix(world, ['path', target, '--check', '--python', world.python, ...libs]).status, 1)
+    well('path', target, '--dry-run', '--python', world.python, ...libs)
+    assert.deepEqual(treeContent(target), before)
+    assert.match(well('path', target, '--python', world.python, ...libs), /pkg .*1 patched/)
+    assert.ok(imports(target, 'pkg.core'))
+    assert.ok(!existsSync(join(target, '.wheelfix')) && readdirSync(state).length === 1)
+    // it is known again, with its Python
+    const patched = treeState(target)
+    well('check', target)
+    well('path', target)
+    well('doctor', target, '--import')
+    well('why', target, 'pkg.core')
+    assert.deepEqual(treeState(target), patched)
+    well('restore', target)
+    assert.deepEqual(treeContent(target), before)
+    assert.deepEqual(readdirSync(state), [])
+  })
+
+  test('--state-here keeps the state in the folder, and it is found there', () => {
+    const target = folder('here')
+    buildModule(join(target, `here${MODULE}`))
+    const before = treeContent(target)
+    well('path', target, '--state-here', '--python', world.python, ...libs)
+    assert.ok(existsSync(join(target, '.wheelfix')) && readdirSync(state).length === 0)
+    well('check', target)
+    well('path', target)
+    assert.ok(readdirSync(state).length === 0)
+    well('restore', target)
+    assert.deepEqual(treeContent(target), before)
+  })
+
+  test('the Python is told by the scripts of the folder', () => {
+    const target = folder('scripts')
+    buildModule(join(target, `core${MODULE}`))
+    mkdirSync(join(target, 'bin'))
+    writeFileSync(join(target, 'bin/tool'), `#!${world.python}\nimport core\n`, { mode: 0o755 })
+    const { python } = JSON.parse(well('path', target, '--json', ...libs)) as { python: { executable: string } }
+    assert.equal(basename(python.executable), basename(runWell('readlink', ['-f', world.python]).trim()))
+    assert.ok(imports(target, 'core'))
+  })
+
+  test('programs and libraries without a Python get a loader and libraries of the store', () => {
+    const tools = folder('tools/deep/inside')
+    program(join(tools, 'tool'))
+    assert.ok(!starts(join(tools, 'tool')))
+    const root = join(world.root, 'tools')
+    const before = treeContent(root)
+    const { python, objects } = JSON.parse(well('path', root, '--json', ...libs)) as {
+      python: { executable: string | null; interpreter: string }
+      objects: { change: { interpreter?: { after: string } } }[]
+    }
+    assert.equal(python.executable, null)
+    assert.equal(objects[0]?.change.interpreter?.after, join(world.libs.glibc, basename(world.host.loader)))
+    assert.ok(starts(join(tools, 'tool')))
+    well('doctor', root)
+    well('path', root)
+    well('restore', root)
+    assert.deepEqual(treeContent(root), before)
+  })
+
+  test('a single file, and nothing beside it', () => {
+    const tools = folder('single')
+    for (const name of ['one', 'two']) program(join(tools, name))
+    const other = treeContent(tools).get('two')
+    well('path', join(tools, 'one'), ...libs)
+    assert.ok(starts(join(tools, 'one')) && !starts(join(tools, 'two')))
+    assert.equal(treeContent(tools).get('two'), other)
+    well('check', join(tools, 'one'))
+    well('restore', join(tools, 'one'))
+    assert.ok(!starts(join(tools, 'one')))
+  })
+
+  test('an addon that a program loads is resolved as loaded by it', () => {
+    const addons = folder('addons')
+    buildModule(join(addons, 'native.node'))
+    const loads = ['-e', `process.dlopen({ exports: {} }, ${JSON.stringify(join(addons, 'native.node'))})`]
+    const { python } = JSON.parse(well('path', addons, '--program', process.execPath, '--dry-run', '--json')) as {
+      python: { executable: string }
+    }
+    assert.equal(python.executable, runWell('readlink', ['-f', process.execPath]).trim())
+    // Node finds it, or has no addon's symbols in it: it is not the loader that fails
+    assert.doesNotMatch(run(process.execPath, loads).stderr, /cannot open shared object/)
+  })
+
+  test('environments in the folder are runs of their own, with their own Python', () => {
+    const cache = folder('cache')
+    const venv = makeVenv(world, 'cache/repo/py_env')
+    installDemoWheel(world, venv)
+    program(join(cache, 'tool'))
+    const before = treeContent(cache)
+    const said = well('path', cache, ...libs)
+    assert.match(said, /cache\/repo\/py_env/)
+    assert.ok(starts(join(cache, 'tool')))
+    runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env: world.env })
+    // the second time, too
+    assert.match(well('path', cache), /cache\/repo\/py_env/)
+    well('restore', cache)
+    assert.deepEqual(treeContent(cache), before)
+  })
+
+  test('several folders: on after a bad one, the worst status, one document', () => {
+    const venvs = ['one', 'two'].map(name => makeVenv(world, `several-${name}`))
+    for (const venv of venvs) installDemoWheel(world, venv)
+    const gone = join(world.root, 'no-such-folder')
+    const [one = '', two = ''] = venvs
+    const { status, stderr } = wheelfix(world, ['venv', one, gone, two, ...libs])
+    assert.equal(status, 2)
+    assert.match(stderr, /no-such-folder/)
+    for (const command of ['check', 'doctor']) well(command, one, two)
+    const { environments } = JSON.parse(well('check', one, two, '--json')) as { environments: { venv: string }[] }
+    assert.deepEqual(
+      environments.map(({ venv }) => venv),
+      venvs,
+    )
+    well('restore', one, two)
+    assert.equal(wheelfix(world, ['check', one, two, ...libs]).status, 1)
+  })
+
+  test('what is not one tool’s or one environment’s is refused with the reason', () => {
+    symlinkSync('/usr/lib', join(world.root, 'link-to-usr'))
+    const home = join(world.root, 'home')
+    for (const [path, reason] of [
+      ['/', /everybody|home folder/],
+      ['/usr', /belongs to the system/],
+      ['/usr/lib/python3', /belongs to the system|does not exist/],
+      [join(world.root, 'link-to-usr'), /belongs to the system/],
+      [home, /is your home folder/],
+      [world.root, /holds your home folder/],
+      [world.outputs.zlib, /is in the Nix store/],
+      [join(world.root, 'nothing'), /does not exist/],
+    ] as const) {
+      const { status, stderr } = wheelfix(world, ['path', path, ...libs])
+      assert.equal(status, 2, path)
+      assert.match(stderr, reason)
+    }
+  })
+
+  test('a venv in the Nix store is looked at, and never written to', () => {
+    const venv = join(world.store, `${'0'.repeat(32)}-venv`)
+    cpSync(makeVenv(world, 'for-the-store'), venv, { recursive: true, verbatimSymlinks: true })
+    installDemoWheel(world, venv)
+    const before = treeContent(venv)
+    assert.equal(wheelfix(world, ['check', venv, ...libs]).status, 1)
+    for (const command of ['venv', 'loader']) {
+      const { status, stderr } = wheelfix(world, [command, venv, ...libs])
+      assert.equal(status, 2)
+      assert.match(stderr, /is in the Nix store/)
+    }
+    assert.deepEqual(treeContent(venv), before)
+  })
+
+  test('nothing outside of the named folder is written, where a link leads out', () => {
+    const target = folder('leads-out')
+    const outside = folder('led-to')
+    program(join(outside, 'tool'))
+    symlinkSync(outside, join(target, 'folder'))
+    symlinkSync(join(outside, 'tool'), join(target, 'file'))
+    const before = treeContent(outside)
+    wheelfix(world, ['path', target, ...libs])
+    assert.deepEqual(treeContent(outside), before)
+    chmodSync(outside, 0o755)
+  })
+})
+
+/** Prints where its C++ library is. */
+const SOURCE = `#include <fstream>
+#include <iostream>
+int main() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) if (line.find("libstdc++") != std::string::npos) std::cout << line << std::endl;
+}
+`
+
+/** A loader that is on no NixOS, in a name that ordinary distributions have. */
+const FOREIGN = process.arch === 'arm64' ? '/lib/ld-linux-aarch64.so.1' : '/lib64/ld-linux-x86-64.so.2'
