@@ -83,7 +83,7 @@ function streams(world: World): void {
 
 function usage(world: World): void {
   test('wrong usage has status 2, and a document for who reads JSON', () => {
-    for (const args of [['venv', '--bogus'], ['venv', 'a', 'b'], ['check', '--color', 'purple'], ['frobnicate']]) {
+    for (const args of [['venv', '--bogus'], ['libs', 'a', 'b'], ['check', '--color', 'purple'], ['frobnicate']]) {
       assert.equal(wheelfix(world, args).status, 2)
       const { status, stdout } = wheelfix(world, [...args, '--json'])
       assert.equal(status, 2)
