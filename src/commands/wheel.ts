@@ -161,7 +161,7 @@ function wheelEntry(report: WheelReport) {
     distribution: distribution.name,
     version: distribution.fileName.version,
     libs: plan?.libraries ?? [],
-    objects: outcomes.map(outcome => objectEntry(outcome, report.sitePackages)),
+    objects: outcomes.map(outcome => objectEntry(outcome, report.show, report.show)),
     missing,
     refused,
     notes,

@@ -1,16 +1,15 @@
 // Why a needed resolves as it does, in words.
-import { relativeTo } from '../io/path.ts'
 import type { PlannedNeeded } from '../resolve/needed.ts'
 import type { Because } from '../ldso/search.ts'
 
-/** One phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`. Paths below `root` are shown relative to it. */
-export function because({ how, resolution, soname }: PlannedNeeded, root: string): string {
+/** One phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`. @param show a path as it is to be shown */
+export function because({ how, resolution, soname }: PlannedNeeded, show: (path: string) => string): string {
   if (how === 'foreign') return 'not resolved: the object is for another machine or C library'
   if (how === 'run-time') return 'not found by itself: a distribution that this one requires loads it first'
   if (resolution === null) return 'not found'
   const lacking = resolution.lackingVersions
   if (lacking.length > 0) return `found, but it does not define ${lacking.join(', ')}`
-  return ruleOf(resolution.because, soname, path => relativeTo(root, path))
+  return ruleOf(resolution.because, soname, show)
 }
 
 /** The rule of the loader that decided, in words. */

@@ -22,7 +22,7 @@ export function detailsOf(report: VenvReport, chalk: ChalkInstance): RunDetails 
     packages: new Map(
       changedByPackage(report.outcomes).map(([name, items]) => [
         name,
-        items.flatMap(item => detailLines(item, chalk, venv.root)),
+        items.flatMap(item => detailLines(item, chalk, path => relativeTo(venv.root, path))),
       ]),
     ),
     loader: (loader?.plan.content.libraries ?? []).map(({ soname, path }) => chalk.dim(`      ${soname}  ${path}`)),
@@ -42,8 +42,8 @@ export function detailsOf(report: VenvReport, chalk: ChalkInstance): RunDetails 
   }
 }
 
-export function detailLines({ planned }: Applied, chalk: ChalkInstance, root: string): string[] {
-  const lines = [chalk.dim(`    ${relativeTo(root, planned.path)}`)]
+export function detailLines({ planned }: Applied, chalk: ChalkInstance, show: (path: string) => string): string[] {
+  const lines = [chalk.dim(`    ${show(planned.path)}`)]
   const { rpath, interpreter, regraft } = planned.change ?? {}
   if (rpath !== undefined) {
     const gone = rpath.before.filter(entry => !rpath.after.includes(entry))

@@ -22,7 +22,7 @@ export function venvDocument(command: 'venv' | 'check' | 'loader' | 'path', repo
     },
     libs: plan.libraries,
     objects: [
-      ...outcomes.map(outcome => objectEntry(outcome, venv.root)),
+      ...outcomes.map(outcome => objectEntry(outcome, path => relativeTo(venv.root, path))),
       ...unreadable.map(({ relative, reason, broken }) => ({
         path: relative,
         distribution: null,
@@ -63,13 +63,25 @@ function loaderEntry({ plan, status, faults }: LoaderReport, root: string) {
   }
 }
 
-export function objectEntry({ planned, status, reason }: Applied, root: string) {
+/**
+ * @param show a path as the words have it
+ * @param provider the path of a provider as the document has it
+ */
+export function objectEntry(
+  { planned, status, reason }: Applied,
+  show: (path: string) => string,
+  provider = (path: string): string => path,
+) {
   const { relative, kind, distribution, needed, change, missing } = planned
   return {
     path: relative,
     distribution,
     kind,
-    needed: needed.map(item => ({ soname: item.soname, provider: item.provider, because: because(item, root) })),
+    needed: needed.map(item => ({
+      soname: item.soname,
+      provider: item.provider === null ? null : provider(item.provider),
+      because: because(item, show),
+    })),
     change,
     missing,
     status,

@@ -1,7 +1,6 @@
 // The report of `wheelfix wheel` for a person: one block a wheel.
-import { basename } from 'node:path'
+import { basename, posix } from 'node:path'
 import type { ChalkInstance } from 'chalk'
-import { directoryOf, relativeTo } from '../io/path.ts'
 import type { PolicyReport } from '../wheel/policy.ts'
 import type { MissingOfWheel, WheelReport } from '../wheel/report.ts'
 import { detailLines } from './run-details.ts'
@@ -53,7 +52,7 @@ function headLine(report: WheelReport, chalk: ChalkInstance): string {
 
 /** What the wheel finds now that it did not find before, and where. */
 function changeLines(report: WheelReport, { chalk, verbose }: WheelStyle): string[] {
-  const { outcomes, plan, sitePackages } = report
+  const { outcomes, plan, show } = report
   const changed = outcomes.filter(({ status }) => status === 'patch' || status === 'patched')
   const providers = new Map<string, string>()
   for (const outcome of changed) {
@@ -66,10 +65,10 @@ function changeLines(report: WheelReport, { chalk, verbose }: WheelStyle): strin
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([soname, provider]) => {
       const source = plan?.libraries.find(library => library.soname === soname)?.source
-      const folder = relativeTo(sitePackages, directoryOf(provider))
-      return `  ${soname.padEnd(width)}  ${folder}${source === undefined ? '' : `  ${chalk.dim(SOURCE_WORDS[source])}`}`
+      const folder = posix.dirname(show(provider))
+      return `  ${soname.padEnd(width)}  ${folder === '.' ? 'in the wheel’s top folder' : folder}${source === undefined ? '' : `  ${chalk.dim(SOURCE_WORDS[source])}`}`
     })
-  return verbose ? [...lines, ...changed.flatMap(outcome => detailLines(outcome, chalk, sitePackages))] : lines
+  return verbose ? [...lines, ...changed.flatMap(outcome => detailLines(outcome, chalk, show))] : lines
 }
 
 function missingOf(missing: readonly MissingOfWheel[], { chalk, quiet, verbose }: WheelStyle): string[] {

@@ -17,7 +17,7 @@ import type { ResolvedObject } from '../resolve/needed.ts'
 import { onTree, type PythonProcess } from '../resolve/python-process.ts'
 import { isBroken, readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
 import { matchesPath } from '../io/glob.ts'
-import { directoryOf, fileNameOf, isInside } from '../io/path.ts'
+import { directoryOf, fileNameOf, isInside, relativeTo } from '../io/path.ts'
 import type { Libc } from '../ldso/libc.ts'
 import type { FileTree, OpenedFile } from '../ldso/file-tree.ts'
 import { hashHolds, type RecordFields, sizeOf } from '../python/record.ts'
@@ -257,6 +257,13 @@ function checkRecord({ archive, distribution }: Wheel, { entry, source }: WheelO
         : 'has several rows in RECORD, which tell of different files',
     )
   return all.find(row => hashHolds(row, source) === null)?.hash ?? null
+}
+
+/** Gives a path of the pretended installation as the entry that an installer puts there; other paths stay. */
+export function entryNames({ objects, installation }: Wheel): (path: string) => string {
+  const { root, sitePackages } = installation
+  const names = new Map(objects.map(({ object }) => [object.path, object.relative]))
+  return path => names.get(path) ?? relativeTo(root, relativeTo(sitePackages, path))
 }
 
 /** The wheel's objects, each with what the plan says of its needed. */

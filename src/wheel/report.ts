@@ -65,8 +65,8 @@ export interface WheelReport {
   /** Sentences about what else is to be known. */
   readonly notes: readonly string[]
   readonly distribution: WheelDistribution
-  /** The site-packages that the wheel is pretended to be in: providers below it are its own. */
-  readonly sitePackages: string
+  /** A path of the pretended installation as the entry that it is of; other paths stay. */
+  readonly show: (path: string) => string
 }
 
 /** A wheel that nothing could be done with. */

@@ -37,6 +37,12 @@ export interface WheelRestoration {
  */
 export type Restored = 'archive' | 'contents' | 'changed' | 'unknown'
 
+export interface WrittenRestoration {
+  readonly original: Restored
+  /** Whether zlib compressed the entries that stayed: no other compressor can be imitated. */
+  readonly byZlib: boolean
+}
+
 /** Entries of up to this size show how a wheel was compressed. */
 const SAMPLE_SIZE = 256 << 10
 const SAMPLES = 3
@@ -69,6 +75,7 @@ export function restoreWheel(wheel: Wheel): WheelRestoration {
     }
   }
   const { undo } = readUndo(wheel.archive.ending)
+  if (undo !== null && undo.stem !== null && !isStem(undo.stem, wheel)) throw damagedUndo(wheel.archive.path)
   return { contents, refused, name: originalName(wheel, undo), lost: undo !== null && undo.dropped === null }
 }
 
@@ -77,6 +84,16 @@ function originalName({ distribution }: Wheel, undo: WheelUndo | null): string |
   if (undo === null || /[/\0]/.test(undo.name)) return null
   const parts = splitWheelName(undo.name)
   return parts !== null && normaliseName(parts.distribution) === distribution.name ? undo.name : null
+}
+
+/** Is this the `numpy-2.4.6` of a `numpy-2.4.6.dist-info` of the same distribution? It becomes a part of entries' names. */
+function isStem(stem: string, { distribution }: Wheel): boolean {
+  const dash = stem.lastIndexOf('-')
+  return dash > 0 && !/[/\\:\p{Cc}]/u.test(stem) && normaliseName(stem.slice(0, dash)) === distribution.name
+}
+
+function damagedUndo(path: string): WheelfixError {
+  return refusal(path, 'what it tells of its original is damaged')
 }
 
 /**
@@ -88,7 +105,7 @@ export async function writeRestored(
   restoration: WheelRestoration,
   output: string,
   onProgress: (bytes: number) => void,
-): Promise<Restored> {
+): Promise<WrittenRestoration> {
   const { archive, distribution } = wheel
   const { undo, comment } = readUndo(archive.ending)
   const { text } = distribution.record
@@ -98,7 +115,7 @@ export async function writeRestored(
     await toOutput(archive.path, output, temporary =>
       rewrite(wheel, temporary, { ...plain, contents: restoration.contents, recordAfter: now => now }),
     )
-    return 'unknown'
+    return { original: 'unknown', byZlib: true }
   }
   const stem = distribution.infoFolder.slice(0, -'.dist-info'.length)
   const renamed = undo.stem === null ? null : renaming(stem, undo.stem)
@@ -129,9 +146,10 @@ export async function writeRestored(
       if (attempt > 0) rmSync(fsPath(temporary))
       await rewrite(wheel, temporary, likeZlib === null ? rewriting : { ...rewriting, likeZlib })
       await checkAdded(archive.path, temporary, undo)
-      if (withSource(temporary, source => digestOf(source, 'sha256', 'hex')) === undo.sha256) return 'archive'
+      if (withSource(temporary, source => digestOf(source, 'sha256', 'hex')) === undo.sha256)
+        return { original: 'archive', byZlib: true }
     }
-    return recordIsTrue ? 'contents' : 'changed'
+    return { original: recordIsTrue ? 'contents' : 'changed', byZlib: levels.length > 0 }
   })
 }
 
@@ -143,8 +161,7 @@ async function checkAdded(path: string, temporary: string, undo: WheelUndo): Pro
     try {
       for (const { index } of undo.dropped) {
         const entry = restored.entries[index]
-        if (entry === undefined || !/\.dist-info\/RECORD\.(?:jws|p7s)$/.test(entry.name))
-          throw refusal(path, 'what it tells of its original is damaged')
+        if (entry === undefined || !/\.dist-info\/RECORD\.(?:jws|p7s)$/.test(entry.name)) throw damagedUndo(path)
         readEntry(restored, entry)
       }
     } finally {
@@ -152,7 +169,7 @@ async function checkAdded(path: string, temporary: string, undo: WheelUndo): Pro
     }
   } catch (error) {
     if (!(error instanceof WheelfixError)) throw error
-    throw refusal(path, 'what it tells of its original is damaged')
+    throw damagedUndo(path)
   }
 }
 

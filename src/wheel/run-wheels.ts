@@ -9,11 +9,19 @@ import { missingLibraries } from '../resolve/missing.ts'
 import { trustWarnings } from '../resolve/scan-sources.ts'
 import type { WheelEntry } from '../zip/read.ts'
 import { assertOutputs, claim, type Claims, exists, findWheels, outputFolder, scratchFolder } from './files.ts'
-import { type NewContent, openWheel, planWheel, resolvedOf, type Wheel, type WheelOutcome } from './fix-wheel.ts'
+import {
+  type NewContent,
+  openWheel,
+  entryNames,
+  planWheel,
+  resolvedOf,
+  type Wheel,
+  type WheelOutcome,
+} from './fix-wheel.ts'
 import { comparePolicies } from './policy.ts'
 import { type Preparation, prepare } from './prepare.ts'
 import type { MissingOfWheel, WheelFailure, WheelOptions, WheelReport, WheelRun } from './report.ts'
-import { type Restored, restoreWheel, writeRestored } from './restore-wheel.ts'
+import { restoreWheel, writeRestored, type WrittenRestoration } from './restore-wheel.ts'
 import { copyWheel, outputPath, type Tag, writeWheel } from './write-wheel.ts'
 
 /**
@@ -150,7 +158,7 @@ async function patch(
     original: null,
     notes: [...(changed ? [...signatureNotes(wheel), ...hashNotes(outcomes)] : []), ...brokenNotes(wheel)],
     distribution: wheel.distribution,
-    sitePackages: wheel.installation.sitePackages,
+    show: entryNames(wheel),
   }
 }
 
@@ -194,12 +202,12 @@ async function restore(
     throw new WheelfixError('USAGE', `${path}: its name was ${name}: use -o DIR, not --in-place`, path)
   const folder = outputFolder(path, options)
   const to = changed && name !== null && options.output !== null ? join(folder, name) : outputOf(wheel, null, options)
-  let original: Restored | null = null
+  let made: WrittenRestoration | null = null
   let written: string | null = to
   if (!changed) written = await output(wheel, contents, null, claims, options, progress)
   else {
     claim(to, path, claims)
-    if (options.write) original = await writeRestored(wheel, restoration, to, progress)
+    if (options.write) made = await writeRestored(wheel, restoration, to, progress)
   }
   return {
     path: wheel.archive.path,
@@ -212,10 +220,10 @@ async function restore(
     missing: [],
     policy: null,
     restored: contents.size,
-    original,
-    notes: originalNotes(original, restoration.lost),
+    original: made?.original ?? null,
+    notes: originalNotes(made, restoration.lost),
     distribution: wheel.distribution,
-    sitePackages: wheel.installation.sitePackages,
+    show: entryNames(wheel),
   }
 }
 
@@ -244,12 +252,16 @@ function outputOf(wheel: Wheel, tag: Tag | null, options: WheelOptions): string 
 }
 
 /** What the bytes of a restored wheel are. */
-function originalNotes(original: Restored | null, lost: boolean): string[] {
+function originalNotes(made: WrittenRestoration | null, lost: boolean): string[] {
   const signature = lost ? ['its signature is not given back: it was too large to be kept'] : []
-  switch (original) {
+  switch (made?.original ?? null) {
     case 'contents':
       return [
-        'the contents are those of the original, with RECORD, but not its bytes: not zlib compressed it, or it was changed since',
+        `the contents are those of the original, with RECORD, but not its bytes: ${
+          made?.byZlib === true
+            ? 'the archive was changed after it was patched'
+            : 'another compressor than zlib made it'
+        }`,
         ...signature,
       ]
     case 'changed':

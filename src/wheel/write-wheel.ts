@@ -52,8 +52,9 @@ export function parseTag(text: string): Tag {
 export function tagName(name: WheelName, tag: Tag): WheelName {
   if ('build' in tag) return { ...name, build: tag.build }
   const [version = '', local] = name.version.split('+')
-  const parts = local === undefined ? [] : local.split(/[._]/)
-  if (parts.at(-1) === tag.local || local === tag.local) return name
+  const parts = local === undefined ? [] : local.split(/[._-]/)
+  const added = tag.local.split('.')
+  if (parts.slice(-added.length).join('.').toLowerCase() === tag.local) return name
   // in file names the parts of a local version are joined by underscores or dots; dots are the normal form (PEP 440)
   return { ...name, version: `${version}+${[...parts, tag.local].join('.')}` }
 }

@@ -163,13 +163,22 @@ function newEnd64(): Buffer {
   return records
 }
 
+/** The numbers of an entry's data. */
+export interface ContentSums {
+  readonly crc32: number
+  readonly compressedSize: number
+  readonly size: number
+}
+
 /** What becomes of an entry's numbers; what is left out stays. */
 export interface Patch {
   readonly name?: Uint8Array
   /** Of the local header, from the file's first byte. */
   readonly offset?: number
-  /** New data; all three together. The sizes stand in the header then, so bit 3 is cleared. */
-  readonly content?: { readonly crc32: number; readonly compressedSize: number; readonly size: number }
+  /** Of new data. */
+  readonly content?: ContentSums
+  /** With `content`: a descriptor behind the data holds the numbers, as before (bit 3). Without it the headers hold them. */
+  readonly streamed?: boolean
 }
 
 /**
@@ -201,7 +210,7 @@ export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
   field(42, patch.offset)
   if (patch.content !== undefined) {
     fixed.writeUInt32LE(patch.content.crc32, 16)
-    fixed.writeUInt16LE(fixed.readUInt16LE(8) & ~FLAG_DESCRIPTOR, 8)
+    if (patch.streamed !== true) fixed.writeUInt16LE(fixed.readUInt16LE(8) & ~FLAG_DESCRIPTOR, 8)
   }
   // the disk number that may follow the three is kept
   const rest = zip64 === undefined ? Buffer.alloc(0) : extra.subarray(at, zip64.end)
@@ -226,21 +235,68 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
   if (patch.content !== undefined) {
     const { crc32, compressedSize, size } = patch.content
     const found = findExtra(extra, EXTRA_ZIP64)
-    const wide = zip64 || found !== undefined ? [BigInt(size), BigInt(compressedSize)] : []
-    newExtra = replaceExtra(extra, found, wide, Buffer.alloc(0))
-    if (wide.length > 0 && found === undefined) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(4), VERSION_ZIP64), 4)
-    fixed.writeUInt16LE(fixed.readUInt16LE(6) & ~FLAG_DESCRIPTOR, 6)
-    fixed.writeUInt32LE(crc32, 14)
+    const isWhole = found !== undefined && found.end - found.start >= 16
+    // what a header that was written before the data left at zero stays zero
+    const now = (before: number, value: number): number => (patch.streamed === true && before === 0 ? 0 : value)
+    const before = isWhole
+      ? [readUInt64(extra, found.start), readUInt64(extra, found.start + 8)]
+      : [old.readUInt32LE(22), old.readUInt32LE(18)]
+    const [newSize, newCompressed] = [now(before[0] ?? 0, size), now(before[1] ?? 0, compressedSize)]
+    if (zip64 || isWhole) {
+      const rest = isWhole ? extra.subarray(found.start + 16, found.end) : Buffer.alloc(0)
+      newExtra = replaceExtra(extra, found, [BigInt(newSize), BigInt(newCompressed)], rest)
+      if (!isWhole) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(4), VERSION_ZIP64), 4)
+    }
+    if (patch.streamed !== true) fixed.writeUInt16LE(fixed.readUInt16LE(6) & ~FLAG_DESCRIPTOR, 6)
+    fixed.writeUInt32LE(now(old.readUInt32LE(14), crc32), 14)
     // Python before 3.11.4 wrote the sizes in both places where it was asked for zip64 fields and needed none
     const twice = !zip64 && old.readUInt32LE(18) !== IN_ZIP64_32 && old.readUInt32LE(22) !== IN_ZIP64_32
-    const elsewhere = wide.length > 0 && !twice
-    fixed.writeUInt32LE(elsewhere ? IN_ZIP64_32 : compressedSize, 18)
-    fixed.writeUInt32LE(elsewhere ? IN_ZIP64_32 : size, 22)
+    const elsewhere = (zip64 || isWhole) && !twice
+    fixed.writeUInt32LE(elsewhere ? IN_ZIP64_32 : now(old.readUInt32LE(18), newCompressed), 18)
+    fixed.writeUInt32LE(elsewhere ? IN_ZIP64_32 : now(old.readUInt32LE(22), newSize), 22)
   }
   const name = patch.name ?? old.subarray(LOCAL_HEADER_SIZE, LOCAL_HEADER_SIZE + nameLength)
   fixed.writeUInt16LE(name.length, 26)
   fixed.writeUInt16LE(newExtra.length, 28)
   return Buffer.concat([fixed, name, newExtra])
+}
+
+/**
+ * Whether new data may have a descriptor behind it as the old data had.
+ * @param local the local header
+ * @param descriptor the old descriptor, of no bytes where there is none
+ * @param zip64 as for `patchLocal`
+ */
+export function staysStreamed(local: Uint8Array, descriptor: Uint8Array, zip64: boolean): boolean {
+  // one of 32 bits, which goes without a zip64 field, cannot hold the numbers
+  return descriptor.length > 0 && (!zip64 || (isWide(descriptor) && hasZip64(local)))
+}
+
+function isWide(descriptor: Uint8Array): boolean {
+  return descriptor.length >= 20
+}
+
+function hasZip64(local: Uint8Array): boolean {
+  const bytes = buffer(local)
+  const start = LOCAL_HEADER_SIZE + bytes.readUInt16LE(26)
+  const found = findExtra(bytes.subarray(start, start + bytes.readUInt16LE(28)), EXTRA_ZIP64)
+  return found !== undefined && found.end - found.start >= 16
+}
+
+/** A data descriptor with new numbers, of the same form: with or without its signature, of 32 or of 64 bits (4.3.9). */
+export function patchDescriptor(descriptor: Uint8Array, { crc32, compressedSize, size }: ContentSums): Buffer {
+  const bytes = Buffer.from(descriptor)
+  const wide = isWide(bytes)
+  const at = bytes.length - (wide ? 20 : 12)
+  bytes.writeUInt32LE(crc32, at)
+  if (wide) {
+    writeUInt64(bytes, compressedSize, at + 4)
+    writeUInt64(bytes, size, at + 12)
+  } else {
+    bytes.writeUInt32LE(compressedSize, at + 4)
+    bytes.writeUInt32LE(size, at + 8)
+  }
+  return bytes
 }
 
 /** Is this one record of the central directory, from its first to its last byte? */

@@ -9,7 +9,15 @@ import { inflatedSums, readRange, writeRange } from './content.ts'
 import { encode, encodeAnew, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
 import { type Archive, DEFLATED, encodeName, type WheelEntry } from './read.ts'
 import type { Range } from './splice.ts'
-import { patchEnding, IN_ZIP64_32, type Patch, patchCentral, patchLocal } from './records.ts'
+import {
+  IN_ZIP64_32,
+  type Patch,
+  patchCentral,
+  patchDescriptor,
+  patchEnding,
+  patchLocal,
+  staysStreamed,
+} from './records.ts'
 
 const COPY = 4 << 20
 
@@ -165,6 +173,8 @@ async function writeChanged(
   name: Pick<Patch, 'name'>,
 ): Promise<{ readonly start: number; readonly end: number; readonly patch: Patch }> {
   const local = source.read(entry.headerOffset, entry.dataOffset - entry.headerOffset)
+  const dataEnd = entry.dataOffset + entry.compressedSize
+  const descriptor = source.read(dataEnd, entry.end - dataEnd)
   let start: number | undefined
   let at = offset
   for (;;) {
@@ -173,9 +183,10 @@ async function writeChanged(
     const { bytes, size, crc32 } = next.value
     // the header's length must be known before the sizes are; deflate adds less than a thousandth
     const zip64 = size + size / 1000 >= IN_ZIP64_32 - 1
+    const streamed = staysStreamed(local, descriptor, zip64)
     if (start === undefined) {
       const unknown = { crc32: 0, compressedSize: 0, size: 0 }
-      start = offset + patchLocal(local, { ...name, content: unknown }, zip64).length
+      start = offset + patchLocal(local, { ...name, content: unknown, streamed }, zip64).length
       at = start
     }
     if (bytes instanceof Uint8Array) {
@@ -187,8 +198,12 @@ async function writeChanged(
     }
     if (crc32 !== undefined) {
       const content = { crc32, compressedSize: at - start, size }
-      writeRange(fd, patchLocal(local, { ...name, content }, zip64), offset)
-      return { start, end: at, patch: { ...name, offset, content } }
+      writeRange(fd, patchLocal(local, { ...name, content, streamed }, zip64), offset)
+      if (streamed) {
+        writeRange(fd, patchDescriptor(descriptor, content), at)
+        at += descriptor.length
+      }
+      return { start, end: at, patch: { ...name, offset, content, streamed } }
     }
   }
 }
