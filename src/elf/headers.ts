@@ -53,9 +53,10 @@ export function readHeaders(source: ByteSource): Headers {
   const head = source.read(0, format.ehdr.bytes)
   const number = (name: Exclude<keyof Format['ehdr'], 'bytes'>): number => getNumber(format, head, 0, format.ehdr[name])
 
-  // these two throw when they are past 2^53, before elfy would round them
+  // throws when it is past 2^53, before elfy would round it
   const phoff = number('phoff')
-  const shoff = number('shoff')
+  const sectionTable = getAddress(format, head, 0, format.ehdr.shoff)
+  const shoff = sectionTable < BigInt(source.size) ? Number(sectionTable) : 0
   const parsed = parser.parseHeader(view(head))
   const extended = extendedNumbers(source, format, shoff, parsed)
   const { phnum } = extended

@@ -2,6 +2,7 @@
 // Sections play no part here; a loader does not see them either.
 import { PT_LOAD } from './constants.ts'
 import { ElfError } from './error.ts'
+import { SMALLEST_PAGE } from './machine.ts'
 import type { ByteSource } from './source.ts'
 import { decodeBytes } from './text.ts'
 import type { ProgramHeader } from './types.ts'
@@ -13,16 +14,60 @@ const LONGEST_STRING = 1 << 20
 export interface Extent {
   /** File offset. */
   readonly offset: number
-  /** Bytes of the file from there to the end of the segment. */
+  /** Bytes of the file from there to where its mapping ends; the file itself may end before. */
   readonly length: number
 }
 
-/** Where the byte at an address stands in the file, and how far its segment goes on; null where no PT_LOAD has it. */
+/** Addresses, the last one excluded, that show the file from an offset on. */
+interface Mapping {
+  readonly start: bigint
+  end: bigint
+  readonly offset: number
+}
+
+const mappingsOf = new WeakMap<readonly ProgramHeader[], readonly Mapping[]>()
+
+/**
+ * What the loader maps (binfmt_elf.c; glibc, dl-map-segments.h; musl, map_library): whole pages, so that the bytes before
+ * and behind a PT_LOAD are there too, up to where a page begins and ends. Only where p_memsz is larger than p_filesz the rest
+ * of the page is zeroed. A later PT_LOAD is mapped over an earlier one, and two that go on from one to the other in memory
+ * and in the file are as one. Older versions of patchelf left tables in such a rest of a page.
+ */
+function mappings(programHeaders: readonly ProgramHeader[]): readonly Mapping[] {
+  const known = mappingsOf.get(programHeaders)
+  if (known !== undefined) return known
+  const found: Mapping[] = []
+  for (const { type, vaddr, offset, filesz, memsz } of programHeaders) {
+    if (type !== PT_LOAD || filesz === 0) continue
+    const into = Number(vaddr % PAGE)
+    // else no loader maps it, and it is shown as it says
+    const isPaged = offset % SMALLEST_PAGE === into
+    const end = vaddr + BigInt(filesz)
+    const rest = isPaged && memsz <= BigInt(filesz) ? (PAGE - (end % PAGE)) % PAGE : 0n
+    const start = isPaged ? vaddr - BigInt(into) : vaddr
+    const first = isPaged ? offset - into : offset
+    const last = found.at(-1)
+    if (last !== undefined && last.end >= start && vaddr >= last.start) {
+      if (last.start - BigInt(last.offset) === start - BigInt(first)) {
+        last.end = end + rest
+        continue
+      }
+      last.end = start > last.start ? start : last.start
+    }
+    found.push({ start, end: end + rest, offset: first })
+  }
+  mappingsOf.set(programHeaders, found)
+  return found
+}
+
+const PAGE = BigInt(SMALLEST_PAGE)
+
+/** Where the byte at an address stands in the file, and how far its mapping goes on; null where none has it. */
 export function extentAt(programHeaders: readonly ProgramHeader[], address: bigint): Extent | null {
-  for (const { type, vaddr, offset, filesz } of programHeaders) {
-    if (type !== PT_LOAD || address < vaddr) continue
-    const into = address - vaddr
-    if (into < BigInt(filesz)) return { offset: offset + Number(into), length: filesz - Number(into) }
+  for (const { start, end, offset } of mappings(programHeaders)) {
+    if (address < start || address >= end) continue
+    const into = Number(address - start)
+    return { offset: offset + into, length: Number(end - address) }
   }
   return null
 }

@@ -90,7 +90,8 @@ test('a file that is cut off anywhere is not edited', () => {
   for (let length = bytes.length - 1; length > 64; length -= 97) {
     assert.throws(() => makeGraft(bytesSource(bytes.subarray(0, length)), EDIT), ElfError)
   }
-  assertRefused(bytes.subarray(0, -1), /outside the file|behind the end/, 'TRUNCATED')
+  // what is left of the section table may be a payload
+  assertRefused(bytes.subarray(0, -1), /appended/)
 })
 
 test('PT_LOADs that overlap or stand in the wrong order are refused', () => {

@@ -88,6 +88,6 @@ function lengthBehind(
   const next = later.reduce((nearest, [start]) => Math.min(nearest, start), Infinity)
   const length = Math.min(next - end, Number(pageRest), source.size - end)
   if (length <= 0) return 0
-  const first = source.read(end, length).findIndex(byte => byte !== 0)
-  return first < 0 ? length : first
+  // what is not zeros is a table that an older patchelf left there, and the zeros before it may be a part of it
+  return source.read(end, length).some(byte => byte !== 0) ? 0 : length
 }

@@ -18,6 +18,7 @@ import {
 import { ElfError } from '../error.ts'
 import { type Extent, extentAt } from '../memory.ts'
 import { formatOf } from '../layout.ts'
+import { SMALLEST_PAGE } from '../machine.ts'
 import {
   endOfSections,
   findSection,
@@ -106,8 +107,10 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
     if (BigInt(filesz) > memsz) throw refused(`${at} is larger in the file than in memory`, memsz)
     if (vaddr < end) throw refused(`${at} overlaps the one before it, or comes after a higher one`, vaddr)
     if ((align & (align - 1n)) !== 0n) throw refused(`${at} has an alignment that is no power of two`, align)
-    if (align > 1n && (vaddr - BigInt(offset)) % align !== 0n) {
-      throw refused(`address and offset of ${at} do not agree modulo its alignment`, align)
+    // glibc before 2.35 wants them to agree modulo p_align; later ones, musl and the kernel can map what agrees modulo the page
+    const page = align < SMALLEST_PAGE ? align : BigInt(SMALLEST_PAGE)
+    if (page > 1n && (vaddr - BigInt(offset)) % page !== 0n) {
+      throw refused(`address and offset of ${at} do not agree modulo the page`, align)
     }
     end = vaddr + memsz
   }
@@ -154,10 +157,7 @@ export function assertNoPayload(
   let end = header.phoff + programHeaders.length * (header.class === 64 ? 56 : 32)
   for (const { offset, filesz } of programHeaders) end = Math.max(end, offset + filesz)
   if (sections !== null) {
-    const last = endOfSections(sections)
-    if (last > source.size)
-      throw new ElfError('TRUNCATED', `a section ends at ${last}, behind the end of the file`, last)
-    end = Math.max(end, header.shoff + sections.bytes.length, last)
+    end = Math.max(end, header.shoff + sections.bytes.length, endOfSections(sections, source.size))
   }
   const slack = source.size - end
   if (slack <= 0) return
