@@ -123,10 +123,14 @@ function isLink(replaced: Replaced): replaced is { readonly link: string } {
   return replaced !== 'file' && 'link' in replaced
 }
 
-/** Where a name leads without wheelfix: a path outside of the venv, or the name's own for a file; null for a circle. */
-function plainTarget(start: PythonName, names: readonly PythonName[]): string | null {
+/**
+ * Where a name leads without wheelfix: a path outside of the venv, or the name's own for a file; null for a circle.
+ * @param copies gets the copies on the way
+ */
+function plainTarget(start: PythonName, names: readonly PythonName[], copies: PythonName[] = []): string | null {
   let entry = start
   for (let steps = 0; steps <= names.length; steps++) {
+    if (entry.kind === 'copy') copies.push(entry)
     if (!isLink(entry.replaced)) return entry.path
     const { link } = entry.replaced
     const folder = dirname(entry.path)
@@ -144,11 +148,14 @@ function plainTarget(start: PythonName, names: readonly PythonName[]): string | 
  */
 export function plainInterpreter(venv: PythonEnvironment, names: readonly PythonName[]): Interpreter {
   const entry = names.find(({ path }) => path === venv.python)
-  const target = entry === undefined ? null : plainTarget(entry, names)
-  if (entry?.kind !== 'copy' || target === null) return findInterpreter(venv)
+  const copies: PythonName[] = []
+  const target = entry === undefined ? null : plainTarget(entry, names, copies)
+  // a run that was killed while it left the private loader made bin/python a link again, to a name that still is a copy
+  const [copy] = copies
+  if (copy === undefined || target === null) return findInterpreter(venv)
   try {
     const interpreter = findInterpreter({ ...venv, python: target })
-    const object = withSource(interpreter.program, source => readElf(plainSource(source, entry.owner)))
+    const object = withSource(interpreter.program, source => readElf(plainSource(source, copy.owner)))
     return { ...interpreter, executable: venv.python, object, interp: object.interpreter ?? interpreter.interp }
   } catch (error) {
     if (!(error instanceof WheelfixError) || error.code !== 'PYTHON_NOT_FOUND') throw error

@@ -46,7 +46,9 @@ function record() {
       return result
     }
   }
-  hook('openSync', ([path, flags], fd) => {
+  hook('openSync', ([named, flags], fd) => {
+    // what is opened beneath a folder has a name of /proc
+    const path = /^\/proc\/self\/fd\//.test(named) ? real.readlinkSync(`/proc/self/fd/${fd}`) : named
     if (!isOurs(path)) return null
     open.set(fd, { position: 0 })
     const numbers = { r: 0, 'r+': fs.constants.O_RDWR, w: 0o1101, wx: 0o301, 'wx+': 0o302 }

@@ -97,7 +97,7 @@ function theSuite(world: World): void {
       const broken = venvFiles(venv)
       for (const command of [['check'], ['venv', '--dry-run'], ['doctor']]) {
         const { status, stdout } = fix(command, { BOOT: 'second' })
-        const isSaid = status === 1 || /an earlier run did not end/.test(stdout)
+        const isSaid = status === 1 || /the last run was interrupted/.test(stdout)
         assert.ok(isSaid, `${command.join(' ')}: ${status} ${stdout}`)
         assert.deepEqual(venvFiles(venv), broken)
       }

@@ -113,7 +113,7 @@ export function venvFiles(venv: string): Map<string, string> {
 /** The names under `.wheelfix`, but for what is kept for a while. */
 export function stateNames(venv: string): string[] {
   return [...treeContent(venv).keys()].filter(
-    name => name.startsWith('.wheelfix') && !/\/(?:journal\.kept|state\.json|roots\/.*)$/.test(name),
+    name => name.startsWith('.wheelfix') && !/\/(?:journal\.kept|state\.json|lock|roots\/.*)$/.test(name),
   )
 }
 
