@@ -48,7 +48,7 @@ function record() {
   }
   hook('openSync', ([named, flags], fd) => {
     // what is opened beneath a folder has a name of /proc
-    const path = /^\/proc\/self\/fd\//.test(named) ? real.readlinkSync(`/proc/self/fd/${fd}`) : named
+    const path = String(named).startsWith('/proc/self/fd/') ? real.readlinkSync(`/proc/self/fd/${fd}`) : named
     if (!isOurs(path)) return null
     open.set(fd, { position: 0 })
     const numbers = { r: 0, 'r+': fs.constants.O_RDWR, w: 0o1101, wx: 0o301, 'wx+': 0o302 }
