@@ -72,3 +72,10 @@ chmodSync(program, 0o755)
 // made with: ours has none
 const { NODE_OPTIONS: _, ...env } = process.env
 execFileSync(process.execPath, ['--random-seed=1', '--eval', 'require(process.argv[1]).writeCache()', program], { env })
+
+// the library's face, module by module, with types
+if (process.argv.includes('--library')) {
+  const tsc = new URL('../node_modules/typescript/bin/tsc', import.meta.url).pathname
+  const project = new URL('../tsconfig.lib.json', import.meta.url).pathname
+  execFileSync(process.execPath, [tsc, '-p', project], { stdio: 'inherit' })
+}

@@ -26,7 +26,16 @@ const allowed = {
     ...['resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
   ],
   '.': ['commands', 'report', 'io'],
+  // the public face of the library
+  'index.ts': [
+    ...['environment', 'patchelf', 'private-loader', 'resolve', 'state', 'config'],
+    ...['ldso', 'nix', 'python', 'io', 'elf'],
+  ],
 }
+
+/** What a library's core must not read by itself, and the entries, which pass it on. */
+const SURROUNDINGS = /\bprocess\.(?:env|cwd)\b/
+const ENTRIES = new Set(['commands', '.', 'index.ts'])
 
 /** File → the files that it imports, relative to src. */
 const imports = new Map()
@@ -48,6 +57,10 @@ for (const name of readdirSync(root, { recursive: true })) {
     faults.push(`src/${name} touches the file system`)
   }
 }
+for (const name of imports.keys()) {
+  if (!ENTRIES.has(roomOf(name)) && SURROUNDINGS.test(readFileSync(join(root, name), 'utf8')))
+    faults.push(`src/${name} reads process.env or process.cwd(): take them as parameters`)
+}
 for (const cycle of cycles()) faults.push(`these files import each other in a circle: ${cycle.join(' → ')}`)
 if (faults.length > 0) {
   console.error(faults.join('\n'))
@@ -55,6 +68,7 @@ if (faults.length > 0) {
 }
 
 function roomOf(name) {
+  if (name === 'index.ts') return name
   return name.includes('/') ? name.split('/')[0] : '.'
 }
 

@@ -30,6 +30,7 @@ function restoreOne(argument: string | undefined, options: RestoreCommandOptions
     const { restored, refused, warnings, found, nested } = restoreVenv(venv, {
       dryRun: options.dryRun === true,
       editable: options.editable === true,
+      env: process.env,
     })
     writeWarnings(warnings, colour.stderr, process.env)
     if (options.json === true) {

@@ -40,27 +40,28 @@ export interface RestoreOptions {
   readonly dryRun: boolean
   /** Undo also what was changed in the source trees of editable installations, outside of the environment. */
   readonly editable: boolean
+  readonly env: NodeJS.ProcessEnv
 }
 
 /** Undoes every change in an environment and removes its state. */
-export function restoreVenv(venv: Environment, { dryRun, editable }: RestoreOptions): RestoreReport {
+export function restoreVenv(venv: Environment, { dryRun, editable, env }: RestoreOptions): RestoreReport {
   const found = existsSync(fsPath(venv.stateFolder))
   if (dryRun) {
     const pythons = restorePythons(venv, true)
-    const objects = restoreObjects(venv, editable, true, found || pythons.restored.length > 0)
+    const objects = restoreObjects(venv, { dryRun: true, editable, env }, found || pythons.restored.length > 0)
     return { ...objects, restored: [...pythons.restored, ...objects.restored] }
   }
-  refuseStore(venv.root, process.env)
-  const scan = scanToRestore(venv, editable)
+  refuseStore(venv.root, env)
+  const scan = scanToRestore(venv, editable, env)
   const copied = pythonNames(venv).some(({ kind }) => kind === 'copy')
   const touched = found || copied || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)
-  if (!touched) return restoreObjects(venv, editable, true, false)
+  if (!touched) return restoreObjects(venv, { dryRun: true, editable, env }, false)
 
   const lock = lockVenv(venv)
   try {
     recover(venv)
-    const objects = restoreObjects(venv, editable, false, true)
-    const folders = loaderFolders(venv, pythonNames(venv), process.env)
+    const objects = restoreObjects(venv, { dryRun: false, editable, env }, true)
+    const folders = loaderFolders(venv, pythonNames(venv), env)
     const pythons = restorePythons(venv, false)
     const report = {
       ...objects,
@@ -75,8 +76,8 @@ export function restoreVenv(venv: Environment, { dryRun, editable }: RestoreOpti
   }
 }
 
-function scanToRestore(venv: Environment, editable: boolean): Scan {
-  const scan = scanVenv(venv, [], storeDirectory(process.env))
+function scanToRestore(venv: Environment, editable: boolean, env: NodeJS.ProcessEnv): Scan {
+  const scan = scanVenv(venv, [], storeDirectory(env))
   return editable ? scan : { ...scan, objects: scan.objects.filter(({ identity }) => !scan.outside.has(identity)) }
 }
 
@@ -99,8 +100,9 @@ function restorePythons(venv: Environment, dryRun: boolean): Pick<RestoreReport,
   return { restored, refused }
 }
 
-function restoreObjects(venv: Environment, editable: boolean, dryRun: boolean, found: boolean): RestoreReport {
-  const scan = scanToRestore(venv, editable)
+function restoreObjects(venv: Environment, options: RestoreOptions, found: boolean): RestoreReport {
+  const { dryRun, editable, env } = options
+  const scan = scanToRestore(venv, editable, env)
   const isRecorded = recordedIn(venv)
   const restored: ScannedObject[] = []
   const refused: { path: string; reason: string }[] = scan.unreadable

@@ -1,0 +1,59 @@
+// The export check: what a file of src exports is used by another file. Tests count as users: they prove rules that no face
+// of a room shows.
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+
+const root = join(import.meta.dirname, '..')
+const files = ['src', 'test', 'bench'].flatMap(folder =>
+  readdirSync(join(root, folder), { recursive: true })
+    .filter(name => name.endsWith('.ts') && !name.endsWith('.d.ts'))
+    .map(name => `${folder}/${name}`),
+)
+
+/** File → the names that others import from it; `*` for all. */
+const used = new Map()
+/** File → the names that it exports. */
+const exported = new Map()
+for (const file of files) {
+  const text = readFileSync(join(root, file), 'utf8')
+  const from = (names, target) => {
+    const path = normalize(join(dirname(file), target))
+    if (!used.has(path)) used.set(path, new Set())
+    for (const name of names) used.get(path).add(name)
+  }
+  for (const [, list, target] of text.matchAll(/^(?:import|export)\s+(?:type\s+)?\{([^}]*)\}\s+from\s+'(\.[^']+)'/gm))
+    from(namesIn(list), target)
+  for (const [, target] of text.matchAll(/(?:\*[^'"]*from\s+|import\(|typeof import\()'(\.[^']+)'/g))
+    from(['*'], target)
+  if (!file.startsWith('src/')) continue
+  const own = [
+    ...text.matchAll(
+      /^export\s+(?:async\s+|abstract\s+)?(?:function\*?|class|const|let|interface|type|enum)\s+(\w+)/gm,
+    ),
+  ]
+  const listed = [...text.matchAll(/^export\s+(?:type\s+)?\{([^}]*)\}/gm)].flatMap(([, list]) => namesIn(list, true))
+  exported.set(file, [...own.map(([, name]) => name), ...listed])
+}
+
+/** The public face: its users are other packages. `main.ts` and `launch.ts` are entries. */
+const FACES = new Set(['src/index.ts', 'src/launch.ts'])
+
+const unused = [...exported]
+  .filter(([file]) => !FACES.has(file))
+  .flatMap(([file, names]) => {
+    const users = used.get(file) ?? new Set()
+    return users.has('*') ? [] : names.filter(name => !users.has(name)).map(name => `${file}: ${name}`)
+  })
+if (unused.length > 0) {
+  console.error(`exported, and used by no other file:\n${unused.map(line => `  ${line}`).join('\n')}`)
+  process.exit(1)
+}
+
+/** The names of a list in braces; those by which a file exports them where `renamed`. */
+function namesIn(list, renamed = false) {
+  return list
+    .split(',')
+    .map(item => item.replace(/^\s*(?:type\s+)?/, '').trim())
+    .filter(item => item !== '')
+    .map(item => item.split(/\s+as\s+/)[renamed && item.includes(' as ') ? 1 : 0])
+}
