@@ -5,7 +5,7 @@ import type { ExitStatus } from './status.ts'
 /** Prints a document, or keeps it for the one that holds all. */
 export type PutDocument = (document: object) => void
 
-export interface SeveralOptions {
+interface SeveralOptions {
   readonly json?: boolean
   readonly quiet?: boolean
 }

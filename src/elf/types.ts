@@ -46,7 +46,7 @@ export interface DynamicEntry {
 }
 
 /** One symbol version that an object needs of a provider (an Elf_Vernaux). */
-export interface NeededVersion {
+interface NeededVersion {
   readonly name: string
   /** VER_FLG_WEAK: the loader only warns when it is missing. */
   readonly weak: boolean

@@ -11,7 +11,7 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
 
 /** What is to be done to one object. */
-export interface ChangeJob {
+interface ChangeJob {
   readonly path: string
   /** The file that was looked at. */
   readonly status: FileStatus

@@ -12,7 +12,7 @@ import type { Place } from '../python/environment.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 
 /** An object with its new bytes. */
-export interface NewObject {
+interface NewObject {
   readonly object: ScannedObject
   readonly edit: FileEdit
   /** Where RECORD speaks of it, and what it says. */
@@ -20,7 +20,7 @@ export interface NewObject {
   readonly fields: string | null
 }
 
-export interface ObjectWriter {
+interface ObjectWriter {
   /** Takes an object; `end` is called once it is written, with the reason if it could not be. */
   add(object: NewObject, end: (refusal: Refusal | null) => void): void
   /** Writes what is still to be written. */

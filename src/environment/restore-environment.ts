@@ -35,7 +35,7 @@ export interface RestoreReport {
   readonly nested: readonly string[]
 }
 
-export interface RestoreOptions {
+interface RestoreOptions {
   /** Only say what would be done. */
   readonly dryRun: boolean
   /** Undo also what was changed in the source trees of editable installations, outside of the environment. */

@@ -17,7 +17,7 @@ import type { VenvOptions } from './options.ts'
 import { type Scan, scanVenv } from './scan.ts'
 
 /** Who loads the objects, and the objects. */
-export interface Loaded {
+interface Loaded {
   readonly interpreter: Interpreter
   readonly scan: () => Scan
 }

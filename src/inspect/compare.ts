@@ -10,7 +10,7 @@ import { isAboutSearch, type Refusal, refusalFindings } from './refusals.ts'
 import { load, type SimulationInput } from '../resolve/simulate.ts'
 import type { Examination } from '../environment/examine.ts'
 
-export interface LoaderComparison {
+interface LoaderComparison {
   readonly asked: number
   readonly findings: readonly Finding[]
 }

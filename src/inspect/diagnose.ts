@@ -37,7 +37,7 @@ export interface DoctorReport {
   readonly imported: number | null
 }
 
-export interface DoctorOptions extends LookOptions {
+interface DoctorOptions extends LookOptions {
   /** Import each extension module too. */
   readonly imports: boolean
 }

@@ -18,7 +18,7 @@ import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-sources.ts'
 
-export interface LibsOptions extends ScanOptions {
+interface LibsOptions extends ScanOptions {
   readonly libs: readonly string[]
   /** The sonames of this policy alone; null: of all policies for the Python's libc, and what the venv needs. */
   readonly policy: Policy | null

@@ -61,7 +61,7 @@ export interface WhyNeeded {
   readonly hint: string | null
 }
 
-export interface Tried {
+interface Tried {
   readonly path: string
   readonly by: SearchDirectory['by']
   readonly entry: string | null

@@ -9,7 +9,7 @@ export function fsPath(path: string): string | Buffer {
 }
 
 /** One name of a directory listing, decoded. */
-export interface DirectoryEntry {
+interface DirectoryEntry {
   readonly name: string
   readonly kind: 'file' | 'directory' | 'symlink' | 'other'
 }

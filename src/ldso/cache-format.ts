@@ -55,7 +55,7 @@ export const HWCAP_PLATFORMS = new Map([
 ])
 export const HWCAP_PLATFORM_MASK = 0xfn << 48n
 
-export const FLAG_ELF = 1
+const FLAG_ELF = 1
 export const FLAG_ELF_LIBC6 = 3
 
 /**

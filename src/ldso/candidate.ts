@@ -32,7 +32,7 @@ export interface Fault {
 }
 
 /** `list-ends`: glibc looks into no more directories of this search path, but goes on to the next kind of path. */
-export type Fate = 'opened' | 'passed-over' | 'list-ends' | Fault
+type Fate = 'opened' | 'passed-over' | 'list-ends' | Fault
 
 const EI_CLASS = 4
 const EI_DATA = 5

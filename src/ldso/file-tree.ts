@@ -37,7 +37,7 @@ export interface FileTree {
 }
 
 /** The real file system, of which something may be known already. */
-export interface DiskTree extends FileTree {
+interface DiskTree extends FileTree {
   /** Takes a file that was read elsewhere as what `open` gives for its path. */
   adopt(path: string, file: OpenedFile): void
 }

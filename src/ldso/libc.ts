@@ -15,7 +15,7 @@ import type { LegacyHwcaps } from './cache.ts'
 import { loaderToAsk } from './runnable.ts'
 
 /** nix-ld between a program and the real loader. */
-export interface NixLd {
+interface NixLd {
   /** The PT_INTERP path at which nix-ld stands. */
   readonly shim: string
   /** What it appends to LD_LIBRARY_PATH: NIX_LD_LIBRARY_PATH, or its default. */

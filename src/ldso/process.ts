@@ -262,7 +262,7 @@ function givenUp({ entry, owner }: Because, fault: Fault | 'opened'): Found {
 }
 
 /** A file, and the path by which it was opened. */
-export interface OpenedAt {
+interface OpenedAt {
   readonly path: string
   readonly file: OpenedFile
 }

@@ -16,7 +16,7 @@ export function isOfThisMachine(object: ElfObject): boolean {
 }
 
 /** As `isOfThisMachine`, for a file: one that is no ELF file is for any, one that cannot be read for none. */
-export function isFileOfThisMachine(path: string): boolean {
+function isFileOfThisMachine(path: string): boolean {
   try {
     return withSource(path, source => {
       return !isElf(source.read(0, Math.min(4, source.size))) || isOfThisMachine(readElf(source))

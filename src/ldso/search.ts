@@ -6,7 +6,7 @@ import type { Libc } from './libc.ts'
 import type { FileTree } from './file-tree.ts'
 
 /** The rule by which a needed was found, or `not-found`. */
-export type FoundBy =
+type FoundBy =
   | 'loaded' // an object of that name is in the process already
   | 'path' // the needed holds a slash: opened directly
   | 'DT_RPATH'

@@ -57,7 +57,7 @@ function entryDirectory(entry: string, loader: Loader, map: LinkMap): string | n
 }
 
 /** Those of the loader that come before the system's cache (LD_LIBRARY_PATH) and after it (built in). */
-export interface LoaderDirectories {
+interface LoaderDirectories {
   readonly environment: readonly SearchDirectory[]
   readonly builtin: readonly SearchDirectory[]
 }

@@ -76,7 +76,7 @@ const MOST_STEPS = 16
  * The store path that a link leads to, if each link on the way is root's or one's own and lies where its owner can be
  * believed. A link inside the store is root's, too, but its content is anybody's: the way must not lead over one.
  */
-export function ownedTarget(link: string, store: string): string | null {
+function ownedTarget(link: string, store: string): string | null {
   try {
     let path = link
     for (let step = 0; step < MOST_STEPS; step++) {

@@ -20,7 +20,7 @@ export interface ThreadQuestions {
 }
 
 /** A valid path as the daemon describes it; bytes as they came. */
-export interface ThreadPathInfo {
+interface ThreadPathInfo {
   readonly path: Uint8Array
   /** SHA-256 of the path's archive, 64 hexadecimal digits. */
   readonly narHash: string

@@ -9,14 +9,14 @@ import type { HintRow } from './hints/row.ts'
 import { FAMILIES, type VersionFamily } from './hints/versions.ts'
 
 /** The release of nixpkgs whose names the data has. docs/hints.md says how they were checked. */
-export const HINTS_RELEASE = '26.05'
+const HINTS_RELEASE = '26.05'
 
 export type { HintRow }
 
 export const HINTS: readonly HintRow[] = [...DESKTOP, ...MEDIA, ...DATA, ...COMPUTE, ...SYSTEM]
 
 /** What to tell a user who lacks a soname. */
-export interface Hint extends Pick<HintRow, 'attribute' | 'former' | 'since' | 'gone' | 'output' | 'note'> {
+interface Hint extends Pick<HintRow, 'attribute' | 'former' | 'since' | 'gone' | 'output' | 'note'> {
   /** The package has another version of the library, namely this soname. */
   readonly other?: string
 }

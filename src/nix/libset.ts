@@ -44,7 +44,7 @@ export interface LibraryCandidate {
 }
 
 /** Where directories are named, in the user's words: lists may hold colon-separated lists. */
-export interface NamedDirectories {
+interface NamedDirectories {
   readonly flags: readonly string[]
   readonly config: readonly string[]
   /** The directories of the interpreter's own closure. */

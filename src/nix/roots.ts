@@ -13,7 +13,7 @@ import { runNixStore } from './program.ts'
 import { parseStoreName, stateDirectory, storeDirectory, storePathOf } from './store.ts'
 
 /** One store path and its link. */
-export interface Root {
+interface Root {
   /** The link, absolute: `<venv>/.wheelfix/roots/zlib-1.3.1` */
   readonly link: string
   readonly storePath: string

@@ -10,7 +10,7 @@ import type { StoreTrust } from './trust.ts'
 import { compareVersions, parseStoreName, storePathOf, versionDash } from './store.ts'
 
 /** A file of the store that may serve a soname. */
-export interface ScanCandidate extends LibraryCandidate {
+interface ScanCandidate extends LibraryCandidate {
   readonly source: 'scan'
   /** The name of its store path without version: `gcc`. */
   readonly package: string
@@ -18,7 +18,7 @@ export interface ScanCandidate extends LibraryCandidate {
   readonly version: string
 }
 
-export interface ScanContext {
+interface ScanContext {
   /** The store's folder. */
   readonly store: string
   readonly env: NodeJS.ProcessEnv

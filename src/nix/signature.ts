@@ -43,7 +43,7 @@ export function isSigned(info: PathInfo, keys: PublicKeys): boolean {
  * What is signed (Nix's path-info.cc, ValidPathInfo::fingerprint). Null for a path whose size or hash is not known.
  * The references are sorted by their bytes, as Nix's set of them is.
  */
-export function fingerprint({ path, narHash, narSize, references }: PathInfo): string | null {
+function fingerprint({ path, narHash, narSize, references }: PathInfo): string | null {
   if (!/^[0-9a-f]{64}$/.test(narHash) || narSize === 0) return null
   const hash = `sha256:${nixBase32(Buffer.from(narHash, 'hex'))}`
   return `1;${path};${hash};${narSize};${[...new Set(references)].sort().join(',')}`

@@ -31,7 +31,7 @@ export function storePathOf(path: string, store: string): string | null {
 }
 
 /** What a store path is called. */
-export interface StoreName {
+interface StoreName {
   /** The 32 characters before the first dash. */
   readonly hash: string
   /** `gcc` */

@@ -11,7 +11,7 @@ import { trustedKeys } from './nix-conf.ts'
 import { isSigned, type PublicKeys } from './signature.ts'
 import { storeDirectory, storePathOf } from './store.ts'
 
-export interface TrustContext {
+interface TrustContext {
   readonly env: NodeJS.ProcessEnv
   /** Files of the interpreter, and folders that it names: what they lead to is its closure. */
   readonly interpreter: readonly string[]
@@ -21,7 +21,7 @@ export interface TrustContext {
 }
 
 /** What a package is trusted for; null: for nothing. */
-export type TrustReason = 'named' | 'single-user' | 'signature' | 'closure' | null
+type TrustReason = 'named' | 'single-user' | 'signature' | 'closure' | null
 
 /** Answers for one run; what was asked once is not asked again. */
 export interface StoreTrust {

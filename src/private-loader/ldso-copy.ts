@@ -12,7 +12,7 @@ import type { ElfObject, ProgramHeader } from '../elf/types.ts'
 import { fsPath } from '../io/path.ts'
 
 /** Where the path of the cache stands in a loader. */
-export interface CacheSlot {
+interface CacheSlot {
   /** File offset of its first byte. */
   readonly offset: number
   /** Bytes for a path, without the NUL. */
@@ -195,7 +195,7 @@ function pointAarch64(view: DataView, load: ProgramHeader, from: bigint, to: big
 }
 
 /** What a probe of a loader shows. */
-export interface Probe {
+interface Probe {
   /** null: it works. Else why not, in the words of a sentence's second half. */
   readonly failure: string | null
   /** False where it could not even be started (a loader for another machine). */

@@ -90,7 +90,7 @@ export function loaderFolders(venv: Environment, names: readonly PythonName[], e
   return [ownFolder(venv), shortFolder(venv.root, names, env)].filter(folder => folder !== null)
 }
 
-export interface LoaderInput {
+interface LoaderInput {
   readonly venv: Environment
   readonly names: readonly PythonName[]
   /** The base interpreter, as it runs without wheelfix. */

@@ -40,10 +40,10 @@ import { COPY_MARKS, ownerOf } from '../elf/graft/owners.ts'
  * Whose a copy is: a venv's, or that of an installed Python which `wheelfix python` gave a loader. Python's own `venv
  * --copies` takes the latter along with its note, and in the venv it is a file like any other.
  */
-export type CopyOwner = 'venv' | 'standalone'
+type CopyOwner = 'venv' | 'standalone'
 
 /** What stood where a copy stands: a link with this text, or a file (a venv made with --copies) that the note gives back. */
-export type Replaced = { readonly link: string } | 'file' | Standalone
+type Replaced = { readonly link: string } | 'file' | Standalone
 
 /** A file that is the copy of an installed Python with a loader of ours: what makes it again out of its original bytes. */
 interface Standalone {

@@ -41,7 +41,7 @@ import { readPins, writePins } from '../state/pins.ts'
 import { startPython } from '../resolve/python-process.ts'
 import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-sources.ts'
 
-export interface StandaloneOptions extends ScanOptions {
+interface StandaloneOptions extends ScanOptions {
   /** The folder that holds bin/python3.X. */
   readonly directory: string
   /** A glibc's folder or loader; null: one is looked for. */

@@ -13,7 +13,7 @@ import { storeScanner } from '../nix/scan.ts'
 import type { StoreTrust } from '../nix/trust.ts'
 import { interpreterOf } from './python-copy.ts'
 
-export interface LoaderQuestion {
+interface LoaderQuestion {
   /** Who is to run with it, as the subject of a sentence. */
   readonly program: string
   /** The objects whose versions of libc's symbols it has to have. */

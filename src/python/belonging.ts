@@ -12,7 +12,7 @@ import type { Environment } from './environment.ts'
 import { recordPaths, SOURCES } from './record.ts'
 
 /** A place that modules are imported from: `folder` itself is the package of that name, or holds it where the name is ''. */
-export interface ImportRoot {
+interface ImportRoot {
   readonly folder: string
   readonly module: string
 }

@@ -12,7 +12,7 @@ import { tagsOfWheelFile, type WheelTag } from './tags.ts'
 export const LARGEST_METADATA = 4 << 20
 
 /** An installed distribution. What costs a file is a method, read once. */
-export interface Distribution {
+interface Distribution {
   /** Normalised (PEP 503): `pydantic-core`. */
   readonly name: string
   /** As the distribution writes itself: `pydantic_core`, `PyYAML`. */

@@ -25,7 +25,7 @@ import type { PythonEnvironment } from './environment.ts'
 import { configVersion } from './pyvenv.ts'
 
 /** One step of the way from bin/python to the program: the file that is left, and how it leads on. */
-export interface ChainStep {
+interface ChainStep {
   readonly path: string
   /**
    * - `link`: a symbolic link

@@ -16,7 +16,7 @@ export interface Venv extends Environment {
 }
 
 /** How a venv is asked for. */
-export interface VenvQuestion {
+interface VenvQuestion {
   /** The folder that the user names; without it $VIRTUAL_ENV, then `.venv` here or in a parent folder. */
   readonly argument?: string | undefined
   readonly env: NodeJS.ProcessEnv

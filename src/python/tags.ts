@@ -12,7 +12,7 @@ export interface WheelTag {
 }
 
 /** What a platform tag promises of the system. */
-export interface PlatformPolicy {
+interface PlatformPolicy {
   readonly kind: 'manylinux' | 'musllinux'
   /** Canonical, without the machine: `manylinux_2_17`, also for `manylinux2014`. */
   readonly name: string

@@ -3,7 +3,7 @@ import { Chalk, type ChalkInstance, supportsColor, supportsColorStderr } from 'c
 
 export type ColourMode = 'auto' | 'always' | 'never'
 
-export interface Colours {
+interface Colours {
   readonly stdout: ChalkInstance
   readonly stderr: ChalkInstance
 }

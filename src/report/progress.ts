@@ -4,7 +4,7 @@ const PATIENCE_MS = 500
 const REDRAW_MS = 80
 const WIDTH = 28
 
-export interface Progress {
+interface Progress {
   step(done: number, total: number): void
   end(): void
 }

@@ -87,7 +87,7 @@ export interface Lack {
 }
 
 /** The numbers of a run, as they stand in the JSON document too. */
-export interface RunSummary {
+interface RunSummary {
   readonly objects: number
   readonly patched: number
   readonly fine: number

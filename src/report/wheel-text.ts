@@ -7,7 +7,7 @@ import { detailLines } from './run-details.ts'
 import { servedSonames } from './run-facts.ts'
 import { SOURCE_WORDS } from './source-words.ts'
 
-export interface WheelStyle {
+interface WheelStyle {
   readonly chalk: ChalkInstance
   readonly quiet: boolean
   readonly verbose: boolean

@@ -5,7 +5,7 @@ import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/rea
 import type { Environment } from '../python/environment.ts'
 import { givesUp, ruleOf } from './because.ts'
 
-export interface WhyStyle {
+interface WhyStyle {
   readonly chalk: ChalkInstance
   /** The C library's own libraries too, and what was tried for each needed. */
   readonly verbose: boolean

@@ -17,7 +17,7 @@ import type { Resolved } from './simulate.ts'
  * - `brought-twice`: several distributions bring a soname, and a process has one of them
  * - `current-directory`: an empty entry of a search path has the current directory searched
  */
-export type ConflictKind = 'order-dependent' | 'moved-away' | 'foreign-libc' | 'brought-twice' | 'current-directory'
+type ConflictKind = 'order-dependent' | 'moved-away' | 'foreign-libc' | 'brought-twice' | 'current-directory'
 
 export interface Conflict {
   readonly kind: ConflictKind

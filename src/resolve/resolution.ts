@@ -37,7 +37,7 @@ export interface Resolution {
 }
 
 /** The objects as they were before wheelfix changed them. */
-export function originalStates(objects: readonly ScannedObject[]): ObjectStates {
+function originalStates(objects: readonly ScannedObject[]): ObjectStates {
   return new Map(objects.map(object => [object.identity, object.original]))
 }
 

@@ -12,7 +12,7 @@ export interface ScanOptions {
   readonly env: NodeJS.ProcessEnv
 }
 
-export interface ScanSources {
+interface ScanSources {
   readonly scan: StoreScanner
   readonly trust: StoreTrust
 }

@@ -69,7 +69,7 @@ function additionsFor(
 }
 
 /** The providers' directories: those that serve more first, but none before one that a soname must be taken from. */
-export function orderDirectories(providers: readonly LibraryCandidate[], tree: FileTree): string[] {
+function orderDirectories(providers: readonly LibraryCandidate[], tree: FileTree): string[] {
   const uses = new Map<string, number>()
   for (const { directory } of providers) uses.set(directory, (uses.get(directory) ?? 0) + 1)
   const order = [...uses].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([directory]) => directory)

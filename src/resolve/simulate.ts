@@ -9,7 +9,7 @@ import type { PythonProcess } from './python-process.ts'
 import type { ScannedObject } from './objects.ts'
 
 /** What the needed of an object come to in some processes. */
-export interface Chain {
+interface Chain {
   /** One for each DT_NEEDED, in its order. */
   readonly needed: readonly Resolved[]
   /** Something above the object, or the main program, has a DT_RPATH that it inherits. */
@@ -38,7 +38,7 @@ export interface Simulation {
 }
 
 /** What is left of an object's process. */
-export interface SimulatedProcess {
+interface SimulatedProcess {
   /** What it maps, the object itself first. */
   readonly maps: readonly MappedObject[]
   readonly lost: readonly LostInProcess[]
@@ -60,7 +60,7 @@ export interface LostBelow extends Omit<LostInProcess, 'identity'> {
 }
 
 /** One object in a process. */
-export interface MappedObject {
+interface MappedObject {
   readonly identity: string
   /** null: it is no object of the venv. */
   readonly chain: Chain | null
@@ -210,7 +210,7 @@ function chainOf(map: LinkMap): Chain {
 }
 
 /** The resolution, with no more of the process than the provider's name. */
-export function resolvedOf({ soname, provider, because, lackingVersions }: Resolution): Resolved {
+function resolvedOf({ soname, provider, because, lackingVersions }: Resolution): Resolved {
   const file = provider === null ? null : { path: provider.path, identity: provider.identity }
   return { soname, provider: file, because, lackingVersions }
 }

@@ -13,7 +13,7 @@ export interface WindowProblem {
   readonly opensSomewhere: boolean
 }
 
-export interface FailingPlugin {
+interface FailingPlugin {
   readonly platform: 'X11' | 'Wayland'
   /** Relative to the environment. */
   readonly path: string

@@ -14,7 +14,7 @@ import { readState } from '../python/state-folder.ts'
 import { isJournalQuiet } from './journal-file.ts'
 
 /** The answer of a run in which nothing is left to do. */
-export interface Answer {
+interface Answer {
   readonly status: number
   readonly warnings: readonly string[]
   /** What the report says, as plain data: the next run may have another width and other colours. */
@@ -22,7 +22,7 @@ export interface Answer {
 }
 
 /** What is asked, on the command line and by the environment. */
-export interface Question {
+interface Question {
   readonly libs: readonly string[]
   readonly noScan: boolean
   readonly trust: readonly string[]

@@ -16,7 +16,7 @@ import { findVenv } from '../python/pyvenv.ts'
 import { shebangPython } from '../python/shebang.ts'
 
 /** How a folder or a file is asked for. */
-export interface FolderQuestion {
+interface FolderQuestion {
   readonly argument: string
   /** The Python that loads its extension modules; null: what an earlier run was told, else what the folder itself tells. */
   readonly python: string | null

@@ -65,7 +65,7 @@ export function keptPath(place: Place): string {
 }
 
 /** Where wheelfix 0.1 had its journal. */
-export function oldJournalPath(place: Place): string {
+function oldJournalPath(place: Place): string {
   return `${place.stateFolder}/journal.json`
 }
 
@@ -73,7 +73,7 @@ export function oldJournalPath(place: Place): string {
  * What a venv's journal asks for. `interrupted`, `unverified` (a run ended, and then the machine did): the objects must be
  * looked at. `settled`: it is old enough to be dropped. `settling`: nothing is to be done.
  */
-export type JournalState = 'none' | 'interrupted' | 'unverified' | 'settling' | 'settled'
+type JournalState = 'none' | 'interrupted' | 'unverified' | 'settling' | 'settled'
 
 /**
  * Dirty bytes are written after 30 s (vm.dirty_expire_centisecs) by a thread that wakes every 5 s; then a sync of them costs
@@ -100,7 +100,7 @@ function exists(path: string): boolean {
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 /** The kernel's name of this boot; null where it gives none: then no boot is the same as another. */
-export function bootId(): string | null {
+function bootId(): string | null {
   try {
     return readFileSync(BOOT_ID, 'utf8').trim()
   } catch (error) {

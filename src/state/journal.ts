@@ -38,7 +38,7 @@ import {
 } from './journal-file.ts'
 
 /** A file that may be changed where it is. */
-export interface JournalledFile {
+interface JournalledFile {
   readonly path: string
   readonly status: FileStatus
   /** The undo note of a graft of ours; null: there is none. */
@@ -91,7 +91,7 @@ function fromOctal(digits: string): string {
 }
 
 /** An object that is about to be changed where it stands. */
-export interface InPlaceChange {
+interface InPlaceChange {
   readonly path: string
   readonly edit: FileEdit
   /** What RECORD says of it. */
@@ -99,7 +99,7 @@ export interface InPlaceChange {
 }
 
 /** The journal of one run. */
-export interface Journal {
+interface Journal {
   /** Writes entries down to the disk: the objects may be changed then. @throws the errors of open(2), write(2), fdatasync(2) */
   add(entries: readonly JournalEntry[]): void
   /** The run did all that it was to do. */

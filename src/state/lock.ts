@@ -29,7 +29,7 @@ export function builtSetLink({ stateFolder }: Place): string {
 /** Another run of a large venv takes seconds, a first one over a slow disk more. */
 const PATIENCE_MS = 60_000
 
-export interface Lock {
+interface Lock {
   /** Another run held it first: what was read before may have changed. */
   readonly waited: boolean
   release(): void

@@ -33,7 +33,7 @@ export interface Cut {
 }
 
 /** One change of a text: `length` units at `at` were `text` before. */
-export interface TextUndo extends Cut {
+interface TextUndo extends Cut {
   /** Of the entry, as it was. */
   readonly name: string
   readonly length: number

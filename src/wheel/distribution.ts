@@ -9,7 +9,7 @@ import { readEntry } from '../zip/content.ts'
 import { type Archive, refusal, type WheelEntry } from '../zip/read.ts'
 
 /** RECORD, and the fields of its rows by path. */
-export interface WheelRecord {
+interface WheelRecord {
   readonly entry: WheelEntry
   readonly text: string
   readonly rows: ReadonlyMap<string, RecordFields>

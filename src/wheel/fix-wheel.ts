@@ -44,7 +44,7 @@ export interface Wheel {
 }
 
 /** One ELF object of a wheel. */
-export interface WheelObject {
+interface WheelObject {
   readonly entry: WheelEntry
   readonly source: ByteSource
   readonly object: ScannedObject
@@ -61,7 +61,7 @@ export interface WheelContext {
 }
 
 /** What a wheel is read for. */
-export interface WheelReading {
+interface WheelReading {
   readonly context: WheelContext
   /** Globs of entries that are not looked at. */
   readonly ignoredPaths: readonly string[]

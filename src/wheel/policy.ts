@@ -20,7 +20,7 @@ export interface PolicyReport {
   readonly tooNew: Readonly<Record<string, string>>
 }
 
-export interface ExternalLibrary {
+interface ExternalLibrary {
   readonly soname: string
   readonly neededBy: readonly string[]
   /** Not on the list of the oldest claimed policy (of any policy where the wheel claims none). */

@@ -21,7 +21,7 @@ import type { NewContent, Wheel } from './fix-wheel.ts'
 import { type Archive, DEFLATED, openArchive, refusal, type WheelEntry } from '../zip/read.ts'
 import { putBack, readUndo, undoText, type WheelUndo } from './archive-note.ts'
 
-export interface WheelRestoration {
+interface WheelRestoration {
   readonly contents: ReadonlyMap<WheelEntry, NewContent>
   /** Objects that cannot be given back. */
   readonly refused: readonly { readonly path: string; readonly reason: string }[]

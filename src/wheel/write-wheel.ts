@@ -49,7 +49,7 @@ export function parseTag(text: string): Tag {
 }
 
 /** The file name with the tag; a tag that is there already is not added again. */
-export function tagName(name: WheelName, tag: Tag): WheelName {
+function tagName(name: WheelName, tag: Tag): WheelName {
   if ('build' in tag) return { ...name, build: tag.build }
   const [version = '', local] = name.version.split('+')
   const parts = local === undefined ? [] : local.split(/[._-]/)
@@ -91,7 +91,7 @@ export async function writeWheel(
 }
 
 /** What is made of a wheel. */
-export interface Rewriting extends ArchiveOptions {
+interface Rewriting extends ArchiveOptions {
   readonly contents: ReadonlyMap<WheelEntry, NewContent>
   readonly drop: readonly WheelEntry[]
   /** RECORD before the rows of the changed entries get their fields, and what becomes of it then. */

@@ -5,7 +5,7 @@
 export type ReadStream = (offset: number, length: number) => Uint8Array
 
 /** The blocks of a stream, in order; the arrays have one more element than there are blocks, for the end. */
-export interface Blocks {
+interface Blocks {
   /** Bit offsets in the stream of the block headers. */
   readonly bits: readonly number[]
   /** Offsets in the contents of what the blocks give. */

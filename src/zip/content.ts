@@ -272,7 +272,7 @@ function openScratch(folder: string): Scratch {
 }
 
 /** A range of an open file as a source; small reads come from one cached block. */
-export function rangeSource(fd: number, start: number, size: number): ByteSource {
+function rangeSource(fd: number, start: number, size: number): ByteSource {
   let block: { readonly offset: number; readonly bytes: Uint8Array } | undefined
   return {
     size,

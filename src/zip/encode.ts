@@ -95,7 +95,7 @@ async function encodePiece(
 }
 
 /** What an entry holds, for new contents that differ in a few places. */
-export interface Before {
+interface Before {
   /** Its data as it stands, deflated. */
   readonly read: ReadStream
   /** Of its contents. */

@@ -2,7 +2,6 @@
 // in the records that it keeps. Layouts from PKWARE's APPNOTE.TXT 6.3.10, section 4.3; it knows nothing of wheels.
 import type { ByteSource } from '../elf/source.ts'
 
-export const LOCAL_HEADER = 0x04034b50
 export const DATA_DESCRIPTOR = 0x08074b50
 const END = 0x06054b50
 const END64 = 0x06064b50
@@ -24,7 +23,7 @@ export const FLAG_UTF8 = 1 << 11
 export const FLAG_MASKED_HEADERS = 1 << 13
 
 /** What 16 and 32 bit fields hold when the value stands in a zip64 record. */
-export const IN_ZIP64_16 = 0xffff
+const IN_ZIP64_16 = 0xffff
 export const IN_ZIP64_32 = 0xffffffff
 export const EXTRA_ZIP64 = 0x0001
 
@@ -113,7 +112,7 @@ export function readEnding(source: ByteSource): Ending {
 }
 
 /** Where the directory was written. */
-export type NewEnding = Pick<Ending, 'directoryOffset' | 'directorySize' | 'entryCount'>
+type NewEnding = Pick<Ending, 'directoryOffset' | 'directorySize' | 'entryCount'>
 
 /** The archive's comment. */
 export function commentOf({ records, endRecord }: Ending): Uint8Array {
@@ -164,7 +163,7 @@ function newEnd64(): Buffer {
 }
 
 /** The numbers of an entry's data. */
-export interface ContentSums {
+interface ContentSums {
   readonly crc32: number
   readonly compressedSize: number
   readonly size: number

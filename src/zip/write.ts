@@ -36,7 +36,7 @@ export interface EntryChange {
   readonly onBytes?: (bytes: Uint8Array) => void
 }
 
-export interface LikeZlib {
+interface LikeZlib {
   readonly level: number
   /** Where the new contents differ from what the old ones begin with; null: anywhere. */
   readonly changes: readonly Range[] | null

@@ -33,7 +33,7 @@ export interface Placed {
 export type StringsPlace = 'copied' | 'extended' | 'kept'
 
 /** The new tables of a graft, and where those stood that they replace. */
-export interface GraftTables {
+interface GraftTables {
   readonly note: Placed
   readonly programHeaders: Placed
   readonly dynamic: Placed & { readonly was: bigint }

@@ -10,7 +10,7 @@ import { differences, type ElfState, stateOf } from '../state.ts'
 import type { ElfObject } from '../types.ts'
 import { verifyState } from '../rules/verify.ts'
 
-export interface Regraft {
+interface Regraft {
   /** What has to be written; null where the file is as it is to be. */
   readonly edit: FileEdit | null
   /** The file without one's own layer and those above. */

@@ -26,7 +26,7 @@ import { type Patch, patchedSource } from '../overlay.ts'
  * Whose change a graft is: `wheelfix venv`, `wheelfix wheel`, `wheelfix elf`, a venv's copy of its Python for the private
  * loader, or an installed Python with one (`wheelfix python`). Who takes changes back takes back its own only.
  */
-export const OWNERS = ['venv', 'wheel', 'elf', 'python', 'standalone'] as const
+const OWNERS = ['venv', 'wheel', 'elf', 'python', 'standalone'] as const
 export type Owner = (typeof OWNERS)[number]
 
 /** How to take a graft off again. */

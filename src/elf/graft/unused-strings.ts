@@ -30,7 +30,7 @@ const MOST_SYMBOL_BYTES = 1 << 27
 const SYMBOLS_AT_ONCE = 1 << 15
 
 /** A string of the table, with its NUL behind it. */
-export interface StringSlot {
+interface StringSlot {
   /** Bytes from DT_STRTAB. */
   readonly offset: number
   /** Bytes without the NUL. */

@@ -7,7 +7,7 @@ import { loadAlignment, SMALLEST_PAGE } from '../machine.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 
 /** A table of program headers that the loader zeroes in part. */
-export interface ZeroedTable {
+interface ZeroedTable {
   /** The page size, in bytes, with which that happens. */
   readonly page: number
   /** The PT_LOAD whose last page holds the table. */

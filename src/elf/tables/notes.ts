@@ -4,7 +4,7 @@ import type { ByteSource } from '../source.ts'
 import { decodeBytes } from '../text.ts'
 import type { ElfObject } from '../types.ts'
 
-export interface ElfNote {
+interface ElfNote {
   /** The name that says what the type means: `GNU`, `FDO`. */
   readonly owner: string
   readonly type: number

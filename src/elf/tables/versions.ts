@@ -11,7 +11,7 @@ import type { ElfHeader, ProgramHeader } from '../types.ts'
 const MOST_VERSIONS = 1 << 16
 
 /** One version needed (Elf_Vernaux). */
-export interface RawNeededVersion {
+interface RawNeededVersion {
   /** File offset of the record. */
   readonly at: number
   /** Offset from DT_STRTAB. */
@@ -21,7 +21,7 @@ export interface RawNeededVersion {
 }
 
 /** The versions needed of one file (Elf_Verneed). */
-export interface RawVersionNeed {
+interface RawVersionNeed {
   readonly at: number
   /** vn_version: 1 */
   readonly version: number
@@ -30,7 +30,7 @@ export interface RawVersionNeed {
 }
 
 /** One version defined (Elf_Verdef). */
-export interface RawVersionDefinition extends RawNeededVersion {
+interface RawVersionDefinition extends RawNeededVersion {
   /** vd_version: 1 */
   readonly version: number
 }
