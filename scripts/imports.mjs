@@ -25,7 +25,7 @@ const allowed = {
     ...['report', 'inspect', 'environment', 'wheel', 'patchelf', 'private-loader'],
     ...['resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
   ],
-  '.': ['commands', 'report', 'io'],
+  '.': ['commands', 'report', 'inspect', 'io'],
   // the public face of the library
   'index.ts': [
     ...['environment', 'patchelf', 'private-loader', 'resolve', 'state', 'config'],

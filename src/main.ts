@@ -1,5 +1,5 @@
 // The entry of the bundle.
-import { run } from './cli.ts'
+import { run } from './run.ts'
 
 let unwritten = false
 
@@ -9,7 +9,7 @@ for (const stream of [process.stdout, process.stderr]) {
     if ('code' in error && error.code === 'EPIPE') return
     unwritten = true
     process.exitCode = 1
-    if (stream === process.stdout) process.stderr.write(`wheelfix: the report cannot be written: ${error.message}\n`)
+    if (stream === process.stdout) process.stderr.write(`error: the report cannot be written: ${error.message}\n`)
   })
 }
 

@@ -1,6 +1,8 @@
 // `wheelfix doctor`: parse options → ask the core → render.
 import { diagnose, type DoctorReport } from '../inspect/diagnose.ts'
 import { findEnvironment } from '../state/folders.ts'
+import type { Finding } from '../inspect/findings.ts'
+import { screenOf } from '../report/layout.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
@@ -11,15 +13,16 @@ import { overFolders, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface DoctorCommandOptions {
-  readonly import?: boolean
-  readonly json?: boolean
+  readonly import?: boolean | undefined
+  readonly json?: boolean | undefined
   readonly libs: readonly string[]
   readonly scan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly ignore: readonly string[]
-  readonly verbose?: boolean
-  readonly asRoot?: boolean
+  readonly verbose?: boolean | undefined
+  readonly asRoot?: boolean | undefined
+  readonly quiet?: boolean | undefined
   readonly color: ColourMode
 }
 
@@ -46,15 +49,24 @@ function doctorOne(argument: string | undefined, options: DoctorCommandOptions, 
       env,
       cwd,
     })
+    const status = report.findings.some(isProblem) ? 1 : 0
     if (options.json === true) put(doctorDocument(report))
-    else {
+    else if (status !== 0 || options.quiet !== true) {
+      const shown = options.quiet === true ? { ...report, findings: report.findings.filter(isProblem) } : report
       const { stdout } = colours(options.color, env)
-      writeLines(process.stdout, doctorLines(report, stdout, options.verbose === true))
+      writeLines(
+        process.stdout,
+        doctorLines(shown, stdout, options.verbose === true, screenOf(process.stdout, env).columns),
+      )
     }
-    return report.findings.some(({ severity }) => severity !== 'note') ? 1 : 0
+    return status
   } catch (error) {
-    return reportFailure(error, options.json === true, put)
+    return reportFailure(error, options, put)
   }
+}
+
+function isProblem({ severity }: Finding): boolean {
+  return severity !== 'note'
 }
 
 function doctorDocument({ venv, findings, asked, imported }: DoctorReport) {

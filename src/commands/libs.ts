@@ -1,6 +1,7 @@
 // `wheelfix libs`, `libs env` and `libs build`: the library set in force, as lines of a shell, and built by Nix.
 import { type LibsReport, librarySearchPath, listLibraries } from '../inspect/library-set.ts'
 import { builtSetLink } from '../state/lock.ts'
+import { nearest } from '../io/words.ts'
 import { WheelfixError } from '../io/error.ts'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -26,10 +27,10 @@ export interface LibsCommandOptions {
   /** False with --no-scan. */
   readonly scan: boolean
   readonly trust: readonly string[]
-  readonly policy?: string
-  readonly python?: string
-  readonly json?: boolean
-  readonly asRoot?: boolean
+  readonly policy?: string | undefined
+  readonly python?: string | undefined
+  readonly json?: boolean | undefined
+  readonly asRoot?: boolean | undefined
   readonly color: ColourMode
 }
 
@@ -43,7 +44,7 @@ export function libsCommand(argument: string | undefined, options: LibsCommandOp
     else writeLines(process.stdout, libsLines(report, colours(options.color, process.env).stdout))
     return counts.some(({ path }) => path === null) ? 1 : 0
   } catch (error) {
-    return reportFailure(error, options.json === true)
+    return reportFailure(error, options)
   }
 }
 
@@ -52,6 +53,12 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
   try {
     const report = reportOf(argument, options)
     writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
+    if (options.json === true) {
+      process.stdout.write(
+        `${JSON.stringify({ schema: SCHEMA, command: 'libs env', libs: librarySearchPath(report) })}\n`,
+      )
+      return 0
+    }
     const path = `'${librarySearchPath(report).join(':').replaceAll("'", `'\\''`)}'`
     process.stdout.write(`export WHEELFIX_LIBS=${path}\nexport NIX_LD_LIBRARY_PATH=${path}\n`)
     return 0
@@ -61,10 +68,10 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
 }
 
 export interface LibsBuildOptions {
-  readonly flake?: string
-  readonly asRoot?: boolean
+  readonly flake?: string | undefined
+  readonly asRoot?: boolean | undefined
   /** Build what the environment misses. */
-  readonly missing?: boolean
+  readonly missing?: boolean | undefined
   readonly color: ColourMode
 }
 
@@ -141,6 +148,12 @@ function ownSet(env: NodeJS.ProcessEnv): string {
 function reportOf(argument: string | undefined, options: LibsCommandOptions): LibsReport {
   const { env } = process
   const cwd = process.cwd()
+  if (argument !== undefined && !argument.includes('/') && !existsSync(join(cwd, argument))) {
+    const [command] = nearest(argument, ['build', 'env'], 1)
+    if (command !== undefined) {
+      throw new WheelfixError('USAGE', `libs has no command ${argument}: did you mean wheelfix libs ${command}?`)
+    }
+  }
   const venv = argument === undefined ? targetPython(options.python, env, cwd) : findVenv({ argument, env, cwd })
   workAsOwner(venv, options.asRoot)
   const policy = options.policy === undefined ? null : findPolicy(options.policy)

@@ -1,22 +1,23 @@
 // `wheelfix python`: a Python of another system gets a loader of the Nix store.
 import { runStandalone, type StandaloneReport } from '../private-loader/standalone.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
+import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { reportFailure } from './failure.ts'
 import { SCHEMA } from '../report/schema.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface PythonCommandOptions {
-  readonly libc?: string
-  readonly loader?: boolean
+  readonly libc?: string | undefined
+  readonly loader?: boolean | undefined
   readonly libs: readonly string[]
   /** False with --no-scan. */
   readonly scan: boolean
   readonly trust: readonly string[]
-  readonly restore?: boolean
-  readonly dryRun?: boolean
-  readonly json?: boolean
-  readonly quiet?: boolean
+  readonly restore?: boolean | undefined
+  readonly dryRun?: boolean | undefined
+  readonly json?: boolean | undefined
+  readonly quiet?: boolean | undefined
   readonly color: ColourMode
 }
 
@@ -40,7 +41,7 @@ export function pythonCommand(directory: string, options: PythonCommandOptions):
     else if (options.quiet !== true) writeLines(process.stdout, linesOf(report))
     return 0
   } catch (error) {
-    return reportFailure(error, options.json === true)
+    return reportFailure(error, options)
   }
 }
 
@@ -57,10 +58,11 @@ function documentOf({ root, version, pythons, status, libc, loader }: Standalone
   }
 }
 
-const VERBS = { fine: 'is in place', patch: 'is to be set', patched: 'is set', restored: 'is set back' } as const
+const VERBS = { fine: 'is in place', patch: 'would be set', patched: 'is set', restored: 'is restored' } as const
 
 function linesOf({ root, pythons, status, loader }: StandaloneReport): string[] {
-  if (pythons.length === 0) return [root, 'nothing of wheelfix here: nothing to do']
-  const served = loader === null ? [] : [`${loader.content.libraries.length} names are found by its private loader`]
+  if (pythons.length === 0) return [root, 'wheelfix has changed nothing here: nothing to restore']
+  const served =
+    loader === null ? [] : [`its private loader finds ${count(loader.content.libraries.length, 'library name')}`]
   return [root, ...pythons.map(({ path, after }) => `  ${path}: its loader ${VERBS[status]}: ${after}`), ...served]
 }

@@ -2,6 +2,7 @@
 import { restoreVenv } from '../environment/restore-environment.ts'
 import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
+import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
 import { foundAsOwner } from './as-owner.ts'
@@ -10,12 +11,12 @@ import { type FolderResult, overFolders, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface RestoreCommandOptions {
-  readonly dryRun?: boolean
-  readonly editable?: boolean
-  readonly json?: boolean
-  readonly quiet?: boolean
-  readonly verbose?: boolean
-  readonly asRoot?: boolean
+  readonly dryRun?: boolean | undefined
+  readonly editable?: boolean | undefined
+  readonly json?: boolean | undefined
+  readonly quiet?: boolean | undefined
+  readonly verbose?: boolean | undefined
+  readonly asRoot?: boolean | undefined
   readonly color: ColourMode
 }
 
@@ -43,11 +44,13 @@ function restoreOne(argument: string | undefined, options: RestoreCommandOptions
       const verb = options.dryRun === true ? 'to restore' : 'restored'
       if (options.verbose === true) lines.unshift(...restored.map(path => colour.stdout.dim(`  ${path}`)))
       lines.unshift(colour.stdout.bold(venv.root))
-      lines.push(found ? `${restored.length} objects ${verb}` : 'nothing of wheelfix here: nothing to do')
+      lines.push(
+        found ? `${count(restored.length, 'object')} ${verb}` : 'wheelfix has changed nothing here: nothing to restore',
+      )
     }
     writeLines(process.stdout, lines)
     return { status: refused.length > 0 ? 1 : 0, next: nested }
   } catch (error) {
-    return { status: reportFailure(error, options.json === true, put), next: [] }
+    return { status: reportFailure(error, options, put), next: [] }
   }
 }

@@ -6,8 +6,8 @@ import type { ExitStatus } from './status.ts'
 export type PutDocument = (document: object) => void
 
 interface SeveralOptions {
-  readonly json?: boolean
-  readonly quiet?: boolean
+  readonly json?: boolean | undefined
+  readonly quiet?: boolean | undefined
 }
 
 /** What came of one folder, and the folders that are to follow it: environments that lie in it. */

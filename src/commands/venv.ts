@@ -7,6 +7,7 @@ import type { VenvReport } from '../environment/report.ts'
 import type { VenvOptions } from '../environment/options.ts'
 import type { Environment } from '../python/environment.ts'
 import { findVenv } from '../python/pyvenv.ts'
+import { activeElsewhere } from '../python/search-venv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { progressBar } from '../report/progress.ts'
 import { screenOf } from '../report/layout.ts'
@@ -25,23 +26,23 @@ import type { ExitStatus } from './status.ts'
 
 /** The options of both commands, as commander gives them. */
 export interface VenvCommandOptions {
-  readonly dryRun?: boolean
-  readonly json?: boolean
+  readonly dryRun?: boolean | undefined
+  readonly json?: boolean | undefined
   readonly libs: readonly string[]
   /** False with --no-scan. */
   readonly scan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly ignore: readonly string[]
-  readonly strict?: boolean
-  readonly strategy?: Strategy
-  readonly interpreter?: ProgramInterpreter
-  readonly update?: boolean
-  readonly rehash?: boolean
-  readonly editable?: boolean
-  readonly quiet?: boolean
-  readonly verbose?: boolean
-  readonly asRoot?: boolean
+  readonly strict?: boolean | undefined
+  readonly strategy?: Strategy | undefined
+  readonly interpreter?: ProgramInterpreter | undefined
+  readonly update?: boolean | undefined
+  readonly rehash?: boolean | undefined
+  readonly editable?: boolean | undefined
+  readonly quiet?: boolean | undefined
+  readonly verbose?: boolean | undefined
+  readonly asRoot?: boolean | undefined
   readonly color: ColourMode
 }
 
@@ -49,11 +50,11 @@ type Command = 'venv' | 'check' | 'loader' | 'path'
 
 /** The options of `wheelfix path` besides those. */
 export interface PathCommandOptions extends VenvCommandOptions {
-  readonly python?: string
-  readonly program?: string
-  readonly stateHere?: boolean
+  readonly python?: string | undefined
+  readonly program?: string | undefined
+  readonly stateHere?: boolean | undefined
   /** Change nothing, and fail where something is to be patched. */
-  readonly check?: boolean
+  readonly check?: boolean | undefined
 }
 
 /** `folders`: empty for the environment that the command finds itself. */
@@ -65,6 +66,8 @@ export function venvCommand(
 ): Promise<ExitStatus> {
   const { env } = process
   const cwd = process.cwd()
+  const elsewhere = folders.length === 0 && options.quiet !== true ? activeElsewhere(cwd, env) : null
+  if (elsewhere !== null) warn([elsewhere], options)
   return overFolders(command, folders, options, (folder, put) => {
     const find = () =>
       command === 'check' ? findEnvironment(folder, env, cwd) : findVenv({ argument: folder, env, cwd })
@@ -155,7 +158,7 @@ async function runOne(
     return { status, next: facts.nested }
   } catch (error) {
     bar.end()
-    return { status: reportFailure(error, options.json === true, put), next: [] }
+    return { status: reportFailure(error, options, put), next: [] }
   }
 }
 

@@ -15,25 +15,25 @@ import type { ExitStatus } from './status.ts'
 
 /** The options of the command, as commander gives them. */
 export interface WheelCommandOptions {
-  readonly outputDir?: string
-  readonly inPlace?: boolean
-  readonly dryRun?: boolean
-  readonly check?: boolean
-  readonly restore?: boolean
-  readonly python?: string
+  readonly outputDir?: string | undefined
+  readonly inPlace?: boolean | undefined
+  readonly dryRun?: boolean | undefined
+  readonly check?: boolean | undefined
+  readonly restore?: boolean | undefined
+  readonly python?: string | undefined
   readonly with: readonly string[]
-  readonly tag?: string
-  readonly json?: boolean
+  readonly tag?: string | undefined
+  readonly json?: boolean | undefined
   readonly libs: readonly string[]
   /** False with --no-scan. */
   readonly scan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
   readonly ignore: readonly string[]
-  readonly interpreter?: ProgramInterpreter
-  readonly strict?: boolean
-  readonly quiet?: boolean
-  readonly verbose?: boolean
+  readonly interpreter?: ProgramInterpreter | undefined
+  readonly strict?: boolean | undefined
+  readonly quiet?: boolean | undefined
+  readonly verbose?: boolean | undefined
   readonly color: ColourMode
 }
 
@@ -58,14 +58,14 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
       }),
     )
   } catch (error) {
-    return reportFailure(error, json)
+    return reportFailure(error, options)
   } finally {
     bar.end()
   }
 
   const { results } = run
   const [only] = results
-  if (results.length === 1 && only?.error != null) return reportFailure(only.error, json)
+  if (results.length === 1 && only?.error != null) return reportFailure(only.error, options)
   writeWarnings(run.warnings, colour.stderr, process.env)
   if (json) process.stdout.write(`${JSON.stringify(wheelDocument(run))}\n`)
   else {

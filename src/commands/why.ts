@@ -1,4 +1,8 @@
 // `wheelfix why`: parse options → ask the core → render.
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { nameIn } from '../inspect/traceback.ts'
+import { fsPath } from '../io/path.ts'
 import type { WhyNeeded, WhyObject, WhyReport } from '../inspect/reasons.ts'
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
@@ -14,35 +18,38 @@ import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface WhyCommandOptions {
-  readonly json?: boolean
+  readonly json?: boolean | undefined
   readonly libs: readonly string[]
   readonly scan: boolean
   readonly trust: readonly string[]
-  readonly verbose?: boolean
-  readonly asRoot?: boolean
+  readonly verbose?: boolean | undefined
+  readonly asRoot?: boolean | undefined
+  readonly quiet?: boolean | undefined
   readonly color: ColourMode
 }
 
-/** With one argument it is the name, and the venv is found as for the other commands. Status 1: something is missing. */
-export function whyCommand(first: string, second: string | undefined, options: WhyCommandOptions): ExitStatus {
+/**
+ * Status 1: something is missing.
+ * @param words the environment, where it is named, then the name; more words are a line of a traceback without its quotes
+ */
+export function whyCommand(words: readonly string[], options: WhyCommandOptions): ExitStatus {
   const { env } = process
-  const [folder, name] = second === undefined ? [undefined, first] : [first, second]
   const cwd = process.cwd()
   try {
-    const venv = foundAsOwner(() => findEnvironment(folder, env, cwd), options.asRoot)
-    const examination = examine(
-      venv,
-      lookingOnly({ libs: options.libs, noScan: !options.scan, trust: options.trust, env, cwd }),
-    )
-    const report = whyOf(name, examination, cwd)
+    const [first = '', ...rest] = words
+    const isNamed = rest.length === 1 || (rest.length > 0 && existsSync(fsPath(resolve(cwd, first, 'pyvenv.cfg'))))
+    const venv = foundAsOwner(() => findEnvironment(isNamed ? first : undefined, env, cwd), options.asRoot)
+    const name = nameIn((isNamed ? rest : words).join(' '))
+    const looking = lookingOnly({ libs: options.libs, noScan: !options.scan, trust: options.trust, env, cwd })
+    const report = whyOf(name, examine(venv, looking), cwd)
     if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
-    else {
+    else if (options.quiet !== true) {
       const style = { chalk: colours(options.color, env).stdout, verbose: options.verbose === true }
       writeLines(process.stdout, whyLines(report, venv, style))
     }
     return report.processes.some(({ objects }) => objects.some(isLacking)) ? 1 : 0
   } catch (error) {
-    return reportFailure(error, options.json === true)
+    return reportFailure(error, options)
   }
 }
 

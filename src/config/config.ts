@@ -62,19 +62,19 @@ export function readConfig(venvRoot: string): Config {
 
 function readToml(path: string): Record<string, unknown> {
   const bytes = readRegular(path, LARGEST_FILE)
-  if (bytes === null) throw invalid(path, 'it cannot be read, or is no file of a few KB')
+  if (bytes === null) throw invalid(path, 'it cannot be read, or is not a file of a few KB')
   try {
     return parse(bytes.toString('utf8'))
   } catch (error) {
     if (!(error instanceof TomlError)) throw error
-    throw new WheelfixError('CONFIG_INVALID', `${path} is no valid TOML: ${error.message.split('\n')[0] ?? ''}`, path)
+    throw new WheelfixError('CONFIG_INVALID', `${path} is not valid TOML: ${error.message.split('\n')[0] ?? ''}`, path)
   }
 }
 
 function configOf(path: string, table: unknown): Config {
-  if (!isTable(table)) throw invalid(path, 'the wheelfix table is no table')
+  if (!isTable(table)) throw invalid(path, '[tool.wheelfix] is not a table')
   for (const key of Object.keys(table)) {
-    if (!KNOWN.has(key)) throw invalid(path, `"${key}" is no setting of wheelfix (known: ${[...KNOWN].join(', ')})`)
+    if (!KNOWN.has(key)) throw invalid(path, `"${key}" is not a setting of wheelfix (known: ${[...KNOWN].join(', ')})`)
   }
   const folder = dirname(path)
   return {

@@ -55,8 +55,8 @@ export function writeReason(error: unknown): string {
 
 const WRITE_REASONS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full: free some space and run again',
-  EACCES: 'you may not write here: run as the owner of the venv',
-  EPERM: 'you may not write here: run as the owner of the venv',
+  EACCES: 'you have no permission to write here: run as the owner of the environment',
+  EPERM: 'you have no permission to write here: run as the owner of the environment',
   EROFS: 'the file system is read-only',
   ETXTBSY: 'the program is running: end it and run again',
   EDQUOT: 'your disk quota is used up: free some space and run again',
@@ -75,6 +75,6 @@ function fileEdit({ status, edit, record, isOwn }: ChangeJob, source: FileSource
   const wanted = edit === null ? null : (base: ElfObject) => applyEdit(stateOf(base), edit)
   const options = { owner: 'venv', ...(record === null ? {} : { record }) } as const
   const result = regraft(layersOf(source, isOwn), wanted, options)
-  if (result.edit === null) throw new ElfError('REFUSED', 'the edit came out as no change at all')
+  if (result.edit === null) throw new ElfError('REFUSED', 'the edit changes nothing')
   return result.edit
 }

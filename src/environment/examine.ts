@@ -131,7 +131,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
       ...venvWarnings(venv, scan),
       ...named.warnings,
       ...(loader?.warnings ?? []),
-      ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made anew'}`),
+      ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made again'}`),
       ...trustWarnings(sources.trust),
       ...distributions.warnings,
       ...plan.warnings,
@@ -181,7 +181,15 @@ function librariesNamed(
   { libs, env, cwd }: VenvOptions,
 ): LibraryDirectories {
   const flags = [...libs, ...builtSet(venv).map(path => `${path}/lib`)]
-  return namedDirectories({ flags, config: config.libs, closure: python.closure, env, cwd, store })
+  return namedDirectories({
+    flags,
+    config: config.libs,
+    configFile: config.path,
+    closure: python.closure,
+    env,
+    cwd,
+    store,
+  })
 }
 
 /** The loader for the programs of wheels, which ask for that of another system. */
@@ -253,11 +261,13 @@ function environmentWarnings(env: NodeJS.ProcessEnv): string[] {
 function venvWarnings(venv: Environment, scan: Scan): string[] {
   const warnings: string[] = []
   if (venv.systemSitePackages) {
-    warnings.push('this venv also imports from the site-packages of its base Python, which are not looked at')
+    warnings.push(
+      'this environment also imports from the site-packages of its base Python, which wheelfix does not look at',
+    )
   }
   if (scan.foreignLinks > 0) {
     warnings.push(
-      `${scan.foreignLinks} shared objects are links to files outside the venv and stay as they are ` +
+      `${scan.foreignLinks} shared objects are links to files outside the environment, and were not changed ` +
         '(uv: install with UV_LINK_MODE=copy or hardlink)',
     )
   }

@@ -165,7 +165,7 @@ function checkOriginal({ path, relative }: ScannedObject, undo: Undo, warnings: 
       source => record === null || hashHolds(fieldsOf(record), originalSource(source, undo)),
     )
     if (holds === false) {
-      warnings.push(`${relative} differs from what its RECORD said: it was changed before wheelfix came, or since`)
+      warnings.push(`${relative} differs from its RECORD: something else changed it, before or after wheelfix`)
     }
     return null
   } catch (error) {

@@ -31,7 +31,7 @@ export function compareWithLoader(
     const finding: Finding = {
       code: 'other-machine',
       severity: 'note',
-      message: 'the Python of this venv is for another machine, so that its loader was not asked',
+      message: 'the Python of this environment is for another machine, so its loader was not asked',
       remedy: null,
       paths: [python.interpreter.program],
     }

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
-import { count } from '../io/words.ts'
+import { agree, count, listed } from '../io/words.ts'
 import { entriesIn, fileNameOf, fsPath, isInside, relativeTo } from '../io/path.ts'
 import { isOfThisMachine } from '../ldso/runnable.ts'
 import { fork, open } from '../ldso/process.ts'
@@ -144,7 +144,7 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
     findings.push({
       code: 'library-missing',
       severity: 'note',
-      message: `only plugins that nothing links to need ${sonames.join(', ')}, which are missing`,
+      message: `only optional plugins need ${listed(sonames)}, which ${agree(sonames.length, 'is', 'are')} missing`,
       remedy: pasteFor(sonames),
       paths: [...new Set(optional.flatMap(({ neededBy }) => neededBy))],
     })
@@ -161,7 +161,7 @@ function qtPlatforms({ plan }: Examination): Finding[] {
         code: 'qt-platform',
         severity: 'warning',
         message:
-          `Qt can open no window with ${path.endsWith('libqxcb.so') ? 'X11' : 'Wayland'}: its platform plugin ` +
+          `Qt cannot open a window with ${path.endsWith('libqxcb.so') ? 'X11' : 'Wayland'}: its platform plugin ` +
           `lacks ${missing.join(', ')}`,
         remedy: pasteFor(missing),
         paths: [relative],
@@ -183,7 +183,7 @@ function libraryPath(env: NodeJS.ProcessEnv): Finding[] {
     {
       code: 'ld-library-path',
       severity: 'warning',
-      message: `LD_LIBRARY_PATH is set (${value}): every program that is started from here gets these libraries`,
+      message: `LD_LIBRARY_PATH is set (${value}): every program that you start gets these libraries`,
       remedy: 'wheelfix venv --libs "$LD_LIBRARY_PATH"; unset LD_LIBRARY_PATH',
       paths: [],
     },
@@ -247,7 +247,7 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
     findings.push({
       code: 'hard-links',
       severity: 'warning',
-      message: `${count(patched.length, 'patched object')} have more than one link: a cache of the installer may hold them, patched`,
+      message: `${count(patched.length, 'patched object')} are hard links: a cache of the installer may hold them, patched`,
       remedy: 'uv cache clean, and install the packages again',
       paths: patched.map(({ relative }) => relative),
     })
@@ -318,10 +318,10 @@ function knownCases({ distributions, scan, venv }: Examination, python: PythonPr
 function wayOf({ how, sonames }: KnownCase): string {
   const names = sonames.join(' or ')
   if (how === 'program') return 'runs programs that it downloads, which expect another system'
-  if (how === 'ldconfig') return `asks ldconfig where ${names} is, and there is none`
+  if (how === 'ldconfig') return `asks ldconfig where ${names} is, and this system has no ldconfig`
   if (how === 'find_library')
-    return `looks for ${names} with ctypes.util.find_library, which finds nothing of the store`
-  return `loads ${names} by name, which is not found by it`
+    return `looks for ${names} with ctypes.util.find_library, which does not search the Nix store`
+  return `loads ${names} by name, and does not find it`
 }
 
 /** Does ctypes.CDLL(soname) find a file? _ctypes calls dlopen, and has no search path that helps. */
@@ -372,9 +372,9 @@ function findLibraryUsers(venv: Environment): Finding[] {
       code: 'find-library',
       severity: 'note',
       message:
-        `${count(users.length, 'file')} look for libraries with ctypes.util.find_library or ldconfig, which know nothing of ` +
+        `${count(users.length, 'file')} look for libraries with ctypes.util.find_library or ldconfig, which do not search ` +
         `the Nix store${names.size === 0 ? '' : ` (${[...names].sort().join(', ')})`}`,
-      remedy: 'where one of these fails, wheelfix loader helps those that then try the plain name',
+      remedy: 'if one of these fails, run wheelfix loader',
       paths: users,
     },
   ]

@@ -1,7 +1,7 @@
 // What a look at an environment may find: each finding has a code that programs may rely on.
 
 /** What a finding is about; programs may rely on it. */
-type FindingCode =
+export type FindingCode =
   | 'python-broken'
   | 'other-machine'
   | 'loader-differs'

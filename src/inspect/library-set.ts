@@ -105,7 +105,15 @@ function setOf(venv: PythonEnvironment, options: LibsOptions) {
   const store = storeDirectory(env)
   const python = startPython(findInterpreter(venv), diskTree(), store, env)
   const config = readConfig(`${cwd}/.venv`)
-  const named = namedDirectories({ flags: libs, config: config.libs, closure: python.closure, env, cwd, store })
+  const named = namedDirectories({
+    flags: libs,
+    config: config.libs,
+    configFile: config.path,
+    closure: python.closure,
+    env,
+    cwd,
+    store,
+  })
   const sonames = POLICIES.flatMap(({ libraries }) => libraries)
   const sources: ProviderSources = {
     directories: named.directories,

@@ -16,8 +16,8 @@ export function unfinished(examination: Examination): Finding[] {
     {
       code: 'half-finished',
       severity: 'error',
-      message: 'a run of wheelfix was stopped before it was done, or before the disk had all that it wrote',
-      remedy: `wheelfix venv ${venv.root}  (it puts right what is half done)`,
+      message: 'the last run of wheelfix was interrupted, or before the disk had all that it wrote',
+      remedy: `wheelfix venv ${venv.root}  (it completes the run)`,
       paths: scan.leftovers.map(path => relativeTo(venv.root, path)),
     },
   ]

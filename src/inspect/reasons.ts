@@ -2,6 +2,7 @@
 // plan, with what was searched for every needed. Plain data; how it is shown is not its business.
 import { WheelfixError } from '../io/error.ts'
 import { isInside, realPath } from '../io/path.ts'
+import { listed, nearest } from '../io/words.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import { fateOf } from '../ldso/candidate.ts'
 import { openStep, pathIn, searchParts } from '../ldso/process.ts'
@@ -120,9 +121,15 @@ function find(name: string, examination: Examination, cwd: string): Found {
     return current.soname === name || original.needed.includes(name)
   })
   if (needs !== null) return needs
+  const sonames = scan.objects.flatMap(({ original }) => original.needed)
+  const like = nearest(name, [...distributions.all.map(({ displayName }) => displayName), ...sonames])
+  const advice =
+    like.length === 0
+      ? 'name a package that is installed there'
+      : `did you mean ${listed(like).replace(/ and /, ' or ')}?`
   throw new WheelfixError(
     'USAGE',
-    `${name} is no file, distribution, module or soname of ${venv.root}; try the name of a package that is installed there`,
+    `${name} is not a file, distribution, module or soname of ${venv.root}: ${advice}`,
     venv.root,
   )
 }

@@ -11,7 +11,7 @@ const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
  * Opens a file below a folder, and follows no link on the way; the folder itself may be reached by one. (openat(2) by way of
  * /proc/self/fd: nobody can put a link in the place of a component between a look at it and its use.)
  * @param path relative, without `..`
- * @returns null for what is not there, is no regular file, or is not below the folder
+ * @returns null for what is not there, is not a regular file, or is not below the folder
  */
 export function openBeneath(folder: string, path: string): number | null {
   const names = path.split('/')

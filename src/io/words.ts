@@ -20,3 +20,31 @@ export function listed(items: readonly string[], most = items.length): string {
   const parts = shown.length < items.length ? [...shown, `${items.length - shown.length} more`] : shown
   return parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1) ?? ''}`
 }
+
+/** The names that a mistyped one may mean, the nearest first: by the edits between them, or one within the other. */
+export function nearest(name: string, names: Iterable<string>, most = 3): string[] {
+  const limit = Math.max(2, Math.floor(name.length / 3))
+  const found = [...new Set(names)].flatMap(candidate => {
+    const isPart = name.length > 2 && (candidate.includes(name) || name.includes(candidate))
+    const distance = isPart ? 0 : editDistance(name, candidate)
+    return distance <= limit ? [{ candidate, distance }] : []
+  })
+  return found
+    .sort((a, b) => a.distance - b.distance || a.candidate.length - b.candidate.length)
+    .slice(0, most)
+    .map(({ candidate }) => candidate)
+}
+
+/** Insertions, deletions and substitutions (Levenshtein), row by row. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j += 1) {
+      const substituted = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(substituted, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}

@@ -40,7 +40,7 @@ const EI_VERSION = 6
 const EI_PAD = 9
 const EI_NIDENT = 16
 
-const NO_ELF: Fault = { by: 'not-elf', fault: 'is no ELF file' }
+const NO_ELF: Fault = { by: 'not-elf', fault: 'is not an ELF file' }
 
 /** What becomes of an opened file, up to the point where the loader looks whether it has it already. */
 export function fateOf(file: OpenedFile, { main, loader: { libc } }: Process): Fate {

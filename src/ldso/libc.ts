@@ -85,7 +85,7 @@ const REMEDIES =
 export function identifyLibc(program: string, object: ElfObject, env: NodeJS.ProcessEnv): Libc {
   const interp = object.interpreter
   if (interp === null) {
-    throw new WheelfixError('LIBC_UNSUPPORTED', `${program} names no dynamic loader: it is linked statically`, program)
+    throw new WheelfixError('LIBC_UNSUPPORTED', `${program} is linked statically and has no dynamic loader`, program)
   }
   const text = readLoader(interp, () => absentLoader(program, interp))
   // the texts of stub-ld: nixpkgs, pkgs/by-name/st/stub-ld
@@ -108,9 +108,13 @@ export function nixLdLibc(object: ElfObject, env: NodeJS.ProcessEnv): Libc {
   const shim = NIX_LD_SHIMS.get(object.header.machine)
   if (shim === undefined) throw new WheelfixError('LOADER_NOT_FOUND', 'nix-ld is not made for this machine')
   const enable = 'enable programs.nix-ld in NixOS, or give --interpreter python'
-  const absent = new WheelfixError('LOADER_NOT_FOUND', `there is no nix-ld: ${shim} does not exist; ${enable}`, shim)
+  const absent = new WheelfixError(
+    'LOADER_NOT_FOUND',
+    `nix-ld is not installed: ${shim} does not exist; ${enable}`,
+    shim,
+  )
   if (!readLoader(shim, () => absent).includes(NIX_LD_MARK)) {
-    throw new WheelfixError('LOADER_NOT_FOUND', `there is no nix-ld: ${shim} is something else; ${enable}`, shim)
+    throw new WheelfixError('LOADER_NOT_FOUND', `nix-ld is not installed: ${shim} is something else; ${enable}`, shim)
   }
   return behindNixLd('a program', shim, object, env)
 }
@@ -157,7 +161,7 @@ function absentLoader(program: string, interp: string): WheelfixError {
     ? ['here', REMEDIES]
     : interp.includes('/.wheelfix/')
       ? ['any more', 'run "wheelfix loader" to make it again, or "wheelfix restore" to do without']
-      : ['any more', 'make the venv anew with a Python that is there']
+      : ['any more', 'make the environment again with a Python that exists']
   return new WheelfixError(
     'LOADER_NOT_FOUND',
     `${program} cannot start: its loader ${interp} does not exist ${when}; ${remedy}`,
@@ -178,7 +182,7 @@ function readLoader(path: string, absent: () => WheelfixError): string {
     const errno = errnoOf(error)
     if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ELOOP') throw absent()
     if (errno === undefined && !(error instanceof ElfError)) throw error
-    const why = errno ?? 'it is no regular file'
+    const why = errno ?? 'it is not a regular file'
     throw new WheelfixError('LOADER_NOT_FOUND', `the loader ${path} cannot be read: ${why}`, path)
   }
 }

@@ -47,6 +47,8 @@ export interface LibraryCandidate {
 interface NamedDirectories {
   readonly flags: readonly string[]
   readonly config: readonly string[]
+  /** The file that names them. */
+  readonly configFile?: string | null
   /** The directories of the interpreter's own closure. */
   readonly closure: readonly string[]
   readonly env: NodeJS.ProcessEnv
@@ -90,7 +92,7 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
       const given = isAbsolute(text) ? text : resolve(named.cwd, text)
       asked.push(given)
       const found = openDirectory(given, source)
-      const problem = problemOf(found, text, source, named.store)
+      const problem = problemOf(found, text, source, named)
       if (problem === null && typeof found !== 'string') {
         if (!directories.has(found.real)) directories.set(found.real, found)
         continue
@@ -108,10 +110,12 @@ function problemOf(
   found: LibraryDirectory | Unusable,
   text: string,
   source: LibrarySource,
-  store: string,
+  { store, configFile }: NamedDirectories,
 ): WheelfixError | null {
-  const subject = `the library directory ${text}`
-  const where = source === 'config' ? 'set libs of [tool.wheelfix] to' : source === 'flag' ? 'give --libs' : 'name'
+  // a mistake in a file is reported as one, with the file
+  const from = source === 'config' ? `${configFile ?? 'the configuration'}: ` : ''
+  const subject = `${from}the library directory ${text}`
+  const where = source === 'config' ? 'set libs to' : source === 'flag' ? 'give --libs' : 'name'
   const advice = `${where} a folder of the Nix store that holds lib*.so* files, such as /nix/store/…-zlib-1.3.1/lib`
   if (found === 'holds no shared library')
     return new WheelfixError('LIBS_EMPTY', `${subject} ${found}: ${advice}`, text)

@@ -157,7 +157,7 @@ function hasNix(env: NodeJS.ProcessEnv): boolean {
 function register(lacking: readonly Root[], env: NodeJS.ProcessEnv): string | null {
   const nobody = 'nothing protects the libraries from nix-collect-garbage: '
   if (!knowsItsState(env)) return `${nobody}NIX_STORE_DIR is set, NIX_STATE_DIR is not`
-  if (!hasNix(env)) return `${nobody}there is no Nix here`
+  if (!hasNix(env)) return `${nobody}Nix is not installed here`
   const socket = daemonSocket(env)
   for (const root of lacking) replaceLink(root.link, root.storePath)
   if (socket !== null && registerByDaemon(socket, lacking)) return null

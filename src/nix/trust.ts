@@ -130,7 +130,7 @@ export function namedStorePaths(paths: readonly string[], env: NodeJS.ProcessEnv
     if (storePath !== null) return storePath
     throw new WheelfixError(
       'USAGE',
-      `--trust ${path}: this is no package of the Nix store (${store}); name one, such as /nix/store/…-gcc-14.3.0-lib`,
+      `--trust ${path}: this is not a package of the Nix store (${store}); name one, such as /nix/store/…-gcc-14.3.0-lib`,
       path,
     )
   })

@@ -161,8 +161,8 @@ export function plainInterpreter(venv: PythonEnvironment, names: readonly Python
     if (!(error instanceof WheelfixError) || error.code !== 'PYTHON_NOT_FOUND') throw error
     throw new WheelfixError(
       error.code,
-      `${venv.python} is a copy of the Python at ${target}, which is not there any more: it was upgraded, removed or ` +
-        'garbage-collected. Make the venv anew, or give it the new one with python3 -m venv --upgrade after wheelfix restore',
+      `${venv.python} is a copy of the Python at ${target}, which no longer exists: it was upgraded, removed or ` +
+        'garbage-collected. Make the environment again, or give it the new Python with python3 -m venv --upgrade after wheelfix restore',
       venv.python,
     )
   }

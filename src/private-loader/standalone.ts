@@ -83,7 +83,7 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
   if (!isFhsLoader(base.interp)) {
     throw new WheelfixError(
       'PYTHON_UNSUPPORTED',
-      `${base.program} has ${base.interp} as its loader, which is no other system's: nothing to do`,
+      `${base.program} has ${base.interp} as its loader, which exists here: there is nothing to do`,
       base.program,
     )
   }

@@ -97,7 +97,7 @@ function follow(venv: PythonEnvironment): Interpreter {
     if (chain.length > LONGEST_CHAIN) {
       throw new WheelfixError(
         'PYTHON_NOT_FOUND',
-        `${venv.python} leads round in a circle (by way of ${path}); ${remake(venv)}`,
+        `${venv.python} leads back to itself (through ${path}); ${remake(venv)}`,
         venv.python,
       )
     }
@@ -134,7 +134,7 @@ type Found = { readonly object: ElfObject } | { readonly how: 'script' | 'wrappe
 
 /** What a file that is no link is: Python itself, or something that execs the next file. */
 function look(path: string, stat: Stats, venv: PythonEnvironment): Found {
-  if (!stat.isFile()) throw unsupported(path, 'is no file')
+  if (!stat.isFile()) throw unsupported(path, 'is not a file')
   try {
     accessSync(fsPath(path), constants.X_OK)
     return withSource(path, (source): Found => {
@@ -231,7 +231,7 @@ function homePython(script: string, venv: PythonEnvironment): string {
     const candidate = join(venv.home, name)
     if (existsSync(candidate) && realPath(candidate) !== realPath(script)) return candidate
   }
-  throw unsupported(script, 'is a script, and what it runs cannot be told from it')
+  throw unsupported(script, 'is a script that does not say which Python it starts')
 }
 
 function describe(venv: PythonEnvironment, chain: readonly ChainStep[], path: string, object: ElfObject): Interpreter {
@@ -263,7 +263,7 @@ function identity(
   if (version === undefined) {
     throw new WheelfixError(
       'VENV_INVALID',
-      `neither ${venv.root}/pyvenv.cfg nor ${program} tells its version`,
+      `neither ${venv.root}/pyvenv.cfg nor ${program} says which version it is`,
       venv.root,
     )
   }
@@ -338,14 +338,16 @@ function triplets({ header, interpreter }: ElfObject): string[] {
 
 /** How to make this venv anew, in the words of the tool that made it. */
 function remake(venv: PythonEnvironment): string {
+  // a folder that is no virtual environment must never be named: older versions of uv clear whatever they are given
+  if (venv.config.size === 0) return 'name another Python (--python)'
   return venv.config.has('uv')
-    ? `make it anew: uv venv --clear ${venv.root}, then uv sync or uv pip install`
-    : `make it anew: python3 -m venv --upgrade ${venv.root}, or uv venv --clear ${venv.root} and install again`
+    ? `make it again: uv venv --clear ${venv.root}, then uv sync or uv pip install`
+    : `make it again: python3 -m venv --upgrade ${venv.root}, or uv venv --clear ${venv.root} and install again`
 }
 
 function unsupported(path: string, what: string): WheelfixError {
   const remedy =
-    'make the venv anew with a Python of nixpkgs or of the distribution (python3 -m venv, uv venv --python)'
+    'make the environment again with a Python of nixpkgs or of the distribution (python3 -m venv, uv venv --python)'
   return new WheelfixError('PYTHON_UNSUPPORTED', `${path} ${what}; ${remedy}`, path)
 }
 

@@ -5,6 +5,7 @@ import { WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { type PythonEnvironment, stateFolderIn } from './environment.ts'
 import { findVenv } from './pyvenv.ts'
+import { askShim, isScript } from './shim.ts'
 
 /** The Python that is named; without a name that of the venv, as for the other commands, else `python3` on PATH. */
 export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): PythonEnvironment {
@@ -33,7 +34,7 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
   const root = dirname(dirname(path))
   return existsSync(fsPath(join(root, 'pyvenv.cfg')))
     ? { ...findVenv({ argument: root, env, cwd }), python: path }
-    : bare(path)
+    : bare(isScript(path) ? askShim(path, env, cwd) : path)
 }
 
 /** The program of that name on PATH; null where there is none. */

@@ -6,6 +6,7 @@ import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
 import { type Environment, stateFolderIn } from './environment.ts'
+import { adviceWithoutVenv, searchVenv } from './search-venv.ts'
 
 import { checkStateFolder } from './state-folder.ts'
 
@@ -17,7 +18,7 @@ export interface Venv extends Environment {
 
 /** How a venv is asked for. */
 interface VenvQuestion {
-  /** The folder that the user names; without it $VIRTUAL_ENV, then `.venv` here or in a parent folder. */
+  /** The folder that the user names; without it $VIRTUAL_ENV, then what search-venv.ts finds. */
   readonly argument?: string | undefined
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
@@ -35,17 +36,12 @@ export function findVenv({ argument, env, cwd }: VenvQuestion): Venv {
   if (argument !== undefined) return readVenv(resolve(cwd, argument))
   const active = env['VIRTUAL_ENV']
   if (active !== undefined && active !== '') return readVenv(resolve(cwd, active), 'VIRTUAL_ENV names ')
-  for (let folder = resolve(cwd); ; folder = dirname(folder)) {
-    // as uv: a folder that is itself a venv (one works inside it), else its .venv
-    if (existsSync(join(folder, 'pyvenv.cfg'))) return readVenv(folder)
-    const candidate = join(folder, '.venv')
-    if (existsSync(candidate)) return readVenv(candidate)
-    if (folder === dirname(folder)) break
-  }
+  const found = searchVenv(cwd, env)
+  if (found !== null) return readVenv(found)
   throw new WheelfixError(
     'VENV_NOT_FOUND',
-    `no virtual environment: VIRTUAL_ENV is not set and there is no .venv in ${resolve(cwd)} or above; name one ` +
-      '(wheelfix venv DIR), activate one, or make one (python3 -m venv .venv)',
+    `no virtual environment: VIRTUAL_ENV is not set and there is no .venv in ${resolve(cwd)} or above; ` +
+      adviceWithoutVenv(cwd, env),
   )
 }
 
@@ -70,7 +66,7 @@ function describe(root: string, config: ReadonlyMap<string, string>): Venv {
     throw new WheelfixError(
       'VENV_INVALID',
       `${join(root, 'pyvenv.cfg')} has no line "home = …", so Python itself does not take ${root} for a virtual ` +
-        'environment; make it anew (python3 -m venv --clear, uv venv --clear)',
+        'environment; make it again (python3 -m venv --clear, uv venv --clear)',
       root,
     )
   }
@@ -113,7 +109,7 @@ function unreadable(root: string, path: string, prefix: string): WheelfixError {
   try {
     const status = statSync(fsPath(path))
     if (status.isDirectory()) return broken(path, 'it is a folder')
-    if (!status.isFile()) return broken(path, 'it is no file')
+    if (!status.isFile()) return broken(path, 'it is not a file')
     if (status.size > LARGEST_CONFIG) return broken(path, 'it is too large')
     accessSync(fsPath(path), constants.R_OK)
     return broken(path, 'it cannot be read')
@@ -129,7 +125,7 @@ function unreadable(root: string, path: string, prefix: string): WheelfixError {
 function broken(path: string, why: string): WheelfixError {
   return new WheelfixError(
     'VENV_INVALID',
-    `${path} is broken: ${why}; make the venv anew (python3 -m venv --clear, uv venv --clear)`,
+    `${path} is broken: ${why}; make the environment again (python3 -m venv --clear, uv venv --clear)`,
     path,
   )
 }
@@ -142,7 +138,9 @@ function noVenv(root: string, prefix: string): WheelfixError {
   }
   if (!isFolder(root)) return say(' is a file; name the folder of a virtual environment')
   if (existsSync(join(root, 'conda-meta'))) {
-    return say(' is a conda environment, which brings its own libraries; wheelfix mends venvs (python3 -m venv)')
+    return say(
+      ' is a conda environment, which brings its own libraries; wheelfix serves virtual environments (python3 -m venv)',
+    )
   }
   for (let folder = root; folder !== dirname(folder); folder = dirname(folder)) {
     if (existsSync(join(folder, 'pyvenv.cfg')))
@@ -152,9 +150,9 @@ function noVenv(root: string, prefix: string): WheelfixError {
     return say(' is a bare package folder without a pyvenv.cfg; name a virtual environment')
   }
   if (existsSync(join(root, '.venv', 'pyvenv.cfg'))) {
-    return say(` is no virtual environment (it has no pyvenv.cfg); did you mean ${join(root, '.venv')}?`)
+    return say(` is not a virtual environment (no pyvenv.cfg): did you mean ${join(root, '.venv')}?`)
   }
-  return say(' is no virtual environment: it has no pyvenv.cfg; make one (python3 -m venv, uv venv)')
+  return say(' is not a virtual environment (no pyvenv.cfg): name one, or create one with python3 -m venv or uv venv')
 }
 
 function pythonOf(bin: string): string {

@@ -25,10 +25,10 @@ export function checkStateFolder({ root, stateFolder }: Place): void {
   const status = statusOf(stateFolder)
   if (status === null) return
   const refuse = (path: string, what: string) => {
-    return new WheelfixError('VENV_INVALID', `${path} ${what}, which wheelfix did not make: remove it`, path)
+    return new WheelfixError('VENV_INVALID', `${path} ${what}, which wheelfix did not create: remove it`, path)
   }
   if (status.isSymbolicLink()) throw refuse(stateFolder, 'is a link')
-  if (!status.isDirectory()) throw refuse(stateFolder, 'is no folder')
+  if (!status.isDirectory()) throw refuse(stateFolder, 'is not a folder')
   const owners = [0, process.getuid?.(), statusOf(root)?.uid]
   if (!owners.includes(status.uid)) throw refuse(stateFolder, `belongs to user ${status.uid}`)
   for (const { name, kind } of entriesIn(stateFolder)) {

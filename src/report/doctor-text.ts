@@ -1,12 +1,14 @@
 // The findings of `wheelfix doctor` for a person: the worst first, each with what to do.
 import type { ChalkInstance } from 'chalk'
+import { agree, count } from '../io/words.ts'
+import { wrap } from './layout.ts'
 import type { DoctorReport } from '../inspect/diagnose.ts'
 import type { Finding } from '../inspect/findings.ts'
 
 const SHOWN = 3
 const RANK = { error: 0, warning: 1, note: 2 } as const
 
-export function doctorLines(report: DoctorReport, chalk: ChalkInstance, verbose: boolean): string[] {
+export function doctorLines(report: DoctorReport, chalk: ChalkInstance, verbose: boolean, columns: number): string[] {
   const findings = report.findings.toSorted((a, b) => RANK[a.severity] - RANK[b.severity])
   return [
     chalk.bold(report.venv.root),
@@ -14,15 +16,18 @@ export function doctorLines(report: DoctorReport, chalk: ChalkInstance, verbose:
     ...findings.flatMap(finding => ['', ...findingLines(finding, chalk, verbose)]),
     '',
     summary(findings, chalk),
-  ]
+    ...(findings.length === 0 ? [] : [chalk.dim('wheelfix explain CODE tells more about a finding')]),
+  ].flatMap(line => wrap(line, columns, 4))
 }
 
 function askedLine({ asked, imported, findings }: DoctorReport, chalk: ChalkInstance): string {
   const wrong = findings.filter(({ code }) => code === 'loader-differs').length
-  const agreed = wrong === 0 ? 'it finds what wheelfix says' : `${wrong} differences`
+  const agreed = wrong === 0 ? 'all match' : `${wrong} ${agree(wrong, 'differs', 'differ')}`
   const text =
-    asked === 0 ? 'the real loader was not asked' : `the real loader was asked about ${asked} objects: ${agreed}`
-  return chalk.dim(imported === null ? text : `${text}; ${imported} modules imported`)
+    asked === 0
+      ? 'the real loader was not asked'
+      : `checked ${count(asked, 'object')} against the real loader: ${agreed}`
+  return chalk.dim(imported === null ? text : `${text}; imported ${count(imported, 'module')}`)
 }
 
 function findingLines(
@@ -44,9 +49,9 @@ function findingLines(
 function summary(findings: readonly Finding[], chalk: ChalkInstance): string {
   const of = (severity: Finding['severity']) => findings.filter(finding => finding.severity === severity).length
   const parts = [
-    of('error') > 0 ? chalk.red(of('error') === 1 ? '1 error' : `${of('error')} errors`) : '',
-    of('warning') > 0 ? chalk.yellow(of('warning') === 1 ? '1 warning' : `${of('warning')} warnings`) : '',
-    of('note') > 0 ? (of('note') === 1 ? '1 note' : `${of('note')} notes`) : '',
+    of('error') > 0 ? chalk.red(count(of('error'), 'error')) : '',
+    of('warning') > 0 ? chalk.yellow(count(of('warning'), 'warning')) : '',
+    of('note') > 0 ? count(of('note'), 'note') : '',
   ].filter(part => part !== '')
   return parts.length === 0 ? `${chalk.green('✓')} nothing is wrong` : parts.join(', ')
 }

@@ -1,5 +1,6 @@
 // The library set for a person: one line a soname.
 import type { ChalkInstance } from 'chalk'
+import { count } from '../io/words.ts'
 import type { LibraryRow, LibsReport } from '../inspect/library-set.ts'
 import { SOURCE_WORDS } from './source-words.ts'
 
@@ -19,13 +20,13 @@ export function libsLines({ venv, python, rows }: LibsReport, chalk: ChalkInstan
     ]),
   ]
   if (lacking.length > 0) {
-    lines.push('', 'Lacking')
+    lines.push('', 'Missing')
     for (const { soname, hint, inUse } of lacking) {
       const mark = inUse ? chalk.red('✗') : chalk.dim('-')
       lines.push(`${mark} ${soname.padEnd(width)}${hint === null ? '' : `  ${hint}`}`)
     }
   }
-  return [...lines, '', `${served.length} sonames served, ${lacking.length} lacking`]
+  return [...lines, '', `${count(served.length, 'soname')} found, ${lacking.length} missing`]
 }
 
 function servedLine(

@@ -159,7 +159,9 @@ function problemLines(facts: RunFacts, style: ReportStyle): string[] {
     ...(quiet
       ? []
       : folded(
-          broken.map(({ path, reason }) => chalk.dim(`- ${path} is broken, no loader would load it: ${reason}`)),
+          broken.map(
+            ({ path, reason }) => `${chalk.dim('-')} ${path} is broken, and no loader would load it: ${reason}`,
+          ),
           style,
         )),
     ...folded(

@@ -17,7 +17,7 @@ interface WheelStyle {
 export function wheelLines(report: WheelReport, style: WheelStyle): string[] {
   const { chalk, quiet } = style
   const trouble = [
-    ...report.refused.map(({ path, reason }) => `  ${chalk.yellow('!')} left as it is: ${path}: ${reason}`),
+    ...report.refused.map(({ path, reason }) => `  ${chalk.yellow('!')} ${path} was not changed: ${reason}`),
     ...missingOf(report.missing, style),
   ]
   if (quiet) return trouble.length === 0 ? [] : [chalk.bold(basename(report.path)), ...trouble]
@@ -89,7 +89,7 @@ function missingOf(missing: readonly MissingOfWheel[], { chalk, quiet, verbose }
   }
   return [
     ...lines,
-    ...rest('missing, but only for plugins that nothing links to', optional),
+    ...rest('optional, needed only by plugins', optional),
     ...rest('expected from other packages (--with) or the graphics driver', expected),
   ]
 }

@@ -18,7 +18,7 @@ export interface KnownCase {
   readonly source: string
 }
 
-const LOADER = 'wheelfix loader makes libraries found by their name'
+const LOADER = 'run wheelfix loader, which makes libraries found by their name'
 
 export const KNOWN_CASES: readonly KnownCase[] = [
   {

@@ -68,7 +68,7 @@ export function chooseProvider(
   let second: Provider | null = null
   for (const candidate of candidates(soname, python, sources)) {
     const object = python.loader.tree.open(candidate.path)?.object ?? null
-    const clash = object === null ? `${candidate.path} is no ELF file` : clashOf(candidate, object, python)
+    const clash = object === null ? `${candidate.path} is not an ELF file` : clashOf(candidate, object, python)
     if (object === null || clash !== null) {
       passOver(candidate, clash ?? '')
       continue

@@ -50,7 +50,7 @@ export function lockVenv(place: Place, patience = PATIENCE_MS): Lock {
       const claim = tryToClaim(path)
       if (typeof claim === 'number') return { waited, release: () => release(path, claim) }
       if (Date.now() > deadline) {
-        throw new WheelfixError('BUSY', `${claim} is working on ${root}; if that is not so, remove ${path}`, path)
+        throw new WheelfixError('BUSY', `${claim} is working on ${root}; if that is not true, remove ${path}`, path)
       }
     } catch (error) {
       const errno = errnoOf(error)

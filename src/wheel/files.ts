@@ -37,14 +37,13 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
             .filter(entry => entry.name.endsWith('.whl') && !entry.name.startsWith('.') && entry.kind !== 'directory')
             .map(entry => join(path, entry.name))
         : [path]
-      if (files.length === 0)
-        throw new WheelfixError('WHEEL_INVALID', `${path}: there is no wheel in this folder`, path)
+      if (files.length === 0) throw new WheelfixError('WHEEL_INVALID', `${path}: this folder holds no wheel`, path)
       // a link that leads nowhere is one bad wheel among others
       for (const file of files) found.set(exists(file) ? realPath(file) : file, file)
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined || error instanceof WheelfixError) throw error
-      const what = errno === 'ENOENT' ? 'there is no such wheel' : `cannot be read (${errno})`
+      const what = errno === 'ENOENT' ? 'it does not exist' : `cannot be read (${errno})`
       throw new WheelfixError('IO', `${path}: ${what}`, path)
     }
   }
@@ -60,7 +59,7 @@ export function assertOutputs(files: readonly string[], options: WheelOptions): 
   }
   const folder = resolve(options.cwd, options.output)
   if (statSync(fsPath(folder), { throwIfNoEntry: false })?.isDirectory() === false)
-    throw new WheelfixError('USAGE', `${folder} is no folder: give -o a folder for the results`, folder)
+    throw new WheelfixError('USAGE', `${folder} is not a folder: give -o a folder for the results`, folder)
   const seen = new Map<string, string>()
   for (const file of files) {
     const output = join(outputFolder(file, options), basename(file))

@@ -251,11 +251,7 @@ function checkRecord({ archive, distribution }: Wheel, { entry, source }: WheelO
     return (size === null || size === source.size) && hashHolds(row, source) !== false
   }
   if (!all.every(holds))
-    throw fault(
-      all.length === 1
-        ? 'is not the file that RECORD tells of'
-        : 'has several rows in RECORD, which tell of different files',
-    )
+    throw fault(all.length === 1 ? 'is not the file that RECORD lists' : 'has several rows in RECORD that disagree')
   return all.find(row => hashHolds(row, source) === null)?.hash ?? null
 }
 

@@ -33,7 +33,15 @@ export function prepare(options: WheelOptions): Preparation {
   const interpreter = findInterpreter(targetPython(options.python, env, cwd))
   const python = startPython(interpreter, diskTree(), store, env)
   const config = readConfig(join(resolve(cwd), '.venv'))
-  const named = namedDirectories({ flags: options.libs, config: config.libs, closure: python.closure, env, cwd, store })
+  const named = namedDirectories({
+    flags: options.libs,
+    config: config.libs,
+    configFile: config.path,
+    closure: python.closure,
+    env,
+    cwd,
+    store,
+  })
   const sources: ProviderSources = {
     directories: named.directories,
     pins: new Map(),

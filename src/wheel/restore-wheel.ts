@@ -67,7 +67,7 @@ export function restoreWheel(wheel: Wheel): WheelRestoration {
         patches.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
       )
       if (fields !== null && hashHolds(fields, original) === false)
-        refused.push({ path, reason: 'what its undo note gives back is not the file that RECORD told of' })
+        refused.push({ path, reason: 'its undo note gives back another file than RECORD listed' })
       else contents.set(entry, { source: original, undone, ...(fields === null ? {} : { fields }) })
     } catch (error) {
       if (!(error instanceof ElfError)) throw error
@@ -93,7 +93,7 @@ function isStem(stem: string, { distribution }: Wheel): boolean {
 }
 
 function damagedUndo(path: string): WheelfixError {
-  return refusal(path, 'what it tells of its original is damaged')
+  return refusal(path, 'its note about the original is damaged')
 }
 
 /**

@@ -258,7 +258,7 @@ function decodeName(entry: yauzl.Entry): string {
   const name = yauzl.getFileNameLowLevel(flags, entry.fileNameRaw, entry.extraFields, true)
   if (name !== plain) throw new ZipFault(`the entry ${quote(plain)} is also called ${quote(name)}`)
   if ((flags & FLAG_UTF8) !== 0 && !Buffer.from(name).equals(entry.fileNameRaw))
-    throw new ZipFault(`the entry ${quote(name)} has a name that is no UTF-8`)
+    throw new ZipFault(`the entry ${quote(name)} has a name that is not UTF-8`)
   return name
 }
 

@@ -178,7 +178,10 @@ suite('programs that nix-ld starts', () => {
     const absent = wheelfix(world, ['venv', venv, ...nixLd, '--json'])
     assert.equal(absent.status, 2)
     assert.equal(document(absent).error?.code, 'LOADER_NOT_FOUND')
-    assert.match(document(absent).error?.message ?? '', /^there is no nix-ld: \/lib64\/ld-linux.* is something else; /)
+    assert.match(
+      document(absent).error?.message ?? '',
+      /^nix-ld is not installed: \/lib64\/ld-linux.* is something else; /,
+    )
     const nowhere = machine.wheelfix(['venv', venv, ...nixLd], { ...env, NIX_LD: '/nowhere/ld.so' })
     assert.equal(nowhere.status, 2)
     assert.match(nowhere.stderr, /nix-ld .*, whose loader \/nowhere\/ld\.so does not exist; set NIX_LD to/)

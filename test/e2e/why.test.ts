@@ -116,7 +116,7 @@ suite('wheelfix why', () => {
     assert.deepEqual([pure.status, /has no ELF object/.test(pure.stderr)], [2, true])
     const unknown = venv.run('why', 'nonesuch')
     assert.deepEqual(
-      [unknown.status, /nonesuch is no file, distribution, module or soname/.test(unknown.stderr)],
+      [unknown.status, /nonesuch is not a file, distribution, module or soname/.test(unknown.stderr)],
       [2, true],
     )
   })

@@ -200,7 +200,7 @@ test('what is no loader is refused', () => {
   symlinkSync('circle', join(root, 'circle'))
   fails('LIBC_UNSUPPORTED', /neither glibc's nor musl's/, () => under(other))
   fails('LIBC_UNSUPPORTED', /linked statically/, () => under(null))
-  fails('LOADER_NOT_FOUND', /it is no regular file/, () => under(root))
+  fails('LOADER_NOT_FOUND', /it is not a regular file/, () => under(root))
   fails('LOADER_NOT_FOUND', /does not exist/, () => under(join(root, 'circle')))
   const lonely = join(root, 'lonely')
   writeFileSync(lonely, '\0/nix/store/x/etc/ld.so.cache\0/nil/\0/nil/lib/\0')

@@ -56,7 +56,7 @@ test('wheelfix libs names file, package, version and source of each soname, says
 
   const text = wheelfix(world, ['libs', venv]).stdout
   assert.match(text, /libstdc\+\+\.so\.6\s+gcc 12\.2\.0\s+found in the store/)
-  assert.match(text, /Lacking\n- libGL\.so\.1\s+in nixpkgs: libGL/)
+  assert.match(text, /Missing\n- libGL\.so\.1\s+in nixpkgs: libGL/)
 
   // the whole policy is asked for: what is lacking counts
   assert.equal(wheelfix(world, ['libs', venv, '--policy', 'manylinux_2_28']).status, 1)

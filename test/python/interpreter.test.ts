@@ -116,7 +116,7 @@ test('a script that computes what it runs is taken at the home of pyvenv.cfg', {
 test('a script without a Python behind it is refused', () => {
   const path = venv('blind', python => script(python, '#!/bin/sh\nexec "$PYTHON" "$@"\n'))
   writeFileSync(join(path, 'pyvenv.cfg'), 'home = /nowhere\nversion = 3.11.1\n')
-  fails('PYTHON_UNSUPPORTED', /is a script, and what it runs cannot be told/, path)
+  fails('PYTHON_UNSUPPORTED', /is a script that does not say which Python it starts/, path)
 })
 
 test('what a script execs is the last command that hands on its arguments', () => {
@@ -175,17 +175,17 @@ test('a Python that is gone is named, with how to make the venv anew', () => {
   const gone = '/nix/store/00000000000000000000000000000000-python3-3.11.9/bin/python3.11'
   fails(
     'PYTHON_NOT_FOUND',
-    /bin\/python leads to \/nix\/store\/0+-python3-3\.11\.9\/bin\/python3\.11, which does not exist: .*garbage-collected; make it anew: python3 -m venv --upgrade/,
+    /bin\/python leads to \/nix\/store\/0+-python3-3\.11\.9\/bin\/python3\.11, which does not exist: .*garbage-collected; make it again: python3 -m venv --upgrade/,
     venv('gone', python => symlinkSync(gone, python)),
   )
   fails(
     'PYTHON_NOT_FOUND',
-    /make it anew: uv venv --clear/,
+    /make it again: uv venv --clear/,
     venv('gone-uv', python => symlinkSync(gone, python), 'uv = 0.9\n'),
   )
   fails(
     'PYTHON_NOT_FOUND',
-    /bin\/python does not exist; make it anew/,
+    /bin\/python does not exist; make it again/,
     venv('none', () => undefined),
   )
   fails(
@@ -198,12 +198,12 @@ test('a Python that is gone is named, with how to make the venv anew', () => {
 test('links and scripts that lead round in a circle end', () => {
   fails(
     'PYTHON_NOT_FOUND',
-    /round in a circle/,
+    /leads back to itself/,
     venv('loop', python => symlinkSync('python', python)),
   )
   fails(
     'PYTHON_NOT_FOUND',
-    /round in a circle/,
+    /leads back to itself/,
     venv('self', python => script(python, `#!/bin/sh\nexec ${python} "$@"\n`)),
   )
 })
@@ -211,7 +211,7 @@ test('links and scripts that lead round in a circle end', () => {
 test('what cannot be an interpreter is refused with its path', () => {
   fails(
     'PYTHON_UNSUPPORTED',
-    /bin\/python is no file/,
+    /bin\/python is not a file/,
     venv('folder', python => mkdirSync(python)),
   )
   fails(

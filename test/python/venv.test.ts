@@ -129,7 +129,7 @@ test('what is no venv is told apart', () => {
   fails('VENV_NOT_FOUND', /a folder of the virtual environment .*\/whole; /, () =>
     find(join(whole, 'lib/python3.11/site-packages')),
   )
-  fails('VENV_NOT_FOUND', /has no pyvenv.cfg/, () => find('plain'))
+  fails('VENV_NOT_FOUND', /is not a virtual environment \(no pyvenv\.cfg\)/, () => find('plain'))
 })
 
 test('no venv anywhere says what to do', () => {

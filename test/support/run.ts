@@ -13,6 +13,7 @@ export interface RunOptions {
   readonly cwd?: string
   readonly uid?: number
   readonly gid?: number
+  readonly input?: string
 }
 
 /** Runs to the end, whatever its status. @throws Error only where the program cannot be started */

@@ -48,7 +48,7 @@ describe('an archive is refused, with the reason, when', () => {
     ['a name has an empty step', /empty or “\.” step/, [{ name: 'a//b.py', data: 'x' }]],
     ['a name has a “.” step', /empty or “\.” step/, [{ name: './b.py', data: 'x' }]],
     ['a name is empty', /has no name/, [{ name: '', data: 'x' }]],
-    ['a name is no UTF-8', /no UTF-8/, [{ name: Buffer.from([0x61, 0xff]), data: 'x', flags: 0x800 }]],
+    ['a name is no UTF-8', /not UTF-8/, [{ name: Buffer.from([0x61, 0xff]), data: 'x', flags: 0x800 }]],
     ['two entries have one name', /there twice/, [plain, { ...other, name: 'a.py' }]],
     ['a file is also a directory', /also a directory/, [plain, { ...other, name: 'a.py/b.py' }]],
     ['an entry is a symbolic link', /symbolic link/, [{ name: 'a', data: '/etc/passwd', mode: 0o120777 }]],

@@ -106,7 +106,7 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
     }
     if (BigInt(filesz) > memsz) throw refused(`${at} is larger in the file than in memory`, memsz)
     if (vaddr < end) throw refused(`${at} overlaps the one before it, or comes after a higher one`, vaddr)
-    if ((align & (align - 1n)) !== 0n) throw refused(`${at} has an alignment that is no power of two`, align)
+    if ((align & (align - 1n)) !== 0n) throw refused(`${at} has an alignment that is not a power of two`, align)
     // glibc before 2.35 wants them to agree modulo p_align; later ones, musl and the kernel can map what agrees modulo the page
     const page = align < SMALLEST_PAGE ? align : BigInt(SMALLEST_PAGE)
     if (page > 1n && (vaddr - BigInt(offset)) % page !== 0n) {

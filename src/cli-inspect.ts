@@ -1,0 +1,240 @@
+// The commands that look at things, or tell about the program itself: they change no environment, but for `libs build`.
+import type { Command } from './commander.ts'
+import type { ExitStatus } from './commands/status.ts'
+import {
+  asRootOption,
+  colourOption,
+  DIR,
+  examples,
+  ignoreMissingOption,
+  ignoreOption,
+  jsonOption,
+  libsOption,
+  quietOption,
+  scanOption,
+  trustOption,
+  verboseOption,
+} from './options.ts'
+
+type End = (status: ExitStatus) => void
+
+export function addInspecting(program: Command, version: string, end: End): void {
+  addWhy(program, end)
+  addDoctor(program, end)
+  addLibs(program, version, end)
+  addConfig(program, end)
+  addElf(program)
+  addExplain(program, end)
+  addCompletions(program, end)
+}
+
+function addWhy(program: Command, end: End): void {
+  program
+    .command('why')
+    .summary('say where an object gets each of its libraries from, and why')
+    .description(
+      'Shows as a tree what a distribution, a module, a file or a soname needs: the file that serves each library, the ' +
+        'entry of the search path that finds it, and for what is missing everything that was tried. Writes nothing.',
+    )
+    .usage('[options] [dir] <name>')
+    .argument('<words...>', 'the environment (may be left out), then a name, or a line of a traceback')
+    .addOption(libsOption())
+    .addOption(scanOption())
+    .addOption(trustOption())
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(asRootOption())
+    .addOption(colourOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['wheelfix why numpy', 'every object of a package'],
+        ['wheelfix why scipy.linalg._flapack', 'one module'],
+        ['wheelfix why "ImportError: libGL.so.1: cannot open shared object file"', 'a line of a traceback'],
+      ),
+    )
+    .action(async (words, options) => {
+      const { whyCommand } = await import('./commands/why.ts')
+      end(whyCommand(words, options))
+    })
+}
+
+function addDoctor(program: Command, end: End): void {
+  program
+    .command('doctor')
+    .summary('look for what is wrong with an environment')
+    .description(
+      'Asks the environment’s own Python to load every object and compares its answer with wheelfix’s. Looks for dead and ' +
+        'unprotected store paths, interrupted runs, changed packages and libraries that are loaded by name. Changes nothing.',
+    )
+    .argument('[dirs...]', DIR)
+    .option('--import', 'also import every extension module, each in a process of its own')
+    .addOption(libsOption())
+    .addOption(scanOption())
+    .addOption(trustOption())
+    .addOption(ignoreMissingOption())
+    .addOption(ignoreOption())
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(asRootOption())
+    .addOption(colourOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['wheelfix doctor', 'look at .venv'],
+        ['wheelfix doctor --import', 'import every extension module as well'],
+        ['wheelfix explain library-missing', 'what a finding means'],
+      ),
+    )
+    .action(async (folders, options) => {
+      const { doctorCommand } = await import('./commands/doctor.ts')
+      end(await doctorCommand(folders, options))
+    })
+}
+
+/** Listed for --help alone: `run` hands its command line on before anything is parsed. */
+function addElf(program: Command): void {
+  program
+    .command('elf')
+    .summary('change one ELF file, with the options of patchelf (see wheelfix elf --help)')
+    .argument('<file...>')
+}
+
+function addLibs(program: Command, version: string, end: End): void {
+  const libs = program
+    .command('libs')
+    .summary('show which libraries there are, where they come from, and which are missing')
+    .description(
+      'Lists the library set: for each soname that wheels may expect or that the environment needs, the file that serves it, ' +
+        'its package and its source.',
+    )
+    .argument('[dir]', DIR)
+    .option('--policy <name>', 'only what this policy allows (manylinux_2_28, manylinux2014, musllinux_1_2 …)')
+    .option('--python <python>', 'without an environment, the Python that the libraries are for (default: python3)')
+    .addOption(libsOption())
+    .addOption(scanOption())
+    .addOption(trustOption())
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(asRootOption())
+    .addOption(colourOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['wheelfix libs', 'what .venv takes its libraries from'],
+        ['wheelfix libs build libGL cups', 'build two packages of nixpkgs and use them'],
+        ['eval "$(wheelfix libs env)"', 'set WHEELFIX_LIBS in this shell'],
+      ),
+    )
+    .action(async (argument, options) => {
+      const { libsCommand } = await import('./commands/libs.ts')
+      end(libsCommand(argument, options))
+    })
+
+  libs
+    .command('env')
+    .summary('print the set as lines for a shell (WHEELFIX_LIBS, NIX_LD_LIBRARY_PATH)')
+    .argument('[dir]', DIR)
+    .addHelpText(
+      'after',
+      examples(
+        ['eval "$(wheelfix libs env)"', 'set the variables in this shell'],
+        ['wheelfix libs env --json', 'the same as data'],
+      ),
+    )
+    .action(async (argument, _options, command) => {
+      const { libsEnvCommand } = await import('./commands/libs.ts')
+      end(libsEnvCommand(argument, command.optsWithGlobals()))
+    })
+
+  libs
+    .command('build')
+    .summary('build libraries with Nix and use them')
+    .argument(
+      '[name...]',
+      'packages of nixpkgs (libGL, cups), and the environment’s folder where it is not the default',
+    )
+    .option('--missing', 'build the packages that have what the environment lacks')
+    .option(
+      '--flake <ref>',
+      'build a set instead: a flake output that has lib/ (default: libs of the flake that this program is from)',
+    )
+    .addHelpText(
+      'after',
+      examples(
+        ['wheelfix libs build libGL cups', 'build two packages of nixpkgs'],
+        ['wheelfix libs build --missing', 'build whatever is missing'],
+      ),
+    )
+    .action(async (names, _options, command) => {
+      const { libsBuildCommand } = await import('./commands/libs.ts')
+      end(await libsBuildCommand(names, command.optsWithGlobals(), version))
+    })
+}
+
+function addConfig(program: Command, end: End): void {
+  program
+    .command('config')
+    .summary('show each setting and where it comes from')
+    .description(
+      'Shows the settings of an environment: from wheelfix.toml or [tool.wheelfix] in pyproject.toml, from the variables ' +
+        'of the shell, and from earlier runs.',
+    )
+    .argument('[dir]', DIR)
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(colourOption())
+    .addHelpText(
+      'after',
+      examples(['wheelfix config', 'the settings for .venv'], ['wheelfix config --json', 'the same as data']),
+    )
+    .action(async (argument, options) => {
+      const { configCommand } = await import('./commands/config.ts')
+      end(configCommand(argument, options))
+    })
+}
+
+function addExplain(program: Command, end: End): void {
+  program
+    .command('explain')
+    .summary('explain a finding or an error by its code')
+    .description('Says what a code of `wheelfix doctor` or of a JSON error means, with an example and what to do.')
+    .argument('[code]', 'such as library-missing or VENV_NOT_FOUND; without it all codes are listed')
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(colourOption())
+    .addHelpText(
+      'after',
+      examples(['wheelfix explain', 'list all codes'], ['wheelfix explain qt-platform', 'explain one']),
+    )
+    .action(async (code, options) => {
+      const { explainCommand } = await import('./commands/explain.ts')
+      end(explainCommand(code, options))
+    })
+}
+
+/** For packages and for a user's own shell. */
+function addCompletions(program: Command, end: End): void {
+  program
+    .command('completions')
+    .summary('print completions for a shell, or a manual page')
+    .argument('<what>', 'bash, zsh, fish, man (all commands in one page) or markdown')
+    .addHelpText(
+      'after',
+      examples(
+        ['source <(wheelfix completions bash)', 'in this shell'],
+        ['wheelfix completions fish > ~/.config/fish/completions/wheelfix.fish', 'in every fish'],
+        ['wheelfix completions man | man -l -', 'read the manual page'],
+      ),
+    )
+    .action(async what => {
+      const { completionsCommand } = await import('./commands/completions.ts')
+      const { describe } = await import('./describe.ts')
+      end(completionsCommand(what, describe(program)))
+    })
+}

@@ -1,0 +1,27 @@
+// `wheelfix completions`: what shells and manuals want to know about the program, made from its own definition.
+import { WheelfixError } from '../io/error.ts'
+import { bashCompletions, fishCompletions, zshCompletions } from '../report/completions.ts'
+import { type CommandDescription, manualPage, referencePage } from '../report/reference.ts'
+import { reportFailure } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+const FORMS: ReadonlyMap<string, (program: CommandDescription) => string> = new Map([
+  ['bash', bashCompletions],
+  ['zsh', zshCompletions],
+  ['fish', fishCompletions],
+  ['man', manualPage],
+  ['markdown', referencePage],
+])
+
+export function completionsCommand(what: string, program: CommandDescription): ExitStatus {
+  try {
+    const form = FORMS.get(what)
+    if (form === undefined) {
+      throw new WheelfixError('USAGE', `there are no completions for ${what} (known: ${[...FORMS.keys()].join(', ')})`)
+    }
+    process.stdout.write(form(program))
+    return 0
+  } catch (error) {
+    return reportFailure(error)
+  }
+}

@@ -1,0 +1,34 @@
+// `wheelfix config`: each setting, and where it comes from.
+import { settingsOf } from '../inspect/settings.ts'
+import { findVenv } from '../python/pyvenv.ts'
+import { type ColourMode, colours } from '../report/colour.ts'
+import { settingLines } from '../report/config-text.ts'
+import { writeLines } from '../report/print.ts'
+import { SCHEMA } from '../report/schema.ts'
+import { reportFailure } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+export interface ConfigCommandOptions {
+  readonly json?: boolean | undefined
+  readonly verbose?: boolean | undefined
+  readonly color: ColourMode
+}
+
+export function configCommand(argument: string | undefined, options: ConfigCommandOptions): ExitStatus {
+  const { env } = process
+  try {
+    const venv = findVenv({ argument, env, cwd: process.cwd() })
+    const { file, settings } = settingsOf(venv, env)
+    if (options.json === true) {
+      process.stdout.write(
+        `${JSON.stringify({ schema: SCHEMA, command: 'config', venv: venv.root, file, settings })}\n`,
+      )
+    } else {
+      const style = { chalk: colours(options.color, env).stdout, verbose: options.verbose === true }
+      writeLines(process.stdout, settingLines(venv.root, file, settings, style))
+    }
+    return 0
+  } catch (error) {
+    return reportFailure(error, options)
+  }
+}

@@ -1,0 +1,45 @@
+// `wheelfix explain`: what a code means.
+import { WheelfixError } from '../io/error.ts'
+import { nearest } from '../io/words.ts'
+import { EXPLANATIONS } from '../inspect/explanations.ts'
+import { type ColourMode, colours } from '../report/colour.ts'
+import { explanationLines, explanationList } from '../report/explain-text.ts'
+import { screenOf } from '../report/layout.ts'
+import { writeLines } from '../report/print.ts'
+import { SCHEMA } from '../report/schema.ts'
+import { reportFailure } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+export interface ExplainCommandOptions {
+  readonly json?: boolean | undefined
+  readonly color: ColourMode
+}
+
+export function explainCommand(code: string | undefined, options: ExplainCommandOptions): ExitStatus {
+  try {
+    const found = code === undefined ? EXPLANATIONS : EXPLANATIONS.filter(known => isSame(known.code, code))
+    if (found.length === 0) {
+      const known = EXPLANATIONS.map(explanation => explanation.code)
+      const [first] = nearest(code ?? '', known, 1)
+      const advice = first === undefined ? 'wheelfix explain lists all codes' : `did you mean ${first}?`
+      throw new WheelfixError('USAGE', `there is no code ${code ?? ''}: ${advice}`)
+    }
+    const { stdout } = colours(options.color, process.env)
+    const { columns } = screenOf(process.stdout, process.env)
+    if (options.json === true) {
+      process.stdout.write(`${JSON.stringify({ schema: SCHEMA, command: 'explain', codes: found })}\n`)
+    } else if (code === undefined) writeLines(process.stdout, explanationList(found, stdout))
+    else
+      writeLines(
+        process.stdout,
+        found.flatMap(item => explanationLines(item, stdout, columns)),
+      )
+    return 0
+  } catch (error) {
+    return reportFailure(error, options)
+  }
+}
+
+function isSame(a: string, b: string): boolean {
+  return a.toLowerCase().replaceAll('_', '-') === b.toLowerCase().replaceAll('_', '-')
+}

@@ -1,0 +1,78 @@
+// The options that several commands have, each described once.
+import { Option } from './commander.ts'
+
+export function collect(value: string, previous: readonly string[]): readonly string[] {
+  return [...previous, value]
+}
+
+const NONE: readonly string[] = []
+
+export const libsOption = () =>
+  new Option('--libs <dir>', 'take libraries from this folder first (repeatable; a colon-separated list is accepted)')
+    .default(NONE, 'none')
+    .argParser(collect)
+
+export const scanOption = () => new Option('--no-scan', 'do not look for libraries in the local Nix store')
+
+export const trustOption = () =>
+  new Option('--trust <path>', 'use this store package, whoever added it to the store (repeatable)')
+    .default(NONE, 'none')
+    .argParser(collect)
+
+export const ignoreMissingOption = () =>
+  new Option('--ignore-missing <glob>', 'do not report these sonames as missing (repeatable)')
+    .default(NONE, 'none')
+    .argParser(collect)
+
+export const ignoreOption = () =>
+  new Option('--ignore <glob>', 'do not look at these files and folders (repeatable)')
+    .default(NONE, 'none')
+    .argParser(collect)
+
+export const asRootOption = () =>
+  new Option('--as-root', 'as root, stay root in an environment of another user (default: become its owner)')
+
+export const dryRunOption = () => new Option('--dry-run', 'say what would be done, write nothing')
+
+export const strictOption = () => new Option('--strict', 'also count libraries that only optional plugins need')
+
+export const strategyOption = () =>
+  new Option(
+    '--strategy <how>',
+    'patch the objects (rpath, the default), make a private loader and leave the wheels unchanged (loader), or both',
+  ).choices(['rpath', 'loader', 'both'] as const)
+
+export const interpreterOption = () =>
+  new Option(
+    '--interpreter <which>',
+    'the loader for programs that ask for the loader of another system: that of the environment’s Python (python, the ' +
+      'default), or nix-ld',
+  ).choices(['python', 'nix-ld'] as const)
+
+export const updateOption = () =>
+  new Option('--update', 'choose the libraries again, ignoring the choice of the last run')
+
+export const rehashOption = () =>
+  new Option('--rehash', 'write the new hashes into RECORD instead of leaving them empty')
+
+export const editableOption = () =>
+  new Option('--editable', 'also what editable installs and .pth files import from outside of the environment')
+
+export const jsonOption = () => new Option('--json', 'print one JSON document')
+
+export const quietOption = () => new Option('-q, --quiet', 'print only problems')
+
+export const verboseOption = () => new Option('-v, --verbose', 'print every file and every entry')
+
+export const colourOption = () =>
+  new Option('--color <when>', 'use colour').choices(['auto', 'always', 'never'] as const).default('auto' as const)
+
+/** These may also stand before the command: `wheelfix -q venv`. */
+export const ANYWHERE = /^(?:-q|--quiet|-v|--verbose|--color(?:=.*)?)$/
+
+export const DIR = 'the environment (default: $VIRTUAL_ENV, else .venv here or in a parent folder)'
+
+/** Each command with what it is for, in two columns. */
+export function examples(...rows: readonly (readonly [command: string, purpose: string])[]): string {
+  return `\nExamples:\n${rows.map(([command, purpose]) => `  # ${purpose}\n  ${command}`).join('\n')}`
+}

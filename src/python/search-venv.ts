@@ -1,0 +1,104 @@
+// Where the virtual environment of a folder is, when the user names none: the places in which venv, virtualenv, uv, pdm and
+// hand-made projects put it. Reads names and small files, and runs nothing.
+import { existsSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { readRegular } from '../io/beneath.ts'
+import { realPath } from '../io/path.ts'
+
+/** The names that people give a venv in its project, the most common first (gitignore's template has all three). */
+const NAMES = ['.venv', 'venv', 'env'] as const
+
+/** The folders from `cwd` up to the root. */
+function upwards(cwd: string): string[] {
+  const folders = [resolve(cwd)]
+  for (let folder = resolve(cwd); folder !== dirname(folder); folder = dirname(folder)) folders.push(dirname(folder))
+  return folders
+}
+
+/**
+ * The environment of the nearest folder that has one; null: there is none. A folder that is itself a venv counts (one works
+ * inside it), then what uv was told, then the common names.
+ */
+export function searchVenv(cwd: string, env: NodeJS.ProcessEnv): string | null {
+  const uv = env['UV_PROJECT_ENVIRONMENT'] ?? ''
+  for (const folder of upwards(cwd)) {
+    if (isVenv(folder)) return folder
+    // uv: relative to the folder of the project (docs/concepts/projects/config, "Project environment path")
+    if (uv !== '' && existsSync(join(folder, 'pyproject.toml')) && isVenv(resolve(folder, uv))) {
+      return resolve(folder, uv)
+    }
+    // .venv is one by its name: where it is broken, that is said
+    if (existsSync(join(folder, NAMES[0]))) return join(folder, NAMES[0])
+    const found = NAMES.map(name => join(folder, name)).find(isVenv) ?? ofPdm(folder)
+    if (found !== null) return found
+  }
+  return null
+}
+
+function isVenv(folder: string): boolean {
+  return existsSync(join(folder, 'pyvenv.cfg'))
+}
+
+/** pdm writes the path of the Python that it uses into .pdm-python. */
+function ofPdm(folder: string): string | null {
+  const python = textOf(join(folder, '.pdm-python')).trim()
+  const root = dirname(dirname(python))
+  return python.startsWith('/') && isVenv(root) ? root : null
+}
+
+/** Tools that keep environments outside of the project, and the command that tells where. */
+const ELSEWHERE: readonly (readonly [tool: string, command: string, isHere: (folder: string) => boolean])[] = [
+  ['poetry', 'poetry env info --path', folder => has(folder, 'poetry.lock') || usesTool(folder, 'poetry')],
+  ['pipenv', 'pipenv --venv', folder => has(folder, 'Pipfile')],
+  ['hatch', 'hatch env find', folder => has(folder, 'hatch.toml') || usesTool(folder, 'hatch')],
+  ['pdm', 'pdm venv --path in-project', folder => has(folder, 'pdm.lock')],
+]
+
+function has(folder: string, name: string): boolean {
+  return existsSync(join(folder, name))
+}
+
+function usesTool(folder: string, tool: string): boolean {
+  return new RegExp(`^\\[tool\\.${tool}[\\].]`, 'm').test(textOf(join(folder, 'pyproject.toml')))
+}
+
+/** What a user does who has no environment that `searchVenv` finds, in one sentence. */
+export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv): string {
+  for (const folder of upwards(cwd)) {
+    const found = ELSEWHERE.find(([, , isHere]) => isHere(folder))
+    if (found === undefined) continue
+    const [tool, command] = found
+    return `${folder} is a project of ${tool}, which keeps its environment elsewhere. Run: wheelfix venv "$(${command})"`
+  }
+  const conda = env['CONDA_PREFIX'] ?? ''
+  if (conda !== '') {
+    return (
+      `the active environment ${conda} is one of conda, which brings its own libraries and is not served. Create a virtual ` +
+      'environment: python3 -m venv .venv'
+    )
+  }
+  return 'name one (wheelfix venv DIR), activate one, or create one: python3 -m venv .venv'
+}
+
+/** A warning where another environment is active than that of the project that one stands in; null where all is clear. */
+export function activeElsewhere(cwd: string, env: NodeJS.ProcessEnv): string | null {
+  const active = env['VIRTUAL_ENV'] ?? ''
+  if (active === '') return null
+  const own = searchVenv(cwd, env)
+  if (own === null || !isVenv(own) || isSame(own, resolve(cwd, active))) return null
+  return `VIRTUAL_ENV names ${active}, which is not the environment of this project. For that, run: wheelfix venv ${own}`
+}
+
+function isSame(a: string, b: string): boolean {
+  try {
+    return realPath(a) === realPath(b)
+  } catch {
+    return false // one of them is gone: they differ
+  }
+}
+
+const LARGEST_TEXT = 1 << 20
+
+function textOf(path: string): string {
+  return readRegular(path, LARGEST_TEXT)?.toString('utf8') ?? ''
+}

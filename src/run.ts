@@ -1,0 +1,57 @@
+// Runs a command line: finds out which program is meant, parses, and turns wrong usage into one sentence.
+import { basename } from 'node:path'
+import { type AnyCommand, CommanderError } from './commander.ts'
+import { makeProgram } from './cli.ts'
+import type { ExitStatus } from './commands/status.ts'
+import { WheelfixError } from './io/error.ts'
+import { ANYWHERE } from './options.ts'
+
+declare const WHEELFIX_VERSION: string
+
+/** Options of patchelf that wheelfix does not have. */
+const PATCHELF_OPTION = /^--(?:print|set|add|remove|replace|rename|shrink|force|clear|allowed|build|page|no-default)-/
+
+/** Resolves to the exit status: 0 success, 1 something is left undone, 2 nothing could be done. */
+export async function run(argv: readonly string[]): Promise<ExitStatus> {
+  // `wheelfix elf`, and whatever link to the program is called patchelf, take patchelf's command line as it is; a script
+  // that resolves the link first (readlink -f, as patchelf's own tests do) is known by its first option
+  const asPatchelf = basename(argv[1] ?? '') === 'patchelf' || PATCHELF_OPTION.test(argv[2] ?? '')
+  if (asPatchelf || argv[2] === 'elf') {
+    const { elfCommand } = await import('./commands/elf.ts')
+    return elfCommand(argv.slice(asPatchelf ? 2 : 3), asPatchelf ? 'patchelf' : 'wheelfix elf', WHEELFIX_VERSION)
+  }
+  let status: ExitStatus = 0
+  const program = makeProgram(WHEELFIX_VERSION, next => {
+    status = next
+  })
+  for (const command of allCommands(program)) {
+    command.exitOverride().showHelpAfterError(`Examples: ${nameOf(command)} --help`)
+  }
+  try {
+    await program.parseAsync([...argv.slice(0, 2), ...commandFirst(argv.slice(2))])
+    return status
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return 0
+    // commander has said it on stderr; a program that reads JSON gets a document in any case
+    if (!argv.includes('--json')) return 2
+    const { reportFailure } = await import('./commands/failure.ts')
+    return reportFailure(new WheelfixError('USAGE', error.message.replace(/^error: /, '')), { json: true })
+  }
+}
+
+function allCommands(command: AnyCommand): AnyCommand[] {
+  return [command, ...command.commands.flatMap(allCommands)]
+}
+
+function nameOf(command: AnyCommand): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`
+}
+
+/** `-q --color never venv DIR` as `venv -q --color never DIR`: these options belong to the command. */
+export function commandFirst(args: readonly string[]): string[] {
+  let at = 0
+  while (at < args.length && ANYWHERE.test(args[at] ?? '')) at += args[at] === '--color' ? 2 : 1
+  const [command, ...rest] = args.slice(at)
+  return command === undefined || command.startsWith('-') ? [...args] : [command, ...args.slice(0, at), ...rest]
+}
