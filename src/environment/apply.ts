@@ -1,5 +1,6 @@
 // Carries a plan out, object by object: edit → verify → write → RECORD. One object that cannot be changed never stops the
 // others. A dry run goes the same way up to the write, so that it ends as the real run would.
+import type { FileEdit } from '../elf/file-edit.ts'
 import type { Undo } from '../elf/graft/undo-note.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { errnoOf } from '../io/error.ts'
@@ -11,7 +12,8 @@ import { EMPTY_FIELDS, fieldsOf, type RecordFields, trueFields } from '../python
 import type { ScannedObject } from '../resolve/objects.ts'
 import type { Applied, PlannedObject } from '../resolve/plan.ts'
 import { inPlaceObjects } from '../state/journal.ts'
-import { prepareChange, type Refusal } from './change.ts'
+import { keepUndo } from '../state/kept-undos.ts'
+import { type ChangeJob, isInPlace, layersIn, prepareChange, type Refusal, refusalOf } from './change.ts'
 import { objectWriter } from './object-writer.ts'
 import { addRow, type RecordReader, recordReader, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
 
@@ -84,16 +86,38 @@ function changeObjects(
     const at = rowOf(owner)
     const reason = item.edit === null && at !== null ? unrecorded.get(at.record) : undefined
     const fields = fieldsBefore(object, at, records)
+    const kept = object.kept === true ? object.undo : null
+    const job = { path, isOwn, kept, isProgram: object.kind === 'executable' }
     const edit =
       reason === undefined
-        ? prepareChange({ path, status, isOwn, edit: item.edit, record: fields })
+        ? prepareChange({ ...job, status, edit: item.edit, record: fields })
         : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
     if ('reason' in edit) end(item, edit)
     else if (writer === null) end(item, null)
+    else if (item.edit !== null && !keep(input.place, job, edit, fields, refusal => end(item, refusal))) continue
     else writer.add({ object, edit, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
   }
   writer?.finish()
   return refusals
+}
+
+/** Keeps the undo of an edit that left none in the file. Gives whether the object may be written. */
+function keep(
+  place: Place,
+  { path, isOwn, kept }: Pick<ChangeJob, 'path' | 'isOwn' | 'kept'>,
+  edit: FileEdit,
+  record: string | null,
+  end: (refusal: Refusal) => void,
+): boolean {
+  try {
+    withSource(path, source => {
+      if (isInPlace(edit, source)) keepUndo(place, source, layersIn(source, isOwn, kept).base, edit, record)
+    })
+    return true
+  } catch (error) {
+    end(refusalOf(error))
+    return false
+  }
 }
 
 /** The RECORD fields of an object before wheelfix: what the undo note is to keep. */

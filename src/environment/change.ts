@@ -2,16 +2,17 @@
 import type { ElfEdit } from '../elf/edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/file-edit.ts'
-import { layersOf } from '../elf/graft/layers.ts'
+import { type Layers, layersOf } from '../elf/graft/layers.ts'
 import { regraft } from '../elf/graft/regraft.ts'
-import type { Undo } from '../elf/graft/undo-note.ts'
+import { originalSource, type Undo } from '../elf/graft/undo-note.ts'
+import type { ByteSource } from '../elf/source.ts'
 import { applyEdit, stateOf } from '../elf/state.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
 
 /** What is to be done to one object. */
-interface ChangeJob {
+export interface ChangeJob {
   readonly path: string
   /** The file that was looked at. */
   readonly status: FileStatus
@@ -19,6 +20,10 @@ interface ChangeJob {
   readonly isOwn: (undo: Undo) => boolean
   /** From the original; null: it is to be the original again. */
   readonly edit: ElfEdit | null
+  /** What takes back an earlier change of the venv's, where it is not in the file. */
+  readonly kept: Undo | null
+  /** It is a program: one with a payload may be edited in place. */
+  readonly isProgram: boolean
   /** The RECORD fields to be kept in the undo note. */
   readonly record: string | null
 }
@@ -68,13 +73,24 @@ const WRITE_REASONS: Readonly<Record<string, string>> = {
 }
 
 /** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError; WheelfixError `BUSY` */
-function fileEdit({ status, edit, record, isOwn }: ChangeJob, source: FileSource): FileEdit {
+function fileEdit({ status, edit, record, isOwn, kept, isProgram }: ChangeJob, source: FileSource): FileEdit {
   if (source.status.ino !== status.ino || source.size !== status.size) {
     throw new WheelfixError('BUSY', 'another program changed it during this run: run again')
   }
   const wanted = edit === null ? null : (base: ElfObject) => applyEdit(stateOf(base), edit)
-  const options = { owner: 'venv', ...(record === null ? {} : { record }) } as const
-  const result = regraft(layersOf(source, isOwn), wanted, options)
+  const options = { owner: 'venv', inPlace: isProgram, ...(record === null ? {} : { record }) } as const
+  const result = regraft(layersIn(source, isOwn, kept), wanted, options)
   if (result.edit === null) throw new ElfError('REFUSED', 'the edit changes nothing')
   return result.edit
+}
+
+/** The layers of a file; one whose undo is kept elsewhere has that alone. */
+export function layersIn(source: ByteSource, isOwn: (undo: Undo) => boolean, kept: Undo | null): Layers {
+  if (kept === null) return layersOf(source, isOwn)
+  return { above: [], own: [{ undo: kept, source }], base: originalSource(source, kept) }
+}
+
+/** Has the edit left no note of itself in the file? */
+export function isInPlace(edit: FileEdit, source: ByteSource): boolean {
+  return edit.tail.length === 0 && edit.baseSize === source.size
 }

@@ -4,7 +4,9 @@
 // what is found there belongs to somebody else.
 import { closeSync, openSync, readSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
-import { isElf } from '../elf/read.ts'
+import { originalSource } from '../elf/graft/undo-note.ts'
+import { isElf, readElf, withoutTables } from '../elf/read.ts'
+import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
 import { errnoOf } from '../io/error.ts'
 import { matchesPath } from '../io/glob.ts'
 import { fileNameOf, fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
@@ -92,6 +94,7 @@ export function scanVenv(
 
   const isIgnored = (path: string): boolean => ignored.some(glob => matchesPath(relativeTo(venv.root, path), glob))
   const isRecorded = recordedIn(venv)
+  const kept = keptUndos(venv)
 
   const visit = (directory: string): void => {
     const entries = list(directory)
@@ -149,7 +152,7 @@ export function scanVenv(
   const visitFile = (path: string, name: string): void => {
     const relative = relativeTo(venv.root, path)
     try {
-      const object = scanFile(path, relative, name, extensionSuffixes, isRecorded)
+      const object = scanFile(path, relative, name, extensionSuffixes, isRecorded, kept)
       // the venv's Python as a copy of ours is the interpreter, not an object of a wheel
       if (object === null || isCopy(object.owner)) return
       // a source tree has programs of its build and its tests, which nobody imports
@@ -203,6 +206,7 @@ function scanFile(
   name: string,
   suffixes: readonly string[],
   isRecorded: (path: string) => boolean,
+  kept: KeptUndos,
 ): ScannedObject | null {
   const fd = openSync(fsPath(path), 'r')
   if (!isElf(readMagic(fd))) {
@@ -213,7 +217,12 @@ function scanFile(
   try {
     const object = readObject(source, name, suffixes, () => isRecorded(path))
     if (object === null) return null
-    return { path, relative, ...object, status: source.status, identity: `${source.status.dev}:${source.status.ino}` }
+    const identity = `${source.status.dev}:${source.status.ino}`
+    const scanned: ScannedObject = { path, relative, ...object, status: source.status, identity }
+    const undo = object.kind === 'executable' && object.owner === null ? kept.of(source) : null
+    if (undo === null) return scanned
+    const original = withoutTables(readElf(originalSource(source, undo)))
+    return { ...scanned, original, undo, owner: 'venv', kept: true }
   } finally {
     source.close()
   }

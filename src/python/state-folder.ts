@@ -11,7 +11,7 @@ const LARGEST_FILE = 16 << 20
 
 /** What its names are; others are nobody's, and nobody opens them. */
 function kindOf(name: string): 'directory' | 'symlink' | 'file' | null {
-  if (name === 'roots' || name === 'loader') return 'directory'
+  if (name === 'roots' || name === 'loader' || name === 'undo') return 'directory'
   // Nix's link to a library set that it built
   if (name === 'libs') return 'symlink'
   return name === 'interpreter' || /^(?:lock|journal)|\.json$/.test(name) ? 'file' : null
@@ -35,6 +35,9 @@ export function checkStateFolder({ root, stateFolder }: Place): void {
     const wanted = kindOf(name)
     if (wanted === null || kind === wanted) continue
     throw refuse(`${stateFolder}/${name}`, `is ${KINDS[kind]} in the place of a ${WANTED[wanted]}`)
+  }
+  for (const { name, kind } of entriesIn(`${stateFolder}/undo`)) {
+    if (kind !== 'file') throw refuse(`${stateFolder}/undo/${name}`, `is ${KINDS[kind]} in the place of a file`)
   }
   for (const { name, kind } of entriesIn(`${stateFolder}/loader`)) {
     if (kind === 'file' || kind === 'directory') continue

@@ -35,6 +35,8 @@ export interface ScannedObject {
    */
   readonly original: ElfObject
   readonly undo: Undo | null
+  /** The undo is kept in the state folder, not in the file. */
+  readonly kept?: true
   /** Whose the topmost graft is; null where there is none that holds. */
   readonly owner: Owner | null
   /** Whether the loader zeroes its program headers as it stands, so that no exception can cross it (elf/rules/table-lookup.ts). */

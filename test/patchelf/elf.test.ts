@@ -370,7 +370,15 @@ int main(void) {
       well('--set-rpath', '/x', at('wiped'))
       const job = withSource(at('wiped'), source => ({ status: source.status }))
       const edit = { searchPath: { tag: 'DT_RUNPATH', value: `${old.lib}:/y` } } as const
-      const done = prepareChange({ path: at('wiped'), ...job, isOwn: () => true, edit, record: null })
+      const done = prepareChange({
+        path: at('wiped'),
+        ...job,
+        isOwn: () => true,
+        edit,
+        record: null,
+        kept: null,
+        isProgram: false,
+      })
       assert.ok('header' in done)
       replaceFile(at('wiped'), done)
       assert.equal(stateOfFile(at('wiped')).runpath, `${old.lib}:/y`)

@@ -1,0 +1,102 @@
+// What takes back an edit that left no room for an undo note in the file: a program with a payload is edited in place, and
+// nothing may be put behind it. The undo is kept in the environment's state folder, named after the edited file's SHA-256 and
+// size, so that it never meets another file. Like all of that folder it may come from somebody else: it is only taken where
+// it gives the very bytes whose hash it names.
+import { formatOf } from '../elf/layout.ts'
+import { isElf } from '../elf/read.ts'
+import { ElfError } from '../elf/error.ts'
+import { readHeaders } from '../elf/headers.ts'
+import { originalSource, type Undo } from '../elf/graft/undo-note.ts'
+import type { ByteSource } from '../elf/source.ts'
+import type { FileEdit } from '../elf/file-edit.ts'
+import { graftedSource } from '../elf/graft/graft.ts'
+import { digestOf } from '../io/hash.ts'
+import { entriesIn, makeFolders } from '../io/path.ts'
+import { replaceContent } from '../io/replace.ts'
+import type { Place } from '../python/environment.ts'
+import { readState } from '../python/state-folder.ts'
+
+const FOLDER = 'undo'
+
+/** An edit in place changes some words and strings. */
+const MOST_PATCHES = 256
+const MOST_BYTES = 1 << 20
+
+export interface KeptUndos {
+  /** What takes back the edit of this file; null where nothing is kept for it. */
+  of(source: ByteSource): Undo | null
+}
+
+export function keptUndos(place: Place): KeptUndos {
+  const names = entriesIn(`${place.stateFolder}/${FOLDER}`).flatMap(({ name, kind }) => (kind === 'file' ? [name] : []))
+  const sizes = new Set(names.map(name => /^[0-9a-f]{64}-(\d+)\.json$/.exec(name)?.[1]))
+  return {
+    of(source) {
+      if (!sizes.has(String(source.size))) return null
+      const text = readState(place, `${FOLDER}/${nameOf(source)}`)
+      return text === null ? null : parse(text, source)
+    },
+  }
+}
+
+/**
+ * Keeps what takes an edit in place back.
+ * @param source the file as it stands, which the edit changes
+ * @param base the file without any change of ours
+ */
+export function keepUndo(
+  place: Place,
+  source: ByteSource,
+  base: ByteSource,
+  edit: FileEdit,
+  record: string | null,
+): void {
+  const content = {
+    original: digestOf(base, 'sha256', 'hex'),
+    header: encode(base.read(0, edit.header.length)),
+    patches: edit.patches.map(({ offset, bytes }) => [offset, encode(base.read(offset, bytes.length))]),
+    record,
+  }
+  const folder = `${place.stateFolder}/${FOLDER}`
+  makeFolders(folder, place.root)
+  replaceContent(`${folder}/${nameOf(graftedSource(source, edit))}`, `${JSON.stringify(content)}\n`)
+}
+
+function nameOf(source: ByteSource): string {
+  return `${digestOf(source, 'sha256', 'hex')}-${source.size}.json`
+}
+
+const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')
+
+function parse(text: string, source: ByteSource): Undo | null {
+  try {
+    const kept: unknown = JSON.parse(text)
+    if (typeof kept !== 'object' || kept === null) return null
+    const { original, header, patches, record } = kept as Partial<Record<string, unknown>>
+    if (typeof header !== 'string' || !Array.isArray(patches) || patches.length > MOST_PATCHES) return null
+    if (record !== null && typeof record !== 'string') return null
+    const undo: Undo = {
+      owner: 'venv',
+      originalSize: source.size,
+      header: Buffer.from(header, 'base64'),
+      patches: patches.map(patch => parsePatch(patch, source.size)),
+      record,
+    }
+    const { bytes } = formatOf(readHeaders(source).header).ehdr
+    if (undo.header.length !== bytes || !isElf(undo.header)) return null
+    return digestOf(originalSource(source, undo), 'sha256', 'hex') === original ? undo : null
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof RangeError || error instanceof ElfError) return null
+    throw error
+  }
+}
+
+/** @throws RangeError for what is no change of a part of the file */
+function parsePatch(patch: unknown, size: number): Undo['patches'][number] {
+  const [offset, text] = Array.isArray(patch) ? (patch as unknown[]) : []
+  const bytes = Buffer.from(typeof text === 'string' ? text : '', 'base64')
+  const isInside =
+    typeof offset === 'number' && Number.isSafeInteger(offset) && offset >= 0 && bytes.length <= MOST_BYTES
+  if (!isInside || offset + bytes.length > size) throw new RangeError('a change outside the file')
+  return { offset, bytes }
+}
