@@ -99,7 +99,7 @@ function writeBatch(batch: readonly Waiting[], inPlace: ReadonlySet<ScannedObjec
     const refusal = attempt(() => {
       done = inPlace.has(object) && changedInPlace(object, edit)
       if (done) return
-      const staged = stageFile(object.path, edit)
+      const staged = stageFile(object.path, edit, object.status)
       if (staged.mustSync) waiting.push({ staged, end })
       else {
         renameStaged(staged)

@@ -1,13 +1,15 @@
 // How changed bytes reach the disk: into a copy beside the file, then one rename. Who has the old file open or mapped
 // keeps it; who is killed in between leaves a temporary file and the old one whole.
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import {
-  chmodSync,
-  chownSync,
   closeSync,
   constants,
   copyFileSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
   ftruncateSync,
+  futimesSync,
   lstatSync,
   openSync,
   readSync,
@@ -15,15 +17,14 @@ import {
   rmSync,
   type Stats,
   symlinkSync,
-  utimesSync,
-  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit, FilePiece } from '../elf/file-edit.ts'
 import { encodeText } from '../elf/text.ts'
-import { errnoOf } from './error.ts'
+import { errnoOf, WheelfixError } from './error.ts'
 import { fsPath } from './path.ts'
+import type { FileStatus } from './source.ts'
 import { ordersReplacement, syncFile } from './sync.ts'
 
 const SUFFIX = '.wheelfix-tmp'
@@ -35,12 +36,25 @@ export function isTemporary(name: string): boolean {
   return name.startsWith('.') && name.endsWith(SUFFIX)
 }
 
-/** Where a file's next content is written before the rename: in the same folder, under a name that `isTemporary` knows. */
+/** Bytes of a random part of a name: 12 digits. */
+const RANDOM = 6
+
+/**
+ * Where a file's next content is written before the rename: in the same folder, under a name that `isTemporary` knows, and
+ * another one each time. Whoever else may write to the folder cannot put a file or a link under it beforehand.
+ */
 export function temporaryOf(path: string): string {
   const slash = path.lastIndexOf('/')
   const name = path.slice(slash + 1)
-  const isLong = encodeText(name).length + 1 + SUFFIX.length > LONGEST_NAME
-  return `${path.slice(0, slash + 1)}.${isLong ? digestOfName(name) : name}${SUFFIX}`
+  const random = `.${randomBytes(RANDOM).toString('hex')}${SUFFIX}`
+  const isLong = encodeText(name).length + 1 + random.length > LONGEST_NAME
+  return `${path.slice(0, slash + 1)}.${isLong ? digestOfName(name) : name}${random}`
+}
+
+/** Makes a new file, which nobody else may read or write yet, and hands out its descriptor. It must not exist. */
+export function createFile(path: string): number {
+  const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
+  return openSync(fsPath(path), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
 }
 
 function digestOfName(name: string): string {
@@ -57,21 +71,24 @@ export interface Staged {
 
 /**
  * Writes a file's new bytes beside it; mode, owner and times are the file's. A file with more than one link gets an inode of
- * its own: the others (a package manager's cache) keep the old bytes. (Node cannot copy extended attributes.)
- * @throws the errors of open(2) and write(2); nothing is left then
+ * its own: the others (a package manager's cache) keep the old bytes.
+ * @param expected the file that the edit was made for
+ * @throws WheelfixError `BUSY` where it is another file by now; the errors of open(2) and write(2), ELOOP for a link among them; nothing is left then
  */
-export function stageFile(path: string, edit: FileEdit): Staged {
-  const status = lstatSync(fsPath(path))
-  return stage(path, status, temporary => {
-    copyFile(path, temporary, status)
-    chmodSync(fsPath(temporary), 0o600)
-    const fd = openSync(fsPath(temporary), 'r+')
-    try {
-      writeEdit(fd, edit)
-    } finally {
-      closeSync(fd)
+export function stageFile(path: string, edit: FileEdit, expected: FileStatus | null = null): Staged {
+  const from = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    const status = fstatSync(from)
+    if (expected !== null && fstatSync(from, { bigint: true }).ino !== expected.ino) {
+      throw new WheelfixError('BUSY', 'another program replaced it during this run: run again', path)
     }
-  })
+    return stage(path, status, fd => {
+      copyInto(fd, from, status)
+      writeEdit(fd, edit)
+    })
+  } finally {
+    closeSync(from)
+  }
 }
 
 /** Writes an edit into an open file that nobody else uses: a copy. */
@@ -85,18 +102,24 @@ export function writeEdit(fd: number, { baseSize, tail, patches, header }: FileE
 /** Writes a file's new content beside it; mode, owner and times are the file's, where there is one. */
 export function stageContent(path: string, content: string | Uint8Array): Staged {
   const status = lstatSync(fsPath(path), { throwIfNoEntry: false }) ?? null
-  return stage(path, status, temporary => writeFileSync(fsPath(temporary), content, { flag: 'wx' }))
+  return stage(path, status, fd => writeFully(fd, typeof content === 'string' ? Buffer.from(content) : content, 0))
 }
 
-function stage(path: string, status: Stats | null, make: (temporary: string) => void): Staged {
+/** What a new file may be read by, under the usual umask. */
+const NEW_FILE = 0o666
+
+function stage(path: string, status: Stats | null, write: (fd: number) => void): Staged {
   const temporary = temporaryOf(path)
-  rmSync(fsPath(temporary), { force: true })
+  const fd = createFile(temporary)
   try {
-    make(temporary)
-    if (status !== null) keepStatus(temporary, status)
+    write(fd)
+    if (status === null) fchmodSync(fd, NEW_FILE & ~process.umask())
+    else keepStatus(fd, status)
   } catch (error) {
     rmSync(fsPath(temporary), { force: true })
     throw error
+  } finally {
+    closeSync(fd)
   }
   return { path, temporary, mustSync: status === null || !ordersReplacement(path) }
 }
@@ -111,7 +134,7 @@ export function renameStaged(staged: Staged): void {
   orDiscard(staged, () => renameSync(fsPath(staged.temporary), fsPath(staged.path)))
 }
 
-function orDiscard({ temporary }: Staged, action: () => void): void {
+function orDiscard({ temporary }: Pick<Staged, 'temporary'>, action: () => void): void {
   try {
     action()
   } catch (error) {
@@ -138,9 +161,8 @@ export function replaceExpendable(path: string, content: string | Uint8Array): v
 /** Puts a symbolic link in the place of what is there, by a rename. @throws the errors of symlink(2) and rename(2) */
 export function replaceLink(path: string, target: string): void {
   const temporary = temporaryOf(path)
-  rmSync(fsPath(temporary), { force: true })
   symlinkSync(fsPath(target), fsPath(temporary))
-  renameSync(fsPath(temporary), fsPath(path))
+  orDiscard({ temporary }, () => renameSync(fsPath(temporary), fsPath(path)))
 }
 
 function commit(staged: Staged): void {
@@ -148,56 +170,58 @@ function commit(staged: Staged): void {
   renameStaged(staged)
 }
 
-/** Copies a file: by reference where the file system can, and without filling the holes of a sparse one. */
-function copyFile(path: string, copy: string, { size, blocks }: Stats): void {
-  if (blocks * 512 >= size) {
-    copyFileSync(fsPath(path), fsPath(copy), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
-    return
-  }
+/**
+ * Copies an open file into a new one: by reference where the file system can, and without filling the holes of a sparse one.
+ * Both are named by their descriptors, so that nobody can put another file in the place of one of them meanwhile.
+ */
+export function copyInto(to: number, from: number, { size, blocks }: Stats): void {
+  const isSparse = blocks * 512 < size
+  const mode = isSparse ? constants.COPYFILE_FICLONE_FORCE : constants.COPYFILE_FICLONE
   try {
-    copyFileSync(fsPath(path), fsPath(copy), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE)
+    copyFileSync(`/proc/self/fd/${from}`, `/proc/self/fd/${to}`, mode)
+    return
   } catch (error) {
+    // no clones here, or no /proc; a full disk says so again
     if (errnoOf(error) === undefined) throw error
-    rmSync(fsPath(copy), { force: true })
-    copySparse(path, copy, size)
   }
+  ftruncateSync(to, 0)
+  copyBlocks(to, from, size)
 }
 
 /** The unit in which a hole is kept: the block of most file systems. */
 const BLOCK = 4096
 
 /** lseek(2)'s SEEK_HOLE is not in Node: a block of zeros is taken for a hole. */
-function copySparse(path: string, copy: string, size: number): void {
-  const from = openSync(fsPath(path), 'r')
-  const to = openSync(fsPath(copy), 'wx')
+function copyBlocks(to: number, from: number, size: number): void {
   const chunk = Buffer.alloc(CHUNK)
   const zeros = Buffer.alloc(BLOCK)
-  try {
-    ftruncateSync(to, size)
-    for (let offset = 0; offset < size;) {
-      const count = readSync(from, chunk, 0, chunk.length, offset)
-      if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${offset} while being copied: run again`)
-      for (let at = 0; at < count; at += BLOCK) {
-        const block = chunk.subarray(at, Math.min(at + BLOCK, count))
-        if (!block.equals(zeros.subarray(0, block.length))) writeFully(to, block, offset + at)
-      }
-      offset += count
+  ftruncateSync(to, size)
+  for (let offset = 0; offset < size;) {
+    const count = readSync(from, chunk, 0, chunk.length, offset)
+    if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${offset} while being copied: run again`)
+    for (let at = 0; at < count; at += BLOCK) {
+      const block = chunk.subarray(at, Math.min(at + BLOCK, count))
+      if (!block.equals(zeros.subarray(0, block.length))) writeFully(to, block, offset + at)
     }
-  } finally {
-    closeSync(from)
-    closeSync(to)
+    offset += count
   }
 }
 
-function keepStatus(path: string, { uid, gid, mode, atimeMs, mtimeMs }: Stats): void {
+/** The bits that let a program run as its owner or group. */
+export const SET_ID = 0o6000
+
+/** Mode, owner and times; the mode last, as a change of the owner takes the set-user-ID bit away. */
+function keepStatus(fd: number, { uid, gid, mode, atimeMs, mtimeMs }: Stats): void {
+  let isOwners = true
   try {
-    if (uid !== process.getuid?.() || gid !== process.getgid?.()) chownSync(fsPath(path), uid, gid)
+    if (uid !== process.getuid?.() || gid !== process.getgid?.()) fchownSync(fd, uid, gid)
   } catch (error) {
     // only root may give a file away; who may write into the folder may still replace it
     if (errnoOf(error) !== 'EPERM') throw error
+    isOwners = false
   }
-  chmodSync(fsPath(path), mode & 0o7777)
-  utimesSync(fsPath(path), atimeMs / 1000, mtimeMs / 1000)
+  fchmodSync(fd, mode & 0o7777 & ~(isOwners ? 0 : SET_ID))
+  futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
 }
 
 /** Appends pieces to an open file, from `offset` on; ranges are copied within the file. */

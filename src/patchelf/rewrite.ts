@@ -133,7 +133,6 @@ function writeCopy(result: ByteSource, output: string): void {
   const target = old === undefined ? output : realPath(output)
   const temporary = temporaryOf(target)
   try {
-    rmSync(fsPath(temporary), { force: true })
     writeAll(result, fsPath(temporary), 'wx')
     if (old !== undefined) chmodSync(fsPath(temporary), old.mode & 0o7777)
     if (old === undefined || !ordersReplacement(temporary)) syncFile(temporary)

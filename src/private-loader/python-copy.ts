@@ -8,12 +8,12 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  fchmodSync,
+  fstatSync,
   linkSync,
   lstatSync,
-  openSync,
   renameSync,
   rmSync,
-  writeFileSync,
 } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
 import type { ElfEdit } from '../elf/edit.ts'
@@ -29,8 +29,8 @@ import { originalSource, type Owner, readUndo, type Undo } from '../elf/graft/un
 import { verifyGraft } from '../elf/rules/verify.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { entriesIn, fsPath, readLink } from '../io/path.ts'
-import { replaceFile, replaceLink, temporaryOf, writeEdit } from '../io/replace.ts'
-import { withSource } from '../io/source.ts'
+import { copyInto, createFile, replaceFile, replaceLink, temporaryOf, writeEdit, writeFully } from '../io/replace.ts'
+import { type FileSource, withSource } from '../io/source.ts'
 import { syncFile } from '../io/sync.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import type { Environment, PythonEnvironment } from '../python/environment.ts'
@@ -355,37 +355,35 @@ export function writeCopy(copy: PythonCopy): void {
       })
       return
     }
-    const temporaries = copy.paths.map(temporaryOf)
-    for (const temporary of temporaries) rmSync(fsPath(temporary), { force: true })
     const written = temporaryOf(first)
+    const names = [{ path: first, temporary: written }, ...others.map(path => ({ path, temporary: temporaryOf(path) }))]
     try {
-      if (copy.redirect === null) writeCopied(copy.source, written, source, graft)
-      else {
-        const whole = graftedSource(base, graft)
-        writeFileSync(fsPath(written), whole.read(0, whole.size), { flag: 'wx' })
-        chmodSync(fsPath(written), 0o755)
+      const fd = createFile(written)
+      try {
+        if (copy.redirect === null) writeCopied(fd, source, graft)
+        else {
+          const whole = graftedSource(base, graft)
+          writeFully(fd, whole.read(0, whole.size), 0)
+        }
+        fchmodSync(fd, 0o755)
+      } finally {
+        closeSync(fd)
       }
       // bin/ has links or other copies now: on no file system does their replacement wait for these bytes
       syncFile(written)
-      for (const path of others) linkOrCopy(written, temporaryOf(path))
-      for (const path of copy.paths) renameSync(fsPath(temporaryOf(path)), fsPath(path))
+      for (const { temporary } of names.slice(1)) linkOrCopy(written, temporary)
+      for (const { path, temporary } of names) renameSync(fsPath(temporary), fsPath(path))
     } catch (error) {
-      for (const temporary of temporaries) rmSync(fsPath(temporary), { force: true })
+      for (const { temporary } of names) rmSync(fsPath(temporary), { force: true })
       throw error
     }
   })
 }
 
-function writeCopied(program: string, path: string, source: ByteSource, graft: FileEdit): void {
-  copyFileSync(fsPath(program), fsPath(path), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
-  chmodSync(fsPath(path), 0o755)
-  const fd = openSync(fsPath(path), 'r+')
-  try {
-    // where the interpreter itself carries a graft of ours, that one is taken off
-    writeEdit(fd, { ...graft, patches: [...(joined(withoutPlanned(source).own)?.patches ?? []), ...graft.patches] })
-  } finally {
-    closeSync(fd)
-  }
+function writeCopied(fd: number, source: FileSource, graft: FileEdit): void {
+  copyInto(fd, source.fd, fstatSync(source.fd))
+  // where the interpreter itself carries a graft of ours, that one is taken off
+  writeEdit(fd, { ...graft, patches: [...(joined(withoutPlanned(source).own)?.patches ?? []), ...graft.patches] })
 }
 
 /** Some file systems have no hard links. */

@@ -6,6 +6,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  fchmodSync,
   fdatasyncSync,
   fstatSync,
   fsyncSync,
@@ -22,7 +23,7 @@ import { ElfError } from '../elf/error.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
-import { temporaryOf, writeFully, writePieces } from '../io/replace.ts'
+import { SET_ID, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
 import { type FileStatus, sourceOf, withSource } from '../io/source.ts'
 import { ordersReplacement } from '../io/sync.ts'
 import type { Place } from '../python/environment.ts'
@@ -196,7 +197,7 @@ export function changeInPlace(path: string, status: FileStatus, edit: FileEdit):
   const source = sourceOf(fd)
   try {
     const { baseSize, tail, patches, header } = edit
-    const { atimeMs, mtimeMs, size } = fstatSync(fd)
+    const { atimeMs, mtimeMs, size, mode } = fstatSync(fd)
     if (size !== baseSize || source.status.ino !== status.ino) {
       throw new ElfError('TRUNCATED', 'it changed while it was being patched: run again')
     }
@@ -215,6 +216,8 @@ export function changeInPlace(path: string, status: FileStatus, edit: FileEdit):
       ftruncateSync(fd, size)
       throw error
     }
+    // the kernel takes these bits away with the first write (inode(7))
+    if ((mode & SET_ID) !== 0) fchmodSync(fd, mode & 0o7777)
     futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
   } finally {
     source.close()

@@ -1,0 +1,161 @@
+// How new bytes get into the place of a file, in folders that somebody else may write to.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, suite, test } from 'node:test'
+import type { FileEdit } from '../../src/elf/file-edit.ts'
+import { errnoOf, WheelfixError } from '../../src/io/error.ts'
+import { isTemporary, replaceContent, replaceFile, stageFile, temporaryOf } from '../../src/io/replace.ts'
+import { withSource } from '../../src/io/source.ts'
+import { changeInPlace } from '../../src/state/journal.ts'
+import { skip } from '../support/requires.ts'
+
+const EDIT: FileEdit = { baseSize: 4, tail: [Buffer.from('tail')], patches: [], header: Buffer.from('NEW') }
+const isRoot = process.getuid?.() === 0
+
+suite('replacing a file', () => {
+  let folder = ''
+  const at = (name: string): string => join(folder, name)
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'wheelfix-replace-'))
+    chmodSync(folder, 0o755)
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
+  test('goes by a name that nobody can foresee, whatever the length of the name', () => {
+    for (const name of ['lib.so', 'x'.repeat(255), 'ü'.repeat(127)]) {
+      const [one, two] = [temporaryOf(at(name)), temporaryOf(at(name))]
+      assert.notEqual(one, two)
+      assert.ok([one, two].every(path => isTemporary(path.slice(folder.length + 1))))
+      assert.ok(Buffer.byteLength(one.slice(folder.length + 1)) <= 255)
+    }
+  })
+
+  test('keeps mode, times and the set-user-ID bit', () => {
+    writeFileSync(at('kept'), 'base')
+    chmodSync(at('kept'), 0o4751)
+    const old = statSync(at('kept'))
+    replaceFile(at('kept'), EDIT)
+    const now = statSync(at('kept'))
+    assert.equal(readFileSync(at('kept'), 'utf8'), 'NEWetail')
+    assert.deepEqual([now.mode, Math.trunc(now.mtimeMs)], [old.mode, Math.trunc(old.mtimeMs)])
+    assert.notEqual(now.ino, old.ino)
+  })
+
+  test('keeps the owner as root', { skip: isRoot ? false : skip('only root may give files away') }, () => {
+    writeFileSync(at('owned'), 'base')
+    chownSync(at('owned'), 1234, 1234)
+    chmodSync(at('owned'), 0o4755)
+    replaceFile(at('owned'), EDIT)
+    const { uid, gid, mode } = statSync(at('owned'))
+    assert.deepEqual([uid, gid, mode & 0o7777], [1234, 1234, 0o4755])
+  })
+
+  test('in place keeps the set-user-ID bit, which the kernel takes away', () => {
+    writeFileSync(at('setuid'), 'base')
+    // root keeps it anyway: an effective user without the capability does not
+    if (isRoot) chownSync(at('setuid'), 65534, 65534)
+    chmodSync(at('setuid'), 0o4755)
+    const status = withSource(at('setuid'), source => source.status)
+    if (isRoot) process.seteuid?.(65534)
+    try {
+      changeInPlace(at('setuid'), status, EDIT)
+    } finally {
+      if (isRoot) process.seteuid?.(0)
+    }
+    assert.equal(statSync(at('setuid')).mode & 0o7777, 0o4755)
+  })
+
+  test('a new file is as the umask says', () => {
+    const umask = process.umask(0o027)
+    try {
+      replaceContent(at('new'), 'text')
+    } finally {
+      process.umask(umask)
+    }
+    assert.equal(statSync(at('new')).mode & 0o777, 0o640)
+  })
+
+  test('follows no link, and leaves nothing', () => {
+    writeFileSync(at('outside'), 'base')
+    symlinkSync(at('outside'), at('link'))
+    assert.throws(
+      () => replaceFile(at('link'), EDIT),
+      error => errnoOf(error) === 'ELOOP',
+    )
+    assert.equal(readFileSync(at('outside'), 'utf8'), 'base')
+    assert.deepEqual(readdirSync(folder).filter(isTemporary), [])
+  })
+
+  test('refuses another file than the one that was looked at', () => {
+    writeFileSync(at('one'), 'base')
+    writeFileSync(at('two'), 'base')
+    const status = withSource(at('one'), source => source.status)
+    assert.throws(
+      () => stageFile(at('two'), EDIT, status),
+      error => error instanceof WheelfixError && error.code === 'BUSY',
+    )
+    assert.deepEqual(readdirSync(folder).filter(isTemporary), [])
+  })
+
+  test('writes to no file outside while somebody puts links in the place of its temporary files', async () => {
+    const shared = at('shared')
+    const victim = at('victim')
+    mkdirSync(shared)
+    writeFileSync(victim, 'secret')
+    chmodSync(victim, 0o600)
+    const attacker = spawn(process.execPath, ['-e', ATTACK, shared, victim], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const swaps: Buffer[] = []
+    attacker.stdout.on('data', (bytes: Buffer) => swaps.push(bytes))
+    try {
+      const large = Buffer.alloc(3 << 20, 1)
+      // until some links were put in place, for some seconds at most
+      for (let round = 0; round < 400 && swaps.length < 10; round++) {
+        const path = join(shared, `lib${round}.so`)
+        writeFileSync(path, 'base')
+        try {
+          replaceFile(path, { ...EDIT, tail: [large] })
+        } catch (error) {
+          if (errnoOf(error) === undefined) throw error
+        }
+        await new Promise(resolve => setImmediate(resolve))
+      }
+    } finally {
+      attacker.kill()
+    }
+    assert.ok(swaps.length > 0, 'the attacker was never quick enough')
+    assert.deepEqual([readFileSync(victim, 'utf8'), lstatSync(victim).mode & 0o777], ['secret', 0o600])
+    assert.ok(existsSync(shared))
+  })
+})
+
+/** Puts a link to the victim in the place of each temporary file that it sees, and prints a dot for each. */
+const ATTACK = `
+const fs = require('node:fs')
+const [folder, victim] = process.argv.slice(1)
+for (let count = 0; ; ) {
+  for (const name of fs.readdirSync(folder)) {
+    if (!name.endsWith('.wheelfix-tmp')) continue
+    try {
+      const link = folder + '/link' + count++
+      fs.symlinkSync(victim, link)
+      fs.renameSync(link, folder + '/' + name)
+      fs.writeSync(1, '.')
+    } catch {}
+  }
+}`
