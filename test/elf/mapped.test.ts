@@ -121,6 +121,20 @@ suite('files as the loader maps them', { skip: missing('gcc') }, () => {
     assert.equal(opens(bytes), false)
   })
 
+  test('a program whose .bss leaves no place for a graft is edited in place where that fits', () => {
+    writeFileSync(join(folder, 'large.c'), 'char bss[100 << 20]; int main(void) { return 3 + bss[5]; }\n')
+    const path = join(folder, 'large')
+    for (const kind of ['-pie', '-no-pie']) {
+      runWell('gcc', ['-o', path, kind, join(folder, 'large.c')])
+      const bytes = readFileSync(path)
+      assert.throws(() => makeGraft(bytesSource(bytes), EDIT), /larger than its file/)
+      const result = edited(bytes, EDIT, { inPlace: true })
+      verifyGraft(bytesSource(bytes), bytesSource(result), EDIT)
+      assert.equal(result.length, bytes.length)
+      assert.ok(runs(result))
+    }
+  })
+
   test('a section table that is not there, of another shape, or that leaves the file', () => {
     const bytes = build('sections', '-pie', '-s')
     const changes: readonly (readonly [string, (bytes: Buffer) => Buffer])[] = [

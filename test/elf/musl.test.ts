@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { readElf } from '../../src/elf/read.ts'
 import { verifyElf } from '../../src/elf/rules/verify.ts'
 import { restoreObject } from '../../src/patchelf/rewrite.ts'
 import { withSource } from '../../src/io/source.ts'
@@ -83,6 +84,15 @@ describe('edited objects under musl', { skip: missing('musl-gcc') }, () => {
       assert.deepEqual(readFileSync(at('lib/libanswer.so')), library)
     })
   }
+
+  test('musl itself is refused: no program would start any more', { skip: missing('musl-gcc') }, () => {
+    writeFileSync(at('empty.c'), 'int main(void) { return 0; }\n')
+    runWell('musl-gcc', ['-o', at('empty'), at('empty.c')])
+    const libc = withSource(at('empty'), readElf).interpreter ?? ''
+    cpSync(libc, at('libc.so'), { dereference: true })
+    const edit = { searchPath: { tag: 'DT_RUNPATH', value: '/x' } } as const
+    assert.throws(() => editElf(at('libc.so'), edit), /it is musl itself/)
+  })
 
   // their headers must be wholly in memory, where GNU strip lays them out anew instead of refusing the file
   const layouts: Readonly<Record<string, readonly string[]>> = {

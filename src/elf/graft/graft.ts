@@ -19,13 +19,14 @@ import { type GraftLayout, layOut, stringTableAddress } from './placement.ts'
 import { type GraftOptions, type GraftParts, newParts, newVersionNeeds } from './new-parts.ts'
 import { graftSections, type GraftSections } from './new-sections.ts'
 import { editInPlace, editWords, interpreterInPlace, renameInPlace } from '../in-place/in-place.ts'
+import { ElfError } from '../error.ts'
 import { formatOf } from '../layout.ts'
 import { readElf } from '../read.ts'
 import { assertEditable, assertNoPayload, type Editable } from '../rules/refuse.ts'
 import type { ByteSource } from '../source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../state.ts'
 import type { ElfObject } from '../types.ts'
-import { encodeNote, sealNote } from './undo-note.ts'
+import { encodeNote, sealNote, readUndo } from './undo-note.ts'
 import { extendedSource, type Patch, patchedSource } from '../overlay.ts'
 
 export type { GraftOptions } from './new-parts.ts'
@@ -75,7 +76,15 @@ export function graftTo(
     if (patches === null) throw error
     return patched(source, object, patches, wanted)
   }
-  return buildGraft(source, object, editable, wanted, options)
+  try {
+    return buildGraft(source, object, editable, wanted, options)
+  } catch (error) {
+    // a program whose .bss leaves no place for a graft; an edit in place would break the record of one that is there
+    const fits = inPlace && error instanceof ElfError && error.code === 'REFUSED' && readUndo(source) === null
+    const patches = fits ? editInPlace(source, object, editable, wanted) : null
+    if (patches === null) throw error
+    return patched(source, object, patches, wanted)
+  }
 }
 
 /** The file as it will be. */

@@ -28,6 +28,7 @@ import {
   type SectionTable,
 } from '../tables/sections.ts'
 import { type ByteSource } from '../source.ts'
+import { definesSymbol } from '../tables/symbols.ts'
 import { STRING_TAGS } from '../graft/new-strings.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { readUndo } from '../graft/undo-note.ts'
@@ -67,6 +68,11 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   if (interpreter === undefined && (object.flags1 & DF_1_PIE) !== 0n) {
     throw refused('it is statically linked (static-pie): it loads no libraries')
   }
+  if (isMuslLibc(source, object)) {
+    throw refused(
+      'it is musl itself, which looks for its own program headers in its first page: no program would start',
+    )
+  }
   // PN_XNUM: neither the kernel nor glibc reads such a table
   if (programHeaders.length + 2 >= PN_XNUM) throw refused(`it has ${programHeaders.length} program headers`)
   const placed = extentAt(programHeaders, dynamicSegment.vaddr)
@@ -84,6 +90,16 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   // throws for a record of another version: what it would bring back is not ours to bury
   readUndo(source, object)
   return { dynamicSegment, strtab: stringTable(object, sections), sections }
+}
+
+/**
+ * Is it musl's libc, which is its loader too? It relocates itself by the program headers behind its ELF header, in its own
+ * first page (ldso/dlstart.c), which a graft does not leave there. Others' libc needs its loader.
+ */
+function isMuslLibc(source: ByteSource, object: ElfObject): boolean {
+  const { header, interpreter, needed } = object
+  const mayBe = interpreter === null && needed.length === 0 && header.entry !== 0n
+  return mayBe && definesSymbol(source, object, '__libc_start_main')
 }
 
 function refused(reason: string, value?: bigint | number): ElfError {
