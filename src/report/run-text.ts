@@ -35,15 +35,22 @@ export interface Remedy {
 export function reportLines(facts: RunFacts, style: ReportStyle): string[] {
   const { chalk, screen, quiet, details } = style
   const problems = problemLines(facts, style)
-  const end = [summaryLine(facts, style), ...nextLines(facts, style)]
-  if (quiet) return joined([[chalk.bold(facts.root)], problems, end], screen)
+  const end = [summaryLine(facts, style)]
+  const next = nextLines(facts, style)
+  if (quiet) return [...joined([[chalk.bold(facts.root)], problems, end], screen), ...next]
   const head = headLines(facts, style)
   const loader = loaderLines(facts, style)
   const libraries = libraryLines(facts, style)
-  const room = screen.rows - joined([head, loader, libraries, problems, end], screen).length - 1
+  const others = joined([head, loader, libraries, problems, end], screen).length
+  const room = screen.rows - others - rowsOf(next, screen) - 1
   const changes = changeLines(facts.packages, style, Math.max(FEWEST_PACKAGES, room))
   const served = details === null ? [[...changes, ...libraries]] : [changes, libraries]
-  return joined([head, loader, ...served, problems, end], screen)
+  return [...joined([head, loader, ...served, problems, end], screen), ...next]
+}
+
+/** The rows that lines take which the terminal itself breaks. */
+function rowsOf(lines: readonly string[], { columns }: Screen): number {
+  return lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(widthOf(line) / columns)), 0)
 }
 
 /** So many packages have a line each, however low the terminal is. */
@@ -262,7 +269,7 @@ function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: 
   return `${isWell ? `${chalk.green('✓')} ` : ''}${count(objects, 'object')}: ${parts.join(', ')}`
 }
 
-/** What to do next; nothing where all is well. */
+/** What to do next; nothing where all is well. A command is never broken into lines, so that it can be pasted. */
 function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   const { chalk, command, pending, target } = style
   const { summary, loader, windows, unfinished } = facts
@@ -275,5 +282,8 @@ function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   if (attributes.length > 0) next.push(...style.remedies(attributes))
   const knowsMore = summary.missing + summary.refused + summary.optional + windows.length > 0
   if (knowsMore && !style.quiet) next.push({ where: 'to see more', text: `wheelfix doctor${target}` })
-  return next.map(({ where, text }) => `${chalk.bold('→')} ${where}: ${text}`)
+  return next.flatMap(({ where, text }) => {
+    const line = `${chalk.bold('→')} ${where}: ${text}`
+    return widthOf(line) <= style.screen.columns ? [line] : [`${chalk.bold('→')} ${where}:`, text]
+  })
 }

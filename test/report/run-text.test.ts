@@ -145,6 +145,17 @@ suite('the report of a run', () => {
     ])
   })
 
+  test('breaks no command into lines, as it could not be pasted then', () => {
+    const facts = { ...FINE, lacking: [lack()], summary: { ...FINE.summary, missing: 1 } }
+    assert.deepEqual(reportLines(facts, styleOf(40)).slice(-5), [
+      '→ to add them:',
+      'wheelfix libs build libGL',
+      '→ to keep them, in shell.nix:',
+      'WHEELFIX_LIBS = pkgs.lib.makeLibraryPath (with pkgs; [ libGL ]);',
+      '→ to see more: wheelfix doctor',
+    ])
+  })
+
   test('counts in plain English', () => {
     const one = { ...FINE, optional: [lack()], summary: { ...FINE.summary, objects: 1, optional: 1 } }
     const text = reportLines(one, styleOf(80)).join('\n')
