@@ -147,7 +147,7 @@ suite('the report of a run', () => {
 
   test('breaks no command into lines, as it could not be pasted then', () => {
     const facts = { ...FINE, lacking: [lack()], summary: { ...FINE.summary, missing: 1 } }
-    assert.deepEqual(reportLines(facts, styleOf(40)).slice(-5), [
+    assert.deepEqual(reportLines(facts, styleOf(36)).slice(-5), [
       '→ to add them:',
       'wheelfix libs build libGL',
       '→ to keep them, in shell.nix:',
