@@ -12,6 +12,7 @@ const allowed = {
   nix: ['io', 'elf'],
   ldso: ['io', 'elf'],
   zip: ['io', 'elf'],
+  tools: ['io', 'elf'],
   config: ['io', 'elf'],
   state: ['config', 'nix', 'python', 'io', 'elf'],
   resolve: ['ldso', 'nix', 'python', 'io', 'elf'],
@@ -23,7 +24,7 @@ const allowed = {
   report: ['inspect', 'environment', 'wheel', 'private-loader', 'resolve', 'ldso', 'nix', 'python', 'io', 'elf'],
   commands: [
     ...['report', 'inspect', 'environment', 'wheel', 'patchelf', 'private-loader'],
-    ...['resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
+    ...['resolve', 'state', 'config', 'tools', 'ldso', 'nix', 'python', 'io', 'elf'],
   ],
   '.': ['commands', 'report', 'inspect', 'io'],
   // the public face of the library

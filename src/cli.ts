@@ -1,6 +1,7 @@
 // The commands with their options, help and examples, nothing else. A command's own code is loaded when it runs, so that
 // `--help` costs what an empty script costs.
 import { Command } from './commander.ts'
+import { addEverywhere } from './cli-everywhere.ts'
 import { addInspecting } from './cli-inspect.ts'
 import type { ExitStatus } from './commands/status.ts'
 import {
@@ -34,7 +35,9 @@ export function makeProgram(version: string, end: End): Command {
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(version)
     .addHelpText('after', EXIT_STATUSES)
-  for (const add of [addVenv, addCheck, addRestore, addPath, addLoader, addPython, addWheel]) add(program, version, end)
+  for (const add of [addVenv, addCheck, addRestore, addPath, addEverywhere, addLoader, addPython, addWheel]) {
+    add(program, version, end)
+  }
   addInspecting(program, version, end)
   return program
 }

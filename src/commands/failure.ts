@@ -40,6 +40,11 @@ export function writeError(message: string, color: ColourMode = 'auto'): void {
 
 const printDocument: PutDocument = document => process.stdout.write(`${JSON.stringify(document)}\n`)
 
+/** The sentence of an expected error. @throws anything that is not one: a bug */
+export function sentenceOf(error: unknown): string {
+  return expected(error).message
+}
+
 /** An error of the file system that nobody closer to it expected (a full disk, a folder without permission) is no bug. */
 function expected(error: unknown): WheelfixError {
   if (error instanceof WheelfixError) return error

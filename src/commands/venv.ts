@@ -1,9 +1,7 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
 import type { ProgramInterpreter, Strategy } from '../config/config.ts'
 import { findProjectFile } from '../nix/project-file.ts'
-import { recall, remember } from '../state/answers.ts'
-import { findEnvironment, findFolder, noteDiffers } from '../state/folders.ts'
-import type { VenvReport } from '../environment/report.ts'
+import { findEnvironment, findFolder } from '../state/folders.ts'
 import type { VenvOptions } from '../environment/options.ts'
 import type { Environment } from '../python/environment.ts'
 import { findVenv } from '../python/pyvenv.ts'
@@ -12,7 +10,7 @@ import { type ColourMode, colours } from '../report/colour.ts'
 import { progressBar } from '../report/progress.ts'
 import { screenOf } from '../report/layout.ts'
 import { detailsOf } from '../report/run-details.ts'
-import { factsOf, isRunFacts, type RunFacts } from '../report/run-facts.ts'
+import type { RunFacts } from '../report/run-facts.ts'
 import { remediesFor, shellWord } from '../report/remedies.ts'
 import { type ReportStyle, reportLines } from '../report/run-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
@@ -20,6 +18,7 @@ import { venvDocument } from '../report/run-json.ts'
 import { count } from '../io/words.ts'
 import { WheelfixError } from '../io/error.ts'
 import { foundAsOwner } from './as-owner.ts'
+import { answerFor, type Command } from './answer.ts'
 import { reportFailure } from './failure.ts'
 import { type FolderResult, overFolders, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
@@ -45,8 +44,6 @@ export interface VenvCommandOptions {
   readonly asRoot?: boolean | undefined
   readonly color: ColourMode
 }
-
-type Command = 'venv' | 'check' | 'loader' | 'path'
 
 /** The options of `wheelfix path` besides those. */
 export interface PathCommandOptions extends VenvCommandOptions {
@@ -98,7 +95,6 @@ async function runOne(
   put: PutDocument,
 ): Promise<FolderResult> {
   const { env } = process
-  const began = Date.now()
   const strict = options.strict === true
   const reading = command === 'check' || options.dryRun === true
   const bar = progressBar(process.stderr, 'patching', options.quiet !== true && options.json !== true)
@@ -120,61 +116,26 @@ async function runOne(
   }
   try {
     const venv = foundAsOwner(find, options.asRoot)
-    const plain = options.json !== true && options.verbose !== true && !noteDiffers(venv)
-    const known = plain ? recall(venv, runOptions, strict, version) : null
-    if (known !== null && isRunFacts(known.facts)) {
-      // a shell hook runs on every entry, and its user was told once
-      const told = options.quiet === true ? 0 : warn(known.warnings, options)
-      show(known.facts, known.status, styleFor(command, venv, options, strict), told)
-      return { status: exitStatusOf(known.status), next: known.facts.nested }
-    }
-
-    // from here on it is the whole work: the rest of the program is loaded only now
-    const { runVenv } = await import('../environment/run.ts')
-    const { answerable } = await import('../environment/report.ts')
-    setFlags()
-    const report = runVenv(venv, runOptions)
+    const isPlain = options.json !== true && options.verbose !== true
+    const { facts, status, warnings, counts, report, isNew } = await answerFor(command, venv, runOptions, {
+      strict,
+      version,
+      whole: !isPlain,
+    })
     bar.end()
-    const counts = strict || report.strict
-    const facts = factsOf(report)
-    const status = statusOf(command, facts, counts)
-    const told = warn(report.warnings, options)
-    if (options.json === true) put(venvDocument(command, report))
+    // a shell hook runs on every entry, and its user was told once
+    const told = !isNew && options.quiet === true ? 0 : warn(warnings, options)
+    if (options.json === true && report !== null) put(venvDocument(command, report))
     else {
       const style = styleFor(command, venv, options, counts)
-      show(
-        facts,
-        status,
-        options.verbose === true ? { ...style, details: detailsOf(report, style.chalk) } : style,
-        told,
-      )
-    }
-    const subject = reading ? null : answerable(report)
-    if (subject !== null) {
-      const settled = factsOf(settledReport(report))
-      const answer = { status: statusOf(command, settled, counts), warnings: report.warnings, facts: settled }
-      remember(subject, runOptions, strict, version, answer, began)
+      const details = options.verbose === true && report !== null ? detailsOf(report, style.chalk) : null
+      show(facts, status, { ...style, details }, told)
     }
     return { status, next: facts.nested }
   } catch (error) {
     bar.end()
     return { status: reportFailure(error, options, put), next: [] }
   }
-}
-
-/**
- * Flags of V8, set once all is loaded: it rejects code that was cached with other flags, that of Node's own modules too
- * (10 ms). A thread that starts later loads its modules so (nix/daemon.ts): 50 ms on another processor, measured to be less
- * than what a scan without the flags costs.
- */
-function setFlags(): void {
-  const { setFlagsFromString } = process.getBuiltinModule('node:v8')
-  // V8 lets its nursery grow to 3 x 16 MB before it looks for garbage. What a run leaves behind is little and dies young:
-  // on a venv of 2,673 objects this keeps 127 MB instead of 167 MB, for 5 % more time
-  setFlagsFromString('--semi-space-growth-factor=1')
-  // Node 20 optimises code that the run is soon done with: on a small venv this saves a third of the processor time and
-  // 8 % of the time; newer ones wait by themselves and do not know the flag
-  if (process.version.startsWith('v20.')) setFlagsFromString('--interrupt-budget=300000')
 }
 
 function styleFor(command: Command, venv: Environment, options: VenvCommandOptions, strict: boolean): ReportStyle {
@@ -221,31 +182,4 @@ function warn(warnings: readonly string[], options: VenvCommandOptions): number 
   const more = `${count(warnings.length - MOST_WARNINGS, 'more warning')} (wheelfix doctor shows all)`
   const told = isWhole ? warnings : [...warnings.slice(0, MOST_WARNINGS), more]
   return writeWarnings(told, colours(options.color, process.env).stderr, process.env)
-}
-
-function exitStatusOf(status: number): ExitStatus {
-  return status === 0 || status === 1 ? status : 2
-}
-
-/** The report as the next run would give it: what was patched is fine. */
-function settledReport(report: VenvReport): VenvReport {
-  const { loader } = report
-  return {
-    ...report,
-    outcomes: report.outcomes.map(outcome =>
-      outcome.status === 'patched'
-        ? { planned: { ...outcome.planned, change: null }, status: 'fine', reason: null }
-        : outcome,
-    ),
-    loader: loader === null ? null : { ...loader, status: 'fine', faults: [] },
-  }
-}
-
-function statusOf(command: Command, facts: RunFacts, strict: boolean): ExitStatus {
-  const { patched, missing, optional, refused, held } = facts.summary
-  const pending = command === 'check' && (patched > 0 || facts.unfinished || facts.loader?.status === 'patch')
-  const windowless = facts.windows.some(({ opensSomewhere }) => !opensSomewhere)
-  return pending || facts.incomplete || missing > 0 || refused + held > 0 || windowless || (strict && optional > 0)
-    ? 1
-    : 0
 }

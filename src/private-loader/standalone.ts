@@ -3,14 +3,16 @@
 import { existsSync, lstatSync, rmSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'
+import { readElf } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, realPath } from '../io/path.ts'
-import { isFhsLoader, type Libc } from '../ldso/libc.ts'
+import { withSource } from '../io/source.ts'
+import { identifyLibc, isFhsLoader, type Libc } from '../ldso/libc.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { knownSonames } from '../nix/hints.ts'
 import { namedDirectories } from '../nix/libset.ts'
-import { addRoots, dropRoots, type RootsReport } from '../nix/roots.ts'
+import { addRoots, checkRoots, dropRoots, type RootsReport } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { namedStorePaths, storeTrust } from '../nix/trust.ts'
 import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
@@ -63,6 +65,28 @@ export interface StandaloneReport {
   readonly loader: LoaderPlan | null
   readonly roots: RootsReport | null
   readonly warnings: readonly string[]
+}
+
+/**
+ * Does an installed Python ask for a loader that is not here, or has it one by an earlier run? One that starts already, on
+ * an ordinary distribution or by nix-ld, is left alone.
+ * @throws WheelfixError where the folder is none that may be edited
+ */
+export function needsLoader(directory: string, env: NodeJS.ProcessEnv): boolean {
+  const names = pythonNames(placeOf(directory, storeDirectory(env)), 'standalone')
+  if (names.some(({ kind }) => kind === 'copy')) return true
+  const program = names.find(({ replaced }) => replaced === 'file')?.path
+  if (program === undefined) return false
+  try {
+    const object = withSource(program, readElf)
+    if (object.interpreter === null || !isFhsLoader(object.interpreter)) return false
+    identifyLibc(program, object, env)
+    return false
+  } catch (error) {
+    if (error instanceof WheelfixError) return true
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return false
+    throw error
+  }
 }
 
 /** @throws WheelfixError when nothing could be done */
@@ -118,15 +142,17 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
 
   const passedOver = new Set([...trustWarnings(trust), ...trustWarnings(scan.trust)])
   const warnings = [...named.warnings, ...passedOver, ...(loader?.warnings ?? [])]
-  let roots: RootsReport | null = null
-  if (options.mode === 'apply') {
+  const libraries = loader === null ? [] : servedLibraries(loader.content)
+  const needed = [chosen, python.libc.dir, ...libraries.map(({ path }) => path)]
+  let roots = checkRoots(venv.stateFolder, needed, env)
+  // where nothing is to be done the folder keeps its time
+  if (options.mode === 'apply' && (pending || (roots.hasNix && roots.problem !== null))) {
     const lock = lockVenv(venv)
     try {
       if (loader !== null) warnings.push(...writeLoader(loader).warnings)
       else for (const copy of copies) if (!isUpToDate(copy)) write(copy)
-      if (loader !== null) writePins(venv, servedLibraries(loader.content))
-      const libraries = loader === null ? [] : servedLibraries(loader.content).map(({ path }) => path)
-      roots = addRoots(venv.stateFolder, [chosen, python.libc.dir, ...libraries], env)
+      if (loader !== null) writePins(venv, libraries)
+      roots = addRoots(venv.stateFolder, needed, env)
     } finally {
       lock.release()
     }

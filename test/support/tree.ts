@@ -8,6 +8,12 @@ export function treeContent(folder: string): Map<string, string> {
   return describeTree(folder, (path, stat) => (stat.isFile() ? `${stat.mode.toString(8)} ${hashFile(path)}` : ''))
 }
 
+/** The names that are in one tree alone, or differ: what a test shows of trees with thousands of files. */
+export function treeDifferences(one: ReadonlyMap<string, string>, other: ReadonlyMap<string, string>): string[] {
+  const names = new Set([...one.keys(), ...other.keys()])
+  return [...names].filter(name => one.get(name) !== other.get(name)).sort()
+}
+
 /** The inode and the times of each: equal only if nobody wrote, replaced or touched anything (no write spares the ctime). */
 export function treeState(folder: string): Map<string, string> {
   return describeTree(

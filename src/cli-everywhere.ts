@@ -1,0 +1,59 @@
+// The commands that serve more than one environment, whatever tool made them.
+import { Command } from './commander.ts'
+import type { ExitStatus } from './commands/status.ts'
+import {
+  collect,
+  colourOption,
+  dryRunOption,
+  examples,
+  jsonOption,
+  libsOption,
+  quietOption,
+  scanOption,
+  trustOption,
+} from './options.ts'
+
+type End = (status: ExitStatus) => void
+
+export function addEverywhere(program: Command, version: string, end: End): void {
+  addAll(program, version, end)
+}
+
+function addAll(program: Command, version: string, end: End): void {
+  program
+    .command('all')
+    .summary('patch what Python tools made: uv, pipx, pre-commit')
+    .description(
+      'Finds the environments that Python tools made, by the tools’ own folders, and patches them: tools, scripts and ' +
+        'managed Pythons of uv, pipx and pre-commit. What belongs to another user, lies on another machine’s disk or is ' +
+        'being written is not changed.',
+    )
+    .option(
+      '--only <tools>',
+      'only these, with commas (repeatable): uv, pipx, pre-commit, poetry, pipenv, hatch, pdm, virtualenvwrapper, tox, nox, ' +
+        'editors (default: $WHEELFIX_TOOLS, else uv, pipx, pre-commit)',
+      collect,
+      [],
+    )
+    .option('--list', 'only list what is found')
+    .option('--restore', 'undo everything, byte for byte')
+    .addOption(dryRunOption())
+    .addOption(libsOption())
+    .addOption(scanOption())
+    .addOption(trustOption())
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(colourOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['wheelfix all', 'patch what uv, pipx and pre-commit made'],
+        ['wheelfix all --list --only uv,poetry,editors', 'where are the environments of these?'],
+        ['wheelfix all --restore', 'undo it'],
+      ),
+    )
+    .action(async options => {
+      const { allCommand } = await import('./commands/all.ts')
+      end(await allCommand(options, version))
+    })
+}

@@ -1,0 +1,187 @@
+// `wheelfix all`: the environments of Python tools, found by the tools' own folders, one line each.
+import type { VenvOptions } from '../environment/options.ts'
+import { WheelfixError } from '../io/error.ts'
+import { count } from '../io/words.ts'
+import type { Environment } from '../python/environment.ts'
+import { findVenv } from '../python/pyvenv.ts'
+import { type AllRow, allLines } from '../report/all-text.ts'
+import { type ColourMode, colours } from '../report/colour.ts'
+import { writeLines } from '../report/print.ts'
+import type { RunFacts } from '../report/run-facts.ts'
+import { SCHEMA } from '../report/schema.ts'
+import { findFolder } from '../state/folders.ts'
+import {
+  DEFAULT_TOOLS,
+  isToolName,
+  nameOf,
+  placesOf,
+  TOOL_NAMES,
+  type ToolName,
+  type ToolPlace,
+} from '../tools/places.ts'
+import { reasonAgainst } from '../tools/untouchable.ts'
+import { answerFor } from './answer.ts'
+import { reportFailure, sentenceOf } from './failure.ts'
+import type { ExitStatus } from './status.ts'
+
+export interface AllCommandOptions {
+  /** Names of tools, each perhaps a list with commas. */
+  readonly only: readonly string[]
+  readonly list?: boolean
+  readonly restore?: boolean
+  readonly dryRun?: boolean
+  readonly libs: readonly string[]
+  /** False with --no-scan. */
+  readonly scan: boolean
+  readonly trust: readonly string[]
+  readonly json?: boolean
+  readonly quiet?: boolean
+  readonly color: ColourMode
+}
+
+/** Status 1: something is left undone in one of them. */
+export async function allCommand(options: AllCommandOptions, version: string): Promise<ExitStatus> {
+  try {
+    const rows = await rowsOf(options, version)
+    if (options.json === true) {
+      process.stdout.write(`${JSON.stringify({ schema: SCHEMA, command: 'all', environments: rows })}\n`)
+    } else {
+      const { stdout } = colours(options.color, process.env)
+      writeLines(process.stdout, allLines(rows, { chalk: stdout, quiet: options.quiet === true }))
+    }
+    return rows.some(({ status }) => status === 'needs' || status === 'failed') ? 1 : 0
+  } catch (error) {
+    return reportFailure(error, { json: options.json === true })
+  }
+}
+
+/** What a row says beside where the environment is. */
+type Outcome = Pick<AllRow, 'status' | 'detail'>
+
+async function rowsOf(options: AllCommandOptions, version: string): Promise<AllRow[]> {
+  const { env } = process
+  if ((env['HOME'] ?? '') === '') {
+    throw new WheelfixError('USAGE', 'HOME is not set, so the folders of the tools are not known: set it')
+  }
+  const found = placesOf(toolsOf(options, env), { env, cwd: process.cwd() })
+  // what is made with a Python is given back before it
+  const places = options.restore === true ? found.toReversed() : [...found]
+  const rows: AllRow[] = []
+  for (let place = places.shift(); place !== undefined; place = places.shift()) {
+    const { tool, kind, root, locks } = place
+    const { nested, ...outcome } = await outcomeOf(place, options, version)
+    rows.push({ tool, kind, root, name: nameOf(place), ...outcome })
+    places.unshift(...nested.map((path): ToolPlace => ({ tool, kind: 'venv', root: path, locks })))
+  }
+  return rows
+}
+
+function toolsOf({ only }: AllCommandOptions, env: NodeJS.ProcessEnv): readonly ToolName[] {
+  const configured = env['WHEELFIX_TOOLS'] ?? ''
+  const named = (only.length > 0 ? only : [configured])
+    .flatMap(list => list.split(','))
+    .map(name => name.trim())
+    .filter(name => name !== '')
+  if (named.length === 0) return DEFAULT_TOOLS
+  return named.map(name => {
+    if (isToolName(name)) return name
+    throw new WheelfixError('USAGE', `wheelfix knows no tool ${name}: it knows ${TOOL_NAMES.join(', ')}`)
+  })
+}
+
+async function outcomeOf(
+  place: ToolPlace,
+  options: AllCommandOptions,
+  version: string,
+): Promise<Outcome & { readonly nested: readonly string[] }> {
+  if (options.list === true) return { status: 'found', detail: place.root, nested: [] }
+  const against = reasonAgainst(place)
+  if (against !== null) return { status: 'skipped', detail: against, nested: [] }
+  try {
+    if (place.kind === 'python') return { ...(await pythonOutcome(place, options)), nested: [] }
+    const environment = environmentOf(place)
+    if (options.restore === true) return await restoreOutcome(environment, options)
+    const { facts, status } = await answerFor('venv', environment, runOptionsOf(options), {
+      strict: false,
+      version,
+      whole: false,
+    })
+    return { ...sayFacts(facts, status, options), nested: facts.nested }
+  } catch (error) {
+    return { status: 'failed', detail: sentenceOf(error), nested: [] }
+  }
+}
+
+function environmentOf({ kind, root }: ToolPlace): Environment {
+  const { env } = process
+  const cwd = process.cwd()
+  if (kind === 'venv') return findVenv({ argument: root, env, cwd })
+  return findFolder({ argument: root, python: null, program: null, stateHere: false, env, cwd })
+}
+
+function runOptionsOf({ libs, scan, trust, dryRun }: AllCommandOptions): VenvOptions {
+  return {
+    libs,
+    noScan: !scan,
+    trust,
+    ignoreMissing: [],
+    ignore: [],
+    update: false,
+    rehash: false,
+    editable: false,
+    strategy: null,
+    interpreter: null,
+    mode: dryRun === true ? 'plan' : 'apply',
+    env: process.env,
+    cwd: process.cwd(),
+    progress: () => {},
+  }
+}
+
+/** An installed Python gets a loader of the store where it has none that is there. */
+async function pythonOutcome({ root }: ToolPlace, options: AllCommandOptions): Promise<Outcome> {
+  const { needsLoader, runStandalone } = await import('../private-loader/standalone.ts')
+  const { env } = process
+  if (!needsLoader(root, env)) return { status: 'fine', detail: 'starts already' }
+  const mode = options.restore === true ? 'restore' : options.dryRun === true ? 'plan' : 'apply'
+  const { libs, trust, scan } = options
+  const asked = { directory: root, libc: null, loader: false, libs, trust, noScan: !scan, mode, env, cwd: '/' } as const
+  const { status, libc } = runStandalone(asked)
+  const with_ = libc === null ? '' : ` with ${libc.dir}`
+  if (status === 'restored') return { status: 'restored', detail: 'as it was' }
+  if (status === 'fine') return { status: 'fine', detail: options.restore === true ? 'nothing of wheelfix' : 'starts' }
+  return { status, detail: `${status === 'patch' ? 'is to start' : 'starts'}${with_}` }
+}
+
+async function restoreOutcome(environment: Environment, options: AllCommandOptions) {
+  const { restoreVenv } = await import('../environment/restore-environment.ts')
+  const report = restoreVenv(environment, { dryRun: options.dryRun === true, editable: false, env: process.env })
+  const { restored, refused, found, nested } = report
+  const [first] = refused
+  const outcome: Outcome =
+    first !== undefined
+      ? { status: 'failed', detail: `${first.path}: ${first.reason}` }
+      : found
+        ? {
+            status: 'restored',
+            detail: `${count(restored.length, 'object')} ${options.dryRun === true ? 'to restore' : 'restored'}`,
+          }
+        : { status: 'fine', detail: 'nothing of wheelfix' }
+  return { ...outcome, nested }
+}
+
+function sayFacts({ summary, lacking }: RunFacts, status: ExitStatus, { dryRun }: AllCommandOptions): Outcome {
+  const { patched, objects, refused, held } = summary
+  const work = patched === 0 ? [] : [`${patched} ${dryRun === true ? 'to patch' : 'patched'}`]
+  if (status !== 0) {
+    const names = [...new Set(lacking.flatMap(lack => lack.names))]
+    const needs = [
+      ...(names.length === 0 ? [] : [`needs ${names.slice(0, 3).join(', ')}${names.length > 3 ? ' …' : ''}`]),
+      ...(refused === 0 ? [] : [`${refused} not changed`]),
+      ...(held === 0 ? [] : [`${held} outside not changed`]),
+    ]
+    return { status: 'needs', detail: [...work, ...needs].join(', ') || 'see wheelfix doctor' }
+  }
+  if (patched > 0) return { status: dryRun === true ? 'patch' : 'patched', detail: work.join('') }
+  return { status: 'fine', detail: count(objects, 'object') }
+}

@@ -1,0 +1,66 @@
+// The report of `wheelfix all`: a line for each environment, and one for all of them.
+import type { ChalkInstance } from 'chalk'
+import { count } from '../io/words.ts'
+
+/** One environment of a tool. */
+export interface AllRow {
+  readonly tool: string
+  readonly kind: 'venv' | 'python' | 'folder'
+  readonly root: string
+  readonly name: string
+  /**
+   * - `found`: listed and not looked at
+   * - `patch`: a change is pending (a dry run)
+   * - `needs`: something is missing or was refused; the rest is done
+   * - `skipped`: it is left alone, for the reason that `detail` gives
+   */
+  readonly status: 'found' | 'fine' | 'patch' | 'patched' | 'restored' | 'needs' | 'skipped' | 'failed'
+  readonly detail: string
+}
+
+interface AllStyle {
+  readonly chalk: ChalkInstance
+  /** Only what needs something. */
+  readonly quiet: boolean
+}
+
+export function allLines(rows: readonly AllRow[], { chalk, quiet }: AllStyle): string[] {
+  const shown = quiet ? rows.filter(({ status }) => status === 'needs' || status === 'failed') : rows
+  const width = (texts: readonly string[]) => Math.max(0, ...texts.map(text => text.length))
+  const tools = width(shown.map(({ tool }) => tool))
+  const names = width(shown.map(({ name }) => name))
+  const lines = shown.flatMap(row => {
+    const { tool, name, status, detail, root } = row
+    const line = `${markOf(row, chalk)} ${tool.padEnd(tools)}  ${name.padEnd(names)}  ${chalk.dim(detail)}`
+    return status === 'needs' ? [line, `    → to see more: wheelfix doctor ${root}`] : [line]
+  })
+  if (quiet) return lines
+  if (rows.length === 0) return ['no environment of a tool is here']
+  return [...lines, '', summaryOf(rows)]
+}
+
+function markOf({ status }: AllRow, chalk: ChalkInstance): string {
+  if (status === 'needs' || status === 'failed') return chalk.red('✗')
+  if (status === 'patch' || status === 'patched' || status === 'restored')
+    return chalk.green(status === 'patch' ? '•' : '✓')
+  return chalk.dim('-')
+}
+
+const WORDS = {
+  found: 'found',
+  patched: 'patched',
+  patch: 'to patch',
+  restored: 'restored',
+  fine: 'fine',
+  skipped: 'left alone',
+  needs: 'with a problem',
+  failed: 'failed',
+} as const
+
+function summaryOf(rows: readonly AllRow[]): string {
+  const parts = Object.entries(WORDS).flatMap(([status, word]) => {
+    const number = rows.filter(row => row.status === status).length
+    return number === 0 ? [] : [`${number} ${word}`]
+  })
+  return `${count(rows.length, 'environment')}: ${parts.join(', ')}`
+}
