@@ -9,7 +9,7 @@ import { isElf, readElf, withoutTables } from '../elf/read.ts'
 import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
 import { errnoOf } from '../io/error.ts'
 import { matchesPath } from '../io/glob.ts'
-import { fileNameOf, fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
+import { entriesIn, fileNameOf, fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
 import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
@@ -172,7 +172,21 @@ export function scanVenv(
   for (const path of [...venv.files, ...belonging.files]) visitFile(path, fileNameOf(path))
   isOutside = true
   for (const { folder } of belonging.outside) visitOnce(folder)
+  leftovers.push(...temporaryFiles(venv.stateFolder, STATE_DEPTH))
   return { objects, unreadable, directories, leftovers, foreignLinks, nested, belonging, outside }
+}
+
+/** `loader/lib/ld-musl-x86_64.so.1`: the state folder is no deeper. */
+const STATE_DEPTH = 3
+
+/** Temporary files below a folder, in which no link is followed. */
+function temporaryFiles(folder: string, depth: number): string[] {
+  if (depth === 0) return []
+  return entriesIn(folder).flatMap(({ name, kind }) => {
+    const path = `${folder}/${name}`
+    if (kind === 'directory') return temporaryFiles(path, depth - 1)
+    return isTemporary(name) ? [path] : []
+  })
 }
 
 function sayErrno(errno: string, what: string): string {
