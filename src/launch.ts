@@ -52,7 +52,10 @@ function readCache(): Buffer | undefined {
   return bytes.length > 4 && bytes.readUInt32LE(data.length) === crc32(data) ? data : undefined
 }
 
-if (require.main === module) {
+/** Runs the program: when Node is started with this file, and when bin/wheelfix.cjs, which npm links to, asks for it. */
+export function start(): void {
   const run: Module = script(readCache()).runInThisContext()
   run(require, module)
 }
+
+if (require.main === module) start()

@@ -61,5 +61,6 @@ const SENTENCES: Readonly<Record<string, string>> = {
   EACCES: 'you have no permission for this: run as the owner of the environment',
   EPERM: 'you have no permission for this: run as the owner of the environment',
   EROFS: 'the file system is read-only',
+  ERR_ACCESS_DENIED: 'Node’s permission model forbids this: run wheelfix without --permission (NODE_OPTIONS)',
   EMFILE: 'too many open files: raise the limit (ulimit -n)',
 }

@@ -131,7 +131,7 @@ function statusOf(report: WheelReport | WheelFailure, { strict }: WheelCommandOp
   return missing || report.refused.length > 0 || (strict === true && report.policy?.holds === false) ? 1 : 0
 }
 
-/** The JSON document: schema wheelfix/1, described in the README. Paths of objects are those of the entries. */
+/** The JSON document: schema wheelfix/1, described in docs/json.md. Paths of objects are those of the entries. */
 function wheelDocument({ python, results }: WheelRun<Result>) {
   const { interpreter, libc } = python
   return {

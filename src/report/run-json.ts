@@ -1,4 +1,4 @@
-// The JSON document of `wheelfix venv` and `wheelfix check`: schema wheelfix/1, described in the README. Programs rely on
+// The JSON document of `wheelfix venv` and `wheelfix check`: schema wheelfix/1, described in docs/json.md. Programs rely on
 // it: fields are added, never changed.
 import type { Applied } from '../resolve/plan.ts'
 import type { LoaderReport, VenvReport } from '../environment/report.ts'

@@ -96,7 +96,7 @@ function usage(world: World): void {
 }
 
 function documents(world: World): void {
-  test('the document of venv and check has the fields that the README names, and no others', () => {
+  test('the document of venv and check has the fields that docs/json.md names, and no others', () => {
     const venv = demoVenv(world, 'document')
     const whole = [
       'schema',
@@ -145,7 +145,7 @@ function documents(world: World): void {
         'broken',
         'held',
       ])
-      const readme = readFileSync(join(import.meta.dirname, '../../../README.md'), 'utf8')
+      const readme = readFileSync(join(import.meta.dirname, '../../../docs/json.md'), 'utf8')
       for (const name of [...whole, ...Object.keys(summary ?? {})]) assert.ok(readme.includes(`"${name}": `), name)
     }
   })

@@ -1,6 +1,6 @@
 // What the README shows is true: its commands are run as they stand, its options and its JSON exist.
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { makeLibrary } from '../support/library.ts'
@@ -12,6 +12,11 @@ import { buildWorld } from '../world/world.ts'
 
 const ROOT = join(import.meta.dirname, '../../..')
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+/** The README and the pages of docs/, as one text: what one shows may be anywhere in them. */
+const PAGES = ['README.md', 'CONTRIBUTING.md', ...readdirSync(join(ROOT, 'docs')).map(name => `docs/${name}`)]
+  .filter(name => name.endsWith('.md'))
+  .map(name => readFileSync(join(ROOT, name), 'utf8'))
+  .join('\n')
 
 /** A command of a `console` block, and what the README shows of its output. */
 interface Shown {
@@ -21,7 +26,7 @@ interface Shown {
 
 /** The fenced blocks of that language. */
 function blocks(language: string): string[] {
-  return [...README.matchAll(/^```(.*)\n([^]*?)^```$/gm)]
+  return [...PAGES.matchAll(/^```(.*)\n([^]*?)^```$/gm)]
     .filter(([, info]) => info === language)
     .map(([, , text]) => text ?? '')
 }
@@ -33,7 +38,7 @@ const first = (shown: readonly Shown[]): string => shown[0]?.command ?? ''
 /** What only works in a clone, with what npm downloads. */
 const inClone = consoles.filter(shown => first(shown).startsWith('npm '))
 /** The others, but for what only works once there is a flake to download. */
-const inProject = consoles.filter(shown => !/^(npm|nix) /.test(first(shown)))
+const inProject = consoles.filter(shown => !/^(npm|npx|nix) /.test(first(shown)))
 
 suite('the commands of the README', () => {
   const world = withWheels(buildWorld())
@@ -71,7 +76,7 @@ suite('the commands of the README', () => {
   for (const { command } of inClone.flat().filter(({ command }) => command.includes('npm run'))) {
     test(`work in a clone: ${command}`, { skip: missing('npm') }, () => {
       const cwd = join(world.root, 'clone')
-      for (const name of ['src', 'test', 'scripts', 'fixtures', 'package.json', 'tsconfig.json']) {
+      for (const name of ['src', 'test', 'scripts', 'fixtures', 'package.json', 'tsconfig.json', 'tsconfig.lib.json']) {
         cpSync(join(ROOT, name), join(cwd, name), { recursive: true })
       }
       // what npm install would download stands ready; what it runs afterwards is `prepare`
@@ -145,13 +150,24 @@ suite('what the README shows of why and doctor', () => {
   })
 })
 
+test('the README is short, and every link of the pages leads to something', () => {
+  assert.ok(README.split('\n').length <= 201, 'at most 200 lines')
+  for (const name of ['README.md', 'CONTRIBUTING.md', ...readdirSync(join(ROOT, 'docs')).map(page => `docs/${page}`)]) {
+    if (!name.endsWith('.md')) continue
+    const text = readFileSync(join(ROOT, name), 'utf8')
+    for (const [, target = ''] of text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
+      if (!/^https?:/.test(target)) assert.ok(existsSync(join(ROOT, name, '..', target)), `${name}: ${target}`)
+    }
+  }
+})
+
 test('the options of the README exist', () => {
   const shown = new Set(
-    [...README.matchAll(/^\| `.*$/gm)].flatMap(([row]) => row.split(' | ')[0]?.match(/--[a-z-]+/g) ?? []),
+    [...PAGES.matchAll(/^\| `(?!nix-store).*$/gm)].flatMap(([row]) => row.split(' | ')[0]?.match(/--[a-z-]+/g) ?? []),
   )
   const helpOf = (...args: readonly string[]): string => run(process.execPath, [WHEELFIX, ...args, '--help']).stdout
   const commands = [...helpOf().matchAll(/^ {2}([a-z]+) [[<]/gm)].map(([, command = '']) => command)
-  const help = commands.map(command => helpOf(command))
+  const help = [...commands.map(command => helpOf(command)), helpOf('libs', 'build')]
   assert.deepEqual(
     [...shown].filter(option => !help.some(text => text.includes(option))),
     [],
@@ -160,6 +176,6 @@ test('the options of the README exist', () => {
 
 test('the README and CI run the same commands', () => {
   const ci = readFileSync(join(ROOT, '.ci/run'), 'utf8')
-  assert.match(README, /^\$ npm install && npm test\b/m)
+  assert.match(PAGES, /^\$ npm install && npm test\b/m)
   assert.match(ci, /^npm install$[^]*^npm run check$[^]*^npm test$/m)
 })

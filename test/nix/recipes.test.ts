@@ -1,4 +1,4 @@
-// The recipes of the README for CI and for other tools, taken from there and run as they stand.
+// The recipes of the documentation for CI and for other tools, taken from there and run as they stand.
 import assert from 'node:assert/strict'
 import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { installDemoWheel, makeVenv, WHEELFIX, withWheels } from '../world/venv.
 import { type Flakes, flakes, ROOT, succeeds } from './flakes.ts'
 import { scratch } from './stores.ts'
 
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const README = ['recipes', 'nix'].map(name => readFileSync(join(ROOT, `docs/${name}.md`), 'utf8')).join('\n')
 
 /** The block that begins with a comment of that name; without it. */
 function recipe(name: string): string {
