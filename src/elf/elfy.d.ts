@@ -1,20 +1,26 @@
-// The part of elfy that is used, with the types that it has at run time (it ships none).
+// The part of elfy that is used, with the types that it has at run time (it ships none). Left out is what it reads wrongly
+// (osabi, abiversion) and what it gives only as names (type, machine, p_type, p_flags).
 declare module 'elfy' {
+  /** Addresses as doubles: exact below 2^53. */
   export interface Header {
-    readonly class: '32' | '64'
-    readonly endian: 'lsb' | 'msb'
+    readonly version: number
+    readonly entry: number
+    readonly flags: number
     readonly phoff: number
     readonly phentsize: number
     readonly phnum: number
     readonly shoff: number
-    readonly shentsize: number
     readonly shnum: number
     readonly shstrndx: number
   }
-  /** Sizes and addresses as doubles: exact to 2^53. */
+  /** Sizes and addresses as doubles: exact below 2^53. */
   export interface Program {
     readonly offset: number
+    readonly vaddr: number
+    readonly paddr: number
     readonly filesz: number
+    readonly memsz: number
+    readonly align: number
   }
   class Parser {
     parseHeader(head: Buffer): Header

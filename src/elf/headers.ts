@@ -1,7 +1,7 @@
 // The ELF header and the program headers, and the one place where elfy is used. elfy trusts what it is given, so all
-// bounds are checked here first; and it keeps names instead of numbers and rounds past 2^53, so types, flags and
-// addresses are read again from the bytes. e_phoff may lie anywhere in the file: elfy gets the header with the table
-// put right behind it.
+// bounds are checked here first. It gives names instead of numbers for types and segment flags, so these are read again from
+// the bytes, as are addresses past 2^53, which it rounds. e_phoff may lie anywhere in the file: elfy gets the header with
+// the table put right behind it.
 import elfy, { type Header } from 'elfy'
 import { ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, EV_CURRENT, PN_XNUM, SHN_XINDEX } from './constants.ts'
 import { ElfError } from './error.ts'
@@ -88,17 +88,17 @@ export function readHeaders(source: ByteSource): Headers {
       abiVersion: head[EI_ABIVERSION] ?? 0,
       isCurrent:
         head[EI_VERSION] === EV_CURRENT &&
-        number('version') === EV_CURRENT &&
+        parsed.version === EV_CURRENT &&
         head.subarray(EI_PAD, EI_NIDENT).every(byte => byte === 0),
       type: number('type'),
       machine: number('machine'),
-      flags: number('flags'),
-      entry: getAddress(format, head, 0, format.ehdr.entry),
+      flags: parsed.flags,
+      entry: exact(parsed.entry, () => getAddress(format, head, 0, format.ehdr.entry)),
       phoff,
       shoff,
       ...extended,
     },
-    programHeaders: programs.map(({ offset, filesz }, index): ProgramHeader => {
+    programHeaders: programs.map(({ offset, vaddr, paddr, filesz, memsz, align }, index): ProgramHeader => {
       const at = index * format.phdr.bytes
       const start = rebased + at
       if (offset > Number.MAX_SAFE_INTEGER) throw past2to53('p_offset', phoff + at + format.phdr.offset.at, offset)
@@ -107,14 +107,19 @@ export function readHeaders(source: ByteSource): Headers {
         type: getNumber(format, both, start, format.phdr.type),
         flags: getNumber(format, both, start, format.phdr.flags),
         offset,
-        vaddr: getAddress(format, both, start, format.phdr.vaddr),
-        paddr: getAddress(format, both, start, format.phdr.paddr),
+        vaddr: exact(vaddr, () => getAddress(format, both, start, format.phdr.vaddr)),
+        paddr: exact(paddr, () => getAddress(format, both, start, format.phdr.paddr)),
         filesz,
-        memsz: getAddress(format, both, start, format.phdr.memsz),
-        align: getAddress(format, both, start, format.phdr.align),
+        memsz: exact(memsz, () => getAddress(format, both, start, format.phdr.memsz)),
+        align: exact(align, () => getAddress(format, both, start, format.phdr.align)),
       }
     }),
   }
+}
+
+/** An address: elfy's where it is one that a double holds, else read again. */
+function exact(value: number, read: () => bigint): bigint {
+  return Number.isSafeInteger(value) ? BigInt(value) : read()
 }
 
 /** elfy rounds such a number, but never to one that is smaller than 2^53. */

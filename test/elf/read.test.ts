@@ -49,6 +49,35 @@ test('addresses past 2^53 are exact', () => {
   assert.equal(programHeaders[1]?.vaddr, 0x6000000000002000n)
 })
 
+test('every field of both headers is the one of the bytes, whatever value it has', () => {
+  const values = [0n, 1n, 0x7fffffffn, 0xffffffffn, (1n << 53n) - 1n, 1n << 53n, (1n << 53n) + 1n, (1n << 64n) - 1n]
+  for (const name of ['x86_64.so', 's390x.so', 'i686.so', 'ppc.so']) {
+    const bytes = objectBytes(name)
+    const format = formatOfBytes(bytes)
+    const { header, programHeaders } = readElf(bytesSource(bytes))
+    // one that the reader itself goes by must stay
+    const index = programHeaders.findIndex(({ type }) => ![PT_LOAD, PT_DYNAMIC].includes(type))
+    const start = header.phoff + index * format.phdr.bytes
+    for (const value of values.map(wide => BigInt.asUintN(header.class, wide))) {
+      for (const field of ['vaddr', 'paddr', 'memsz', 'align'] as const) {
+        const copy = Buffer.from(bytes)
+        put(format, copy, start, format.phdr[field], value)
+        assert.equal(readElf(bytesSource(copy)).programHeaders[index]?.[field], value, `${name} ${field}`)
+      }
+      const copy = Buffer.from(bytes)
+      put(format, copy, 0, format.ehdr.entry, value)
+      put(format, copy, 0, format.ehdr.flags, Number(BigInt.asUintN(32, value)))
+      put(format, copy, start, format.phdr.flags, Number(BigInt.asUintN(32, value)))
+      put(format, copy, 0, format.ehdr.version, 2)
+      const read = readElf(bytesSource(copy))
+      assert.equal(read.header.entry, value)
+      assert.equal(read.header.flags, Number(BigInt.asUintN(32, value)))
+      assert.equal(read.programHeaders[index]?.flags, Number(BigInt.asUintN(32, value)))
+      assert.equal(read.header.isCurrent, false)
+    }
+  }
+})
+
 test('the program headers may stand anywhere in the file', () => {
   for (const name of ['x86_64.so', 's390x.so', 'i686.so', 'ppc.exe']) {
     const bytes = objectBytes(name)
