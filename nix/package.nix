@@ -20,6 +20,18 @@
 }:
 let
   manifest = lib.importJSON ../package.json;
+  bundled = [
+    "buffer-crc32"
+    "chalk"
+    "commander"
+    "elfy"
+    "endian-reader"
+    "pako"
+    "pend"
+    "smol-toml"
+    "yauzl"
+    "yazl"
+  ];
 in
 stdenvNoCC.mkDerivation (finalAttrs: {
   pname = "wheelfix";
@@ -64,7 +76,8 @@ stdenvNoCC.mkDerivation (finalAttrs: {
   nativeInstallCheckInputs = [ versionCheckHook ];
 
   passthru = {
-    # the run-time dependencies of package-lock.json; npm checks what it gets against the hashes there
+    # what src imports and what that imports, in the versions of package-lock.json; npm checks what it gets against the
+    # hashes there. esbuild says what is missing
     modules = stdenvNoCC.mkDerivation {
       name = "wheelfix-node-modules";
       src = lib.fileset.toSource {
@@ -81,17 +94,17 @@ stdenvNoCC.mkDerivation (finalAttrs: {
         cacert
         nodejs
       ];
-      # .package-lock.json and empty folders differ from one npm to the next; the rest does not
+      # optional are programs of the development tools, one for each platform; empty folders differ between versions of npm
       buildPhase = ''
         runHook preBuild
-        HOME=$TMPDIR npm ci --omit=dev --ignore-scripts
-        rm node_modules/.package-lock.json
+        HOME=$TMPDIR npm ci --omit=optional --ignore-scripts
         find node_modules -depth -type d -empty -delete
         runHook postBuild
       '';
       installPhase = ''
         runHook preInstall
-        mv node_modules $out
+        mkdir $out
+        for name in ${toString bundled}; do mv node_modules/$name $out; done
         runHook postInstall
       '';
       dontFixup = true;
