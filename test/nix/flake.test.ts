@@ -2,7 +2,16 @@
 // nothing but npm's registry and PyPI is asked.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { cpSync, existsSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { attributeFor } from '../../src/nix/hints.ts'
@@ -12,21 +21,26 @@ import { installDemoWheel, makeVenv, pipInstall, withWheels } from '../world/ven
 import { flakes, OPTIONS, ROOT, succeeds } from './flakes.ts'
 import { scratch } from './stores.ts'
 
+const PACKAGE = join(ROOT, 'nix/package.nix')
+
 const needsNix = missing('nix', 'nix-build', 'git', 'npm', 'gcc')
 
-/** Installs the run-time dependencies as the flake does. @returns their folder, or why it cannot */
+/** Installs what is bundled as the flake does. @returns their folder, or why it cannot */
 function installModules(folder: string): string | { readonly skip: string } {
   for (const name of ['package.json', 'package-lock.json', '.npmrc']) cpSync(join(ROOT, name), join(folder, name))
-  const { status, stderr } = run('npm', ['ci', '--omit=dev', '--ignore-scripts'], {
+  const { status, stderr } = run('npm', ['ci', '--omit=optional', '--ignore-scripts'], {
     cwd: folder,
     env: { ...process.env, HOME: folder },
   })
   if (status !== 0 && /E(?:NOTFOUND|AI_AGAIN|CONNREFUSED|TIMEDOUT|NETUNREACH)/.test(stderr))
     return { skip: skip("needs npm's registry") }
   assert.equal(status, 0, stderr)
-  rmSync(join(folder, 'node_modules/.package-lock.json'))
   runWell('find', [join(folder, 'node_modules'), '-depth', '-type', 'd', '-empty', '-delete'])
-  return join(folder, 'node_modules')
+  const bundled = /bundled = \[([^\]]*)\]/.exec(readFileSync(PACKAGE, 'utf8'))?.[1]?.match(/[\w-]+/g) ?? []
+  const modules = join(folder, 'bundled')
+  mkdirSync(modules)
+  for (const name of bundled) renameSync(join(folder, 'node_modules', name), join(modules, name))
+  return modules
 }
 
 /** The hash of a folder as Nix reckons it: SHA-256 of its archive format, in which only names, content and run bits are. */
@@ -65,13 +79,13 @@ function narHash(path: string): string {
   return `sha256-${hash.digest('base64')}`
 }
 
-test('the hash of the run-time dependencies in the flake is the one that npm gives', { skip: missing('npm') }, t => {
+test('the hash of what is bundled in the flake is the one that npm gives', { skip: missing('npm') }, t => {
   const modules = installModules(scratch(t))
   if (typeof modules !== 'string') {
     t.skip(modules.skip)
     return
   }
-  const expected = /outputHash = "([^"]+)"/.exec(readFileSync(join(ROOT, 'nix/package.nix'), 'utf8'))?.[1]
+  const expected = /outputHash = "([^"]+)"/.exec(readFileSync(PACKAGE, 'utf8'))?.[1]
   assert.equal(narHash(modules), expected)
 })
 
