@@ -23,7 +23,7 @@ const allowed = {
   inspect: ['environment', 'private-loader', 'resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
   report: ['inspect', 'environment', 'wheel', 'private-loader', 'resolve', 'ldso', 'nix', 'python', 'io', 'elf'],
   commands: [
-    ...['report', 'inspect', 'environment', 'wheel', 'patchelf', 'private-loader'],
+    ...['report', 'inspect', 'environment', 'wheel', 'patchelf', 'private-loader', 'zip'],
     ...['resolve', 'state', 'config', 'tools', 'ldso', 'nix', 'python', 'io', 'elf'],
   ],
   '.': ['commands', 'report', 'inspect', 'io'],

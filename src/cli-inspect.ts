@@ -70,6 +70,7 @@ function addDoctor(program: Command, end: End): void {
     )
     .argument('[dirs...]', DIR)
     .option('--import', 'also import every extension module, each in a process of its own')
+    .option('--bundle <file.zip>', 'write what a bug report needs into a new file, without your name and without code')
     .addOption(libsOption())
     .addOption(scanOption())
     .addOption(trustOption())
@@ -86,11 +87,12 @@ function addDoctor(program: Command, end: End): void {
         ['wheelfix doctor', 'look at .venv'],
         ['wheelfix doctor --import', 'import every extension module as well'],
         ['wheelfix explain library-missing', 'what a finding means'],
+        ['wheelfix doctor --bundle wheelfix-bug.zip', 'make a file for a bug report'],
       ),
     )
     .action(async (folders, options) => {
       const { doctorCommand } = await import('./commands/doctor.ts')
-      end(await doctorCommand(folders, options))
+      end(await doctorCommand(folders, options, version))
     })
 }
 

@@ -325,4 +325,5 @@ const NO_WHEELS: readonly string[] = []
 
 const EXIT_STATUSES = `
 -q, -v and --color may also stand before the command. \`wheelfix COMMAND --help\` shows examples.
-Exit status: 0 success; 1 something is missing, unpatched or was refused; 2 nothing could be done.`
+Exit status: 0 success; 1 something is missing, unpatched or was refused; 2 nothing could be done;
+70 a bug in wheelfix.`

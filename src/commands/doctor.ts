@@ -1,19 +1,24 @@
 // `wheelfix doctor`: parse options → ask the core → render.
-import { diagnose, type DoctorReport } from '../inspect/diagnose.ts'
+import type { BundleInput } from '../inspect/bundle.ts'
+import { diagnose, type DoctorOptions, type DoctorReport } from '../inspect/diagnose.ts'
+import { WheelfixError } from '../io/error.ts'
 import { findEnvironment } from '../state/folders.ts'
 import type { Finding } from '../inspect/findings.ts'
 import { screenOf } from '../report/layout.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
-import { SCHEMA } from '../report/schema.ts'
 import { foundAsOwner } from './as-owner.ts'
+import { type Bundle, bundleLines, writeBundle } from './doctor-bundle.ts'
+import { doctorDocument } from './documents.ts'
 import { reportFailure } from './failure.ts'
 import { overFolders, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
 export interface DoctorCommandOptions {
   readonly import?: boolean | undefined
+  /** A file for a bug report. */
+  readonly bundle?: string | undefined
   readonly json?: boolean | undefined
   readonly libs: readonly string[]
   readonly scan: boolean
@@ -27,19 +32,30 @@ export interface DoctorCommandOptions {
 }
 
 /** Status 1: there is an error or a warning in one of them. */
-export function doctorCommand(folders: readonly string[], options: DoctorCommandOptions): Promise<ExitStatus> {
-  return overFolders('doctor', folders, options, (folder, put) => ({
-    status: doctorOne(folder, options, put),
+export async function doctorCommand(
+  folders: readonly string[],
+  options: DoctorCommandOptions,
+  version: string,
+): Promise<ExitStatus> {
+  if (options.bundle !== undefined && folders.length > 1)
+    return reportFailure(new WheelfixError('USAGE', '--bundle is about one environment: name one folder'), options)
+  return overFolders('doctor', folders, options, async (folder, put) => ({
+    status: await doctorOne(folder, options, version, put),
     next: [],
   }))
 }
 
-function doctorOne(argument: string | undefined, options: DoctorCommandOptions, put: PutDocument): ExitStatus {
+async function doctorOne(
+  argument: string | undefined,
+  options: DoctorCommandOptions,
+  version: string,
+  put: PutDocument,
+): Promise<ExitStatus> {
   const { env } = process
   const cwd = process.cwd()
   try {
     const venv = foundAsOwner(() => findEnvironment(argument, env, cwd), options.asRoot)
-    const report = diagnose(venv, {
+    const asked: DoctorOptions = {
       libs: options.libs,
       noScan: !options.scan,
       trust: options.trust,
@@ -48,9 +64,23 @@ function doctorOne(argument: string | undefined, options: DoctorCommandOptions, 
       imports: options.import === true,
       env,
       cwd,
-    })
+    }
+    const write = (result: Pick<BundleInput, 'report' | 'crash'>): Promise<Bundle | null> => {
+      if (options.bundle === undefined) return Promise.resolve(null)
+      return writeBundle(options.bundle, { venv, options: asked, version, ...result })
+    }
+    let report: DoctorReport
+    try {
+      report = diagnose(venv, asked)
+    } catch (error) {
+      // what doctor itself dies of is what a bundle is for
+      const bundle = error instanceof WheelfixError ? null : await write({ report: null, crash: error })
+      if (bundle !== null) writeLines(process.stdout, bundleLines(bundle))
+      throw error
+    }
+    const bundle = await write({ report, crash: null })
     const status = report.findings.some(isProblem) ? 1 : 0
-    if (options.json === true) put(doctorDocument(report))
+    if (options.json === true) put({ ...doctorDocument(report), ...(bundle === null ? {} : { bundle }) })
     else if (status !== 0 || options.quiet !== true) {
       const shown = options.quiet === true ? { ...report, findings: report.findings.filter(isProblem) } : report
       const { stdout } = colours(options.color, env)
@@ -59,6 +89,7 @@ function doctorOne(argument: string | undefined, options: DoctorCommandOptions, 
         doctorLines(shown, stdout, options.verbose === true, screenOf(process.stdout, env).columns),
       )
     }
+    if (bundle !== null && options.json !== true) writeLines(process.stdout, bundleLines(bundle))
     return status
   } catch (error) {
     return reportFailure(error, options, put)
@@ -67,8 +98,4 @@ function doctorOne(argument: string | undefined, options: DoctorCommandOptions, 
 
 function isProblem({ severity }: Finding): boolean {
   return severity !== 'note'
-}
-
-function doctorDocument({ venv, findings, asked, imported }: DoctorReport) {
-  return { schema: SCHEMA, command: 'doctor', venv: venv.root, asked, imported, findings }
 }

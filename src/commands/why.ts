@@ -3,17 +3,16 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { nameIn } from '../inspect/traceback.ts'
 import { fsPath } from '../io/path.ts'
-import type { WhyNeeded, WhyObject, WhyReport } from '../inspect/reasons.ts'
+import type { WhyObject } from '../inspect/reasons.ts'
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { whyOf } from '../inspect/reasons.ts'
-import type { Environment } from '../python/environment.ts'
 import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
-import { SCHEMA } from '../report/schema.ts'
 import { foundAsOwner } from './as-owner.ts'
+import { whyDocument } from './documents.ts'
 import { reportFailure } from './failure.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -55,24 +54,4 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions)
 
 function isLacking({ needed }: WhyObject): boolean {
   return needed.some(({ how }) => how === 'missing')
-}
-
-/** The answer as data: for each object that was meant all that it loads, each once. Paths are absolute. */
-function whyDocument(name: string, { kind, processes }: WhyReport, venv: Environment) {
-  return {
-    schema: SCHEMA,
-    command: 'why',
-    venv: venv.root,
-    name,
-    kind,
-    objects: processes.map(({ root, objects }) => ({ path: root.path, loads: objects.map(objectEntry) })),
-  }
-}
-
-function objectEntry({ path, distribution, change, needed, foreign }: WhyObject) {
-  return { path, distribution, foreign, change, needed: needed.map(neededEntry) }
-}
-
-function neededEntry({ soname, provider, how, because, loadedBy, tried, lackingVersions, hint }: WhyNeeded) {
-  return { soname, provider, how, because, loadedBy, tried, lackingVersions, hint }
 }

@@ -146,7 +146,7 @@ const NAMES_OBJECTS: ReadonlySet<number> = new Set([DT_NEEDED, DT_FILTER, DT_AUX
  * The dynamic table up to DT_NULL and where it stands in the file. The loader finds it by address; where no PT_LOAD has
  * that address its file offset is taken, as readelf does, so that at least it can be shown.
  */
-function readDynamic(
+export function readDynamic(
   source: ByteSource,
   header: ElfHeader,
   programHeaders: readonly ProgramHeader[],

@@ -37,7 +37,7 @@ export interface DoctorReport {
   readonly imported: number | null
 }
 
-interface DoctorOptions extends LookOptions {
+export interface DoctorOptions extends LookOptions {
   /** Import each extension module too. */
   readonly imports: boolean
 }

@@ -1,0 +1,55 @@
+// Takes the user out of what leaves the machine: the path of the home folder, and the user's name wherever it stands alone.
+
+export interface Person {
+  /** Paths of the home folder, with links resolved and not. */
+  readonly homes: readonly string[]
+  /** The names of the account. */
+  readonly names: readonly string[]
+}
+
+export interface Anonymiser {
+  /** Texts get `/home/user` and `user`. */
+  text(text: string): string
+  /** Bytes keep their length: what is replaced becomes `x`. */
+  bytes(bytes: Uint8Array): Buffer
+}
+
+/** root and its home are the same on every machine, and say nothing. */
+const NOBODY = new Set(['', '/', 'root', '/root'])
+
+export function anonymiser({ homes, names }: Person): Anonymiser {
+  const paths = longestFirst(homes.map(home => home.replace(/\/+$/, '')))
+  const words = longestFirst(names)
+  const pattern = [
+    ...paths.map(path => `${escaped(path)}(?![^/\\s"':,;)\\]}])`),
+    ...words.map(word => `(?<![\\p{L}\\p{N}_])${escaped(word)}(?![\\p{L}\\p{N}_])`),
+  ].join('|')
+  if (pattern === '') return { text: text => text, bytes: bytes => Buffer.from(bytes) }
+  const found = new RegExp(pattern, 'gu')
+  return {
+    text: text => text.replaceAll(found, match => (match.startsWith('/') ? '/home/user' : 'user')),
+    bytes(bytes) {
+      const copy = Buffer.from(bytes)
+      for (const word of [...paths, ...words]) {
+        const wanted = Buffer.from(word)
+        for (let at = copy.indexOf(wanted); at >= 0; at = copy.indexOf(wanted, at + wanted.length)) {
+          if (isWordByte(copy[at - 1]) || isWordByte(copy[at + wanted.length])) continue
+          copy.fill('x', at, at + wanted.length)
+        }
+      }
+      return copy
+    },
+  }
+}
+
+function isWordByte(byte: number | undefined): boolean {
+  return byte !== undefined && (byte >= 0x80 || /\w/.test(String.fromCharCode(byte)))
+}
+
+function longestFirst(all: readonly string[]): string[] {
+  return [...new Set(all)].filter(text => !NOBODY.has(text)).sort((a, b) => b.length - a.length)
+}
+
+function escaped(text: string): string {
+  return text.replaceAll(/[.*+?^${}()|[\]\\/-]/g, '\\$&')
+}
