@@ -20,7 +20,7 @@ type End = (status: ExitStatus) => void
 
 export function addInspecting(program: Command, version: string, end: End): void {
   addWhy(program, end)
-  addDoctor(program, end)
+  addDoctor(program, version, end)
   addLibs(program, version, end)
   addConfig(program, end)
   addElf(program)
@@ -60,7 +60,7 @@ function addWhy(program: Command, end: End): void {
     })
 }
 
-function addDoctor(program: Command, end: End): void {
+function addDoctor(program: Command, version: string, end: End): void {
   program
     .command('doctor')
     .summary('look for what is wrong with an environment')

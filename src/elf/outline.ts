@@ -8,13 +8,13 @@ import type { ByteSource } from './source.ts'
 import type { ElfObject, ProgramHeader } from './types.ts'
 
 /** Bytes of a file. */
-export interface OutlinedRange {
+interface OutlinedRange {
   readonly what: 'ELF header' | 'program headers' | 'section headers' | 'PT_INTERP' | 'PT_DYNAMIC' | 'PT_NOTE'
   readonly offset: number
   readonly bytes: Uint8Array
 }
 
-export interface Outline {
+interface Outline {
   readonly size: number
   /** As far as they can be read. */
   readonly ranges: readonly OutlinedRange[]

@@ -8,7 +8,7 @@ export interface Person {
 }
 
 export interface Anonymiser {
-  /** Texts get `/home/user` and `user`. */
+  /** Texts get `/home/user` and `user`; bytes that stand in them as strings in base64 are looked through, too. */
   text(text: string): string
   /** Bytes keep their length: what is replaced becomes `x`. */
   bytes(bytes: Uint8Array): Buffer
@@ -26,19 +26,28 @@ export function anonymiser({ homes, names }: Person): Anonymiser {
   ].join('|')
   if (pattern === '') return { text: text => text, bytes: bytes => Buffer.from(bytes) }
   const found = new RegExp(pattern, 'gu')
-  return {
-    text: text => text.replaceAll(found, match => (match.startsWith('/') ? '/home/user' : 'user')),
-    bytes(bytes) {
-      const copy = Buffer.from(bytes)
-      for (const word of [...paths, ...words]) {
-        const wanted = Buffer.from(word)
-        for (let at = copy.indexOf(wanted); at >= 0; at = copy.indexOf(wanted, at + wanted.length)) {
-          if (isWordByte(copy[at - 1]) || isWordByte(copy[at + wanted.length])) continue
-          copy.fill('x', at, at + wanted.length)
-        }
+  const anonymousBytes = (bytes: Uint8Array): Buffer => {
+    const copy = Buffer.from(bytes)
+    for (const word of [...paths, ...words]) {
+      const wanted = Buffer.from(word)
+      for (let at = copy.indexOf(wanted); at >= 0; at = copy.indexOf(wanted, at + wanted.length)) {
+        const isWithin = !word.startsWith('/') && isWordByte(copy[at - 1])
+        if (isWithin || isWordByte(copy[at + wanted.length])) continue
+        copy.fill('x', at, at + wanted.length)
       }
-      return copy
-    },
+    }
+    return copy
+  }
+  return {
+    text: text =>
+      text
+        .replaceAll(found, match => (match.startsWith('/') ? '/home/user' : 'user'))
+        .replaceAll(/"([A-Za-z0-9+/]{16,}={0,2})"/g, (string, base64: string) => {
+          const before = Buffer.from(base64, 'base64')
+          const after = anonymousBytes(before)
+          return after.equals(before) ? string : `"${after.toString('base64')}"`
+        }),
+    bytes: anonymousBytes,
   }
 }
 
@@ -51,5 +60,5 @@ function longestFirst(all: readonly string[]): string[] {
 }
 
 function escaped(text: string): string {
-  return text.replaceAll(/[.*+?^${}()|[\]\\/-]/g, '\\$&')
+  return text.replaceAll(/[.*+?^${}()|[\]\\/]/g, '\\$&')
 }

@@ -29,7 +29,7 @@ export interface BundleInput {
 }
 
 /** An entry of the archive. */
-export interface BundleEntry {
+interface BundleEntry {
   readonly name: string
   readonly content: Buffer
 }
@@ -146,7 +146,7 @@ function stateOf(venv: Environment, anonymous: Anonymiser): BundleEntry[] {
   const { stateFolder } = venv
   const list: string[] = []
   const entries: BundleEntry[] = []
-  for (const folder of ['', 'roots/', 'loader/']) {
+  for (const folder of ['', 'roots/', 'loader/', 'undo/']) {
     for (const { name, kind } of entriesIn(`${stateFolder}/${folder}`)) {
       const path = `${folder}${name}`
       list.push(kind === 'symlink' ? `${path} -> ${readLink(`${stateFolder}/${path}`)}` : `${path} (${kind})`)

@@ -1,7 +1,7 @@
 // A new archive, made by yazl: entries in the order in which they are given, deflated. Wheels are rewritten by write.ts.
 import yazl from 'yazl'
 
-export interface NewEntry {
+interface NewEntry {
   /** Relative, with slashes. */
   readonly name: string
   readonly content: Uint8Array
