@@ -9,9 +9,9 @@ export interface Person {
 
 export interface Anonymiser {
   /** Texts get `/home/user` and `user`; bytes that stand in them as strings in base64 are looked through, too. */
-  text(text: string): string
+  readonly text: (text: string) => string
   /** Bytes keep their length: what is replaced becomes `x`. */
-  bytes(bytes: Uint8Array): Buffer
+  readonly bytes: (bytes: Uint8Array) => Buffer
 }
 
 /** root and its home are the same on every machine, and say nothing. */

@@ -1,13 +1,12 @@
 // What a user attaches to a report of a bug, and what a bug looks like.
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { bytesSource } from '../../src/elf/source.ts'
 import { outlineOf } from '../../src/elf/outline.ts'
 import { anonymiser } from '../../src/inspect/anonymous.ts'
-import { missing, skip } from '../support/requires.ts'
+import { skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { installDemoWheel, makeVenv, sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
@@ -49,8 +48,14 @@ suite('wheelfix doctor --bundle', () => {
       'why/01-_demo.abi3.so.json',
       'state/list.txt',
     ])
-    const told = stdout.slice(stdout.indexOf('bug.zip holds:'))
-    for (const name of names) assert.ok(told.includes(`  ${name} `), name)
+    const list = /bug\.zip holds:\n((?: {2}.*\n)+)/.exec(stdout)?.[1] ?? ''
+    assert.deepEqual(
+      list
+        .trim()
+        .split('\n')
+        .map(line => line.trim().split(' ')[0]),
+      names,
+    )
     const json = (name: string) => JSON.parse(entries[name] ?? '') as Record<string, never>
     assert.equal(json('versions.json')['node'], process.version)
     assert.equal(json('doctor.json')['command'], 'doctor')
@@ -146,8 +151,8 @@ suite('wheelfix doctor --bundle', () => {
   })
 })
 
-test('a name is replaced where it stands alone, a home folder where it ends', { skip: missing('python3') }, () => {
-  const { text, bytes } = anonymiser({ homes: ['/home/ann/', '/data/home/ann'], names: ['ann', userInfo().username] })
+test('a name is replaced where it stands alone, a home folder where it ends', () => {
+  const { text, bytes } = anonymiser({ homes: ['/home/ann/', '/data/home/ann'], names: ['ann'] })
   assert.equal(text('/home/ann/x /home/anna /data/home/ann'), '/home/user/x /home/anna /home/user')
   assert.equal(text('ann: annotation, /srv/ann, "ann"'), 'user: annotation, /srv/user, "user"')
   assert.equal(bytes(Buffer.from('/home/ann/x\0annotation\0ann')).toString(), 'xxxxxxxxx/x\0annotation\0xxx')
