@@ -35,7 +35,6 @@ export async function answerFor(
   options: VenvOptions,
   { strict, version, whole }: AnswerOptions,
 ): Promise<EnvironmentAnswer> {
-  const began = Date.now()
   const known = whole || noteDiffers(environment) ? null : recall(environment, options, strict, version)
   if (known !== null && isRunFacts(known.facts)) {
     const { facts, warnings, status } = known
@@ -54,7 +53,7 @@ export async function answerFor(
   if (subject !== null) {
     const settled = factsOf(settledReport(report))
     const answer = { status: statusOf(command, settled, counts), warnings: report.warnings, facts: settled }
-    remember(subject, options, strict, version, answer, began)
+    remember(subject, options, strict, version, answer)
   }
   return { facts, status, warnings: report.warnings, counts, report, isNew: true }
 }

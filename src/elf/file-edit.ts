@@ -19,3 +19,8 @@ export interface FileEdit {
   /** The new ELF header, written last, at offset 0. */
   readonly header: Uint8Array
 }
+
+/** How large the file becomes. */
+export function sizeAfter({ baseSize, tail }: Pick<FileEdit, 'baseSize' | 'tail'>): number {
+  return tail.reduce((sum, { length }) => sum + length, baseSize)
+}

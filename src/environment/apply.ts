@@ -1,6 +1,6 @@
 // Carries a plan out, object by object: edit → verify → write → RECORD. One object that cannot be changed never stops the
 // others. A dry run goes the same way up to the write, so that it ends as the real run would.
-import type { FileEdit } from '../elf/file-edit.ts'
+import { type FileEdit, sizeAfter } from '../elf/file-edit.ts'
 import type { Undo } from '../elf/graft/undo-note.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { errnoOf } from '../io/error.ts'
@@ -44,12 +44,18 @@ export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput):
   const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader()
   const unrecorded = input.write ? restoreRows(pending, input) : new Map<string, string>()
-  const refusals = changeObjects(pending, unrecorded, records, input)
+  const { refusals, sizes } = changeObjects(pending, unrecorded, records, input)
   const outcomes = planned.map((item): Applied => {
     if (item.change === null) return { planned: item, status: 'fine', reason: null }
     const refusal = refusals.get(item)
     if (refusal !== undefined) return { planned: item, status: 'refused', ...refusal }
-    return { planned: item, status: input.write ? 'patched' : 'patch', reason: null }
+    const size = sizes.get(item)
+    return {
+      planned: item,
+      status: input.write ? 'patched' : 'patch',
+      reason: null,
+      ...(size === undefined ? {} : { size }),
+    }
   })
   return input.write ? updateRecords(outcomes, input) : outcomes
 }
@@ -61,14 +67,15 @@ function objectOf({ identity, path }: PlannedObject, { objects }: Pick<ApplyInpu
   return object
 }
 
-/** Changes the objects, or only tries; gives those that could not be changed. */
+/** Changes the objects, or only tries; gives those that could not be changed, and how large the others become. */
 function changeObjects(
   pending: readonly PlannedObject[],
   unrecorded: ReadonlyMap<string, string>,
   records: RecordReader,
   input: ApplyInput,
-): Map<PlannedObject, Refusal> {
+): { readonly refusals: Map<PlannedObject, Refusal>; readonly sizes: Map<PlannedObject, number> } {
   const refusals = new Map<PlannedObject, Refusal>()
+  const sizes = new Map<PlannedObject, number>()
   // the journal is the environment's: it speaks of nothing outside
   const own = pending.filter(({ path }) => isInside(path, input.place.root))
   const inPlace = input.write ? inPlaceObjects(own.map(item => objectOf(item, input))) : new Set<ScannedObject>()
@@ -92,13 +99,14 @@ function changeObjects(
       reason === undefined
         ? prepareChange({ ...job, status, edit: item.edit, record: fields })
         : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
+    if (!('reason' in edit)) sizes.set(item, sizeAfter(edit))
     if ('reason' in edit) end(item, edit)
     else if (writer === null) end(item, null)
     else if (item.edit !== null && !keep(input.place, job, edit, fields, refusal => end(item, refusal))) continue
     else writer.add({ object, edit, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
   }
   writer?.finish()
-  return refusals
+  return { refusals, sizes }
 }
 
 /** Keeps the undo of an edit that left none in the file. Gives whether the object may be written. */

@@ -40,6 +40,8 @@ import { whoLoads } from './who-loads.ts'
 /** Everything that is known before a byte is written. */
 export interface Examination {
   readonly venv: Environment
+  /** When the look began, in milliseconds. */
+  readonly began: number
   readonly interpreter: Interpreter
   readonly python: PythonProcess
   readonly distributions: Distributions
@@ -77,6 +79,7 @@ export interface Examination {
  * @throws WheelfixError when nothing could be done
  */
 export function examine(venv: Environment, options: VenvOptions): Examination {
+  const began = Date.now()
   const { env } = options
   const store = storeDirectory(env)
   const settings = settingsOf(venv, options)
@@ -116,6 +119,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   const { plan, after } = makePlan(resolve(input), planOptions(strategy, sources))
   return {
     venv,
+    began,
     interpreter,
     python,
     distributions,

@@ -46,6 +46,10 @@ export interface VenvReport {
   readonly unfinished: boolean
   /** The objects are done, but something after them could not be written: the warnings tell. */
   readonly incomplete: boolean
+  /** When the look at the environment began, in milliseconds. */
+  readonly began: number
+  /** The folders that the run wrote to, with the names that it had seen there. */
+  readonly written: Subject['written']
   /** The folders of the venv that were walked, absolute. */
   readonly directories: readonly string[]
   /** Environments that lie in this one and were left to a run of their own. */
@@ -68,13 +72,13 @@ export interface LoaderReport {
 }
 
 /** How the last run ended, and how this one did. */
-type Ending = Pick<VenvReport, 'unfinished' | 'incomplete'>
+type Ending = Pick<VenvReport, 'unfinished' | 'incomplete' | 'written'>
 
 export function reportOf(
   examination: Examination,
   outcomes: readonly Applied[],
   roots: RootsReport | null,
-  { unfinished, incomplete }: Ending,
+  { unfinished, incomplete, written }: Ending,
   options: VenvOptions,
 ): VenvReport {
   const { venv, interpreter, python, scan, plan, ignored, loader, loaderPending, faults } = examination
@@ -101,6 +105,8 @@ export function reportOf(
     directories: scan.directories,
     unfinished,
     incomplete,
+    began: examination.began,
+    written,
     nested: scan.nested,
     dependencies: dependenciesOf(examination, roots, options),
   }
@@ -210,19 +216,32 @@ export function answerable({
   directories,
   dependencies,
   loader,
+  began,
+  written,
 }: VenvReport): Subject | null {
   if (incomplete || unreadable.some(({ broken }) => !broken)) return null
   if (outcomes.some(({ passing }) => passing === true)) return null
   // what is not protected from a collection is tried again by the next run
   if (roots?.hasNix === true && roots.problem !== null) return null
-  const patched = outcomes.filter(({ status }) => status === 'patched').map(({ planned }) => directoryOf(planned.path))
-  const written = new Set(loader?.status === 'patched' ? [...patched, venv.bin, ...venv.sitePackages] : patched)
+  const made = [
+    ...(roots?.roots.flatMap(({ link, registration }) => [link, registration]) ?? []),
+    ...(loader?.plan.files.map(({ path }) => path) ?? []),
+    ...(loader?.plan.copies.flatMap(({ paths }) => paths) ?? []),
+  ]
   return {
     root: venv.root,
     stateFolder: venv.stateFolder,
     directories,
+    began,
     written,
-    objects: [...outcomes.map(({ planned }) => planned.relative), ...unreadable.map(({ relative }) => relative)],
+    objects: [
+      ...outcomes.map(({ planned, status, size = null }) => ({
+        path: planned.relative,
+        size: status === 'patched' ? size : null,
+      })),
+      ...unreadable.map(({ relative }) => ({ path: relative, size: null })),
+    ],
     dependencies,
+    made: new Set(made.filter(path => path !== null)),
   }
 }

@@ -1,7 +1,7 @@
 // The main job, from a folder to a report: examine, then carry the plan out. A check and a dry run go the same way and
 // write nothing.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
-import { fsPath, isInside } from '../io/path.ts'
+import { directoryOf, fsPath, isInside } from '../io/path.ts'
 import { count } from '../io/words.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
@@ -10,6 +10,7 @@ import { restoreName } from '../private-loader/python-copy.ts'
 import type { Environment } from '../python/environment.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import type { PlannedObject } from '../resolve/plan.ts'
+import { namesBefore } from '../state/answers.ts'
 import { journalState } from '../state/journal-file.ts'
 import { noteDiffers, noteFolder } from '../state/folders.ts'
 import { lockVenv } from '../state/lock.ts'
@@ -27,7 +28,7 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
   if (options.mode === 'plan') {
     const now = examine(venv, options)
     const outcomes = applyPlan(ownObjects(now), applyInput(now, options, false))
-    return reportOf(now, outcomes, rootsOf(now, options), { unfinished: isUnfinished(now), incomplete: false }, options)
+    return reportOf(now, outcomes, rootsOf(now, options), { ...DONE, unfinished: isUnfinished(now) }, options)
   }
   refuseStore(venv.root, options.env)
   const recovered = recoverVenv(venv)
@@ -43,9 +44,10 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
     const isOld = lock.waited || again.restored.length > 0 || isOutdated(first)
     const now = isOld ? examine(venv, options) : first
     for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
+    const written = namesBefore(foldersToWrite(now, options), now.began)
     const { outcomes, warnings, problems } = write(now, options)
     const done = withWarnings(now, [...recovered, ...sayRecovery(again), ...warnings, ...problems])
-    const ending = problems.length === 0 ? DONE : { unfinished: false, incomplete: true }
+    const ending = { unfinished: false, incomplete: problems.length > 0, written }
     return reportOf(done, outcomes, rootsOf(now, options), ending, options)
   } finally {
     lock.release()
@@ -57,7 +59,18 @@ function ownObjects({ plan, held }: Examination): readonly PlannedObject[] {
   return held.size === 0 ? plan.objects : plan.objects.filter(({ identity }) => !held.has(identity))
 }
 
-const DONE = { unfinished: false, incomplete: false }
+const DONE = { unfinished: false, incomplete: false, written: new Map<string, readonly string[]>() }
+
+/** The folders that a run writes to. */
+function foldersToWrite(now: Examination, { rehash }: VenvOptions): Set<string> {
+  const { venv, distributions, loaderPending, leftLoader } = now
+  const objects = ownObjects(now).filter(({ change, edit }) => change !== null || (rehash && edit !== null))
+  const records = objects.flatMap(({ path }) => distributions.ownerOf(path)?.distribution.record ?? [])
+  return new Set([
+    ...[...objects.map(({ path }) => path), ...records].map(directoryOf),
+    ...(loaderPending || leftLoader ? [venv.bin, ...venv.sitePackages] : []),
+  ])
+}
 
 /**
  * Brings a venv to where its plan wants it. Each step leaves a state that the next run completes or takes back:

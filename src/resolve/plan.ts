@@ -42,6 +42,8 @@ export interface Applied {
   readonly planned: PlannedObject
   readonly status: 'fine' | 'patch' | 'patched' | 'refused'
   readonly reason: string | null
+  /** How large the object is once it is patched. */
+  readonly size?: number
   /** The object is as planned, but its RECORD could not be written. */
   readonly unrecorded?: boolean
   /** The refusal is about the moment (a full disk), not about the file: the next run may do better. */

@@ -6,8 +6,8 @@ import { lstatSync, type Stats, statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { GRAFT_FORMAT } from '../elf/graft/placement.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, relativeTo } from '../io/path.ts'
-import { replaceExpendable } from '../io/replace.ts'
+import { fsPath, isInside, namesIn, relativeTo } from '../io/path.ts'
+import { isTemporary, replaceExpendable } from '../io/replace.ts'
 import { findConfig } from '../config/find-config.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
@@ -41,12 +41,23 @@ interface Question {
 export interface Subject extends Place {
   /** The folders that were walked. */
   readonly directories: readonly string[]
-  /** Those of them in which the run itself replaced files. */
-  readonly written: ReadonlySet<string>
-  /** The objects, relative to the root. */
-  readonly objects: readonly string[]
+  /** When the run began to look, in milliseconds. */
+  readonly began: number
+  /** Those of them in which the run itself replaced files, with `namesBefore`. */
+  readonly written: ReadonlyMap<string, readonly string[]>
+  readonly objects: readonly KnownObject[]
   /** What else the answer depends on; some of it may not exist. */
   readonly dependencies: readonly string[]
+  /** Files that the run may have made: of the dependencies, and in the folders it wrote to. */
+  readonly made: ReadonlySet<string>
+}
+
+/** An object that the run looked at. */
+interface KnownObject {
+  /** Relative to the root. */
+  readonly path: string
+  /** The size that the run gave it; null where it did not write it. */
+  readonly size: number | null
 }
 
 interface Stamp {
@@ -157,23 +168,16 @@ function isSame(a: unknown, b: unknown): boolean {
 
 /**
  * Keeps the answer of a run after which nothing is left to do. Nothing is kept in a venv that wheelfix has no part in,
- * nor when a folder changed while the run was going on.
- * @param began when the run began, in milliseconds
+ * nor when anything changed while the run was going on but by the run itself.
  */
-export function remember(
-  subject: Subject,
-  options: Question,
-  strict: boolean,
-  version: string,
-  answer: Answer,
-  began: number,
-): void {
+export function remember(subject: Subject, options: Question, strict: boolean, version: string, answer: Answer): void {
   const { root } = subject
   const old = readStamp(subject)
   if (statusOf(subject.stateFolder) === null) return
-  const states = statesOf(subject, began)
-  if (states === null) return
-  const known = { settings: settingsOf(options, strict), states: stateMap(root, subject.dependencies), answer }
+  const states = statesOf(subject)
+  const around = states === null ? null : statesAround(subject)
+  if (states === null || around === null) return
+  const known = { settings: settingsOf(options, strict), states: around, answer }
   const config = findConfig(root)
   const same =
     old?.version === version &&
@@ -205,25 +209,68 @@ export function remember(
 /** File times come from a clock that ticks every 4 ms (CONFIG_HZ=250), 10 ms on some kernels. */
 const CLOCK_MS = 10
 
-/** null when a folder is gone, or changed since the run `began` and not by this run. */
-function statesOf({ root, directories, written, objects }: Subject, began: number): States | null {
+function isRecent({ ctimeMs }: Stats, began: number): boolean {
+  return ctimeMs > began - CLOCK_MS
+}
+
+/**
+ * The names of folders that a run is about to write to, as it has seen them when it `began`; a folder that changed since
+ * is left out: nobody knows whether the run has seen all of it.
+ */
+export function namesBefore(folders: Iterable<string>, began: number): Map<string, readonly string[]> {
+  const names = new Map<string, readonly string[]>()
+  for (const folder of folders) {
+    const now = namesIn(folder)
+    // looked at after its names: what comes in between makes it recent
+    const status = statusOf(folder)
+    if (status !== null && !isRecent(status, began)) names.set(folder, now)
+  }
+  return names
+}
+
+/** The folders and objects of the venv; null when one is gone, or changed since the run began and not by this run. */
+function statesOf(subject: Subject): States | null {
+  const { root, directories, objects, began } = subject
   const states: Record<string, string> = {}
   for (const directory of directories) {
     const status = statusOf(directory)
-    if (status === null) return null
-    if (status.ctimeMs > began - CLOCK_MS && !written.has(directory) && !directory.endsWith('.dist-info')) return null
+    // its state comes before the look at its names: what comes after both is seen by the next run
+    if (status === null || (isRecent(status, began) && !isAsWritten(directory, subject))) return null
     states[relativeTo(root, directory)] = sayState(status)
   }
-  return Object.assign(states, stateMap(root, [...objects, 'pyvenv.cfg']))
+  for (const { path, size } of objects) {
+    const status = path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync)
+    if (status === null) return null
+    // what is written keeps the time of its content
+    const isKnown = size === null ? !isRecent(status, began) : status.size === size && status.mtimeMs < began
+    if (!isKnown) return null
+    states[path] = sayState(status)
+  }
+  return Object.assign(states, { 'pyvenv.cfg': stateOf(root, 'pyvenv.cfg') })
 }
 
-function stateMap(root: string, paths: readonly string[]): States {
-  return Object.fromEntries(paths.map(path => [path, stateOf(root, path)]))
+/** Did nobody but the run put anything into this folder? */
+function isAsWritten(folder: string, { written, made }: Subject): boolean {
+  const before = written.get(folder)
+  if (before === undefined) return false
+  const known = new Set(before)
+  return namesIn(folder).every(name => known.has(name) || made.has(`${folder}/${name}`) || isTemporary(name))
+}
+
+/** The dependencies; null when one changed since the run began and not by this run. */
+function statesAround({ root, dependencies, made, began }: Subject): States | null {
+  const states: Record<string, string> = {}
+  for (const path of dependencies) {
+    const status = statusOf(path)
+    if (status !== null && isRecent(status, began) && !made.has(path) && !isInside(path, root)) return null
+    states[path] = sayState(status)
+  }
+  return states
 }
 
 /** What changes with a file or folder: inode, size, and both times. Outside the venv a link counts as what it leads to. */
 function stateOf(root: string, path: string): string {
-  return sayState(path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`))
+  return sayState(path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync))
 }
 
 function sayState(status: Stats | null): string {
@@ -231,9 +278,9 @@ function sayState(status: Stats | null): string {
   return `${status.ino} ${status.isDirectory() ? '' : status.size} ${status.mtimeMs} ${status.ctimeMs}`
 }
 
-function statusOf(path: string): Stats | null {
+function statusOf(path: string, ask: typeof lstatSync = statSync): Stats | null {
   try {
-    return (path.startsWith('/') ? statSync : lstatSync)(fsPath(path), { throwIfNoEntry: false }) ?? null
+    return ask(fsPath(path), { throwIfNoEntry: false }) ?? null
   } catch (error) {
     // what cannot be looked at is not there
     if (errnoOf(error) === undefined) throw error

@@ -18,7 +18,7 @@ import {
   renameSync,
   rmSync,
 } from 'node:fs'
-import type { FileEdit } from '../elf/file-edit.ts'
+import { type FileEdit, sizeAfter } from '../elf/file-edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { errnoOf } from '../io/error.ts'
@@ -167,13 +167,13 @@ function syncFolder(path: string): void {
 
 /** What the journal is to say of an object. @throws the errors of open(2) and read(2), ElfError */
 export function entryOf(place: Place, { path, edit, record }: InPlaceChange): JournalEntry {
-  const { baseSize, tail, header, patches } = edit
+  const { baseSize, header, patches } = edit
   return withSource(path, source => {
     const copy = (offset: number, length: number) => Uint8Array.from(source.read(offset, length))
     return {
       path: relativeTo(place.root, path),
       before: { size: baseSize, header: copy(0, header.length) },
-      after: { size: baseSize + tail.reduce((sum, { length }) => sum + length, 0), header },
+      after: { size: sizeAfter(edit), header },
       end: digestOfEnd(endOf(source, baseSize, header.length)),
       patches: patches.map(({ offset, bytes }) => ({ offset, before: copy(offset, bytes.length), after: bytes })),
       record,

@@ -1,10 +1,11 @@
 // Preloaded into a run of wheelfix (NODE_OPTIONS=--require): disturbs its Nth change of the file system. DISTURB_AT is N;
-// DISTURB_BY is `kill` (the process dies there, a write half done) or an errno (that one call fails). DISTURB_LOG gets the
-// number of changes of a run to its end.
+// DISTURB_BY is `kill` (the process dies there, a write half done), `install` (before it another program puts the file
+// DISTURB_FROM at DISTURB_TO), or an errno (that one call fails). DISTURB_LOG gets the number of changes of a run to its end.
 const fs = require('node:fs')
 
 const at = Number(process.env.DISTURB_AT)
 const by = process.env.DISTURB_BY
+const { copyFileSync, renameSync } = fs
 let count = 0
 
 for (const name of [
@@ -29,12 +30,21 @@ for (const name of [
     // what goes to a terminal or a pipe is no change of a file
     if (typeof args[0] === 'number' && args[0] < 3) return real.apply(fs, args)
     if (++count !== at) return real.apply(fs, args)
+    if (by === 'install') {
+      install(process.env.DISTURB_FROM, process.env.DISTURB_TO)
+      return real.apply(fs, args)
+    }
     if (by !== 'kill') throw disturbance(name)
     if (name === 'writeSync') real.call(fs, args[0], args[1], args[2], Math.floor(args[3] / 2), args[4])
     if (name === 'writeFileSync') real.call(fs, args[0], args[1].slice(0, args[1].length / 2), args[2])
     process.kill(process.pid, 'SIGKILL')
     return undefined
   }
+}
+
+function install(from, to) {
+  copyFileSync(from, `${to}.part`)
+  renameSync(`${to}.part`, to)
 }
 
 process.on('exit', () => {
