@@ -1,11 +1,9 @@
 // `npm run corpus [-- PACKAGE…]`: compares our resolution with the real loader's on many real distributions, before and
 // after patching, moved and copied, and the report with what imports. Takes some GB and some minutes; LIBS (colon-separated) adds to the world's libraries.
-import { join } from 'node:path'
-import { which } from '../support/requires.ts'
-import { runWell } from '../support/run.ts'
-import { makeVenv, pipInstall, withWheels } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
+import { makeVenv, withWheels } from '../world/venv.ts'
+import { buildWorld } from '../world/world.ts'
 import { compareStages, orderDependent } from './corpus.ts'
+import { installWheels } from './install.ts'
 import { compareFailures, importsOnHost } from './lacking.ts'
 
 const DISTRIBUTIONS = `
@@ -16,16 +14,6 @@ mysql-connector-python duckdb regex tokenizers safetensors sentencepiece pyyaml 
 bcrypt pynacl cffi brotli zstandard lz4 blosc2 numexpr bottleneck statsmodels scikit-image imagecodecs av pygame pyglet
 cmake ninja uv mypy black watchfiles httptools ujson rapidfuzz jax spacy hiredis pymongo SimpleITK pymupdf rtree triton
 open3d`
-
-function install(world: World, venv: string, names: readonly string[]): void {
-  const uv = which('uv')
-  if (uv === undefined) pipInstall(world, venv, names)
-  else {
-    const env = { ...world.env, HOME: process.env['HOME'] }
-    const target = ['--python', join(venv, 'bin/python'), '--only-binary', ':all:', '--no-progress']
-    runWell(uv, ['pip', 'install', ...target, ...names], { env })
-  }
-}
 
 const world = withWheels(buildWorld())
 if (typeof world === 'string') {
@@ -39,7 +27,7 @@ try {
   const libs = [world.libs.gcc, world.libs.zlib, ...(process.env['LIBS'] ?? '').split(':').filter(dir => dir !== '')]
   const venv = makeVenv(world, 'corpus')
   console.log(`installing ${names.length} distributions`)
-  install(world, venv, names)
+  installWheels(world, venv, names)
   compareStages(world, venv, libs, ({ name, comparison }) => {
     const { objects, needed, unloadable } = comparison
     differences += comparison.differences.length

@@ -4,16 +4,13 @@
 // but programs with another system's loader. What the distributions ask of the system beyond the world's libraries is
 // taken from the host. Takes some GB and some minutes.
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { editElf } from '../support/elf.ts'
-import { which } from '../support/requires.ts'
-import { runWell } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
-import { GLIBC_SONAME, traceLibraries } from '../world/host.ts'
-import { makeVenv, pipInstall, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
+import { makeVenv, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
 import { comparedWith, importAll } from './imports.ts'
+import { hostLibraries, installWheels } from './install.ts'
 
 const DISTRIBUTIONS = `
 numpy scipy pandas scikit-learn matplotlib pillow lxml cryptography pydantic-core orjson pyzmq ruff opencv-python-headless
@@ -26,32 +23,6 @@ pypdfium2 moderngl cftime contourpy kiwisolver markupsafe sqlalchemy pynng`
 
 /** Installed when the loader is there already; the first four need a C++ runtime. */
 const LATER = ['igraph', 'levenshtein', 'rtree', 'ml-dtypes', 'python-crfsuite', 'ijson']
-
-/** Puts what is missing, and what that needs, into a package of the world's store. Gives its lib folder, where it holds any. */
-function hostLibraries(world: World, venv: string): string[] {
-  const { stdout } = wheelfix(world, ['loader', venv, '--no-scan', '--dry-run', '--json', '--libs', world.libs.gcc])
-  const { missing } = JSON.parse(stdout) as { missing: { soname: string }[] }
-  const lib = join(world.store, '0123456789abcdfghijklmnpqrsvwxyz-host-libraries/lib')
-  mkdirSync(lib, { recursive: true })
-  // one by one: the loader stops at the first that the host does not have
-  const found = new Map(missing.flatMap(({ soname }) => [...traceLibraries(world.host, [soname])]))
-  const value = [lib, world.libs.gcc, world.libs.zlib, world.libs.glibc].join(':')
-  for (const [soname, path] of found) {
-    if (GLIBC_SONAME.test(soname) || /^lib(?:python|stdc|gcc_s|z\.)/.test(soname)) continue
-    copyFileSync(path, join(lib, soname))
-    editElf(join(lib, soname), { searchPath: { tag: 'DT_RUNPATH', value } })
-  }
-  return readdirSync(lib).length === 0 ? [] : [lib]
-}
-
-function install(world: World, venv: string, names: readonly string[]): void {
-  const uv = which('uv')
-  if (uv === undefined) pipInstall(world, venv, names)
-  else {
-    const target = ['--python', join(venv, 'bin/python'), '--only-binary', ':all:', '--no-progress']
-    runWell(uv, ['pip', 'install', ...target, ...names], { env: { ...world.env, HOME: process.env['HOME'] } })
-  }
-}
 
 /** Loads each library by its bare name in a child of its own, and asks find_library. Gives what is not as it is to be. */
 function faultsByName(world: World, venv: string, libraries: readonly { soname: string; path: string }[]): string[] {
@@ -94,7 +65,7 @@ try {
   const names = named.length > 0 ? named : DISTRIBUTIONS.split(/\s+/).filter(name => name !== '')
   const venv = makeVenv(world, 'corpus')
   console.log(`installing ${names.length} distributions`)
-  install(world, venv, names)
+  installWheels(world, venv, names)
   const site = sitePackages(world, venv)
   const before = treeContent(site)
   const onHost = importAll(world.host.python.executable, site, world.env)
@@ -133,7 +104,7 @@ try {
   for (const path of changed) console.log(`  ${path}`)
 
   const known = new Set(readdirSync(site))
-  install(world, venv, LATER)
+  installWheels(world, venv, LATER)
   const isLater = (folder: string) => !known.has(folder)
   const laterOnHost = importAll(world.host.python.executable, site, world.env, { wanted: isLater })
   const later = comparedWith(laterOnHost, importAll(join(venv, 'bin/python'), site, world.env, { wanted: isLater }))

@@ -92,7 +92,7 @@ function importModules(
 ): Map<string, string | null> {
   const results = new Map<string, string | null>()
   for (let left = [...modules]; left.length > 0; left = modules.filter(name => !results.has(name))) {
-    const args = ['-S', '-E', '-c', CHILD, sitePackages, absent.join(','), ...left]
+    const args = ['-S', '-E', '-B', '-c', CHILD, sitePackages, absent.join(','), ...left]
     const { stdout, status } = run(python, args, { env: { ...env, ...QUIET } })
     let begun = left[0]
     for (const line of stdout.split('\n')) {
@@ -163,7 +163,7 @@ export function importEach(python: string, sitePackages: string, env: NodeJS.Pro
     if (!folder.endsWith('.dist-info')) continue
     const modules = modulesOf(join(sitePackages, folder, 'RECORD'), suffixes)
     if (modules.length === 0) continue
-    const { stdout } = run(python, ['-S', '-E', '-c', EACH, sitePackages, ABSENT.join(','), ...modules], {
+    const { stdout } = run(python, ['-S', '-E', '-B', '-c', EACH, sitePackages, ABSENT.join(','), ...modules], {
       env: { ...env, ...QUIET },
     })
     for (const line of stdout.split('\n')) {
