@@ -2,7 +2,7 @@
 // write nothing.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
 import { directoryOf, fsPath, isInside } from '../io/path.ts'
-import { count } from '../io/words.ts'
+import { agree, count } from '../io/words.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
 import { loaderFolders, removeLoader, writeLoader } from '../private-loader/private-loader.ts'
@@ -146,7 +146,8 @@ function sayRecovery({ restored, other }: Recovery): string[] {
     ...(other.length === 0
       ? []
       : [
-          `${count(other.length, 'object')} of an earlier run that did not end were written by another program since: they are left to it`,
+          `${count(other.length, 'object')} of an earlier run that did not end ${agree(other.length, 'was', 'were')} written by another ` +
+            `program since: ${agree(other.length, 'it is', 'they are')} left to it`,
         ]),
   ]
 }

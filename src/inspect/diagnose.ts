@@ -247,7 +247,9 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
     findings.push({
       code: 'hard-links',
       severity: 'warning',
-      message: `${count(patched.length, 'patched object')} are hard links: a cache of the installer may hold them, patched`,
+      message:
+        `${count(patched.length, 'patched object')} ${agree(patched.length, 'is a hard link', 'are hard links')}: ` +
+        `a cache of the installer may hold ${agree(patched.length, 'it', 'them')}, patched`,
       remedy: 'uv cache clean, and install the packages again',
       paths: patched.map(({ relative }) => relative),
     })
@@ -258,7 +260,7 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
       code: 'hard-links',
       severity: 'note',
       message:
-        `${count(plain, 'object')} share their bytes with a cache of the installer (hard links). wheelfix gives what it ` +
+        `${count(plain, 'object')} ${agree(plain, 'shares its', 'share their')} bytes with a cache of the installer (hard links). wheelfix gives what it ` +
         'patches bytes of its own; a tool that edits in place (patchelf, strip) would change the cache too',
       remedy: null,
       paths: linked.filter(({ undo }) => undo === null).map(({ relative }) => relativeTo(venv.root, relative)),
@@ -372,8 +374,8 @@ function findLibraryUsers(venv: Environment): Finding[] {
       code: 'find-library',
       severity: 'note',
       message:
-        `${count(users.length, 'file')} look for libraries with ctypes.util.find_library or ldconfig, which do not search ` +
-        `the Nix store${names.size === 0 ? '' : ` (${[...names].sort().join(', ')})`}`,
+        `${count(users.length, 'file')} ${agree(users.length, 'looks', 'look')} for libraries with ` +
+        `ctypes.util.find_library or ldconfig, which do not search the Nix store${names.size === 0 ? '' : ` (${[...names].sort().join(', ')})`}`,
       remedy: 'if one of these fails, run wheelfix loader',
       paths: users,
     },
