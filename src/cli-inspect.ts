@@ -5,6 +5,7 @@ import {
   asRootOption,
   colourOption,
   DIR,
+  dryRunOption,
   examples,
   ignoreMissingOption,
   ignoreOption,
@@ -159,7 +160,12 @@ function addLibs(program: Command, version: string, end: End): void {
       '[name...]',
       'packages of nixpkgs (libGL, cups), and the environment’s folder where it is not the default',
     )
+    .description(
+      'Builds or downloads packages of the nixpkgs that the project pins (devenv.lock, flake.lock, npins, niv; without one ' +
+        'that of wheelfix’s own flake), keeps them by a link in .wheelfix, and patches the environment to use them.',
+    )
     .option('--missing', 'build the packages that have what the environment lacks')
+    .addOption(dryRunOption())
     .option(
       '--flake <ref>',
       'build a set instead: a flake output that has lib/ (default: libs of the flake that this program is from)',
@@ -169,10 +175,11 @@ function addLibs(program: Command, version: string, end: End): void {
       examples(
         ['wheelfix libs build libGL cups', 'build two packages of nixpkgs'],
         ['wheelfix libs build --missing', 'build whatever is missing'],
+        ['wheelfix libs build --missing --dry-run', 'see which packages that is'],
       ),
     )
     .action(async (names, _options, command) => {
-      const { libsBuildCommand } = await import('./commands/libs.ts')
+      const { libsBuildCommand } = await import('./commands/libs-build.ts')
       end(await libsBuildCommand(names, command.optsWithGlobals(), version))
     })
 }

@@ -1,26 +1,19 @@
-// `wheelfix libs`, `libs env` and `libs build`: the library set in force, as lines of a shell, and built by Nix.
+// `wheelfix libs` and `libs env`: the library set in force, and as lines of a shell.
 import { type LibsReport, librarySearchPath, listLibraries } from '../inspect/library-set.ts'
-import { builtSetLink } from '../state/lock.ts'
 import { nearest } from '../io/words.ts'
 import { WheelfixError } from '../io/error.ts'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { lookingOnly } from '../environment/options.ts'
-import { buildLibraries, buildPackages } from '../nix/build.ts'
-import { findProjectFile } from '../nix/project-file.ts'
-import { keepRemedy } from '../report/remedies.ts'
-import { attributesOf, factsOf } from '../report/run-facts.ts'
 import { findPolicy, POLICIES, POLICY_SOURCE } from '../nix/policies.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { libsLines } from '../report/libs-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
-import { findVenv, type Venv } from '../python/pyvenv.ts'
+import { findVenv } from '../python/pyvenv.ts'
 import { targetPython } from '../python/named.ts'
 import { workAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
 import { SCHEMA } from '../report/schema.ts'
 import type { ExitStatus } from './status.ts'
-import { venvCommand } from './venv.ts'
 
 export interface LibsCommandOptions {
   readonly libs: readonly string[]
@@ -65,84 +58,6 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
   } catch (error) {
     return reportFailure(error)
   }
-}
-
-export interface LibsBuildOptions {
-  readonly flake?: string | undefined
-  readonly asRoot?: boolean | undefined
-  /** Build what the environment misses. */
-  readonly missing?: boolean | undefined
-  readonly color: ColourMode
-}
-
-/**
- * Builds a library set, and has the environment take its libraries from there from now on.
- * @param words packages of nixpkgs, and the folder of the environment
- */
-export async function libsBuildCommand(
-  words: readonly string[],
-  options: LibsBuildOptions,
-  version: string,
-): Promise<ExitStatus> {
-  const { env } = process
-  const cwd = process.cwd()
-  try {
-    const folders = words.filter(word => isFolder(word, cwd))
-    if (folders.length > 1) throw new WheelfixError('USAGE', `name one environment, not ${folders.join(' and ')}`)
-    const venv = findVenv({ argument: folders[0], env, cwd })
-    workAsOwner(venv, options.asRoot)
-    const named = words.filter(word => !folders.includes(word))
-    const names = [...named, ...(options.missing === true ? await missingPackages(venv) : [])]
-    if (options.missing === true && names.length === 0) {
-      writeLines(process.stderr, ['nothing is missing that a package of nixpkgs is known to have'])
-      return 0
-    }
-    const link = builtSetLink(venv)
-    const flake = env['WHEELFIX_FLAKE'] ?? null
-    const path =
-      names.length === 0 || options.flake !== undefined
-        ? buildLibraries(options.flake ?? ownSet(env), link, env)
-        : buildPackages(names, flake, link, env)
-    process.stderr.write(`${path}/lib\n`)
-    const { color } = options
-    const libs = [`${path}/lib`]
-    const status = await venvCommand(
-      'venv',
-      [venv.root],
-      { libs, scan: true, trust: [], ignoreMissing: [], ignore: [], color },
-      version,
-    )
-    const project = names.length === 0 ? null : findProjectFile(venv.root)
-    if (project !== null) writeLines(process.stderr, [`→ ${keepRemedy(names, project, cwd)}`])
-    return status
-  } catch (error) {
-    return reportFailure(error)
-  }
-}
-
-/** A word that means an environment, and not a package of nixpkgs. */
-function isFolder(word: string, cwd: string): boolean {
-  return word.includes('/') || /^\.\.?$/.test(word) || existsSync(join(cwd, word, 'pyvenv.cfg'))
-}
-
-/** The packages of nixpkgs that hold what the environment misses and needs. */
-async function missingPackages(venv: Venv): Promise<readonly string[]> {
-  const { runVenv } = await import('../environment/run.ts')
-  const look = lookingOnly({ libs: [], noScan: false, trust: [], env: process.env, cwd: process.cwd() })
-  return attributesOf(factsOf(runVenv(venv, look)), false)
-}
-
-/** The set of the flake that this program was built from: its wrapper names it. */
-function ownSet(env: NodeJS.ProcessEnv): string {
-  const flake = env['WHEELFIX_FLAKE'] ?? ''
-  if (flake === '') {
-    throw new WheelfixError(
-      'USAGE',
-      'name what to build: packages of nixpkgs (wheelfix libs build libGL), --missing, or a library set (--flake REF, a ' +
-        'flake output that has lib/)',
-    )
-  }
-  return `${flake}#libs`
 }
 
 function reportOf(argument: string | undefined, options: LibsCommandOptions): LibsReport {

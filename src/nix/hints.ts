@@ -114,6 +114,29 @@ export function attributeFor(soname: string): string | null {
   return hint === null || hint.other !== undefined || hint.gone !== undefined ? null : hint.attribute
 }
 
+/** A package by all its names, and the output of it that has the libraries. */
+interface PackageNames {
+  /** Today's name first, then that of older releases. */
+  readonly names: readonly string[]
+  readonly output?: string
+}
+
+/** The package with this very soname in some release of nixpkgs; null where no one knows. */
+export function packageOf(soname: string): PackageNames | null {
+  const found = find(soname)
+  if (found === undefined || found.other !== undefined || found.row.source === 'driver') return null
+  const { attribute, former, output } = found.row
+  return { names: former === undefined ? [attribute] : [attribute, former], ...(output !== undefined && { output }) }
+}
+
+/** A package that a user named, with the names that other releases have for it. */
+export function packageNamed(name: string): PackageNames {
+  const rows = HINTS.filter(({ attribute, former }) => attribute === name || former === name)
+  const names = rows.flatMap(({ attribute, former }) => [attribute, ...(former === undefined ? [] : [former])])
+  const output = rows[0]?.output
+  return { names: [...new Set([name, ...names])], ...(output !== undefined && { output }) }
+}
+
 /** A hint in words: `libx11 (xorg.libX11 before 26.05)`. */
 export function describeHint(hint: Hint): string {
   const { attribute, former, since, gone, note, other } = hint

@@ -1,6 +1,6 @@
 // What to say about a soname that is missing: one sentence that can be acted upon.
 import { type Libc, isLibcFamily } from '../ldso/libc.ts'
-import { attributeFor, describeHint, hintFor } from '../nix/hints.ts'
+import { attributeFor, describeHint, hintFor, packageOf } from '../nix/hints.ts'
 import { isDriverLibrary } from './drivers.ts'
 import { newest } from './providers.ts'
 
@@ -45,7 +45,14 @@ function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[
 
 /** The package that would bring a missing soname; null where none would (libc's own, a driver's) or nobody knows. */
 export function attributeOf(soname: string, libc: Libc): string | null {
-  if (isLibcFamily(soname, libc.kind) || isDriverLibrary(soname) || /^(?:libc\.musl-|ld-musl-)/.test(soname))
-    return null
-  return attributeFor(soname)
+  return isOfNoPackage(soname, libc) ? null : attributeFor(soname)
+}
+
+/** The names of that package in every release of nixpkgs, also where today's has it no more. */
+export function packageFor(soname: string, libc: Libc): ReturnType<typeof packageOf> {
+  return isOfNoPackage(soname, libc) ? null : packageOf(soname)
+}
+
+function isOfNoPackage(soname: string, libc: Libc): boolean {
+  return isLibcFamily(soname, libc.kind) || isDriverLibrary(soname) || /^(?:libc\.musl-|ld-musl-)/.test(soname)
 }

@@ -1,0 +1,40 @@
+// Which files of a project count: those that lie between an environment and the end of its project, and that belong to
+// someone the user trusts with them. Anybody may put a file into /tmp.
+import { existsSync, type Stats, statSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { errnoOf } from './error.ts'
+import { fsPath } from './path.ts'
+
+/** What the root of a repository holds. */
+const REPOSITORY = ['.git', '.hg', '.jj', '.svn']
+
+/**
+ * The files of these names, the nearest folder first, from that of the environment upwards. The search ends with the project:
+ * at the root of a repository, at the home folder, and before a folder of another owner. A file of another owner does not
+ * count.
+ */
+export function* projectFiles(environmentRoot: string, names: readonly string[]): Generator<string> {
+  const root = resolve(environmentRoot)
+  const first = dirname(root)
+  const owners = new Set([process.getuid?.(), ...[root, first].map(path => statusOf(path)?.uid)])
+  for (let folder = first; ; folder = dirname(folder)) {
+    if (!owners.has(statusOf(folder)?.uid)) return
+    for (const name of names) {
+      const path = join(folder, name)
+      const status = statusOf(path)
+      if (status !== null && owners.has(status.uid)) yield path
+    }
+    const isRepository = REPOSITORY.some(name => existsSync(fsPath(join(folder, name))))
+    if (isRepository || folder === homedir() || folder === dirname(folder)) return
+  }
+}
+
+function statusOf(path: string): Stats | null {
+  try {
+    return statSync(fsPath(path), { throwIfNoEntry: false }) ?? null
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+}

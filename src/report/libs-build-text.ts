@@ -1,0 +1,52 @@
+// What `libs build` found in a nixpkgs, for a person: a line for each package.
+import type { ChalkInstance } from 'chalk'
+import { relativeTo } from '../io/path.ts'
+import type { FoundPackage } from '../nix/build.ts'
+import type { Nixpkgs } from '../nix/pin.ts'
+
+/** @param isBuilt is this store path there already? */
+export function foundLines(
+  found: readonly FoundPackage[],
+  { origin, revision }: Nixpkgs,
+  cwd: string,
+  isBuilt: (path: string) => boolean,
+  chalk: ChalkInstance,
+): string[] {
+  const which = revision === '' ? '' : ` (${revision})`
+  return [
+    `nixpkgs of ${origin.startsWith('/') ? relativeTo(cwd, origin) : origin}${which}`,
+    ...found.map(item => {
+      const what = item.sonames.length === 0 ? '' : ` for ${item.sonames.join(' ')}`
+      if (item.path === null) return `${chalk.red('✗')} ${item.name}${what}: this nixpkgs ${absentWords(item)}`
+      const where = isBuilt(item.path) ? `${item.path} is there` : `${item.path} is to be downloaded or built`
+      return `${chalk.green('✓')} ${item.name}${what}  ${chalk.dim(where)}`
+    }),
+  ]
+}
+
+/** Why a package cannot be taken, and what to do, after the nixpkgs as the subject. */
+export function absentWords({ name, names, status }: Pick<FoundPackage, 'name' | 'names' | 'status'>): string {
+  const others = names.filter(item => item !== name)
+  const also = others.length === 0 ? '' : ` (nor ${others.join(' or ')})`
+  switch (status) {
+    case 'there':
+      return `has ${name}`
+    case 'missing':
+      return `has no package ${name}${also}`
+    case 'removed':
+      return `no longer has ${name}${also}`
+    case 'insecure':
+      return `marks ${name} as insecure: to take it all the same, set NIXPKGS_ALLOW_INSECURE=1`
+    case 'unfree':
+      return `marks ${name} as unfree: to take it all the same, set NIXPKGS_ALLOW_UNFREE=1`
+    case 'broken':
+      return `marks ${name} as broken: to take it all the same, set NIXPKGS_ALLOW_BROKEN=1`
+    case 'failing':
+      return `cannot evaluate ${name} for this machine`
+  }
+}
+
+/** A soname that no package of nixpkgs is known to have. */
+export function lackingLine(soname: string): string {
+  return `${soname}: no package of nixpkgs is known to have it (wheelfix why ${soname} tells what was tried)`
+}

@@ -1,0 +1,221 @@
+// `wheelfix libs build --missing` with a real Nix: from the nixpkgs that the project pins, whatever pins it, without a
+// network. The nixpkgs of the test is in the store, as one that a project has used is.
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { suite, test, type TestContext } from 'node:test'
+import { missing } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
+import { treeState } from '../support/tree.ts'
+import { type NixWorld, nixWorld } from '../world/nix.ts'
+import { makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
+import { OPTIONS } from './flakes.ts'
+import { startDaemon } from './stores.ts'
+
+/** A nixpkgs before 26.05: with `xorg.libX11`, and a package that is refused, one that is gone, one of another version. */
+const NIXPKGS = `{ config ? { }, overlays ? [ ] }:
+let
+  world = import ./world.nix;
+  library = name: soname: derivation {
+    inherit name;
+    system = builtins.currentSystem;
+    builder = "/bin/sh";
+    PATH = "/usr/local/bin:/usr/bin:/bin";
+    args = [ "-c" "mkdir -p $out/lib; cd $out/lib; echo 'int one;' | gcc -shared -nostdlib -x c - -Wl,-soname,\${soname} -o \${soname}" ];
+  };
+in {
+  inherit (world) zlib;
+  stdenv.cc.cc = world.gcc;
+  xorg.libX11 = library "libX11-1.8" "libX11.so.6";
+  cups = (library "cups-1" "libcups.so.1");
+  unrar = { meta.unfree = true; outPath = throw "it is unfree"; };
+  gtk2 = throw "gtk2 was removed";
+}`
+
+const NIX_CONFIG = 'substitute = false\nbuild-users-group =\nsandbox = false'
+
+interface Pinned {
+  readonly world: NixWorld
+  readonly venv: string
+  readonly env: NodeJS.ProcessEnv
+  readonly narHash: string
+  nix(...args: readonly string[]): string
+}
+
+/** A world whose venv misses the sonames, and a nixpkgs in its store. */
+function pinned(t: TestContext, sonames: readonly string[]): Pinned | null {
+  const world = nixWorld()
+  if (typeof world === 'string') {
+    t.skip(world)
+    return null
+  }
+  t.after(() => world.dispose())
+  const nix = (...args: readonly string[]) => runWell('nix', [...OPTIONS, ...args]).trim()
+  const nixpkgs = join(world.root, 'nixpkgs')
+  mkdirSync(nixpkgs)
+  writeFileSync(join(nixpkgs, 'world.nix'), world.expression)
+  writeFileSync(join(nixpkgs, 'default.nix'), NIXPKGS)
+  nix('store', 'add-path', '--name', 'source', nixpkgs)
+  const narHash = nix('hash', 'path', nixpkgs)
+  rmSync(nixpkgs, { recursive: true })
+
+  const venv = makeVenv(world, '.venv')
+  const folder = join(world.root, 'stubs')
+  mkdirSync(folder)
+  for (const soname of sonames) {
+    compile('int one;', join(folder, soname), `-Wl,-soname,${soname}`)
+  }
+  const linked = sonames.map(soname => join(folder, soname))
+  compile('void *PyInit_probe(void) { return 0; }', probeOf(world, venv), '-Wl,--no-as-needed', ...linked)
+  rmSync(folder, { recursive: true })
+  return { world, venv, env: { ...world.env, HOME: world.root, NIX_CONFIG }, narHash, nix }
+}
+
+function compile(code: string, file: string, ...more: readonly string[]): void {
+  runWell('bash', ['-c', `echo '${code}' | gcc -shared -nostdlib -x c - -x none "$@" -o ${file}`, '-', ...more])
+}
+
+function probeOf(world: NixWorld, venv: string): string {
+  return join(sitePackages(world, venv), 'probe.so')
+}
+
+function loads({ world, venv, env }: Pinned): boolean {
+  const code = `import ctypes; ctypes.CDLL('${probeOf(world, venv)}')`
+  return run(join(venv, 'bin/python'), ['-c', code], { env }).status === 0
+}
+
+/** A lock as the tool writes it: the address is of a server that does not exist, the hash that of the tree in the store. */
+const rev = '9f78f44a87948854445dae0b6bf82b2e87e4efb5'
+const url = `https://nixpkgs.invalid/${rev}.tar.gz`
+type Locks = Readonly<Record<string, (hash: string, base32: string) => unknown>>
+const flakeNode = (narHash: string) => ({
+  locked: { lastModified: 1, narHash, owner: 'NixOS', repo: 'nixpkgs', rev, type: 'github' },
+})
+const LOCKS: Locks = {
+  'flake.lock': hash => ({
+    root: 'root',
+    nodes: { nixpkgs_2: flakeNode(hash), root: { inputs: { nixpkgs: 'nixpkgs_2' } } },
+  }),
+  // an input that follows that of another; the nixpkgs of devenv is a flake around nixpkgs
+  'devenv.lock': hash => ({
+    root: 'root',
+    nodes: {
+      wrapped: flakeNode(hash),
+      around: { inputs: { 'nixpkgs-src': 'wrapped' }, locked: { type: 'path', path: '/nonexistent' } },
+      devenv: { inputs: { nixpkgs: 'around' } },
+      root: { inputs: { devenv: 'devenv', nixpkgs: ['devenv', 'nixpkgs'] } },
+    },
+  }),
+  'npins/sources.json': (_, hash) => ({ pins: { nixpkgs: { type: 'Channel', url, hash } }, version: 5 }),
+  'nix/sources.json': (_, sha256) => ({
+    niv: {},
+    nixpkgs: { branch: 'nixos-25.11', rev, sha256, url, type: 'tarball' },
+  }),
+}
+
+function lock(pin: Pinned, name: string): void {
+  const path = join(pin.world.root, name)
+  mkdirSync(dirname(path), { recursive: true })
+  const text = LOCKS[name]?.(pin.narHash, pin.nix('hash', 'to-base32', pin.narHash))
+  writeFileSync(path, JSON.stringify(text))
+}
+
+suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'bash') }, () => {
+  test('--missing takes what is missing from the nixpkgs that the project pins, by the name that it has there', async t => {
+    const pin = pinned(t, ['libX11.so.6', 'libstdc++.so.6'])
+    if (pin === null) return
+    const { world, venv, env } = pin
+    assert.equal(loads(pin), false)
+    for (const name of Object.keys(LOCKS)) {
+      lock(pin, name)
+      const before = treeState(venv)
+      const dry = wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv, '--dry-run'], env)
+      assert.equal(dry.status, 0, dry.stderr)
+      assert.ok(dry.stderr.includes(`nixpkgs of ${name} (`), dry.stderr)
+      assert.ok(dry.stderr.includes(rev.slice(0, 12)) || name.startsWith('npins'), dry.stderr)
+      assert.match(dry.stderr, /✓ xorg\.libX11 for libX11\.so\.6/)
+      assert.match(dry.stderr, /✓ stdenv\.cc\.cc for libstdc\+\+\.so\.6 .* is there/)
+      assert.deepEqual(treeState(venv), before)
+      if (name !== 'nix/sources.json') rmSync(join(world.root, name))
+    }
+
+    // a store of several users, where nobody has signed what is built: the user's word is enough, for later runs, too
+    const served = await startDaemon(t, { ...process.env, NIX_CONFIG })
+    const shared = { ...env, NIX_REMOTE: 'daemon', NIX_DAEMON_SOCKET_PATH: served['NIX_DAEMON_SOCKET_PATH'] }
+    const built = wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv], shared)
+    assert.equal(built.status, 0, built.stdout + built.stderr)
+    assert.equal(loads(pin), true)
+    const link = join(venv, '.wheelfix/libs')
+    const roots = runWell('nix-store', ['--query', '--roots', readlinkSync(link)], { env: process.env })
+    assert.ok(roots.includes(link))
+    assert.match(wheelfix(world, ['check', venv], shared).stdout, /nothing to do/)
+    const { libs } = JSON.parse(wheelfix(world, ['venv', venv, '--dry-run', '--update', '--json'], shared).stdout) as {
+      libs: { soname: string; source: string }[]
+    }
+    assert.equal(libs.find(({ soname }) => soname === 'libX11.so.6')?.source, 'flag')
+    assert.match(wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv], env).stderr, /nothing is missing/)
+  })
+
+  test('--missing builds what there is, and names what is not there, of another version, or known to nobody', t => {
+    const pin = pinned(t, ['libX11.so.6', 'libcups.so.2', 'libgtk-x11-2.0.so.0', 'libre2.so.11', 'libof-nobody.so.3'])
+    if (pin === null) return
+    const { world, venv, env } = pin
+    lock(pin, 'flake.lock')
+    const { status, stderr } = wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv], env)
+    assert.equal(status, 1, stderr)
+    assert.match(stderr, /✓ xorg\.libX11 for libX11\.so\.6/)
+    assert.match(stderr, /✗ gtk2 for libgtk-x11-2\.0\.so\.0: this nixpkgs no longer has gtk2/)
+    assert.match(stderr, /✗ re2 for libre2\.so\.11: this nixpkgs has no package re2\n/)
+    assert.match(stderr, /cups of this nixpkgs does not have libcups\.so\.2: it may have another version/)
+    assert.match(stderr, /libof-nobody\.so\.3: no package of nixpkgs is known to have it/)
+    assert.ok(existsSync(join(venv, '.wheelfix/libs/lib/libX11.so.6')))
+  })
+
+  test('takes a name of today in a nixpkgs that has the former one, and refuses what is not there', t => {
+    const pin = pinned(t, ['libX11.so.6'])
+    if (pin === null) return
+    const { world, venv, env } = pin
+    lock(pin, 'flake.lock')
+    for (const [words, refusal] of [
+      [['sqlite'], /error: the nixpkgs of .*flake\.lock has no package sqlite\b/],
+      [['libx11', 'unrar'], /marks unrar as unfree: to take it all the same, set NIXPKGS_ALLOW_UNFREE=1/],
+      [['--missing', '--flake', 'path:.'], /--flake names a whole set/],
+    ] as const) {
+      const refused = wheelfix(world, ['libs', 'build', ...words, venv], env)
+      assert.equal(refused.status, 2)
+      assert.match(refused.stderr.replaceAll(/\s+/g, ' '), refusal)
+      assert.equal(existsSync(join(venv, '.wheelfix')), false)
+    }
+    const [, remedy] =
+      /to add them: (wheelfix .*)/.exec(wheelfix(world, ['check', '--no-scan', venv], env).stdout) ?? []
+    assert.equal(remedy, 'wheelfix libs build libx11')
+    const built = wheelfix(world, ['libs', 'build', 'libx11'], env)
+    assert.equal(built.status, 0, built.stdout + built.stderr)
+    assert.equal(loads(pin), true)
+  })
+
+  test('evaluates nothing of a lock, and says where one is not JSON or its nixpkgs cannot be had', t => {
+    const pin = pinned(t, ['libX11.so.6'])
+    if (pin === null) return
+    const { world, venv, env } = pin
+    const path = join(world.root, 'flake.lock')
+    const build = () => {
+      const { status, stderr } = wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv], env)
+      assert.equal(status, 2)
+      assert.equal(existsSync(join(venv, '.wheelfix')), false)
+      return stderr.replaceAll(/\s+/g, ' ')
+    }
+    writeFileSync(path, '<<<<<<< HEAD\n')
+    assert.match(build(), /flake\.lock is not JSON/)
+    const evil = '${throw "evaluated"}'
+    const locked = {
+      type: 'path',
+      path: `/nonexistent/${evil}"`,
+      narHash: pin.narHash.replace(/^sha256-./, 'sha256-x'),
+    }
+    writeFileSync(path, JSON.stringify({ root: 'root', nodes: { n: { locked }, root: { inputs: { nixpkgs: 'n' } } } }))
+    const said = build()
+    assert.match(said, /the evaluation of nixpkgs \(.*flake\.lock\) failed/)
+    assert.doesNotMatch(said, /error: evaluated/)
+  })
+})
