@@ -1,6 +1,5 @@
 // The commands that serve more than one environment, whatever tool made them.
 import { Command } from './commander.ts'
-import type { ExitStatus } from './commands/status.ts'
 import {
   collect,
   colourOption,
@@ -13,10 +12,36 @@ import {
   trustOption,
 } from './options.ts'
 
-type End = (status: ExitStatus) => void
+type End = (status: number) => void
 
 export function addEverywhere(program: Command, version: string, end: End): void {
   addAll(program, version, end)
+  addRun(program, version, end)
+}
+
+function addRun(program: Command, version: string, end: End): void {
+  program
+    .command('run')
+    .summary('run a command that installs, and patch what it installed')
+    .description(
+      'Starts the command and then patches what it installed: the project’s environment, and tools of uv, pipx and ' +
+        'pre-commit. uv run and uvx install first, then start. The status is that of the command.',
+    )
+    .usage('[--] <command...>')
+    .argument('<command...>', 'the command with its arguments')
+    .passThroughOptions()
+    .addHelpText(
+      'after',
+      examples(
+        ['wheelfix run uv sync', 'install and patch a project'],
+        ['wheelfix run uv run script.py', 'install, patch, then start'],
+        ['wheelfix run pip install -U numpy', 'the environment that pip belongs to'],
+      ),
+    )
+    .action(async words => {
+      const { runCommand } = await import('./commands/run.ts')
+      end(await runCommand(words, version))
+    })
 }
 
 function addAll(program: Command, version: string, end: End): void {

@@ -3,7 +3,6 @@
 import { Command } from './commander.ts'
 import { addEverywhere } from './cli-everywhere.ts'
 import { addInspecting } from './cli-inspect.ts'
-import type { ExitStatus } from './commands/status.ts'
 import {
   asRootOption,
   collect,
@@ -28,12 +27,14 @@ import {
 } from './options.ts'
 
 /** Takes the exit status of the command that ran. */
-type End = (status: ExitStatus) => void
+type End = (status: number) => void
 
 export function makeProgram(version: string, end: End): Command {
   const program = new Command('wheelfix')
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(version)
+    // what stands behind a command's first word may be another program's
+    .enablePositionalOptions()
     .addHelpText('after', EXIT_STATUSES)
   for (const add of [addVenv, addCheck, addRestore, addPath, addEverywhere, addLoader, addPython, addWheel]) {
     add(program, version, end)

@@ -2,7 +2,6 @@
 import { basename } from 'node:path'
 import { type AnyCommand, CommanderError } from './commander.ts'
 import { makeProgram } from './cli.ts'
-import type { ExitStatus } from './commands/status.ts'
 import { WheelfixError } from './io/error.ts'
 import { ANYWHERE } from './options.ts'
 
@@ -11,8 +10,8 @@ declare const WHEELFIX_VERSION: string
 /** Options of patchelf that wheelfix does not have. */
 const PATCHELF_OPTION = /^--(?:print|set|add|remove|replace|rename|shrink|force|clear|allowed|build|page|no-default)-/
 
-/** Resolves to the exit status: 0 success, 1 something is left undone, 2 nothing could be done. */
-export async function run(argv: readonly string[]): Promise<ExitStatus> {
+/** Resolves to the exit status: 0 success, 1 something is left undone, 2 nothing could be done; of `run`, that of the command. */
+export async function run(argv: readonly string[]): Promise<number> {
   // `wheelfix elf`, and whatever link to the program is called patchelf, take patchelf's command line as it is; a script
   // that resolves the link first (readlink -f, as patchelf's own tests do) is known by its first option
   const asPatchelf = basename(argv[1] ?? '') === 'patchelf' || PATCHELF_OPTION.test(argv[2] ?? '')
@@ -20,7 +19,7 @@ export async function run(argv: readonly string[]): Promise<ExitStatus> {
     const { elfCommand } = await import('./commands/elf.ts')
     return elfCommand(argv.slice(asPatchelf ? 2 : 3), asPatchelf ? 'patchelf' : 'wheelfix elf', WHEELFIX_VERSION)
   }
-  let status: ExitStatus = 0
+  let status = 0
   const program = makeProgram(WHEELFIX_VERSION, next => {
     status = next
   })

@@ -63,7 +63,16 @@ async function rowsOf(options: AllCommandOptions, version: string): Promise<AllR
   if ((env['HOME'] ?? '') === '') {
     throw new WheelfixError('USAGE', 'HOME is not set, so the folders of the tools are not known: set it')
   }
-  const found = placesOf(toolsOf(options, env), { env, cwd: process.cwd() })
+  return await rowsFor(placesOf(toolsOf(options, env), { env, cwd: process.cwd() }), options, version)
+}
+
+/** Patches what is at these places, with no choice but the defaults. */
+export function patchPlaces(places: readonly ToolPlace[], version: string): Promise<AllRow[]> {
+  const options: AllCommandOptions = { only: [], libs: [], scan: true, trust: [], color: 'auto' }
+  return rowsFor(places, options, version)
+}
+
+async function rowsFor(found: readonly ToolPlace[], options: AllCommandOptions, version: string): Promise<AllRow[]> {
   // what is made with a Python is given back before it
   const places = options.restore === true ? found.toReversed() : [...found]
   const rows: AllRow[] = []

@@ -6,7 +6,7 @@ import { entriesIn, fsPath, realPath } from '../io/path.ts'
 
 /** An environment of a tool. */
 export interface ToolPlace {
-  readonly tool: ToolName
+  readonly tool: ToolName | 'project'
   /** `venv`; `python`: an installed Python; `folder`: anything else. */
   readonly kind: 'venv' | 'python' | 'folder'
   readonly root: string
