@@ -69,6 +69,13 @@ stdenvNoCC.mkDerivation (finalAttrs: {
       --add-flags $out/lib/wheelfix/wheelfix.cjs ${
         lib.optionalString (libs != [ ]) "--set-default WHEELFIX_DEFAULT_LIBS ${lib.makeLibraryPath libs}"
       } ${lib.optionalString (flake != null) "--set-default WHEELFIX_FLAKE path:${flake}"}
+    # the build platform's Node tells them: they are made from the program's own definition
+    tell() { node dist/wheelfix.cjs completions "$1"; }
+    mkdir -p $out/share/bash-completion/completions $out/share/zsh/site-functions $out/share/fish/vendor_completions.d $out/share/man/man1
+    tell bash > $out/share/bash-completion/completions/wheelfix
+    tell zsh > $out/share/zsh/site-functions/_wheelfix
+    tell fish > $out/share/fish/vendor_completions.d/wheelfix.fish
+    tell man > $out/share/man/man1/wheelfix.1
     runHook postInstall
   '';
 

@@ -179,7 +179,7 @@ const MOST_WARNINGS = 2
 /** @returns how many lines the warnings took */
 function warn(warnings: readonly string[], options: VenvCommandOptions): number {
   const isWhole = options.verbose === true || options.json === true || warnings.length <= MOST_WARNINGS
-  const more = `${count(warnings.length - MOST_WARNINGS, 'more warning')} (wheelfix doctor shows all)`
-  const told = isWhole ? warnings : [...warnings.slice(0, MOST_WARNINGS), more]
+  const more = `${count(warnings.length - 1, 'more warning')} (wheelfix doctor shows all)`
+  const told = isWhole ? warnings : [...warnings.slice(0, 1), more]
   return writeWarnings(told, colours(options.color, process.env).stderr, process.env)
 }

@@ -407,8 +407,8 @@ function failingImports({ scan, interpreter }: Examination, env: NodeJS.ProcessE
   return { count: modules.length, findings }
 }
 
-/** The packages that have these sonames, as they stand in a configuration. */
+/** The packages that have these sonames, as a command that builds them. */
 function pasteFor(sonames: readonly string[]): string | null {
   const attributes = new Set(sonames.map(attributeFor).filter(name => name !== null))
-  return attributes.size === 0 ? null : `libs = with pkgs; [ ${[...attributes].sort().join(' ')} ]`
+  return attributes.size === 0 ? null : `wheelfix libs build ${[...attributes].sort().join(' ')}`
 }

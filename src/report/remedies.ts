@@ -31,7 +31,7 @@ function whereIn({ path }: ProjectFile, cwd: string): string {
 const MOST_ATTRIBUTES = 8
 
 /** The line in the syntax of the file. */
-function lineFor(kind: ProjectFile['kind'], attributes: readonly string[]): string {
+export function lineFor(kind: ProjectFile['kind'], attributes: readonly string[]): string {
   const list = `with pkgs; [ ${attributes.join(' ')} ]`
   const path = `pkgs.lib.makeLibraryPath (${list})`
   switch (kind) {

@@ -18,7 +18,7 @@ export interface KnownCase {
   readonly source: string
 }
 
-const LOADER = 'run wheelfix loader, which makes libraries found by their name'
+const LOADER = 'wheelfix loader, which finds libraries by their name'
 
 export const KNOWN_CASES: readonly KnownCase[] = [
   {
@@ -55,70 +55,70 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     distributions: ['sounddevice'],
     sonames: ['libportaudio.so.2'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ portaudio ], and ${LOADER}`,
+    remedy: `wheelfix libs build portaudio, then ${LOADER}`,
     source: 'spatialaudio/python-sounddevice, sounddevice.py',
   },
   {
     distributions: ['pyglet'],
     sonames: ['libGL.so', 'libGL.so.1'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ libGL libx11 ], and ${LOADER}`,
+    remedy: `wheelfix libs build libGL libx11, then ${LOADER}`,
     source: 'pyglet/lib.py, load_library',
   },
   {
     distributions: ['pyopengl'],
     sonames: ['libGL.so.1', 'libGL.so'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ libGL libGLU ], and ${LOADER}`,
+    remedy: `wheelfix libs build libGL libGLU, then ${LOADER}`,
     source: 'mcfletch/pyopengl, OpenGL/platform/ctypesloader.py',
   },
   {
     distributions: ['glcontext', 'moderngl'],
     sonames: ['libGL.so', 'libGL.so.1'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ libGL libx11 ], and ${LOADER}`,
+    remedy: `wheelfix libs build libGL libx11, then ${LOADER}`,
     source: 'moderngl/glcontext, glcontext/__init__.py',
   },
   {
     distributions: ['python-magic'],
     sonames: ['libmagic.so.1'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ file ], and ${LOADER}; or install python-magic-bin`,
+    remedy: `wheelfix libs build file, then ${LOADER}; or install python-magic-bin`,
     source: 'ahupp/python-magic, magic/loader.py; cachix/devenv#1807',
   },
   {
     distributions: ['pyzbar'],
     sonames: ['libzbar.so.0'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ zbar ], and ${LOADER}`,
+    remedy: `wheelfix libs build zbar, then ${LOADER}`,
     source: 'NaturalHistoryMuseum/pyzbar, pyzbar/zbar_library.py',
   },
   {
     distributions: ['pyusb'],
     sonames: ['libusb-1.0.so.0'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ libusb1 ], and ${LOADER}`,
+    remedy: `wheelfix libs build libusb1, then ${LOADER}`,
     source: 'pyusb/pyusb, usb/backend/libusb1.py',
   },
   {
     distributions: ['cairocffi', 'cairosvg'],
     sonames: ['libcairo.so.2'],
     how: 'name',
-    remedy: `libs = with pkgs; [ cairo ], and ${LOADER}`,
+    remedy: `wheelfix libs build cairo, then ${LOADER}`,
     source: 'Kozea/cairocffi, cairocffi/__init__.py, dlopen',
   },
   {
     distributions: ['weasyprint'],
     sonames: ['libpango-1.0.so.0', 'libgobject-2.0.so.0'],
     how: 'name',
-    remedy: `libs = with pkgs; [ pango glib fontconfig harfbuzz ], and ${LOADER}`,
+    remedy: `wheelfix libs build pango glib fontconfig harfbuzz, then ${LOADER}`,
     source: 'Kozea/WeasyPrint, weasyprint/text/ffi.py',
   },
   {
     distributions: ['python-vlc'],
     sonames: ['libvlc.so.5'],
     how: 'find_library',
-    remedy: `libs = with pkgs; [ libvlc ], and ${LOADER}`,
+    remedy: `wheelfix libs build libvlc, then ${LOADER}`,
     source: 'oaubert/python-vlc, vlc.py, find_lib',
   },
   {

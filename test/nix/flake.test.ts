@@ -194,6 +194,14 @@ test(
     assert.equal(runWell(tool, ['--version'], { env: {} }).trim(), version)
     const installed = readdirSync(join(folder, 'tool/lib/wheelfix')).filter(name => name.endsWith('.cache'))
     assert.equal(installed.length, 1, "the package has V8's code cache")
+    for (const [file, words] of [
+      ['bash-completion/completions/wheelfix', 'complete -o default -F _wheelfix wheelfix'],
+      ['zsh/site-functions/_wheelfix', '#compdef wheelfix'],
+      ['fish/vendor_completions.d/wheelfix.fish', 'complete -c wheelfix'],
+      ['man/man1/wheelfix.1', '.TH WHEELFIX 1'],
+    ] as const) {
+      assert.ok(readFileSync(join(folder, 'tool/share', file), 'utf8').includes(words), file)
+    }
     // what the wrapper falls back to makes a wheel load without any other source
     const venv = makeVenv(all.world, 'venv')
     installDemoWheel(all.world, venv)
