@@ -212,7 +212,7 @@ suite('wheelfix doctor', () => {
     const venv = venvWith('known', it => it.install('sounddevice', { 'sounddevice.py': '' }))
     const { message, remedy } = one(findingsOf(venv), 'run-time-library')
     assert.match(message, /^sounddevice looks for libportaudio\.so\.2 with ctypes\.util\.find_library/)
-    assert.match(remedy ?? '', /pkgs; \[ portaudio \]/)
+    assert.match(remedy ?? '', /^wheelfix libs build portaudio, then wheelfix loader/)
   })
 
   test('a package that brings what it loads, or another that does, is no trap', () => {
