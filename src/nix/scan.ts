@@ -94,19 +94,35 @@ export function storeScanner(context: ScanContext, expected: Iterable<string> = 
       context.trust?.expect(list.map(({ path }) => path))
     }
   }
+  // each step is for all that may be asked for, so that the database is asked once for each step
+  const unasked = new Set([...expected].filter(isWanted))
+  const unnamed = new Set<string>()
+  const askNames = () => {
+    entries ??= readEntries(store)
+    remember(searchNames([...unasked], entries, store))
+    for (const name of unasked) if (!known.has(name)) unnamed.add(name)
+    unasked.clear()
+  }
+  const askFolders = () => {
+    folders ??= listFolders(entries ?? [], store)
+    remember(searchFolders([...unnamed], folders, store))
+    for (const name of unnamed) if (!known.has(name)) known.set(name, [])
+    unnamed.clear()
+  }
   return soname => {
-    if (soname.includes('/') || isDriverHint(soname)) return []
-    if (entries === undefined) {
-      entries = readEntries(store)
-      remember(searchNames([...new Set([...expected, soname])], entries, store))
-    } else if (!known.has(soname)) remember(searchNames([soname], entries, store))
-    if (!known.has(soname)) {
-      folders ??= listFolders(entries, store)
-      const packages = (folders.get(soname) ?? []).toSorted(byPreference).slice(0, MAX_PER_NAME)
-      remember(new Map([[soname, unique(packages.flatMap(item => candidatesIn(item, soname, store)))]]))
+    if (!isWanted(soname)) return []
+    if (!known.has(soname) && !unnamed.has(soname)) {
+      unasked.add(soname)
+      askNames()
     }
+    if (unnamed.has(soname)) askFolders()
     return known.get(soname) ?? []
   }
+}
+
+/** Is it a name that packages of the store answer? */
+function isWanted(soname: string): boolean {
+  return !soname.includes('/') && !isDriverHint(soname)
 }
 
 /** The candidates of several sonames (see `storeScanner`); those without any are left out. */
@@ -160,6 +176,19 @@ function searchNames(
       return ordered.flatMap(item => candidatesIn(item, soname, store))
     })
     if (list.length > 0) found.set(soname, unique(list))
+  }
+  return found
+}
+
+function searchFolders(
+  wanted: readonly string[],
+  folders: ReadonlyMap<string, readonly Package[]>,
+  store: string,
+): Map<string, ScanCandidate[]> {
+  const found = new Map<string, ScanCandidate[]>()
+  for (const soname of wanted) {
+    const packages = (folders.get(soname) ?? []).toSorted(byPreference).slice(0, MAX_PER_NAME)
+    found.set(soname, unique(packages.flatMap(item => candidatesIn(item, soname, store))))
   }
   return found
 }
