@@ -52,10 +52,13 @@ export function restoreVenv(venv: Environment, { dryRun, editable, env }: Restor
     return { ...objects, restored: [...pythons.restored, ...objects.restored] }
   }
   refuseStore(venv.root, env)
-  const scan = scanToRestore(venv, editable, env)
+  // a look without the lock, which only an environment that wheelfix has touched gets
+  const isTouched = (): boolean => {
+    const { leftovers, objects } = scanToRestore(venv, editable, env)
+    return leftovers.length > 0 || objects.some(({ undo }) => undo !== null)
+  }
   const copied = pythonNames(venv).some(({ kind }) => kind === 'copy')
-  const touched = found || copied || scan.leftovers.length > 0 || scan.objects.some(({ undo }) => undo !== null)
-  if (!touched) return restoreObjects(venv, { dryRun: true, editable, env }, false)
+  if (!found && !copied && !isTouched()) return restoreObjects(venv, { dryRun: true, editable, env }, false)
 
   const lock = lockVenv(venv)
   try {

@@ -199,10 +199,15 @@ function copyBlocks(to: number, from: number, size: number): void {
   for (let offset = 0; offset < size;) {
     const count = readSync(from, chunk, 0, chunk.length, offset)
     if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${offset} while being copied: run again`)
+    // blocks that follow each other are written together
+    let start = 0
     for (let at = 0; at < count; at += BLOCK) {
       const block = chunk.subarray(at, Math.min(at + BLOCK, count))
-      if (!block.equals(zeros.subarray(0, block.length))) writeFully(to, block, offset + at)
+      if (!block.equals(zeros.subarray(0, block.length))) continue
+      if (start < at) writeFully(to, chunk.subarray(start, at), offset + start)
+      start = at + block.length
     }
+    if (start < count) writeFully(to, chunk.subarray(start, count), offset + start)
     offset += count
   }
 }
