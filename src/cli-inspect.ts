@@ -23,6 +23,7 @@ export function addInspecting(program: Command, version: string, end: End): void
   addWhy(program, end)
   addDoctor(program, version, end)
   addLibs(program, version, end)
+  addNix(program, end)
   addConfig(program, end)
   addElf(program)
   addExplain(program, end)
@@ -181,6 +182,38 @@ function addLibs(program: Command, version: string, end: End): void {
     .action(async (names, _options, command) => {
       const { libsBuildCommand } = await import('./commands/libs-build.ts')
       end(await libsBuildCommand(names, command.optsWithGlobals(), version))
+    })
+}
+
+function addNix(program: Command, end: End): void {
+  program
+    .command('nix')
+    .summary('print what the wheels need as an overlay for uv2nix and pyproject.nix')
+    .description(
+      'Prints a Nix file: for each installed wheel the packages of nixpkgs and the folders of other wheels that it links to, and ' +
+        'the sonames that may be missing. With it a project goes over from a patched environment to derivations. Writes nothing.',
+    )
+    .argument('[dir]', DIR)
+    .addOption(libsOption())
+    .addOption(scanOption())
+    .addOption(trustOption())
+    .addOption(ignoreMissingOption())
+    .addOption(ignoreOption())
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(asRootOption())
+    .addOption(colourOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['wheelfix nix > wheels.nix', 'the overlay for .venv'],
+        ['wheelfix nix --json | jq .packages', 'the same as data'],
+      ),
+    )
+    .action(async (argument, options) => {
+      const { nixCommand } = await import('./commands/nix.ts')
+      end(nixCommand(argument, options))
     })
 }
 

@@ -11,6 +11,7 @@ rec {
   concatStringsSep = builtins.concatStringsSep;
   concatMapStringsSep = separator: make: list: concatStringsSep separator (map make list);
   concatMapStrings = concatMapStringsSep "";
+  toList = value: if builtins.isList value then value else [ value ];
   hasSuffix =
     suffix: text:
     let

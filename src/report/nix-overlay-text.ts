@@ -1,0 +1,75 @@
+// What wheels need, as an overlay for the package sets of uv2nix and pyproject.nix.
+import type { NeededFolder, NeededPackage, WheelNeeds } from '../inspect/wheel-needs.ts'
+
+/** The lines of a Nix file. */
+export function overlayLines(needs: readonly WheelNeeds[]): string[] {
+  return [
+    '# What wheels need from outside of themselves: made by `wheelfix nix`. For uv2nix and pyproject.nix:',
+    '#   pythonSet.overrideScope (lib.composeManyExtensions [ … (import ./wheels.nix { inherit pkgs; }) ])',
+    '{ pkgs }:',
+    'final: prev:',
+    'let',
+    '  inherit (pkgs) lib;',
+    '  # packages of nixpkgs, folders of other wheels, and sonames that may be missing',
+    '  needing =',
+    '    {',
+    '      libs ? [ ],',
+    '      folders ? [ ],',
+    '      ignore ? [ ],',
+    '    }:',
+    '    package:',
+    '    package.overrideAttrs (old: {',
+    '      buildInputs = (old.buildInputs or [ ]) ++ libs;',
+    '      autoPatchelfIgnoreMissingDeps = lib.toList (old.autoPatchelfIgnoreMissingDeps or [ ]) ++ ignore;',
+    '      preFixup = (old.preFixup or "") + lib.concatMapStrings (folder: "\\naddAutoPatchelfSearchPath ${folder}") folders;',
+    '    });',
+    '  folder = package: path: "${package}/${final.python.sitePackages}${path}";',
+    'in',
+    '# packages that the set does not have are left out',
+    'builtins.intersectAttrs prev {',
+    ...needs.flatMap(packageLines),
+    '}',
+  ]
+}
+
+function packageLines({ name, packages, folders, python, ignored, unknown }: WheelNeeds): string[] {
+  const libs = [...(python ? ['final.python'] : []), ...packages.map(packageText)]
+  const sets = [
+    ...listLines('libs', libs),
+    ...listLines('folders', folders.map(folderText)),
+    ...listLines('ignore', ignored.map(string)),
+  ]
+  return [
+    ...unknown.map(soname => `  # ${name} needs ${comment(soname)}, which no package of nixpkgs is known to have`),
+    ...(sets.length === 0 ? [] : [`  ${string(name)} = needing {`, ...sets, `  } prev.${string(name)};`]),
+  ]
+}
+
+function listLines(name: string, items: readonly string[]): string[] {
+  return items.length === 0 ? [] : [`    ${name} = [`, ...items.map(item => `      ${item}`), '    ];']
+}
+
+/** `pkgs.libx11`; with the name of older releases behind it where that is another. */
+function packageText({ names, sonames }: NeededPackage): string {
+  const paths = names.map(name => `pkgs.${name}`)
+  const text = paths.length === 1 ? (paths[0] ?? '') : `(${paths.join(' or ')})`
+  return `${text} # ${sonames.map(comment).join(' ')}`
+}
+
+function folderText({ distribution, folder, sonames }: NeededFolder): string {
+  const path = folder === '' ? '' : `/${folder}`
+  return `(folder final.${string(distribution)} ${string(path)}) # ${sonames.map(comment).join(' ')}`
+}
+
+/** A string of Nix: whoever packed a wheel chooses the names in it. */
+function string(text: string): string {
+  return `"${text
+    .replaceAll(/["\\$]/g, '\\$&')
+    .replaceAll('\n', '\\n')
+    .replaceAll('\r', '\\r')}"`
+}
+
+/** What may stand in a comment: it ends with the line. */
+function comment(text: string): string {
+  return text.replaceAll(/[\n\r]/g, '?')
+}
