@@ -36,6 +36,7 @@ suite('the schema wheelfix/1', () => {
     ['doctor', 'doctor', venv],
     ['libs', 'libs', venv],
     ['libs env', 'libs', 'env', venv],
+    ['nix', 'nix', venv],
     ['config', 'config', venv],
     ['several', 'check', venv, join(world.root, 'none')],
     ['restore', 'restore', venv],
