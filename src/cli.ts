@@ -218,10 +218,13 @@ function addPython(program: Command, _: string, end: End): void {
       'the glibc to run it with (default: that of NIX_LD, else wheelfix’s own, else the newest in the store)',
     )
     .option('--loader', 'make a private loader')
+    .option('--make', 'make a Python of your own in a new folder: environments made with it need no patching')
+    .option('--from <python>', 'with --make, the Python of the Nix store that it is made of (default: python3)')
+    .option('--update', 'with --make, take the Python and the libraries that are there now')
     .addOption(libsOption())
     .option('--no-scan', 'do not look for a glibc and for libraries in the local Nix store')
     .addOption(trustOption())
-    .option('--restore', 'give the original interpreter back')
+    .option('--restore', 'give the original interpreter back; remove what --make made')
     .addOption(dryRunOption())
     .addOption(jsonOption())
     .addOption(quietOption())
@@ -230,6 +233,10 @@ function addPython(program: Command, _: string, end: End): void {
     .addHelpText(
       'after',
       examples(
+        [
+          'wheelfix python --make ~/.local/share/wheelfix-python',
+          'then: export UV_PYTHON=~/.local/share/wheelfix-python',
+        ],
         ['wheelfix python "$(uv python find --managed-python 3.12)"', 'make uv’s Python 3.12 start'],
         [
           'wheelfix python --loader ~/.local/share/uv/python/cpython-3.12-linux-x86_64-gnu',

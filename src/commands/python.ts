@@ -1,4 +1,6 @@
 // `wheelfix python`: a Python of another system gets a loader of the Nix store.
+import { resolve } from 'node:path'
+import { isMade, makePython, removePython } from '../private-loader/make-python.ts'
 import { runStandalone, type StandaloneReport } from '../private-loader/standalone.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
@@ -14,6 +16,9 @@ export interface PythonCommandOptions {
   /** False with --no-scan. */
   readonly scan: boolean
   readonly trust: readonly string[]
+  readonly make?: boolean | undefined
+  readonly from?: string | undefined
+  readonly update?: boolean | undefined
   readonly restore?: boolean | undefined
   readonly dryRun?: boolean | undefined
   readonly json?: boolean | undefined
@@ -25,17 +30,7 @@ export function pythonCommand(directory: string, options: PythonCommandOptions):
   const { env } = process
   const colour = colours(options.color, env)
   try {
-    const report = runStandalone({
-      directory,
-      libc: options.libc ?? null,
-      loader: options.loader === true,
-      libs: options.libs,
-      noScan: !options.scan,
-      trust: options.trust,
-      mode: options.restore === true ? 'restore' : options.dryRun === true ? 'plan' : 'apply',
-      env,
-      cwd: process.cwd(),
-    })
+    const report = reportOn(directory, options)
     writeWarnings(report.warnings, colour.stderr, process.env)
     if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
     else if (options.quiet !== true) writeLines(process.stdout, linesOf(report))
@@ -43,6 +38,17 @@ export function pythonCommand(directory: string, options: PythonCommandOptions):
   } catch (error) {
     return reportFailure(error, options)
   }
+}
+
+function reportOn(directory: string, options: PythonCommandOptions): StandaloneReport {
+  const { env } = process
+  const cwd = process.cwd()
+  const { libs, trust, scan, dryRun, restore, make, update = false, from = null } = options
+  const common = { directory, libs, noScan: !scan, trust, env, cwd }
+  if (make === true) return makePython({ ...common, from, update, mode: dryRun === true ? 'plan' : 'apply' })
+  if (restore === true && isMade(resolve(cwd, directory))) return removePython(directory, env, cwd)
+  const mode = restore === true ? 'restore' : dryRun === true ? 'plan' : 'apply'
+  return runStandalone({ ...common, libc: options.libc ?? null, loader: options.loader === true, mode })
 }
 
 function documentOf({ root, version, pythons, status, libc, loader }: StandaloneReport) {

@@ -14,6 +14,7 @@ import { type Environment, stateFolderIn } from '../python/environment.ts'
 import { onPath, targetPython } from '../python/named.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { shebangPython } from '../python/shebang.ts'
+import { checkStateFolder } from '../python/state-folder.ts'
 
 /** How a folder or a file is asked for. */
 interface FolderQuestion {
@@ -53,6 +54,7 @@ export function findFolder(question: FolderQuestion): Environment {
   if (isFile && !lstatSync(fsPath(path)).isFile()) throw refused(path, 'is neither a folder nor a regular file')
   const root = isFile ? dirname(path) : path
   const stateFolder = stateFolderOf(path, isFile, question)
+  checkStateFolder({ root, stateFolder })
   const known = readNote(stateFolder, path)
   const program = question.program === null ? (known?.program ?? null) : programNamed(question.program, env, cwd)
   const loads = program === null ? pythonFor(root, question, known) : null

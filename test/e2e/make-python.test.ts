@@ -1,0 +1,107 @@
+// A Python of one's own as everybody's base: what is made with it works at once, with no wheelfix command.
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { skip } from '../support/requires.ts'
+import { run, runWell } from '../support/run.ts'
+import { treeDifferences, treeState } from '../support/tree.ts'
+import { installTools } from '../world/tools.ts'
+import { makeVenv, wheelfix, withWheels } from '../world/venv.ts'
+import { buildWorld } from '../world/world.ts'
+
+suite('wheelfix python --make', () => {
+  const world = withWheels(buildWorld())
+  if (typeof world === 'string') {
+    test('makes a Python whose environments need no patching', { skip: skip(world) })
+    return
+  }
+  after(() => world.dispose())
+  const prefix = join(world.root, 'made')
+  const python = join(prefix, 'bin/python3')
+  const said = (...args: string[]) => wheelfix(world, ['python', ...args])
+  const well = (...args: string[]): string => {
+    const { status, stdout, stderr } = said(...args)
+    assert.equal(status, 0, stdout + stderr)
+    return stdout
+  }
+  well('--make', prefix, '--from', world.python)
+  const tools = installTools(world, ['uv', 'pipx', 'virtualenv'])
+  const env = { ...tools.env, UV_PYTHON: python, PIPX_DEFAULT_PYTHON: python }
+  const uv = (...args: string[]) => tools.run('uv', args, { env, cwd: world.root })
+  const IMPORT = 'import numpy; print(numpy.ones(3).sum())'
+  const imports = (program: string): void => {
+    assert.match(runWell(program, ['-c', IMPORT], { env: world.env }), /3\.0/)
+  }
+
+  test('its prefix is its own, without PYTHONHOME, and it finds libraries by name', () => {
+    const ask = 'import sys, ctypes; print(sys.prefix, sys.base_prefix, sys.exec_prefix); ctypes.CDLL("libstdc++.so.6")'
+    assert.equal(runWell(python, ['-c', ask], { env: world.env }), `${prefix} ${prefix} ${prefix}\n`)
+    runWell(python, ['-c', 'import ssl, sqlite3, lzma, ctypes, zlib, venv'], { env: world.env })
+  })
+
+  test('uv: venv, run, a script, a tool and uvx', () => {
+    const plain = run(join(makeVenv(world, 'plain'), 'bin/python'), [
+      '-c',
+      'import ctypes; ctypes.CDLL("libstdc++.so.6")',
+    ])
+    assert.notEqual(plain.status, 0, 'the world has what it should lack')
+    const script = join(world.root, 'script.py')
+    writeFileSync(script, `# /// script\n# dependencies = ["numpy"]\n# ///\n${IMPORT}\n`)
+    const venv = join(world.root, 'by-uv')
+    for (const args of [
+      ['venv', venv],
+      ['pip', 'install', '--python', join(venv, 'bin/python'), 'numpy'],
+      ['run', '--no-project', '--with', 'numpy', 'python', '-c', IMPORT],
+      ['run', '--script', script],
+      ['tool', 'run', '--with', 'numpy', 'python', '-c', IMPORT],
+      ['tool', 'install', 'pycowsay', '--with', 'numpy'],
+    ]) {
+      const { status, stdout, stderr } = uv(...args)
+      assert.equal(status, 0, `${args.join(' ')}\n${stdout}${stderr}`)
+    }
+    imports(join(venv, 'bin/python'))
+    imports(join(world.root, 'home/.local/share/uv/tools/pycowsay/bin/python'))
+  })
+
+  test('pipx, virtualenv and python -m venv', () => {
+    tools.well('pipx', ['install', 'pycowsay'], { env })
+    tools.well('pipx', ['inject', 'pycowsay', 'numpy'], { env })
+    imports(join(world.root, 'home/.local/share/pipx/venvs/pycowsay/bin/python'))
+    const made = join(world.root, 'by-virtualenv')
+    tools.well('virtualenv', ['-q', '--python', python, made], { env })
+    const venv = join(world.root, 'by-venv')
+    runWell(python, ['-m', 'venv', '--without-pip', venv], { env: world.env })
+    for (const root of [made, venv]) {
+      uv('pip', 'install', '--python', join(root, 'bin/python'), 'numpy')
+      imports(join(root, 'bin/python'))
+    }
+    assert.equal(wheelfix(world, ['check', venv]).status, 0)
+  })
+
+  test('a second run changes nothing, and an update is what it was made for', () => {
+    const before = treeState(join(prefix, 'bin'))
+    assert.match(well('--make', prefix), /is in place/)
+    assert.deepEqual(treeDifferences(treeState(join(prefix, 'bin')), before), [])
+    well('--make', prefix, '--update', '--from', world.python)
+    imports(join(world.root, 'by-uv/bin/python'))
+  })
+
+  test('other folders are left alone, and what was made is removed', () => {
+    const full = join(world.root, 'full')
+    mkdirSync(full)
+    writeFileSync(join(full, 'notes'), '')
+    assert.match(said('--make', full, '--from', world.python).stderr, /is not empty/)
+    assert.match(said('--make', join(world.outputs.zlib, 'x'), '--from', world.python).stderr, /Nix store/)
+    assert.match(
+      said('--make', join(world.root, 'new'), '--from', world.host.python.executable).stderr,
+      /not a Python of the Nix store/,
+    )
+    const venv = makeVenv(world, 'a-venv')
+    assert.equal(said(venv, '--restore').status, 2)
+    assert.ok(existsSync(join(venv, 'bin/python')))
+    writeFileSync(join(prefix, 'mine'), '')
+    well(prefix, '--restore')
+    assert.deepEqual(readdirSync(prefix), ['mine'])
+  })
+})
