@@ -109,6 +109,8 @@ function addElf(program: Command): void {
 function addLibs(program: Command, version: string, end: End): void {
   const libs = program
     .command('libs')
+    // its options may stand behind env and build, too
+    .enablePositionalOptions(false)
     .summary('show which libraries there are, where they come from, and which are missing')
     .description(
       'Lists the library set: for each soname that wheels may expect or that the environment needs, the file that serves it, ' +
