@@ -6,7 +6,7 @@ import { isLibcFamily } from '../ldso/libc.ts'
 import { lookUpCache, readLoaderCache } from '../ldso/cache.ts'
 import { type NewCacheEntry, writeLoaderCache } from '../ldso/cache-writer.ts'
 import type { LibrarySource } from '../nix/libset.ts'
-import { driverDirectory, isDriverLibrary, NIXOS_DRIVER } from '../resolve/drivers.ts'
+import { DRIVER_NAMES, driverDirectory, isDriverLibrary, NIXOS_DRIVER } from '../resolve/drivers.ts'
 import { chooseProvider, type Clash, type Provider, type ProviderSources } from '../resolve/providers.ts'
 import type { PythonProcess } from '../resolve/python-process.ts'
 
@@ -22,22 +22,6 @@ export interface CacheContent {
   readonly libraries: readonly CachedLibrary[]
   readonly clashes: readonly Clash[]
 }
-
-/** What programs ask a driver for by name: CUDA, NVML, video, ray tracing, OpenCL (nvidia-container-toolkit's list). */
-const DRIVER_NAMES = [
-  'libcuda.so',
-  'libcuda.so.1',
-  'libcudadebugger.so.1',
-  'libnvcuvid.so.1',
-  'libnvidia-encode.so.1',
-  'libnvidia-ml.so',
-  'libnvidia-ml.so.1',
-  'libnvidia-nvvm.so.4',
-  'libnvidia-opencl.so.1',
-  'libnvidia-opticalflow.so.1',
-  'libnvidia-ptxjitcompiler.so.1',
-  'libnvoptix.so.1',
-]
 
 /**
  * Chooses a file for every name: those of the directories of the library set, all of them, and of the store's scan those
