@@ -11,15 +11,9 @@ import { type LibraryDirectories, namedDirectories, type UsedLibrary } from '../
 import { prepareRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { servedLibraries } from '../private-loader/library-cache.ts'
-import {
-  hasLoaderFiles,
-  isLoaderPending,
-  loaderFaults,
-  loaderFolders,
-  type LoaderPlan,
-  planLoader,
-} from '../private-loader/private-loader.ts'
-import { type PythonName, pythonNames } from '../private-loader/python-copy.ts'
+import { hasLoaderFiles, isLoaderPending, loaderFaults } from '../private-loader/private-loader.ts'
+import { loaderFolders, type LoaderPlan, planLoader } from '../private-loader/loader-plan.ts'
+import { type PythonName, pythonNames } from '../private-loader/python-names.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Environment, Place } from '../python/environment.ts'

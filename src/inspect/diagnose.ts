@@ -1,32 +1,28 @@
 // What may be wrong with a venv, found by looking at everything and by asking its own Python. Changes nothing.
 import { existsSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
-import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
 import { agree, count, listed } from '../io/words.ts'
-import { entriesIn, fileNameOf, fsPath, isInside, relativeTo } from '../io/path.ts'
+import { fsPath, isInside, relativeTo } from '../io/path.ts'
 import { isOfThisMachine } from '../ldso/runnable.ts'
-import { fork, open } from '../ldso/process.ts'
-import { attributeFor } from '../nix/hints.ts'
 import { checkRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { moduleName } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
 import { compareWithLoader } from './compare.ts'
-import { KNOWN_CASES, type KnownCase } from '../resolve/known-cases.ts'
 import { missingLibraries, platformsOf } from '../resolve/missing.ts'
 import { importModules } from './ask-python.ts'
 import { readPins } from '../state/pins.ts'
-import type { PythonProcess } from '../resolve/python-process.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import { simulationInput } from '../resolve/resolution.ts'
-import { findsByName, type SimulationInput } from '../resolve/simulate.ts'
+import { type SimulationInput } from '../resolve/simulate.ts'
 import { type Examination, examine } from '../environment/examine.ts'
 import { lookingOnly, type LookOptions } from '../environment/options.ts'
 import { neededStorePaths } from '../environment/report.ts'
 import type { Finding } from './findings.ts'
 import { heldBack, pending, unfinished } from './pending.ts'
 import { foreignPrograms, scriptLaunchers } from './programs.ts'
+import { dlopenNotes, knownCases, findLibraryUsers, pasteFor } from './by-name.ts'
 
 export interface DoctorReport {
   readonly venv: Environment
@@ -269,119 +265,6 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
   return findings
 }
 
-/** What objects say of themselves that they open by name, and do not find. */
-function dlopenNotes({ scan }: Examination, input: SimulationInput): Finding[] {
-  const findings: Finding[] = []
-  for (const object of scan.objects) {
-    for (const { feature, description, priority, sonames } of object.opens) {
-      if (sonames.some(soname => findsByName(object, soname, input))) continue
-      findings.push({
-        code: 'dlopen-note',
-        severity: priority === 'suggested' ? 'note' : 'warning',
-        message:
-          `it opens ${sonames.join(' or ')} by name and does not find it ` +
-          `(${priority}${feature === '' ? '' : `, for ${feature}`}${description === '' ? '' : `: ${description}`})`,
-        remedy: pasteFor(sonames.slice(0, 1)),
-        paths: [object.relative],
-      })
-    }
-  }
-  return findings
-}
-
-function knownCases({ distributions, scan, venv }: Examination, python: PythonProcess): Finding[] {
-  const findings: Finding[] = []
-  for (const known of KNOWN_CASES) {
-    const installed = known.distributions.map(name => distributions.get(name)).find(found => found !== undefined)
-    if (installed === undefined || isSettled(known, installed.requires())) continue
-    findings.push({
-      code: 'run-time-library',
-      severity: 'note',
-      message: `${installed.displayName} ${wayOf(known)}`,
-      remedy: known.remedy,
-      paths: [relativeTo(venv.root, installed.path)],
-    })
-  }
-  return findings
-
-  function isSettled({ sonames, bundled, broughtBy }: KnownCase, requires: readonly string[]): boolean {
-    if (bundled !== undefined && scan.objects.some(({ path }) => bundled.test(fileNameOf(path)))) return true
-    if (broughtBy !== undefined) {
-      // one that does not require them (a CPU build) has no use for them
-      return (
-        !broughtBy.some(name => requires.includes(name)) ||
-        broughtBy.some(name => distributions.get(name) !== undefined)
-      )
-    }
-    return sonames.some(soname => isFoundByName(soname, python))
-  }
-}
-
-function wayOf({ how, sonames }: KnownCase): string {
-  const names = sonames.join(' or ')
-  if (how === 'program') return 'runs programs that it downloads, which expect another system'
-  if (how === 'ldconfig') return `asks ldconfig where ${names} is, and this system has no ldconfig`
-  if (how === 'find_library')
-    return `looks for ${names} with ctypes.util.find_library, which does not search the Nix store`
-  return `loads ${names} by name, and does not find it`
-}
-
-/** Does ctypes.CDLL(soname) find a file? _ctypes calls dlopen, and has no search path that helps. */
-function isFoundByName(soname: string, python: PythonProcess): boolean {
-  const object: ElfObject = {
-    ...python.interpreter.object,
-    interpreter: null,
-    soname: null,
-    rpath: null,
-    runpath: null,
-    needed: [soname],
-    filters: [],
-    auxiliaries: [],
-    versionNeeds: [],
-  }
-  const map = open(fork(python.process), python.caller, '/_ctypes.so', '_ctypes', object)
-  return map.needed[0]?.provider != null
-}
-
-/** Sources of a distribution are smaller; what is larger is data. */
-const LARGEST_SOURCE = 1 << 20
-
-/** Python code that looks for libraries by find_library or ldconfig: the names, by the file. */
-function findLibraryUsers(venv: Environment): Finding[] {
-  const users: string[] = []
-  const names = new Set<string>()
-  const visit = (directory: string): void => {
-    for (const { name, kind } of entriesIn(directory)) {
-      const path = `${directory}/${name}`
-      if (kind === 'directory' && !/^(?:__pycache__|tests?|.*\.dist-info)$/.test(name)) visit(path)
-      else if (kind === 'file' && name.endsWith('.py')) look(path)
-    }
-  }
-  const look = (path: string): void => {
-    const source = readRegular(path, LARGEST_SOURCE)
-    if (source === null) return
-    if (!source.includes('find_library(') && !source.includes('sbin/ldconfig')) return
-    const text = source.toString('latin1')
-    const asked = [...text.matchAll(/\bfind_library\(\s*["']([\w.+-]+)["']/g)].map(([, name = '']) => name)
-    if (asked.length === 0 && !source.includes('sbin/ldconfig')) return
-    for (const name of asked) names.add(name)
-    users.push(relativeTo(venv.root, path))
-  }
-  for (const folder of venv.sitePackages) visit(folder)
-  if (users.length === 0) return []
-  return [
-    {
-      code: 'find-library',
-      severity: 'note',
-      message:
-        `${count(users.length, 'file')} ${agree(users.length, 'looks', 'look')} for libraries with ` +
-        `ctypes.util.find_library or ldconfig, which do not search the Nix store${names.size === 0 ? '' : ` (${[...names].sort().join(', ')})`}`,
-      remedy: 'if one of these fails, run wheelfix loader',
-      paths: users,
-    },
-  ]
-}
-
 /** Errors of an import that a library is to blame for; a missing module or display is none of ours. */
 const OF_THE_LOADER =
   /cannot open shared object file|undefined symbol|version `|symbol not found|Error loading shared library|static TLS/
@@ -405,10 +288,4 @@ function failingImports({ scan, interpreter }: Examination, env: NodeJS.ProcessE
     return [{ code: 'import-fails', severity, message: `import ${name}: ${error}`, remedy: null, paths: [relative] }]
   })
   return { count: modules.length, findings }
-}
-
-/** The packages that have these sonames, as a command that builds them. */
-function pasteFor(sonames: readonly string[]): string | null {
-  const attributes = new Set(sonames.map(attributeFor).filter(name => name !== null))
-  return attributes.size === 0 ? null : `wheelfix libs build ${[...attributes].sort().join(' ')}`
 }

@@ -1,18 +1,24 @@
 // Which C library a program runs under, and where that library's loader looks by itself: told by the loader file that
 // PT_INTERP names, by what it holds, never by its name alone. Knows nothing of Python or of the Nix store.
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
-import { decodeBytes } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import type { LegacyHwcaps } from './cache.ts'
-import { loaderToAsk } from './runnable.ts'
+import {
+  startable,
+  glibcDirectories,
+  cachePath,
+  releaseOf,
+  type Diagnostics,
+  askLoader,
+  askSubdirectories,
+} from './ask-loader.ts'
 
 /** nix-ld between a program and the real loader. */
 interface NixLd {
@@ -60,6 +66,7 @@ const LARGEST_PATH_FILE = 1 << 20
 
 /** Where nix-ld goes without NIX_LD and NIX_LD_LIBRARY_PATH (nix-ld, src/main.rs). */
 const NIX_LD_DEFAULT = '/run/current-system/sw/share/nix-ld/lib/ld.so'
+
 const NIX_LD_LIBRARY_PATH_DEFAULT = '/run/current-system/sw/share/nix-ld/lib'
 
 /** What is in nix-ld and in no loader. */
@@ -147,6 +154,7 @@ export function isFhsLoader(path: string): boolean {
 // glibc's Makefiles; of the NSS modules only its own: others (libnss_systemd, libnss_sss) come with their services
 const GLIBC_FAMILY =
   /^(?:ld-linux[^/]*\.so\.\d+|ld64\.so\.\d+|ld\.so\.1|libc\.so\.6(?:\.1)?|libm\.so\.6(?:\.1)?|libdl\.so\.2(?:\.1)?|libpthread\.so\.0|librt\.so\.1|libutil\.so\.1(?:\.1)?|libresolv\.so\.2(?:\.1)?|libnsl\.so\.1(?:\.1)?|libanl\.so\.1(?:\.1)?|libmvec\.so\.1|libBrokenLocale\.so\.1(?:\.1)?|libthread_db\.so\.1|libc_malloc_debug\.so\.0|libnss_(?:compat|db|dns|files|hesiod)\.so\.2)$/
+
 // the names that musl's loader keeps for itself (ldso/dynlink.c, `reserved`), and its own two
 const MUSL_FAMILY =
   /^(?:lib(?:c|pthread|rt|m|dl|util|xnet)\.so(?:\.\d+)*|libc\.musl-[^/]+\.so\.1|ld-musl-[^/]+\.so\.1)$/
@@ -256,116 +264,8 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null, env: N
   }
 }
 
-/** The store's folder is Nix's own variable, as for nix/store.ts. */
-function startable(loader: string, env: NodeJS.ProcessEnv): string | null {
-  return loaderToAsk(loader, env['NIX_STORE_DIR'] || '/nix/store')
-}
-
-/**
- * The built-in directories: glibc compiles them in as one array, each with a slash and a NUL at its end (elf/dl-load.c,
- * `system_dirs`). Where another run of strings looks alike, the one that has a libc is it.
- */
-function glibcDirectories(text: string): string[] {
-  const runs = [...text.matchAll(/(?<![ -~])(?:\/[ -~]+\/\0)+/g)].map(([run]) =>
-    run
-      .split('\0')
-      .filter(directory => directory !== '')
-      .map(directory => directory.replace(/\/+$/, '')),
-  )
-  const run = runs.find(directories => directories.some(directory => existsSync(fsPath(`${directory}/libc.so.6`))))
-  return [...new Set(run ?? runs.toSorted((a, b) => b.length - a.length)[0])]
-}
-
-/** The path stands in the usage text too; the one that is used ends with a NUL. */
-function cachePath(text: string): string | null {
-  const path = /(?<![ -~])(\/[^\0\n]*\/ld\.so\.cache)\0/.exec(text)?.[1]
-  return path === undefined ? null : decodeBytes(Buffer.from(path, 'latin1'))
-}
-
-interface Release {
-  /** What stands in brackets before the version: `GNU libc`, `Debian GLIBC 2.36-9+deb12u9`. */
-  readonly vendor: string
-  readonly version: string
-}
-
-/** From the text that libc.so.6 prints when it is run; before 2.33 the loader does not have it. */
-function releaseOf(text: string): Release | null {
-  const [, vendor = '', version] = /(?:\(([^()\0]*)\) \w+)? release version (\d+\.\d+(?:\.\d+)*)/.exec(text) ?? []
-  return version === undefined ? null : { vendor, version }
-}
-
 function readLibc(path: string): string {
   return readLoader(path, () => new WheelfixError('LIBC_UNSUPPORTED', `${path} does not exist`, path))
-}
-
-interface Diagnostics {
-  readonly lib: string
-  readonly platform: string
-  readonly hwcaps: readonly string[]
-  readonly legacyHwcaps: LegacyHwcaps | null
-}
-
-/**
- * What `ld.so --list-diagnostics` says (glibc 2.33 and newer); a loader that cannot or must not be started (null) is taken at
- * its strings.
- */
-function askLoader(loader: string | null, text: string, builtinDirectories: readonly string[]): Diagnostics {
-  const said = new Map<string, string>()
-  if (text.includes('--list-diagnostics') && loader !== null) {
-    // an empty environment: LD_* and GLIBC_TUNABLES change the answer
-    const { stdout } = spawnSync(loader, ['--list-diagnostics'], {
-      env: {},
-      encoding: 'latin1',
-      timeout: 5000,
-      killSignal: 'SIGKILL',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    })
-    // strings stand in quotes; without them they are null pointers or numbers
-    for (const [, key = '', string, number = ''] of (stdout ?? '').matchAll(/^(\w+)=(?:"(.*)"|(\w+))$/gm)) {
-      said.set(key, string ?? (/^dl_hwcap(?:$|_important$|s_subdirs_active$)/.test(key) ? number : ''))
-    }
-  }
-  const active = Number(said.get('dl_hwcaps_subdirs_active') ?? 0)
-  const subdirectories = said.get('dl_hwcaps_subdirs') ?? ''
-  // glibc 2.37 has no dl_hwcap_important any more
-  const [bits, important] = [said.get('dl_hwcap'), said.get('dl_hwcap_important')]
-  const hasLegacy = bits !== undefined && important !== undefined
-  return {
-    legacyHwcaps: hasLegacy
-      ? { bits: BigInt(bits) & BigInt(important), platform: said.get('dl_platform') ?? '' }
-      : null,
-    lib: said.get('dl_dst_lib') ?? guessLib(builtinDirectories),
-    platform: said.get('dl_platform') ?? /(?<![ -~])(x86_64|i686|aarch64|v7l)\0/.exec(text)?.[1] ?? '',
-    hwcaps: subdirectories.split(':').filter((name, index) => name !== '' && (active & (1 << index)) !== 0),
-  }
-}
-
-/** A folder that does not exist: what the loader says of it are the subdirectories that it would search. */
-const NOWHERE = '/wheelfix-nowhere'
-
-/** Has the loader print a search path (every glibc does); one that is not started has no subdirectories that count. */
-function askSubdirectories(loader: string | null, libc: string): string[] {
-  if (loader === null) return []
-  const { stderr } = spawnSync(loader, ['--list', libc], {
-    // the search is for a library that is not there; that it cannot be preloaded is no error
-    env: { LD_DEBUG: 'libs', LD_LIBRARY_PATH: NOWHERE, LD_PRELOAD: 'wheelfix-none' },
-    encoding: 'latin1',
-    timeout: 5000,
-    killSignal: 'SIGKILL',
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  const path = new RegExp(`search path=(${NOWHERE}\\S*)`).exec(stderr ?? '')?.[1] ?? ''
-  const below = path.split(':').filter(directory => directory.startsWith(`${NOWHERE}/`))
-  return [...new Set(below.map(directory => directory.slice(NOWHERE.length + 1)))]
-}
-
-/** `$LIB` is the libc's slibdir without its prefix, and that is the first of the built-in directories. */
-function guessLib(builtinDirectories: readonly string[]): string {
-  for (const directory of builtinDirectories) {
-    const lib = /^\/(lib\/[^/]+-linux-[^/]+|lib64|lib32|libx32)$/.exec(directory)?.[1]
-    if (lib !== undefined) return lib
-  }
-  return 'lib'
 }
 
 function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {

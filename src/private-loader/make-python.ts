@@ -22,8 +22,10 @@ import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-so
 import { lockVenv } from '../state/lock.ts'
 import { readPins, writePins } from '../state/pins.ts'
 import { servedLibraries } from './library-cache.ts'
-import { isLoaderPending, loaderFolders, planLoader, removeLoader, writeLoader } from './private-loader.ts'
-import { plainInterpreter, pythonNames, restoreName } from './python-copy.ts'
+import { isLoaderPending, removeLoader, writeLoader } from './private-loader.ts'
+import { loaderFolders, planLoader } from './loader-plan.ts'
+import { restoreName } from './python-copy.ts'
+import { plainInterpreter, pythonNames } from './python-names.ts'
 import type { StandaloneReport } from './standalone.ts'
 
 interface MakeOptions extends ScanOptions {

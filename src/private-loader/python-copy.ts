@@ -15,186 +15,37 @@ import {
   renameSync,
   rmSync,
 } from 'node:fs'
-import { dirname, isAbsolute, join } from 'node:path'
+import { dirname } from 'node:path'
 import type { ElfEdit } from '../elf/edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/file-edit.ts'
 import { graftedSource, makeGraft } from '../elf/graft/graft.ts'
 import { joined, type Layers, layersOf } from '../elf/graft/layers.ts'
-import { isElf, readElf } from '../elf/read.ts'
+import { readElf } from '../elf/read.ts'
 import { type ByteSource, bytesSource } from '../elf/source.ts'
 import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { originalSource, type Owner, readUndo, type Undo } from '../elf/graft/undo-note.ts'
+import { originalSource } from '../elf/graft/undo-note.ts'
 import { verifyGraft } from '../elf/rules/verify.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
-import { entriesIn, fsPath, readLink } from '../io/path.ts'
+import { errnoOf } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
 import { copyInto, createFile, replaceFile, replaceLink, temporaryOf, writeEdit, writeFully } from '../io/replace.ts'
 import { type FileSource, withSource } from '../io/source.ts'
 import { syncFile } from '../io/sync.ts'
-import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
-import type { Environment, PythonEnvironment } from '../python/environment.ts'
-import { COPY_MARKS, ownerOf } from '../elf/graft/owners.ts'
-
-/**
- * Whose a copy is: a venv's, or that of an installed Python which `wheelfix python` gave a loader. Python's own `venv
- * --copies` takes the latter along with its note, and in the venv it is a file like any other.
- */
-type CopyOwner = 'venv' | 'standalone'
-
-/** What stood where a copy stands: a link with this text, or a file (a venv made with --copies) that the note gives back. */
-type Replaced = { readonly link: string } | 'file' | Standalone
-
-/** A file that is the copy of an installed Python with a loader of ours: what makes it again out of its original bytes. */
-interface Standalone {
-  readonly interpreter: string
-  readonly record: string
-}
-
-/** One name in bin/ by which the venv's Python is started. */
-export interface PythonName {
-  readonly name: string
-  readonly path: string
-  /** A link, a file of the venv's own, or a copy that wheelfix made in the place of either. */
-  readonly kind: 'link' | 'file' | 'copy'
-  readonly owner: CopyOwner
-  /** What stands there without wheelfix. */
-  readonly replaced: Replaced
-}
-
-/** The note of a copy: the names that it serves, with what each was. */
-type Record = ReadonlyMap<string, Replaced>
-
-/** As an undo note names the owner. */
-const NOTE_OWNERS = { venv: 'python', standalone: 'standalone' } as const satisfies { [owner in CopyOwner]: Owner }
-
-function encodeRecord({ owner, record }: PythonCopy): string {
-  const rows = [...record].map(([name, was]) => [name, was === 'file' ? null : 'link' in was ? was.link : was])
-  return COPY_MARKS[NOTE_OWNERS[owner]] + JSON.stringify(Object.fromEntries(rows))
-}
-
-function decodeRecord(undo: Undo | null, owner: CopyOwner): Record | null {
-  if (undo?.record?.startsWith(COPY_MARKS[NOTE_OWNERS[owner]]) !== true) return null
-  const value: unknown = JSON.parse(undo.record.slice(COPY_MARKS[NOTE_OWNERS[owner]].length))
-  if (typeof value !== 'object' || value === null) return null
-  return new Map(Object.entries(value).map(([name, was]) => [name, decodeReplaced(was)]))
-}
-
-function decodeReplaced(value: unknown): Replaced {
-  if (typeof value === 'string') return { link: value }
-  if (typeof value !== 'object' || value === null || !('interpreter' in value) || !('record' in value)) return 'file'
-  const { interpreter, record } = value
-  return typeof interpreter === 'string' && typeof record === 'string' ? { interpreter, record } : 'file'
-}
-
-/** The names of bin/ that start Python, in byte order. */
-export function pythonNames(venv: Environment, owner: CopyOwner = 'venv'): PythonName[] {
-  const names: PythonName[] = []
-  for (const { name, kind } of entriesIn(venv.bin)) {
-    if (!/^(?:python|pypy)(?:\d+(?:\.\d+)?t?)?$/.test(name)) continue
-    const path = join(venv.bin, name)
-    if (kind === 'symlink') names.push({ name, path, kind: 'link', owner, replaced: { link: readLink(path) } })
-    else if (kind === 'file') {
-      const undo = undoOf(path)
-      const record = decodeRecord(undo, owner)
-      const replaced = record === null ? fileAsItCame(path, undo, owner) : (record.get(name) ?? 'file')
-      names.push({ name, path, kind: record === null ? 'file' : 'copy', owner, replaced })
-    }
-  }
-  return names
-}
-
-function fileAsItCame(path: string, undo: Undo | null, owner: CopyOwner): Replaced {
-  if (owner === 'standalone' || decodeRecord(undo, 'standalone') === null) return 'file'
-  const interpreter = interpreterOf(path)
-  return interpreter === null || undo?.record == null ? 'file' : { interpreter, record: undo.record }
-}
-
-function undoOf(path: string): Undo | null {
-  try {
-    return withSource(path, source => (isElf(source.read(0, Math.min(4, source.size))) ? readUndo(source) : null))
-  } catch (error) {
-    if (error instanceof ElfError || errnoOf(error) !== undefined) return null
-    throw error
-  }
-}
-
-function isLink(replaced: Replaced): replaced is { readonly link: string } {
-  return replaced !== 'file' && 'link' in replaced
-}
-
-/**
- * Where a name leads without wheelfix: a path outside of the venv, or the name's own for a file; null for a circle.
- * @param copies gets the copies on the way
- */
-function plainTarget(start: PythonName, names: readonly PythonName[], copies: PythonName[] = []): string | null {
-  let entry = start
-  for (let steps = 0; steps <= names.length; steps++) {
-    if (entry.kind === 'copy') copies.push(entry)
-    if (!isLink(entry.replaced)) return entry.path
-    const { link } = entry.replaced
-    const folder = dirname(entry.path)
-    const target = isAbsolute(link) ? link : join(folder, link)
-    const next = names.find(({ path }) => path === target)
-    if (next === undefined) return target
-    entry = next
-  }
-  return null
-}
-
-/**
- * The interpreter that this venv has without wheelfix.
- * @throws what `findInterpreter` throws
- */
-export function plainInterpreter(venv: PythonEnvironment, names: readonly PythonName[]): Interpreter {
-  const entry = names.find(({ path }) => path === venv.python)
-  const copies: PythonName[] = []
-  const target = entry === undefined ? null : plainTarget(entry, names, copies)
-  // a run that was killed while it left the private loader made bin/python a link again, to a name that still is a copy
-  const [copy] = copies
-  if (copy === undefined || target === null) return findInterpreter(venv)
-  try {
-    const interpreter = findInterpreter({ ...venv, python: target })
-    const object = withSource(interpreter.program, source => readElf(plainSource(source, copy.owner)))
-    return { ...interpreter, executable: venv.python, object, interp: object.interpreter ?? interpreter.interp }
-  } catch (error) {
-    if (!(error instanceof WheelfixError) || error.code !== 'PYTHON_NOT_FOUND') throw error
-    throw new WheelfixError(
-      error.code,
-      `${venv.python} is a copy of the Python at ${target}, which no longer exists: it was upgraded, removed or ` +
-        'garbage-collected. Make the environment again, or give it the new Python with python3 -m venv --upgrade after wheelfix restore',
-      venv.python,
-    )
-  }
-}
-
-/** PT_INTERP of a program as it stands; null where it has none, or cannot be read. */
-export function interpreterOf(path: string): string | null {
-  try {
-    return withSource(path, source => readElf(source).interpreter)
-  } catch (error) {
-    if (error instanceof ElfError || errnoOf(error) !== undefined) return null
-    throw error
-  }
-}
-
-/** A file as it is before it was made a copy of this owner's; any other change of it, by wheelfix too, is left in. */
-function plainSource(source: ByteSource, owner: CopyOwner): ByteSource {
-  const undo = readUndo(source)
-  const record = decodeRecord(undo, owner)
-  if (undo === null || record === null) return source
-  const original = originalSource(source, undo)
-  // a file has a copy of its own, with one name
-  const [was] = record.values()
-  const graft = was === undefined ? null : standaloneGraft(original, was)
-  return graft === null ? original : graftedSource(original, graft)
-}
-
-/** What makes an installed Python with a loader of ours out of its original bytes; null for what was none. */
-function standaloneGraft(original: ByteSource, was: Replaced): FileEdit | null {
-  if (was === 'file' || isLink(was)) return null
-  return makeGraft(original, { interpreter: was.interpreter }, { owner: 'standalone', record: was.record })
-}
+import { type Interpreter } from '../python/interpreter.ts'
+import { ownerOf } from '../elf/graft/owners.ts'
+import {
+  type CopyOwner,
+  type PythonName,
+  type Record,
+  NOTE_OWNERS,
+  encodeRecord,
+  undoOf,
+  isLink,
+  plainTarget,
+  plainSource,
+  standaloneGraft,
+} from './python-names.ts'
 
 /** A file that is to be copied, or edited in its place. */
 export interface PythonCopy {

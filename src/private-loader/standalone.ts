@@ -17,27 +17,12 @@ import { storeDirectory } from '../nix/store.ts'
 import { namedStorePaths, storeTrust } from '../nix/trust.ts'
 import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
-import {
-  isLoaderPending,
-  loaderFolders,
-  type LoaderPlan,
-  planLoader,
-  removeLoader,
-  writeLoader,
-} from './private-loader.ts'
+import { isLoaderPending, removeLoader, writeLoader } from './private-loader.ts'
+import { loaderFolders, type LoaderPlan, planLoader } from './loader-plan.ts'
 import { servedLibraries } from './library-cache.ts'
 import { chooseLoader } from './store-loader.ts'
-import {
-  interpreterOf,
-  isUpToDate,
-  plainInterpreter,
-  type PythonCopy,
-  type PythonName,
-  pythonNames,
-  restoreName,
-  tryCopy,
-  writeCopy,
-} from './python-copy.ts'
+import { interpreterOf, plainInterpreter, type PythonName, pythonNames } from './python-names.ts'
+import { isUpToDate, type PythonCopy, restoreName, tryCopy, writeCopy } from './python-copy.ts'
 import { lockVenv } from '../state/lock.ts'
 import { readPins, writePins } from '../state/pins.ts'
 import { startPython } from '../resolve/python-process.ts'

@@ -11,7 +11,7 @@ import { fits } from '../ldso/fits.ts'
 import { lackingVersions } from '../ldso/process.ts'
 import { storeScanner } from '../nix/scan.ts'
 import type { StoreTrust } from '../nix/trust.ts'
-import { interpreterOf } from './python-copy.ts'
+import { interpreterOf } from './python-names.ts'
 
 interface LoaderQuestion {
   /** Who is to run with it, as the subject of a sentence. */

@@ -566,7 +566,7 @@ test('a venv of another machine gets a private loader, which an emulator runs', 
     assert.equal(load(), '')
     assert.equal(wheelfixed('check', venv).status, 0)
     const doctor = wheelfixed('doctor', venv)
-    assert.match(doctor.stdout, /for another machine, so that .* {2}other-machine/)
+    assert.match(doctor.stdout, /for another machine, so .* {2}other-machine/)
     assert.equal(doctor.status, 0)
     assert.equal(wheelfixed('restore', venv).status, 0)
     assert.deepEqual(changed(before, treeContent(venv)), [])

@@ -183,7 +183,7 @@ test("no loader, and NixOS's stub in its place, name the remedies", () => {
   fails('LOADER_NOT_FOUND', /NixOS's stub, not a loader/, () => under(stub))
   fails('LOADER_NOT_FOUND', remedies, () => under(stub))
   fails('LOADER_NOT_FOUND', remedies, () => under('/lib/ld-linux-none.so.9'))
-  fails('LOADER_NOT_FOUND', /does not exist any more; make the venv anew/, () =>
+  fails('LOADER_NOT_FOUND', /does not exist any more; make the environment again/, () =>
     under('/nix/store/x-glibc/lib/ld-linux-x86-64.so.2'),
   )
 })

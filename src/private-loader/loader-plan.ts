@@ -1,0 +1,259 @@
+// What the private loader of a venv is to be, as data: its files, and the copies of Python that it starts. Writes nothing.
+//
+// musl has no cache: its loader reads PREFIX/etc/ld-musl-ARCH.path, PREFIX being what PT_INTERP says. There a link to the
+// loader under a prefix of ours is all that is needed.
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { basename, dirname } from 'node:path'
+import { ElfError } from '../elf/error.ts'
+import { encodeText } from '../elf/text.ts'
+import type { ElfObject } from '../elf/types.ts'
+import { WheelfixError } from '../io/error.ts'
+import { fsPath, realFolder, realPath } from '../io/path.ts'
+import { readLoaderCache } from '../ldso/cache.ts'
+import type { Libc } from '../ldso/libc.ts'
+import { makePrivateLoader, type PrivateLoader } from './ldso-copy.ts'
+import { startProgram } from '../ldso/process.ts'
+import { withLinks } from '../ldso/file-tree.ts'
+import type { Interpreter } from '../python/interpreter.ts'
+import type { Environment, Place } from '../python/environment.ts'
+import { findLibraryTexts } from './find-library.ts'
+import { cacheOf, type CacheContent, collectLibraries } from './library-cache.ts'
+import { copiesOf, type PythonCopy, tryCopy } from './python-copy.ts'
+import { interpreterOf, type PythonName } from './python-names.ts'
+import type { ProviderSources } from '../resolve/providers.ts'
+import { onTree, type PythonProcess } from '../resolve/python-process.ts'
+
+/** A file or link that belongs to the private loader. */
+export type LoaderFile =
+  | { readonly path: string; readonly bytes: Uint8Array; readonly mode: number }
+  | { readonly path: string; readonly link: string }
+
+/** What is to be there, as data. */
+export interface LoaderPlan {
+  /** The loader that the venv's programs name in PT_INTERP. */
+  readonly loader: string
+  /** Its cache; under musl the file of its search path. */
+  readonly cache: string
+  /** Where the loader's own folder is: in the venv, or elsewhere because the path must be shorter. */
+  readonly folder: string
+  /** The venv's root: what is below it is made only while it is there. */
+  readonly root: string
+  readonly how: PrivateLoader['how'] | 'musl'
+  readonly content: CacheContent
+  /** In the order in which they are written. */
+  readonly files: readonly LoaderFile[]
+  readonly copies: readonly PythonCopy[]
+  /** The interpreter as it will run: by this loader, with these libraries. */
+  readonly python: PythonProcess
+  readonly warnings: readonly string[]
+}
+
+/** The folder of the private loader inside a venv. */
+function ownFolder({ stateFolder }: Place): string {
+  return `${realFolder(stateFolder)}/loader`
+}
+
+/**
+ * For a venv whose path is too long for the loader: the folder that it has already, whatever XDG_CACHE_HOME was then, else
+ * one that is always the same for this venv. null without a home.
+ */
+function shortFolder(venvRoot: string, names: readonly PythonName[], env: NodeJS.ProcessEnv): string | null {
+  const place = `/wheelfix/${createHash('sha256').update(realPath(venvRoot)).digest('hex').slice(0, 8)}`
+  for (const { path, kind } of names) {
+    const folder = kind === 'copy' ? dirname(interpreterOf(path) ?? '') : ''
+    if (folder.endsWith(place)) return folder
+  }
+  const home = env['HOME'] ?? ''
+  const base = env['XDG_CACHE_HOME'] ?? (home === '' ? '' : `${home}/.cache`)
+  return base.startsWith('/') ? base + place : null
+}
+
+/** All folders that a private loader of this venv may be in; its names as they are before they are restored. */
+export function loaderFolders(venv: Environment, names: readonly PythonName[], env: NodeJS.ProcessEnv): string[] {
+  return [ownFolder(venv), shortFolder(venv.root, names, env)].filter(folder => folder !== null)
+}
+
+interface LoaderInput {
+  readonly venv: Environment
+  readonly names: readonly PythonName[]
+  /** The base interpreter, as it runs without wheelfix. */
+  readonly python: PythonProcess
+  readonly sources: ProviderSources
+  /** Sonames to look for in the store's scan, with the objects that need them. */
+  readonly wanted: ReadonlyMap<string, readonly ElfObject[]>
+  readonly env: NodeJS.ProcessEnv
+}
+
+/**
+ * Decides what the private loader of a venv is to be. Writes nothing.
+ * @throws WheelfixError `LIBC_UNSUPPORTED` for a libc that cannot be steered, `PYTHON_UNSUPPORTED` for an interpreter that
+ * cannot be edited
+ */
+export function planLoader(input: LoaderInput): LoaderPlan {
+  const { venv, names, python, sources, wanted, env } = input
+  const content = collectLibraries(python, sources, wanted)
+  const folders = loaderFolders(venv, names, env)
+  const planned =
+    python.libc.kind === 'musl' ? planMusl(venv, python, content) : planGlibc(venv, python, content, folders)
+  const copies = planCopies(names, python.interpreter, planned, folders)
+  const texts = findLibraryTexts(content.libraries, python.interpreter.version)
+  const finders = venv.sitePackages.slice(0, 1).flatMap(folder =>
+    [...texts].map(([name, text]): LoaderFile => {
+      return { path: `${folder}/${name}`, bytes: encodeText(text), mode: 0o644 }
+    }),
+  )
+  return { ...planned, content, files: [...planned.files, ...finders], copies }
+}
+
+type Planned = Omit<LoaderPlan, 'content' | 'copies'>
+
+function planCopies(
+  names: readonly PythonName[],
+  interpreter: Interpreter,
+  { loader, folder }: Planned,
+  folders: readonly string[],
+): readonly PythonCopy[] {
+  try {
+    const hidden = [...new Set([folder, ...folders])].map(place => `${place}/${basename(interpreter.program)}`)
+    const copies = copiesOf(names, interpreter, loader, hidden)
+    for (const copy of copies) tryCopy(copy, interpreter.interp)
+    return copies
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error
+    throw new WheelfixError(
+      'PYTHON_UNSUPPORTED',
+      `${interpreter.program} cannot be given a private loader: ${error.message}; use wheelfix venv, which patches the ` +
+        'wheels instead',
+      interpreter.program,
+    )
+  }
+}
+
+function planGlibc(
+  venv: Environment,
+  python: PythonProcess,
+  content: CacheContent,
+  folders: readonly string[],
+): Planned {
+  const { libc } = python
+  const original = readFileSync(fsPath(libc.loader))
+  const place = placeFor(original, libc, folders)
+  const loader = `${place.folder}/${basename(libc.loader)}`
+  const { bytes, unreachable } = cacheOf(content, python)
+  const warnings = unreachable.map(
+    soname => `${soname} cannot be served: the loader takes its digits for those of another library`,
+  )
+  if (place.folder !== ownFolder(venv)) {
+    warnings.push(`the path of this venv is too long for the loader: its cache is in ${place.folder}, outside the venv`)
+  }
+  return {
+    loader,
+    cache: place.cache,
+    folder: place.folder,
+    root: venv.root,
+    how: place.made.how,
+    files: [
+      { path: place.cache, bytes, mode: 0o644 },
+      { path: loader, bytes: place.made.bytes, mode: 0o755 },
+    ],
+    python: runBy(python, loader, place.cache, readLoaderCache(bytes)),
+    warnings,
+  }
+}
+
+/** The first folder whose path fits into the loader: the venv's own, or the short one. */
+function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) {
+  let reason = ''
+  for (const folder of folders) {
+    const cache = `${folder}/ld.so.cache`
+    try {
+      return { folder, cache, made: makePrivateLoader(original, libc.version, cache) }
+    } catch (error) {
+      if (!(error instanceof ElfError)) throw error
+      reason = error.message
+    }
+  }
+  throw new WheelfixError(
+    'LIBC_UNSUPPORTED',
+    `no private loader can be made of ${libc.loader}: ${reason}; use wheelfix venv, which patches the wheels instead`,
+    libc.loader,
+  )
+}
+
+/** A folder of links serves as the one directory that musl's loader is told to search, before those that it has. */
+function planMusl(venv: Environment, python: PythonProcess, content: CacheContent): Planned {
+  const { libc } = python
+  const folder = ownFolder(venv)
+  const machine = /^ld-musl-(.+)\.so\.1$/.exec(basename(libc.loader))?.[1]
+  if (machine === undefined) {
+    throw new WheelfixError('LIBC_UNSUPPORTED', `${libc.loader} is musl's loader under an unknown name`, libc.loader)
+  }
+  const loader = `${folder}/lib/${basename(libc.loader)}`
+  const cache = `${folder}/etc/ld-musl-${machine}.path`
+  const libs = `${folder}/libs`
+  const directories = [libs, ...libc.builtinDirectories]
+  const links = new Map(
+    content.libraries.flatMap(({ soname, path, hwcapName }) => (hwcapName == null ? [[soname, path] as const] : [])),
+  )
+  return {
+    loader,
+    cache,
+    folder,
+    root: venv.root,
+    how: 'musl',
+    files: [
+      ...[...links].map(([soname, path]) => ({ path: `${libs}/${soname}`, link: path })),
+      { path: cache, bytes: Buffer.from(`${directories.join('\n')}\n`), mode: 0o644 },
+      { path: loader, link: realPath(libc.loader) },
+    ],
+    python: runBy(onTree(python, withLinks(python.loader.tree, libs, links)), loader, null, [], directories),
+    warnings: [],
+  }
+}
+
+/** The interpreter as the private loader starts it. */
+function runBy(
+  python: PythonProcess,
+  path: string,
+  cache: string | null,
+  entries: ReturnType<typeof readLoaderCache>,
+  builtinDirectories = python.libc.builtinDirectories,
+): PythonProcess {
+  const base = python.libc
+  const libc: Libc = {
+    kind: base.kind,
+    version: base.version,
+    dir: base.dir,
+    loader: base.loader,
+    builtinDirectories,
+    cache,
+    skipsOtherMachines: base.skipsOtherMachines,
+    // asking for these may start a process
+    get lib() {
+      return base.lib
+    },
+    get startable() {
+      return base.startable
+    },
+    get platform() {
+      return base.platform
+    },
+    get hwcaps() {
+      return base.hwcaps
+    },
+    get subdirectories() {
+      return base.subdirectories
+    },
+    get legacyHwcaps() {
+      return base.legacyHwcaps
+    },
+    nixLd: null,
+  }
+  const loader = { ...python.loader, libc, cache: entries, environment: [] }
+  const object = { ...python.interpreter.object, interpreter: path }
+  const interpreter = { ...python.interpreter, object, interp: path }
+  const process = startProgram(loader, interpreter.program, python.process.main.identity, object)
+  const caller = process.maps.find(map => map.identity === python.caller.identity) ?? process.main
+  return { ...python, interpreter, libc, loader, process, caller }
+}
