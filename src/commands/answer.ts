@@ -5,7 +5,9 @@ import type { Environment } from '../python/environment.ts'
 import { factsOf, isRunFacts, type RunFacts } from '../report/run-facts.ts'
 import { recall, remember } from '../state/answers.ts'
 import { noteDiffers } from '../state/folders.ts'
+import { untilSignal } from './interruptible.ts'
 import type { ExitStatus } from './status.ts'
+import { count } from '../io/words.ts'
 
 export type Command = 'venv' | 'check' | 'loader' | 'path'
 
@@ -42,10 +44,21 @@ export async function answerFor(
   }
 
   // from here on it is the whole work: the rest of the program is loaded only now
-  const { runVenv } = await import('../environment/run.ts')
+  const { runSteps } = await import('../environment/run.ts')
   const { answerable } = await import('../environment/report.ts')
   setFlags()
-  const report = runVenv(environment, options)
+  let written = { done: 0, total: 0 }
+  const steps = runSteps(environment, {
+    ...options,
+    progress: (done, total) => {
+      written = { done, total }
+      options.progress(done, total)
+    },
+  })
+  const report = await untilSignal(steps, () => {
+    const { done, total } = written
+    return `${done} of ${count(total, 'object')} patched, each of them whole; the next run completes it`
+  })
   const counts = strict || report.strict
   const facts = factsOf(report)
   const status = statusOf(command, facts, counts)

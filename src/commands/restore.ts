@@ -1,5 +1,5 @@
 // `wheelfix restore`: every file as it was before.
-import { restoreVenv } from '../environment/restore-environment.ts'
+import { restoreSteps } from '../environment/restore-environment.ts'
 import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
@@ -7,6 +7,7 @@ import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
 import { foundAsOwner } from './as-owner.ts'
 import { reportFailure } from './failure.ts'
+import { untilSignal } from './interruptible.ts'
 import { type FolderResult, overFolders, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -24,15 +25,22 @@ export function restoreCommand(folders: readonly string[], options: RestoreComma
   return overFolders('restore', folders, options, (folder, put) => restoreOne(folder, options, put))
 }
 
-function restoreOne(argument: string | undefined, options: RestoreCommandOptions, put: PutDocument): FolderResult {
+async function restoreOne(
+  argument: string | undefined,
+  options: RestoreCommandOptions,
+  put: PutDocument,
+): Promise<FolderResult> {
   const colour = colours(options.color, process.env)
   try {
     const venv = foundAsOwner(() => findEnvironment(argument, process.env, process.cwd()), options.asRoot)
-    const { restored, refused, warnings, found, nested } = restoreVenv(venv, {
-      dryRun: options.dryRun === true,
-      editable: options.editable === true,
-      env: process.env,
-    })
+    const { restored, refused, warnings, found, nested } = await untilSignal(
+      restoreSteps(venv, {
+        dryRun: options.dryRun === true,
+        editable: options.editable === true,
+        env: process.env,
+      }),
+      () => 'not all is restored yet; the next `wheelfix restore` completes it',
+    )
     writeWarnings(warnings, colour.stderr, process.env)
     if (options.json === true) {
       const document = { schema: SCHEMA, command: 'restore', venv: venv.root, restored, refused }

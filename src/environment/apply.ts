@@ -5,6 +5,7 @@ import type { Undo } from '../elf/graft/undo-note.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { errnoOf } from '../io/error.ts'
 import { isInside } from '../io/path.ts'
+import { complete, pauses } from '../io/steps.ts'
 import { withSource } from '../io/source.ts'
 import type { Distributions } from '../python/distributions.ts'
 import type { Place } from '../python/environment.ts'
@@ -41,10 +42,18 @@ export interface ApplyInput {
  *   original            its hash          done
  */
 export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): readonly Applied[] {
+  return complete(applySteps(planned, input))
+}
+
+/** The same, in steps after each of which every object is whole and in the journal where it must be. */
+export function* applySteps(
+  planned: readonly PlannedObject[],
+  input: ApplyInput,
+): Generator<undefined, readonly Applied[]> {
   const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader()
   const unrecorded = input.write ? restoreRows(pending, input) : new Map<string, string>()
-  const { refusals, sizes } = changeObjects(pending, unrecorded, records, input)
+  const { refusals, sizes } = yield* changeObjects(pending, unrecorded, records, input)
   const outcomes = planned.map((item): Applied => {
     if (item.change === null) return { planned: item, status: 'fine', reason: null }
     const refusal = refusals.get(item)
@@ -67,13 +76,21 @@ function objectOf({ identity, path }: PlannedObject, { objects }: Pick<ApplyInpu
   return object
 }
 
+interface Changed {
+  readonly refusals: Map<PlannedObject, Refusal>
+  readonly sizes: Map<PlannedObject, number>
+}
+
+/** So long a signal waits, about: a batch is done first. */
+const PAUSE_MS = 100
+
 /** Changes the objects, or only tries; gives those that could not be changed, and how large the others become. */
-function changeObjects(
+function* changeObjects(
   pending: readonly PlannedObject[],
   unrecorded: ReadonlyMap<string, string>,
   records: RecordReader,
   input: ApplyInput,
-): { readonly refusals: Map<PlannedObject, Refusal>; readonly sizes: Map<PlannedObject, number> } {
+): Generator<undefined, Changed> {
   const refusals = new Map<PlannedObject, Refusal>()
   const sizes = new Map<PlannedObject, number>()
   // the journal is the environment's: it speaks of nothing outside
@@ -85,27 +102,32 @@ function changeObjects(
     if (refusal !== null) refusals.set(item, refusal)
     input.progress(++done, pending.length)
   }
-  for (const item of pending) {
-    const object = objectOf(item, input)
-    const { path, status } = object
-    const owner = input.distributions.ownerOf(path)
-    const isOwn = (undo: Undo): boolean => isPlanned(ownerOf(undo, () => owner?.row != null))
-    const at = rowOf(owner)
-    const reason = item.edit === null && at !== null ? unrecorded.get(at.record) : undefined
-    const fields = fieldsBefore(object, at, records)
-    const kept = object.kept === true ? object.undo : null
-    const job = { path, isOwn, kept, isProgram: object.kind === 'executable' }
-    const edit =
-      reason === undefined
-        ? prepareChange({ ...job, status, edit: item.edit, record: fields })
-        : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
-    if (!('reason' in edit)) sizes.set(item, sizeAfter(edit))
-    if ('reason' in edit) end(item, edit)
-    else if (writer === null) end(item, null)
-    else if (item.edit !== null && !keep(input.place, job, edit, fields, refusal => end(item, refusal))) continue
-    else writer.add({ object, edit, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
+  const pause = pauses(PAUSE_MS)
+  try {
+    for (const item of pending) {
+      if (writer !== null) yield* pause()
+      const object = objectOf(item, input)
+      const { path, status } = object
+      const owner = input.distributions.ownerOf(path)
+      const isOwn = (undo: Undo): boolean => isPlanned(ownerOf(undo, () => owner?.row != null))
+      const at = rowOf(owner)
+      const reason = item.edit === null && at !== null ? unrecorded.get(at.record) : undefined
+      const fields = fieldsBefore(object, at, records)
+      const kept = object.kept === true ? object.undo : null
+      const job = { path, isOwn, kept, isProgram: object.kind === 'executable' }
+      const edit =
+        reason === undefined
+          ? prepareChange({ ...job, status, edit: item.edit, record: fields })
+          : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
+      if (!('reason' in edit)) sizes.set(item, sizeAfter(edit))
+      if ('reason' in edit) end(item, edit)
+      else if (writer === null) end(item, null)
+      else if (item.edit !== null && !keep(input.place, job, edit, fields, refusal => end(item, refusal))) continue
+      else writer.add({ object, edit, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
+    }
+  } finally {
+    writer?.finish()
   }
-  writer?.finish()
   return { refusals, sizes }
 }
 

@@ -6,6 +6,7 @@ import { notesIn, originalSource, type Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
+import { complete, pauses } from '../io/steps.ts'
 import { readDistributions } from '../python/distributions.ts'
 import { fieldsOf, hashHolds } from '../python/record.ts'
 import { storeDirectory } from '../nix/store.ts'
@@ -46,11 +47,19 @@ interface RestoreOptions {
 }
 
 /** Undoes every change in an environment and removes its state. */
-export function restoreVenv(venv: Environment, { dryRun, editable, env }: RestoreOptions): RestoreReport {
+export function restoreVenv(venv: Environment, options: RestoreOptions): RestoreReport {
+  return complete(restoreSteps(venv, options))
+}
+
+/** The same, in steps: the first comes before anything is written, and after each the next run can complete this one. */
+export function* restoreSteps(
+  venv: Environment,
+  { dryRun, editable, env }: RestoreOptions,
+): Generator<undefined, RestoreReport> {
   const found = existsSync(fsPath(venv.stateFolder))
   if (dryRun) {
     const pythons = restorePythons(venv, true)
-    const objects = restoreObjects(venv, { dryRun: true, editable, env }, found || pythons.restored.length > 0)
+    const objects = yield* restoreObjects(venv, { dryRun: true, editable, env }, found || pythons.restored.length > 0)
     return { ...objects, restored: [...pythons.restored, ...objects.restored] }
   }
   refuseStore(venv.root, env)
@@ -60,12 +69,16 @@ export function restoreVenv(venv: Environment, { dryRun, editable, env }: Restor
     return leftovers.length > 0 || objects.some(({ undo }) => undo !== null)
   }
   const copied = pythonNames(venv).some(({ kind }) => kind === 'copy')
-  if (!found && !copied && !isTouched()) return restoreObjects(venv, { dryRun: true, editable, env }, false)
+  if (!found && !copied && !isTouched()) {
+    return yield* restoreObjects(venv, { dryRun: true, editable, env }, false)
+  }
 
   const lock = lockVenv(venv)
   try {
     recover(venv)
-    const objects = restoreObjects(venv, { dryRun: false, editable, env }, true)
+    yield
+    const objects = yield* restoreObjects(venv, { dryRun: false, editable, env }, true)
+    yield
     const folders = loaderFolders(venv, pythonNames(venv), env)
     const pythons = restorePythons(venv, false)
     const report = {
@@ -105,7 +118,14 @@ function restorePythons(venv: Environment, dryRun: boolean): Pick<RestoreReport,
   return { restored, refused }
 }
 
-function restoreObjects(venv: Environment, options: RestoreOptions, found: boolean): RestoreReport {
+/** So long a signal waits, about: a batch is done first. */
+const PAUSE_MS = 100
+
+function* restoreObjects(
+  venv: Environment,
+  options: RestoreOptions,
+  found: boolean,
+): Generator<undefined, RestoreReport> {
   const { dryRun, editable, env } = options
   const scan = scanToRestore(venv, editable, env)
   const isRecorded = recordedIn(venv)
@@ -118,25 +138,30 @@ function restoreObjects(venv: Environment, options: RestoreOptions, found: boole
   // RECORD first: once the files are as they were, nothing tells any more what it said of them
   const unwritten = dryRun ? new Map<ScannedObject, string>() : restoreRecords(venv, scan.objects)
   const writer = dryRun ? null : objectWriter(venv, new Set())
-  for (const object of scan.objects) {
-    const { path, relative, undo } = object
-    const end = (refusal: { readonly reason: string } | null): void => {
-      if (refusal === null) restored.push(object)
-      else refused.push({ path: relative, reason: refusal.reason })
+  const pause = pauses(PAUSE_MS)
+  try {
+    for (const object of scan.objects) {
+      if (writer !== null) yield* pause()
+      const { path, relative, undo } = object
+      const end = (refusal: { readonly reason: string } | null): void => {
+        if (refusal === null) restored.push(object)
+        else refused.push({ path: relative, reason: refusal.reason })
+      }
+      if (undo === null) {
+        if (object.owner === null && mayBeOurs(path, isRecorded)) end({ reason: CHANGED_SINCE })
+        continue
+      }
+      const reason = unwritten.get(object) ?? checkOriginal(object, undo, warnings)
+      if (reason !== null) end({ reason })
+      else if (writer === null) end(null)
+      else {
+        const edit = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
+        writer.add({ object, edit, record: null, fields: null }, end)
+      }
     }
-    if (undo === null) {
-      if (object.owner === null && mayBeOurs(path, isRecorded)) end({ reason: CHANGED_SINCE })
-      continue
-    }
-    const reason = unwritten.get(object) ?? checkOriginal(object, undo, warnings)
-    if (reason !== null) end({ reason })
-    else if (writer === null) end(null)
-    else {
-      const edit = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
-      writer.add({ object, edit, record: null, fields: null }, end)
-    }
+  } finally {
+    writer?.finish()
   }
-  writer?.finish()
   return {
     restored: restored.map(({ relative }) => relative),
     refused,

@@ -2,6 +2,7 @@
 // write nothing.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
 import { directoryOf, fsPath, isInside } from '../io/path.ts'
+import { complete } from '../io/steps.ts'
 import { agree, count } from '../io/words.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
@@ -17,7 +18,7 @@ import { noteDiffers, noteFolder } from '../state/folders.ts'
 import { lockVenv } from '../state/lock.ts'
 import { pinsDiffer, writePins } from '../state/pins.ts'
 import { readProgramInterpreter, writeProgramInterpreter } from '../state/program-loader.ts'
-import { type ApplyInput, applyPlan, recordsAreStale } from './apply.ts'
+import { type ApplyInput, applyPlan, applySteps, recordsAreStale } from './apply.ts'
 import { writeReason } from './change.ts'
 import { type Examination, examine, hasHalfLeft } from './examine.ts'
 import type { VenvOptions } from './options.ts'
@@ -26,6 +27,14 @@ import { isHalfWritten, recover, type Recovery } from './recover.ts'
 
 /** @throws WheelfixError when nothing could be done */
 export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
+  return complete(runSteps(venv, options))
+}
+
+/**
+ * The same, in steps: the first comes before anything is written, and after each the next run can complete this one.
+ * @throws as `runVenv`
+ */
+export function* runSteps(venv: Environment, options: VenvOptions): Generator<undefined, VenvReport> {
   if (options.mode === 'plan') {
     const now = examine(venv, options)
     const outcomes = applyPlan(ownObjects(now), applyInput(now, options, false))
@@ -44,9 +53,10 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
     const again = recover(venv)
     const isOld = lock.waited || again.restored.length > 0 || isOutdated(first)
     const now = isOld ? examine(venv, options) : first
+    yield
     for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
     const written = namesBefore(foldersToWrite(now, options), now.began)
-    const { outcomes, warnings, problems } = write(now, options)
+    const { outcomes, warnings, problems } = yield* write(now, options)
     const done = withWarnings(now, [...recovered, ...sayRecovery(again), ...warnings, ...problems])
     const ending = { unfinished: false, incomplete: problems.length > 0, written }
     return reportOf(done, outcomes, rootsOf(now, options), ending, options)
@@ -87,13 +97,13 @@ function foldersToWrite(now: Examination, { rehash }: VenvOptions): Set<string> 
  *
  * @throws WheelfixError where the private loader cannot be made: nothing is changed then
  */
-function write(now: Examination, options: VenvOptions) {
+function* write(now: Examination, options: VenvOptions) {
   const { venv, names, libraries, objects } = now
   // by this note restore finds the folder again, whatever comes next
   noteFolder(venv)
   // the loader first: what names it must never find it missing
   const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
-  const outcomes = applyPlan(ownObjects(now), applyInput(now, options, true))
+  const outcomes = yield* applySteps(ownObjects(now), applyInput(now, options, true))
   const problems: string[] = []
   // the objects are done: what fails from here on is told beside them
   const attempt = (what: string, action: () => void): void => {
@@ -103,6 +113,7 @@ function write(now: Examination, options: VenvOptions) {
       problems.push(`${what}: ${writeReason(error)}`)
     }
   }
+  yield
   if (now.leftLoader) {
     attempt('the private loader is not removed', () => {
       const folders = loaderFolders(venv, names, options.env)

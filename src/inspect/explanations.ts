@@ -216,6 +216,11 @@ const ERRORS: Readonly<Record<WheelfixErrorCode, Texts>> = {
     'error: another wheelfix (process 1234) is working on .venv',
     'Wait until it has ended, then run again.',
   ],
+  INTERRUPTED: [
+    'A signal (Ctrl-C, for one) ended the run while it wrote. The files in work were finished first.',
+    'error: interrupted by SIGINT: 120 of 226 objects patched, each of them whole; the next run completes it',
+    'Run the command again.',
+  ],
   IO: [
     'The system refused to read or write: a full disk, a missing permission, a program that is not there.',
     'error: .venv/lib/python3.12/site-packages/foo.so: the disk is full',

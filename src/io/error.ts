@@ -16,6 +16,7 @@ export type WheelfixErrorCode =
   | 'CONFIG_INVALID'
   | 'WHEEL_INVALID'
   | 'BUSY'
+  | 'INTERRUPTED'
   | 'IO'
 
 /** An error with a sentence that names what is wrong, where, and what to do; printed without a stack trace. */
