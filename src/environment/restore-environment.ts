@@ -152,11 +152,13 @@ function* restoreObjects(
         continue
       }
       const reason = unwritten.get(object) ?? checkOriginal(object, undo, warnings)
+      // what comes back is another tool's work on ours
+      const below = reason === null && mayBeOurs(path, isRecorded, undo) ? { reason: CHANGED_SINCE } : null
       if (reason !== null) end({ reason })
-      else if (writer === null) end(null)
+      else if (writer === null) end(below)
       else {
         const edit = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
-        writer.add({ object, edit, record: null, fields: null }, end)
+        writer.add({ object, edit, record: null, fields: null }, refusal => end(refusal ?? below))
       }
     }
   } finally {
@@ -174,10 +176,12 @@ function* restoreObjects(
 /**
  * Does a file carry a note of `venv`, though it does not hold any more? A damaged file that came so with its wheel was never
  * changed; one that cannot be read, or that a newer version changed, may have been.
+ * @param above the note that holds: the question is about what is below it
  */
-function mayBeOurs(path: string, isRecorded: (path: string) => boolean): boolean {
+function mayBeOurs(path: string, isRecorded: (path: string) => boolean, above: Undo | null = null): boolean {
   try {
-    return withSource(path, notesIn).some(undo => isPlanned(ownerOf(undo, () => isRecorded(path))))
+    const notes = withSource(path, source => notesIn(above === null ? source : originalSource(source, above)))
+    return notes.some(undo => isPlanned(ownerOf(undo, () => isRecorded(path))))
   } catch (error) {
     return !(error instanceof ElfError) || error.code === 'REFUSED'
   }

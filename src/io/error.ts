@@ -34,11 +34,17 @@ export class WheelfixError extends Error {
 
 /** The errno name of a failed call of node:fs (`ENOENT`, or Node's own `ERR_…`), else undefined: our errors have none. */
 export function errnoOf(error: unknown): string | undefined {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (typeof code !== 'string') return undefined
+  if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined
+  const { code } = error
+  // writeSync says only this of a number that it does not know
+  if (code === 'UNKNOWN' && 'errno' in error && typeof error.errno === 'number') return nameOf(-error.errno)
   const number = /^Unknown system error -(\d+)$/.exec(code)?.[1]
-  if (number !== undefined) return UNNAMED[Number(number)] ?? `E${number}`
+  if (number !== undefined) return nameOf(Number(number))
   return code.startsWith('E') ? code : undefined
+}
+
+function nameOf(number: number): string {
+  return UNNAMED[number] ?? `E${number}`
 }
 
 /** What libuv has no name for, by its number in Linux's asm-generic/errno.h (mips and sparc have others). */

@@ -1,11 +1,11 @@
 // Preloaded into a run of wheelfix (NODE_OPTIONS=--require): disturbs its Nth change of the file system. DISTURB_AT is N;
 // DISTURB_BY is `kill` (the process dies there, a write half done), `install` (before it another program puts the file
-// DISTURB_FROM at DISTURB_TO), a signal (SIGINT: the process gets it), or an errno (that one call fails). DISTURB_LOG gets the number of changes of a run to its end.
+// DISTURB_FROM at DISTURB_TO), `remove` (it removes DISTURB_TO), a signal (SIGINT: the process gets it), or an errno (that one call fails). DISTURB_LOG gets the number of changes of a run to its end.
 const fs = require('node:fs')
 
 const at = Number(process.env.DISTURB_AT)
 const by = process.env.DISTURB_BY
-const { copyFileSync, renameSync } = fs
+const { copyFileSync, renameSync, rmSync } = fs
 let count = 0
 
 for (const name of [
@@ -32,6 +32,10 @@ for (const name of [
     if (++count !== at) return real.apply(fs, args)
     if (by === 'install') {
       install(process.env.DISTURB_FROM, process.env.DISTURB_TO)
+      return real.apply(fs, args)
+    }
+    if (by === 'remove') {
+      rmSync(process.env.DISTURB_TO, { recursive: true, force: true })
       return real.apply(fs, args)
     }
     if (by.startsWith('SIG')) {
