@@ -1,6 +1,7 @@
 // The file that Node starts: it holds the program as text, and runs it from the code that V8 made of it when it was built.
 // Compiling function by function is a sixth of a run on a small venv. Without a cache that fits the program is compiled as
-// ever.
+// ever. Node's own cache (module.enableCompileCache, since 22.8) holds only the functions that ran when it was made: it costs
+// 3 to 9 ms of processor time more on a whole run, and 5 to 7 ms less on --version (Node 22, 24 and 26).
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Script } from 'node:vm'
 import { crc32 } from 'node:zlib'

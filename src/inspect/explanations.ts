@@ -145,7 +145,8 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
 }
 
 /** Why a command could do nothing (status 2). */
-const ERRORS: Readonly<Record<WheelfixErrorCode, Texts>> = {
+/** `BUG` is no code of a WheelfixError: it is what main.ts says of any other error. */
+const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   USAGE: [
     'The command line is wrong.',
     "error: unknown option '--lib' (Did you mean --libs?)",
@@ -207,7 +208,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode, Texts>> = {
     'Correct the file. `wheelfix config` shows what is in force.',
   ],
   WHEEL_INVALID: [
-    'A file is not a wheel that can be patched safely: damaged, encrypted, or with names that leave its folder.',
+    'A file is not a wheel that can be patched safely: damaged, encrypted, too large, or with names that leave its folder.',
     'error: foo-1.0-py3-none-any.whl: the entry ../evil.so leaves the wheel',
     'Get the wheel again from where it came.',
   ],
@@ -225,6 +226,11 @@ const ERRORS: Readonly<Record<WheelfixErrorCode, Texts>> = {
     'The system refused to read or write: a full disk, a missing permission, a program that is not there.',
     'error: .venv/lib/python3.12/site-packages/foo.so: the disk is full',
     'Do what the sentence says and run again. Nothing is left half written.',
+  ],
+  BUG: [
+    'wheelfix met an error that it does not expect: the mistake is its own. The exit status is 70.',
+    "error: this is a bug in wheelfix (TypeError: Cannot read properties of undefined (reading 'path'))",
+    'Report it with the file that `wheelfix doctor --bundle wheelfix-bug.zip` writes. `--verbose` shows where it happened.',
   ],
 }
 

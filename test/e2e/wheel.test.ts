@@ -319,7 +319,7 @@ suite('wheelfix wheel', () => {
       [['--restore', '--check'], /--restore goes with neither/],
       [['--in-place', '-o', out], /exclude each other/],
       [['--in-place', '--tag', '1nixos'], /--in-place/],
-      [['-o', demo], /is no folder/],
+      [['-o', demo], /is not a folder/],
     ] as const) {
       const { status, stderr } = wheel(demo, ...args, ...libs)
       assert.equal(status, 2)
@@ -461,7 +461,7 @@ suite('wheelfix wheel', () => {
       assert.match(wheel(join(patched, DEMO), '-o', join(path, '../restored'), '--restore').stdout, /byte for byte/)
       assert.deepEqual(readFileSync(join(path, '../restored', DEMO)), readFileSync(path))
       const wrong = withRecord(`wrong hash ${name}`, record(hash.replace(/.{5}$/, '00000')))
-      assert.match(wheel(wrong, '-o', join(wrong, '../out'), ...libs).stderr, /not the file that RECORD tells of/)
+      assert.match(wheel(wrong, '-o', join(wrong, '../out'), ...libs).stderr, /not the file that RECORD lists/)
     })
   }
 
