@@ -27,20 +27,21 @@ let
       UV_PYTHON_DOWNLOADS = "never";
     };
 
-  # where uv, pipx and pre-commit keep the environments of programs, below a user's home
-  folders = [
+  description = "Patch what uv, pipx and pre-commit installed";
+  # what is missing, or belongs to a run that goes on, is no failure of the service: the next change starts it again
+  service = {
+    Type = "oneshot";
+    ExecStart = "${lib.getExe cfg.package} all --quiet";
+    SuccessExitStatus = "1";
+  };
+  # where they keep what they install; uv and pipx link a program into .local/bin once its environment is complete
+  watched = map (folder: "%h/${folder}") [
     ".local/share/uv/tools"
+    ".local/share/uv/python"
     ".local/share/pipx/venvs"
     ".cache/pre-commit"
+    ".local/bin"
   ];
-  description = "Patch the programs that uv, pipx and pre-commit installed";
-  patch = pkgs.writeShellScript "wheelfix-tools" ''
-    for config in ${lib.concatMapStringsSep " " (folder: "\"$HOME\"/${folder}/*/pyvenv.cfg") folders} "$HOME"/.cache/pre-commit/*/*/pyvenv.cfg; do
-      if [ -e "$config" ]; then ${lib.getExe cfg.package} venv --quiet "''${config%/*}" || true; fi
-    done
-  '';
-  # uv and pipx link a program into .local/bin once its environment is complete
-  watched = map (folder: "%h/${folder}") (folders ++ [ ".local/bin" ]);
 in
 {
   options.programs.wheelfix = {
@@ -76,8 +77,8 @@ in
       type = types.bool;
       default = false;
       description = ''
-        Whether programs that uv, pipx and pre-commit install are patched, by a user service. It runs when one of their folders
-        or ~/.local/bin changes; what pre-commit installs after it cloned a hook is patched at the next such change.
+        Whether what uv, pipx and pre-commit install is patched (`wheelfix all`), by a user service. It runs when one of their
+        folders or ~/.local/bin changes; what pre-commit installs after it cloned a hook is patched at the next such change.
       '';
     };
   };
@@ -90,10 +91,7 @@ in
         systemd.user = lib.mkIf cfg.tools.enable {
           services.wheelfix-tools = {
             inherit description;
-            serviceConfig = {
-              Type = "oneshot";
-              ExecStart = "${patch}";
-            };
+            serviceConfig = service;
           };
           paths.wheelfix-tools = {
             inherit description;
@@ -109,10 +107,7 @@ in
         systemd.user = lib.mkIf cfg.tools.enable {
           services.wheelfix-tools = {
             Unit.Description = description;
-            Service = {
-              Type = "oneshot";
-              ExecStart = "${patch}";
-            };
+            Service = service;
           };
           paths.wheelfix-tools = {
             Unit.Description = description;

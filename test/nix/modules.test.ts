@@ -53,7 +53,7 @@ function flakeOf(moduleSystem: string): string {
       tool = "\${wheelfix.packages.x86_64-linux.wheelfix}";
       packages.x86_64-linux = {
         python = wheelfix.lib.x86_64-linux.pythonWithLibs { libs = [ pkgs.expat ]; };
-        script = pkgs.runCommand "script" { } "cp \${(both all).nixos.systemd.user.services.wheelfix-tools.serviceConfig.ExecStart} $out";
+        tool = wheelfix.packages.x86_64-linux.wheelfix;
       };
       devShells.x86_64-linux.default = wheelfix.lib.x86_64-linux.mkPythonShell {
         libs = pkgs: [ pkgs.expat ];
@@ -71,6 +71,12 @@ interface Told {
     readonly services?: { readonly 'wheelfix-tools': Readonly<Record<string, unknown>> }
     readonly paths?: { readonly 'wheelfix-tools': Readonly<Record<string, unknown>> }
   }
+}
+
+/** The words of ExecStart. */
+function commandOf(service: unknown): string[] {
+  assert.ok(typeof service === 'object' && service !== null && 'ExecStart' in service)
+  return String(service.ExecStart).split(' ')
 }
 
 suite('the modules', { skip: needsNix }, () => {
@@ -105,7 +111,7 @@ suite('the modules', { skip: needsNix }, () => {
 
       if (isReal) return
       // the service patches what uv and pre-commit made, and the Python needs no patched wheel
-      succeeds(all.nix(['build', 'path:.#script', '-o', join(folder, 'script')], folder))
+      succeeds(all.nix(['build', 'path:.#tool', '-o', join(folder, 'tool')], folder))
       const places = ['.local/share/uv/tools/demo', '.cache/pre-commit/repo1/py_env-python3']
       const environments = places.map(place => {
         mkdirSync(join(folder, place, '..'), { recursive: true })
@@ -115,7 +121,10 @@ suite('the modules', { skip: needsNix }, () => {
       })
       const [first = ''] = environments
       assert.equal(run(first, ['-c', 'import wheelfix_demo']).status, 1)
-      runWell(join(folder, 'script'), [], { env: { HOME: folder, PATH: '/usr/bin:/bin' } })
+      const { Service: service } = told.all.home.user.services?.['wheelfix-tools'] ?? {}
+      assert.deepEqual(told.all.nixos.user.services?.['wheelfix-tools']['serviceConfig'], service)
+      const [program = '', ...words] = commandOf(service)
+      runWell(program, words, { env: { HOME: folder, PATH: '/usr/bin:/bin' } })
       for (const python of environments) runWell(python, ['-c', 'import wheelfix_demo'])
     })
   }
