@@ -167,6 +167,37 @@ test(
   },
 )
 
+test('the flake with flake-parts has the shell and the tool', { skip: needsNix }, t => {
+  const made = project(t)
+  if (made === null) return
+  const { all } = made
+  const folder = scratch(t)
+  writeFileSync(join(folder, 'flake.nix'), recipe('flake.nix with flake-parts'))
+  // flake-parts as far as the recipe sees it; or a real one, with the flake of a real nixpkgs' lib
+  const real = process.env['WHEELFIX_TEST_FLAKE_PARTS']
+  const parts = real ?? scratch(t)
+  if (real === undefined) {
+    writeFileSync(
+      join(parts, 'flake.nix'),
+      `{ outputs = _: { lib.mkFlake = { inputs }: { systems, perSystem }: let
+        each = system: perSystem { inherit system; pkgs = inputs.nixpkgs.legacyPackages.\${system}; };
+        transposed = name: builtins.listToAttrs (map (system: { name = system; value = (each system).\${name}; }) systems);
+      in { devShells = transposed "devShells"; packages = transposed "packages"; }; }; }`,
+    )
+  }
+  const lib = [
+    '--override-input',
+    'flake-parts/nixpkgs-lib',
+    `path:${process.env['WHEELFIX_TEST_NIXPKGS_FLAKE'] ?? ''}`,
+  ]
+  const override = ['--override-input', 'flake-parts', `path:${parts}`, ...(real === undefined ? [] : lib)]
+  const code = 'command -v wheelfix; echo "$WHEELFIX_LIBS"'
+  const said = succeeds(all.nix(['develop', 'path:.', ...override, '-c', 'bash', '-c', code], folder))
+  assert.match(said, /\/bin\/wheelfix\n.*-cups[^:]*\/lib$/m)
+  const version = succeeds(all.nix(['run', 'path:.#wheelfix', ...override, '--', '--version'], folder))
+  assert.match(version, /^\d+\.\d+\.\d+/)
+})
+
 test('devbox.json names a package that is there, and its hook patches', { skip: needsNix }, t => {
   const made = project(t)
   if (made === null) return
