@@ -42,20 +42,37 @@ const options = {
 }
 const source = name => new URL(`../src/${name}`, import.meta.url).pathname
 
-const main = await esbuild.build({
-  ...options,
-  entryPoints: [source('main.ts')],
-  write: false,
-  define: { WHEELFIX_VERSION: JSON.stringify(version) },
-  plugins: [withoutSubprograms],
-})
-const [{ text }] = main.outputFiles
+/** What the first stage does not hold: all that is loaded on demand, but for the commands that it is there for. */
+const withoutWork = {
+  name: 'without-work',
+  setup(build) {
+    build.onResolve({ filter: /./ }, ({ kind, path }) =>
+      kind === 'dynamic-import' && path !== './commands/venv.ts' ? { path, namespace: 'left-out' } : undefined,
+    )
+    build.onLoad({ filter: /./, namespace: 'left-out' }, ({ path }) => ({
+      contents: `throw new Error(${JSON.stringify(`${path} is not in the first stage`)})`,
+    }))
+  },
+}
+
+async function textOf(entry, ...plugins) {
+  const { outputFiles } = await esbuild.build({
+    ...options,
+    entryPoints: [source(entry)],
+    write: false,
+    define: { WHEELFIX_VERSION: JSON.stringify(version) },
+    plugins: [withoutSubprograms, ...plugins],
+  })
+  return outputFiles[0].text
+}
+
+const texts = { front: await textOf('front.ts', withoutWork), program: await textOf('main.ts') }
 
 const programAsText = {
   name: 'program-as-text',
   setup(build) {
-    build.onResolve({ filter: /^wheelfix:program$/ }, ({ path }) => ({ path, namespace: 'program' }))
-    build.onLoad({ filter: /.*/, namespace: 'program' }, () => ({ contents: text, loader: 'text' }))
+    build.onResolve({ filter: /^wheelfix:/ }, ({ path }) => ({ path: path.slice(9), namespace: 'program' }))
+    build.onLoad({ filter: /.*/, namespace: 'program' }, ({ path }) => ({ contents: texts[path], loader: 'text' }))
   },
 }
 

@@ -1,51 +1,65 @@
-// The file that Node starts: it holds the program as text, and runs it from the code that V8 made of it when it was built.
-// Compiling function by function is a sixth of a run on a small venv. Without a cache that fits the program is compiled as
-// ever. Node's own cache (module.enableCompileCache, since 22.8) holds only the functions that ran when it was made: it costs
-// 3 to 9 ms of processor time more on a whole run, and 5 to 7 ms less on --version (Node 22, 24 and 26).
+// The file that Node starts: it holds the program and its first stage as text, and runs them from the code that V8 made of
+// them when they were built. Compiling function by function is a sixth of a run on a small venv. Without a cache that fits
+// the text is compiled as ever. Node's own cache (module.enableCompileCache, since 22.8) holds only the functions that ran
+// when it was made: it costs 3 to 9 ms of processor time more on a whole run, and 5 to 7 ms less on --version (Node 22, 24
+// and 26).
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Script } from 'node:vm'
 import { crc32 } from 'node:zlib'
+import front from 'wheelfix:front'
 import program from 'wheelfix:program'
+
+interface Stage {
+  readonly text: string
+  readonly name: string
+}
+
+const FRONT: Stage = { text: front, name: 'wheelfix-front' }
+const WHOLE: Stage = { text: program, name: 'wheelfix' }
+
+/** What the first stage may be enough for; the other commands would only load it in vain. */
+const OF_FRONT = new Set(['venv', 'check', 'loader', 'path', 'help', '--help', '-h', '--version', '-V'])
 
 /**
  * V8 runs any code of the right length that was made with its version number and its flags, whatever the program, the build
  * or the damage: the name tells of the first two, and the last four bytes are a checksum.
  */
-const CACHE = `${__dirname}/wheelfix-${identity()}.cache`
-
-function identity(): string {
+function cachePath({ text, name }: Stage): string {
   const build = JSON.stringify([process.versions, process.arch, process.config])
-  return crc32(build, crc32(program)).toString(16).padStart(8, '0')
+  const identity = crc32(build, crc32(text)).toString(16).padStart(8, '0')
+  return `${__dirname}/${name}-${identity}.cache`
 }
 
 /** A CommonJS module as a function of what stands in it for free names. */
-type Module = (require: NodeJS.Require, module: NodeJS.Module) => void
+type Module = (require: NodeJS.Require, module: NodeJS.Module, startWhole: () => void) => void
 
 /** Its name in stack traces holds no folder: the cache is the same wherever it is made. */
-function script(cachedData?: Buffer): Script {
-  return new Script(`(function(require,module){${program}\n})`, {
+function script({ text }: Stage, cachedData?: Buffer): Script {
+  return new Script(`(function(require,module,startWhole){${text}\n})`, {
     filename: 'wheelfix.cjs',
     ...(cachedData === undefined ? {} : { cachedData }),
   })
 }
 
-/** Writes the cache of the whole program, for the Node that runs this. */
+/** Writes the caches, for the Node that runs this. */
 export function writeCache(): void {
   const { setFlagsFromString } = process.getBuiltinModule('node:v8')
-  // every function is compiled, not only what runs at once; the flag is part of what V8 compares
-  setFlagsFromString('--no-lazy')
-  const compiled = script()
-  setFlagsFromString('--lazy')
-  const data = compiled.createCachedData()
-  const sum = Buffer.alloc(4)
-  sum.writeUInt32LE(crc32(data))
-  writeFileSync(CACHE, Buffer.concat([data, sum]))
+  for (const stage of [FRONT, WHOLE]) {
+    // every function is compiled, not only what runs at once; the flag is part of what V8 compares
+    setFlagsFromString('--no-lazy')
+    const compiled = script(stage)
+    setFlagsFromString('--lazy')
+    const data = compiled.createCachedData()
+    const sum = Buffer.alloc(4)
+    sum.writeUInt32LE(crc32(data))
+    writeFileSync(cachePath(stage), Buffer.concat([data, sum]))
+  }
 }
 
-function readCache(): Buffer | undefined {
+function readCache(stage: Stage): Buffer | undefined {
   let bytes
   try {
-    bytes = readFileSync(CACHE)
+    bytes = readFileSync(cachePath(stage))
   } catch {
     return undefined
   }
@@ -53,10 +67,14 @@ function readCache(): Buffer | undefined {
   return bytes.length > 4 && bytes.readUInt32LE(data.length) === crc32(data) ? data : undefined
 }
 
+function startStage(stage: Stage): void {
+  const run: Module = script(stage, readCache(stage)).runInThisContext()
+  run(require, module, () => startStage(WHOLE))
+}
+
 /** Runs the program: when Node is started with this file, and when bin/wheelfix.cjs, which npm links to, asks for it. */
 export function start(): void {
-  const run: Module = script(readCache()).runInThisContext()
-  run(require, module)
+  startStage(OF_FRONT.has(process.argv[2] ?? '--help') ? FRONT : WHOLE)
 }
 
 if (require.main === module) start()

@@ -1,19 +1,10 @@
-// The entry of the bundle.
+// The entry of the whole program.
+import { watchOutput } from './output.ts'
 import { run } from './run.ts'
 import { writeLines } from './report/print.ts'
 import { SCHEMA } from './report/schema.ts'
 
-let unwritten = false
-
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', error => {
-    // who reads our output may have seen enough: the work goes on, and the status tells how it went
-    if ('code' in error && error.code === 'EPIPE') return
-    unwritten = true
-    process.exitCode = 1
-    if (stream === process.stdout) process.stderr.write(`error: the report cannot be written: ${error.message}\n`)
-  })
-}
+const isUnwritten = watchOutput()
 
 /** EX_SOFTWARE of sysexits.h: an error of the program itself. */
 const BUG = 70
@@ -31,5 +22,5 @@ process.on('uncaughtException', error => {
 })
 
 void run(process.argv).then(status => {
-  process.exitCode = unwritten && status === 0 ? 1 : status
+  process.exitCode = isUnwritten() && status === 0 ? 1 : status
 })

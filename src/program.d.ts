@@ -3,3 +3,8 @@ declare module 'wheelfix:program' {
   const text: string
   export default text
 }
+/** The first stage of it (front.ts), likewise. */
+declare module 'wheelfix:front' {
+  const text: string
+  export default text
+}

@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { runWell } from './support/run.ts'
+import { run, runWell } from './support/run.ts'
 
 const DIST = join(import.meta.dirname, '../../dist')
 
@@ -30,7 +30,7 @@ describe('the code cache', () => {
   after(() => rmSync(folder, { recursive: true, force: true }))
 
   const cache = (): string => {
-    const name = readdirSync(folder).find(entry => entry.endsWith('.cache'))
+    const name = readdirSync(folder).find(entry => /^wheelfix-front-.*\.cache$/.test(entry))
     assert.ok(name, 'no cache was built')
     return join(folder, name)
   }
@@ -49,6 +49,17 @@ describe('the code cache', () => {
   test('is used as it was built', () => {
     const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'))
     assert.deepEqual(start(), [version, 'used'])
+  })
+
+  test('of the whole program is used where the first stage is not enough', () => {
+    const lines = (...args: readonly string[]) =>
+      run(process.execPath, ['--require', join(folder, 'watch.cjs'), join(folder, 'wheelfix.cjs'), ...args])
+    assert.match(lines('restore', '--help').stdout, /^Usage: wheelfix restore [^]*\nused\n$/)
+    assert.match(lines('restore', folder).stdout, /^used\n$/)
+    // the first stage fails, says nothing, and leaves all to the whole program
+    const { stdout, stderr, status } = lines('check', '--ignore', 'x', folder)
+    assert.deepEqual([status, stdout], [2, 'used\n'])
+    assert.match(stderr, /^error: [^\n]*\n$/)
   })
 
   test('is the same for the same program', () => {

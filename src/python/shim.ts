@@ -1,6 +1,5 @@
 // A python3 that is a script: the shim of a version manager (pyenv, asdf, mise), a wrapper of direnv, `#!/usr/bin/env -S`.
 // What it starts depends on the folder and on the user's settings, so it is asked and not read.
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { basename, isAbsolute } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
@@ -19,6 +18,8 @@ const QUESTION = 'import os, sys; print(os.readlink("/proc/self/exe")); print(sy
  * @throws WheelfixError `PYTHON_NOT_FOUND` where it does not say so in time
  */
 export function askShim(script: string, env: NodeJS.ProcessEnv, cwd: string): string {
+  // loaded when it is used: it takes as long to load as the whole of a run with nothing to do
+  const { spawnSync } = process.getBuiltinModule('node:child_process')
   const { stdout } = spawnSync(script, ['-c', QUESTION], {
     env,
     cwd,

@@ -3,7 +3,6 @@
 // The lock is a file that says who holds it. Where flock(1) is at hand the holder also has a kernel lock on that file, which
 // ends with its process, in whatever container. Without flock(1) what the file says must do. A holder writes into the file only
 // once it has the kernel lock, so that what it says of that is true.
-import { spawnSync } from 'node:child_process'
 import {
   closeSync,
   constants,
@@ -131,6 +130,8 @@ let isFlockAbsent = false
  */
 function lockInKernel(fd: number, patience: number): 'held' | 'busy' | 'absent' {
   for (const deadline = Date.now() + patience; !isFlockAbsent;) {
+    // loaded when it is used: it takes as long to load as the whole of a run with nothing to do
+    const { spawnSync } = process.getBuiltinModule('node:child_process')
     const { status } = spawnSync('flock', ['-n', '3'], {
       stdio: ['ignore', 'ignore', 'ignore', fd],
       timeout: 5000,
