@@ -18,7 +18,7 @@ export function watchOutput(): () => boolean {
 /** Keeps all that is written. @returns ends that: what was kept is written, or forgotten */
 export function holdOutput(): (end: 'write' | 'forget') => void {
   const held: { readonly stream: NodeJS.WriteStream; readonly chunk: Uint8Array | string }[] = []
-  const streams = [process.stdout, process.stderr].map(stream => ({ stream, write: stream.write }))
+  const streams = [process.stdout, process.stderr].map(stream => ({ stream, write: stream.write.bind(stream) }))
   for (const { stream } of streams) {
     stream.write = (chunk: Uint8Array | string) => {
       held.push({ stream, chunk })

@@ -1,0 +1,113 @@
+// What a run asks of the file system for each object: the difference of two environments, of which one has more of the same
+// objects. A slow path shows here on any machine, however busy it is.
+import assert from 'node:assert/strict'
+import { constants, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, suite, test } from 'node:test'
+import { missing, skip } from '../support/requires.ts'
+import { runWell } from '../support/run.ts'
+import { makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
+import { buildWorld, type World } from '../world/world.ts'
+
+const COUNT = join(import.meta.dirname, '../../../test/support/count.cjs')
+const FEW = 10
+const MANY = 60
+
+const CALLS = { openSync: 5, closeSync: 5, fstatSync: 6, lstatSync: 3, futimesSync: 1 }
+const FIRST_RUN = { ...CALLS, readSync: 8, read: 50_000, writeSync: 3, written: 3400 }
+const RENAMED = { copyFileSync: 1, ftruncateSync: 1, fchmodSync: 1, renameSync: 1, statSync: 1, statfsSync: 1 }
+const RESTORE = { ...CALLS, ...RENAMED, readSync: 6, read: 37_000, writeSync: 1, written: 100 }
+
+const world = missing('gcc') === false ? buildWorld() : (missing('gcc') as string)
+if (typeof world === 'string') test('cost', { skip: skip(world) })
+else theSuite(world)
+
+function theSuite(world: World): void {
+  suite('what a run asks of the file system for each object', () => {
+    after(() => world.dispose())
+    const library = makeExtension(world)
+    const { size } = statSync(library)
+    const few = environmentOf(FEW)
+    const many = environmentOf(MANY)
+
+    function environmentOf(objects: number): string {
+      const venv = makeVenv(world, `with-${objects}`)
+      const site = sitePackages(world, venv)
+      mkdirSync(join(site, 'many'))
+      mkdirSync(join(site, 'many-1.0.dist-info'))
+      const names = Array.from({ length: objects }, (_, index) => `many/m${index}.abi3.so`)
+      for (const name of names) copyFileSync(library, join(site, name))
+      writeFileSync(join(site, 'many-1.0.dist-info/METADATA'), 'Metadata-Version: 2.1\nName: many\nVersion: 1.0\n')
+      writeFileSync(join(site, 'many-1.0.dist-info/RECORD'), names.map(name => `${name},,${size}\n`).join(''))
+      return venv
+    }
+
+    /** The calls and bytes for each object, those of less than a tenth left out. */
+    function costOf(command: readonly [string, ...string[]], status = 0): Readonly<Record<string, number>> {
+      const [ofFew, ofMany] = [few, many].map(venv => {
+        const log = join(world.root, 'counts.json')
+        const [name, ...options] = command
+        const result = wheelfix(world, [name, venv, ...options], {
+          NODE_OPTIONS: `--require=${COUNT}`,
+          COUNT_LOG: log,
+        })
+        assert.equal(result.status, status, result.stdout + result.stderr)
+        return JSON.parse(readFileSync(log, 'utf8')) as Record<string, number>
+      })
+      const each = Object.entries(ofMany ?? {}).map(([name, count]): [string, number] => {
+        return [name, (count - (ofFew?.[name] ?? 0)) / (MANY - FEW)]
+      })
+      return Object.fromEntries(each.filter(([, count]) => count >= 0.1))
+    }
+
+    /** Fails where something is asked for more often than that, or anything else at all. */
+    function within(cost: Readonly<Record<string, number>>, most: Readonly<Record<string, number>>): void {
+      for (const [name, count] of Object.entries(cost)) {
+        assert.ok(
+          count <= (most[name] ?? 0),
+          `${name}: ${count} for each object, not ${most[name] ?? 0}: ${JSON.stringify(cost)}`,
+        )
+      }
+    }
+
+    const libs = ['--libs', world.libs.gcc, '--libs', world.libs.zlib]
+
+    test('a dry run', () => {
+      within(costOf(['venv', '--dry-run', ...libs]), {
+        openSync: 2,
+        closeSync: 2,
+        fstatSync: 2,
+        readSync: 5,
+        read: 28_000,
+      })
+    })
+    const why = clones(library) ? skip('the file system copies by reference, so objects are replaced') : false
+    test('the first run', { skip: why }, () => {
+      within(costOf(['venv', ...libs]), FIRST_RUN)
+    })
+    test('a run with nothing to do', () => {
+      within(costOf(['venv']), { lstatSync: 1, read: 150 })
+    })
+    test('a restore', () => {
+      within(costOf(['restore']), { ...RESTORE, copied: size + 4096 })
+    })
+  })
+}
+
+function clones(path: string): boolean {
+  try {
+    copyFileSync(path, `${path}.clone`, constants.COPYFILE_FICLONE_FORCE)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** A library that needs zlib, which only the store has. */
+function makeExtension(world: World): string {
+  const source = join(world.root, 'm.c')
+  const library = join(world.root, 'm.so')
+  writeFileSync(source, 'int crc32(int); int f(void) { return crc32(1); }\n')
+  runWell('gcc', ['-shared', '-fPIC', '-nostdlib', '-o', library, source, join(world.libs.zlib, 'libz.so.1')])
+  return library
+}
