@@ -211,7 +211,8 @@ function addPython(program: Command, _: string, end: End): void {
     )
     .argument(
       '<dir>',
-      'the folder that holds bin/python3.X, such as ~/.local/share/uv/python/cpython-3.12.8-linux-x86_64-gnu',
+      'the Python’s folder (such as ~/.local/share/uv/python/cpython-3.12.8-linux-x86_64-gnu), the interpreter itself, or an ' +
+        'environment of it',
     )
     .option(
       '--libc <dir>',

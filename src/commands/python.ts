@@ -5,6 +5,7 @@ import { runStandalone, type StandaloneReport } from '../private-loader/standalo
 import { type ColourMode, colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
+import { installationOf } from '../python/installation.ts'
 import { reportFailure } from './failure.ts'
 import { SCHEMA } from '../report/schema.ts'
 import type { ExitStatus } from './status.ts'
@@ -48,7 +49,8 @@ function reportOn(directory: string, options: PythonCommandOptions): StandaloneR
   if (make === true) return makePython({ ...common, from, update, mode: dryRun === true ? 'plan' : 'apply' })
   if (restore === true && isMade(resolve(cwd, directory))) return removePython(directory, env, cwd)
   const mode = restore === true ? 'restore' : dryRun === true ? 'plan' : 'apply'
-  return runStandalone({ ...common, libc: options.libc ?? null, loader: options.loader === true, mode })
+  const edited = { ...common, directory: installationOf(directory, cwd) }
+  return runStandalone({ ...edited, libc: options.libc ?? null, loader: options.loader === true, mode })
 }
 
 function documentOf({ root, version, pythons, status, libc, loader }: StandaloneReport) {

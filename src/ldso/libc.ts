@@ -80,9 +80,13 @@ const NIX_LD_SHIMS = new Map([
   [EM_RISCV, '/lib/ld-linux-riscv64-lp64d.so.1'],
 ])
 
-const REMEDIES =
-  'enable nix-ld (programs.nix-ld.enable = true), or make the venv with a Python of nixpkgs ' +
-  '(UV_PYTHON=$(command -v python3) UV_PYTHON_DOWNLOADS=never uv venv), or run "wheelfix python" on that interpreter'
+/** The command for this very program stands first, ready to be pasted. */
+function remediesFor(program: string): string {
+  return (
+    `run: wheelfix python ${program.replace(/\/bin\/[^/]*$/, '')} (or enable nix-ld with programs.nix-ld.enable = true, or make ` +
+    'the environment with a Python of nixpkgs: UV_PYTHON=$(command -v python3) UV_PYTHON_DOWNLOADS=never uv venv)'
+  )
+}
 
 /**
  * The C library that `program` runs under.
@@ -99,7 +103,7 @@ export function identifyLibc(program: string, object: ElfObject, env: NodeJS.Pro
   if (text.includes('Could not start dynamically linked executable') || text.includes('nix.dev/permalink/stub-ld')) {
     throw new WheelfixError(
       'LOADER_NOT_FOUND',
-      `${program} cannot start: ${interp} is NixOS's stub, not a loader; ${REMEDIES}`,
+      `${program} cannot start: ${interp} is NixOS's stub, not a loader; ${remediesFor(program)}`,
       program,
     )
   }
@@ -165,14 +169,14 @@ export function isLibcFamily(soname: string, kind: Libc['kind']): boolean {
 }
 
 function absentLoader(program: string, interp: string): WheelfixError {
-  const [when, remedy] = isFhsLoader(interp)
-    ? ['here', REMEDIES]
+  const [what, remedy] = isFhsLoader(interp)
+    ? ['does not exist here', remediesFor(program)]
     : interp.includes('/.wheelfix/')
-      ? ['any more', 'run "wheelfix loader" to make it again, or "wheelfix restore" to do without']
-      : ['any more', 'make the environment again with a Python that exists']
+      ? ['no longer exists', 'run "wheelfix loader" to make it again, or "wheelfix restore" to do without']
+      : ['no longer exists', 'make the environment again with a Python that exists']
   return new WheelfixError(
     'LOADER_NOT_FOUND',
-    `${program} cannot start: its loader ${interp} does not exist ${when}; ${remedy}`,
+    `${program} cannot start: its loader ${interp} ${what}; ${remedy}`,
     program,
   )
 }

@@ -8,7 +8,8 @@ import { storeDirectory } from '../nix/store.ts'
 import { findInterpreter } from '../python/interpreter.ts'
 import { targetPython } from '../python/named.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
-import { startPython } from '../resolve/python-process.ts'
+import { isInside } from '../io/path.ts'
+import { type PythonProcess, startPython } from '../resolve/python-process.ts'
 import { scanSources } from '../resolve/scan-sources.ts'
 import type { WheelContext } from './fix-wheel.ts'
 import type { WheelOptions } from './report.ts'
@@ -56,6 +57,15 @@ export function prepare(options: WheelOptions): Preparation {
     wanted,
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
     ignoredPaths: options.mode === 'restore' ? [] : [...options.ignore, ...config.ignore],
-    warnings: [...named.warnings],
+    warnings: [...named.warnings, ...(options.mode === 'restore' ? [] : foreignPython(python, store))],
   }
+}
+
+/** A Python of an ordinary distribution finds its libraries in /usr/lib: the user most likely meant another one. */
+function foreignPython({ interpreter, libc }: PythonProcess, store: string): string[] {
+  if (isInside(libc.dir, store)) return []
+  return [
+    `${interpreter.program} is not a Python of Nix: it searches the system's own folders, so wheels need no patch for it. ` +
+      'Name the Python that the wheels are for with --python',
+  ]
 }

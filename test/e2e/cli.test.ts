@@ -34,6 +34,28 @@ suite('the command line', () => {
     }
   })
 
+  test('every example of the help is a command line that the program takes', () => {
+    for (const command of COMMANDS.filter(([name]) => name !== 'elf')) {
+      const { stdout } = call(...command, '--help')
+      for (const [, line = ''] of stdout.matchAll(/^ {2}# .*\n {2}(.*)$/gm)) {
+        const words = /wheelfix ((?:[a-z]+ ?)+)(.*)/.exec(line)
+        const options = [...(words?.[2] ?? '').matchAll(/(?:^|\s)(--[a-z-]+|-[a-z])(?=[\s=]|$)/g)].map(
+          ([, option = '']) => option,
+        )
+        const named = (words?.[1] ?? '').trim().split(' ')
+        const help = call(
+          ...named.slice(0, named[0] === 'libs' && /^(?:build|env)$/.test(named[1] ?? '') ? 2 : 1),
+          '--help',
+        )
+        assert.equal(help.status, 0, line)
+        const parent = named[0] === 'libs' ? call('libs', '--help').stdout : ''
+        for (const option of options.filter(name => name !== '-l')) {
+          assert.ok((help.stdout + parent).includes(option), `${line}: ${option}`)
+        }
+      }
+    }
+  })
+
   test('a mistyped command, option or code gets the nearest name', () => {
     for (const [args, words] of [
       [['chek'], /unknown command 'chek'\n\(Did you mean check\?\)/],

@@ -136,6 +136,15 @@ suite('a Python of another system', () => {
     assert.equal(interpreterOf(join(root, 'bin/python3')), host)
   })
 
+  test('is named by its folder, by the interpreter itself, or by an environment of it', () => {
+    const { root } = standalone('--libc', world.outputs.glibc)
+    const venv = venvOf(world, root)
+    for (const named of [root, join(root, 'bin/python3'), venv, join(venv, 'bin/python')]) {
+      const { stdout } = wheelfix(world, ['python', named, '--dry-run', '--json'])
+      assert.equal(JSON.parse(stdout).root, root, named)
+    }
+  })
+
   test('is not edited through a link, nor in a venv or the store', () => {
     const { root } = standalone()
     symlinkSync(root, `${root}-link`)
@@ -145,7 +154,8 @@ suite('a Python of another system', () => {
       return stderr
     }
     assert.match(said(`${root}-link`), /is a link to .*: name that/)
-    assert.match(said(makeVenv(world, 'not-standalone')), /is a virtual environment/)
+    // an environment stands for the Python that it was made with
+    assert.match(said(makeVenv(world, 'not-standalone')), /is in the Nix store/)
     assert.match(said(world.outputs.python), /is in the Nix store/)
   })
 })

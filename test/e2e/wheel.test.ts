@@ -351,6 +351,12 @@ suite('wheelfix wheel', () => {
     assert.equal(wheel(demo, '--check', ...libs).status, 0)
   })
 
+  test('a Python that is not of Nix is warned about: no wheel needs a patch for it', () => {
+    const { stderr } = wheel(demo, '--check', '--python', world.host.python.executable)
+    assert.match(stderr, /^warning: \S+ is not a Python of Nix: .* --python\n/)
+    assert.doesNotMatch(wheel(demo, '--check', ...libs).stderr, /not a Python of Nix/)
+  })
+
   test('--tag marks the result: a build tag in the name and in WHEEL, a local version in all that names the version', () => {
     const tagged = join(world.root, 'tagged')
     assert.equal(wheel(demo, '-o', tagged, '--tag', '1nixos', ...libs).status, 0)

@@ -179,11 +179,11 @@ test('nix-ld without a loader behind it is refused', () => {
 test("no loader, and NixOS's stub in its place, name the remedies", () => {
   const stub = join(root, 'stub-ld')
   writeFileSync(stub, 'Could not start dynamically linked executable: %s\nhttps://nix.dev/permalink/stub-ld\0')
-  const remedies = /enable nix-ld .*UV_PYTHON=.*wheelfix python/
+  const remedies = /run: wheelfix python \/\S+ \(or enable nix-ld .*UV_PYTHON=/
   fails('LOADER_NOT_FOUND', /NixOS's stub, not a loader/, () => under(stub))
   fails('LOADER_NOT_FOUND', remedies, () => under(stub))
   fails('LOADER_NOT_FOUND', remedies, () => under('/lib/ld-linux-none.so.9'))
-  fails('LOADER_NOT_FOUND', /does not exist any more; make the environment again/, () =>
+  fails('LOADER_NOT_FOUND', /no longer exists; make the environment again/, () =>
     under('/nix/store/x-glibc/lib/ld-linux-x86-64.so.2'),
   )
 })
@@ -201,7 +201,7 @@ test('what is no loader is refused', () => {
   fails('LIBC_UNSUPPORTED', /neither glibc's nor musl's/, () => under(other))
   fails('LIBC_UNSUPPORTED', /linked statically/, () => under(null))
   fails('LOADER_NOT_FOUND', /it is not a regular file/, () => under(root))
-  fails('LOADER_NOT_FOUND', /does not exist/, () => under(join(root, 'circle')))
+  fails('LOADER_NOT_FOUND', /no longer exists/, () => under(join(root, 'circle')))
   const lonely = join(root, 'lonely')
   writeFileSync(lonely, '\0/nix/store/x/etc/ld.so.cache\0/nil/\0/nil/lib/\0')
   fails('LIBC_UNSUPPORTED', /has no libc\.so\.6/, () => under(lonely))

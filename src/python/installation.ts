@@ -1,0 +1,18 @@
+// The folder that a Python is installed in, from whatever names it: the folder, the interpreter, or an environment of it.
+import { statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { errnoOf, WheelfixError } from '../io/error.ts'
+import { fsPath, realPath } from '../io/path.ts'
+import { findVenv } from './pyvenv.ts'
+
+/** A folder that is neither is given back: what is wrong with it is said by who edits it. */
+export function installationOf(named: string, cwd: string): string {
+  const path = resolve(cwd, named)
+  try {
+    if (statSync(fsPath(path)).isFile()) return dirname(dirname(realPath(path)))
+    return dirname(realPath(findVenv({ argument: path, env: {}, cwd }).home))
+  } catch (error) {
+    if (error instanceof WheelfixError || errnoOf(error) !== undefined) return path
+    throw error
+  }
+}
