@@ -352,7 +352,14 @@ suite('wheelfix wheel', () => {
   })
 
   test('a Python that is not of Nix is warned about: no wheel needs a patch for it', () => {
-    const { stderr } = wheel(demo, '--check', '--python', world.host.python.executable)
+    const { stderr } = wheelfix(world, [
+      'wheel',
+      demo,
+      '--check',
+      '--no-scan',
+      '--python',
+      world.host.python.executable,
+    ])
     assert.match(stderr, /^warning: \S+ is not a Python of Nix: .* --python\n/)
     assert.doesNotMatch(wheel(demo, '--check', ...libs).stderr, /not a Python of Nix/)
   })
