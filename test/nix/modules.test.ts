@@ -1,13 +1,13 @@
 // The modules for NixOS and Home Manager, evaluated with nixpkgs' own module system where WHEELFIX_TEST_NIXPKGS_LIB names its
 // `lib` folder, else with a small one of the same meaning; and what they make is built by a real Nix.
 import assert from 'node:assert/strict'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { installDemoWheel, makeVenv } from '../world/venv.ts'
-import { flakes, succeeds } from './flakes.ts'
+import { flakes, ROOT, succeeds } from './flakes.ts'
 import { scratch } from './stores.ts'
 
 const REAL_LIB = process.env['WHEELFIX_TEST_NIXPKGS_LIB']
@@ -50,6 +50,9 @@ function flakeOf(moduleSystem: string): string {
         plain.enable = true;
         off = { };
       };
+      options = builtins.mapAttrs (_: option:
+        if option ? description then option.description else builtins.mapAttrs (_: inner: inner.description) option
+      ) (wheelfix.nixosModules.default { config = { }; inherit pkgs lib; }).options.programs.wheelfix;
       tool = "\${wheelfix.packages.x86_64-linux.wheelfix}";
       packages.x86_64-linux = {
         python = wheelfix.lib.x86_64-linux.pythonWithLibs { libs = [ pkgs.expat ]; };
@@ -128,6 +131,23 @@ suite('the modules', { skip: needsNix }, () => {
       for (const python of environments) runWell(python, ['-c', 'import wheelfix_demo'])
     })
   }
+
+  test('have their options in docs/nix.md, and no others stand there', t => {
+    const all = flakes(t)
+    if (typeof all === 'string') {
+      t.skip(all)
+      return
+    }
+    const folder = scratch(t)
+    writeFileSync(join(folder, 'flake.nix'), flakeOf('import "${nixpkgs}/modules.nix"'))
+    const options = JSON.parse(succeeds(all.nix(['eval', '--json', 'path:.#options'], folder))) as object
+    const names = Object.entries(options).flatMap(([name, value]) =>
+      typeof value === 'string' ? [name] : Object.keys(value as object).map(inner => `${name}.${inner}`),
+    )
+    const [, section = ''] = /^## Modules\n([^]*?)^## /m.exec(readFileSync(join(ROOT, 'docs/nix.md'), 'utf8')) ?? []
+    const told = [...section.matchAll(/^\| `([\w.]+)` \|/gm)].map(([, name = '']) => name)
+    assert.deepEqual(told.sort(), names.sort())
+  })
 
   test('a shell of mkPythonShell has the Python, the libraries and the caller’s own packages and hook', t => {
     const all = flakes(t)
