@@ -11,10 +11,13 @@ interface NixRun {
   readonly limitMs: number | null
   /** Told from time to time that it is still at work; not called where Nix shows its own progress. */
   readonly progress: (line: string) => void
+  /** How long nothing is said. */
+  readonly silenceMs?: number
 }
 
-/** Nothing is said of what is done sooner. */
 const SILENCE_MS = 30_000
+/** Of Node: 25 days. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /**
  * Limits of Nix's own: a server that is not there is given up, and so is a builder that says nothing for half an hour. A
@@ -30,30 +33,32 @@ const OPTIONS = [
  * @returns its standard output
  * @throws WheelfixError `IO` where Nix is missing, fails (it has then said why) or takes too long
  */
-export async function runNix(args: readonly string[], { env, name, limitMs, progress }: NixRun): Promise<string> {
+export async function runNix(
+  args: readonly string[],
+  { env, name, limitMs, progress, silenceMs = SILENCE_MS }: NixRun,
+): Promise<string> {
   const child = spawn('nix', [...OPTIONS, ...args], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const start = Date.now()
-  const told = setInterval(() => progress(`${name}: still at work after ${secondsSince(start)} s`), SILENCE_MS)
-  let isLate = false
-  const limit = setTimeout(
-    () => {
-      isLate = true
-      child.kill('SIGTERM')
-    },
-    limitMs ?? 2 ** 31 - 1,
-  )
+  const told = setInterval(() => progress(`${name}: still at work after ${secondsSince(start)} s`), silenceMs)
   const output: Buffer[] = []
   child.stdout.on('data', (chunk: Buffer) => output.push(chunk))
+  const late = new AbortController()
+  const limit = setTimeout(() => late.abort(), limitMs ?? LONGEST_TIMER_MS)
   try {
-    await once(child, 'close')
+    await once(child, 'close', { signal: late.signal })
   } catch (error) {
+    if (late.signal.aborted) {
+      // for good, and without waiting for what it may have started
+      child.kill('SIGKILL')
+      child.stdout.destroy()
+      throw new WheelfixError('IO', `${name} was ended after ${secondsSince(start)} s`, name)
+    }
     if (errnoOf(error) !== 'ENOENT') throw error
     throw new WheelfixError('IO', 'nix is not on PATH, and libs build needs it to build or download libraries')
   } finally {
     clearInterval(told)
     clearTimeout(limit)
   }
-  if (isLate) throw new WheelfixError('IO', `${name} was ended after ${secondsSince(start)} s`, name)
   if (child.exitCode !== 0) throw new WheelfixError('IO', `${name} failed (see above)`, name)
   return Buffer.concat(output).toString()
 }
