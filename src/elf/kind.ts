@@ -1,5 +1,16 @@
 // What kind of object it is, for those who lay it out.
-import { DF_1_PIE, EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV, ET_EXEC, PF_X, PT_GNU_STACK } from './constants.ts'
+import {
+  DF_1_PIE,
+  EM_AARCH64,
+  EM_LOONGARCH,
+  EM_PPC64,
+  EM_RISCV,
+  ET_EXEC,
+  PF_X,
+  PT_GNU_STACK,
+  PT_LOAD,
+} from './constants.ts'
+import { formatOf } from './layout.ts'
 import type { ElfObject } from './types.ts'
 
 /** Something that the kernel may start: it then tells the program where its program headers are (AT_PHDR). */
@@ -7,6 +18,19 @@ export function isExecutable({ header, interpreter, flags1 }: ElfObject): boolea
   if (header.type === ET_EXEC || (flags1 & DF_1_PIE) !== 0n) return true
   // gold gives libraries an interpreter when it is told one (musl-gcc does), but nowhere to start
   return interpreter !== null && header.entry !== 0n
+}
+
+/**
+ * Has a packer moved the program headers, so that they are still e_phoff bytes behind the start of the object in memory? The
+ * code that it adds finds them there and ends the process where it does not (Wibu's AxProtector: pypylon's plugins).
+ * Linkers put them right behind the ELF header.
+ */
+export function hasMovedHeaders({ header, programHeaders }: ElfObject): boolean {
+  const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
+  const holder = loads.find(({ offset, filesz }) => offset <= header.phoff && header.phoff < offset + filesz)
+  const [first] = loads
+  if (first === undefined || holder === undefined || header.phoff === formatOf(header).ehdr.bytes) return false
+  return holder.vaddr - BigInt(holder.offset) === first.vaddr - BigInt(first.offset)
 }
 
 /** Does the object itself say that musl loads it? */

@@ -155,6 +155,35 @@ suite('files as the loader maps them', { skip: missing('gcc') }, () => {
       }
     }
   })
+
+  test('a library whose own code looks for its moved program headers in memory', () => {
+    const headers = join(folder, 'headers.c')
+    writeFileSync(
+      headers,
+      `#include <link.h>
+      #include <unistd.h>
+      const char room[2048] __attribute__((aligned(16))) = "ROOM FOR PROGRAM HEADERS";
+      char bss[100000];
+      extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
+      __attribute__((constructor)) static void look(void) {
+        const char *base = (const char *)&__ehdr_start;
+        const ElfW(Phdr) *header = (const void *)(base + __ehdr_start.e_phoff);
+        for (int left = __ehdr_start.e_phnum; left > 0; left--, header++)
+          if (header->p_type == PT_LOAD && (const char *)look - base - header->p_vaddr < header->p_memsz) return;
+        _exit(220 - room[100] - bss[0]);
+      }`,
+    )
+    const library = join(folder, 'libheaders.so')
+    runWell('gcc', ['-shared', '-fPIC', '-o', library, headers])
+    const bytes = readFileSync(library)
+    const { header } = readHeadersOf(bytes)
+    const format = formatOf(header)
+    const room = bytes.indexOf('ROOM FOR PROGRAM HEADERS')
+    bytes.copy(bytes, room, header.phoff, header.phoff + header.phnum * format.phdr.bytes)
+    bytes.fill(0, header.phoff, header.phoff + header.phnum * format.phdr.bytes)
+    put(format, bytes, 0, format.ehdr.phoff, room)
+    proveEdit(bytes, opens)
+  })
 })
 
 function sectionSize(bytes: Buffer, index: number, size: bigint): Buffer {

@@ -5,7 +5,7 @@
 // section headers. Where its PT_LOAD ends decides what loaders and strip make of the file (README.md beside this file):
 // - before the program headers, in shared objects for glibc, which copies a table that is not in memory;
 // - before the last program header, in executables, as the kernel tells them by AT_PHDR where their headers are. The last
-//   one is in memory too, as pages are mapped whole;
+//   one is in memory too, as pages are mapped whole; and in libraries whose own code looks for them (kind.ts);
 // - behind them all, in shared objects for musl, which else reports no headers of the object, so that nothing unwinds.
 // In the first two cases no PT_LOAD holds the whole table, and so GNU strip and objcopy, which would lay it out anew and
 // destroy the file, refuse it and leave it as it is. In the third they write their table to the start of the PT_LOAD, so

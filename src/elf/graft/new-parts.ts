@@ -2,7 +2,8 @@
 // program headers that stay, and the undo record.
 import { DT_VERNEED, PT_GNU_STACK, PT_INTERP, PT_PHDR, SHT_PROGBITS } from '../constants.ts'
 import { newDynamic } from '../tables/dynamic.ts'
-import { isExecutable, namesMusl } from '../kind.ts'
+import { hasMovedHeaders, isExecutable, namesMusl } from '../kind.ts'
+import { MOST_PADDING, paddingOf } from './padding.ts'
 import { formatOf, put } from '../layout.ts'
 import type { Editable } from '../rules/refuse.ts'
 import { findSection, sectionNumber } from '../tables/sections.ts'
@@ -53,6 +54,13 @@ export interface GraftParts {
   readonly headersLength: number
 }
 
+/** A library whose own code looks for its program headers is laid out as a program is, where memory leaves room for that. */
+function kindOf(source: ByteSource, object: ElfObject, forMusl: boolean): GraftParts['kind'] {
+  if (isExecutable(object)) return 'executable'
+  if (forMusl) return 'musl'
+  return hasMovedHeaders(object) && paddingOf(source.size, object) < MOST_PADDING / 2 ? 'executable' : 'glibc'
+}
+
 export function newParts(
   source: ByteSource,
   object: ElfObject,
@@ -63,7 +71,7 @@ export function newParts(
   const { strtab } = editable
   const format = formatOf(object.header)
   const forMusl = (libc ?? (namesMusl(object) ? 'musl' : 'glibc')) === 'musl'
-  const kind = isExecutable(object) ? 'executable' : forMusl ? 'musl' : 'glibc'
+  const kind = kindOf(source, object, forMusl)
 
   const strings = newStrings(object, strtab.length)
   // the string table must end with a NUL before anything is put behind it

@@ -2,6 +2,7 @@
 import { DT_STRTAB, PT_LOAD } from '../constants.ts'
 import { ElfError } from '../error.ts'
 import type { GraftParts } from './new-parts.ts'
+import { MOST_PADDING } from './padding.ts'
 import type { Placed, StringsPlace } from './new-sections.ts'
 import { formatOf } from '../layout.ts'
 import { addressLimit, loadAlignment, SMALLEST_PAGE } from '../machine.ts'
@@ -18,14 +19,13 @@ import { GRAFT_ALIGNMENT, noteLength } from './undo-note.ts'
 const STAYS = 1 << 20
 /** Moves the last program header off the start of a page. */
 const SHIFT = 64
-/** How far an executable's file may be filled up, so that the graft comes behind a large .bss. */
-const MOST_PADDING = 1 << 26
 
 /**
  * The layout's number, raised whenever it changes: what an earlier version grafted is then looked at again.
  * 2: the graft begins on a fresh page of the file where a PT_LOAD has .bss.
+ * 3: a library whose program headers were moved has them e_phoff behind its start in memory.
  */
-export const GRAFT_FORMAT = 2
+export const GRAFT_FORMAT = 3
 
 const alignUp = (value: number, alignment: number): number => Math.ceil(value / alignment) * alignment
 const alignUpAddress = (value: bigint, alignment: bigint): bigint => ((value + alignment - 1n) / alignment) * alignment
