@@ -11,9 +11,16 @@ export interface Verdict {
   readonly files: readonly string[]
 }
 
+/** Says of a status of waitpid what ended the process. */
+const ENDED = `
+def ended(status):
+    signal = status & 127
+    return "the process ended with signal %d" % signal if signal else "the process ended with status %d" % (status >> 8)
+`
+
 // A fork of a Python that has loaded nothing is as good as a fresh process, and costs a tenth of it. create_dynamic opens the
 // file as an import does and fails only afterwards, for want of an init function. The alarm ends what hangs.
-const SCRIPT = `
+const SCRIPT = `${ENDED}
 import _imp, os, signal, sys
 class Spec:
     def __init__(self, path): self.name, self.origin = "wheelfix_has_no_such_module", path
@@ -38,7 +45,7 @@ for path in sys.stdin.buffer.read().split(b"\\0"):
         tell(path, error, *files)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
-    if status != 0: tell(path, "the process ended with status %d" % status)
+    if status != 0: tell(path, ended(status))
 `
 
 /** The environment for children: nothing that changes what the loader or Python does. */
@@ -78,7 +85,7 @@ export function askPython(
   return verdicts
 }
 
-const IMPORT_SCRIPT = `
+const IMPORT_SCRIPT = `${ENDED}
 import importlib, os, signal, sys
 def tell(*words):
     sys.__stdout__.write("wheelfix " + " ".join(os.fsencode(word).hex() or "-" for word in words) + "\\n")
@@ -92,7 +99,7 @@ for name in sys.stdin.read().split("\\0"):
         except BaseException as problem: tell(name, (type(problem).__name__ + ": " + str(problem)).split("\\n")[0][:500])
         os._exit(0)
     status = os.waitpid(child, 0)[1]
-    if status != 0: tell(name, "the process ended with status %d" % status)
+    if status != 0: tell(name, ended(status))
 `
 
 /** Imports each module in a fresh child process. @returns what was said of those that fail, by name */
