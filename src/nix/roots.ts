@@ -2,10 +2,10 @@
 // known to Nix as indirect roots, so that a collection keeps what the venv needs. Where there is no Nix nothing is
 // made. Knows links, not why the venv needs a path.
 import { createHash } from 'node:crypto'
-import { existsSync, renameSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
-import { directoryOf, fsPath, isWritable, makeFolders, namesIn, readLink, realFolder } from '../io/path.ts'
+import { directoryOf, fileNameOf, fsPath, isWritable, makeFolders, namesIn, readLink, realFolder } from '../io/path.ts'
 import { nixBase32 } from './base32.ts'
 import { invalidPaths, knowsItsState } from './database.ts'
 import { askDaemon, callDaemon, daemonSocket } from './daemon.ts'
@@ -183,9 +183,11 @@ function registerByProgram(lacking: readonly Root[], env: NodeJS.ProcessEnv): bo
 /** Puts a link in the place of what was there, by a rename, so that no moment is without one. */
 function replaceLink(link: string, target: string): void {
   if (targetOf(link) === target) return
-  // VENV/.wheelfix/roots/NAME
+  // VENV/.wheelfix/roots/NAME; the state of a folder may stand in the user's state folder, which is there or not
   const folder = directoryOf(link)
-  makeFolders(folder, directoryOf(directoryOf(folder)))
+  const state = directoryOf(folder)
+  if (fileNameOf(state) === '.wheelfix') makeFolders(folder, directoryOf(state))
+  else mkdirSync(fsPath(folder), { recursive: true })
   const temporary = `${link}.tmp${process.pid}`
   rmSync(fsPath(temporary), { force: true })
   symlinkSync(fsPath(target), fsPath(temporary))

@@ -49,6 +49,14 @@ suite('wheelfix path', () => {
     }
   }
 
+  test('a folder with nothing to patch, before the user has a state folder', () => {
+    const target = folder('plain')
+    writeFileSync(join(target, 'module.py'), '')
+    const env = { XDG_STATE_HOME: join(world.root, 'no/state') }
+    const { status, stderr } = wheelfix(world, ['path', target, '--python', world.python, ...libs], env)
+    assert.equal(status, 0, stderr)
+  })
+
   test('a folder of pip install --target: loaded by the Python that is named, state kept by the user, undone', () => {
     const target = folder('target')
     buildModule(join(target, 'pkg', `core${MODULE}`))
