@@ -1,6 +1,7 @@
 // Writes the new bytes of objects, some hundred at a time: the journal of a batch is synced once before the first of its
 // objects is touched, and what is renamed is synced before the first rename.
 import { lstatSync } from 'node:fs'
+import { filesWithMore, keepMore } from '../io/attributes.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import type { FileEdit } from '../elf/file-edit.ts'
@@ -94,12 +95,16 @@ function inPlaceChange(place: Place, { object: { path }, edit, record, fields }:
 
 function writeBatch(batch: readonly Waiting[], inPlace: ReadonlySet<ScannedObject>): void {
   const waiting: { readonly staged: Staged; readonly end: Waiting['end'] }[] = []
+  const withMore = filesWithMore(
+    batch.filter(({ object }) => !inPlace.has(object) || !isWritable(object)).map(({ object }) => object.path),
+  )
   for (const { object, edit, end } of batch) {
     let done = false
     const refusal = attempt(() => {
       done = inPlace.has(object) && changedInPlace(object, edit)
       if (done) return
       const staged = stageFile(object.path, edit, object.status)
+      if (withMore.has(object.path)) keepMore(staged)
       if (staged.mustSync) waiting.push({ staged, end })
       else {
         renameStaged(staged)
@@ -114,6 +119,11 @@ function writeBatch(batch: readonly Waiting[], inPlace: ReadonlySet<ScannedObjec
     return refusal === null
   })
   for (const { staged, end } of synced) end(attempt(() => renameStaged(staged)))
+}
+
+/** By its owner (S_IWUSR). */
+function isWritable({ status: { mode } }: ScannedObject): boolean {
+  return (mode & 0o200) !== 0
 }
 
 /** False where the file may not be written to, or runs, but perhaps can be replaced. @throws ElfError, errors of node:fs */

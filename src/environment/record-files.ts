@@ -1,7 +1,8 @@
 // The RECORD files of a venv on the disk: their rows, and rows with other fields. Text to text is python/record.ts.
 import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
-import { errnoOf } from '../io/error.ts'
+import { filesWithMore, keepMore } from '../io/attributes.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { renameStaged, type Staged, stageContent, syncStaged } from '../io/replace.ts'
 import type { Owner } from '../python/distributions.ts'
@@ -75,16 +76,20 @@ export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
       action()
       return true
     } catch (error) {
-      reasons.set(record, writeReason(error))
+      reasons.set(record, error instanceof WheelfixError ? error.message : writeReason(error))
       return false
     }
   }
   const staged: Staged[] = []
+  const withMore = filesWithMore([...changes.keys()])
   for (const [record, rows] of changes) {
     attempt(record, () => {
       const before = readRecord(record)
       const after = rewriteRecord(before, rows)
-      if (after !== before) staged.push(stageContent(record, Buffer.from(after, 'latin1')))
+      if (after === before) return
+      const item = stageContent(record, Buffer.from(after, 'latin1'))
+      if (withMore.has(record)) keepMore(item)
+      staged.push(item)
     })
   }
   const synced = staged.filter(item => attempt(item.path, () => syncStaged(item)))

@@ -22,7 +22,7 @@ import { hasHeaders, makeTemplate, venvFiles, whatWorks } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 const DEMO_WHEEL = join(import.meta.dirname, '../../../fixtures/demo-wheel')
-const STEP = process.env['WHEELFIX_SURVIVE'] === 'all' ? 1 : 29
+const STEP = process.env['WHEELFIX_SURVIVE'] === 'all' ? 4 : 29
 
 const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
 if (typeof world === 'string') test('after a kill', { skip: skip(world) })

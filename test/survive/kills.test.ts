@@ -81,7 +81,9 @@ function theSuite(world: World): void {
         const changes = Number(readFileSync(log, 'utf8'))
         const done = { files: venvFiles(venv), names: stateNames(venv), works: whatWorks(world, venv) }
         let kills = 0
-        for (let at = WHOLE ? 1 : (index % STEP) + 1; at <= changes; at += STEP) {
+        // between `both` and `loader` only some names change
+        const step = Math.min(STEP, Math.ceil(changes / 2))
+        for (let at = WHOLE ? 1 : (index % step) + 1; at <= changes; at += step) {
           prepare(before)
           const killed = fix(command, disturbance({ DISTURB_AT: String(at), DISTURB_BY: 'kill' }))
           // not every run asks as often whether another one holds the lock
@@ -108,6 +110,7 @@ function theSuite(world: World): void {
           assert.equal(fix(['restore']).status, 0)
           assert.deepEqual(venvFiles(venv), original, `restored after change ${at}`)
         }
+        assert.ok(kills > 0)
         t.diagnostic(`${name}: ${changes} changes, killed at ${kills}, 0 lost`)
       })
     }
