@@ -68,11 +68,13 @@ function record() {
   hook('writeFileSync', ([path, data]) =>
     isOurs(path) ? { op: 'file', path: String(path), bytes: bytesOf(data) } : null,
   )
-  hook('copyFileSync', ([from, to]) =>
-    isOurs(to)
-      ? { op: 'file', path: String(to), bytes: real.readFileSync(to).toString('base64'), from: String(from) }
-      : null,
-  )
+  hook('copyFileSync', ([from, to]) => {
+    const bytes = () => real.readFileSync(to).toString('base64')
+    // files that are open are copied by the names of their descriptors
+    const fd = Number(/^\/proc\/self\/fd\/(\d+)$/.exec(String(to))?.[1])
+    if (open.has(fd)) return { op: 'write', fd, offset: 0, bytes: bytes() }
+    return isOurs(to) ? { op: 'file', path: String(to), bytes: bytes(), from: String(from) } : null
+  })
   hook('ftruncateSync', ([fd, size]) => (open.has(fd) ? { op: 'truncate', fd, size } : null))
   for (const name of ['fsyncSync', 'fdatasyncSync']) hook(name, ([fd]) => (open.has(fd) ? { op: 'sync', fd } : null))
   hook('renameSync', ([from, to]) => (isOurs(to) ? { op: 'rename', from: String(from), to: String(to) } : null))
@@ -82,6 +84,9 @@ function record() {
   )
   hook('mkdirSync', ([path]) => (isOurs(path) ? { op: 'folder', path: String(path) } : null))
   hook('chmodSync', ([path, mode]) => (isOurs(path) ? { op: 'mode', path: String(path), mode } : null))
+  hook('fchmodSync', ([fd, mode]) =>
+    open.has(fd) ? { op: 'mode', path: real.readlinkSync(`/proc/self/fd/${fd}`), mode } : null,
+  )
   for (const name of ['rmSync', 'unlinkSync', 'rmdirSync']) {
     hook(name, ([path]) => (isOurs(path) ? { op: 'remove', path: String(path) } : null))
   }
