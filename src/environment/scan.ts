@@ -114,7 +114,9 @@ export function scanVenv(
       if (kind === 'directory') {
         if (!SKIPPED.has(name) && (!isOutside || mayHoldModules(name))) below.push(path)
       } else if (kind === 'symlink') {
-        if (!isOutside && /\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
+        // a new target of a name of bin/ waits for its rename as a link
+        if (!isOutside && isTemporary(name)) leftovers.push(path)
+        else if (!isOutside && /\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
       } else if (kind === 'file') {
         if (isTemporary(name)) {
           if (!isOutside) leftovers.push(path)

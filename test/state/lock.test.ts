@@ -100,7 +100,7 @@ for (const [how, search] of PATHS) {
     for (const [, other] of PATHS)
       assert.match(
         outcomeFor(venv, other),
-        new RegExp(`^process ${child.pid} is working on .*; if that is not so, remove`),
+        new RegExp(`^process ${child.pid} is working on .*; if that is not true, remove`),
       )
     await kill(child)
     assert.equal(outcomeFor(venv, search, 5000), 'taken')
