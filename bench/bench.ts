@@ -1,4 +1,6 @@
 // `npm run bench`: wheelfix beside its peers, on copies of the same venv, in one run on the same machine.
+// Medians; ratios are of processor time, which other work on the machine hardly changes. Peers are those on PATH; a newer
+// patchelf is one under the name patchelf-newest.
 //   npm run bench -- [--rounds N] [--packages NAME,NAME…]
 import { cpSync, lstatSync, readdirSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -13,8 +15,9 @@ import { makeVenv, pipInstall, WHEELFIX, wheelfix, withWheels } from '../test/wo
 import { parseReport } from '../test/world/report.ts'
 import { buildWorld, type World } from '../test/world/world.ts'
 import { blowUp } from './large.ts'
-import { best, measure, type Measure } from './measure.ts'
-import { mega, milliseconds, printTable } from './table.ts'
+import { raceCommands } from './commands.ts'
+import { measure, type Measure, median } from './measure.ts'
+import { mega, milliseconds, printTable, processorTime } from './table.ts'
 
 /** A way to make a venv work, as a command line; undefined where the tool is not there. */
 interface Contender {
@@ -40,9 +43,9 @@ const WHEELFIX_VENV: Contender = {
 }
 
 /** The loop that people write: every object, one process each, all processors. */
-function patchelfLoop(patchelf: string): Contender {
+function patchelfLoop(title: string, patchelf: string): Contender {
   return {
-    name: `patchelf --force-rpath --set-rpath, ${JOBS} at a time`,
+    name: `${title} --force-rpath --set-rpath, ${JOBS} at a time`,
     command: (world, venv) => [
       '/bin/sh',
       '-c',
@@ -54,7 +57,6 @@ function patchelfLoop(patchelf: string): Contender {
 }
 
 function peers(): Contender[] {
-  const patchelf = which('patchelf')
   const like = (program: string): Contender[] => {
     const path = which(program)
     if (path === undefined) return []
@@ -62,7 +64,10 @@ function peers(): Contender[] {
     return [{ name: program, command: (world, venv) => [path, '--paths', venv, ...libs(world), '--ignore-missing=*'] }]
   }
   return [
-    ...(patchelf === undefined ? [] : [patchelfLoop(patchelf)]),
+    ...['patchelf', 'patchelf-newest'].flatMap(name => {
+      const path = which(name)
+      return path === undefined ? [] : [patchelfLoop(name, path)]
+    }),
     ...like('auto-patchelf'),
     ...like('auto-formatelf'),
   ]
@@ -107,18 +112,18 @@ function race(world: World, original: string, rounds: number): Result[] {
       rmSync(copy, { recursive: true })
     }
   }
-  return runs.map(({ contender, measures, grown }) => ({ name: contender.name, measure: best(measures), grown }))
+  return runs.map(({ contender, measures, grown }) => ({ name: contender.name, measure: median(measures), grown }))
 }
 
 function printRace(results: readonly Result[]): void {
-  const own = results[0]?.measure.seconds ?? 1
+  const own = results[0]?.measure.processorSeconds ?? 1
   printTable(
-    ['', 'time', 'times wheelfix', 'processor time', 'memory', 'grown by', 'status'],
+    ['', 'processor time', 'times wheelfix', 'time', 'memory', 'grown by', 'status'],
     results.map(({ name, measure, grown }) => [
       name,
+      processorTime(measure),
+      (measure.processorSeconds / own).toFixed(1),
       milliseconds(measure),
-      (measure.seconds / own).toFixed(1),
-      `${(measure.processorSeconds * 1000).toFixed(0)} ms`,
       mega(measure.peakBytes),
       mega(grown),
       String(measure.status),
@@ -148,7 +153,6 @@ const { values } = parseArgs({
 const world = withWheels(buildWorld())
 if (typeof world === 'string') throw new Error(world)
 try {
-  const python = world.host.python.executable
   const venv = makeVenv(world, 'venv')
   pipInstall(world, venv, values.packages.split(','))
   console.log(`${dynamicObjects(venv).length} objects, ${mega(totalSize(venv))}, ${JOBS} processors\n`)
@@ -162,23 +166,10 @@ try {
   printRace(race(world, venv, Number(values.rounds)))
   rmSync(large)
 
-  const env = benchEnvironment(world)
-  const repeat = (command: readonly string[]): Measure =>
-    best(Array.from({ length: Number(values.rounds) }, () => measure(python, command, env)))
-  const fix = WHEELFIX_VENV.command(world, venv)
-  measure(python, fix, env)
-  const again = repeat(fix)
-  const help = repeat([process.execPath, WHEELFIX, '--help'])
-  const empty = repeat([process.execPath, '-e', '0'])
-  console.log()
-  printTable(
-    ['wheelfix', 'time', 'memory'],
-    [
-      ['nothing to do', milliseconds(again), mega(again.peakBytes)],
-      ['--help', milliseconds(help), mega(help.peakBytes)],
-      ['(an empty Node script)', milliseconds(empty), mega(empty.peakBytes)],
-    ],
-  )
+  console.log('\nThe commands of wheelfix\n')
+  const libs = ['--libs', world.libs.gcc, '--libs', world.libs.zlib]
+  const name = values.packages.split(',')[0] ?? ''
+  raceCommands(world, venv, libs, name, benchEnvironment(world), Number(values.rounds))
 } finally {
   world.dispose()
 }

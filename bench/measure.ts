@@ -33,3 +33,15 @@ export function best(runs: readonly Measure[]): Measure {
     status: Math.max(...runs.map(({ status }) => status)),
   }
 }
+
+/** The median of each figure of several runs, with the largest memory of all of them. */
+export function median(runs: readonly Measure[]): Measure {
+  const middle = (select: (measure: Measure) => number): number =>
+    runs.map(select).toSorted((a, b) => a - b)[Math.floor(runs.length / 2)] ?? 0
+  return {
+    seconds: middle(({ seconds }) => seconds),
+    processorSeconds: middle(({ processorSeconds }) => processorSeconds),
+    peakBytes: Math.max(...runs.map(({ peakBytes }) => peakBytes)),
+    status: Math.max(...runs.map(({ status }) => status)),
+  }
+}

@@ -15,3 +15,7 @@ export function mega(bytes: number): string {
 export function milliseconds({ seconds }: Measure): string {
   return `${(seconds * 1000).toFixed(0)} ms`
 }
+
+export function processorTime({ processorSeconds }: Measure): string {
+  return `${(processorSeconds * 1000).toFixed(0)} ms`
+}
