@@ -42,8 +42,9 @@ export function refusalFindings(refusals: readonly Refusal[], defining: readonly
 
 /**
  * A symbol may come from what its package loads before it, or from the program that is to load it: only where nothing here
- * has it, and Python itself imports the object, is that certain. So it is with an end in the middle of a constructor. All
- * else fails whatever was loaded before.
+ * has it, and Python itself imports the object, is that certain. So it is with an end in the middle of a constructor. An
+ * allocator (jemalloc, tcmalloc) is preloaded, when there is still room for all thread-local data. All else fails whatever
+ * was loaded before.
  */
 function severityOf(
   object: ScannedObject,
@@ -55,7 +56,8 @@ function severityOf(
   if (isForAnotherPython(object.path)) return 'note'
   if (symbol !== null) return definer === undefined && object.kind === 'extension' ? 'error' : 'note'
   if (/^the process ended|cannot be dlopen/.test(error)) return object.kind === 'extension' ? 'warning' : 'note'
-  return counts ? 'error' : 'warning'
+  if (counts) return 'error'
+  return /static TLS/.test(error) && definersOf(new Set(['malloc']), [object.path]).size > 0 ? 'note' : 'warning'
 }
 
 /** The ending of a module that another Python imports: those of this one make an object an `extension`. */

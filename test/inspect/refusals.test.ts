@@ -67,6 +67,16 @@ suite('what the loader refuses', () => {
     },
   )
 
+  rule('no room for the thread-local data of an allocator is a note: it is preloaded', (venv, build) => {
+    build('libjemalloc.so', `${BIG_TLS}void *malloc(unsigned long size) { return big + size; }\n`)
+    const { status, findings } = refusals(venv)
+    assert.equal(status, 0)
+    assert.deepEqual(
+      findings.map(({ severity }) => severity),
+      ['note'],
+    )
+  })
+
   const LACKING = 'extern int absent; int *use(void) { return &absent; }\n'
 
   rule('a symbol that nothing here defines is an error for a module', (venv, build) => {
