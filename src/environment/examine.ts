@@ -1,4 +1,5 @@
 // Everything that is known before a byte is written: what the environment holds, how its Python loads it, and the plan.
+import { agree, count } from '../io/words.ts'
 import { existsSync } from 'node:fs'
 import { type Config, type ProgramInterpreter, readConfig, type Strategy } from '../config/config.ts'
 import type { ElfObject } from '../elf/types.ts'
@@ -265,8 +266,9 @@ function venvWarnings(venv: Environment, scan: Scan): string[] {
   }
   if (scan.foreignLinks > 0) {
     warnings.push(
-      `${scan.foreignLinks} shared objects are links to files outside the environment, and were not changed ` +
-        '(uv: install with UV_LINK_MODE=copy or hardlink)',
+      `${count(scan.foreignLinks, 'shared object')} ${agree(scan.foreignLinks, 'is a link', 'are links')} to ` +
+        `${agree(scan.foreignLinks, 'a file', 'files')} outside the environment, and ` +
+        `${agree(scan.foreignLinks, 'was', 'were')} not changed (uv: install with UV_LINK_MODE=copy or hardlink)`,
     )
   }
   return warnings

@@ -190,7 +190,7 @@ function theSuite(world: World): void {
       symlinkSync(outside, path)
       const before = hashFile(outside)
       const { stderr } = wheelfix(world, ['venv', venv])
-      assert.match(stderr, /1 shared objects are links to files outside the environment/)
+      assert.match(stderr, /1 shared object is a link to a file outside the environment/)
       assert.ok(lstatSync(path).isSymbolicLink())
       assert.equal(hashFile(outside), before)
     })
