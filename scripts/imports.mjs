@@ -16,7 +16,7 @@ const allowed = {
   config: ['io', 'elf'],
   state: ['config', 'nix', 'python', 'io', 'elf'],
   resolve: ['ldso', 'nix', 'python', 'io', 'elf'],
-  patchelf: ['io', 'elf'],
+  patchelf: ['state', 'python', 'io', 'elf'],
   'private-loader': ['resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
   environment: ['private-loader', 'resolve', 'state', 'config', 'ldso', 'nix', 'python', 'io', 'elf'],
   wheel: ['resolve', 'config', 'zip', 'ldso', 'nix', 'python', 'io', 'elf'],

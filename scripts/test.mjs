@@ -21,7 +21,13 @@ if (files.length === 0) {
 const notes = mkdtempSync(join(tmpdir(), 'wheelfix-test-'))
 const skipped = join(notes, 'skipped')
 // as root a Python of /nix/store would get its bytecode, and then differ from what Nix knows of it
-const env = { ...process.env, WHEELFIX_TEST_SKIPS: skipped, PYTHONDONTWRITEBYTECODE: '1' }
+const state = join(notes, 'state')
+const env = {
+  ...process.env,
+  XDG_STATE_HOME: state,
+  WHEELFIX_TEST_SKIPS: skipped,
+  PYTHONDONTWRITEBYTECODE: '1',
+}
 delete env.NODE_EXTRA_CA_CERTS
 const { status } = spawnSync(
   process.execPath,

@@ -240,7 +240,7 @@ export interface EditOptions {
  * @throws ElfError `REFUSED` where the edit is not safe; the errors of node:fs
  */
 export function editElf(path: string, edit: ElfEdit, { output, dryRun = false }: EditOptions = {}): Rewrite {
-  return rewriteObject(path, (_, state) => applyEdit(state, edit), { output: output ?? null, dryRun })
+  return rewriteObject(path, (_, state) => applyEdit(state, edit), { output: output ?? null, dryRun, env: process.env })
 }
 
 function withElf<T>(file: ElfFile, use: (source: ByteSource) => T): T {

@@ -92,6 +92,7 @@ function run(request: ElfRequest, file: string, debug: (message: string) => void
   const described = request.json ? withSource(file, describe) : {}
   const options = {
     output: request.output,
+    env: process.env,
     dryRun: request.dryRun,
     // what the file does not use any more is not to be kept from Nix's garbage collector by it
     wipes: (text: string) => text.includes(`${storeDirectory(process.env)}/`),
@@ -208,7 +209,7 @@ function verify(file: string, json: boolean): Result {
 }
 
 function restore({ dryRun, json }: ElfRequest, file: string): Result {
-  const restored = restoreObject(file, { dryRun })
+  const restored = restoreObject(file, { dryRun, env: process.env })
   if (!restored) {
     const message = 'carries no undo record of wheelfix, or was changed by something else since'
     if (!json) process.stderr.write(`${file}: ${message}\n`)

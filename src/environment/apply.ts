@@ -23,6 +23,8 @@ export interface ApplyInput {
   readonly distributions: Distributions
   /** The objects that the plan is about, by identity. */
   readonly objects: ReadonlyMap<string, ScannedObject>
+  /** The libc that loads them. */
+  readonly libc: ChangeJob['libc']
   readonly write: boolean
   /** Write the true hash and size into RECORD instead of emptying the fields. */
   readonly rehash: boolean
@@ -114,7 +116,7 @@ function* changeObjects(
       const reason = item.edit === null && at !== null ? unrecorded.get(at.record) : undefined
       const fields = fieldsBefore(object, at, records)
       const kept = object.kept === true ? object.undo : null
-      const job = { path, isOwn, kept, isProgram: object.kind === 'executable' }
+      const job = { path, isOwn, kept, isProgram: object.kind === 'executable', libc: input.libc }
       const edit =
         reason === undefined
           ? prepareChange({ ...job, status, edit: item.edit, record: fields })

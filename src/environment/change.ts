@@ -9,6 +9,7 @@ import type { ByteSource } from '../elf/source.ts'
 import { applyEdit, stateOf } from '../elf/state.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
+import type { Libc } from '../ldso/libc.ts'
 import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
 
 /** What is to be done to one object. */
@@ -24,6 +25,8 @@ export interface ChangeJob {
   readonly kept: Undo | null
   /** It is a program: one with a payload may be edited in place. */
   readonly isProgram: boolean
+  /** The libc that loads the objects of the environment. */
+  readonly libc: Libc['kind']
   /** The RECORD fields to be kept in the undo note. */
   readonly record: string | null
 }
@@ -73,12 +76,18 @@ const WRITE_REASONS: Readonly<Record<string, string>> = {
 }
 
 /** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError; WheelfixError `BUSY` */
-function fileEdit({ status, edit, record, isOwn, kept, isProgram }: ChangeJob, source: FileSource): FileEdit {
+function fileEdit({ status, edit, record, isOwn, kept, isProgram, libc }: ChangeJob, source: FileSource): FileEdit {
   if (source.status.ino !== status.ino || source.size !== status.size) {
     throw new WheelfixError('BUSY', 'another program changed it during this run: run again')
   }
   const wanted = edit === null ? null : (base: ElfObject) => applyEdit(stateOf(base), edit)
-  const options = { owner: 'venv', inPlace: isProgram, ...(record === null ? {} : { record }) } as const
+  const options = {
+    owner: 'venv',
+    inPlace: isProgram,
+    // a library need not name its libc; one that names musl is laid out for it anyway
+    ...(libc === 'musl' ? { libc } : {}),
+    ...(record === null ? {} : { record }),
+  } as const
   const result = regraft(layersIn(source, isOwn, kept), wanted, options)
   if (result.edit === null) throw new ElfError('REFUSED', 'the edit changes nothing')
   return result.edit

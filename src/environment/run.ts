@@ -211,8 +211,10 @@ function isUnfinished(examination: Examination): boolean {
   )
 }
 
-function applyInput({ venv, distributions, objects }: Examination, options: VenvOptions, write: boolean): ApplyInput {
-  return { place: venv, distributions, objects, write, rehash: options.rehash, progress: options.progress }
+function applyInput(examination: Examination, options: VenvOptions, write: boolean): ApplyInput {
+  const { venv, distributions, objects, python } = examination
+  const { rehash, progress } = options
+  return { place: venv, distributions, objects, libc: python.libc.kind, write, rehash, progress }
 }
 
 /** Keeps everything in the store that the venv depends on from being collected; a dry run looks whether it is kept. */

@@ -39,8 +39,9 @@ export function heldBack({ venv, plan, held }: Examination): Finding[] {
 }
 
 /** What is to be changed, and what cannot be: a run would end in the same way. */
-export function pending({ venv, plan, distributions, objects, held }: Examination): Finding[] {
-  const input = { place: venv, distributions, objects, write: false, rehash: false, progress: () => {} }
+export function pending({ venv, plan, distributions, objects, held, python }: Examination): Finding[] {
+  const libc = python.libc.kind
+  const input = { place: venv, distributions, objects, libc, write: false, rehash: false, progress: () => {} }
   const tried = applyPlan(
     plan.objects.filter(({ identity }) => !held.has(identity)),
     input,

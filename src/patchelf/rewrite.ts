@@ -17,6 +17,7 @@ import { replaceFile, temporaryOf } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { ownerOf } from '../elf/graft/owners.ts'
 import { ordersReplacement, syncFile } from '../io/sync.ts'
+import { type ProgramUndos, programUndos } from './undos.ts'
 
 /** What became of a file. */
 export interface Rewrite {
@@ -31,7 +32,11 @@ export interface RewriteOptions extends Omit<GraftOptions, 'record' | 'inPlace' 
   readonly output?: string | null
   /** Write nothing. */
   readonly dryRun?: boolean
+  /** Tells where the undo of a program that is edited in place is kept. */
+  readonly env?: NodeJS.ProcessEnv
 }
+
+type RestoreOptions = Pick<RewriteOptions, 'dryRun' | 'env'>
 
 /** Of a file by itself nothing says whether a RECORD speaks of it. */
 function isElfs(undo: Undo): boolean {
@@ -54,10 +59,11 @@ export function rewriteObject(
   change: (object: ElfObject, state: ElfState) => ElfState,
   options: RewriteOptions = {},
 ): Rewrite {
-  const { output = null, dryRun = false, ...graftOptions } = options
+  const { output = null, dryRun = false, env = {}, ...graftOptions } = options
   return withSource(path, source => {
     const object = readBySections(source)
-    const known = layersOrError(source)
+    const undos = programUndos(path, env)
+    const known = layersOrError(source, undos)
     const old = known instanceof ElfError ? stateOf(object) : stateBelow(known, object)
     const wanted = change(object, old)
     const isChanged = differences(old, wanted).length > 0
@@ -66,12 +72,13 @@ export function rewriteObject(
       if (output !== null && !dryRun) writeCopy(source, output)
       return { before: old, after: old, changed: [] }
     }
-    const { edit, after } = isChanged
+    const { edit, inPlace, after } = isChanged
       ? regraft(known, () => wanted, { ...graftOptions, inPlace: true, owner: 'elf' })
-      : { edit: null, after: source }
+      : { edit: null, inPlace: [], after: source }
     const states = { before: stateOf(object), after: isChanged ? stateOf(readBySections(after)) : stateOf(object) }
     const changed = differences(states.before, states.after)
     if (dryRun) return { ...states, changed }
+    undos.keep(inPlace)
     if (output !== null) writeCopy(after, output)
     else if (edit !== null) replaceWritable(path, edit)
     return { ...states, changed }
@@ -79,9 +86,9 @@ export function rewriteObject(
 }
 
 /** A file that a newer wheelfix has changed can still be looked at. */
-function layersOrError(source: ByteSource): Layers | ElfError {
+function layersOrError(source: ByteSource, undos: ProgramUndos): Layers | ElfError {
   try {
-    return layersOf(source, isElfs, liftedOwner)
+    return layersOf(source, isElfs, liftedOwner, undos.of)
   } catch (error) {
     if (error instanceof ElfError) return error
     throw error
@@ -99,14 +106,18 @@ function stateBelow({ above, own, base }: Layers, object: ElfObject): ElfState {
  * @returns whether there was one
  * @throws the errors of node:fs; ElfError `REFUSED` where the record is of another version
  */
-export function restoreObject(path: string, options: { readonly dryRun?: boolean } = {}): boolean {
+export function restoreObject(path: string, { dryRun = false, env = {} }: RestoreOptions = {}): boolean {
   return withSource(path, source => {
-    const elfs = layersOf(source, isElfs, liftedOwner)
+    const undos = programUndos(path, env)
+    const elfs = layersOf(source, isElfs, liftedOwner, undos.of)
     const { above, own } = elfs
     const top = above.slice(0, 1)
     const layers = own.length > 0 ? elfs : { above: [], own: top, base: above[1]?.source ?? elfs.base }
-    const { edit } = regraft(layers, null)
-    if (edit !== null && options.dryRun !== true) replaceWritable(path, edit)
+    const { edit, inPlace } = regraft(layers, null)
+    if (edit !== null && !dryRun) {
+      undos.keep(inPlace)
+      replaceWritable(path, edit)
+    }
     return edit !== null
   })
 }

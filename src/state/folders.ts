@@ -141,7 +141,7 @@ function stateFolderOf(path: string, isFile: boolean, { stateHere, env }: Folder
 }
 
 /** The XDG base directory specification: a relative path counts as not set. */
-function stateHome(env: NodeJS.ProcessEnv): string | null {
+export function stateHome(env: NodeJS.ProcessEnv): string | null {
   const named = env['XDG_STATE_HOME'] ?? ''
   if (isAbsolute(named)) return named
   const home = env['HOME'] ?? ''

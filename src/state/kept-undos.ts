@@ -1,12 +1,12 @@
-// What takes back an edit that left no room for an undo note in the file: a program with a payload is edited in place, and
-// nothing may be put behind it. The undo is kept in the environment's state folder, named after the edited file's SHA-256 and
+// What takes back an edit that left no room for an undo note in the file: a program is edited in place where that fits, as
+// nothing may be put behind a payload, and no objcopy takes a graft. The undo is kept in a state folder, named after the edited file's SHA-256 and
 // size, so that it never meets another file. Like all of that folder it may come from somebody else: it is only taken where
 // it gives the very bytes whose hash it names.
 import { formatOf } from '../elf/layout.ts'
 import { isElf } from '../elf/read.ts'
 import { ElfError } from '../elf/error.ts'
 import { readHeaders } from '../elf/headers.ts'
-import { originalSource, type Undo } from '../elf/graft/undo-note.ts'
+import { originalSource, type Owner, type Undo } from '../elf/graft/undo-note.ts'
 import type { ByteSource } from '../elf/source.ts'
 import type { FileEdit } from '../elf/file-edit.ts'
 import { graftedSource } from '../elf/graft/graft.ts'
@@ -27,14 +27,15 @@ export interface KeptUndos {
   of(source: ByteSource): Undo | null
 }
 
-export function keptUndos(place: Place): KeptUndos {
+/** @param owner whose edits the folder has */
+export function keptUndos(place: Place, owner: Owner = 'venv'): KeptUndos {
   const names = entriesIn(`${place.stateFolder}/${FOLDER}`).flatMap(({ name, kind }) => (kind === 'file' ? [name] : []))
   const sizes = new Set(names.map(name => /^[0-9a-f]{64}-(\d+)\.json$/.exec(name)?.[1]))
   return {
     of(source) {
       if (!sizes.has(String(source.size))) return null
       const text = readState(place, `${FOLDER}/${nameOf(source)}`)
-      return text === null ? null : parse(text, source)
+      return text === null ? null : parse(text, source, owner)
     },
   }
 }
@@ -68,7 +69,7 @@ function nameOf(source: ByteSource): string {
 
 const encode = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')
 
-function parse(text: string, source: ByteSource): Undo | null {
+function parse(text: string, source: ByteSource, owner: Owner): Undo | null {
   try {
     const kept: unknown = JSON.parse(text)
     if (typeof kept !== 'object' || kept === null) return null
@@ -76,7 +77,7 @@ function parse(text: string, source: ByteSource): Undo | null {
     if (typeof header !== 'string' || !Array.isArray(patches) || patches.length > MOST_PATCHES) return null
     if (record !== null && typeof record !== 'string') return null
     const undo: Undo = {
-      owner: 'venv',
+      owner,
       originalSize: source.size,
       header: Buffer.from(header, 'base64'),
       patches: patches.map(patch => parsePatch(patch, source.size)),

@@ -166,7 +166,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
   test('--verify is silent for a sound file and names rule and offset for a broken one', () => {
     well('--set-rpath', '/a', at('m'))
     assert.equal(well('--verify', at('m')), '')
-    writeFileSync(at('cut'), readFileSync(at('m')).subarray(0, -3000))
+    writeFileSync(at('cut'), readFileSync(at('m')).subarray(0, 3000))
     const { status, stdout } = ours('--verify', at('cut'))
     assert.equal(status, 1)
     assert.match(stdout, /^\S+cut: \S+: /m)
@@ -366,8 +366,8 @@ int main(void) {
       well('--output', at('wiped2'), '--add-needed', 'libfoo.so.1', '--remove-rpath', at('wiped'))
       assert.equal(stateOfFile(at('wiped2')).runpath, null)
       assert.doesNotMatch(readFileSync(at('wiped2'), 'latin1'), new RegExp(hash))
-      // who wipes nothing puts back what was
-      well('--set-rpath', '/x', at('wiped'))
+      // who wipes nothing puts back what was: of a graft, as so long a path fits nowhere
+      well('--set-rpath', `/${'x'.repeat(5000)}`, at('wiped'))
       const job = withSource(at('wiped'), source => ({ status: source.status }))
       const edit = { searchPath: { tag: 'DT_RUNPATH', value: `${old.lib}:/y` } } as const
       const done = prepareChange({
@@ -378,6 +378,7 @@ int main(void) {
         record: null,
         kept: null,
         isProgram: false,
+        libc: 'glibc',
       })
       assert.ok('header' in done)
       replaceFile(at('wiped'), done)

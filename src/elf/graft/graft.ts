@@ -20,6 +20,7 @@ import { type GraftOptions, type GraftParts, newParts, newVersionNeeds } from '.
 import { graftSections, type GraftSections } from './new-sections.ts'
 import { editInPlace, editWords, interpreterInPlace, renameInPlace } from '../in-place/in-place.ts'
 import { ElfError } from '../error.ts'
+import { isExecutable } from '../kind.ts'
 import { formatOf } from '../layout.ts'
 import { readElf } from '../read.ts'
 import { assertEditable, assertNoPayload, type Editable } from '../rules/refuse.ts'
@@ -76,6 +77,10 @@ export function graftTo(
     if (patches === null) throw error
     return patched(source, object, patches, wanted)
   }
+  // objcopy takes no grafted program for a template (PyInstaller, bun), and an edit in place would break a graft's record
+  const isPlain = inPlace && isExecutable(object) && readUndo(source) === null
+  const fitting = isPlain ? editInPlace(source, object, editable, wanted, true) : null
+  if (fitting !== null) return patched(source, object, fitting, wanted)
   try {
     return buildGraft(source, object, editable, wanted, options)
   } catch (error) {

@@ -20,21 +20,30 @@ export interface Layers {
   readonly base: ByteSource
 }
 
+/** Each owner has one. */
+const MOST_LAYERS = 8
+
 /**
  * Takes a file apart.
  * @param isOwn whose layers are to be found
  * @param lifted the owner of a layer of others which may be taken off and put on again, on top of one's own; else null
+ * @param kept the undo of an edit in place, which has left no note in the file
  * @throws ElfError `REFUSED` for a note of a later version
  */
 export function layersOf(
   source: ByteSource,
   isOwn: (undo: Undo) => boolean,
   lifted: (undo: Undo) => Owner | null = () => null,
+  kept: (source: ByteSource) => Undo | null = () => null,
 ): Layers {
   const above: Layer[] = []
   const own: Layer[] = []
   let base = source
-  for (let undo = readUndo(base); undo !== null; undo = readUndo(base)) {
+  const next = (): Undo | null => {
+    // what is kept elsewhere may come from somebody else, and lead round in a circle
+    return readUndo(base) ?? (above.length + own.length < MOST_LAYERS ? kept(base) : null)
+  }
+  for (let undo = next(); undo !== null; undo = next()) {
     const owner = isOwn(undo) || own.length > 0 ? null : lifted(undo)
     if (isOwn(undo)) own.push({ undo, source: base })
     else if (owner !== null) above.push({ undo: { ...undo, owner }, source: base })

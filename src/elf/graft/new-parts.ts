@@ -26,7 +26,7 @@ export interface GraftOptions {
   readonly libc?: 'glibc' | 'musl'
   /** The page size to lay the file out for, in bytes, instead of the machine's largest. */
   readonly pageSize?: number
-  /** Change a file to which nothing can be appended in place, where the edit fits; without an undo record. */
+  /** Change a program, or a file to which nothing can be appended, in place where the edit fits; without an undo record. */
   readonly inPlace?: boolean
   /**
    * Which search paths, interpreters and library names are to be overwritten in the old tables, once they are used no more;

@@ -3,7 +3,9 @@
 import type { FileEdit, FilePiece } from '../file-edit.ts'
 import { graftedSource, type GraftOptions, graftTo } from './graft.ts'
 import { clipped, joined, type Layer, type Layers } from './layers.ts'
+import { isExecutable } from '../kind.ts'
 import { formatOf } from '../layout.ts'
+import type { Owner } from './undo-note.ts'
 import { readBySections, readElf } from '../read.ts'
 import type { ByteSource } from '../source.ts'
 import { differences, type ElfState, stateOf } from '../state.ts'
@@ -13,10 +15,21 @@ import { verifyState } from '../rules/verify.ts'
 interface Regraft {
   /** What has to be written; null where the file is as it is to be. */
   readonly edit: FileEdit | null
+  /** The edits in place of programs, whose undo is to be kept elsewhere. */
+  readonly inPlace: readonly EditInPlace[]
   /** The file without one's own layer and those above. */
   readonly before: ByteSource
   /** The file as it will be. */
   readonly after: ByteSource
+}
+
+/** An edit that leaves no note of itself in the file. */
+export interface EditInPlace {
+  readonly owner: Owner
+  /** The file below the edit. */
+  readonly base: ByteSource
+  readonly edit: FileEdit
+  readonly record: string | null
 }
 
 /**
@@ -31,7 +44,13 @@ export function regraft(
   const { base, above, own } = layers
   const graft = wanted === null ? null : graftOnto(base, wanted, options)
   const under = graft === null ? base : graftedSource(base, graft)
-  if (above.length === 0) return { edit: onto(joined(own), graft), before: base, after: under }
+  const inPlace: EditInPlace[] = []
+  const note = (edit: FileEdit | null, below: ByteSource, owner: Owner, record: string | null): void => {
+    const isProgram = edit !== null && edit.tail.length === 0 && isExecutable(readElf(below))
+    if (isProgram) inPlace.push({ owner, base: below, edit, record })
+  }
+  note(graft, base, options.owner ?? 'elf', options.record ?? null)
+  if (above.length === 0) return { edit: onto(joined(own), graft), inPlace, before: base, after: under }
 
   // the patches below the base, whoever makes them, and all behind it, as the result has them
   const touched = [...above, ...own].flatMap(({ undo }) => undo.patches).concat(graft?.patches ?? [])
@@ -40,9 +59,10 @@ export function regraft(
     const again = putAgain(layer, layers, after)
     if (again === null) continue
     touched.push(...again.patches)
+    note(again, after, layer.undo.owner ?? 'venv', layer.undo.record)
     after = graftedSource(after, again)
   }
-  return { edit: flattened(base, after, touched), before: base, after }
+  return { edit: flattened(base, after, touched), inPlace, before: base, after }
 }
 
 function graftOnto(base: ByteSource, wanted: (base: ElfObject) => ElfState, options: GraftOptions): FileEdit | null {
@@ -65,7 +85,12 @@ function putAgain({ source, undo }: Layer, { above, own, base }: Layers, below: 
   const index = above.findIndex(layer => layer.source === source)
   const was = above[index + 1]?.source ?? own[0]?.source ?? base
   const { owner } = undo
-  const options = { ...(owner === null ? {} : { owner }), ...(undo.record === null ? {} : { record: undo.record }) }
+  const inPlace = undo.originalSize === source.size
+  const options = {
+    inPlace,
+    ...(owner === null ? {} : { owner }),
+    ...(undo.record === null ? {} : { record: undo.record }),
+  }
   const delta = { from: stateOf(readElf(was)), to: stateOf(readElf(source)) }
   return graftOnto(below, object => applyAgain(stateOf(object), delta), options)
 }

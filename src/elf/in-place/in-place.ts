@@ -1,8 +1,7 @@
 // Edits that fit into what is there, without an undo record, as there is no room for one. Single words are always changed
-// so: the opposite edit undoes them. All else is only for `wheelfix elf`, and all but a new name that is there already only
-// where nothing can be appended, as a payload behind the object is addressed from the end. New texts go where they stand
-// already, into the place of one that nothing refers to any more, or behind the segment of the strings (slack.ts).
-import { DT_NEEDED, DT_STRSZ, DT_VERNEED, PT_GNU_STACK, PT_INTERP, SHT_PROGBITS } from '../constants.ts'
+// so: the opposite edit undoes them. All else is for programs, which other tools take for templates, and for what nothing can
+// be appended to, as a payload behind the object is addressed from the end. New texts go where they stand already, into the place of one that nothing refers to any more, or behind the segment of the strings (slack.ts).
+import { DT_NEEDED, DT_STRSZ, DT_STRTAB, DT_VERNEED, PT_GNU_STACK, PT_INTERP, SHT_PROGBITS } from '../constants.ts'
 import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
 import { programHeaderPatch } from '../graft/new-headers.ts'
 import { stringTableAddress } from '../graft/placement.ts'
@@ -73,21 +72,25 @@ export function renameInPlace(
   return patches
 }
 
-/** The ranges to change, all inside the file; null where the edit does not fit. */
+/**
+ * The ranges to change, all inside the file; null where the edit does not fit.
+ * @param apart no section may reach over another one: GNU objcopy and strip would move what lies there
+ */
 export function editInPlace(
   source: ByteSource,
   object: ElfObject,
   editable: Editable,
   wanted: ElfState,
+  apart = false,
 ): Patch[] | null {
   const old = stateOf(object)
   const { interpreter, stack, osabi } = wanted
   const slack = slackOf(source, object, editable)
   const head = { ...old, interpreter, stack, osabi }
-  const patches = interpreterInPlace(source, object, head) ?? interpreterInSlack(object, editable, head, slack)
+  const patches = interpreterInPlace(source, object, head) ?? interpreterInSlack(source, object, editable, head, slack)
   if (patches === null) return null
   if (differences(head, wanted).length === 0) return [...patches, ...slack.patches()]
-  const strings = stringsInPlace(source, object, editable, wanted, slack)
+  const strings = stringsInPlace(source, object, editable, wanted, slack, apart)
   if (strings === null) return null
   const { dynamicSegment } = editable
   const format = formatOf(object.header)
@@ -123,7 +126,13 @@ export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted
 }
 
 /** The interpreter, behind the segment of the strings, and single words; null where there is no room. */
-function interpreterInSlack(object: ElfObject, { sections }: Editable, wanted: ElfState, slack: Slack): Patch[] | null {
+function interpreterInSlack(
+  source: ByteSource,
+  object: ElfObject,
+  { sections }: Editable,
+  wanted: ElfState,
+  slack: Slack,
+): Patch[] | null {
   const { header, programHeaders } = object
   const patches = editWords(object, { ...wanted, interpreter: object.interpreter })
   const index = programHeaders.findIndex(({ type }) => type === PT_INTERP)
@@ -140,9 +149,16 @@ function interpreterInSlack(object: ElfObject, { sections }: Editable, wanted: E
     sectionNumber(table, at, 'type') === SHT_PROGBITS && sectionNumber(table, at, 'offset') === segment.offset
   const at = sections === null ? -1 : findSection(sections, index => isOld(sections, index))
   if (sections !== null && at > 0) {
+    if (sectionNumber(sections, at, 'size') === segment.filesz)
+      patches.push(blank(source, segment.offset, segment.filesz))
     patches.push(sectionPatch(header, sections, at, { offset, addr: address, size: text.length }))
   }
   return patches
+}
+
+/** What has moved leaves zeros: Nix keeps every store path that a file's bytes name. */
+function blank(source: ByteSource, offset: number, length: number): Patch {
+  return { offset, bytes: new Uint8Array(source.read(offset, length).length) }
 }
 
 function sectionPatch(
@@ -170,6 +186,7 @@ function stringsInPlace(
   editable: Editable,
   wanted: ElfState,
   slack: Slack,
+  apart: boolean,
 ): StringsInPlace | null {
   const { strtab } = editable
   if (strtab.length > MOST_STRING_BYTES) return null
@@ -195,12 +212,15 @@ function stringsInPlace(
   let { length } = strtab
 
   const slots = unusedStrings(source, object, editable, wanted, offsetOf).sort((a, b) => a.length - b.length)
+  const moved = apart ? movedStrings(source, object, editable, { table, missing, placed, slots }, slack) : null
+  if (moved !== null) return { offsetOf, ...moved }
   const patches: Patch[] = []
   const texts = [...missing].map(text => ({ text, bytes: encodeText(text) }))
   for (const { text, bytes } of texts.sort((a, b) => b.bytes.length - a.bytes.length)) {
     const index = slots.findIndex(({ length }) => length >= bytes.length)
     const [slot] = index < 0 ? [] : slots.splice(index, 1)
     if (slot === undefined) {
+      if (apart) return null
       const place = slack.take(encodeText(`${text}\0`))
       if (place === null) return null
       placed.set(text, place.offset - strtab.offset)
@@ -224,6 +244,65 @@ function stringsInPlace(
     patches.push(sectionPatch(object.header, sections, section, { size: length, name: name + dot }))
   }
   return { offsetOf, patches, values }
+}
+
+interface Strings {
+  readonly table: Buffer
+  /** Those that the table has not. */
+  readonly missing: ReadonlySet<string>
+  /** Where each string of the wanted state stands, from DT_STRTAB. */
+  readonly placed: Map<string, number>
+  /** The strings that are not used any more. */
+  readonly slots: readonly { readonly offset: number; readonly length: number }[]
+}
+
+/**
+ * The whole table with the missing strings, behind the segment; null where there is no room, or where the new ones fit into
+ * the place of old ones. The section moves with it, so that no two sections overlap.
+ */
+function movedStrings(
+  source: ByteSource,
+  object: ElfObject,
+  { strtab, sections }: Editable,
+  { table, missing, placed, slots }: Strings,
+  slack: Slack,
+): Omit<StringsInPlace, 'offsetOf'> | null {
+  const section = sections === null ? -1 : findStringSection(sections, stringTableAddress(object))
+  if (sections === null || section <= 0 || fitsInto(missing, slots)) return null
+  const old = Buffer.from(table)
+  for (const { offset, length } of slots) old.fill('X', offset, offset + length)
+  const isEnded = old.at(-1) === 0
+  let length = old.length + (isEnded ? 0 : 1)
+  const added = [...missing].map(text => {
+    const bytes = encodeText(`${text}\0`)
+    placed.set(text, length)
+    length += bytes.length
+    return bytes
+  })
+  const place = slack.take(Buffer.concat([old, ...(isEnded ? [] : [Buffer.alloc(1)]), ...added]))
+  if (place === null) return null
+  const { offset, address } = place
+  const values = new Map([
+    [DT_STRTAB, address],
+    [DT_STRSZ, BigInt(length)],
+  ])
+  const patches = [
+    blank(source, strtab.offset, strtab.length),
+    sectionPatch(object.header, sections, section, { offset, addr: address, size: length }),
+  ]
+  return { patches, values }
+}
+
+function fitsInto(texts: ReadonlySet<string>, slots: readonly { readonly length: number }[]): boolean {
+  const left = slots.map(({ length }) => length).sort((a, b) => a - b)
+  return [...texts]
+    .map(text => encodeText(text).length)
+    .sort((a, b) => b - a)
+    .every(length => {
+      const index = left.findIndex(room => room >= length)
+      if (index >= 0) left.splice(index, 1)
+      return index >= 0
+    })
 }
 
 interface StringsInPlace {
