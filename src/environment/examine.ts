@@ -126,11 +126,12 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
     config,
     warnings: [
+      // what does not work at all comes first: the report shows few
+      ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made again'}`),
       ...environmentWarnings(env),
       ...venvWarnings(venv, scan),
       ...named.warnings,
       ...(loader?.warnings ?? []),
-      ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made again'}`),
       ...trustWarnings(sources.trust),
       ...distributions.warnings,
       ...plan.warnings,

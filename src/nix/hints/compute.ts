@@ -49,7 +49,7 @@ export const COMPUTE: readonly HintRow[] = [
   {
     attribute: 'rocmPackages.clr',
     packages: 'clr',
-    sonames: 'libamdhip64.so.7 libamdhip64.so.6 libhiprtc.so.7 libhiprtc.so.6 libamdocl64.so',
+    sonames: 'libamdhip64.so.7 libamdhip64.so.6 libhiprtc.so.7 libhiprtc.so.6',
     source: 'recipe',
   },
   {
@@ -395,5 +395,11 @@ export const COMPUTE: readonly HintRow[] = [
     sonames: 'libze_intel_gpu.so.1 libze_intel_npu.so.1 libze_intel_vpu.so.1 libigdrcl.so',
     source: 'driver',
     note: 'hardware.graphics.extraPackages = [ pkgs.intel-compute-runtime ] (an NPU: pkgs.intel-npu-driver)',
+  },
+  {
+    attribute: 'hardware.amdgpu.opencl.enable',
+    sonames: 'libamdocl64.so',
+    source: 'driver',
+    note: 'hardware.amdgpu.opencl.enable = true',
   },
 ]
