@@ -231,7 +231,7 @@ function candidatesIn(item: Package, soname: string, store: string): ScanCandida
 function candidateAt(path: string, soname: string, { name, version }: Package, store: string): ScanCandidate[] {
   try {
     const real = realPath(path)
-    const realStore = realPath(store)
+    const realStore = resolvedStore(store)
     if (!isInside(real, realStore)) return []
     const directory = `${store}${real.slice(realStore.length, real.lastIndexOf('/'))}`
     const own = `${directory}/${soname}`
@@ -252,6 +252,15 @@ function candidateAt(path: string, soname: string, { name, version }: Package, s
     if (errnoOf(error) === undefined) throw error
     return []
   }
+}
+
+/** Each step of a path is a call of the system, and hundreds of candidates are in the same store. */
+const resolvedStores = new Map<string, string>()
+
+function resolvedStore(store: string): string {
+  const real = resolvedStores.get(store) ?? realPath(store)
+  resolvedStores.set(store, real)
+  return real
 }
 
 function unique(list: readonly ScanCandidate[]): ScanCandidate[] {
