@@ -1,6 +1,6 @@
 // The commands that look at things, or tell about the program itself: they change no environment, but for `libs build`.
 import type { Command } from './commander.ts'
-import type { ExitStatus } from './commands/status.ts'
+import type { ExitStatus } from './commands/shared/status.ts'
 import {
   asRootOption,
   colourOption,
@@ -136,7 +136,7 @@ function addLibs(program: Command, version: string, end: End): void {
       ),
     )
     .action(async (argument, options) => {
-      const { libsCommand } = await import('./commands/libs.ts')
+      const { libsCommand } = await import('./commands/libs/libs.ts')
       end(libsCommand(argument, options))
     })
 
@@ -152,7 +152,7 @@ function addLibs(program: Command, version: string, end: End): void {
       ),
     )
     .action(async (argument, _options, command) => {
-      const { libsEnvCommand } = await import('./commands/libs.ts')
+      const { libsEnvCommand } = await import('./commands/libs/libs.ts')
       end(libsEnvCommand(argument, command.optsWithGlobals()))
     })
 
@@ -182,7 +182,7 @@ function addLibs(program: Command, version: string, end: End): void {
       ),
     )
     .action(async (names, _options, command) => {
-      const { libsBuildCommand } = await import('./commands/libs-build.ts')
+      const { libsBuildCommand } = await import('./commands/libs/libs-build.ts')
       end(await libsBuildCommand(names, command.optsWithGlobals(), version))
     })
 }

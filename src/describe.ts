@@ -1,6 +1,6 @@
 // The program as plain data, from its own definition: what completions, manual pages and docs/commands.md are made from.
 import type { AnyCommand } from './commander.ts'
-import type { CommandDescription } from './report/reference.ts'
+import type { CommandDescription } from './report/manual/reference.ts'
 
 /** @param prefix the names of the commands above */
 export function describe(command: AnyCommand, prefix = ''): CommandDescription {

@@ -1,7 +1,7 @@
 // The pages of docs/ that are made from the program, so that they cannot differ from it.
 import { makeProgram } from './cli.ts'
-import { explanationPage } from './report/explain-text.ts'
-import { referencePage } from './report/reference.ts'
+import { explanationPage } from './report/manual/explain-text.ts'
+import { referencePage } from './report/manual/reference.ts'
 import { describe } from './describe.ts'
 import { EXPLANATIONS } from './inspect/explanations.ts'
 

@@ -16,7 +16,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   // that resolves the link first (readlink -f, as patchelf's own tests do) is known by its first option
   const asPatchelf = basename(argv[1] ?? '') === 'patchelf' || PATCHELF_OPTION.test(argv[2] ?? '')
   if (asPatchelf || argv[2] === 'elf') {
-    const { elfCommand } = await import('./commands/elf.ts')
+    const { elfCommand } = await import('./commands/elf/elf.ts')
     return elfCommand(argv.slice(asPatchelf ? 2 : 3), asPatchelf ? 'patchelf' : 'wheelfix elf', WHEELFIX_VERSION)
   }
   let status = 0
@@ -34,7 +34,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (error.exitCode === 0) return 0
     // commander has said it on stderr; a program that reads JSON gets a document in any case
     if (!argv.includes('--json')) return 2
-    const { reportFailure } = await import('./commands/failure.ts')
+    const { reportFailure } = await import('./commands/shared/failure.ts')
     return reportFailure(new WheelfixError('USAGE', error.message.replace(/^error: /, '')), { json: true })
   }
 }

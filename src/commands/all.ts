@@ -7,7 +7,7 @@ import { findVenv } from '../python/pyvenv.ts'
 import { type AllRow, allLines } from '../report/all-text.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { writeLines } from '../report/print.ts'
-import type { RunFacts } from '../report/run-facts.ts'
+import type { RunFacts } from '../report/run/run-facts.ts'
 import { SCHEMA } from '../report/schema.ts'
 import { findFolder } from '../state/folders.ts'
 import {
@@ -20,9 +20,9 @@ import {
   type ToolPlace,
 } from '../tools/places.ts'
 import { reasonAgainst } from '../tools/untouchable.ts'
-import { answerFor } from './answer.ts'
-import { reportFailure, sentenceOf } from './failure.ts'
-import type { ExitStatus } from './status.ts'
+import { answerFor } from './shared/answer.ts'
+import { reportFailure, sentenceOf } from './shared/failure.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 export interface AllCommandOptions {
   /** Names of tools, each perhaps a list with commas. */

@@ -1,9 +1,9 @@
 // `wheelfix completions`: what shells and manuals want to know about the program, made from its own definition.
 import { WheelfixError } from '../io/error.ts'
-import { bashCompletions, fishCompletions, zshCompletions } from '../report/completions.ts'
-import { type CommandDescription, manualPage, referencePage } from '../report/reference.ts'
-import { reportFailure } from './failure.ts'
-import type { ExitStatus } from './status.ts'
+import { bashCompletions, fishCompletions, zshCompletions } from '../report/manual/completions.ts'
+import { type CommandDescription, manualPage, referencePage } from '../report/manual/reference.ts'
+import { reportFailure } from './shared/failure.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 const FORMS: ReadonlyMap<string, (program: CommandDescription) => string> = new Map([
   ['bash', bashCompletions],

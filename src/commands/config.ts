@@ -2,11 +2,11 @@
 import { settingsOf } from '../inspect/settings.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
-import { settingLines } from '../report/config-text.ts'
+import { settingLines } from '../report/manual/config-text.ts'
 import { writeLines } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
-import { reportFailure } from './failure.ts'
-import type { ExitStatus } from './status.ts'
+import { reportFailure } from './shared/failure.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 export interface ConfigCommandOptions {
   readonly json?: boolean | undefined

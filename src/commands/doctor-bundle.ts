@@ -2,12 +2,12 @@
 import { writeFileSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { resolve } from 'node:path'
-import { anonymiser, type Person } from '../inspect/anonymous.ts'
-import { bundleOf, type BundleInput } from '../inspect/bundle.ts'
+import { anonymiser, type Person } from '../inspect/bundle/anonymous.ts'
+import { bundleOf, type BundleInput } from '../inspect/bundle/bundle.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { makeArchive } from '../zip/new-archive.ts'
-import { doctorDocument, whyDocument } from './documents.ts'
+import { doctorDocument, whyDocument } from './shared/documents.ts'
 
 export interface Bundle {
   readonly path: string

@@ -1,5 +1,5 @@
 // `wheelfix doctor`: parse options → ask the core → render.
-import type { BundleInput } from '../inspect/bundle.ts'
+import type { BundleInput } from '../inspect/bundle/bundle.ts'
 import { diagnose, type DoctorOptions, type DoctorReport } from '../inspect/diagnose.ts'
 import { WheelfixError } from '../io/error.ts'
 import { findEnvironment } from '../state/folders.ts'
@@ -8,12 +8,12 @@ import { screenOf } from '../report/layout.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
-import { foundAsOwner } from './as-owner.ts'
+import { foundAsOwner } from './shared/as-owner.ts'
 import { type Bundle, bundleLines, writeBundle } from './doctor-bundle.ts'
-import { doctorDocument } from './documents.ts'
-import { reportFailure } from './failure.ts'
-import { overFolders, type PutDocument } from './several.ts'
-import type { ExitStatus } from './status.ts'
+import { doctorDocument } from './shared/documents.ts'
+import { reportFailure } from './shared/failure.ts'
+import { overFolders, type PutDocument } from './shared/several.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 export interface DoctorCommandOptions {
   readonly import?: boolean | undefined

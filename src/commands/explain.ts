@@ -3,12 +3,12 @@ import { WheelfixError } from '../io/error.ts'
 import { nearest } from '../io/words.ts'
 import { EXPLANATIONS } from '../inspect/explanations.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
-import { explanationLines, explanationList } from '../report/explain-text.ts'
+import { explanationLines, explanationList } from '../report/manual/explain-text.ts'
 import { screenOf } from '../report/layout.ts'
 import { writeLines } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
-import { reportFailure } from './failure.ts'
-import type { ExitStatus } from './status.ts'
+import { reportFailure } from './shared/failure.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 export interface ExplainCommandOptions {
   readonly json?: boolean | undefined

@@ -7,9 +7,9 @@ import { type ColourMode, colours } from '../report/colour.ts'
 import { overlayLines } from '../report/nix-overlay-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
-import { workAsOwner } from './as-owner.ts'
-import { reportFailure } from './failure.ts'
-import type { ExitStatus } from './status.ts'
+import { workAsOwner } from './shared/as-owner.ts'
+import { reportFailure } from './shared/failure.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 export interface NixCommandOptions {
   readonly libs: readonly string[]

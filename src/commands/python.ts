@@ -6,9 +6,9 @@ import { type ColourMode, colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { installationOf } from '../python/installation.ts'
-import { reportFailure } from './failure.ts'
+import { reportFailure } from './shared/failure.ts'
 import { SCHEMA } from '../report/schema.ts'
-import type { ExitStatus } from './status.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 export interface PythonCommandOptions {
   readonly libc?: string | undefined

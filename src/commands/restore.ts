@@ -5,11 +5,11 @@ import { type ColourMode, colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
-import { foundAsOwner } from './as-owner.ts'
-import { reportFailure } from './failure.ts'
+import { foundAsOwner } from './shared/as-owner.ts'
+import { reportFailure } from './shared/failure.ts'
 import { untilSignal } from './interruptible.ts'
-import { type FolderResult, overFolders, type PutDocument } from './several.ts'
-import type { ExitStatus } from './status.ts'
+import { type FolderResult, overFolders, type PutDocument } from './shared/several.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 export interface RestoreCommandOptions {
   readonly dryRun?: boolean | undefined

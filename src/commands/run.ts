@@ -13,7 +13,7 @@ import { writeLines } from '../report/print.ts'
 import { placesOf, type ToolName, type ToolPlace } from '../tools/places.ts'
 import { planCommand } from '../tools/command-line.ts'
 import { patchPlaces } from './all.ts'
-import { reportFailure } from './failure.ts'
+import { reportFailure } from './shared/failure.ts'
 
 /** The status of the command, and 2 where it could not be started. A command that a signal ended ends this one, too. */
 export async function runCommand(words: readonly string[], version: string): Promise<number> {

@@ -8,10 +8,10 @@ import type { ProgramInterpreter } from '../config/config.ts'
 import { parseTag } from '../wheel/write-wheel.ts'
 import type { WheelFailure, WheelOptions, WheelReport, WheelRun } from '../wheel/report.ts'
 import { runWheels } from '../wheel/run-wheels.ts'
-import { objectEntry } from '../report/run-json.ts'
+import { objectEntry } from '../report/run/run-json.ts'
 import { SCHEMA } from '../report/schema.ts'
-import { reportFailure } from './failure.ts'
-import type { ExitStatus } from './status.ts'
+import { reportFailure } from './shared/failure.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 /** The options of the command, as commander gives them. */
 export interface WheelCommandOptions {

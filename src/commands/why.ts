@@ -11,10 +11,10 @@ import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
-import { foundAsOwner } from './as-owner.ts'
-import { whyDocument } from './documents.ts'
-import { reportFailure } from './failure.ts'
-import type { ExitStatus } from './status.ts'
+import { foundAsOwner } from './shared/as-owner.ts'
+import { whyDocument } from './shared/documents.ts'
+import { reportFailure } from './shared/failure.ts'
+import type { ExitStatus } from './shared/status.ts'
 
 export interface WhyCommandOptions {
   readonly json?: boolean | undefined

@@ -1,6 +1,6 @@
 // Carries a plan out, object by object: edit → verify → write → RECORD. One object that cannot be changed never stops the
 // others. A dry run goes the same way up to the write, so that it ends as the real run would.
-import { type FileEdit, sizeAfter } from '../elf/file-edit.ts'
+import { type FileEdit, sizeAfter } from '../elf/edit/file-edit.ts'
 import type { Undo } from '../elf/graft/undo-note.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { errnoOf } from '../io/error.ts'

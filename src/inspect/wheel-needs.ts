@@ -5,7 +5,7 @@ import { matchesGlob } from '../io/glob.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import type { Examination } from '../environment/examine.ts'
 import { isDriverLibrary } from '../resolve/drivers.ts'
-import { packageFor } from '../resolve/hint.ts'
+import { packageFor } from '../resolve/problems/hint.ts'
 import type { PlannedNeeded } from '../resolve/needed.ts'
 import type { PlannedObject } from '../resolve/plan.ts'
 

@@ -20,7 +20,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
-import type { FileEdit, FilePiece } from '../elf/file-edit.ts'
+import type { FileEdit, FilePiece } from '../elf/edit/file-edit.ts'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf, WheelfixError } from './error.ts'
 import { fsPath } from './path.ts'

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { decodeBytes } from '../elf/text.ts'
 import { fsPath } from '../io/path.ts'
-import type { LegacyHwcaps } from './cache.ts'
+import type { LegacyHwcaps } from './cache/cache.ts'
 import { loaderToAsk } from './runnable.ts'
 
 /** The store's folder is Nix's own variable, as for nix/store.ts. */

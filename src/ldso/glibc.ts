@@ -6,7 +6,7 @@
 //   3. DT_RUNPATH of L alone
 //   4. ld.so.cache, then the built-in directories; with DF_1_NODEFLIB of L neither, but for other hits of the cache
 import { DF_1_NODEFLIB } from '../elf/constants.ts'
-import { lookUpCache } from './cache.ts'
+import { lookUpCache } from './cache/cache.ts'
 import type { LinkMap, Process, SearchDirectory } from './search.ts'
 import { loaderDirectories, tagDirectories } from './tags.ts'
 

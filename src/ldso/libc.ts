@@ -9,7 +9,7 @@ import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
-import type { LegacyHwcaps } from './cache.ts'
+import type { LegacyHwcaps } from './cache/cache.ts'
 import {
   startable,
   glibcDirectories,

@@ -1,7 +1,7 @@
 // The vocabulary of the loader's search: a simulated process, the objects mapped into it, the search path of a needed,
 // and why it resolves as it does. Types only.
 import type { ElfObject } from '../elf/types.ts'
-import type { CacheEntry } from './cache.ts'
+import type { CacheEntry } from './cache/cache.ts'
 import type { Libc } from './libc.ts'
 import type { FileTree } from './file-tree.ts'
 

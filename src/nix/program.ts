@@ -1,6 +1,6 @@
 // nix-store, for what no daemon answers: a single-user installation, or root's own way past the daemon.
 import { spawnSync } from 'node:child_process'
-import { isSilent, sharedSocket } from './daemon.ts'
+import { isSilent, sharedSocket } from './daemon/daemon.ts'
 import { isWritable } from '../io/path.ts'
 import { stateDirectory } from './store.ts'
 

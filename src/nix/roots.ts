@@ -6,9 +6,9 @@ import { existsSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync } fro
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
 import { directoryOf, fileNameOf, fsPath, isWritable, makeFolders, namesIn, readLink, realFolder } from '../io/path.ts'
-import { nixBase32 } from './base32.ts'
-import { invalidPaths, knowsItsState } from './database.ts'
-import { askDaemon, callDaemon, daemonSocket } from './daemon.ts'
+import { nixBase32 } from './daemon/base32.ts'
+import { invalidPaths, knowsItsState } from './daemon/database.ts'
+import { askDaemon, callDaemon, daemonSocket } from './daemon/daemon.ts'
 import { runNixStore } from './program.ts'
 import { parseStoreName, stateDirectory, storeDirectory, storePathOf } from './store.ts'
 

@@ -3,10 +3,10 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, namesIn, realPath } from '../io/path.ts'
-import { invalidPaths } from './database.ts'
+import { invalidPaths } from './daemon/database.ts'
 import { isDriverHint, packageNames } from './hints.ts'
 import type { LibraryCandidate } from './libset.ts'
-import type { StoreTrust } from './trust.ts'
+import type { StoreTrust } from './trust/trust.ts'
 import { compareVersions, parseStoreName, storePathOf, versionDash } from './store.ts'
 
 /** A file of the store that may serve a soname. */

@@ -3,7 +3,7 @@
 import { ET_DYN } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { readHeaders } from '../elf/headers.ts'
-import { applyEdit, type ElfState } from '../elf/state.ts'
+import { applyEdit, type ElfState } from '../elf/edit/state.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
 import { withSource } from '../io/source.ts'

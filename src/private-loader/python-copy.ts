@@ -16,9 +16,9 @@ import {
   rmSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import type { ElfEdit } from '../elf/edit.ts'
+import type { ElfEdit } from '../elf/edit/edit.ts'
 import { ElfError } from '../elf/error.ts'
-import type { FileEdit } from '../elf/file-edit.ts'
+import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { graftedSource, makeGraft } from '../elf/graft/graft.ts'
 import { joined, type Layers, layersOf } from '../elf/graft/layers.ts'
 import { readElf } from '../elf/read.ts'

@@ -2,7 +2,7 @@
 // nothing else is needed to bring it back.
 import { dirname, isAbsolute, join } from 'node:path'
 import { ElfError } from '../elf/error.ts'
-import type { FileEdit } from '../elf/file-edit.ts'
+import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { graftedSource, makeGraft } from '../elf/graft/graft.ts'
 import { isElf, readElf } from '../elf/read.ts'
 import { type ByteSource } from '../elf/source.ts'

@@ -10,7 +10,7 @@ import { withSource } from '../io/source.ts'
 import { fits } from '../ldso/fits.ts'
 import { lackingVersions } from '../ldso/process.ts'
 import { storeScanner } from '../nix/scan.ts'
-import type { StoreTrust } from '../nix/trust.ts'
+import type { StoreTrust } from '../nix/trust/trust.ts'
 import { interpreterOf } from './python-names.ts'
 
 interface LoaderQuestion {

@@ -1,8 +1,8 @@
 // What `libs build` found in a nixpkgs, for a person: a line for each package.
 import type { ChalkInstance } from 'chalk'
 import { relativeTo } from '../io/path.ts'
-import type { FoundPackage } from '../nix/build.ts'
-import type { Nixpkgs } from '../nix/pin.ts'
+import type { FoundPackage } from '../nix/build/build.ts'
+import type { Nixpkgs } from '../nix/build/pin.ts'
 
 /** @param isBuilt is this store path there already? */
 export function foundLines(

@@ -1,5 +1,5 @@
 // What differs between an object as it is on disk and as it is to be.
-import type { ElfEdit, SearchPathTag } from '../elf/edit.ts'
+import type { ElfEdit, SearchPathTag } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { ScannedObject } from './objects.ts'
 

@@ -1,11 +1,11 @@
 // What is to become of each object, as plain data: the smallest change with which the loader finds what the object needs.
 // Nothing is written here, and nothing is read but through the tree; the same input gives the same plan. Every plan starts
 // from the objects as they were before wheelfix changed them, so that a plan never depends on an earlier one.
-import type { ElfEdit } from '../elf/edit.ts'
+import type { ElfEdit } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { UsedLibrary } from '../nix/libset.ts'
 import { type Change, changeOf } from './change.ts'
-import { type Conflict, conflictsOf } from './conflicts.ts'
+import { type Conflict, conflictsOf } from './problems/conflicts.ts'
 import { isServed, missingOf, neededOf, type PlannedNeeded, runTimeProvider } from './needed.ts'
 import type { ObjectKind, ScannedObject } from './objects.ts'
 import type { Clash, ProviderSources } from './providers.ts'

@@ -12,7 +12,7 @@ import {
   type LibrarySource,
   type Pin,
 } from '../nix/libset.ts'
-import type { StoreTrust } from '../nix/trust.ts'
+import type { StoreTrust } from '../nix/trust/trust.ts'
 import type { PythonProcess } from './python-process.ts'
 
 /** The file that serves a soname. */

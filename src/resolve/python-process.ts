@@ -2,7 +2,7 @@
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
 import { isInside, namesIn, realPath } from '../io/path.ts'
-import { type CacheEntry, readLoaderCache } from '../ldso/cache.ts'
+import { type CacheEntry, readLoaderCache } from '../ldso/cache/cache.ts'
 import { identifyLibc, type Libc } from '../ldso/libc.ts'
 import { startProgram } from '../ldso/process.ts'
 import type { LinkMap, Loader, Process } from '../ldso/search.ts'

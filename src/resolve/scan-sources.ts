@@ -1,7 +1,7 @@
 // The scan of the Nix store as a source of libraries for one interpreter, with the judge of whose packages are taken.
 import { type StoreScanner, storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
-import { namedStorePaths, type StoreTrust, storeTrust } from '../nix/trust.ts'
+import { namedStorePaths, type StoreTrust, storeTrust } from '../nix/trust/trust.ts'
 import type { PythonProcess } from './python-process.ts'
 
 /** What a command lets its user say about the scan. */

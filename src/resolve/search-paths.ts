@@ -1,6 +1,6 @@
 // The change of one object, from what it wants and what serves that: the entries to append to its search path, under which
 // tag and in which order, and its interpreter.
-import type { ElfEdit, SearchPath } from '../elf/edit.ts'
+import type { ElfEdit, SearchPath } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
 import type { LibraryCandidate } from '../nix/libset.ts'

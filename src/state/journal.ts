@@ -18,7 +18,7 @@ import {
   renameSync,
   rmSync,
 } from 'node:fs'
-import { type FileEdit, sizeAfter } from '../elf/file-edit.ts'
+import { type FileEdit, sizeAfter } from '../elf/edit/file-edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { errnoOf } from '../io/error.ts'

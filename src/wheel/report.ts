@@ -1,7 +1,7 @@
 // What a run over wheels is asked, and what becomes of each wheel, as data.
 import type { ProgramInterpreter } from '../config/config.ts'
 import type { WheelfixError } from '../io/error.ts'
-import type { MissingLibrary } from '../resolve/missing.ts'
+import type { MissingLibrary } from '../resolve/problems/missing.ts'
 import type { PythonProcess } from '../resolve/python-process.ts'
 import type { WheelDistribution } from './distribution.ts'
 import type { WheelOutcome, WheelPlan } from './fix-wheel.ts'

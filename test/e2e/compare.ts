@@ -7,7 +7,7 @@ import { type PythonProcess, startPython } from '../../src/resolve/python-proces
 import { scanVenv } from '../../src/environment/scan.ts'
 import type { ScannedObject } from '../../src/resolve/objects.ts'
 import { load } from '../../src/resolve/simulate.ts'
-import { readLoaderCache } from '../../src/ldso/cache.ts'
+import { readLoaderCache } from '../../src/ldso/cache/cache.ts'
 import { identifyLibc } from '../../src/ldso/libc.ts'
 import type { Loader, Process } from '../../src/ldso/search.ts'
 import { diskTree } from '../../src/ldso/file-tree.ts'

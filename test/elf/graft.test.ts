@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DF_1_NODEFLIB, DT_STRTAB, PF_X, PT_DYNAMIC, PT_GNU_STACK, PT_LOAD, PT_PHDR } from '../../src/elf/constants.ts'
-import type { ElfEdit } from '../../src/elf/edit.ts'
+import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { ElfError } from '../../src/elf/error.ts'
 import { makeGraft } from '../../src/elf/graft/graft.ts'
 import { stringTableAddress } from '../../src/elf/graft/placement.ts'

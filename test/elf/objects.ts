@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import type { ElfEdit } from '../../src/elf/edit.ts'
+import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { graftedSource, type GraftOptions, makeGraft } from '../../src/elf/graft/graft.ts'
 import { type Field, type Format, formatOf, getNumber, put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'

@@ -10,7 +10,7 @@ import {
   PT_LOAD,
   PT_NULL,
 } from '../../src/elf/constants.ts'
-import type { ElfEdit } from '../../src/elf/edit.ts'
+import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { ElfError, type ElfErrorCode } from '../../src/elf/error.ts'
 import { graftedSource, makeGraft } from '../../src/elf/graft/graft.ts'
 import { put } from '../../src/elf/layout.ts'

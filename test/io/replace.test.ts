@@ -18,7 +18,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, suite, test } from 'node:test'
-import type { FileEdit } from '../../src/elf/file-edit.ts'
+import type { FileEdit } from '../../src/elf/edit/file-edit.ts'
 import { errnoOf, WheelfixError } from '../../src/io/error.ts'
 import { isTemporary, replaceContent, replaceFile, stageFile, temporaryOf } from '../../src/io/replace.ts'
 import { withSource } from '../../src/io/source.ts'

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
 import { ElfError } from '../../src/elf/error.ts'
-import { type CacheEntry, lookUpCache, readLoaderCache } from '../../src/ldso/cache.ts'
-import { writeLoaderCache } from '../../src/ldso/cache-writer.ts'
+import { type CacheEntry, lookUpCache, readLoaderCache } from '../../src/ldso/cache/cache.ts'
+import { writeLoaderCache } from '../../src/ldso/cache/cache-writer.ts'
 import { missing, skip } from '../support/requires.ts'
 
 const X86_64 = { class: 64, machine: 62, byteOrder: 'little' } as const

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { askDaemon, callDaemon, type DaemonAnswers } from '../../src/nix/daemon.ts'
+import { askDaemon, callDaemon, type DaemonAnswers } from '../../src/nix/daemon/daemon.ts'
 import { scratch } from './stores.ts'
 
 const PATHS = ['/nix/store/00000000000000000000000000000000-a', '/nix/store/11111111111111111111111111111111-b']

@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import { isDriverLibrary } from '../../src/resolve/drivers.ts'
-import { hintOf } from '../../src/resolve/hint.ts'
+import { hintOf } from '../../src/resolve/problems/hint.ts'
 import {
   attributeFor,
   describeHint,

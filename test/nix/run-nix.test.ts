@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { runNix } from '../../src/nix/run-nix.ts'
+import { runNix } from '../../src/nix/build/run-nix.ts'
 import { missing } from '../support/requires.ts'
 import { scratch } from './stores.ts'
 

@@ -4,7 +4,7 @@ import { lchownSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { basename, dirname, join } from 'node:path'
 import { spawnSync } from 'node:child_process'
 import { test, type TestContext } from 'node:test'
-import { namedStorePaths, type StoreTrust, storeTrust } from '../../src/nix/trust.ts'
+import { namedStorePaths, type StoreTrust, storeTrust } from '../../src/nix/trust/trust.ts'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { fakeStore, scratch, startDaemon } from './stores.ts'

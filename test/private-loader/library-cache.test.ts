@@ -1,7 +1,7 @@
 // What the private loader's cache holds beside the library set.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { lookUpCache, readLoaderCache } from '../../src/ldso/cache.ts'
+import { lookUpCache, readLoaderCache } from '../../src/ldso/cache/cache.ts'
 import { cacheOf, collectLibraries } from '../../src/private-loader/library-cache.ts'
 import { pythonOn, treeOf, TRUSTING } from '../resolve/memory.ts'
 

@@ -9,7 +9,7 @@ import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { disagreements, parseReport, type Report } from '../world/report.ts'
 import { buildWorld } from '../world/world.ts'
-import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
+import { MODULE, testVenv, type TestVenv } from './venv.ts'
 
 suite('what is missing below a library outside of the venv', () => {
   const world = buildWorld()

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { PF_R, PF_W, PF_X, PT_GNU_STACK } from '../../src/elf/constants.ts'
 import { wantsExecutableStack } from '../../src/elf/kind.ts'
-import { refusedStacks } from '../../src/resolve/stacks.ts'
+import { refusedStacks } from '../../src/resolve/problems/stacks.ts'
 import { elf, planOf, type Said } from './memory.ts'
 
 const stack = (flags: number) => [

@@ -1,7 +1,7 @@
 // Reading and editing ELF files with wheelfix's own core, for what the tests build.
-import type { ElfEdit } from '../../src/elf/edit.ts'
+import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { type GraftOptions, makeGraft } from '../../src/elf/graft/graft.ts'
-import type { FilePiece } from '../../src/elf/file-edit.ts'
+import type { FilePiece } from '../../src/elf/edit/file-edit.ts'
 import { isElf, readElf } from '../../src/elf/read.ts'
 import { replaceFile } from '../../src/io/replace.ts'
 import { withSource } from '../../src/io/source.ts'

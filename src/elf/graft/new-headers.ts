@@ -5,7 +5,7 @@ import type { GraftParts } from './new-parts.ts'
 import type { GraftSections, Placed } from './new-sections.ts'
 import { type Format, formatOf, put } from '../layout.ts'
 import type { Editable } from '../rules/refuse.ts'
-import type { ElfState } from '../state.ts'
+import type { ElfState } from '../edit/state.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import type { Patch } from '../overlay.ts'
 

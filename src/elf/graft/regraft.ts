@@ -1,6 +1,6 @@
 // The one way in which an object gets another graft: one's own layer off, the edit on, verified, and what others put on top
 // of it again. What has to be written comes out as changes of the file as it stands.
-import type { FileEdit, FilePiece } from '../file-edit.ts'
+import type { FileEdit, FilePiece } from '../edit/file-edit.ts'
 import { graftedSource, type GraftOptions, graftTo } from './graft.ts'
 import { clipped, joined, type Layer, type Layers } from './layers.ts'
 import { isExecutable } from '../kind.ts'
@@ -8,7 +8,7 @@ import { formatOf } from '../layout.ts'
 import type { Owner } from './undo-note.ts'
 import { readBySections, readElf } from '../read.ts'
 import type { ByteSource } from '../source.ts'
-import { differences, type ElfState, stateOf } from '../state.ts'
+import { differences, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject } from '../types.ts'
 import { verifyState } from '../rules/verify.ts'
 

@@ -16,7 +16,7 @@ import {
   PT_PHDR,
 } from '../constants.ts'
 import { newDynamic } from '../tables/dynamic.ts'
-import type { ElfEdit } from '../edit.ts'
+import type { ElfEdit } from '../edit/edit.ts'
 import { ElfError } from '../error.ts'
 import type { Extent } from '../memory.ts'
 import { readBySections, readElf } from '../read.ts'
@@ -34,7 +34,7 @@ import {
   type Violation,
 } from './rules.ts'
 import type { ByteSource } from '../source.ts'
-import { applyEdit, differences, type ElfState, stateOf } from '../state.ts'
+import { applyEdit, differences, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { originalSource, readUndo } from '../graft/undo-note.ts'
 

@@ -10,7 +10,7 @@ import {
   EM_MIPS,
 } from '../constants.ts'
 import { type Format, put } from '../layout.ts'
-import { differences, type ElfState, stateOf } from '../state.ts'
+import { differences, type ElfState, stateOf } from '../edit/state.ts'
 import type { DynamicEntry, ElfObject } from '../types.ts'
 
 /** The new entries without the last DT_NULL; `offsetOf` gives a string's offset in the new string table. */

@@ -1,0 +1,198 @@
+// `wheelfix libs build`: has Nix build libraries, by name or because they are missing, and patches the environment to use them.
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { lookingOnly } from '../../environment/options.ts'
+import { WheelfixError } from '../../io/error.ts'
+import { fsPath } from '../../io/path.ts'
+import {
+  type BuildContext,
+  buildLibraries,
+  buildPackages,
+  findPackages,
+  type FoundPackage,
+  usualNixpkgs,
+  type WantedPackage,
+} from '../../nix/build/build.ts'
+import { packageNamed } from '../../nix/hints.ts'
+import { type Nixpkgs, pinnedNixpkgs } from '../../nix/build/pin.ts'
+import { findProjectFile } from '../../nix/build/project-file.ts'
+import { findVenv, type Venv } from '../../python/pyvenv.ts'
+import { type ColourMode, colours } from '../../report/colour.ts'
+import { absentWords, foundLines, lackingLine } from '../../report/libs-build-text.ts'
+import { writeLines } from '../../report/print.ts'
+import { keepRemedy } from '../../report/run/remedies.ts'
+import { packageFor } from '../../resolve/problems/hint.ts'
+import { builtSetLink } from '../../state/lock.ts'
+import { workAsOwner } from '../shared/as-owner.ts'
+import { reportFailure } from '../shared/failure.ts'
+import type { ExitStatus } from '../shared/status.ts'
+import { venvCommand } from '../venv.ts'
+
+export interface LibsBuildOptions {
+  readonly libs: readonly string[]
+  /** False with --no-scan. */
+  readonly scan: boolean
+  readonly trust: readonly string[]
+  readonly quiet?: boolean | undefined
+  readonly verbose?: boolean | undefined
+  readonly flake?: string | undefined
+  readonly asRoot?: boolean | undefined
+  /** Build what the environment misses. */
+  readonly missing?: boolean | undefined
+  readonly dryRun?: boolean | undefined
+  readonly color: ColourMode
+}
+
+/** What a build came to. */
+interface Built {
+  /** The store path; null where nothing was built. */
+  readonly path: string | null
+  /** The packages that it holds. */
+  readonly names: readonly string[]
+  readonly status: ExitStatus
+}
+
+/**
+ * Builds a library set, and has the environment take its libraries from there from now on.
+ * @param words packages of nixpkgs, and the folder of the environment
+ */
+export async function libsBuildCommand(
+  words: readonly string[],
+  options: LibsBuildOptions,
+  version: string,
+): Promise<ExitStatus> {
+  const { env } = process
+  const cwd = process.cwd()
+  try {
+    const folders = words.filter(word => isFolder(word, cwd))
+    if (folders.length > 1) throw new WheelfixError('USAGE', `name one environment, not ${folders.join(' and ')}`)
+    const names = words.filter(word => !folders.includes(word))
+    const venv = findVenv({ argument: folders[0], env, cwd })
+    workAsOwner(venv, options.asRoot)
+    const context: BuildContext = {
+      env,
+      link: builtSetLink(venv),
+      dryRun: options.dryRun === true,
+      // Nix shows its own progress on a terminal
+      progress: line => writeLines(process.stderr, process.stderr.isTTY ? [] : [line]),
+    }
+    const built = await buildFor(venv, names, options, context)
+    if (built.path === null) return built.status
+    writeLines(process.stderr, [`${built.path}/lib`])
+    const { libs, scan, trust, quiet, verbose, color } = options
+    const status = await venvCommand(
+      'venv',
+      [venv.root],
+      // the set is found by its link, as by every later run
+      { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color },
+      version,
+    )
+    const project = built.names.length === 0 ? null : findProjectFile(venv.root)
+    if (project !== null) writeLines(process.stderr, [`→ ${keepRemedy(built.names, project, cwd)}`])
+    return built.status > status ? built.status : status
+  } catch (error) {
+    return reportFailure(error)
+  }
+}
+
+/** A word that means an environment, and not a package of nixpkgs. */
+function isFolder(word: string, cwd: string): boolean {
+  return word.includes('/') || /^\.\.?$/.test(word) || existsSync(fsPath(join(cwd, word, 'pyvenv.cfg')))
+}
+
+async function buildFor(
+  venv: Venv,
+  names: readonly string[],
+  options: LibsBuildOptions,
+  context: BuildContext,
+): Promise<Built> {
+  const { flake, missing = false } = options
+  const { env } = context
+  if (names.length === 0 && !missing) {
+    const path = await buildLibraries(flake ?? ownSet(env), context)
+    return { path, names: [], status: 0 }
+  }
+  if (flake !== undefined) {
+    throw new WheelfixError('USAGE', '--flake names a whole set: leave out --missing and the names of packages')
+  }
+  const { wanted, unknown } = missing ? await missingPackages(venv, options) : { wanted: [], unknown: [] }
+  const all = [...names.map((name): WantedPackage => ({ ...packageNamed(name), sonames: [] })), ...wanted]
+  writeLines(process.stderr, unknown.map(lackingLine))
+  if (all.length === 0) {
+    writeLines(process.stderr, ['nothing is missing that a package of nixpkgs is known to have'])
+    return { path: null, names: [], status: unknown.length === 0 ? 0 : 1 }
+  }
+  const nixpkgs = pinnedNixpkgs(venv.root) ?? usualNixpkgs(env['WHEELFIX_FLAKE'] ?? null, env)
+  const found = await findPackages(all, nixpkgs, context)
+  return buildFound(found, unknown, nixpkgs, context)
+}
+
+async function buildFound(
+  found: readonly FoundPackage[],
+  unknown: readonly string[],
+  nixpkgs: Nixpkgs,
+  context: BuildContext,
+): Promise<Built> {
+  const chalk = colours('auto', context.env).stderr
+  writeLines(
+    process.stderr,
+    foundLines(found, nixpkgs, process.cwd(), path => existsSync(fsPath(path)), chalk),
+  )
+  const absent = found.find(({ status, sonames }) => status !== 'there' && sonames.length === 0)
+  if (absent !== undefined) {
+    throw new WheelfixError('USAGE', `the nixpkgs of ${nixpkgs.origin} ${absentWords(absent)}`)
+  }
+  const there = found.filter(({ status }) => status === 'there')
+  const isWhole = there.length === found.length && unknown.length === 0
+  const path = there.length === 0 ? null : await buildPackages(there, nixpkgs, context)
+  // a name tells what today's nixpkgs has there; an older or newer one may have another version of the library
+  const lost =
+    path === null
+      ? []
+      : there.flatMap(({ name, sonames }) =>
+          sonames
+            .filter(soname => !existsSync(fsPath(`${path}/lib/${soname}`)))
+            .map(soname => `${name} of this nixpkgs does not have ${soname}: it may have another version of it`),
+        )
+  writeLines(process.stderr, lost)
+  return { path, names: there.map(({ name }) => name), status: isWhole && lost.length === 0 ? 0 : 1 }
+}
+
+/** The packages that hold what the environment misses and needs, and the sonames that no package is known to hold. */
+async function missingPackages(
+  venv: Venv,
+  { libs, scan, trust }: LibsBuildOptions,
+): Promise<{ wanted: WantedPackage[]; unknown: string[] }> {
+  const { runVenv } = await import('../../environment/run.ts')
+  const look = lookingOnly({ libs, noScan: !scan, trust, env: process.env, cwd: process.cwd() })
+  const { missing, windows, libc } = runVenv(venv, look)
+  const sonames = new Set([
+    // a library that is there, and too old, is not mended by one more of that name
+    ...missing.filter(({ optional, lacks }) => !optional && lacks === null).map(({ soname }) => soname),
+    ...windows
+      .filter(({ opensSomewhere }) => !opensSomewhere)
+      .flatMap(({ failing }) => failing.flatMap(({ lacks }) => lacks)),
+  ])
+  const wanted = new Map<string, WantedPackage>()
+  const unknown: string[] = []
+  for (const soname of [...sonames].sort()) {
+    const names = packageFor(soname, libc)
+    const key = names?.names[0]
+    if (names === null || key === undefined) unknown.push(soname)
+    else wanted.set(key, { ...names, sonames: [...(wanted.get(key)?.sonames ?? []), soname] })
+  }
+  return { wanted: [...wanted.values()], unknown }
+}
+
+/** The set of the flake that this program was built from: its wrapper names it. */
+function ownSet(env: NodeJS.ProcessEnv): string {
+  const flake = env['WHEELFIX_FLAKE'] ?? ''
+  if (flake === '') {
+    throw new WheelfixError(
+      'USAGE',
+      'name what to build: packages of nixpkgs (wheelfix libs build libGL), --missing, or a library set (--flake REF, a ' +
+        'flake output that has lib/)',
+    )
+  }
+  return `${flake}#libs`
+}

@@ -1,0 +1,95 @@
+// `wheelfix libs` and `libs env`: the library set in force, and as lines of a shell.
+import { type LibsReport, librarySearchPath, listLibraries } from '../../inspect/library-set.ts'
+import { nearest } from '../../io/words.ts'
+import { WheelfixError } from '../../io/error.ts'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { findPolicy, POLICIES, POLICY_SOURCE } from '../../nix/policies.ts'
+import { type ColourMode, colours } from '../../report/colour.ts'
+import { libsLines } from '../../report/libs-text.ts'
+import { writeLines, writeWarnings } from '../../report/print.ts'
+import { findVenv } from '../../python/pyvenv.ts'
+import { targetPython } from '../../python/named.ts'
+import { workAsOwner } from '../shared/as-owner.ts'
+import { reportFailure } from '../shared/failure.ts'
+import { SCHEMA } from '../../report/schema.ts'
+import type { ExitStatus } from '../shared/status.ts'
+
+export interface LibsCommandOptions {
+  readonly libs: readonly string[]
+  /** False with --no-scan. */
+  readonly scan: boolean
+  readonly trust: readonly string[]
+  readonly policy?: string | undefined
+  readonly python?: string | undefined
+  readonly json?: boolean | undefined
+  readonly asRoot?: boolean | undefined
+  readonly color: ColourMode
+}
+
+/** Status 1 where something is lacking that the venv needs, or that the named policy allows. */
+export function libsCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
+  try {
+    const report = reportOf(argument, options)
+    writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
+    const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
+    if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
+    else writeLines(process.stdout, libsLines(report, colours(options.color, process.env).stdout))
+    return counts.some(({ path }) => path === null) ? 1 : 0
+  } catch (error) {
+    return reportFailure(error, options)
+  }
+}
+
+/** Prints what a POSIX shell is to evaluate. */
+export function libsEnvCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
+  try {
+    const report = reportOf(argument, options)
+    writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
+    if (options.json === true) {
+      process.stdout.write(
+        `${JSON.stringify({ schema: SCHEMA, command: 'libs env', libs: librarySearchPath(report) })}\n`,
+      )
+      return 0
+    }
+    const path = `'${librarySearchPath(report).join(':').replaceAll("'", `'\\''`)}'`
+    process.stdout.write(`export WHEELFIX_LIBS=${path}\nexport NIX_LD_LIBRARY_PATH=${path}\n`)
+    return 0
+  } catch (error) {
+    return reportFailure(error)
+  }
+}
+
+function reportOf(argument: string | undefined, options: LibsCommandOptions): LibsReport {
+  const { env } = process
+  const cwd = process.cwd()
+  if (argument !== undefined && !argument.includes('/') && !existsSync(join(cwd, argument))) {
+    const [command] = nearest(argument, ['build', 'env'], 1)
+    if (command !== undefined) {
+      throw new WheelfixError('USAGE', `libs has no command ${argument}: did you mean wheelfix libs ${command}?`)
+    }
+  }
+  const venv = argument === undefined ? targetPython(options.python, env, cwd) : findVenv({ argument, env, cwd })
+  workAsOwner(venv, options.asRoot)
+  const policy = options.policy === undefined ? null : findPolicy(options.policy)
+  if (options.policy !== undefined && policy === null) {
+    const known = POLICIES.map(({ name }) => name).join(' ')
+    throw new WheelfixError('USAGE', `there is no policy ${options.policy} (known: ${known})`)
+  }
+  return listLibraries(venv, { libs: options.libs, noScan: !options.scan, trust: options.trust, policy, env, cwd })
+}
+
+function documentOf({ venv, python, rows }: LibsReport) {
+  return {
+    schema: SCHEMA,
+    command: 'libs',
+    venv: venv.root,
+    python: {
+      version: python.version,
+      executable: python.program,
+      libc: { kind: python.libc.kind, version: python.libc.version, dir: python.libc.dir },
+    },
+    policies: POLICY_SOURCE,
+    libs: rows,
+  }
+}

@@ -1,0 +1,29 @@
+// The JSON documents of commands that look: schema wheelfix/1, described in the README.
+import type { DoctorReport } from '../../inspect/diagnose.ts'
+import type { WhyNeeded, WhyObject, WhyReport } from '../../inspect/reasons.ts'
+import type { Environment } from '../../python/environment.ts'
+import { SCHEMA } from '../../report/schema.ts'
+
+export function doctorDocument({ venv, findings, asked, imported }: DoctorReport) {
+  return { schema: SCHEMA, command: 'doctor', venv: venv.root, asked, imported, findings }
+}
+
+/** The answer as data: for each object that was meant all that it loads, each once. Paths are absolute. */
+export function whyDocument(name: string, { kind, processes }: WhyReport, venv: Environment) {
+  return {
+    schema: SCHEMA,
+    command: 'why',
+    venv: venv.root,
+    name,
+    kind,
+    objects: processes.map(({ root, objects }) => ({ path: root.path, loads: objects.map(objectEntry) })),
+  }
+}
+
+function objectEntry({ path, distribution, change, needed, foreign }: WhyObject) {
+  return { path, distribution, foreign, change, needed: needed.map(neededEntry) }
+}
+
+function neededEntry({ soname, provider, how, because, loadedBy, tried, lackingVersions, hint }: WhyNeeded) {
+  return { soname, provider, how, because, loadedBy, tried, lackingVersions, hint }
+}

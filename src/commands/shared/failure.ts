@@ -1,0 +1,66 @@
+// What a command that could do nothing says: one sentence on stderr, or one JSON document on stdout.
+import { errnoOf, WheelfixError } from '../../io/error.ts'
+import { type ColourMode, colours } from '../../report/colour.ts'
+import { screenOf, wrap } from '../../report/layout.ts'
+import { writeLines } from '../../report/print.ts'
+import { SCHEMA } from '../../report/schema.ts'
+import type { PutDocument } from './several.ts'
+import type { ExitStatus } from './status.ts'
+
+/** What of a command's options tells how an error is printed. */
+export interface FailureOptions {
+  readonly json?: boolean | undefined
+  readonly color?: ColourMode
+}
+
+/**
+ * Prints the sentence of an expected error and gives status 2.
+ * @param put takes the document, where it is not to be printed at once
+ * @throws anything that is not one: a bug
+ */
+export function reportFailure(
+  error: unknown,
+  { json, color }: FailureOptions = {},
+  put: PutDocument = printDocument,
+): ExitStatus {
+  const { code, message, path } = expected(error)
+  if (json === true) {
+    const document = { schema: SCHEMA, error: { code, message, ...(path === undefined ? {} : { path }) } }
+    put(document)
+  } else writeError(message, color)
+  return 2
+}
+
+/** One shape for every error: `error: what is wrong, where, what to do`. */
+export function writeError(message: string, color: ColourMode = 'auto'): void {
+  const { red } = colours(color, process.env).stderr
+  const { columns } = screenOf(process.stderr, process.env)
+  writeLines(process.stderr, wrap(`${red('error:')} ${message}`, columns, 4))
+}
+
+const printDocument: PutDocument = document => process.stdout.write(`${JSON.stringify(document)}\n`)
+
+/** The sentence of an expected error. @throws anything that is not one: a bug */
+export function sentenceOf(error: unknown): string {
+  return expected(error).message
+}
+
+/** An error of the file system that nobody closer to it expected (a full disk, a folder without permission) is no bug. */
+function expected(error: unknown): WheelfixError {
+  if (error instanceof WheelfixError) return error
+  const errno = errnoOf(error)
+  if (errno === undefined || !(error instanceof Error)) throw error
+  const path = 'path' in error && typeof error.path === 'string' ? error.path : undefined
+  const what = SENTENCES[errno] ?? `the system says ${errno}`
+  return new WheelfixError('IO', path === undefined ? what : `${path}: ${what}`, path)
+}
+
+const SENTENCES: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: free some space and run again',
+  EDQUOT: 'your disk quota is used up: free some space and run again',
+  EACCES: 'you have no permission for this: run as the owner of the environment',
+  EPERM: 'you have no permission for this: run as the owner of the environment',
+  EROFS: 'the file system is read-only',
+  ERR_ACCESS_DENIED: 'Node’s permission model forbids this: run wheelfix without --permission (NODE_OPTIONS)',
+  EMFILE: 'too many open files: raise the limit (ulimit -n)',
+}

@@ -1,0 +1,43 @@
+// One command for several folders: each after the other, on after a bad one, and the worst status at the end.
+import { SCHEMA } from '../../report/schema.ts'
+import type { ExitStatus } from './status.ts'
+
+/** Prints a document, or keeps it for the one that holds all. */
+export type PutDocument = (document: object) => void
+
+interface SeveralOptions {
+  readonly json?: boolean | undefined
+  readonly quiet?: boolean | undefined
+}
+
+/** What came of one folder, and the folders that are to follow it: environments that lie in it. */
+export interface FolderResult {
+  readonly status: ExitStatus
+  readonly next: readonly string[]
+}
+
+type RunOne = (folder: string | undefined, put: PutDocument) => FolderResult | Promise<FolderResult>
+
+/** Without a folder the command finds its environment itself. With --json one document is printed, for several one that holds all. */
+export async function overFolders(
+  command: string,
+  folders: readonly string[],
+  { json = false, quiet = false }: SeveralOptions,
+  runOne: RunOne,
+): Promise<ExitStatus> {
+  const documents: object[] = []
+  let worst: ExitStatus = 0
+  const waiting: (string | undefined)[] = folders.length === 0 ? [undefined] : [...folders]
+  const seen = new Set(waiting)
+  for (let first = true; waiting.length > 0; first = false) {
+    if (!first && !json && !quiet) process.stdout.write('\n')
+    const { status, next } = await runOne(waiting.shift(), document => documents.push(document))
+    for (const folder of next) if (!seen.has(folder)) waiting.push(folder)
+    for (const folder of next) seen.add(folder)
+    if (status > worst) worst = status
+  }
+  const [only] = documents
+  const whole = seen.size === 1 ? only : { schema: SCHEMA, command, environments: documents }
+  if (json && whole !== undefined) process.stdout.write(`${JSON.stringify(whole)}\n`)
+  return worst
+}

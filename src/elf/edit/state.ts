@@ -1,0 +1,87 @@
+// What can be edited about an object, as it stands and as it is to be. A graft depends on the original and the wanted
+// state alone, so that edits one after the other give the same file as all at once.
+import { DF_1_NODEFLIB, DT_DEBUG, PF_R, PF_W, PF_X, PT_GNU_STACK } from '../constants.ts'
+import type { ElfEdit } from './edit.ts'
+import { ElfError } from '../error.ts'
+import type { ElfObject } from '../types.ts'
+
+export interface ElfState {
+  readonly interpreter: string | null
+  readonly soname: string | null
+  readonly needed: readonly string[]
+  readonly rpath: string | null
+  readonly runpath: string | null
+  readonly flags1: bigint
+  /** EI_OSABI */
+  readonly osabi: number
+  /** Is there a DT_DEBUG, through which the loader tells debuggers of all that it has loaded? */
+  readonly debugTag: boolean
+  /** p_flags of PT_GNU_STACK; null without one. */
+  readonly stack: number | null
+  /** The file names of .gnu.version_r, in its order. */
+  readonly versionFiles: readonly string[]
+}
+
+export function stateOf(object: ElfObject): ElfState {
+  return {
+    interpreter: object.interpreter,
+    soname: object.soname,
+    needed: object.needed,
+    rpath: object.rpath,
+    runpath: object.runpath,
+    flags1: object.flags1,
+    osabi: object.header.osabi,
+    debugTag: object.dynamic?.some(({ tag }) => tag === DT_DEBUG) === true,
+    stack: object.programHeaders.find(({ type }) => type === PT_GNU_STACK)?.flags ?? null,
+    versionFiles: object.versionNeeds.map(({ file }) => file),
+  }
+}
+
+/** @throws ElfError `REFUSED` for an edit that makes no sense for this object, or a string that holds a NUL */
+export function applyEdit(state: ElfState, edit: ElfEdit): ElfState {
+  const { searchPath, interpreter, soname, replaceNeeded, removeNeeded, addNeeded, noDefaultLib, osabi } = edit
+  if (interpreter !== undefined && state.interpreter === null) {
+    throw new ElfError('REFUSED', 'the object has no interpreter (PT_INTERP) to set')
+  }
+  for (const text of [
+    searchPath?.value,
+    interpreter,
+    soname,
+    ...(replaceNeeded?.values() ?? []),
+    ...(addNeeded ?? []),
+  ]) {
+    if (text?.includes('\0')) throw new ElfError('REFUSED', 'a string of an ELF file cannot hold a NUL')
+  }
+  const renamed = (name: string): string => replaceNeeded?.get(name) ?? name
+  const kept = state.needed.map(renamed).filter(name => removeNeeded?.includes(name) !== true)
+  const added = (addNeeded ?? []).toReversed().filter(name => !kept.includes(name))
+  const stack = state.stack ?? PF_R | PF_W
+  return {
+    interpreter: interpreter ?? state.interpreter,
+    soname: soname === undefined ? state.soname : soname,
+    needed: [...new Set(added), ...kept],
+    ...(searchPath === undefined
+      ? { rpath: state.rpath, runpath: state.runpath }
+      : {
+          rpath: searchPath?.tag === 'DT_RPATH' ? searchPath.value : null,
+          runpath: searchPath?.tag === 'DT_RUNPATH' ? searchPath.value : null,
+        }),
+    flags1: noDefaultLib === true ? state.flags1 | DF_1_NODEFLIB : state.flags1,
+    osabi: osabi ?? state.osabi,
+    debugTag: state.debugTag || edit.debugTag === true,
+    stack: edit.executableStack === undefined ? state.stack : edit.executableStack ? stack | PF_X : stack & ~PF_X,
+    versionFiles: state.versionFiles.map(renamed),
+  }
+}
+
+/** The names of the fields that differ, in a fixed order. */
+export function differences(a: ElfState, b: ElfState): (keyof ElfState)[] {
+  const fields = ['interpreter', 'soname', 'rpath', 'runpath', 'flags1', 'osabi', 'debugTag', 'stack'] as const
+  const lists = ['needed', 'versionFiles'] as const
+  return [
+    ...fields.filter(field => a[field] !== b[field]),
+    ...lists.filter(
+      field => a[field].length !== b[field].length || a[field].some((name, index) => name !== b[field][index]),
+    ),
+  ]
+}

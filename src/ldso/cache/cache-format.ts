@@ -1,0 +1,137 @@
+// The format of glibc's ld.so.cache: its numbers, its flags and the order of its names. Rules from glibc's
+// sysdeps/generic/dl-cache.h, elf/dl-cache.c (what the loader does) and elf/cache.c (what ldconfig writes).
+//
+// The format since glibc 2.2: a header of 48 bytes, entries of 24 bytes sorted for the loader's binary search, strings.
+// ldconfig may put a cache of the format before that in front (`ldconfig -c compat`, the default up to glibc 2.31).
+import {
+  EM_AARCH64,
+  EM_ARM,
+  EM_IA_64,
+  EM_LOONGARCH,
+  EM_MIPS,
+  EM_PPC,
+  EM_PPC64,
+  EM_RISCV,
+  EM_S390,
+  EM_SPARCV9,
+  EM_X86_64,
+} from '../../elf/constants.ts'
+import { encodeText } from '../../elf/text.ts'
+import type { ElfClass } from '../../elf/types.ts'
+
+/** What a library must be for to be loaded: the header of the main program has these. */
+export interface CacheMachine {
+  readonly class: ElfClass
+  readonly machine: number
+}
+
+export const MAGIC_OLD = 'ld.so-1.7.0'
+export const MAGIC = 'glibc-ld.so.cache1.1'
+export const HEADER = 48
+export const ENTRY = 24
+export const OLD_HEADER = 16
+export const OLD_ENTRY = 12
+/** The byte order of the cache, in the low two bits of the header's flags; 0: the machine's own. */
+export const ENDIAN_AT = 28
+export const ENDIAN_LITTLE = 2
+export const ENDIAN_BIG = 3
+export const EXTENSION_AT = 32
+export const EXTENSION_MAGIC = 0xeaa42174
+export const EXTENSION_HEADER = 8
+export const EXTENSION_SECTION = 16
+export const TAG_GENERATOR = 0
+export const TAG_HWCAPS = 1
+/** Bit 62 of an entry's hwcap: the low 32 bits are an index into the names of the extension; bits 32…41 an ISA level. */
+export const HWCAP_EXTENSION = 1n << 62n
+export const HWCAP_ISA_LEVEL_MASK = 0x3ffn << 32n
+/** Legacy bit “needs TLS”, which every loader has. */
+export const HWCAP_TLS = 1n << 63n
+/** Legacy bits of the x86 platforms (sysdeps/x86/dl-procinfo.h); not for more than one platform at once. */
+export const HWCAP_PLATFORMS = new Map([
+  ['i586', 1n << 48n],
+  ['i686', 1n << 49n],
+  ['haswell', 1n << 50n],
+  ['xeon_phi', 1n << 51n],
+])
+export const HWCAP_PLATFORM_MASK = 0xfn << 48n
+
+const FLAG_ELF = 1
+export const FLAG_ELF_LIBC6 = 3
+
+/**
+ * The flags of an entry that a loader of this machine takes (`_dl_cache_check_flags` of each sysdeps/…/dl-cache.h), the
+ * one that it prefers first. Several where the header's class and machine do not tell the ABI.
+ */
+export function cacheFlags({ class: elfClass, machine }: CacheMachine): readonly number[] {
+  switch (machine) {
+    case EM_X86_64:
+      return elfClass === 64 ? [0x303] : [0x803]
+    case EM_AARCH64:
+      return [0xa03]
+    case EM_ARM:
+      return [0x903, 0xb03, FLAG_ELF_LIBC6]
+    case EM_PPC64:
+      return [0x503]
+    case EM_S390:
+      return elfClass === 64 ? [0x403] : [FLAG_ELF_LIBC6, FLAG_ELF]
+    case EM_RISCV:
+      return [0x1003, 0xf03]
+    case EM_LOONGARCH:
+      return [0x1203, 0x1103]
+    case EM_MIPS:
+      return elfClass === 64 ? [0x703, 0xe03] : [FLAG_ELF_LIBC6, 0xc03, 0x603, 0xd03]
+    case EM_SPARCV9:
+      return [0x103]
+    case EM_IA_64:
+      return [0x203]
+    default:
+      return [FLAG_ELF_LIBC6, FLAG_ELF]
+  }
+}
+
+/** The machines on which `char` has no sign, so that the loader compares bytes from 0x80 on as large. */
+export function charIsUnsigned(machine: number): boolean {
+  return [EM_AARCH64, EM_ARM, EM_PPC, EM_PPC64, EM_S390, EM_RISCV].includes(machine)
+}
+
+/**
+ * The loader's comparison of two names (`_dl_cache_libcmp`): runs of digits by their value, as a C int that wraps, the
+ * rest by bytes; a digit is greater than anything else. Not transitive for numbers further apart than 2^31.
+ */
+export function compareNames(a: string, b: string, unsigned: boolean): number {
+  const byte = (text: string, at: number) => {
+    const code = at < text.length ? text.charCodeAt(at) : 0
+    return unsigned || code < 0x80 ? code : code - 0x100
+  }
+  const isDigit = (code: number) => code >= 0x30 && code <= 0x39
+  let i = 0
+  let j = 0
+  while (i < a.length) {
+    const x = byte(a, i)
+    const y = byte(b, j)
+    if (isDigit(x)) {
+      if (!isDigit(y)) return 1
+      let m = 0
+      let n = 0
+      for (; isDigit(byte(a, i)); i++) m = (Math.imul(m, 10) + byte(a, i) - 0x30) | 0
+      for (; isDigit(byte(b, j)); j++) n = (Math.imul(n, 10) + byte(b, j) - 0x30) | 0
+      if (m !== n) return (m - n) | 0
+    } else if (isDigit(y)) return -1
+    else if (x !== y) return x - y
+    else {
+      i++
+      j++
+    }
+  }
+  return byte(a, i) - byte(b, j)
+}
+
+/** A text with one character for each of its bytes. */
+export function byteString(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- ASCII, which has one byte for each character
+  return /^[\u0000-\u007f]*$/.test(text) ? text : encodeText(text).toString('latin1')
+}
+
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

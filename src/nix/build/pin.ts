@@ -1,0 +1,176 @@
+// Which nixpkgs a project pins: libraries are to come from the one that its shell and its Python come from. Reads lock files
+// and makes a Nix expression of what they say; evaluates nothing. Everything that is taken has a hash, so that Nix fetches
+// nothing which is in the store already.
+import { readRegular } from '../../io/beneath.ts'
+import { WheelfixError } from '../../io/error.ts'
+import { dirname, isAbsolute, join } from 'node:path'
+import { projectFiles } from '../../io/project-files.ts'
+
+/** A nixpkgs, for Nix and for the user. */
+export interface Nixpkgs {
+  /** An expression of its packages. */
+  readonly packages: string
+  /** Where it is pinned: a file, or what else names it. */
+  readonly origin: string
+  /** Which one it is: `github:NixOS/nixpkgs/9f78f44a8794`; empty where the origin tells. */
+  readonly revision: string
+}
+
+interface Source {
+  /** An expression of its folder. */
+  readonly folder: string
+  readonly revision: string
+}
+
+/** devenv.lock stands first: devenv writes a flake of its own, whose lock may lie beside it. */
+const READERS: readonly (readonly [name: string, read: (lock: unknown, folder: string) => Source | null])[] = [
+  ['devenv.lock', ofFlakeLock],
+  ['flake.lock', ofFlakeLock],
+  ['npins/sources.json', lock => ofNpins(lock)],
+  ['nix/sources.json', lock => ofNiv(lock)],
+]
+
+/** A lock of a large flake has some hundred kilobytes. */
+const MAX_SIZE = 16 << 20
+
+/**
+ * The nixpkgs of the nearest lock that has one, from the folder of an environment upwards to the end of its project.
+ * @throws WheelfixError `IO` for a lock that is not JSON
+ */
+export function pinnedNixpkgs(environmentRoot: string): Nixpkgs | null {
+  const names = READERS.map(([name]) => name)
+  for (const path of projectFiles(environmentRoot, names)) {
+    const read = READERS.find(([name]) => path.endsWith(`/${name}`))?.[1]
+    const source = read?.(jsonOf(path), dirname(path)) ?? null
+    // not the settings and overlays of the user: the libraries are those that the project's other users get
+    if (source !== null)
+      return {
+        packages: `import ${source.folder} { config = { }; overlays = [ ]; }`,
+        origin: path,
+        revision: source.revision,
+      }
+  }
+  return null
+}
+
+function jsonOf(path: string): unknown {
+  const text = readRegular(path, MAX_SIZE)?.toString() ?? ''
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    throw new WheelfixError(
+      'IO',
+      `${path} is not JSON (${error.message}): make it again with the tool that wrote it`,
+      path,
+    )
+  }
+}
+
+/** The lock of a flake, and devenv's, which has the same form (Nix manual, "nix flake", Lock files). */
+function ofFlakeLock(lock: unknown, folder: string): Source | null {
+  const nodes = field(lock, 'nodes')
+  const inputs = (name: string) => fields(field(field(nodes, name), 'inputs'))
+  const root = textOf(field(lock, 'root')) ?? 'root'
+  /** An input names its node, or the way to another input from the root (`follows`). */
+  const nodeOf = (reference: unknown): string | null => {
+    if (typeof reference === 'string') return reference
+    if (!Array.isArray(reference)) return null
+    return reference.reduce<string | null>(
+      (node, step) => (node === null ? null : nodeOf(inputs(node).get(String(step)))),
+      root,
+    )
+  }
+  const repository = (reference: unknown) =>
+    textOf(field(field(field(nodes, nodeOf(reference) ?? ''), 'locked'), 'repo'))
+  let node = nodeOf(nixpkgsAmong(inputs(root), repository))
+  // a flake of wheelfix alone has the nixpkgs that wheelfix was locked with
+  node ??= nodeOf(inputs(nodeOf(inputs(root).get('wheelfix')) ?? '').get('nixpkgs'))
+  // devenv's nixpkgs is a flake around another
+  for (let depth = 0; depth < MAX_DEPTH && node !== null; depth += 1) {
+    const inner: string | null = nodeOf(nixpkgsAmong(inputs(node), repository))
+    if (inner === null) break
+    node = inner
+  }
+  const locked = fields(field(field(nodes, node ?? ''), 'locked'))
+  return locked.size === 0 ? null : ofTree(locked, folder)
+}
+
+const MAX_DEPTH = 8
+
+/** As Nix fetches a locked input (call-flake.nix): its `dir` is a folder in the tree. */
+function ofTree(locked: ReadonlyMap<string, unknown>, folder: string): Source {
+  const { dir, ...tree } = Object.fromEntries(locked)
+  const path = textOf(tree['path'])
+  if (path !== null && !isAbsolute(path)) tree['path'] = join(folder, path)
+  const fetched = `(builtins.fetchTree (builtins.fromJSON ${nixString(JSON.stringify(tree))}))`
+  const subfolder = textOf(dir)
+  const [type, owner, repo, rev, url] = ['type', 'owner', 'repo', 'rev', 'url'].map(key => textOf(tree[key]))
+  const place = repo == null ? (url ?? path ?? '') : `${type ?? ''}:${owner ?? ''}/${repo}`
+  return {
+    folder: subfolder === null ? fetched : `(${fetched} + ${nixString(`/${subfolder}`)})`,
+    revision: `${place}${revisionOf(rev)}`,
+  }
+}
+
+/** npins/sources.json: a pin is a tarball with a hash, or a Git repository without an archive. */
+function ofNpins(lock: unknown): Source | null {
+  const pins = fields(field(lock, 'pins'))
+  const pin = nixpkgsAmong(pins, entry => textOf(field(field(entry, 'repository'), 'repo')))
+  const [url, hash, rev] = ['url', 'hash', 'revision'].map(key => textOf(field(pin, key)))
+  if (url != null && hash != null) return ofTarball(url, hash, rev)
+  const repository = textOf(field(field(pin, 'repository'), 'url'))
+  if (repository === null || rev == null) return null
+  const arguments_ = JSON.stringify({ url: repository, rev })
+  return {
+    folder: `(builtins.fetchGit (builtins.fromJSON ${nixString(arguments_)}))`,
+    revision: `${repository}${revisionOf(rev)}`,
+  }
+}
+
+/** nix/sources.json of niv. */
+function ofNiv(lock: unknown): Source | null {
+  const source = nixpkgsAmong(fields(lock), entry => textOf(field(entry, 'repo')))
+  const [url, hash, rev] = ['url', 'sha256', 'rev'].map(key => textOf(field(source, key)))
+  return url == null || hash == null ? null : ofTarball(url, hash, rev)
+}
+
+function ofTarball(url: string, sha256: string, rev: string | null | undefined): Source {
+  const arguments_ = JSON.stringify({ url, sha256 })
+  const isInUrl = rev != null && url.includes(rev)
+  return {
+    folder: `(builtins.fetchTarball (builtins.fromJSON ${nixString(arguments_)}))`,
+    revision: isInUrl ? url : `${url}${revisionOf(rev)}`,
+  }
+}
+
+/** The entry called nixpkgs, else one whose name begins so, else one of that repository. */
+function nixpkgsAmong(entries: ReadonlyMap<string, unknown>, repository: (entry: unknown) => string | null): unknown {
+  const names = [...entries.keys()]
+  const name =
+    names.find(item => item === 'nixpkgs') ??
+    names.find(item => item.startsWith('nixpkgs')) ??
+    names.find(item => repository(entries.get(item))?.toLowerCase() === 'nixpkgs')
+  return name === undefined ? undefined : entries.get(name)
+}
+
+function revisionOf(rev: string | null | undefined): string {
+  return rev == null ? '' : `/${rev.slice(0, 12)}`
+}
+
+/** A string of Nix, in which nothing of the text is evaluated. */
+export function nixString(text: string): string {
+  return `"${text.replaceAll(/["\\$]/g, '\\$&')}"`
+}
+
+function fields(value: unknown): ReadonlyMap<string, unknown> {
+  return new Map(typeof value === 'object' && value !== null ? Object.entries(value) : [])
+}
+
+function field(value: unknown, name: string): unknown {
+  return fields(value).get(name)
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === 'string' ? value : null
+}

@@ -1,0 +1,58 @@
+// Which Nix file a project has: there the user names libraries, in that file's own syntax. Reads files, evaluates nothing.
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { errnoOf } from '../../io/error.ts'
+import { fsPath } from '../../io/path.ts'
+
+/**
+ * - `template`: the flake that `nix flake init -t` writes, with a list `libs`
+ * - `flake`, `shell`: a file that calls mkShell
+ * - `devenv`: a module of devenv
+ * - `nixos`: the configuration of the machine, for a project without a file of its own
+ */
+export interface ProjectFile {
+  readonly path: string
+  readonly kind: 'template' | 'flake' | 'shell' | 'devenv' | 'nixos'
+}
+
+/** devenv.nix stands first: devenv's own flake.nix beside it is not edited by hand. */
+const NAMES = [
+  ['devenv.nix', 'devenv'],
+  ['shell.nix', 'shell'],
+  ['flake.nix', 'flake'],
+  ['default.nix', 'shell'],
+] as const
+
+/**
+ * The file of the project that holds an environment: the nearest, up to the root of the Git repository. Without one, the
+ * configuration of NixOS.
+ */
+export function findProjectFile(environmentRoot: string, system = '/etc/nixos/configuration.nix'): ProjectFile | null {
+  for (let folder = dirname(environmentRoot); ; folder = dirname(folder)) {
+    for (const [name, kind] of NAMES) {
+      const path = join(folder, name)
+      if (!existsSync(fsPath(path))) continue
+      if (kind === 'flake') return { path, kind: isTemplate(path) ? 'template' : 'flake' }
+      if (name !== 'default.nix' || isShell(path)) return { path, kind }
+    }
+    if (folder === dirname(folder) || existsSync(fsPath(join(folder, '.git')))) break
+  }
+  return existsSync(fsPath(system)) ? { path: system, kind: 'nixos' } : null
+}
+
+function isTemplate(path: string): boolean {
+  return /^\s*libs = pkgs:/m.test(textOf(path))
+}
+
+function isShell(path: string): boolean {
+  return textOf(path).includes('mkShell')
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(fsPath(path), 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return ''
+  }
+}

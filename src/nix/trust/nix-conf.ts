@@ -1,0 +1,57 @@
+// The keys that this machine trusts: of nix.conf and what it includes, beside the key of Nix's own cache. Reads the file as
+// Nix does (libutil, configuration.cc); a user's own nix.conf is not asked, for the daemon does not ask it either.
+import { dirname, resolve } from 'node:path'
+import { ElfError } from '../../elf/error.ts'
+import { decodeBytes } from '../../elf/text.ts'
+import { errnoOf } from '../../io/error.ts'
+import { withSource } from '../../io/source.ts'
+import { DEFAULT_KEY, parseKeys, type PublicKeys } from './signature.ts'
+
+const LARGEST_FILE = 1 << 20
+/** Files that include each other in a circle end here. */
+const MOST_FILES = 64
+
+/** The keys of the settings, and the default key. */
+export function trustedKeys(env: NodeJS.ProcessEnv): PublicKeys {
+  const settings = readSettings(`${env['NIX_CONF_DIR'] || '/etc/nix'}/nix.conf`)
+  return parseKeys([...new Set([DEFAULT_KEY, ...keysOf(settings)])])
+}
+
+/** A setting replaces what was set before, one with `extra-` adds to whatever is set at the end. */
+function keysOf(settings: readonly Setting[]): string[] {
+  const named = (...names: readonly string[]) => settings.filter(({ name }) => names.includes(name))
+  // the second is an older name of the first (Nix's globals.hh)
+  const last = named('trusted-public-keys', 'binary-cache-public-keys').at(-1)
+  const extra = named('extra-trusted-public-keys', 'extra-binary-cache-public-keys')
+  return [...(last?.values ?? []), ...extra.flatMap(({ values }) => values)]
+}
+
+interface Setting {
+  readonly name: string
+  readonly values: readonly string[]
+}
+
+function readSettings(path: string): Setting[] {
+  const settings: Setting[] = []
+  let files = 0
+  const read = (file: string): void => {
+    if (++files > MOST_FILES) return
+    for (const line of readText(file).split('\n')) {
+      const [name = '', second = '', ...rest] = line.replace(/#.*/, '').split(/\s+/).filter(Boolean)
+      if (name === 'include' || name === '!include') read(resolve(dirname(file), second))
+      else if (second === '=') settings.push({ name, values: rest })
+    }
+  }
+  read(path)
+  return settings
+}
+
+/** Nothing for what is not there or cannot be read: the fewer keys, the less is trusted. */
+function readText(path: string): string {
+  try {
+    return withSource(path, source => (source.size > LARGEST_FILE ? '' : decodeBytes(source.read(0, source.size))))
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return ''
+    throw error
+  }
+}

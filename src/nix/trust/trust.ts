@@ -1,0 +1,146 @@
+// Whose package is it? Every user of the Nix daemon may add store paths, with any name and any content, and code of a library
+// runs in whoever loads it. So what a scan of the store finds is taken only where somebody whom the user trusts anyway put
+// it there: a trusted key has signed it, or it belongs to the interpreter, the system, or a profile or link of root's or
+// one's own. Signatures are asked for first; closures are computed only for the rest.
+import { errnoOf, WheelfixError } from '../../io/error.ts'
+import { realPath } from '../../io/path.ts'
+import { type AnchorPlaces, anchorFolders, profilePaths, registeredPaths, usualPlaces } from './anchors.ts'
+import { askDaemon, type DaemonAnswers, type DaemonQuestions, sharedSocket } from '../daemon/daemon.ts'
+import { knowsItsState } from '../daemon/database.ts'
+import { trustedKeys } from './nix-conf.ts'
+import { isSigned, type PublicKeys } from './signature.ts'
+import { storeDirectory, storePathOf } from '../store.ts'
+
+interface TrustContext {
+  readonly env: NodeJS.ProcessEnv
+  /** Files of the interpreter, and folders that it names: what they lead to is its closure. */
+  readonly interpreter: readonly string[]
+  /** Store paths that the user named, as `namedStorePaths` gives them. */
+  readonly named: readonly string[]
+  readonly places?: AnchorPlaces
+}
+
+/** What a package is trusted for; null: for nothing. */
+type TrustReason = 'named' | 'single-user' | 'signature' | 'closure' | null
+
+/** Answers for one run; what was asked once is not asked again. */
+export interface StoreTrust {
+  /** Why may a file of the store be taken, or a store path? */
+  readonly reasonFor: (path: string) => TrustReason
+  /** Announces what may be asked for, so that the daemon is asked once for all. */
+  readonly expect: (paths: Iterable<string>) => void
+  /** Why a file that `reasonFor` says null of was passed over, and what to do, in a clause. */
+  readonly refusalOf: (path: string) => string
+  /** A sentence where nobody could be asked; null where all is well. */
+  readonly problem: () => string | null
+  /** The store paths that were passed over, and the folders where a new link would change that. */
+  readonly passedOver: () => readonly string[]
+  readonly folders: readonly string[]
+}
+
+/** Closures of a whole system take about a second; a machine under load may take longer. */
+const CLOSURE_TIMEOUT_MS = 20_000
+
+/** Names that Nix gives to store paths (Nix's path.cc, checkName): with any other the daemon ends the conversation. */
+const VALID_NAME = /^[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+\-._?=]{1,211}$/
+
+/** Makes a judge of store paths. Asks nobody until it is asked. */
+export function storeTrust({ env, interpreter, named, places = usualPlaces(env) }: TrustContext): StoreTrust {
+  const store = storeDirectory(env)
+  // a store of one's own, without a state, is no daemon's
+  const socket = knowsItsState(env) ? sharedSocket(env) : null
+  const own = storePathsOf(interpreter, store)
+  const reasons = new Map<string, TrustReason>()
+  const expected = new Set<string>()
+  let keys: PublicKeys | undefined
+  let isSilent = false
+
+  const ask = (questions: DaemonQuestions, timeout?: number): DaemonAnswers | null => {
+    const answers = socket === null || isSilent ? null : askDaemon(socket, questions, timeout)
+    if (answers === null || answers.refusal !== null) isSilent = true
+    return answers
+  }
+  const settle = (paths: Iterable<string>, reason: TrustReason): void => {
+    for (const path of paths) if (!reasons.has(path)) reasons.set(path, reason)
+  }
+  const wellNamed = (paths: readonly string[]) => paths.filter(path => VALID_NAME.test(path.slice(store.length + 1)))
+  const readSignatures = (): void => {
+    const described = ask({ describe: wellNamed([...expected]) })?.described.values() ?? []
+    expected.clear()
+    keys ??= trustedKeys(env)
+    for (const info of described) if (isSigned(info, keys)) settle([info.path], 'signature')
+  }
+  /** One after the other, the small ones first: each is computed only where the ones before did not tell. */
+  const closures = [() => own, () => profilePaths(env, places), () => registeredPaths(env)]
+  const readClosure = (): void => {
+    const roots = wellNamed(closures.shift()?.() ?? [])
+    if (roots.length > 0) settle(ask({ closureOf: roots }, CLOSURE_TIMEOUT_MS)?.closure ?? [], 'closure')
+  }
+  const judge = (storePath: string): TrustReason => {
+    if (!reasons.has(storePath)) {
+      expected.add(storePath)
+      readSignatures()
+    }
+    while (!reasons.has(storePath) && closures.length > 0) readClosure()
+    // without the daemon nobody knows references; what the interpreter's own files name is still its own
+    if (isSilent) settle(own, 'closure')
+    settle([storePath], null)
+    return reasons.get(storePath) ?? null
+  }
+
+  for (const path of named) reasons.set(path, 'named')
+  return {
+    reasonFor(path) {
+      const storePath = storePathOf(path, store)
+      if (storePath === null) return null
+      return socket === null ? (reasons.get(storePath) ?? 'single-user') : judge(storePath)
+    },
+    expect: paths => {
+      for (const path of storePathsOf(paths, store)) if (!reasons.has(path)) expected.add(path)
+    },
+    refusalOf: path => {
+      const storePath = storePathOf(path, store) ?? path
+      return (
+        `nothing shows who put ${storePath} into the store (no signature of a trusted key, no profile or link of ` +
+        `yours or of root): to take it all the same, --trust ${storePath}`
+      )
+    },
+    problem: () => (isSilent ? SILENCE : null),
+    passedOver: () => [...reasons].filter(([, reason]) => reason === null).map(([path]) => path),
+    folders: socket === null ? [] : anchorFolders(env),
+  }
+}
+
+const SILENCE =
+  'the Nix daemon does not answer, so nothing shows whose the packages of the store are: only those of this Python are ' +
+  'taken; start the daemon, or name packages with --libs or --trust'
+
+function storePathsOf(paths: Iterable<string>, store: string): string[] {
+  return [...new Set([...paths].flatMap(path => storePathOf(path, store) ?? []))]
+}
+
+/**
+ * The store paths that a user named: themselves, a file below, or a link that leads there.
+ * @throws WheelfixError `USAGE` for what is not in the store
+ */
+export function namedStorePaths(paths: readonly string[], env: NodeJS.ProcessEnv): string[] {
+  const store = storeDirectory(env)
+  return paths.map(path => {
+    const storePath = storePathOf(path, store) ?? storePathOf(resolvedOr(path), store)
+    if (storePath !== null) return storePath
+    throw new WheelfixError(
+      'USAGE',
+      `--trust ${path}: this is not a package of the Nix store (${store}); name one, such as /nix/store/…-gcc-14.3.0-lib`,
+      path,
+    )
+  })
+}
+
+function resolvedOr(path: string): string {
+  try {
+    return realPath(path)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return path
+  }
+}

@@ -1,0 +1,53 @@
+// What a user pastes to add packages of nixpkgs: a command that works now, and a line for the project's own file. All of
+// the program and its documentation names libraries in this one way: WHEELFIX_LIBS, made by makeLibraryPath.
+import { relativeTo } from '../../io/path.ts'
+import type { ProjectFile } from '../../nix/build/project-file.ts'
+import type { Remedy } from './run-text.ts'
+
+/** @param target what a command needs to mean the environment: nothing, or a blank and its folder */
+export function remediesFor(
+  attributes: readonly string[],
+  target: string,
+  project: ProjectFile | null,
+  cwd: string,
+): Remedy[] {
+  // a list that fills the screen is not read: the command knows it by itself, and prints the line for the file
+  const isLong = attributes.length > MOST_ATTRIBUTES
+  const names = isLong ? '--missing' : attributes.join(' ')
+  const command = { where: 'to add them', text: `wheelfix libs build ${names}${target}` }
+  if (project === null || isLong) return [command]
+  return [command, { where: whereIn(project, cwd), text: lineFor(project.kind, attributes) }]
+}
+
+/** What keeps packages that are built already, in one sentence. */
+export function keepRemedy(attributes: readonly string[], project: ProjectFile, cwd: string): string {
+  return `${whereIn(project, cwd)}: ${lineFor(project.kind, attributes)}`
+}
+
+function whereIn({ path }: ProjectFile, cwd: string): string {
+  return `to keep them, in ${relativeTo(cwd, path)}`
+}
+
+const MOST_ATTRIBUTES = 8
+
+/** The line in the syntax of the file. */
+export function lineFor(kind: ProjectFile['kind'], attributes: readonly string[]): string {
+  const list = `with pkgs; [ ${attributes.join(' ')} ]`
+  const path = `pkgs.lib.makeLibraryPath (${list})`
+  switch (kind) {
+    case 'template':
+      return `libs = pkgs: ${list};`
+    case 'flake':
+    case 'shell':
+      return `WHEELFIX_LIBS = ${path};`
+    case 'devenv':
+      return `env.WHEELFIX_LIBS = ${path};`
+    case 'nixos':
+      return `environment.sessionVariables.WHEELFIX_LIBS = ${path};`
+  }
+}
+
+/** A folder as one word of a POSIX shell. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
+}

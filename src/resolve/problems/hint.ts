@@ -1,0 +1,58 @@
+// What to say about a soname that is missing: one sentence that can be acted upon.
+import { type Libc, isLibcFamily } from '../../ldso/libc.ts'
+import { attributeFor, describeHint, hintFor, packageOf } from '../../nix/hints.ts'
+import { isDriverLibrary } from '../drivers.ts'
+import { newest } from '../providers.ts'
+
+/**
+ * @param lacking versions that the objects want of a provider that was found
+ * @param clashes why files of that name were passed over
+ * @param tags what the wheels that want them promise: `foo: manylinux_2_39`
+ */
+export function hintOf(
+  soname: string,
+  lacking: readonly string[],
+  clashes: readonly string[],
+  libc: Libc,
+  tags: readonly string[] = [],
+): string | null {
+  if (/^(?:libc\.musl-|ld-musl-)/.test(soname) && libc.kind === 'glibc') {
+    return 'this is a musllinux wheel, and the Python is a glibc one: install the manylinux wheel'
+  }
+  if (isLibcFamily(soname, 'glibc') && libc.kind === 'musl') {
+    return 'this is a manylinux wheel, and the Python is a musl one: install the musllinux wheel'
+  }
+  if (isLibcFamily(soname, libc.kind)) return libcHint(lacking, libc, tags)
+  if (isDriverLibrary(soname)) {
+    const option = hintFor(soname)?.note ?? 'hardware.graphics.enable = true'
+    return `it belongs to the graphics driver: on NixOS set ${option}; elsewhere start Python with nixGL or nix-gl-host`
+  }
+  const reasons = clashes.length === 0 ? '' : `; passed over: ${clashes.join('; ')}`
+  const hint = hintFor(soname)
+  if (hint === null) return clashes.length === 0 ? null : `no file of that name fits${reasons}`
+  return `${describeHint(hint)}${reasons}`
+}
+
+function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[]): string {
+  const have = `this Python has ${libc.kind} ${libc.version ?? 'of an unknown version'}`
+  if (lacking.length === 0) return `${have}, which does not have this library`
+  const version = newest(lacking)
+  const tag = /^GLIBC_(\d+)\.(\d+)/.exec(version)
+  const derived = tag === null ? [] : [`a manylinux_${tag[1] ?? ''}_${tag[2] ?? ''} wheel`]
+  const policy = [...derived, ...tags].join('; ')
+  return `${version} is wanted${policy === '' ? '' : ` (${policy})`}, ${have}: use a Python of a newer nixpkgs, or an older release of the package`
+}
+
+/** The package that would bring a missing soname; null where none would (libc's own, a driver's) or nobody knows. */
+export function attributeOf(soname: string, libc: Libc): string | null {
+  return isOfNoPackage(soname, libc) ? null : attributeFor(soname)
+}
+
+/** The names of that package in every release of nixpkgs, also where today's has it no more. */
+export function packageFor(soname: string, libc: Libc): ReturnType<typeof packageOf> {
+  return isOfNoPackage(soname, libc) ? null : packageOf(soname)
+}
+
+function isOfNoPackage(soname: string, libc: Libc): boolean {
+  return isLibcFamily(soname, libc.kind) || isDriverLibrary(soname) || /^(?:libc\.musl-|ld-musl-)/.test(soname)
+}

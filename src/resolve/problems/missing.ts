@@ -1,0 +1,108 @@
+// What is not found, gathered from all objects: by soname, with who wants it and what to do about it.
+import type { Libc } from '../../ldso/libc.ts'
+import type { Distributions } from '../../python/distributions.ts'
+import { platformPolicy } from '../../python/tags.ts'
+import { matchesGlob } from '../../io/glob.ts'
+import { attributeOf, hintOf } from './hint.ts'
+import type { Plan } from '../plan.ts'
+import { newest } from '../providers.ts'
+
+/** A soname that is not found. */
+export interface MissingLibrary {
+  readonly soname: string
+  /** Relative paths of the objects that need it. */
+  readonly neededBy: readonly string[]
+  /** Paths of the libraries outside of the venv through which they need it. */
+  readonly through: readonly string[]
+  /** The distributions of those objects. */
+  readonly packages: readonly string[]
+  /** The newest version that a library of that name was found without; null where no such library was found. */
+  readonly lacks: string | null
+  /** Only plugins need it that nothing imported or run links to. */
+  readonly optional: boolean
+  /** What to do about it, in a sentence. */
+  readonly hint: string | null
+  /** The attribute of nixpkgs that would bring it, where adding a package is the answer. */
+  readonly attribute: string | null
+}
+
+/** The platforms that the wheel of an installed distribution names: `manylinux_2_39`. */
+export function platformsOf(distributions: Distributions): (distribution: string) => readonly string[] {
+  return name => {
+    const tags = distributions.get(name)?.tags() ?? []
+    return [...new Set(tags.flatMap(({ platform }) => platformPolicy(platform)?.name ?? []))]
+  }
+}
+
+/** What is missing, by soname, without what the user asks to ignore. `platforms` gives those that a wheel is tagged with. */
+export function missingLibraries(
+  plan: Pick<Plan, 'objects' | 'clashes'>,
+  ignored: readonly string[],
+  libc: Libc,
+  platforms: (distribution: string) => readonly string[] = () => [],
+): MissingLibrary[] {
+  const bySoname = new Map<string, Gathered>()
+  const entryOf = (soname: string): Gathered => {
+    const known = bySoname.get(soname)
+    if (known !== undefined) return known
+    const entry = {
+      neededBy: new Set<string>(),
+      through: new Set<string>(),
+      packages: new Set<string>(),
+      optional: true,
+      lacking: new Set<string>(),
+    }
+    bySoname.set(soname, entry)
+    return entry
+  }
+  const isIgnored = (soname: string): boolean => ignored.some(glob => matchesGlob(soname, glob))
+  const clashes = new Map(plan.clashes.map(({ soname, reasons }) => [soname, reasons]))
+  for (const { relative, needed, below, counts, distribution } of plan.objects) {
+    const own = needed.filter(({ how }) => how === 'missing')
+    const lost = [
+      ...own.map(({ soname, resolution }) => ({ soname, resolution, counts, through: null })),
+      ...below.map(({ outcome, neededBy, counts }) => ({
+        soname: outcome.soname,
+        resolution: outcome,
+        counts,
+        through: neededBy,
+      })),
+    ]
+    for (const { soname, resolution, counts, through } of lost) {
+      if (isIgnored(soname)) continue
+      const entry = entryOf(soname)
+      entry.neededBy.add(relative)
+      if (through !== null) entry.through.add(through)
+      if (distribution !== null) entry.packages.add(distribution)
+      entry.optional &&= !counts
+      for (const version of resolution?.lackingVersions ?? []) entry.lacking.add(version)
+    }
+  }
+  return [...bySoname]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([soname, { neededBy, through, packages, optional, lacking }]) => ({
+      soname,
+      neededBy: [...neededBy],
+      through: [...through],
+      packages: [...packages].sort(),
+      lacks: lacking.size === 0 ? null : newest([...lacking]),
+      optional,
+      hint: hintOf(soname, [...lacking], clashes.get(soname) ?? [], libc, taggedAs([...packages], platforms)),
+      attribute: lacking.size === 0 ? attributeOf(soname, libc) : null,
+    }))
+}
+
+interface Gathered {
+  readonly neededBy: Set<string>
+  readonly through: Set<string>
+  readonly packages: Set<string>
+  optional: boolean
+  readonly lacking: Set<string>
+}
+
+function taggedAs(packages: readonly string[], platforms: (distribution: string) => readonly string[]): string[] {
+  return packages.flatMap(name => {
+    const tags = platforms(name)
+    return tags.length === 0 ? [] : [`${name} is tagged ${tags.join(', ')}`]
+  })
+}

@@ -1,0 +1,181 @@
+// The report of a run, from data: what a person reads, at several widths.
+import assert from 'node:assert/strict'
+import { suite, test } from 'node:test'
+import { Chalk } from 'chalk'
+import { widthOf } from '../../../src/report/layout.ts'
+import { remediesFor } from '../../../src/report/run/remedies.ts'
+import type { ChangedPackage, Lack, RunFacts } from '../../../src/report/run/run-facts.ts'
+import { type ReportStyle, reportLines } from '../../../src/report/run/run-text.ts'
+
+const STORE = `/nix/store/${'a'.repeat(32)}`
+
+const FINE: RunFacts = {
+  root: '/home/you/project/.venv',
+  python: { version: '3.12.8', program: `${STORE}-python3-3.12.8/bin/python3.12` },
+  libc: { name: 'glibc 2.40', dir: `${STORE}-glibc-2.40-36/lib` },
+  nixLd: null,
+  loader: null,
+  packages: [],
+  libraries: [],
+  refused: [],
+  broken: [],
+  lacking: [],
+  optional: [],
+  windows: [],
+  windowAttributes: [],
+  held: [],
+  nested: [],
+  unfinished: false,
+  incomplete: false,
+  summary: { objects: 78, patched: 0, fine: 78, missing: 0, optional: 0, refused: 0, broken: 0, held: 0 },
+}
+
+function styleOf(columns: number, more: Partial<ReportStyle> = {}): ReportStyle {
+  return {
+    chalk: new Chalk({ level: 0 }),
+    screen: { columns, rows: 24 },
+    command: 'venv',
+    pending: false,
+    quiet: false,
+    strict: false,
+    details: null,
+    target: '',
+    remedies: attributes =>
+      remediesFor(attributes, '', { path: '/home/you/project/shell.nix', kind: 'shell' }, '/home/you/project'),
+    ...more,
+  }
+}
+
+function changed(name: string, objects = 3): ChangedPackage {
+  return { name, objects, gains: ['libgcc_s.so.1', 'libstdc++.so.6', 'libz.so.1'], programs: 0, again: false }
+}
+
+function lack(more: Partial<Lack> = {}): Lack {
+  return {
+    packages: ['opencv-python'],
+    names: ['libGL.so.1'],
+    files: ['lib/python3.12/site-packages/cv2/cv2.abi3.so'],
+    through: [],
+    attributes: ['libGL'],
+    hints: [],
+    ...more,
+  }
+}
+
+/** What `wheelfix venv` found on a real venv with PyQt6 6.11 and PySide6 6.12 and the manylinux set. */
+function twoToolkits(): RunFacts {
+  const xcb = ['libxcb-icccm.so.4', 'libxcb-keysyms.so.1', 'libxcb-util.so.1']
+  const failing = [
+    { platform: 'Wayland', path: 'platforms/libqwayland.so', lacks: ['libwayland-egl.so.1'] },
+    { platform: 'X11', path: 'platforms/libqxcb.so', lacks: xcb },
+  ] as const
+  return {
+    ...FINE,
+    packages: ['pyqt6', 'pyqt6-qt6', 'pyside6-addons', 'pyside6-essentials', 'pyside6-pdf', 'pyside6-webengine'].map(
+      name => changed(name, 248),
+    ),
+    libraries: [
+      {
+        source: 'scan',
+        folders: ['glib-2.74.6', 'gcc-12.2.0-lib', 'libglvnd-1.6.0'].map(name => `${STORE}-${name}/lib`),
+      },
+      { source: 'closure', folders: [`${STORE}-zlib-1.2.13/lib`, `${STORE}-expat-2.5.0/lib`] },
+    ],
+    lacking: [
+      ['pyside6-webengine', 'libXcomposite.so.1'],
+      ['pyqt6-qt6', 'libXrandr.so.2'],
+      ['pyside6-addons', 'libgbm.so.1'],
+      ['pyside6-essentials', 'libpulse.so.0'],
+    ].map(([name = '', soname = '']) => {
+      const attributes = [soname.toLowerCase().replace(/\.so.*/, ''), `${name}-more`, `${name}-yet-more`]
+      return lack({ packages: [name], names: [soname, `${soname}.2`], files: [`${name}.so`], attributes })
+    }),
+    optional: [lack({ names: Array.from({ length: 54 }, (_, index) => `libplugin${index}.so.1`) })],
+    windows: ['PyQt6', 'PySide6'].map(toolkit => ({ toolkit, failing, opensSomewhere: false })),
+    windowAttributes: ['libxcb-keysyms', 'libxcb-util', 'libxcb-wm', 'wayland'],
+    summary: { objects: 767, patched: 756, fine: 11, missing: 11, optional: 54, refused: 0, broken: 0, held: 0 },
+  }
+}
+
+suite('the report of a run', () => {
+  test('says in a few lines that nothing is to be done', () => {
+    assert.deepEqual(reportLines(FINE, styleOf(80)), [
+      '/home/you/project/.venv',
+      'Python 3.12.8  /nix/store/…-python3-3.12.8/bin/python3.12',
+      'glibc 2.40  /nix/store/…-glibc-2.40-36/lib',
+      '',
+      '✓ 78 objects: nothing to do',
+    ])
+  })
+
+  test('of two GUI toolkits without their libraries has at most 24 lines of 80 columns', () => {
+    const lines = reportLines(twoToolkits(), styleOf(80))
+    assert.ok(lines.length <= 24, lines.join('\n'))
+    assert.deepEqual(
+      lines.filter(line => widthOf(line) > 80),
+      [],
+    )
+    const text = lines.join(' ').replaceAll(/ +/g, ' ')
+    assert.match(text, /✗ PyQt6 and PySide6 cannot open a window: the X11 plugin lacks libxcb-icccm\.so\.4/)
+    assert.match(text, /- 54 optional libraries are missing/)
+    assert.ok(!text.includes('libplugin0'))
+  })
+
+  test('fits 60 columns, however many packages were changed', () => {
+    const facts = { ...FINE, packages: Array.from({ length: 99 }, (_, index) => changed(`package-number-${index}`)) }
+    const lines = reportLines(facts, styleOf(60))
+    assert.ok(lines.length <= 24, lines.join('\n'))
+    assert.deepEqual(
+      lines.filter(line => widthOf(line) > 60),
+      [],
+    )
+    const shown = lines.filter(line => line.startsWith('✓ package-number-')).length
+    assert.ok(lines.includes(`  and ${99 - shown} more packages (-v shows all)`), lines.join('\n'))
+  })
+
+  test('puts the problems last, and then what to do', () => {
+    const facts = { ...FINE, lacking: [lack()], summary: { ...FINE.summary, missing: 1 } }
+    assert.deepEqual(reportLines(facts, styleOf(Infinity)).slice(4), [
+      '✗ opencv-python needs libGL.so.1, which is missing: cv2.abi3.so cannot load',
+      '',
+      '78 objects: 1 library missing',
+      '→ to add them: wheelfix libs build libGL',
+      '→ to keep them, in shell.nix: WHEELFIX_LIBS = pkgs.lib.makeLibraryPath (with pkgs; [ libGL ]);',
+      '→ to see more: wheelfix doctor',
+    ])
+  })
+
+  test('breaks no command into lines, as it could not be pasted then', () => {
+    const facts = { ...FINE, lacking: [lack()], summary: { ...FINE.summary, missing: 1 } }
+    assert.deepEqual(reportLines(facts, styleOf(36)).slice(-5), [
+      '→ to add them:',
+      'wheelfix libs build libGL',
+      '→ to keep them, in shell.nix:',
+      'WHEELFIX_LIBS = pkgs.lib.makeLibraryPath (with pkgs; [ libGL ]);',
+      '→ to see more: wheelfix doctor',
+    ])
+  })
+
+  test('counts in plain English', () => {
+    const one = { ...FINE, optional: [lack()], summary: { ...FINE.summary, objects: 1, optional: 1 } }
+    const text = reportLines(one, styleOf(80)).join('\n')
+    assert.match(text, /- 1 optional library is missing \(only plugins need it\)/)
+    assert.match(text, /✓ 1 object: nothing to do/)
+    const two = lack({ packages: ['a', 'b'], names: ['libx.so.1', 'liby.so.1'], files: ['x.so', 'y.so'] })
+    const lines = reportLines({ ...FINE, lacking: [two] }, styleOf(Infinity)).join('\n')
+    assert.match(lines, /a and b need libx\.so\.1 and liby\.so\.1, which are missing: 2 files cannot load/)
+  })
+
+  test('counts what only plugins miss with --strict', () => {
+    const facts = { ...FINE, optional: [lack()], summary: { ...FINE.summary, optional: 1 } }
+    const text = reportLines(facts, styleOf(Infinity, { strict: true })).join('\n')
+    assert.match(text, /✗ opencv-python needs libGL\.so\.1/)
+    assert.match(text, /78 objects: 1 library missing\n→ to add them: wheelfix libs build libGL\n/)
+  })
+
+  test('of a check says which command patches', () => {
+    const facts = { ...FINE, summary: { ...FINE.summary, patched: 2 } }
+    const lines = reportLines(facts, styleOf(80, { command: 'check', pending: true, target: ' ../other' }))
+    assert.deepEqual(lines.slice(-2), ['78 objects: 2 to patch', '→ to patch: wheelfix venv ../other'])
+  })
+})
