@@ -14,7 +14,7 @@ import { formatOf } from './layout.ts'
 import type { ElfObject } from './types.ts'
 
 /** Something that the kernel may start: it then tells the program where its program headers are (AT_PHDR). */
-export function isExecutable({ header, interpreter, flags1 }: ElfObject): boolean {
+export function isExecutable({ header, ptInterp: interpreter, flags1 }: ElfObject): boolean {
   if (header.type === ET_EXEC || (flags1 & DF_1_PIE) !== 0n) return true
   // gold gives libraries an interpreter when it is told one (musl-gcc does), but nowhere to start
   return interpreter !== null && header.entry !== 0n
@@ -37,7 +37,7 @@ export function hasMovedHeaders({ header, programHeaders }: ElfObject): boolean 
 export function namesMusl(object: ElfObject): boolean {
   // libc.so is what musl's own compiler wrapper links to; distributions name it after the machine
   const isMuslLibc = (name: string): boolean => name === 'libc.so' || name.startsWith('libc.musl-')
-  return object.interpreter?.includes('/ld-musl-') === true || object.needed.some(isMuslLibc)
+  return object.ptInterp?.includes('/ld-musl-') === true || object.needed.some(isMuslLibc)
 }
 
 /** Where an object that says nothing of its stack does not get an executable one (glibc, sysdeps: stackinfo.h). */

@@ -105,7 +105,7 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
     header,
     programHeaders,
     dynamic,
-    interpreter: readInterpreter(source, programHeaders),
+    ptInterp: readInterpreter(source, programHeaders),
     soname: one(DT_SONAME),
     needed: all(DT_NEEDED),
     rpath: one(DT_RPATH),

@@ -66,7 +66,7 @@ export interface ElfObject {
   /** The entries before DT_NULL; null without PT_DYNAMIC (a static program, a relocatable or a core file). */
   readonly dynamic: readonly DynamicEntry[] | null
   /** PT_INTERP without its NUL. */
-  readonly interpreter: string | null
+  readonly ptInterp: string | null
   readonly soname: string | null
   readonly needed: readonly string[]
   /** DT_RPATH and DT_RUNPATH as they stand, colon-separated; null where there is no such tag. */

@@ -129,7 +129,7 @@ export function neededStorePaths({ venv, interpreter, python, plan, libraries, s
     venv.home,
     ...interpreter.chain.map(({ path }) => path),
     interpreter.program,
-    python.libc.loader,
+    python.libc.ldso,
     python.libc.dir,
     ...libraries.map(({ path }) => path),
     ...builtSet(venv).map(path => realPath(path)),
@@ -163,7 +163,7 @@ function dependenciesOf(
   const paths = [
     ...interpreter.chain.map(({ path }) => path),
     interpreter.program,
-    python.libc.loader,
+    python.libc.ldso,
     python.libc.cache,
     config.path,
     programInterpreterPath(venv),
@@ -203,7 +203,7 @@ function entriesOf(object: ElfObject | undefined): string[] {
 
 function nixLdPaths(nixLd: Libc | null): (string | null)[] {
   if (nixLd?.nixLd == null) return []
-  return [nixLd.nixLd.shim, nixLd.loader, nixLd.cache, ...nixLd.nixLd.directories]
+  return [nixLd.nixLd.shim, nixLd.ldso, nixLd.cache, ...nixLd.nixLd.directories]
 }
 
 /** What an answer to be kept is about; null when the next run has to do the work again. */

@@ -134,7 +134,7 @@ function* write(now: Examination, options: VenvOptions) {
 }
 
 function asksFor(object: ScannedObject | undefined, folders: readonly string[]): boolean {
-  const interpreter = object?.current.interpreter ?? null
+  const interpreter = object?.current.ptInterp ?? null
   return interpreter !== null && folders.some(folder => isInside(interpreter, folder))
 }
 

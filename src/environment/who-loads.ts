@@ -51,13 +51,13 @@ function bareProgram(
   store: string,
   options: VenvOptions,
 ): Interpreter {
-  const programs = objects.filter(({ original }) => isFhsLoader(original.interpreter ?? ''))
-  const name = commonest(programs.map(({ original }) => basename(original.interpreter ?? ''))) ?? nameFor(objects)
+  const programs = objects.filter(({ original }) => isFhsLoader(original.ptInterp ?? ''))
+  const name = commonest(programs.map(({ original }) => basename(original.ptInterp ?? ''))) ?? nameFor(objects)
   const question = {
     ...options,
     program: root,
     name,
-    current: programs.find(({ undo }) => undo !== null)?.current.interpreter ?? null,
+    current: programs.find(({ undo }) => undo !== null)?.current.ptInterp ?? null,
     libc: null,
     store,
     trust: storeTrust({ env: options.env, interpreter: [], named: namedStorePaths(options.trust, options.env) }),
@@ -67,7 +67,7 @@ function bareProgram(
   const libc = withoutTables(withSource(`${dirname(loader)}/libc.so.6`, readElf))
   const object: ElfObject = {
     ...libc,
-    interpreter: loader,
+    ptInterp: loader,
     soname: null,
     needed: ['libc.so.6'],
     rpath: null,

@@ -73,7 +73,7 @@ function wayOf({ how, sonames }: KnownCase): string {
 function isFoundByName(soname: string, python: PythonProcess): boolean {
   const object: ElfObject = {
     ...python.interpreter.object,
-    interpreter: null,
+    ptInterp: null,
     soname: null,
     rpath: null,
     runpath: null,

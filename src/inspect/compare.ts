@@ -61,7 +61,7 @@ export function compareWithLoader(
   for (const { object, process } of loaded) {
     const verdict =
       object.kind === 'executable'
-        ? askProgram(object.path, object.current.interpreter, python.libc.kind, env)
+        ? askProgram(object.path, object.current.ptInterp, python.libc.kind, env)
         : (verdicts.get(object.path) ?? null)
     if (verdict === null) continue
     asked++

@@ -101,7 +101,8 @@ function asItStands(examination: Examination, states: ReadonlyMap<string, ElfObj
   const input = simulationInput({ ...resolution.input, python }, states)
   return {
     ...input,
-    programLoader: (_, { interpreter }) => (interpreter === python.interpreter.interp ? input.python.loader : null),
+    programLoader: (_, { ptInterp: interpreter }) =>
+      interpreter === python.interpreter.interp ? input.python.loader : null,
   }
 }
 
@@ -202,7 +203,7 @@ function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }
   }
   for (const { current, relative } of objects) {
     for (const entry of (current.runpath ?? current.rpath ?? '').split(':')) look(entry, relative)
-    if (current.interpreter !== null) look(current.interpreter, relative)
+    if (current.ptInterp !== null) look(current.ptInterp, relative)
   }
   for (const { path } of readPins(venv).values()) look(path, relativeTo(venv.root, `${venv.stateFolder}/libs.json`))
   return [...dead].map(([path, users]): Finding => {

@@ -11,7 +11,7 @@ import type { Finding } from './findings.ts'
 export function foreignPrograms({ plan, objects }: Examination): Finding[] {
   const byLoader = new Map<string, string[]>()
   for (const { kind, edit, identity, relative } of plan.objects) {
-    const interpreter = edit?.interpreter ?? objects.get(identity)?.original.interpreter
+    const interpreter = edit?.interpreter ?? objects.get(identity)?.original.ptInterp
     if (kind !== 'executable' || interpreter == null || existsSync(fsPath(interpreter))) continue
     byLoader.set(interpreter, [...(byLoader.get(interpreter) ?? []), relative])
   }

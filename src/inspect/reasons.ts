@@ -176,7 +176,7 @@ function objectOf(
       provider: provider === null ? null : name(provider.path),
       because: named(because, name),
       how: how === 'found' && !served ? 'inherited' : how,
-      loadedBy: because.by === 'loaded' && provider?.loader != null ? name(provider.loader.path) : null,
+      loadedBy: because.by === 'loaded' && provider?.openedBy != null ? name(provider.openedBy.path) : null,
       tried: because.by === 'loaded' || because.by === 'path' ? [] : triedFor(process, map, soname, name),
       lackingVersions,
       libc: isLibcFamily(soname, python.libc.kind),

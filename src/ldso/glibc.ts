@@ -27,7 +27,7 @@ export function glibcSearchPath(
   }
   if (map.object.runpath === null) {
     let mainSeen = false
-    for (let l: LinkMap | null = map; l !== null; l = l.loader) {
+    for (let l: LinkMap | null = map; l !== null; l = l.openedBy) {
       mainSeen ||= l === process.main
       add(tagDirectories(loader, l, 'DT_RPATH'))
     }

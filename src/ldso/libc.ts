@@ -36,7 +36,7 @@ export interface Libc {
   /** The folder of libc.so.6 (of the loader itself under musl), with every link resolved. */
   readonly dir: string
   /** The loader's path as PT_INTERP has it; behind nix-ld the path that NIX_LD has. */
-  readonly loader: string
+  readonly ldso: string
   /** The loader's file, where it may be started to be asked (see machine.ts); else null. */
   readonly startable: string | null
   /** The directories that the loader searches last, in order, without a slash at their end. */
@@ -94,7 +94,7 @@ function remediesFor(program: string): string {
  * loader is neither glibc's nor musl's
  */
 export function identifyLibc(program: string, object: ElfObject, env: NodeJS.ProcessEnv): Libc {
-  const interp = object.interpreter
+  const interp = object.ptInterp
   if (interp === null) {
     throw new WheelfixError('LIBC_UNSUPPORTED', `${program} is linked statically and has no dynamic loader`, program)
   }
@@ -242,7 +242,7 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null, env: N
     version: release?.version ?? null,
     skipsOtherMachines: release !== null && /Debian|Ubuntu/.test(release.vendor),
     dir: realPath(dir),
-    loader,
+    ldso: loader,
     builtinDirectories,
     cache: cachePath(text),
     // these are seldom wanted and cost the start of a process
@@ -279,7 +279,7 @@ function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {
     startable: null,
     version: /(?<![ -~])(\d+\.\d+\.\d+)\0/.exec(text)?.[1] ?? null,
     dir: dirname(realPath(loader)),
-    loader,
+    ldso: loader,
     builtinDirectories: muslPath(loader, text)
       .split(/[:\n]/)
       .filter(directory => directory.startsWith('/'))

@@ -31,7 +31,7 @@ export function addMap(process: Process, map: LinkMap, name: string): void {
   process.identities.set(map.identity, map)
   // musl knows a library by the name under which it was found, not by its DT_SONAME, nor one that was opened by its path
   if (process.loader.libc.kind === 'musl') {
-    if (!name.includes('/') || name === process.loader.libc.loader) addName(process, name, map)
+    if (!name.includes('/') || name === process.loader.libc.ldso) addName(process, name, map)
     return
   }
   addName(process, name, map)

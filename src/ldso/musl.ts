@@ -19,7 +19,7 @@ export function muslSearchPath(process: Process, map: LinkMap): readonly (readon
   const { loader } = process
   const { environment, builtin } = loaderDirectories(loader)
   const parts = [environment]
-  for (let l: LinkMap | null = map; l !== null; l = l.loader) {
+  for (let l: LinkMap | null = map; l !== null; l = l.openedBy) {
     parts.push(tagDirectories(loader, l, l.object.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'))
   }
   parts.push(builtin)

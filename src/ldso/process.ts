@@ -26,7 +26,7 @@ export function searchParts(process: Process, map: LinkMap, soname: string): rea
 
 /** Starts a program: it and everything that it needs. */
 export function startProgram(loader: Loader, path: string, identity: string, object: ElfObject): Process {
-  const main: LinkMap = { path, identity, object, loader: null, needed: [] }
+  const main: LinkMap = { path, identity, object, openedBy: null, needed: [] }
   const process: Process = {
     loader,
     base: null,
@@ -39,12 +39,12 @@ export function startProgram(loader: Loader, path: string, identity: string, obj
   }
   addMap(process, main, path)
   // the loader itself is mapped by the kernel and known by its soname from the start (elf/rtld.c)
-  const rtld = openLoader(loader, object.interpreter)
+  const rtld = openLoader(loader, object.ptInterp)
   if (rtld?.file.object) {
     const { identity, object } = rtld.file
-    const map: LinkMap = { path: rtld.path, identity, object, loader: null, needed: [] }
-    addMap(process, map, loader.libc.loader)
-    if (object.interpreter !== null) addName(process, object.interpreter, map)
+    const map: LinkMap = { path: rtld.path, identity, object, openedBy: null, needed: [] }
+    addMap(process, map, loader.libc.ldso)
+    if (object.ptInterp !== null) addName(process, object.ptInterp, map)
   }
   loadDependencies(process, [main])
   return process
@@ -53,7 +53,7 @@ export function startProgram(loader: Loader, path: string, identity: string, obj
 /** The file that PT_INTERP names, a private loader too; where that is still to be made or is nix-ld, the libc's own. */
 function openLoader(loader: Loader, interpreter: string | null): OpenedAt | null {
   const named = interpreter === null || loader.libc.nixLd !== null ? null : openAt(loader, interpreter)
-  return named?.file.object == null ? openAt(loader, loader.libc.loader) : named
+  return named?.file.object == null ? openAt(loader, loader.libc.ldso) : named
 }
 
 /** The same process at this moment, to load something more into without changing it. */
@@ -79,7 +79,7 @@ export function open(process: Process, caller: LinkMap, path: string, identity: 
   const known = (isMusl(process) ? undefined : byName(process, path)) ?? byIdentity(process, identity)
   if (known !== undefined) return known
   const loader = isMusl(process) ? process.main : caller
-  const map: LinkMap = { path, identity, object, loader, needed: [] }
+  const map: LinkMap = { path, identity, object, openedBy: loader, needed: [] }
   addMap(process, map, path)
   loadDependencies(process, [map])
   return map
@@ -216,7 +216,7 @@ function find(process: Process, map: LinkMap, soname: string): Found {
   // musl replaces no tokens here
   const wanted = musl || !soname.includes('$') ? soname : expandTokens(soname, tokens(process.loader, map))
   if (wanted === null) return NOT_FOUND
-  const loaded = byName(process, musl && isMuslItself(wanted) ? process.loader.libc.loader : wanted)
+  const loaded = byName(process, musl && isMuslItself(wanted) ? process.loader.libc.ldso : wanted)
   if (loaded !== undefined) return { provider: loaded, because: LOADED, fresh: false }
 
   if (wanted.includes('/')) {
@@ -314,11 +314,11 @@ function adopt(
     return { provider: same, because, fresh: false }
   }
   if (isMusl(process) && !soname.includes('/') && isAnotherLibc(path)) {
-    return { provider: byName(process, process.loader.libc.loader) ?? null, because, fresh: false }
+    return { provider: byName(process, process.loader.libc.ldso) ?? null, because, fresh: false }
   }
   const fault = mappingFault(object, process)
   if (fault !== null) return givenUp(found, fault)
-  const map: LinkMap = { path, identity, object, loader, needed: [] }
+  const map: LinkMap = { path, identity, object, openedBy: loader, needed: [] }
   addMap(process, map, soname)
   return { provider: map, because, fresh: true }
 }

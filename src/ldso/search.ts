@@ -44,7 +44,7 @@ export interface LinkMap {
   readonly identity: string
   readonly object: ElfObject
   /** Who loaded it first; null for the main program. */
-  readonly loader: LinkMap | null
+  readonly openedBy: LinkMap | null
   /** One for each DT_NEEDED and DT_FILTER, in the order of the dynamic table, once the object's dependencies are loaded. */
   readonly needed: Resolution[]
 }

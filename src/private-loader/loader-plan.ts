@@ -137,9 +137,9 @@ function planGlibc(
   folders: readonly string[],
 ): Planned {
   const { libc } = python
-  const original = readFileSync(fsPath(libc.loader))
+  const original = readFileSync(fsPath(libc.ldso))
   const place = placeFor(original, libc, folders)
-  const loader = `${place.folder}/${basename(libc.loader)}`
+  const loader = `${place.folder}/${basename(libc.ldso)}`
   const { bytes, unreachable } = cacheOf(content, python)
   const warnings = unreachable.map(
     soname => `${soname} cannot be served: the loader takes its digits for those of another library`,
@@ -176,8 +176,8 @@ function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) 
   }
   throw new WheelfixError(
     'LIBC_UNSUPPORTED',
-    `no private loader can be made of ${libc.loader}: ${reason}; use wheelfix venv, which patches the wheels instead`,
-    libc.loader,
+    `no private loader can be made of ${libc.ldso}: ${reason}; use wheelfix venv, which patches the wheels instead`,
+    libc.ldso,
   )
 }
 
@@ -185,11 +185,11 @@ function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) 
 function planMusl(venv: Environment, python: PythonProcess, content: CacheContent): Planned {
   const { libc } = python
   const folder = ownFolder(venv)
-  const machine = /^ld-musl-(.+)\.so\.1$/.exec(basename(libc.loader))?.[1]
+  const machine = /^ld-musl-(.+)\.so\.1$/.exec(basename(libc.ldso))?.[1]
   if (machine === undefined) {
-    throw new WheelfixError('LIBC_UNSUPPORTED', `${libc.loader} is musl's loader under an unknown name`, libc.loader)
+    throw new WheelfixError('LIBC_UNSUPPORTED', `${libc.ldso} is musl's loader under an unknown name`, libc.ldso)
   }
-  const loader = `${folder}/lib/${basename(libc.loader)}`
+  const loader = `${folder}/lib/${basename(libc.ldso)}`
   const cache = `${folder}/etc/ld-musl-${machine}.path`
   const libs = `${folder}/libs`
   const directories = [libs, ...libc.builtinDirectories]
@@ -205,7 +205,7 @@ function planMusl(venv: Environment, python: PythonProcess, content: CacheConten
     files: [
       ...[...links].map(([soname, path]) => ({ path: `${libs}/${soname}`, link: path })),
       { path: cache, bytes: Buffer.from(`${directories.join('\n')}\n`), mode: 0o644 },
-      { path: loader, link: realPath(libc.loader) },
+      { path: loader, link: realPath(libc.ldso) },
     ],
     python: runBy(onTree(python, withLinks(python.loader.tree, libs, links)), loader, null, [], directories),
     warnings: [],
@@ -225,7 +225,7 @@ function runBy(
     kind: base.kind,
     version: base.version,
     dir: base.dir,
-    loader: base.loader,
+    ldso: base.ldso,
     builtinDirectories,
     cache,
     skipsOtherMachines: base.skipsOtherMachines,

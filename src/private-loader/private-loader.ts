@@ -173,7 +173,7 @@ function removeStale({ folder, files }: LoaderPlan): void {
 function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   if (!isOfThisMachine(python.interpreter.object)) return 'the private loader is for another machine: it was not tried'
   if (python.libc.startable === null)
-    return `the private loader was not tried: ${python.libc.loader} is neither of the Nix store nor of the system`
+    return `the private loader was not tried: ${python.libc.ldso} is neither of the Nix store nor of the system`
   // one that the interpreter would not find without the cache proves something
   const { tree } = python.loader
   const others = [...python.closure, ...python.libc.builtinDirectories]
@@ -184,7 +184,7 @@ function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   const { failure, ran } = probeLoader(loader, python.interpreter.program, cache, library ?? null)
   if (failure === null) return null
   if (!ran) return `the private loader could not be tried: ${failure}`
-  const sentence = `the private loader made of ${python.libc.loader} does not work: ${failure}`
+  const sentence = `the private loader made of ${python.libc.ldso} does not work: ${failure}`
   throw new WheelfixError(
     'LIBC_UNSUPPORTED',
     `${sentence}; use wheelfix venv, which patches the wheels instead`,

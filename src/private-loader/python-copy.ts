@@ -37,7 +37,7 @@ import { ownerOf } from '../elf/graft/owners.ts'
 import {
   type CopyOwner,
   type PythonName,
-  type Record,
+  type CopyNote,
   NOTE_OWNERS,
   encodeRecord,
   undoOf,
@@ -57,7 +57,7 @@ export interface PythonCopy {
   readonly owner: CopyOwner
   /** For a wrapper: the path that it starts, and the path that it is to start. */
   readonly redirect: { readonly from: string; readonly to: string } | null
-  readonly record: Record
+  readonly record: CopyNote
 }
 
 /**
@@ -183,7 +183,7 @@ function editOf(plain: ElfObject, base: ElfObject, { paths, source, loader }: Py
 export function tryCopy(copy: PythonCopy, interp: string): void {
   withSource(copy.source, source => {
     const { base, graft, edit } = graftOf(copy, source)
-    if (copy.redirect !== null && readElf(base).interpreter !== interp) {
+    if (copy.redirect !== null && readElf(base).ptInterp !== interp) {
       throw new ElfError('REFUSED', `${copy.source}, which starts it, has another loader`)
     }
     verifyGraft(base, graftedSource(base, graft), edit)

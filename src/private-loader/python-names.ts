@@ -41,19 +41,19 @@ export interface PythonName {
 }
 
 /** The note of a copy: the names that it serves, with what each was. */
-export type Record = ReadonlyMap<string, Replaced>
+export type CopyNote = ReadonlyMap<string, Replaced>
 
 /** As an undo note names the owner. */
 export const NOTE_OWNERS = { venv: 'python', standalone: 'standalone' } as const satisfies {
   [owner in CopyOwner]: Owner
 }
 
-export function encodeRecord({ owner, record }: { readonly owner: CopyOwner; readonly record: Record }): string {
+export function encodeRecord({ owner, record }: { readonly owner: CopyOwner; readonly record: CopyNote }): string {
   const rows = [...record].map(([name, was]) => [name, was === 'file' ? null : 'link' in was ? was.link : was])
   return COPY_MARKS[NOTE_OWNERS[owner]] + JSON.stringify(Object.fromEntries(rows))
 }
 
-function decodeRecord(undo: Undo | null, owner: CopyOwner): Record | null {
+function decodeRecord(undo: Undo | null, owner: CopyOwner): CopyNote | null {
   if (undo?.record?.startsWith(COPY_MARKS[NOTE_OWNERS[owner]]) !== true) return null
   const value: unknown = JSON.parse(undo.record.slice(COPY_MARKS[NOTE_OWNERS[owner]].length))
   if (typeof value !== 'object' || value === null) return null
@@ -136,7 +136,7 @@ export function plainInterpreter(venv: PythonEnvironment, names: readonly Python
   try {
     const interpreter = findInterpreter({ ...venv, python: target })
     const object = withSource(interpreter.program, source => readElf(plainSource(source, copy.owner)))
-    return { ...interpreter, executable: venv.python, object, interp: object.interpreter ?? interpreter.interp }
+    return { ...interpreter, executable: venv.python, object, interp: object.ptInterp ?? interpreter.interp }
   } catch (error) {
     if (!(error instanceof WheelfixError) || error.code !== 'PYTHON_NOT_FOUND') throw error
     throw new WheelfixError(
@@ -151,7 +151,7 @@ export function plainInterpreter(venv: PythonEnvironment, names: readonly Python
 /** PT_INTERP of a program as it stands; null where it has none, or cannot be read. */
 export function interpreterOf(path: string): string | null {
   try {
-    return withSource(path, source => readElf(source).interpreter)
+    return withSource(path, source => readElf(source).ptInterp)
   } catch (error) {
     if (error instanceof ElfError || errnoOf(error) !== undefined) return null
     throw error

@@ -64,7 +64,7 @@ export function needsLoader(directory: string, env: NodeJS.ProcessEnv): boolean 
   if (program === undefined) return false
   try {
     const object = withSource(program, readElf)
-    if (object.interpreter === null || !isFhsLoader(object.interpreter)) return false
+    if (object.ptInterp === null || !isFhsLoader(object.ptInterp)) return false
     identifyLibc(program, object, env)
     return false
   } catch (error) {

@@ -68,7 +68,7 @@ function servesAs(path: string, { name, users }: LoaderQuestion): boolean {
     const libc = withSource(join(dirname(realPath(path)), 'libc.so.6'), readElf)
     const serves = (object: ElfObject) =>
       fits(loader, object) && lackingVersions('glibc', object, 'libc.so.6', libc).length === 0
-    return loader.interpreter === null && users.every(serves)
+    return loader.ptInterp === null && users.every(serves)
   } catch (error) {
     if (error instanceof ElfError || errnoOf(error) !== undefined) return false
     throw error

@@ -80,10 +80,10 @@ export function findProgram(path: string): Interpreter {
   try {
     const program = realPath(path)
     const object = withSource(program, readElf)
-    if (object.interpreter === null) throw fault('is linked statically, so it can load no object')
+    if (object.ptInterp === null) throw fault('is linked statically, so it can load no object')
     const chain = program === path ? [] : [{ path, how: 'link' as const }]
     const extensionSuffixes = ['.node', '.so']
-    return { executable: path, program, chain, version: '', interp: object.interpreter, object, extensionSuffixes }
+    return { executable: path, program, chain, version: '', interp: object.ptInterp, object, extensionSuffixes }
   } catch (error) {
     if (error instanceof ElfError) throw fault(`is no ELF program (${error.message}): name what finally runs`)
     throw errnoOf(error) === undefined ? error : fault(`cannot be read (${errnoOf(error) ?? ''})`)
@@ -147,7 +147,7 @@ function look(path: string, stat: Stats, venv: PythonEnvironment): Found {
       }
       if (!isElf(head)) throw unsupported(path, 'is neither an ELF program nor a script')
       const object = readElf(source)
-      if (object.interpreter === null) {
+      if (object.ptInterp === null) {
         throw unsupported(path, 'is linked statically, so it cannot load extension modules at all')
       }
       if (isPython(path, object, source.size)) return { object }
@@ -242,7 +242,7 @@ function describe(venv: PythonEnvironment, chain: readonly ChainStep[], path: st
     program,
     chain,
     version,
-    interp: object.interpreter ?? '',
+    interp: object.ptInterp ?? '',
     object,
     extensionSuffixes: pypy ? ['.so'] : extensionSuffixes(version, freeThreaded, object),
   }
@@ -301,7 +301,7 @@ export function extensionSuffixes(version: string, freeThreaded: boolean, object
 }
 
 /** The PLATFORM_TRIPLET that CPython's configure gives this machine; none where it gives none or is not known here. */
-function triplets({ header, interpreter }: ElfObject): string[] {
+function triplets({ header, ptInterp: interpreter }: ElfObject): string[] {
   const { machine, flags, class: bits, byteOrder } = header
   const little = byteOrder === 'little'
   const musl = /\/ld-musl-/.test(interpreter ?? '')

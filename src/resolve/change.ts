@@ -24,8 +24,8 @@ export function changeOf(object: ScannedObject, edit: ElfEdit | null, target: El
   const sameTag = (current.runpath === null) === (target.runpath === null)
   const change: { -readonly [K in keyof Change]: Change[K] } = {}
   if (before !== after || !sameTag) change.rpath = { tag, before: entriesOf(before), after: entriesOf(after) }
-  if (current.interpreter !== target.interpreter) {
-    change.interpreter = { before: current.interpreter ?? '', after: target.interpreter ?? '' }
+  if (current.ptInterp !== target.ptInterp) {
+    change.interpreter = { before: current.ptInterp ?? '', after: target.ptInterp ?? '' }
   }
   if (object.undo !== null && edit !== null && object.losesHeaders) change.regraft = true
   return Object.keys(change).length === 0 ? null : change

@@ -115,7 +115,7 @@ export function readObject(
 
 function kindOf(source: ByteSource, object: ElfObject, name: string, suffixes: readonly string[]): ObjectKind {
   if (object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n) return 'executable'
-  if (object.interpreter !== null && object.soname === null) return 'executable'
+  if (object.ptInterp !== null && object.soname === null) return 'executable'
   const suffix = suffixes.find(suffix => name.endsWith(suffix))
   if (suffix === undefined) return 'library'
   if (suffix !== '.so') return 'extension'

@@ -23,7 +23,7 @@ export interface ProgramLoaders {
  * installers keep from the wheel. Static programs need nothing, so they never matter here.
  */
 export function isStarted({ path, status, original }: ScannedObject, bin: string): boolean {
-  return directoryOf(path) === bin || (original.interpreter !== null && (status.mode & 0o111) !== 0)
+  return directoryOf(path) === bin || (original.ptInterp !== null && (status.mode & 0o111) !== 0)
 }
 
 /**
@@ -34,11 +34,11 @@ export function isStarted({ path, status, original }: ScannedObject, bin: string
  */
 export function interpreterOf(object: ScannedObject, loaders: ProgramLoaders): string | null {
   const { python, programInterpreter, store } = loaders
-  const own = object.original.interpreter
+  const own = object.original.ptInterp
   if (programInterpreter === null || object.kind !== 'executable' || own === null || own === programInterpreter)
     return null
   if (!fits(object.original, python.interpreter.object)) return null
-  const { loader } = loaders.nixLd ?? python.libc
+  const { ldso: loader } = loaders.nixLd ?? python.libc
   const name = commonName(own)
   if (name !== commonName(programInterpreter) && name !== commonName(loader)) return null
   const gone = isInside(own, store) && !isThere(python.loader.tree.open(own))

@@ -59,7 +59,7 @@ export function loaderOf(libc: Libc, tree: FileTree): Loader {
 }
 
 function libcDirectories(libc: Libc, tree: FileTree): Set<string> {
-  const loaderDirectory = libc.loader.slice(0, libc.loader.lastIndexOf('/'))
+  const loaderDirectory = libc.ldso.slice(0, libc.ldso.lastIndexOf('/'))
   const own = [libc.dir, loaderDirectory, ...libc.builtinDirectories]
   return new Set(own.filter(directory => tree.names(directory).size > 0).map(directory => realPath(directory)))
 }
@@ -106,7 +106,8 @@ function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
     for (const name of namesIn(folder)) {
       const path = `${folder}/${name}`
       const file = name.endsWith('.so') ? loader.tree.open(path) : null
-      if (file?.object) modules.push({ path, identity: file.identity, object: file.object, loader: caller, needed: [] })
+      if (file?.object)
+        modules.push({ path, identity: file.identity, object: file.object, openedBy: caller, needed: [] })
     }
   }
   return modules

@@ -82,11 +82,11 @@ function programLoader(
   python: PythonProcess,
   input: ResolveInput,
 ): Loader | null {
-  const named = interpreterOf(object, input) ?? state.interpreter
+  const named = interpreterOf(object, input) ?? state.ptInterp
   if (named === null || !fits(state, python.interpreter.object)) return null
   if (input.nixLd !== null && named === input.programInterpreter) return loaderOf(input.nixLd, python.loader.tree)
-  if (named === python.interpreter.interp || named === python.libc.loader) return python.loader
-  return otherLoader(object.path, { ...state, interpreter: named }, python.loader.tree)
+  if (named === python.interpreter.interp || named === python.libc.ldso) return python.loader
+  return otherLoader(object.path, { ...state, ptInterp: named }, python.loader.tree)
 }
 
 /** A loader that is neither Python's nor nix-ld's, with the libc that it belongs to; null where it is none that is known. */

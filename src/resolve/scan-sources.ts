@@ -36,5 +36,5 @@ export function trustWarnings({ passedOver, refusalOf, problem }: StoreTrust): s
 function filesOf({ interpreter, libc, process, closure }: PythonProcess): string[] {
   const chain = interpreter.chain.map(({ path }) => path)
   const maps = process.maps.map(({ path }) => path)
-  return [...chain, interpreter.program, libc.loader, libc.dir, ...maps, ...closure]
+  return [...chain, interpreter.program, libc.ldso, libc.dir, ...maps, ...closure]
 }

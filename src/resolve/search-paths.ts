@@ -92,7 +92,7 @@ export function edited(object: ElfObject, edit: ElfEdit): ElfObject {
   const { searchPath, interpreter } = edit
   return {
     ...object,
-    interpreter: interpreter ?? object.interpreter,
+    ptInterp: interpreter ?? object.ptInterp,
     ...(searchPath == null
       ? {}
       : {

@@ -141,8 +141,8 @@ const NOTHING: readonly never[] = []
 function lostBy(map: LinkMap, ours: ReadonlySet<string>): readonly LostInProcess[] {
   const lost = map.needed.filter(({ provider, lackingVersions }) => provider === null || lackingVersions.length > 0)
   if (lost.length === 0) return NOTHING
-  let above = map.loader
-  while (above !== null && !ours.has(above.identity)) above = above.loader
+  let above = map.openedBy
+  while (above !== null && !ours.has(above.identity)) above = above.openedBy
   const identity = above?.identity
   if (identity === undefined) return NOTHING
   return lost.map(resolution => ({ identity, neededBy: map.path, outcome: resolvedOf(resolution) }))
@@ -216,7 +216,7 @@ function resolvedOf({ soname, provider, because, lackingVersions }: Resolution):
 }
 
 function inheritsRpath(map: LinkMap): boolean {
-  for (let above = map.loader; above !== null; above = above.loader) {
+  for (let above = map.openedBy; above !== null; above = above.openedBy) {
     if (above.object.rpath !== null && above.object.runpath === null) return true
   }
   return false
@@ -227,7 +227,7 @@ export function load(object: ScannedObject, { states, python, programLoader }: S
   const state = states.get(object.identity) ?? object.original
   if (state.dynamic === null) return null
   if (object.kind === 'executable') {
-    const loader = state.interpreter === null ? null : programLoader(object, state)
+    const loader = state.ptInterp === null ? null : programLoader(object, state)
     return loader === null ? null : startProgram(loader, object.path, object.identity, state)
   }
   if (!fits(state, python.interpreter.object)) return null

@@ -60,7 +60,7 @@ export function compareVenv(root: string, env: NodeJS.ProcessEnv): Comparison {
 function programLoaders(python: PythonProcess, env: NodeJS.ProcessEnv) {
   const known = new Map<string, Loader | null>()
   return (object: ScannedObject, state: ElfObject): Loader | null => {
-    const { interpreter } = state
+    const { ptInterp: interpreter } = state
     if (interpreter === null) return null
     if (interpreter === python.interpreter.interp) return python.loader
     let loader = known.get(interpreter)

@@ -70,7 +70,7 @@ export function differences(ours: ElfObject, theirs: ReadelfFile): string[] {
     const letters = [(flags & 4) !== 0 ? 'R' : '', (flags & 2) !== 0 ? 'W' : '', (flags & 1) !== 0 ? 'X' : ''].join('')
     compare(`segment ${index}`, { ...rest, flags: letters }, sorted(segment))
   }
-  compare('interpreter', ours.interpreter, theirs.interpreter)
+  compare('interpreter', ours.ptInterp, theirs.interpreter)
 
   // readelf shows the closing DT_NULL too, and those behind it
   const dynamic = theirs.dynamic.slice(0, ours.dynamic?.length ?? 0)

@@ -15,7 +15,7 @@ import { edited, objectBytes, objectNames, poked, restored } from './objects.ts'
 const STORE = '/nix/store/0123456789abcdfghijklmnpqrsvwxyz-gcc-15.1.0-lib/lib'
 
 const editsOf = (bytes: Uint8Array): Record<string, ElfEdit> => {
-  const { interpreter, needed, runpath, rpath } = readElf(bytesSource(bytes))
+  const { ptInterp: interpreter, needed, runpath, rpath } = readElf(bytesSource(bytes))
   return {
     'a longer search path': { searchPath: { tag: 'DT_RPATH', value: `${rpath ?? runpath ?? ''}:${STORE}` } },
     'the other tag': { searchPath: { tag: 'DT_RUNPATH', value: STORE } },
@@ -56,7 +56,7 @@ for (const name of objectNames) {
 for (const name of objectNames) {
   test(`${name}: old strings that are to be wiped are gone from the file, and come back`, () => {
     const bytes = objectBytes(name)
-    const { interpreter, rpath, runpath } = readElf(bytesSource(bytes))
+    const { ptInterp: interpreter, rpath, runpath } = readElf(bytesSource(bytes))
     for (const [what, edit] of Object.entries(editsOf(bytes))) {
       const result = edited(bytes, edit, { wipes: () => true })
       verifyGraft(bytesSource(bytes), bytesSource(result), edit)
@@ -131,7 +131,7 @@ test('all edits at once make one graft', () => {
   const object = readElf(bytesSource(result))
   assert.deepEqual(object.needed, ['libthree.so', 'libtwo.so'])
   assert.equal(object.runpath, STORE)
-  assert.equal(object.interpreter, `${STORE}/ld-linux-x86-64.so.2`)
+  assert.equal(object.ptInterp, `${STORE}/ld-linux-x86-64.so.2`)
   assert.equal(object.flags1 & DF_1_NODEFLIB, DF_1_NODEFLIB)
   const count = (type: number, of: Uint8Array): number =>
     readElf(bytesSource(of)).programHeaders.filter(header => header.type === type).length

@@ -156,7 +156,7 @@ function prove(
   mustRun('library')
   restoreObject(program)
 
-  const interpreter = withSource(program, source => readElf(source).interpreter) ?? ''
+  const interpreter = withSource(program, source => readElf(source).ptInterp) ?? ''
   const loader = ['lib', 'lib64', ''].map(part => join(root, part, part === '' ? interpreter : basename(interpreter)))
   cpSync(loader.find(path => existsSync(path)) ?? interpreter, at('ld.so'), { dereference: true })
   editElf(program, { interpreter: at('ld.so'), searchPath: { tag: 'DT_RPATH', value: at('lib') } })
@@ -183,7 +183,7 @@ function proveGo(mode: string): string {
   })
   const original = readFileSync(program)
   const printed = runWell(program, [])
-  cpSync(withSource(program, source => readElf(source).interpreter) ?? '', at('ld.so'), { dereference: true })
+  cpSync(withSource(program, source => readElf(source).ptInterp) ?? '', at('ld.so'), { dereference: true })
   editElf(program, {
     interpreter: at('ld.so'),
     searchPath: { tag: 'DT_RUNPATH', value: `/nix/store/${'long/'.repeat(300)}` },

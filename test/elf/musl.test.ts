@@ -88,7 +88,7 @@ describe('edited objects under musl', { skip: missing('musl-gcc') }, () => {
   test('musl itself is refused: no program would start any more', { skip: missing('musl-gcc') }, () => {
     writeFileSync(at('empty.c'), 'int main(void) { return 0; }\n')
     runWell('musl-gcc', ['-o', at('empty'), at('empty.c')])
-    const libc = withSource(at('empty'), readElf).interpreter ?? ''
+    const libc = withSource(at('empty'), readElf).ptInterp ?? ''
     cpSync(libc, at('libc.so'), { dereference: true })
     const edit = { searchPath: { tag: 'DT_RUNPATH', value: '/x' } } as const
     assert.throws(() => editElf(at('libc.so'), edit), /it is musl itself/)

@@ -148,7 +148,7 @@ int main(int c, char **v) {
     ]) {
       const program = compile(`straddle-${name}`, 'int main(void) { return 0; }\n', ...flags)
       const before = statSync(program).size
-      for (const edit of [GROW, { ...GROW, interpreter: withLong(object(program).interpreter ?? '') }]) {
+      for (const edit of [GROW, { ...GROW, interpreter: withLong(object(program).ptInterp ?? '') }]) {
         editElf(program, edit)
         assert.deepEqual(withSource(program, verifyElf), [], name)
         assert.equal(run(program, []).status, 0, name)
@@ -270,7 +270,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     )
     const first = loads(program)[0]?.vaddr
     const size = statSync(program).size
-    editElf(program, { ...GROW, interpreter: withLong(object(program).interpreter ?? '') })
+    editElf(program, { ...GROW, interpreter: withLong(object(program).ptInterp ?? '') })
     assert.equal(run(program, []).status, 0)
     assert.equal(loads(program)[0]?.vaddr, first)
     assert.ok(statSync(program).size < size + 0x10000)
@@ -396,7 +396,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
   test('an interpreter and a search path longer than any slack of the file', () => {
     const program = compile('long', 'int main(void) { return 0; }\n')
     editElf(program, { searchPath: { tag: 'DT_RUNPATH', value: `/${'long/'.repeat(4000)}` } })
-    editElf(program, { interpreter: withLong(object(program).interpreter ?? '') })
+    editElf(program, { interpreter: withLong(object(program).ptInterp ?? '') })
     assert.equal(run(program, []).status, 0)
   })
 

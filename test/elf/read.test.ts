@@ -20,7 +20,7 @@ for (const name of objectNames.filter(one => one.endsWith('.so'))) {
     assert.equal(object.rpath ?? object.runpath, '$ORIGIN/../one.libs')
     assert.deepEqual(object.versionNeeds, [{ file: 'libzero.so.1', versions: [{ name: 'ZERO_1.0', weak: false }] }])
     assert.deepEqual(object.versionDefinitions, ['ONE_1.0'])
-    assert.equal(object.interpreter, null)
+    assert.equal(object.ptInterp, null)
     assert.equal(definesSymbol(source, object, 'one'), true)
     assert.equal(definesSymbol(source, object, 'zero'), false, 'it is undefined here')
     assert.equal(definesSymbol(source, object, 'none'), false)
@@ -31,7 +31,7 @@ for (const name of objectNames.filter(one => one.endsWith('.exe'))) {
   test(`${name}: a program’s interpreter and needs are read`, () => {
     const object = readElf(bytesSource(objectBytes(name)))
     assert.deepEqual(object.needed, ['libone.so.1'])
-    assert.equal(object.interpreter, '/lib/ld.so.1')
+    assert.equal(object.ptInterp, '/lib/ld.so.1')
   })
 }
 

@@ -151,7 +151,7 @@ test('a payload stays where it is when the edit fits in place, for those who ask
   const payload = Buffer.from('payload')
   for (const name of ['x86_64.exe', 's390x.exe', 'i686.exe', 'x86_64.so', 'ppc64.so', 'mipsel.so']) {
     const bytes = Buffer.concat([objectBytes(name), payload])
-    const { interpreter, rpath } = readElf(bytesSource(bytes))
+    const { ptInterp: interpreter, rpath } = readElf(bytesSource(bytes))
     const edits: ElfEdit[] = [
       { searchPath: null },
       { noDefaultLib: true },
@@ -177,7 +177,7 @@ test('before a payload new strings go into the zeros behind the segment of the o
   const made: string[] = []
   for (const name of objectNames) {
     const bytes = Buffer.concat([objectBytes(name), payload])
-    const { interpreter, header } = readElf(bytesSource(bytes))
+    const { ptInterp: interpreter, header } = readElf(bytesSource(bytes))
     for (const edit of [
       { searchPath: { tag: 'DT_RUNPATH', value: path } },
       { searchPath: { tag: 'DT_RPATH', value: path }, soname: path.slice(5), addNeeded: ['libmore.so', 'libyet.so'] },

@@ -101,7 +101,7 @@ describe('edited objects of this machine', { skip: missing('g++') }, () => {
       restoreObject(program)
       assert.deepEqual(readFileSync(program), original)
 
-      const loader = withSource(program, source => readElf(source).interpreter) ?? ''
+      const loader = withSource(program, source => readElf(source).ptInterp) ?? ''
       cpSync(loader, at('ld.so'), { dereference: true })
       editElf(program, {
         interpreter: at('ld.so'),

@@ -14,7 +14,7 @@ import { runWell } from '../support/run.ts'
 /** A process with one object that needs these: a file that serves it, or null. */
 function processOf(needed: Readonly<Record<string, string | null>>, lacking: readonly string[] = []): Process {
   const object = {} as ElfObject
-  const mapOf = (path: string): LinkMap => ({ path, identity: path, object, loader: null, needed: [] })
+  const mapOf = (path: string): LinkMap => ({ path, identity: path, object, openedBy: null, needed: [] })
   const root = mapOf('/bin/sh')
   const maps = [root]
   for (const [soname, path] of Object.entries(needed)) {

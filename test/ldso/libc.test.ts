@@ -29,9 +29,9 @@ const node = read(process.execPath)
 const identify = (path: string, env: NodeJS.ProcessEnv = {}): Libc => identifyLibc(path, read(path), env)
 /** As if node asked for another loader. */
 const under = (interpreter: string | null, env: NodeJS.ProcessEnv = {}): Libc =>
-  identifyLibc(process.execPath, { ...node, interpreter }, env)
+  identifyLibc(process.execPath, { ...node, ptInterp: interpreter }, env)
 
-const glibcHost = node.interpreter?.includes('/ld-linux') === true ? false : skip('needs a Node under glibc')
+const glibcHost = node.ptInterp?.includes('/ld-linux') === true ? false : skip('needs a Node under glibc')
 
 /** What a glibc program's loader itself says that it searches for a library that nobody has. */
 function asked(
@@ -69,10 +69,10 @@ test(
 
 test('version, folder and CPU levels are those that the loader of this machine tells', { skip: glibcHost }, () => {
   const libc = identify(process.execPath)
-  assert.ok(runWell(libc.loader, ['--version']).includes(` version ${libc.version}.`))
-  const told = runWell(libc.loader, ['--list', process.execPath])
+  assert.ok(runWell(libc.ldso, ['--version']).includes(` version ${libc.version}.`))
+  const told = runWell(libc.ldso, ['--list', process.execPath])
   assert.equal(libc.dir, realpathSync(dirname(/libc\.so\.6 => (\S+)/.exec(told)?.[1] ?? '')))
-  const searched = [...runWell(libc.loader, ['--help']).matchAll(/^ {2}(\S+) \(supported, searched\)$/gm)].map(
+  const searched = [...runWell(libc.ldso, ['--help']).matchAll(/^ {2}(\S+) \(supported, searched\)$/gm)].map(
     ([, name]) => name,
   )
   assert.deepEqual(
@@ -86,7 +86,7 @@ test('a loader that cannot be asked is taken at its strings', { skip: glibcHost 
   const path = join(root, 'silent-ld.so')
   writeFileSync(
     path,
-    readFileSync(libc.loader).toString('latin1').replaceAll('--list-diagnostics', '--tsil-diagnostics'),
+    readFileSync(libc.ldso).toString('latin1').replaceAll('--list-diagnostics', '--tsil-diagnostics'),
     'latin1',
   )
   const silent = under(path)
@@ -147,9 +147,9 @@ test('a libc in a store looks into its own two folders, and its loader says so',
 test('nix-ld leads to the loader of NIX_LD, with the directories of NIX_LD_LIBRARY_PATH', { skip: glibcHost }, () => {
   const shim = join(root, 'nix-ld')
   writeFileSync(shim, '\x7fELF\0Renaming NIX_LD_LIBRARY_PATH to LD_LIBRARY_PATH\0')
-  const real = node.interpreter ?? ''
+  const real = node.ptInterp ?? ''
   const libc = under(shim, { NIX_LD: real, NIX_LD_LIBRARY_PATH: '/a/lib:relative:/b/lib' })
-  assert.equal(libc.loader, real)
+  assert.equal(libc.ldso, real)
   assert.deepEqual(libc.nixLd, { shim, directories: ['/a/lib', '/b/lib'] })
   assert.deepEqual(libc.builtinDirectories, identify(process.execPath).builtinDirectories)
   // the variable for the system wins; without one for the path it is nix-ld's default
@@ -218,7 +218,7 @@ test("musl's path is the file of its prefix, else the list in it", { skip: missi
   const program = join(root, 'musl-main')
   const linked = ['-o', program, join(root, 'main.c'), `-L${libs}`, '-lx']
   runWell('musl-gcc', linked)
-  copyFileSync(read(program).interpreter ?? '', loader)
+  copyFileSync(read(program).ptInterp ?? '', loader)
   runWell('musl-gcc', [`-Wl,--dynamic-linker=${loader}`, ...linked])
 
   const builtin = identify(program)

@@ -135,7 +135,7 @@ function tags({ rpath, runpath }: ObjectOptions): string[] {
 /** What the real loader makes of a program: glibc's and musl's both list what they would map. */
 export function realAnswers(program: string, env: NodeJS.ProcessEnv = {}): Answers {
   // glibc answers to the variable, musl to being called as ldd
-  const loader = objectOf(program).interpreter ?? ''
+  const loader = objectOf(program).ptInterp ?? ''
   const { stdout, stderr } = /musl/.test(loader)
     ? run('bash', ['-c', 'exec -a ldd "$0" "$1"', loader, program], { env })
     : run(program, [], { env: { ...env, LD_TRACE_LOADED_OBJECTS: '1' } })

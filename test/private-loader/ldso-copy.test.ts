@@ -231,7 +231,7 @@ test('a glibc before 2.33 is refused, by the version that its libc names', { ski
   const unnamed = readFileSync(host).toString('latin1').replaceAll(' release version ', ' esaeler version ')
   writeFileSync(loader, unnamed, 'latin1')
   writeFileSync(join(old, 'libc.so.6'), OLD_BANNER)
-  const libc = identifyLibc(program, { ...withSource(program, readElf), interpreter: loader }, {})
+  const libc = identifyLibc(program, { ...withSource(program, readElf), ptInterp: loader }, {})
   assert.equal(libc.version, '2.31')
   assert.match(reasonOf(readFileSync(loader), '/c', libc.version), /glibc 2\.31 ignores such a cache/)
   for (const [named, expected] of [

@@ -49,7 +49,7 @@ export function elf({ header, ...said }: Said = {}): ElfObject {
     header: { ...HEADER, ...header },
     programHeaders: [],
     dynamic: [],
-    interpreter: null,
+    ptInterp: null,
     soname: null,
     needed: [],
     rpath: null,
@@ -172,12 +172,12 @@ export function treeOf({ objects, files = {} }: MemoryWorld): FileTree {
 export function pythonOn(tree: FileTree, builtin: readonly string[], version = '2.40'): PythonProcess {
   const interp = `${GLIBC}/ld-linux-x86-64.so.2`
   const program = '/nix/store/python/bin/python3.11'
-  const object = elf({ interpreter: interp, needed: ['libc.so.6'] })
+  const object = elf({ ptInterp: interp, needed: ['libc.so.6'] })
   const libc: Libc = {
     kind: 'glibc',
     version,
     dir: GLIBC,
-    loader: interp,
+    ldso: interp,
     startable: null,
     builtinDirectories: [GLIBC, ...builtin],
     cache: null,

@@ -8,9 +8,7 @@ import { withSource } from '../../src/io/source.ts'
 
 /** PT_INTERP of a file; null where it has none, or is no ELF file. */
 export function interpreterOf(path: string): string | null {
-  return withSource(path, source =>
-    isElf(source.read(0, Math.min(4, source.size))) ? readElf(source).interpreter : null,
-  )
+  return withSource(path, source => (isElf(source.read(0, Math.min(4, source.size))) ? readElf(source).ptInterp : null))
 }
 
 /** Edits a file; its mode and times stay. */

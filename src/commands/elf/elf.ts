@@ -123,8 +123,8 @@ function run(request: ElfRequest, file: string, debug: (message: string) => void
 /** What the --print options ask for, as it is before any edit. @throws ElfError where patchelf fails too */
 function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (message: string) => void): void {
   if (asked.has('interpreter')) {
-    if (object.interpreter === null) throw noSection('.interp')
-    print(object.interpreter)
+    if (object.ptInterp === null) throw noSection('.interp')
+    print(object.ptInterp)
   }
   if (asked.has('osabi')) print(nameOfOsAbi(object.header.osabi))
   if (asked.has('soname')) {

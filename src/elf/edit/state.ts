@@ -24,7 +24,7 @@ export interface ElfState {
 
 export function stateOf(object: ElfObject): ElfState {
   return {
-    interpreter: object.interpreter,
+    interpreter: object.ptInterp,
     soname: object.soname,
     needed: object.needed,
     rpath: object.rpath,

@@ -77,7 +77,7 @@ export function newParts(
   // the string table must end with a NUL before anything is put behind it
   if (source.read(strtab.offset + strtab.length - 1, 1)[0] !== 0) strings.offsetOf('')
   const dynamicLength = (newDynamic(object, wanted, strings.offsetOf).length + 1) * format.dyn.bytes
-  const interpreter = wanted.interpreter === object.interpreter ? null : encodeText(`${wanted.interpreter ?? ''}\0`)
+  const interpreter = wanted.interpreter === object.ptInterp ? null : encodeText(`${wanted.interpreter ?? ''}\0`)
   const versionsLength = newVersionNeeds(source, object, wanted, strings.offsetOf)?.bytes.length ?? null
 
   // a table outside of memory must not be named by PT_PHDR: glibc would take it for mapped
@@ -117,8 +117,8 @@ function unusedTexts(
     .filter(({ length }) => length > 0 && length <= LONGEST_UNUSED)
     .map(({ offset, length }) => ({ offset: strtab.offset + offset, length }))
   const segment = object.programHeaders.find(({ type }) => type === PT_INTERP)
-  if (wanted.interpreter !== object.interpreter && object.interpreter !== null && segment !== undefined) {
-    const { length } = encodeText(object.interpreter)
+  if (wanted.interpreter !== object.ptInterp && object.ptInterp !== null && segment !== undefined) {
+    const { length } = encodeText(object.ptInterp)
     // a section of its own, with nothing else in it
     const isAlone =
       sections !== null &&

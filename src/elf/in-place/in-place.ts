@@ -110,15 +110,15 @@ const LONGEST_PATH = 4096
 /** The interpreter, written over the old one, and single words; null for any other edit and where it does not fit. */
 export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted: ElfState): Patch[] | null {
   const { interpreter } = wanted
-  const patches = editWords(object, { ...wanted, interpreter: object.interpreter })
-  if (patches === null || interpreter === null || interpreter === object.interpreter) return patches
+  const patches = editWords(object, { ...wanted, interpreter: object.ptInterp })
+  if (patches === null || interpreter === null || interpreter === object.ptInterp) return patches
   const segments = object.programHeaders.filter(({ type }) => type === PT_INTERP)
   const [segment] = segments
   const text = encodeText(interpreter)
   if (segment === undefined || segments.length > 1 || text.length >= segment.filesz) return null
   if (segment.filesz > LONGEST_PATH) return null
   // what stands behind the name is not the name's
-  const rest = source.read(segment.offset, segment.filesz).subarray(encodeText(object.interpreter ?? '').length)
+  const rest = source.read(segment.offset, segment.filesz).subarray(encodeText(object.ptInterp ?? '').length)
   if (rest.some(byte => byte !== 0)) return null
   const bytes = new Uint8Array(segment.filesz)
   bytes.set(text)
@@ -134,7 +134,7 @@ function interpreterInSlack(
   slack: Slack,
 ): Patch[] | null {
   const { header, programHeaders } = object
-  const patches = editWords(object, { ...wanted, interpreter: object.interpreter })
+  const patches = editWords(object, { ...wanted, interpreter: object.ptInterp })
   const index = programHeaders.findIndex(({ type }) => type === PT_INTERP)
   const segment = programHeaders[index]
   const text = encodeText(`${wanted.interpreter ?? ''}\0`)

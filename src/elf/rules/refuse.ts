@@ -97,7 +97,7 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
  * first page (ldso/dlstart.c), which a graft does not leave there. Others' libc needs its loader.
  */
 function isMuslLibc(source: ByteSource, object: ElfObject): boolean {
-  const { header, interpreter, needed } = object
+  const { header, ptInterp: interpreter, needed } = object
   const mayBe = interpreter === null && needed.length === 0 && header.entry !== 0n
   return mayBe && definesSymbol(source, object, '__libc_start_main')
 }

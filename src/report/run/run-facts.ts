@@ -111,7 +111,7 @@ export function factsOf(report: VenvReport): RunFacts {
         : { version: interpreter.version, program: interpreter.program },
     nested: report.nested,
     libc: { name: libc.version === null ? libc.kind : `${libc.kind} ${libc.version}`, dir: libc.dir },
-    nixLd: nixLd?.nixLd == null ? null : { shim: nixLd.nixLd.shim, loader: nixLd.loader },
+    nixLd: nixLd?.nixLd == null ? null : { shim: nixLd.nixLd.shim, loader: nixLd.ldso },
     loader: loaderFacts(report),
     packages: changedPackages(report.outcomes),
     libraries: librariesBySource(report),

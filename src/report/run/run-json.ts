@@ -42,7 +42,7 @@ export function venvDocument(command: 'venv' | 'check' | 'loader' | 'path', repo
     }),
     held: report.held.map(({ folder, by, objects }) => ({ folder, by, objects: objects.map(({ path }) => path) })),
     ...(report.loader === null ? {} : { loader: loaderEntry(report.loader, venv.root) }),
-    ...(report.nixLd?.nixLd == null ? {} : { nixLd: { path: report.nixLd.nixLd.shim, loader: report.nixLd.loader } }),
+    ...(report.nixLd?.nixLd == null ? {} : { nixLd: { path: report.nixLd.nixLd.shim, loader: report.nixLd.ldso } }),
     summary: summaryOf(report),
   }
 }
