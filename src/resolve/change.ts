@@ -1,9 +1,9 @@
-// What differs between an object as it is on disk and as it is to be.
+// The difference between an object on disk and the object that the plan wants.
 import type { ElfEdit, SearchPathTag } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { ScannedObject } from './objects.ts'
 
-/** What differs between an object as it is on disk and as it is to be. Lists of search path entries, in order. */
+/** The difference between an object on disk and the object that the plan wants. Lists are search path entries, in order. */
 export interface Change {
   readonly rpath?: {
     readonly tag: SearchPathTag
@@ -11,11 +11,14 @@ export interface Change {
     readonly after: readonly string[]
   }
   readonly interpreter?: { readonly before: string; readonly after: string }
-  /** An earlier version grafted it so that no exception can cross it: the same graft is made again, laid out better. */
+  /**
+   * An earlier version of wheelfix grafted the object in a layout that no exception can cross. The same graft is made again
+   * in a better layout.
+   */
   readonly regraft?: true
 }
 
-/** The change that brings an object to its target; null when it is there. */
+/** The change that brings an object to its target; null when the object is already there. */
 export function changeOf(object: ScannedObject, edit: ElfEdit | null, target: ElfObject): Change | null {
   const { current } = object
   const before = current.runpath ?? current.rpath

@@ -1,16 +1,16 @@
-// Libraries of the graphics driver: they belong to the kernel module that is running, so they are in no store path and in
-// no wheel. NixOS links the driver's folder at a fixed path; the link is what is written, so that a new driver is found.
+// The libraries of the graphics driver. They belong to the running kernel module, so no store path and no wheel holds them.
+// NixOS links the driver's folder at a fixed path. wheelfix writes the path of that link, so that a new driver is found too.
 import { existsSync } from 'node:fs'
 
 /**
- * Sonames that only a driver has: CUDA's and NVIDIA's own (nvidia-container-toolkit lists them), Intel's for Level Zero and
- * OpenCL (intel-compute-runtime, intel-npu-driver), AMD's for OpenCL, and those of WSL, which lead to Windows' driver
- * (libdxcore, libd3d12; librocdxg is ROCm's way to it).
+ * The sonames that only a driver has: those of CUDA and NVIDIA (nvidia-container-toolkit lists them), those of Intel for
+ * Level Zero and OpenCL (intel-compute-runtime, intel-npu-driver), those of AMD for OpenCL, and those of WSL, which lead to
+ * the driver of Windows (libdxcore, libd3d12; ROCm reaches it through librocdxg).
  */
 const DRIVER =
   /^lib(?:cuda|cudadebugger|nvidia-[\w.-]+|nvcuvid|nvoptix|GLX_nvidia|EGL_nvidia|GLESv[12](?:_CM)?_nvidia|ze_intel_[gnv]pu|igdrcl|amdocl(?:12cl|-orca)?64|dxcore|d3d12(?:core)?|rocdxg)\.so(?:\.\d+)*$/
 
-/** What programs ask a driver for by name: CUDA, NVML, video, ray tracing, OpenCL, Level Zero, and WSL's. */
+/** The libraries that programs open by name: CUDA, NVML, video, ray tracing, OpenCL, Level Zero, and those of WSL. */
 export const DRIVER_NAMES: readonly string[] = [
   'libcuda.so',
   'libcuda.so.1',
@@ -38,13 +38,13 @@ export function isDriverLibrary(soname: string): boolean {
   return DRIVER.test(soname)
 }
 
-/** Where NixOS links the driver's libraries. */
+/** The folder in which NixOS links the driver's libraries. */
 export const NIXOS_DRIVER = '/run/opengl-driver/lib'
 
-/** The folders that may hold the driver's libraries: NixOS's first. */
+/** The folders that may hold the driver's libraries. The one of NixOS comes first. */
 export const DRIVER_DIRECTORIES: readonly string[] = [NIXOS_DRIVER, '/usr/lib/wsl/lib']
 
-/** The driver's folder on this machine: NixOS's, or WSL's; null elsewhere. */
+/** The driver's folder on this machine, of NixOS or of WSL; null on other systems. */
 export function driverDirectory(): string | null {
   return DRIVER_DIRECTORIES.find(path => existsSync(path)) ?? null
 }

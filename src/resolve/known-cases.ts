@@ -1,19 +1,28 @@
-// What popular distributions load by name at run time, which no DT_NEEDED tells: data, each row with the place that it was
-// read from. A row is a fact about a distribution; what is to be done about it here is decided elsewhere.
+// The libraries and programs that popular distributions open by name at run time. No DT_NEEDED shows them. Each row is a
+// fact about a distribution, with its source. Other files decide what to do about it.
 
-/** Something that a distribution loads by name, or runs, that a Nix system does not have where it looks. */
+/**
+ * A library or program that a distribution opens by name, and that a Nix system does not have in the place where the
+ * distribution looks.
+ */
 export interface KnownCase {
-  /** Normalised names; the case is there where any of them is installed. */
+  /** Normalised names. The case applies when any of these distributions is installed. */
   readonly distributions: readonly string[]
-  /** What it looks for. Sonames, the likeliest first; one is enough. Empty for what is no library. */
+  /**
+   * The sonames that the distribution looks for, the likeliest first. One of them is enough. Empty when the case is not
+   * about a library.
+   */
   readonly sonames: readonly string[]
-  /** How it looks: by a bare name (dlopen, ctypes), by `ctypes.util.find_library`, by the output of ldconfig, or a program. */
+  /**
+   * How the distribution looks: by a bare name (dlopen, ctypes), by `ctypes.util.find_library`, in the output of ldconfig,
+   * or for a program.
+   */
   readonly how: 'name' | 'find_library' | 'ldconfig' | 'program'
-  /** Names of libraries within the distribution that make the search needless: the wheel brings its own. */
+  /** The names of bundled libraries. When the wheel brings one of them, nothing has to be found. */
   readonly bundled?: RegExp
-  /** Distributions that bring the library and are loaded first. */
+  /** Other distributions that bring the library and are loaded first. */
   readonly broughtBy?: readonly string[]
-  /** What to do, in a sentence that can be pasted from. */
+  /** A sentence that says what to do. Users can paste commands from it. */
   readonly remedy: string
   readonly source: string
 }
@@ -133,8 +142,8 @@ export const KNOWN_CASES: readonly KnownCase[] = [
 ]
 
 /**
- * Libraries that their own distribution opens by path when it is imported (ctypes, cffi): nothing links to them, and yet
- * what they miss fails an import. By the end of their path.
+ * Libraries that their own distribution opens by path during its import (ctypes, cffi). Nothing links to them, but the
+ * import fails when one of their libraries is missing. `path` matches the end of the path.
  */
 const OPENED_AT_IMPORT: readonly { readonly distribution: string; readonly path: RegExp; readonly source: string }[] = [
   { distribution: 'xgboost', path: /\/xgboost\/lib\/libxgboost\.so$/, source: 'xgboost/core.py, _load_lib' },
@@ -149,7 +158,7 @@ const OPENED_AT_IMPORT: readonly { readonly distribution: string; readonly path:
   },
 ]
 
-/** Is a library opened by its path when its distribution is imported? */
+/** Does a distribution open this library by its path during its import? */
 export function isOpenedAtImport(path: string): boolean {
   return OPENED_AT_IMPORT.some(known => known.path.test(path))
 }

@@ -1,4 +1,4 @@
-// What each needed of an object comes to: found, brought by another distribution at run time, or missing.
+// The result for each DT_NEEDED entry of an object: found, brought by another distribution at run time, or missing.
 import { fits } from '../ldso/fits.ts'
 import { directoryOf, fileNameOf } from '../io/path.ts'
 import { relative } from 'node:path'
@@ -6,20 +6,20 @@ import type { ScannedObject } from './objects.ts'
 import type { Resolution, ResolveInput } from './resolution.ts'
 import type { LostBelow, Resolved, Simulation } from './simulate.ts'
 
-/** What one needed of one object comes to. */
+/** The result for one DT_NEEDED entry of one object. */
 export interface PlannedNeeded {
   readonly soname: string
-  /** The file that serves it after the plan; null: none. */
+  /** The file that serves the entry after the plan; null when no file does. */
   readonly provider: string | null
   readonly how: NeededHow
   readonly resolution: Resolved | null
 }
 
 /**
- * - `found`: by the loader's own rules, after the plan
- * - `run-time`: not found by itself, but a distribution that this one requires loads it first
- * - `missing`: not found, or found without the versions that are wanted
- * - `foreign`: the object is for another machine or libc: it is not resolved at all
+ * - `found`: the loader finds it by its own rules, after the plan
+ * - `run-time`: the object does not find it by itself, but a distribution that this one requires loads it first
+ * - `missing`: the loader does not find it, or finds it without the wanted versions
+ * - `foreign`: the object is for another machine or another libc, so wheelfix does not resolve it
  */
 export type NeededHow = 'found' | 'run-time' | 'missing' | 'foreign'
 
@@ -27,27 +27,30 @@ export function isServed({ provider, lackingVersions }: Resolved): boolean {
   return provider !== null && lackingVersions.length === 0
 }
 
-/** An object with what each of its needed comes to. */
+/** An object with the result for each of its DT_NEEDED entries. */
 export interface ResolvedObject {
   readonly object: ScannedObject
   readonly needed: readonly PlannedNeeded[]
 }
 
-/** Does every process that maps the object find this needed inside the venv? Then nothing is to be added for it. */
+/**
+ * Does every process that maps the object find this DT_NEEDED entry inside the venv? Then the object needs no addition for
+ * it.
+ */
 export function isInherited(object: ScannedObject, index: number, simulation: Simulation): boolean {
   if (inheritedProvider(object, index, simulation) === null) return false
   const chains = simulation.inRoots.get(object.identity) ?? []
   return chains.every(({ needed }) => simulation.alone.has(needed[index]?.provider?.identity ?? ''))
 }
 
-/** What every process that maps a library finds for one of its needed; null where one finds nothing. */
+/** The result for one DT_NEEDED entry in every process that maps the library; null when one process finds nothing. */
 function inheritedProvider(object: ScannedObject, index: number, simulation: Simulation): Resolved | null {
   if (object.kind !== 'library') return null
   const chains = simulation.inRoots.get(object.identity) ?? []
   const [first] = chains
   const resolution = first?.needed[index]
   if (resolution === undefined || !isServed(resolution)) return null
-  // where it is not the same file in all of them that is said (conflicts.ts), but nothing is missing
+  // processes that find different files are a conflict (conflicts.ts), but nothing is missing
   const always = chains.every(chain => {
     const found = chain.needed[index]
     return found !== undefined && isServed(found)
@@ -73,7 +76,7 @@ export function neededOf(object: ScannedObject, { input, simulation }: Resolutio
     const inherited = inheritedProvider(object, index, simulation)
     if (isServed(resolution)) {
       const used = inherited !== null && isAgreed(object, index, simulation) ? inherited : resolution
-      // where it is the same file, the reason that holds for the object by itself tells more
+      // for the same file, the reason that holds for the object alone tells more
       const told = used.provider?.identity === resolution.provider?.identity ? resolution : used
       return { soname, provider: pathOf(told), how: 'found', resolution: told }
     }
@@ -84,7 +87,10 @@ export function neededOf(object: ScannedObject, { input, simulation }: Resolutio
   })
 }
 
-/** A library of that name in a distribution that this object's distribution requires: it is loaded by that one first. */
+/**
+ * A library of this name in a distribution that the object's distribution requires. Python loads the required distribution
+ * first.
+ */
 export function runTimeProvider(object: ScannedObject, soname: string, input: ResolveInput): ScannedObject | null {
   const distribution = input.ownership.owner(object.path)
   if (distribution === null) return null
@@ -101,8 +107,8 @@ export function missingOf(needed: readonly PlannedNeeded[], below: readonly Lost
 }
 
 /**
- * The folder of the one library of that name in the same distribution, as an entry relative to the object; null where
- * there is none or more than one. Such a library is reached by no search path when the distribution loads it by hand.
+ * The folder of the only library of this name in the same distribution, as an entry relative to the object; null when the
+ * distribution has no such library or more than one. A distribution can load such a library by hand, without a search path.
  */
 export function siblingDirectory(object: ScannedObject, soname: string, input: ResolveInput): string | null {
   const distribution = input.ownership.owner(object.path)
@@ -118,7 +124,7 @@ export function siblingDirectory(object: ScannedObject, soname: string, input: R
 
 const indexes = new WeakMap<readonly ScannedObject[], ReadonlyMap<string, readonly ScannedObject[]>>()
 
-/** The libraries of the environment by file name. */
+/** The libraries of the environment, by file name. */
 function libraryIndex(input: ResolveInput): ReadonlyMap<string, readonly ScannedObject[]> {
   const known = indexes.get(input.objects)
   if (known !== undefined) return known

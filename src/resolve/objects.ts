@@ -1,4 +1,4 @@
-// One ELF object of an environment as it was read: what a loader sees of it now, and what it was before wheelfix changed it.
+// One ELF object of an environment: what a loader sees in it now, and what it was before wheelfix changed it.
 import { DF_1_PIE, ET_DYN, ET_EXEC, PT_LOAD } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { readHeaders } from '../elf/headers.ts'
@@ -15,58 +15,62 @@ import { type Owner, readUndo, type Undo } from '../elf/graft/undo-note.ts'
 import { zeroedTable } from '../elf/rules/table-lookup.ts'
 import type { FileStatus } from '../io/source.ts'
 
-/** An extension module can be imported by name; a library is linked to or loaded by something else. */
+/** Python imports an extension module by name. A library is linked to, or something else loads it. */
 export type ObjectKind = 'extension' | 'library' | 'executable'
 
 /** One ELF object of the venv. */
 export interface ScannedObject {
   readonly path: string
-  /** Relative to the venv's root. */
+  /** Path relative to the venv's root. */
   readonly relative: string
   readonly kind: ObjectKind
   readonly status: FileStatus
-  /** Device and inode, as the loader compares files. */
+  /** Device and inode. The loader compares files in the same way. */
   readonly identity: string
-  /** As the file stands, without its tables (elf/read.ts); so is `original`. */
+  /** The object as the file is now, without its tables (elf/read.ts). `original` has no tables either. */
   readonly current: ElfObject
   /**
-   * As it was before `wheelfix venv` changed it (what `wheelfix elf` changed is the object's own state): what every plan
-   * starts from, so that a plan never depends on an earlier one.
+   * The object before `wheelfix venv` changed it. (A change by `wheelfix elf` counts as the object's own state.) Every plan
+   * starts from the original, so that a plan never depends on an earlier plan.
    */
   readonly original: ElfObject
   readonly undo: Undo | null
-  /** The undo is kept in the state folder, not in the file. */
+  /** The undo is in the state folder, not in the file. */
   readonly kept?: true
-  /** Whose the topmost graft is; null where there is none that holds. */
+  /** The owner of the topmost graft; null when the file has no valid graft. */
   readonly owner: Owner | null
-  /** Whether the loader zeroes its program headers as it stands, so that no exception can cross it (elf/rules/table-lookup.ts). */
+  /**
+   * Whether the loader zeroes the program headers of the current file. If so, no exception can cross the object
+   * (elf/rules/table-lookup.ts).
+   */
   readonly losesHeaders: boolean
-  /** It asks the loader for an executable stack. */
+  /** The object asks the loader for an executable stack. */
   readonly executableStack: boolean
-  /** What it says of itself that it opens by name (.note.dlopen). */
+  /** The libraries that the object declares to open by name (.note.dlopen). */
   readonly opens: readonly DlopenFeature[]
 }
 
-/** A file that cannot be read, or whose magic says ELF while its tables do not hold. */
+/** A file that cannot be read, or a file with the ELF magic but invalid tables. */
 export interface UnreadableObject {
   readonly path: string
   readonly relative: string
   readonly reason: string
-  /** No loader would load it, or it is for none at all: nothing is lost when it stays as it is. */
+  /** No loader would load the file, or the file is not meant for a loader. Nothing is lost when it stays as it is. */
   readonly broken: boolean
 }
 
 /**
- * Is a file that cannot be read one that no loader would load? What the core reads is what loaders read before they map
- * anything else, so that a table that is cut off or holds nonsense fails there too. What is only too large for the core
- * (`UNSUPPORTED`) may well load.
+ * Would every loader refuse this file too? The ELF core reads what loaders read before they map anything else. So a table
+ * that is cut off or holds nonsense fails in a loader as well. A loader may still load a file that is only too large for the
+ * core (`UNSUPPORTED`).
  */
 export function isBroken({ code }: ElfError): boolean {
   return code === 'NOT_ELF' || code === 'TRUNCATED' || code === 'MALFORMED'
 }
 
 /**
- * @throws ElfError `TRUNCATED` where whole pages of a PT_LOAD are behind the end of the file: who touches them dies of SIGBUS
+ * @throws ElfError `TRUNCATED` when whole pages of a PT_LOAD lie after the end of the file. A process that touches these
+ * pages dies of SIGBUS.
  */
 function assertWhole({ programHeaders }: ElfObject, size: number): void {
   const end = Math.ceil(size / SMALLEST_PAGE) * SMALLEST_PAGE
@@ -77,8 +81,8 @@ function assertWhole({ programHeaders }: ElfObject, size: number): void {
 }
 
 /**
- * Reads what is to be known of an object called `name`; null when no loader loads it (a relocatable or core file).
- * @param isRecorded does a RECORD speak of the file? Asked where an earlier version changed it
+ * Reads what wheelfix needs to know of an object called `name`; null when no loader loads it (a relocatable or core file).
+ * @param isRecorded does a RECORD list the file? Called only when an earlier version changed the file
  * @throws ElfError
  */
 export function readObject(
@@ -119,7 +123,8 @@ function kindOf(source: ByteSource, object: ElfObject, name: string, suffixes: r
   const suffix = suffixes.find(suffix => name.endsWith(suffix))
   if (suffix === undefined) return 'library'
   if (suffix !== '.so') return 'extension'
-  // a bare name.so is a module only with its init function (CPython Python/importdl.c); names that are not ASCII are punycoded
+  // a bare name.so is a module only with its init function (CPython Python/importdl.c); names that are not ASCII use
+  // punycode
   const stem = name.slice(0, -suffix.length)
   return /^\w+$/.test(stem) && definesSymbol(source, object, `PyInit_${stem}`) ? 'extension' : 'library'
 }

@@ -1,6 +1,6 @@
-// What is to become of each object, as plain data: the smallest change with which the loader finds what the object needs.
-// Nothing is written here, and nothing is read but through the tree; the same input gives the same plan. Every plan starts
-// from the objects as they were before wheelfix changed them, so that a plan never depends on an earlier one.
+// The plan for each object, as plain data: the smallest change that lets the loader find what the object needs. This file
+// writes nothing, and reads only through the tree. The same input gives the same plan. Every plan starts from the original
+// objects, so that a plan never depends on an earlier plan.
 import type { ElfEdit } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { UsedLibrary } from '../nix/libset.ts'
@@ -14,64 +14,62 @@ import { edited, editOf } from './search-paths.ts'
 import type { LostBelow } from './simulate.ts'
 import { refusals, serve, type Serving, usedLibraries, wantsByName, wantsOf } from './wants.ts'
 
-/** One object and its future. */
+/** One object and the change that the plan makes to it. */
 export interface PlannedObject {
   readonly path: string
-  /** Relative to the environment's root. */
+  /** Path relative to the environment's root. */
   readonly relative: string
   readonly identity: string
   readonly kind: ObjectKind
   readonly distribution: string | null
-  /** From the original object; null: it is to be as it was. */
+  /** The edit of the original object; null when the object must become the original. */
   readonly edit: ElfEdit | null
-  /** From the object as it is on disk; null: there is nothing to do. */
+  /** The change to the object on disk; null when there is nothing to do. */
   readonly change: Change | null
   readonly needed: readonly PlannedNeeded[]
-  /** What libraries outside of the environment, which this object brings in, do not find. */
+  /** What libraries outside the environment do not find, when this object brings these libraries in. */
   readonly below: readonly LostBelow[]
-  /** The sonames that are not found, of `needed` and of `below`. */
+  /** The sonames that the loader does not find, of `needed` and of `below`. */
   readonly missing: readonly string[]
-  /** Does something that is imported or run need this object? Then what it misses counts. */
+  /** Does an imported module or a program need this object? Then its missing libraries count. */
   readonly counts: boolean
 }
 
-/**
- * How an object ended. `patch`: a change is pending (a dry run, a check). `change` of the planned object tells which.
- */
+/** The result for an object. `patch`: a change is pending (dry run or check); the planned object's `change` says which. */
 export interface Applied {
   readonly planned: PlannedObject
   readonly status: 'fine' | 'patch' | 'patched' | 'refused'
   readonly reason: string | null
-  /** How large the object is once it is patched. */
+  /** The size of the object after the patch, in bytes. */
   readonly size?: number
-  /** The object is as planned, but its RECORD could not be written. */
+  /** The object is as planned, but wheelfix could not write its RECORD. */
   readonly unrecorded?: boolean
-  /** The refusal is about the moment (a full disk), not about the file: the next run may do better. */
+  /** The reason for the refusal is temporary (a full disk) and does not lie in the file. The next run may succeed. */
   readonly passing?: boolean
 }
 
-/** Plain data: it can be printed as JSON. */
+/** Plain data that can be printed as JSON. */
 export interface Plan {
   readonly objects: readonly PlannedObject[]
-  /** By soname. */
+  /** The libraries in use, by soname. */
   readonly libraries: readonly UsedLibrary[]
   readonly clashes: readonly Clash[]
-  /** What the plan cannot make certain, because it depends on more than the environment's files. */
+  /** What the plan cannot guarantee, because it depends on more than the environment's files. */
   readonly conflicts: readonly Conflict[]
-  /** Sentences about what the plan cannot make certain, the conflicts among them. */
+  /** Sentences about what the plan cannot guarantee. They include the conflicts. */
   readonly warnings: readonly string[]
 }
 
-/** What may be changed, and with which libraries. */
+/** Which changes are allowed, and with which libraries. */
 export interface PlanOptions {
   readonly sources: ProviderSources
-  /** False: wheels stay as they are; only programs get another loader. */
+  /** False: wheels stay as they are. Only programs get another loader. */
   readonly searchPaths: boolean
-  /** The folder of the graphics driver's libraries; null where there is none. */
+  /** The folder of the graphics driver's libraries; null when there is none. */
   readonly driver: string | null
 }
 
-/** @returns the plan, and how its objects are loaded once it has been carried out */
+/** @returns the plan, and how the loader loads its objects after the plan is applied */
 export function makePlan(before: Resolution, options: PlanOptions): { plan: Plan; after: Resolution } {
   const { objects, ownership } = before.input
   const wants = new Map(
@@ -118,7 +116,7 @@ export function makePlan(before: Resolution, options: PlanOptions): { plan: Plan
   return { plan, after }
 }
 
-/** The changes that give the objects what they want, and what comes of them. */
+/** The changes that give the objects what they want, and the resolution after these changes. */
 interface Attempt {
   readonly serving: ReadonlyMap<string, Serving>
   readonly edits: ReadonlyMap<ScannedObject, ElfEdit | null>
@@ -126,7 +124,7 @@ interface Attempt {
   readonly after: Resolution
 }
 
-/** @param earlier an attempt that differs in little: what is the same is taken from there */
+/** @param earlier a similar attempt; what is the same is taken from it */
 function attempt(
   before: Resolution,
   { sources, driver }: PlanOptions,
@@ -158,8 +156,8 @@ function isSameEdit(a: ElfEdit, b: ElfEdit | null | undefined): boolean {
 }
 
 /**
- * Does the object get what it wants through the change? Not where an entry of its own comes first and holds a file that
- * lacks versions: old entries stay first, so nothing that is added helps, and nothing is to be added.
+ * Does the change give the object what it wants? An old entry of the object's search path may hold a file that lacks
+ * versions. Old entries stay first, so a new entry cannot help, and the plan adds none.
  */
 function isOfUse(object: ScannedObject, { serving, after }: Attempt): (soname: string) => boolean {
   const alone = after.simulation.alone.get(object.identity)

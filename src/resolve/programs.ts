@@ -1,4 +1,4 @@
-// The programs of an environment: which of them count, and which loader they get.
+// The programs of an environment: which of them count, and which loader each one gets.
 import { directoryOf, fileNameOf, isInside } from '../io/path.ts'
 import { isThere } from '../ldso/file-tree.ts'
 import { fits } from '../ldso/fits.ts'
@@ -6,31 +6,33 @@ import { isFhsLoader, type Libc } from '../ldso/libc.ts'
 import type { ScannedObject } from './objects.ts'
 import type { PythonProcess } from './python-process.ts'
 
-/** What decides which loader a program gets. */
+/** The facts that decide which loader a program gets. */
 export interface ProgramLoaders {
   readonly python: PythonProcess
-  /** The loader for programs that ask for that of an ordinary distribution; null: they are left alone. */
+  /**
+   * The loader for programs that ask for the loader of an ordinary distribution; null when such programs stay as they are.
+   */
   readonly programInterpreter: string | null
-  /** The libc behind nix-ld, where `programInterpreter` is nix-ld; else null. */
+  /** The libc behind nix-ld when `programInterpreter` is nix-ld; else null. */
   readonly nixLd: Libc | null
-  /** The folder of all store paths. */
+  /** The folder that holds all store paths. */
   readonly store: string
 }
 
 /**
- * Is it a program that a wheel starts by itself? One in the environment's `bin` is (entry points are there), and one in a
- * package that the kernel can start as it was installed: it names its loader and has the permission to be executed, which
- * installers keep from the wheel. Static programs need nothing, so they never matter here.
+ * Is this a program that a wheel starts by itself? A program in the environment's `bin` is one, because entry points are
+ * there. A program in a package is one when the kernel can start it: it names its loader and has the execute permission,
+ * which installers keep from the wheel. Static programs need nothing, so they never matter here.
  */
 export function isStarted({ path, status, original }: ScannedObject, bin: string): boolean {
   return directoryOf(path) === bin || (original.ptInterp !== null && (status.mode & 0o111) !== 0)
 }
 
 /**
- * The new PT_INTERP of a program, or null when it keeps its own. Replaced are the loader that an ordinary distribution has
- * for this machine and libc, and one of the same name that is gone from the store. The loader of another system (Android's
- * /system/bin/linker64, uClibc's, another machine's) stays, though it does not exist here: no other loader can run that
- * program.
+ * The new PT_INTERP of a program, or null when it keeps its own. wheelfix replaces the loader that an ordinary distribution
+ * has for this machine and libc. It also replaces a loader of the same name that the store no longer has. Any other loader
+ * stays, even when it does not exist here (/system/bin/linker64 of Android, the one of uClibc, one for another machine):
+ * only that loader can run the program.
  */
 export function interpreterOf(object: ScannedObject, loaders: ProgramLoaders): string | null {
   const { python, programInterpreter, store } = loaders
@@ -45,7 +47,9 @@ export function interpreterOf(object: ScannedObject, loaders: ProgramLoaders): s
   return isFhsLoader(own) || gone ? programInterpreter : null
 }
 
-/** The loader's file name, which tells libc, machine and ABI apart; the Linux Standard Base has a name of its own for it. */
+/**
+ * The loader's file name, which identifies libc, machine and ABI. The Linux Standard Base has its own name for the loader.
+ */
 function commonName(loader: string): string {
   const name = fileNameOf(loader)
   const lsb = /^ld-lsb(?<machine>-[^.]+)?\.so\.\d+$/.exec(name)

@@ -1,4 +1,4 @@
-// Which file serves a soname: one for the whole venv, the first of the library set that fits all of its users.
+// Which file serves a soname. One file serves the whole venv: the first file of the library set that fits all its users.
 import type { ElfObject } from '../elf/types.ts'
 import { normalize } from 'node:path'
 import { directoryOf, isInside } from '../io/path.ts'
@@ -20,15 +20,15 @@ export interface Provider extends LibraryCandidate {
   readonly object: ElfObject
 }
 
-/** The answer for a soname; `clashes` says of each file that was passed over why. */
+/** The answer for a soname. `clashes` gives the reason for each rejected file. */
 export interface Choice {
   readonly provider: Provider | null
   readonly clashes: readonly string[]
-  /** Those of `clashes` that are about a file which the user named for this run. */
+  /** The entries of `clashes` about a file that the user named for this run. */
   readonly refused: readonly string[]
 }
 
-/** Why files of the right name were passed over for a soname. */
+/** Why files of the right name were rejected for a soname. */
 export interface Clash {
   readonly soname: string
   readonly reasons: readonly string[]
@@ -37,14 +37,16 @@ export interface Clash {
 export interface ProviderSources {
   readonly directories: readonly LibraryDirectory[]
   readonly pins: ReadonlyMap<string, Pin>
-  /** Candidates of the store for a soname, best first; asked last, and only for what nothing else serves. */
+  /**
+   * Candidates of the store for a soname, best first. The scan comes last, and only for sonames that nothing else serves.
+   */
   readonly scan: (soname: string) => readonly LibraryCandidate[]
-  /** Whose packages the scan may take, now and when it chose what is pinned. */
+  /** Which packages the scan may take. This also applies to pins that an earlier scan chose. */
   readonly trust: StoreTrust
   readonly store: string
 }
 
-/** What the user named for this run outranks what an earlier run chose; everything else does not. */
+/** A library that the user named for this run comes before the choice of an earlier run. All other sources come after it. */
 const EXPLICIT: ReadonlySet<LibrarySource> = new Set(['flag', 'config', 'env'])
 
 /** Chooses the file for a soname. `users` are the objects that need it. */
@@ -96,7 +98,7 @@ function* candidates(soname: string, python: PythonProcess, sources: ProviderSou
     if (candidate !== null) yield candidate
   }
   const pin = sources.pins.get(soname)
-  // who made the file of the pins may be anybody: only a plain path of the store is taken
+  // anybody may have written the file of the pins, so only a plain path of the store is taken
   if (pin !== undefined && isInside(pin.path, sources.store) && normalize(pin.path) === pin.path) {
     yield { soname, path: pin.path, directory: directoryOf(pin.path), source: pin.source }
   }
@@ -112,8 +114,9 @@ function candidateIn(directory: LibraryDirectory, soname: string, python: Python
 }
 
 /**
- * A search path is walked before the built-in directories: a directory with another libc's libresolv or libmvec would
- * have that one loaded beside this libc. Symbol versions do not show it, every glibc defines GLIBC_PRIVATE.
+ * The loader walks a search path before its built-in directories. A directory with the libresolv or libmvec of another libc
+ * would put that library beside this libc. Symbol versions do not show the mistake, because every glibc defines
+ * GLIBC_PRIVATE.
  */
 function holdsLibcOfOthers(directory: string, python: PythonProcess): boolean {
   const names = python.loader.tree.names(directory)
@@ -121,7 +124,7 @@ function holdsLibcOfOthers(directory: string, python: PythonProcess): boolean {
   return !python.libcDirectories.has(directoryOf(python.loader.tree.canonical(`${directory}/libc.so.6`)))
 }
 
-/** glibc's own libraries that a program does not map at its start, so that a copy on a search path would be taken. */
+/** Libraries of glibc that a program does not map at its start. The loader would take a copy of them from a search path. */
 const LIBC_SAMPLES = [
   'libresolv.so.2',
   'libmvec.so.1',
@@ -131,7 +134,7 @@ const LIBC_SAMPLES = [
   'libm.so.6',
 ]
 
-/** Why this file cannot be loaded by this interpreter, in words; null when it can. */
+/** The reason why this interpreter cannot load the file; null when it can. */
 function clashOf(candidate: LibraryCandidate, object: ElfObject, python: PythonProcess): string | null {
   if (!fits(object, python.interpreter.object)) return `${candidate.path} is for another machine`
   if (/\/stubs(?:\/|$)/.test(candidate.directory)) return `${candidate.path} is a stub to link with, not a library`

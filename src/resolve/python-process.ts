@@ -1,4 +1,4 @@
-// The interpreter of a venv as a running process: what is mapped before any wheel is loaded.
+// The interpreter of a venv as a running process: what it maps before it loads any wheel.
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
 import { isInside, namesIn, realPath } from '../io/path.ts'
@@ -15,17 +15,17 @@ export interface PythonProcess {
   readonly interpreter: Interpreter
   readonly libc: Libc
   readonly loader: Loader
-  /** With everything that the interpreter itself needs. */
+  /** The process with every object that the interpreter itself needs. */
   readonly process: Process
-  /** Who calls dlopen for an extension module: libpython where it is shared, else the executable. */
+  /** The object that calls dlopen for an extension module: a shared libpython, else the executable. */
   readonly caller: LinkMap
-  /** The store directories that the interpreter, libpython and its own extension modules search: its closure. */
+  /** The closure: the store directories that the interpreter, libpython and its own extension modules search. */
   readonly closure: readonly string[]
-  /** Where this libc's own libraries are, with every link resolved. */
+  /** The folders of this libc's own libraries, with every link resolved. */
   readonly libcDirectories: ReadonlySet<string>
 }
 
-/** @throws WheelfixError when the libc cannot be told (see ldso/libc.ts) */
+/** @throws WheelfixError when the libc cannot be identified (see ldso/libc.ts) */
 export function startPython(
   interpreter: Interpreter,
   tree: FileTree,
@@ -64,10 +64,10 @@ function libcDirectories(libc: Libc, tree: FileTree): Set<string> {
   return new Set(own.filter(directory => tree.names(directory).size > 0).map(directory => realPath(directory)))
 }
 
-/** That of a whole distribution has some 200 KB; its path is what the loader's file says. */
+/** The cache of a whole distribution has about 200 KB. The loader's file gives the path of the cache. */
 const LARGEST_CACHE = 64 << 20
 
-/** A cache that is missing, cut or of an unknown format is ignored, as the loader does. */
+/** A cache that is missing, cut off or of an unknown format is ignored, as the loader does. */
 function readCache(path: string): readonly CacheEntry[] {
   const bytes = readRegular(path, LARGEST_CACHE)
   try {
@@ -78,7 +78,10 @@ function readCache(path: string): readonly CacheEntry[] {
   }
 }
 
-/** nixpkgs gives a Python and its own modules absolute search paths: what they name is there and fits. */
+/**
+ * nixpkgs gives a Python and its own modules absolute search paths. The directories in these paths exist, and their
+ * libraries fit.
+ */
 function closureOf(loader: Loader, process: Process, caller: LinkMap, store: string): string[] {
   const maps = [process.main, caller, ...ownModules(loader, process.main, caller)]
   const directories = new Set<string>()
@@ -95,7 +98,7 @@ function closureOf(loader: Loader, process: Process, caller: LinkMap, store: str
 /** The extension modules of the standard library, in lib-dynload. */
 function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
   const modules: LinkMap[] = []
-  // a venv made with --copies has the program itself, but not libpython
+  // a venv made with --copies holds the program itself, but not libpython
   const prefixes = new Set([
     main.path.slice(0, main.path.lastIndexOf('/bin/')),
     caller.path.slice(0, caller.path.lastIndexOf('/lib/')),
@@ -113,7 +116,9 @@ function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
   return modules
 }
 
-/** The same interpreter over another tree (the venv's objects in another state; its own files are the same). */
+/**
+ * The same interpreter over another tree. The venv's objects are in another state; the interpreter's own files are the same.
+ */
 export function onTree(python: PythonProcess, tree: FileTree): PythonProcess {
   const loader = { ...python.loader, tree }
   return { ...python, loader, process: { ...python.process, loader } }

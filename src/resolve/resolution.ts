@@ -1,5 +1,6 @@
-// How the objects of an environment are loaded in a given state: which loader starts each, what its process maps, and what
-// every needed comes to. A plan starts from the resolution of the originals; `why` and `doctor` read one.
+// How the objects of an environment are loaded in a given state: which loader starts each object, what its process maps, and
+// the result for each DT_NEEDED entry. A plan starts from the resolution of the originals. `why` and `doctor` read a
+// resolution too.
 import type { ElfObject } from '../elf/types.ts'
 import { WheelfixError } from '../io/error.ts'
 import { type FileTree, withObjects } from '../ldso/file-tree.ts'
@@ -12,19 +13,19 @@ import { interpreterOf, isStarted, type ProgramLoaders } from './programs.ts'
 import { loaderOf, onTree, type PythonProcess } from './python-process.ts'
 import { load, type ObjectStates, simulate, type Simulation, type SimulationInput } from './simulate.ts'
 
-/** What the plan asks of the distributions: who owns an object, and what a distribution requires. */
+/** What the plan needs to know of the distributions: which one owns an object, and what each one requires. */
 export interface Ownership {
   /** The normalised name of the distribution whose RECORD lists the file, or null. */
   owner(path: string): string | null
-  /** Normalised names of what a distribution requires, directly. */
+  /** The normalised names of what a distribution requires directly. */
   requires(distribution: string): ReadonlySet<string>
 }
 
-/** What is resolved: objects, and who loads them. */
+/** The input of a resolution: objects, and who loads them. */
 export interface ResolveInput extends ProgramLoaders {
   readonly objects: readonly ScannedObject[]
   readonly ownership: Ownership
-  /** Nothing tells what is loaded by whom, so that every object counts. */
+  /** Nothing shows which objects are loaded, so every object counts. */
   readonly everythingCounts: boolean
   /** The folder of the environment's programs. */
   readonly bin: string
@@ -36,14 +37,14 @@ export interface Resolution {
   readonly simulation: Simulation
 }
 
-/** The objects as they were before wheelfix changed them. */
+/** The objects before wheelfix changed them. */
 function originalStates(objects: readonly ScannedObject[]): ObjectStates {
   return new Map(objects.map(object => [object.identity, object.original]))
 }
 
 /**
  * Loads every object alone, in the given states.
- * @param earlier the same objects in other states: what is the same is taken from there
+ * @param earlier the same objects in other states; what is the same is taken from it
  */
 export function resolve(
   input: ResolveInput,
@@ -54,12 +55,12 @@ export function resolve(
   return { input, simulated, simulation: simulate(simulated, earlier?.simulation ?? null) }
 }
 
-/** The process in which an object is loaded alone; null when this interpreter cannot load it at all. */
+/** The process that loads an object alone; null when this interpreter cannot load the object at all. */
 export function processOf(object: ScannedObject, { simulated }: Resolution): Process | null {
   return load(object, simulated)
 }
 
-/** What it takes to load the objects, with each of them in the given state. */
+/** The input that a simulation needs to load the objects, each in the given state. */
 export function simulationInput(input: ResolveInput, states: ObjectStates): SimulationInput {
   const python = onTree(input.python, withObjects(input.python.loader.tree, states))
   return {
@@ -75,7 +76,10 @@ export function simulationInput(input: ResolveInput, states: ObjectStates): Simu
   }
 }
 
-/** The loader that runs a program of the venv: the interpreter's own where it gets that, else the one that it names. */
+/**
+ * The loader that runs a program of the venv: the interpreter's own loader when the program gets it, else the one that the
+ * program names.
+ */
 function programLoader(
   object: ScannedObject,
   state: ElfObject,
@@ -89,7 +93,7 @@ function programLoader(
   return otherLoader(object.path, { ...state, ptInterp: named }, python.loader.tree)
 }
 
-/** A loader that is neither Python's nor nix-ld's, with the libc that it belongs to; null where it is none that is known. */
+/** A loader that is neither Python's nor nix-ld's, with its libc; null when the loader is unknown. */
 function otherLoader(path: string, program: ElfObject, tree: FileTree): Loader | null {
   try {
     return loaderOf(identifyLibc(path, program, {}), tree)

@@ -1,13 +1,14 @@
-// The scan of the Nix store as a source of libraries for one interpreter, with the judge of whose packages are taken.
+// The scan of the Nix store as a source of libraries for one interpreter, and the rule that decides which packages are
+// taken.
 import { type StoreScanner, storeScanner } from '../nix/scan.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { namedStorePaths, type StoreTrust, storeTrust } from '../nix/trust/trust.ts'
 import type { PythonProcess } from './python-process.ts'
 
-/** What a command lets its user say about the scan. */
+/** The options that a command gives its user for the scan. */
 export interface ScanOptions {
   readonly noScan: boolean
-  /** Packages of the store to take whoever put them there. */
+  /** Packages of the store that the scan may take, no matter who put them there. */
   readonly trust: readonly string[]
   readonly env: NodeJS.ProcessEnv
 }
@@ -18,8 +19,8 @@ interface ScanSources {
 }
 
 /**
- * @param wanted the sonames that may be asked for
- * @throws WheelfixError `USAGE` for a `--trust` outside of the store
+ * @param wanted the sonames that the caller may ask for
+ * @throws WheelfixError `USAGE` for a `--trust` outside the store
  */
 export function scanSources(python: PythonProcess, options: ScanOptions, wanted: Iterable<string>): ScanSources {
   const { env } = options
@@ -27,7 +28,7 @@ export function scanSources(python: PythonProcess, options: ScanOptions, wanted:
   return { trust, scan: options.noScan ? () => [] : storeScanner({ store: storeDirectory(env), env, trust }, wanted) }
 }
 
-/** What is told about the packages that were passed over. */
+/** The warnings about packages that the scan did not take. */
 export function trustWarnings({ passedOver, refusalOf, problem }: StoreTrust): string[] {
   const silence = problem()
   return silence !== null ? [silence] : passedOver().map(path => `passed over ${path}: ${refusalOf(path)}`)

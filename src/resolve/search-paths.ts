@@ -1,5 +1,5 @@
-// The change of one object, from what it wants and what serves that: the entries to append to its search path, under which
-// tag and in which order, and its interpreter.
+// The change of one object: its interpreter, and the entries to append to its search path, with their tag and order. It
+// follows from what the object wants and which files serve that.
 import type { ElfEdit, SearchPath } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
@@ -12,7 +12,7 @@ import type { Resolution, ResolveInput } from './resolution.ts'
 import type { Simulation } from './simulate.ts'
 import type { Serving } from './wants.ts'
 
-/** The change of one object, from its original; null: none. */
+/** The edit of the original object; null when none is needed. */
 export function editOf(
   object: ScannedObject,
   wanted: readonly string[],
@@ -25,15 +25,15 @@ export function editOf(
   if (additions.length === 0) return interpreter === null ? null : { interpreter }
   const { rpath, runpath } = object.original
   const old = runpath ?? rpath ?? ''
-  // an empty string is no search path at all; else every old entry stays where it is, the empty ones too
+  // an empty string is not a search path; otherwise every old entry stays in place, also the empty ones
   const value = [...(old === '' ? [] : old.split(':')), ...additions].join(':')
   const searchPath: SearchPath = { tag: tagOf(object, simulation), value }
   return interpreter === null ? { searchPath } : { searchPath, interpreter }
 }
 
 /**
- * The kind of tag stays. A new one is DT_RPATH where something above has DT_RPATH: DT_RUNPATH would cut the object, and
- * what it opens by dlopen, off from what they inherit.
+ * An existing tag keeps its kind. A new tag is DT_RPATH when an object above has DT_RPATH: a DT_RUNPATH would cut the
+ * object, and what it opens by dlopen, off from the inherited paths.
  */
 function tagOf(object: ScannedObject, simulation: Simulation): SearchPath['tag'] {
   if (object.original.runpath !== null) return 'DT_RUNPATH'
@@ -43,7 +43,10 @@ function tagOf(object: ScannedObject, simulation: Simulation): SearchPath['tag']
   return 'DT_RUNPATH'
 }
 
-/** The entries to append: within the distribution first, then the store in the order of most use, then the driver's. */
+/**
+ * The entries to append: first those within the distribution, then those of the store in the order of most use, then the
+ * driver's.
+ */
 function additionsFor(
   object: ScannedObject,
   wanted: readonly string[],
@@ -68,12 +71,15 @@ function additionsFor(
   ]
 }
 
-/** The providers' directories: those that serve more first, but none before one that a soname must be taken from. */
+/**
+ * The directories of the providers. A directory that serves more sonames comes first, but never before a directory that must
+ * serve one of the same sonames.
+ */
 function orderDirectories(providers: readonly LibraryCandidate[], tree: FileTree): string[] {
   const uses = new Map<string, number>()
   for (const { directory } of providers) uses.set(directory, (uses.get(directory) ?? 0) + 1)
   const order = [...uses].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1)).map(([directory]) => directory)
-  // a directory that also holds another's soname must come after it; each move settles one pair
+  // a directory that also holds a soname of another provider must come after that provider; each move settles one pair
   for (let moves = 0; moves < providers.length * order.length; moves++) {
     const wrong = providers.find(({ soname, directory, path }) => {
       const first = order.find(candidate => tree.names(candidate).has(soname)) ?? directory
@@ -87,7 +93,7 @@ function orderDirectories(providers: readonly LibraryCandidate[], tree: FileTree
   return order
 }
 
-/** The object as the loader will see it. */
+/** The object as the loader will see it after the edit. */
 export function edited(object: ElfObject, edit: ElfEdit): ElfObject {
   const { searchPath, interpreter } = edit
   return {

@@ -1,6 +1,7 @@
-// Loads every object of a venv into a simulated process of its own, as a dlopen from the venv's Python (or, for a program,
-// as its execution), and keeps for each object all the ways in which it is loaded: what a needed finds depends on who
-// loaded the object first. The processes themselves are not kept: a venv has thousands, alike but for a little.
+// Loads every object of a venv into its own simulated process: by a dlopen from the venv's Python or, for a program, by its
+// execution. The result keeps, for each object, all the ways in which it is loaded, because the result of a DT_NEEDED entry
+// depends on who loaded the object first. The processes themselves are not kept: a venv has thousands of them, and they
+// differ little.
 import type { ElfObject } from '../elf/types.ts'
 import { fits } from '../ldso/fits.ts'
 import { fork, open, startProgram } from '../ldso/process.ts'
@@ -8,11 +9,11 @@ import type { LinkMap, Loader, Process, Resolution } from '../ldso/search.ts'
 import type { PythonProcess } from './python-process.ts'
 import type { ScannedObject } from './objects.ts'
 
-/** What the needed of an object come to in some processes. */
+/** The results for the DT_NEEDED entries of an object in some processes. */
 interface Chain {
-  /** One for each DT_NEEDED, in its order. */
+  /** One result for each DT_NEEDED entry, in the same order. */
   readonly needed: readonly Resolved[]
-  /** Something above the object, or the main program, has a DT_RPATH that it inherits. */
+  /** An object above this one, or the main program, has a DT_RPATH that this object inherits. */
   readonly inheritsRpath: boolean
 }
 
@@ -21,62 +22,67 @@ export interface Resolved extends Omit<Resolution, 'provider'> {
   readonly provider: { readonly path: string; readonly identity: string } | null
 }
 
-/** What loading the objects one by one shows. */
+/** The result of loading the objects one by one. */
 export interface Simulation {
-  /** By identity: the object loaded alone, nothing but the interpreter before it. Objects for another machine are absent. */
+  /**
+   * By identity: the object loaded alone, with nothing but the interpreter before it. Objects for another machine are
+   * absent.
+   */
   readonly alone: ReadonlyMap<string, Chain>
-  /** By identity: the different ways in which roots load the object; a root is what nobody in the venv links to. */
+  /**
+   * By identity: the different ways in which roots load the object. A root is an object that nothing in the venv links to.
+   */
   readonly inRoots: ReadonlyMap<string, readonly Chain[]>
-  /** The identities of all that is mapped for the objects that `counts` names. */
+  /** The identities of everything that is mapped for the objects that `counts` names. */
   readonly counted: ReadonlySet<string>
-  /** By identity of the object that brings them in: what libraries outside of the venv do not find. */
+  /** What libraries outside the venv do not find, by the identity of the object that brings them in. */
   readonly below: ReadonlyMap<string, readonly LostBelow[]>
-  /** By identity: what the object's process maps, itself first. */
+  /** By identity: what the object's process maps, the object first. */
   readonly processes: ReadonlyMap<string, SimulatedProcess>
-  /** The states in which the objects were simulated. */
+  /** The state of each object in the simulation. */
   readonly states: ObjectStates
 }
 
-/** What is left of an object's process. */
+/** The part of an object's process that the simulation keeps. */
 interface SimulatedProcess {
-  /** What it maps, the object itself first. */
+  /** What the process maps, the object first. */
   readonly maps: readonly MappedObject[]
   readonly lost: readonly LostInProcess[]
 }
 
-/** A needed that a library outside of the venv does not find, or finds without the versions that it wants. */
+/** A DT_NEEDED entry that a library outside the venv does not find, or finds without the versions that it wants. */
 interface LostInProcess {
-  /** The nearest object of the venv above that library. */
+  /** The nearest object of the venv above this library. */
   readonly identity: string
   /** The path of the library. */
   readonly neededBy: string
   readonly outcome: Resolved
 }
 
-/** The same, gathered from all processes. */
+/** A missing library below an object, gathered from all processes. */
 export interface LostBelow extends Omit<LostInProcess, 'identity'> {
-  /** Is it lost in the process of an object that is imported or run by itself? */
+  /** Is the library missing in the process of an object that is imported or run by itself? */
   readonly counts: boolean
 }
 
 /** One object in a process. */
 interface MappedObject {
   readonly identity: string
-  /** null: it is no object of the venv. */
+  /** null: this is not an object of the venv. */
   readonly chain: Chain | null
 }
 
-/** The objects by identity, in the state in which they are to be simulated. */
+/** The objects by identity, each in the state to simulate. */
 export type ObjectStates = ReadonlyMap<string, ElfObject>
 
 export interface SimulationInput {
   readonly objects: readonly ScannedObject[]
   readonly states: ObjectStates
-  /** Started over a tree that shows the objects in the same state. */
+  /** The interpreter, started over a tree that shows the objects in the same state. */
   readonly python: PythonProcess
-  /** The loader of an executable, null where it cannot start at all. */
+  /** The loader of an executable; null when the executable cannot start at all. */
   readonly programLoader: (object: ScannedObject, state: ElfObject) => Loader | null
-  /** Is it an object that is imported or run by itself? */
+  /** Is this object imported or run by itself? */
   readonly counts: (object: ScannedObject) => boolean
 }
 
@@ -86,7 +92,7 @@ interface Occurrence {
   readonly roots: Set<string>
 }
 
-/** @param earlier the same objects in other states: a process that maps none of those that differ is taken from there */
+/** @param earlier the same objects in other states; a process is taken from it when none of its objects differ */
 export function simulate(input: SimulationInput, earlier: Simulation | null = null): Simulation {
   const { objects, states } = input
   const ours = new Set(objects.map(object => object.identity))
@@ -102,7 +108,7 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
     if (known !== undefined && !known.maps.some(({ identity }) => changed.has(identity))) return known
     const maps = load(object, input)?.maps ?? []
     return {
-      // of the object itself it also counts by which rule each needed is found
+      // for the object itself, the rule by which each entry is found counts too
       maps: maps.map((map, index) => mappedObject(map, ours, index === 0 ? null : occurrences)),
       lost: maps.flatMap(map => (ours.has(map.identity) ? NOTHING : lostBy(map, ours))),
     }
@@ -149,8 +155,8 @@ function lostBy(map: LinkMap, ours: ReadonlySet<string>): readonly LostInProcess
 }
 
 /**
- * What is lost below each object, each once. As for an object's own needed, the processes of roots tell: what is lost only
- * where a linked library is loaded alone never happens.
+ * What is missing below each object, each library once. The processes of roots decide, as they do for an object's own
+ * entries. A library may be missing only when a linked library is loaded alone; no real process does that.
  */
 function gatherLost(
   objects: readonly ScannedObject[],
@@ -191,7 +197,7 @@ function haveSameProviders(a: readonly Resolved[], b: readonly Resolution[] | re
   return a.length === b.length && a.every(({ provider }, index) => provider?.identity === b[index]?.provider?.identity)
 }
 
-/** A map without the process around it: the one that is known already where the object was loaded in the same way. */
+/** A mapped object without its process. An equal one that is already known is used again. */
 function mappedObject(
   map: LinkMap,
   ours: ReadonlySet<string>,
@@ -209,7 +215,7 @@ function chainOf(map: LinkMap): Chain {
   return { needed: map.needed.map(resolution => resolvedOf(resolution)), inheritsRpath: inheritsRpath(map) }
 }
 
-/** The resolution, with no more of the process than the provider's name. */
+/** The resolution without its process: of the provider it keeps only the name. */
 function resolvedOf({ soname, provider, because, lackingVersions }: Resolution): Resolved {
   const file = provider === null ? null : { path: provider.path, identity: provider.identity }
   return { soname, provider: file, because, lackingVersions }
@@ -222,7 +228,7 @@ function inheritsRpath(map: LinkMap): boolean {
   return false
 }
 
-/** The process in which an object is loaded alone; null when it cannot be loaded here at all. */
+/** The process that loads an object alone; null when the object cannot be loaded here at all. */
 export function load(object: ScannedObject, { states, python, programLoader }: SimulationInput): Process | null {
   const state = states.get(object.identity) ?? object.original
   if (state.dynamic === null) return null
@@ -236,7 +242,10 @@ export function load(object: ScannedObject, { states, python, programLoader }: S
   return process
 }
 
-/** Does a dlopen of this name in the object's code find a file? It searches as a needed of the object would. */
+/**
+ * Does a dlopen of this name in the object's code find a file? dlopen searches as it would for a DT_NEEDED entry of the
+ * object.
+ */
 export function findsByName(object: ScannedObject, soname: string, input: SimulationInput): boolean {
   const state = input.states.get(object.identity) ?? object.original
   const wanting = { ...state, needed: [...state.needed, soname] }

@@ -1,4 +1,4 @@
-// What each object wants of others that it does not find by itself, and which file serves each soname that is wanted.
+// The libraries that each object wants and does not find by itself, and the file that serves each soname.
 import { isLibcFamily } from '../ldso/libc.ts'
 import type { UsedLibrary } from '../nix/libset.ts'
 import { isDriverLibrary } from './drivers.ts'
@@ -8,7 +8,7 @@ import { chooseProvider, type Choice, type ProviderSources } from './providers.t
 import type { Resolution } from './resolution.ts'
 import { findsByName, type Simulation } from './simulate.ts'
 
-/** The sonames that an object needs and does not find by itself, nor by everyone who loads it. */
+/** The sonames that an object needs, and that neither the object nor all its loaders find. */
 export function wantsOf(object: ScannedObject, simulation: Simulation): string[] {
   const alone = simulation.alone.get(object.identity)
   if (alone === undefined) return []
@@ -18,8 +18,8 @@ export function wantsOf(object: ScannedObject, simulation: Simulation): string[]
 }
 
 /**
- * Of what the object says that it opens by name, the sonames that it does not find and that can be served: the first one
- * of each feature. What it could do without (`suggested`) is left to the user.
+ * Sonames that the object declares to open by name, does not find, and that a file can serve: the first one of each feature.
+ * Libraries that the object only suggests (`suggested`) are left to the user.
  */
 export function wantsByName(
   object: ScannedObject,
@@ -41,9 +41,9 @@ export function wantsByName(
   })
 }
 
-/** How a soname is served for those who want it. */
+/** How a soname is served for the objects that want it. */
 export interface Serving {
-  /** null: not asked of the library set (a driver's, or libc's own). */
+  /** null: the library set was not asked (a driver's library, or libc's own). */
   readonly choice: Choice | null
   readonly users: readonly ScannedObject[]
 }
@@ -80,7 +80,7 @@ export function usedLibraries(serving: ReadonlyMap<string, Serving>): UsedLibrar
   return used
 }
 
-/** The files that the user named and that cannot be taken. */
+/** The files that the user named and that cannot be used. */
 export function refusals(serving: ReadonlyMap<string, Serving>): string[] {
   return [...serving.values()].flatMap(({ choice }) => choice?.refused.map(why => `${why}: passed over`) ?? [])
 }
