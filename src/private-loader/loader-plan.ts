@@ -251,7 +251,7 @@ function runBy(
     nixLd: null,
   }
   const loader = { ...python.loader, libc, cache: entries, environment: [] }
-  const object = { ...python.interpreter.object, interpreter: path }
+  const object = { ...python.interpreter.object, ptInterp: path }
   const interpreter = { ...python.interpreter, object, interp: path }
   const process = startProgram(loader, interpreter.program, python.process.main.identity, object)
   const caller = process.maps.find(map => map.identity === python.caller.identity) ?? process.main

@@ -107,7 +107,7 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
     store,
     trust,
   })
-  const interpreter = { ...base, object: { ...base.object, interpreter: chosen }, interp: chosen }
+  const interpreter = { ...base, object: { ...base.object, ptInterp: chosen }, interp: chosen }
   const python = startPython(interpreter, diskTree(), store, env)
   const wanted = new Map(knownSonames().map((soname): [string, ElfObject[]] => [soname, []]))
   const named = namedDirectories({
