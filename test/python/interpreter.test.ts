@@ -249,7 +249,7 @@ test('the endings of extension modules, for Pythons that are not here', { skip: 
   const { object } = find(venv('suffixes', python => symlinkSync(host.exe, python)))
   const on = (machine: number, more: object = {}, interpreter = '/lib/ld-linux.so.2') => ({
     ...object,
-    interpreter,
+    ptInterp: interpreter,
     header: { ...object.header, class: 64 as const, byteOrder: 'little' as const, flags: 0, machine, ...more },
   })
   const first = (version: string, of: ReturnType<typeof on>) => extensionSuffixes(version, false, of)[0]
