@@ -1,4 +1,5 @@
-// The numbers of the ELF specification (gABI, the GNU extensions of elf.h and the processor supplements) that are used.
+// The numbers of the ELF specification that wheelfix uses: gABI, the GNU extensions of elf.h and the processor
+// supplements.
 
 export const ELFCLASS32 = 1
 export const ELFCLASS64 = 2
@@ -45,7 +46,7 @@ export const EF_ARM_ABI_FLOAT_SOFT = 0x200
 export const EF_ARM_ABI_FLOAT_HARD = 0x400
 export const EF_RISCV_FLOAT_ABI = 6
 
-/** e_phnum when the true number stands in sh_info of section 0. */
+/** The value of e_phnum when sh_info of section 0 holds the true number. */
 export const PN_XNUM = 0xffff
 export const PT_NULL = 0
 export const PT_LOAD = 1
@@ -64,7 +65,7 @@ export const PF_W = 2
 export const PF_R = 4
 
 export const SHN_UNDEF = 0
-/** From here on section numbers are reserved: e_shnum and e_shstrndx then stand in section 0. */
+/** Section numbers from here on are reserved. e_shnum and e_shstrndx are then in section 0. */
 export const SHN_LORESERVE = 0xff00
 export const SHN_XINDEX = 0xffff
 export const SHT_NULL = 0
@@ -114,7 +115,7 @@ export const DT_DEPAUDIT = 0x6ffffefb
 export const DT_AUDIT = 0x6ffffefc
 export const DT_AUXILIARY = 0x7ffffffd
 export const DT_FILTER = 0x7fffffff
-/** On MIPS: the debugger's hook, as an offset from the address of this very entry. */
+/** On MIPS: the debugger's hook, as an offset from the address of this entry itself. */
 export const DT_MIPS_RLD_MAP_REL = 0x70000035
 
 export const DF_1_NOOPEN = 0x40n

@@ -1,5 +1,6 @@
-// The part of elfy that is used, with the types that it has at run time (it ships none). Left out is what it reads wrongly
-// (osabi, abiversion) and what it gives only as names (type, machine, p_type, p_flags).
+// The part of elfy that wheelfix uses, with the types it has at run time (elfy ships no types). Two kinds of fields are
+// left out: those that elfy reads wrongly (osabi, abiversion) and those that it gives only as names (type, machine,
+// p_type, p_flags).
 declare module 'elfy' {
   /** Addresses as doubles: exact below 2^53. */
   export interface Header {

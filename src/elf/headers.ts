@@ -1,7 +1,7 @@
-// The ELF header and the program headers, and the one place where elfy is used. elfy trusts what it is given, so all
-// bounds are checked here first. It gives names instead of numbers for types and segment flags, so these are read again from
-// the bytes, as are addresses past 2^53, which it rounds. e_phoff may lie anywhere in the file: elfy gets the header with
-// the table put right behind it.
+// The ELF header and the program headers. Only this file uses elfy. elfy trusts its input, so all bounds are checked
+// here first. elfy gives names instead of numbers for types and segment flags, and it rounds addresses past 2^53. These
+// fields are therefore read again from the bytes. e_phoff may point anywhere in the file: elfy gets a buffer in which
+// the table stands right behind the header.
 import elfy, { type Header } from 'elfy'
 import { ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, EV_CURRENT, PN_XNUM, SHN_XINDEX } from './constants.ts'
 import { ElfError } from './error.ts'
@@ -9,11 +9,11 @@ import { type Format, formatOf, getAddress, getNumber } from './layout.ts'
 import { assertInside, type ByteSource } from './source.ts'
 import type { ElfHeader, ProgramHeader } from './types.ts'
 
-/** More program headers (core files have tens of thousands) or sections than this is no object: it bounds the memory. */
+/** More program headers or sections than any object has (core files have tens of thousands). Bounds the memory. */
 const MOST_PROGRAM_HEADERS = 1 << 17
 const MOST_SECTIONS = 1 << 20
 
-/** Header and program headers within this many bytes of the start are read at once. */
+/** If the header and the program headers end within this many bytes, one read gets both. */
 const NEAR = 4096
 
 const EI_CLASS = 4
@@ -31,13 +31,13 @@ export function isElf(head: Uint8Array): boolean {
   return head[0] === 0x7f && head[1] === 0x45 && head[2] === 0x4c && head[3] === 0x46
 }
 
-/** What comes before everything else. */
+/** What is read before everything else. */
 export interface Headers {
   readonly header: ElfHeader
   readonly programHeaders: readonly ProgramHeader[]
 }
 
-/** Both tables of headers' whereabouts and the program headers themselves. @throws ElfError */
+/** Reads where the two header tables are, and the program headers themselves. @throws ElfError */
 export function readHeaders(source: ByteSource): Headers {
   const ident = source.read(0, Math.min(16, source.size))
   if (!isElf(ident)) throw new ElfError('NOT_ELF', 'no ELF magic at the start of the file', 0)
@@ -53,7 +53,7 @@ export function readHeaders(source: ByteSource): Headers {
   const head = source.read(0, format.ehdr.bytes)
   const number = (name: Exclude<keyof Format['ehdr'], 'bytes'>): number => getNumber(format, head, 0, format.ehdr[name])
 
-  // throws when it is past 2^53, before elfy would round it
+  // throws past 2^53, before elfy would round the number
   const phoff = number('phoff')
   const sectionTable = getAddress(format, head, 0, format.ehdr.shoff)
   const shoff = sectionTable < BigInt(source.size) ? Number(sectionTable) : 0
@@ -74,7 +74,7 @@ export function readHeaders(source: ByteSource): Headers {
   }
   const length = phnum * format.phdr.bytes
   assertInside(source.size, phoff, length)
-  // elfy wants both in one buffer: mostly the first block of the file is that
+  // elfy wants both in one buffer, and the first block of most files holds both
   const near = phoff >= head.length && phoff + length <= NEAR
   const both = near ? view(source.read(0, phoff + length)) : Buffer.concat([head, source.read(phoff, length)])
   const rebased = near ? phoff : head.length
@@ -117,12 +117,12 @@ export function readHeaders(source: ByteSource): Headers {
   }
 }
 
-/** An address: elfy's where it is one that a double holds, else read again. */
+/** An address: elfy's number where a double holds it exactly, else the number read again. */
 function exact(value: number, read: () => bigint): bigint {
   return Number.isSafeInteger(value) ? BigInt(value) : read()
 }
 
-/** elfy rounds such a number, but never to one that is smaller than 2^53. */
+/** elfy rounds a number past 2^53, but never to one below 2^53. */
 function past2to53(name: string, offset: number, value: number): ElfError {
   return new ElfError('TRUNCATED', `${name} is past 2^53`, offset, value)
 }
@@ -132,8 +132,8 @@ function view(bytes: Uint8Array): Buffer {
 }
 
 /**
- * e_phnum, e_shnum and e_shstrndx; where they do not fit, section 0 holds them in sh_info, sh_size and sh_link
- * (gABI, chapter 4 “ELF header”). A section table outside the file counts as none: loaders never look at it.
+ * e_phnum, e_shnum and e_shstrndx. A number that does not fit is in sh_info, sh_size or sh_link of section 0 (gABI,
+ * chapter 4 “ELF header”). A section table outside the file counts as missing: loaders never look at it.
  */
 function extendedNumbers(
   source: ByteSource,

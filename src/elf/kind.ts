@@ -1,4 +1,4 @@
-// What kind of object it is, for those who lay it out.
+// What kind of object a file is, as far as its layout depends on it.
 import {
   DF_1_PIE,
   EM_AARCH64,
@@ -13,17 +13,17 @@ import {
 import { formatOf } from './layout.ts'
 import type { ElfObject } from './types.ts'
 
-/** Something that the kernel may start: it then tells the program where its program headers are (AT_PHDR). */
+/** Can the kernel start this object? The kernel then tells the program where its program headers are (AT_PHDR). */
 export function isExecutable({ header, ptInterp: interpreter, flags1 }: ElfObject): boolean {
   if (header.type === ET_EXEC || (flags1 & DF_1_PIE) !== 0n) return true
-  // gold gives libraries an interpreter when it is told one (musl-gcc does), but nowhere to start
+  // gold gives a library an interpreter on request (musl-gcc requests it), but no entry point
   return interpreter !== null && header.entry !== 0n
 }
 
 /**
- * Has a packer moved the program headers, so that they are still e_phoff bytes behind the start of the object in memory? The
- * code that it adds finds them there and ends the process where it does not (Wibu's AxProtector: pypylon's plugins).
- * Linkers put them right behind the ELF header.
+ * Has a packer moved the program headers so that they are still e_phoff bytes behind the start of the object in memory?
+ * The code that the packer adds looks for them there, and ends the process if they are missing (Wibu's AxProtector:
+ * pypylon's plugins). Linkers put them right behind the ELF header.
  */
 export function hasMovedHeaders({ header, programHeaders }: ElfObject): boolean {
   const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
@@ -35,15 +35,17 @@ export function hasMovedHeaders({ header, programHeaders }: ElfObject): boolean 
 
 /** Does the object itself say that musl loads it? */
 export function namesMusl(object: ElfObject): boolean {
-  // libc.so is what musl's own compiler wrapper links to; distributions name it after the machine
+  // musl's own compiler wrapper links to libc.so; distributions name the file after the machine
   const isMuslLibc = (name: string): boolean => name === 'libc.so' || name.startsWith('libc.musl-')
   return object.ptInterp?.includes('/ld-musl-') === true || object.needed.some(isMuslLibc)
 }
 
-/** Where an object that says nothing of its stack does not get an executable one (glibc, sysdeps: stackinfo.h). */
+/** Machines on which an object without PT_GNU_STACK gets no executable stack (glibc, sysdeps: stackinfo.h). */
 const PLAIN_STACKS: ReadonlySet<number> = new Set([EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV])
 
-/** Does glibc's loader make the stack executable for it? PT_GNU_STACK says so; without one most machines do. */
+/**
+ * Does glibc's loader make the stack executable for this object? PT_GNU_STACK decides. Without one, most machines do.
+ */
 export function wantsExecutableStack({ header, programHeaders }: ElfObject): boolean {
   const stack = programHeaders.findLast(({ type }) => type === PT_GNU_STACK)
   return stack === undefined ? !PLAIN_STACKS.has(header.machine) : (stack.flags & PF_X) !== 0

@@ -1,5 +1,5 @@
-// Where each field of each ELF record stands, for both classes, as one table; and how to read and write a field in both
-// byte orders. Nothing else in this folder knows an offset within a record.
+// The offset of each field in each ELF record, for both classes, in one table; and how to read and write a field in
+// both byte orders. Only this file of the folder knows offsets within a record.
 import { ElfError } from './error.ts'
 import type { ByteOrder, ElfClass } from './types.ts'
 
@@ -31,7 +31,7 @@ function record<F extends string>(
       fields[name] = { at, width }
       at += width
     }
-    // the one seam where a record is put together by name
+    // the only place where a record is built by field name
     return { ...fields, bytes: at } as unknown as Layout<F>
   }
   return { 32: build(order, 0), 64: build(order64, 1) }
@@ -105,7 +105,7 @@ const SHDR = record(
 
 const DYN = record({ tag: native, value: native }, ['tag', 'value'])
 
-// st_info and st_other are read as one half: neither is needed alone
+// st_info and st_other are read as one half, because wheelfix needs neither alone
 const SYM = record(
   { name: word, value: native, size: native, info: half, shndx: half },
   ['name', 'value', 'size', 'info', 'shndx'],
@@ -140,7 +140,7 @@ const VERDEF = record({ version: half, flags: half, ndx: half, cnt: half, hash: 
 const VERDAUX = record({ name: word, next: word }, ['name', 'next'])
 const NHDR = record({ namesz: word, descsz: word, type: word }, ['namesz', 'descsz', 'type'])
 
-/** How one object is to be read: its class, its byte order and the records of that class. */
+/** How to read one object: its class, its byte order and the records of that class. */
 export interface Format {
   readonly class: ElfClass
   readonly byteOrder: ByteOrder
@@ -192,7 +192,7 @@ function word32(little: boolean, bytes: Uint8Array, at: number): number {
   return (little ? a | (b << 8) | (c << 16) | (d << 24) : d | (c << 8) | (b << 16) | (a << 24)) >>> 0
 }
 
-/** The field as it stands, unsigned: for addresses and memory sizes. `bytes` holds the whole record at `start`. */
+/** The raw field, unsigned: for addresses and memory sizes. `bytes` holds the whole record at `start`. */
 export function getAddress(format: Format, bytes: Uint8Array, start: number, field: Field): bigint {
   const at = start + field.at
   if (field.width !== 8) return BigInt(getNumber(format, bytes, start, field))
@@ -204,7 +204,7 @@ export function getAddress(format: Format, bytes: Uint8Array, start: number, fie
 
 /**
  * The field as a number: for counts, offsets and sizes in the file.
- * @throws ElfError `TRUNCATED` when it is past 2^53, where no file can reach
+ * @throws ElfError `TRUNCATED` when the number is past 2^53, which no file reaches
  */
 export function getNumber(format: Format, bytes: Uint8Array, start: number, field: Field): number {
   const at = start + field.at

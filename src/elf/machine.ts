@@ -1,4 +1,5 @@
-// What differs by e_machine for a writer: the largest page of its kernels, and where its user address space ends.
+// What a writer must know of a machine (e_machine): the largest page of its kernels, and where its user address space
+// ends.
 import {
   EM_386,
   EM_AARCH64,
@@ -32,23 +33,23 @@ const LARGE_PAGES: ReadonlySet<number> = new Set([
 ])
 const MEDIUM_PAGES: ReadonlySet<number> = new Set([EM_68K, EM_SPARC, EM_SPARC32PLUS, EM_SPARCV9])
 
-/** No kernel has smaller pages, in bytes; asking for smaller ones is as asking for these. */
+/** No kernel has smaller pages, in bytes. A smaller wish has the same effect as this one. */
 export const SMALLEST_PAGE = 4096
 
-/** The largest page size, in bytes, of any kernel of this machine (the linker's MAXPAGESIZE where pages vary). */
+/** The largest page size, in bytes, of any kernel of this machine (the linker's MAXPAGESIZE where page sizes vary). */
 export function pageSize(machine: number): number {
   if (LARGE_PAGES.has(machine)) return 0x10000
   return MEDIUM_PAGES.has(machine) ? 0x2000 : 0x1000
 }
 
-/** Machines whose kernels know one page size only. */
+/** Machines whose kernels have one page size only. */
 const ONE_PAGE_SIZE: ReadonlySet<number> = new Set([EM_386, EM_S390, EM_X86_64])
-/** No kernel has larger pages; linkers may align to more, for huge pages. */
+/** No kernel has larger pages. Linkers may align to more, for huge pages. */
 const LARGEST_PAGE = 0x10000n
 
 /**
- * The pages, in bytes, that one more PT_LOAD must not share with others: what the file itself is laid out for, as far as
- * pages go, else what its machine needs.
+ * The size, in bytes, of the pages that a new PT_LOAD must not share with others. It follows the layout of the file as
+ * long as it is a possible page size, else the machine.
  * @param page an explicit wish, in bytes
  */
 export function loadAlignment(

@@ -1,5 +1,5 @@
-// An object's memory image as its PT_LOADs describe it: addresses to file offsets, and strings and tables by address.
-// Sections play no part here; a loader does not see them either.
+// An object's memory image as its PT_LOADs describe it: finds the file offset of an address, and strings and tables by
+// address. Sections are not used, because a loader does not see them either.
 import { PT_LOAD } from './constants.ts'
 import { ElfError } from './error.ts'
 import { SMALLEST_PAGE } from './machine.ts'
@@ -7,18 +7,18 @@ import type { ByteSource } from './source.ts'
 import { decodeBytes } from './text.ts'
 import type { ProgramHeader } from './types.ts'
 
-/** No string of a sane object comes near to this; it bounds what a missing NUL can make us read. */
+/** Longer than the strings of any sane object. Bounds the read when a NUL is missing. */
 const LONGEST_STRING = 1 << 20
 
 /** A stretch of the file that is mapped at an address. */
 export interface Extent {
   /** File offset. */
   readonly offset: number
-  /** Bytes of the file from there to where its mapping ends; the file itself may end before. */
+  /** Bytes from there to the end of the mapping. The file itself may end earlier. */
   readonly length: number
 }
 
-/** Addresses, the last one excluded, that show the file from an offset on. */
+/** A range of addresses (end excluded) that shows the file from an offset on. */
 interface Mapping {
   readonly start: bigint
   end: bigint
@@ -28,10 +28,10 @@ interface Mapping {
 const mappingsOf = new WeakMap<readonly ProgramHeader[], readonly Mapping[]>()
 
 /**
- * What the loader maps (binfmt_elf.c; glibc, dl-map-segments.h; musl, map_library): whole pages, so that the bytes before
- * and behind a PT_LOAD are there too, up to where a page begins and ends. Only where p_memsz is larger than p_filesz the rest
- * of the page is zeroed. A later PT_LOAD is mapped over an earlier one, and two that go on from one to the other in memory
- * and in the file are as one. Older versions of patchelf left tables in such a rest of a page.
+ * What the loader maps (binfmt_elf.c; glibc, dl-map-segments.h; musl, map_library). It maps whole pages, so memory also
+ * shows the bytes before and behind a PT_LOAD, up to the page boundaries. The rest of the last page is zeroed only
+ * where p_memsz is larger than p_filesz. A later PT_LOAD is mapped over an earlier one. Two PT_LOADs that are
+ * contiguous in memory and in the file count as one. Older versions of patchelf left tables in the rest of a page.
  */
 function mappings(programHeaders: readonly ProgramHeader[]): readonly Mapping[] {
   const known = mappingsOf.get(programHeaders)
@@ -40,7 +40,7 @@ function mappings(programHeaders: readonly ProgramHeader[]): readonly Mapping[] 
   for (const { type, vaddr, offset, filesz, memsz } of programHeaders) {
     if (type !== PT_LOAD || filesz === 0) continue
     const into = Number(vaddr % PAGE)
-    // else no loader maps it, and it is shown as it says
+    // otherwise no loader maps the PT_LOAD, and only the range that it states is used
     const isPaged = offset % SMALLEST_PAGE === into
     const end = vaddr + BigInt(filesz)
     const rest = isPaged && memsz <= BigInt(filesz) ? (PAGE - (end % PAGE)) % PAGE : 0n
@@ -62,7 +62,9 @@ function mappings(programHeaders: readonly ProgramHeader[]): readonly Mapping[] 
 
 const PAGE = BigInt(SMALLEST_PAGE)
 
-/** Where the byte at an address stands in the file, and how far its mapping goes on; null where none has it. */
+/**
+ * Where the byte at an address is in the file, and how far its mapping goes on; null for an address that is not mapped.
+ */
 export function extentAt(programHeaders: readonly ProgramHeader[], address: bigint): Extent | null {
   for (const { start, end, offset } of mappings(programHeaders)) {
     if (address < start || address >= end) continue
@@ -72,7 +74,7 @@ export function extentAt(programHeaders: readonly ProgramHeader[], address: bigi
   return null
 }
 
-/** As `extentAt`, for what must be there. @throws ElfError `MALFORMED` */
+/** As `extentAt`, for an address that must be mapped. @throws ElfError `MALFORMED` */
 export function mustBeAt(programHeaders: readonly ProgramHeader[], address: bigint, what: string): Extent {
   const extent = extentAt(programHeaders, address)
   if (extent !== null) return extent

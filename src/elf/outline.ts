@@ -1,4 +1,5 @@
-// The parts of an object that tell how it is loaded, without its code and data: what a report of a bug may hold of a file.
+// The parts of an object that decide how it is loaded, without its code and data: what a bug report may contain of a
+// file.
 import { PT_DYNAMIC, PT_INTERP, PT_NOTE } from './constants.ts'
 import { ElfError } from './error.ts'
 import { readHeaders } from './headers.ts'
@@ -7,7 +8,7 @@ import { readDynamic, readElf } from './read.ts'
 import type { ByteSource } from './source.ts'
 import type { ElfObject, ProgramHeader } from './types.ts'
 
-/** Bytes of a file. */
+/** A range of bytes of a file. */
 interface OutlinedRange {
   readonly what: 'ELF header' | 'program headers' | 'section headers' | 'PT_INTERP' | 'PT_DYNAMIC' | 'PT_NOTE'
   readonly offset: number
@@ -16,13 +17,13 @@ interface OutlinedRange {
 
 interface Outline {
   readonly size: number
-  /** As far as they can be read. */
+  /** The ranges that can be read. */
   readonly ranges: readonly OutlinedRange[]
   /** The object, or why it cannot be read. */
   readonly object: ElfObject | ElfError
 }
 
-/** Tables of real objects are smaller; node's notes have some hundred KB. */
+/** Larger than the tables of real objects; node's notes have some hundred KB. */
 const MOST_BYTES = 1 << 16
 
 export function outlineOf(source: ByteSource): Outline {

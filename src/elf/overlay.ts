@@ -1,8 +1,8 @@
-// Views of a source with some of its bytes replaced and something put behind it: an edited file before it is written, and
-// the original of an edited one, without a copy of either.
+// Views of a source in which some bytes are replaced or something is appended. They show an edited file before it is
+// written, and the original of an edited file, without copying either.
 import { assertInside, type ByteSource } from './source.ts'
 
-/** Bytes that stand at a file offset instead of those of the base. */
+/** Bytes that replace those of the base at a file offset. */
 export interface Patch {
   readonly offset: number
   readonly bytes: Uint8Array
@@ -30,13 +30,13 @@ export function patchedSource(base: ByteSource, size: number, patches: readonly 
   }
 }
 
-/** A stretch of bytes: themselves, a part of another source, or a hole, which reads as zeros. */
+/** A range of bytes: bytes in memory, a part of another source, or a hole, which reads as zeros. */
 type Piece =
   | Uint8Array
   | { readonly source: ByteSource; readonly offset: number; readonly length: number }
   | { readonly hole: true; readonly length: number }
 
-/** `base` with the pieces behind it. */
+/** `base` with the pieces appended. */
 export function extendedSource(base: ByteSource, pieces: readonly Piece[]): ByteSource {
   const placed: { start: number; piece: Piece }[] = []
   let size = base.size

@@ -1,6 +1,6 @@
-// Reads an object as the loader sees it: header, program headers, dynamic table and what hangs on it. Only those bytes
-// are read, each range is checked before it is read, and every walk is bounded, so that any file at all gives an object
-// or an ElfError, in little time and memory.
+// Reads an object as the loader sees it: header, program headers, dynamic table and the tables that it names. Only
+// those bytes are read. Each range is checked before it is read, and every loop is bounded. So any file at all gives an
+// object or an ElfError, in little time and memory.
 import {
   DT_AUXILIARY,
   DT_FILTER,
@@ -37,7 +37,7 @@ export { isElf } from './headers.ts'
 const MOST_DYNAMIC_ENTRIES = 1 << 16
 
 /**
- * Reads one object. Its strings are found through DT_STRTAB and the PT_LOADs, so a stripped section table is no matter.
+ * Reads one object. Finds its strings through DT_STRTAB and the PT_LOADs, so the section table may be stripped.
  * @throws ElfError
  */
 export function readElf(source: ByteSource): ElfObject {
@@ -45,8 +45,9 @@ export function readElf(source: ByteSource): ElfObject {
 }
 
 /**
- * As `readElf`, but where no program header names the dynamic table and a section does, the object as it would be with such
- * a header. patchelf goes by sections; for a loader the table is there only once a graft has given it the header.
+ * As `readElf`, but also for an object whose dynamic table is named by a section and by no program header. The result
+ * is the object with such a program header. patchelf goes by sections; a loader sees the table only after a graft has
+ * added the header.
  * @throws ElfError
  */
 export function readBySections(source: ByteSource): ElfObject {
@@ -55,7 +56,7 @@ export function readBySections(source: ByteSource): ElfObject {
   try {
     programHeaders = withDynamicSegment(source, headers)
   } catch (error) {
-    // sections that cannot be read name nothing
+    // sections that cannot be read name no table
     if (!(error instanceof ElfError)) throw error
   }
   return readObject(source, { ...headers, programHeaders })
@@ -82,7 +83,7 @@ function withDynamicSegment(source: ByteSource, { header, programHeaders }: Head
     memsz: BigInt(filesz),
     align: BigInt(header.class / 8),
   }
-  // the others keep their numbers
+  // the other program headers keep their numbers
   const empty = programHeaders.findIndex(({ type }) => type === PT_DYNAMIC)
   return empty < 0 ? [...programHeaders, segment] : programHeaders.with(empty, segment)
 }
@@ -130,9 +131,9 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
 }
 
 /**
- * The same object without its tables: what is left is what the search for libraries asks for. A venv has thousands of
- * objects, and their tables are most of what they take in memory. A dynamic table that is there stays there: empty, but for
- * the order in which a filter names other objects.
+ * The same object without its tables, with only what the search for libraries needs. A venv has thousands of objects,
+ * and the tables are most of their memory. An object with a dynamic table keeps one. It is empty but for the order in
+ * which a filter names other objects.
  */
 export function withoutTables(object: ElfObject): ElfObject {
   const isFilter = object.filters.length > 0 || object.auxiliaries.length > 0
@@ -143,8 +144,8 @@ export function withoutTables(object: ElfObject): ElfObject {
 const NAMES_OBJECTS: ReadonlySet<number> = new Set([DT_NEEDED, DT_FILTER, DT_AUXILIARY])
 
 /**
- * The dynamic table up to DT_NULL and where it stands in the file. The loader finds it by address; where no PT_LOAD has
- * that address its file offset is taken, as readelf does, so that at least it can be shown.
+ * The dynamic table up to DT_NULL, and where it is in the file. The loader finds it by address. If no PT_LOAD has that
+ * address, the file offset is used, as readelf does, so that the table can at least be shown.
  */
 export function readDynamic(
   source: ByteSource,
@@ -155,7 +156,7 @@ export function readDynamic(
   if (segment === undefined || segment.filesz === 0) return null
   const format = formatOf(header)
   const mapped = extentAt(programHeaders, segment.vaddr)
-  // without the last DT_NULL the loader would run on, to the end of the PT_LOAD; no linker makes such a file
+  // without the last DT_NULL the loader would read on to the end of the PT_LOAD; no linker makes such a file
   const extent = { offset: mapped?.offset ?? segment.offset, length: segment.filesz }
   const entries: DynamicEntry[] = []
   const step = format.dyn.bytes
@@ -175,7 +176,7 @@ export function readDynamic(
   return { entries, extent }
 }
 
-/** A reader of strings by their offset from DT_STRTAB. DT_STRSZ is no bound: no loader heeds it. */
+/** Makes a reader of strings by their offset from DT_STRTAB. DT_STRSZ is no bound, because no loader checks it. */
 function stringReader(
   source: ByteSource,
   programHeaders: readonly ProgramHeader[],

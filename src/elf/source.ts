@@ -1,4 +1,4 @@
-// Where ELF bytes come from. The core sees nothing but this interface: a file, a zip entry and a buffer all fit.
+// Where ELF bytes come from. The core sees only this interface, which fits a file, a zip entry and a buffer.
 import { ElfError } from './error.ts'
 
 /** Random access to the bytes of one object. */
@@ -6,7 +6,7 @@ export interface ByteSource {
   /** Size in bytes. */
   readonly size: number
   /**
-   * The `length` bytes at file offset `offset`, all of them.
+   * All of the `length` bytes at file offset `offset`.
    * @throws ElfError `TRUNCATED` when the range is not wholly inside the source.
    */
   read(offset: number, length: number): Uint8Array
@@ -24,7 +24,7 @@ export function assertInside(size: number, offset: number, length: number): void
   }
 }
 
-/** A source over bytes in memory; what it reads is a view, not a copy. */
+/** A source over bytes in memory. It returns views, not copies. */
 export function bytesSource(bytes: Uint8Array): ByteSource {
   return {
     size: bytes.length,

@@ -1,13 +1,14 @@
-// Strings of an ELF file, and paths, as JavaScript strings. Both are bytes; nearly all are UTF-8. Those that are not keep
-// each odd byte 0x80…0xFF as a lone surrogate U+DC80…U+DCFF, as Python's os.fsdecode does (PEP 383): reversible, and
-// JSON.stringify writes it as the escape "\udcXX" that Python's json and os.fsencode turn back into the same bytes.
+// Strings of an ELF file, and paths, as JavaScript strings. Both are bytes, and nearly all are UTF-8. In the others
+// each odd byte 0x80…0xFF becomes a lone surrogate U+DC80…U+DCFF, as in Python's os.fsdecode (PEP 383). This is
+// reversible: JSON.stringify writes the surrogate as the escape "\udcXX", and Python's json and os.fsencode turn that
+// back into the same byte.
 import { isUtf8 } from 'node:buffer'
 
 const SHORT = 64
 
 /**
- * Strings that were decoded, by a hash of their bytes. The objects of a venv share most of theirs (libc.so.6, GLIBC_2.2.5):
- * finding one here is quicker than making it again, and it is in memory once.
+ * Decoded strings, by a hash of their bytes. The objects of a venv share most strings (libc.so.6, GLIBC_2.2.5). Finding
+ * a string here is quicker than decoding it again, and memory holds it once.
  */
 const recent: string[] = []
 const MOST_RECENT = 1 << 12
@@ -51,7 +52,7 @@ export function encodeText(text: string): Buffer {
   return Buffer.concat(parts)
 }
 
-/** Bytes as a string: UTF-8 where they are UTF-8, else with each byte that is not as a lone surrogate. */
+/** Decodes bytes as UTF-8. Each byte that is not UTF-8 becomes a lone surrogate. */
 export function decodeBytes(bytes: Uint8Array): string {
   if (bytes.length < SHORT) {
     // nearly all strings are short and ASCII

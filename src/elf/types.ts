@@ -1,6 +1,6 @@
-// The parsed form of an ELF object. Raw numbers are kept; names are only for show.
-// File offsets and sizes in the file are `number` (safe integers), virtual addresses and sizes in memory are `bigint`:
-// the two can never be mixed up, and ia64 has addresses past 2^53.
+// The parsed form of an ELF object. It keeps raw numbers; names are only for display. File offsets and sizes in the
+// file are `number` (safe integers). Virtual addresses and sizes in memory are `bigint`, because ia64 has addresses
+// past 2^53. The compiler thus never lets the two be mixed up.
 
 export type ElfClass = 32 | 64
 export type ByteOrder = 'little' | 'big'
@@ -11,7 +11,7 @@ export interface ElfHeader {
   readonly byteOrder: ByteOrder
   readonly osabi: number
   readonly abiVersion: number
-  /** e_ident[EI_VERSION] and e_version are EV_CURRENT and the rest of e_ident is zero, as glibc's loader demands. */
+  /** e_ident[EI_VERSION] and e_version are EV_CURRENT, and the rest of e_ident is zero. glibc's loader demands this. */
   readonly isCurrent: boolean
   /** e_type: ET_EXEC, ET_DYN … */
   readonly type: number
@@ -45,21 +45,21 @@ export interface DynamicEntry {
   readonly value: bigint
 }
 
-/** One symbol version that an object needs of a provider (an Elf_Vernaux). */
+/** One symbol version that an object needs from a provider (an Elf_Vernaux). */
 interface NeededVersion {
   readonly name: string
   /** VER_FLG_WEAK: the loader only warns when it is missing. */
   readonly weak: boolean
 }
 
-/** The versions needed of one provider (an Elf_Verneed). */
+/** The versions needed from one provider (an Elf_Verneed). */
 export interface VersionNeed {
-  /** The soname that is to define them. */
+  /** The soname of the object that must define them. */
   readonly file: string
   readonly versions: readonly NeededVersion[]
 }
 
-/** What the loader sees of an object, read through segments alone (sections may be stripped). */
+/** What the loader sees of an object. Read through segments alone, because sections may be stripped. */
 export interface ElfObject {
   readonly header: ElfHeader
   readonly programHeaders: readonly ProgramHeader[]
@@ -69,7 +69,7 @@ export interface ElfObject {
   readonly ptInterp: string | null
   readonly soname: string | null
   readonly needed: readonly string[]
-  /** DT_RPATH and DT_RUNPATH as they stand, colon-separated; null where there is no such tag. */
+  /** The raw DT_RPATH and DT_RUNPATH, colon-separated; null where the tag is missing. */
   readonly rpath: string | null
   readonly runpath: string | null
   /** DT_FLAGS_1 (0n where absent): DF_1_NODEFLIB, DF_1_PIE … */
@@ -77,9 +77,9 @@ export interface ElfObject {
   /** DT_FILTER, DT_AUXILIARY */
   readonly filters: readonly string[]
   readonly auxiliaries: readonly string[]
-  /** .gnu.version_r: what is needed of others. */
+  /** .gnu.version_r: the versions needed from other objects. */
   readonly versionNeeds: readonly VersionNeed[]
-  /** .gnu.version_d: the versions defined here (VER_FLG_BASE left out). */
+  /** .gnu.version_d: the versions defined here, without the one with VER_FLG_BASE. */
   readonly versionDefinitions: readonly string[]
   /** The version with VER_FLG_BASE, which names the object itself; null without .gnu.version_d. */
   readonly baseVersion: string | null

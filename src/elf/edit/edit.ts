@@ -1,32 +1,35 @@
-// What can be changed about an object, as plain data. The plan is made of these; the writer carries them out.
+// What can be changed in an object, as plain data. A plan consists of these edits; the writer carries them out.
 
 export type SearchPathTag = 'DT_RPATH' | 'DT_RUNPATH'
 
-/** The search path of an object: its tag and its entries, colon-separated as they stand in the string table. */
+/** The search path of an object: its tag and its raw, colon-separated entries. */
 export interface SearchPath {
   readonly tag: SearchPathTag
   readonly value: string
 }
 
-/** A change of one object. What is left out stays as it is. */
+/** A change of one object. A field that is left out changes nothing. */
 export interface ElfEdit {
-  /** Exactly this tag with this value afterwards (the other kind is removed); null: neither of the two. */
+  /** The object gets this tag with this value, and the other tag is removed. null removes both. */
   readonly searchPath?: SearchPath | null
   /** PT_INTERP; only for objects that have one. */
   readonly interpreter?: string
   /** DT_SONAME; null removes it. */
   readonly soname?: string | null
-  /** DT_NEEDED to rename (verneed's file names follow), old → new. */
+  /** DT_NEEDED entries to rename, old → new. The file names of verneed follow. */
   readonly replaceNeeded?: ReadonlyMap<string, string>
-  /** DT_NEEDED to remove, after the renaming. */
+  /** DT_NEEDED entries to remove, after the renaming. */
   readonly removeNeeded?: readonly string[]
-  /** DT_NEEDED to put first, after the removal, the last one foremost; those that are there already stay where they are. */
+  /**
+   * DT_NEEDED entries to put first, after the removal; the last one comes foremost. Entries that exist already do not
+   * move.
+   */
   readonly addNeeded?: readonly string[]
-  /** true: DF_1_NODEFLIB set in DT_FLAGS_1. */
+  /** true sets DF_1_NODEFLIB in DT_FLAGS_1. */
   readonly noDefaultLib?: true
   /** EI_OSABI of the ELF header. */
   readonly osabi?: number
-  /** true: a DT_DEBUG entry. */
+  /** true adds a DT_DEBUG entry. */
   readonly debugTag?: true
   /** PF_X of PT_GNU_STACK. */
   readonly executableStack?: boolean

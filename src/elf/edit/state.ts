@@ -1,5 +1,5 @@
-// What can be edited about an object, as it stands and as it is to be. A graft depends on the original and the wanted
-// state alone, so that edits one after the other give the same file as all at once.
+// The editable properties of an object, before and after an edit. A graft depends only on the original and the wanted
+// state. So several edits, one after the other, give the same file as one edit with all of them.
 import { DF_1_NODEFLIB, DT_DEBUG, PF_R, PF_W, PF_X, PT_GNU_STACK } from '../constants.ts'
 import type { ElfEdit } from './edit.ts'
 import { ElfError } from '../error.ts'
@@ -14,11 +14,11 @@ export interface ElfState {
   readonly flags1: bigint
   /** EI_OSABI */
   readonly osabi: number
-  /** Is there a DT_DEBUG, through which the loader tells debuggers of all that it has loaded? */
+  /** Is there a DT_DEBUG? The loader uses it to tell debuggers what it has loaded. */
   readonly debugTag: boolean
   /** p_flags of PT_GNU_STACK; null without one. */
   readonly stack: number | null
-  /** The file names of .gnu.version_r, in its order. */
+  /** The file names in .gnu.version_r, in its order. */
   readonly versionFiles: readonly string[]
 }
 

@@ -1,15 +1,18 @@
-// The append-only graft: everything new goes behind the end of the file as one more PT_LOAD, and one write of the ELF
-// header switches to it. No address of code or data changes, so nothing has to be followed and mended.
+// The graft only appends: all new bytes go behind the end of the file as one more PT_LOAD, and one write of the ELF
+// header switches to it. No code or data changes its address, so no reference has to be found and corrected.
 //
-// A graft is: undo note · .dynamic · [PT_INTERP's string] · [.gnu.version_r] · .dynstr · program headers · section names ·
-// section headers. Where its PT_LOAD ends decides what loaders and strip make of the file (README.md beside this file):
-// - before the program headers, in shared objects for glibc, which copies a table that is not in memory;
-// - before the last program header, in executables, as the kernel tells them by AT_PHDR where their headers are. The last
-//   one is in memory too, as pages are mapped whole; and in libraries whose own code looks for them (kind.ts);
-// - behind them all, in shared objects for musl, which else reports no headers of the object, so that nothing unwinds.
-// In the first two cases no PT_LOAD holds the whole table, and so GNU strip and objcopy, which would lay it out anew and
-// destroy the file, refuse it and leave it as it is. In the third they write their table to the start of the PT_LOAD, so
-// that there is a gap for it. As allocated sections cover our table, eu-strip and llvm-strip keep it.
+// A graft is: undo note · .dynamic · [PT_INTERP's string] · [.gnu.version_r] · .dynstr · program headers · section
+// names · section headers. The end of its PT_LOAD decides what loaders and strip make of the file (src/elf/README.md):
+// - Shared objects for glibc: it ends before the program headers. glibc copies a table that is not in memory.
+// - Executables: it ends before the last program header. The kernel tells them by AT_PHDR where their headers are. The
+//   last header is in memory too, because pages are mapped whole. The same layout serves libraries whose own code looks
+//   for their program headers (kind.ts).
+// - Shared objects for musl: it ends behind all program headers. Otherwise musl does not report the headers of the
+//   object, and unwinding fails.
+// In the first two cases no PT_LOAD holds the whole table. GNU strip and objcopy would lay out the table again and
+// destroy the file; because of this they refuse the file and leave it alone. In the third case they write their table
+// to the start of the PT_LOAD, so there is a gap for it. Allocated sections cover our table, so eu-strip and llvm-strip
+// keep it.
 import { DT_STRSZ, DT_STRTAB, DT_VERNEED, EI_OSABI, ET_DYN, ET_EXEC, PT_INTERP } from '../constants.ts'
 import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
 import type { ElfEdit } from '../edit/edit.ts'
@@ -32,12 +35,12 @@ import { extendedSource, type Patch, patchedSource } from '../overlay.ts'
 
 export type { GraftOptions } from './new-parts.ts'
 
-/** String tables larger than this are copied by reference. */
+/** Larger string tables are copied by reference. */
 const COPY_BY_REFERENCE = 1 << 16
 
 /**
- * What makes the edit; null when the object is already as the edit wants it.
- * @param source the file without a graft of ours (`originalSource`)
+ * Makes the edit; null when the object already is in the wanted state.
+ * @param source the file without a graft of wheelfix (`originalSource`)
  * @throws ElfError `REFUSED` with the reason where the object cannot be edited safely; errors of `readElf`
  */
 export function makeGraft(source: ByteSource, edit: ElfEdit, options: GraftOptions = {}): FileEdit | null {
@@ -45,7 +48,7 @@ export function makeGraft(source: ByteSource, edit: ElfEdit, options: GraftOptio
   return graftTo(source, object, applyEdit(stateOf(object), edit), options)
 }
 
-/** As `makeGraft`, with the wanted state instead of the way there. */
+/** As `makeGraft`, but takes the wanted state instead of an edit. */
 export function graftTo(
   source: ByteSource,
   object: ElfObject,
@@ -61,13 +64,13 @@ export function graftTo(
   try {
     editable = assertEditable(source, object)
   } catch (error) {
-    // the kernel reads an interpreter's name whatever else the object is
+    // the kernel reads the interpreter's name of any kind of object
     const isProgram = object.header.type === ET_EXEC || object.header.type === ET_DYN
     const patches = inPlace && isProgram ? interpreterInPlace(source, object, wanted) : null
     if (patches === null) throw error
     return patched(source, object, patches, wanted)
   }
-  // a record is to be kept, which takes a graft
+  // only a graft can keep a record
   const renamed = inPlace && options.record === undefined ? renameInPlace(source, object, editable, wanted) : null
   if (renamed !== null) return patched(source, object, renamed, wanted)
   try {
@@ -77,14 +80,15 @@ export function graftTo(
     if (patches === null) throw error
     return patched(source, object, patches, wanted)
   }
-  // objcopy takes no grafted program for a template (PyInstaller, bun), and an edit in place would break a graft's record
+  // objcopy accepts no grafted program as a template (PyInstaller, bun); an edit in place would break the record of a
+  // graft
   const isPlain = inPlace && isExecutable(object) && readUndo(source) === null
   const fitting = isPlain ? editInPlace(source, object, editable, wanted, true) : null
   if (fitting !== null) return patched(source, object, fitting, wanted)
   try {
     return buildGraft(source, object, editable, wanted, options)
   } catch (error) {
-    // a program whose .bss leaves no place for a graft; an edit in place would break the record of one that is there
+    // the .bss of the program leaves no place for a graft; an edit in place would break the record of an existing graft
     const fits = inPlace && error instanceof ElfError && error.code === 'REFUSED' && readUndo(source) === null
     const patches = fits ? editInPlace(source, object, editable, wanted) : null
     if (patches === null) throw error
@@ -92,7 +96,7 @@ export function graftTo(
   }
 }
 
-/** The file as it will be. */
+/** The file after the graft. */
 export function graftedSource(source: ByteSource, graft: FileEdit): ByteSource {
   const base = patchedSource(source, graft.baseSize, [...graft.patches, { offset: 0, bytes: graft.header }])
   return extendedSource(
@@ -110,7 +114,7 @@ function patched(source: ByteSource, { header }: ElfObject, patches: readonly Pa
   return { baseSize: source.size, tail: [], patches, header: head }
 }
 
-/** What is new, where it goes, the headers that lead there, the bytes, and the seal over all of them. */
+/** Collects the new parts, places them, makes the headers, writes the bytes, and seals all of them. */
 function buildGraft(
   source: ByteSource,
   object: ElfObject,
@@ -159,7 +163,7 @@ function buildGraft(
   return edit
 }
 
-/** The section headers and their names, behind everything else; null where the object has none. */
+/** The section headers and their names, behind everything else; null where the object has no sections. */
 function newSections(
   source: ByteSource,
   object: ElfObject,
@@ -185,7 +189,10 @@ function newSections(
   )
 }
 
-/** The bytes of a graft from its note on: those before a large copy of strings, which are never in memory, and behind it. */
+/**
+ * The bytes of a graft from its note on, in two parts: before and behind a large copy of strings, which is never in
+ * memory.
+ */
 interface GraftContent {
   readonly before: Buffer
   readonly copiedByReference: boolean
@@ -213,7 +220,7 @@ function emptyContent({ note, strings, copiedLength }: GraftLayout, end: number)
   }
 }
 
-/** The dynamic table and what it names. */
+/** Writes the dynamic table and the tables that it names. */
 function writeTables(
   { write, copiedByReference }: GraftContent,
   source: ByteSource,

@@ -1,5 +1,5 @@
-// The grafts of a file as layers: `wheelfix elf` may have edited it first, `wheelfix venv` afterwards. Each takes back what
-// is its own and leaves the rest, byte for byte.
+// The grafts of a file as layers: `wheelfix elf` may have edited it first and `wheelfix venv` afterwards. Each command
+// takes back its own layer and leaves the rest, byte for byte.
 import type { ByteSource } from '../source.ts'
 import { originalSource, type Owner, readUndo, type Undo } from './undo-note.ts'
 import type { Patch } from '../overlay.ts'
@@ -12,22 +12,22 @@ export interface Layer {
 }
 
 export interface Layers {
-  /** What others put on top of one's own, the topmost first; each names its owner. */
+  /** Layers of other owners on top of the caller's, the topmost first. Each names its owner. */
   readonly above: readonly Layer[]
-  /** One's own, the topmost first: more than one only where something went wrong. */
+  /** The caller's layers, the topmost first. More than one only after something went wrong. */
   readonly own: readonly Layer[]
-  /** The file without either. */
+  /** The file without any of these layers. */
   readonly base: ByteSource
 }
 
-/** Each owner has one. */
+/** More than enough: each owner has one layer. */
 const MOST_LAYERS = 8
 
 /**
- * Takes a file apart.
- * @param isOwn whose layers are to be found
- * @param lifted the owner of a layer of others which may be taken off and put on again, on top of one's own; else null
- * @param kept the undo of an edit in place, which has left no note in the file
+ * Takes a file apart into its layers.
+ * @param isOwn tells the caller's layers from others
+ * @param lifted returns the owner of a layer that may be taken off and put on again, on top of the caller's; else null
+ * @param kept finds the undo of an edit in place, which leaves no note in the file
  * @throws ElfError `REFUSED` for a note of a later version
  */
 export function layersOf(
@@ -40,7 +40,7 @@ export function layersOf(
   const own: Layer[] = []
   let base = source
   const next = (): Undo | null => {
-    // what is kept elsewhere may come from somebody else, and lead round in a circle
+    // somebody else may have written the kept records, and they may form a circle
     return readUndo(base) ?? (above.length + own.length < MOST_LAYERS ? kept(base) : null)
   }
   for (let undo = next(); undo !== null; undo = next()) {
@@ -53,7 +53,7 @@ export function layersOf(
   return { above, own, base }
 }
 
-/** One undo record that takes several layers off, the topmost first; null for none. */
+/** One undo record that takes off several layers, the topmost first; null for no layer. */
 export function joined(layers: readonly Layer[]): Undo | null {
   const [first] = layers
   const last = layers.at(-1)

@@ -1,4 +1,4 @@
-// The headers of a grafted object: its program headers, with the graft's PT_LOAD among them, and its ELF header.
+// The headers of a grafted object: its program headers, including the graft's PT_LOAD, and its ELF header.
 import { EI_OSABI, PF_R, PF_W, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_PHDR } from '../constants.ts'
 import type { GraftLayout } from './placement.ts'
 import type { GraftParts } from './new-parts.ts'
@@ -17,7 +17,7 @@ export function newProgramHeaders(
 ): ProgramHeader[] {
   const template = { ...dynamicSegment, type: PT_LOAD, flags: PF_R | PF_W, align }
   const ours = moved(template, { at: start, address, length: loadEnd - start })
-  // PT_LOADs stand in the order of their addresses
+  // PT_LOADs must be sorted by address
   const predecessor = parts.programHeaders.findLastIndex(({ type, vaddr }) => type === PT_LOAD && vaddr < address)
   const table = parts.programHeaders.flatMap((old, index): ProgramHeader[] => {
     let changed = old
@@ -63,13 +63,13 @@ export function encodeProgramHeaders(format: Format, programHeaders: readonly Pr
   return bytes
 }
 
-/** What changes one program header in its place. */
+/** The patch that changes one program header in place. */
 export function programHeaderPatch({ header }: ElfObject, index: number, changed: ProgramHeader): Patch {
   const format = formatOf(header)
   return { offset: header.phoff + index * format.phdr.bytes, bytes: encodeProgramHeaders(format, [changed]) }
 }
 
-/** @param sections null where the object has none */
+/** @param sections null where the object has no section table */
 export function newElfHeader(
   format: Format,
   old: Uint8Array,

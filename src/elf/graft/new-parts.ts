@@ -1,4 +1,4 @@
-// What a graft adds to an object, before it is known where it goes: the new strings, how long the new tables are, the
+// What a graft adds to an object, before its place is known: the new strings, the lengths of the new tables, the
 // program headers that stay, and the undo record.
 import { DT_VERNEED, PT_GNU_STACK, PT_INTERP, PT_PHDR, SHT_PROGBITS } from '../constants.ts'
 import { newDynamic } from '../tables/dynamic.ts'
@@ -18,43 +18,48 @@ import { readVersionNeeds } from '../tables/versions.ts'
 import type { Patch } from '../overlay.ts'
 
 export interface GraftOptions {
-  /** Whose change it is; default `elf`. */
+  /** Who makes the change; default `elf`. */
   readonly owner?: Owner
   /** A text to keep in the undo record. */
   readonly record?: string
-  /** The libc that is to load the object, where it is known; else the object itself tells. */
+  /** The libc that loads the object, where it is known; otherwise the object itself tells. */
   readonly libc?: 'glibc' | 'musl'
   /** The page size to lay the file out for, in bytes, instead of the machine's largest. */
   readonly pageSize?: number
-  /** Change a program, or a file to which nothing can be appended, in place where the edit fits; without an undo record. */
+  /**
+   * Edit a program in place where the edit fits, and also a file to which nothing can be appended. Keeps no undo
+   * record.
+   */
   readonly inPlace?: boolean
   /**
-   * Which search paths, interpreters and library names are to be overwritten in the old tables, once they are used no more;
-   * the undo record brings them back.
+   * Which search paths, interpreters and library names to overwrite in the old tables, once nothing uses them. The undo
+   * record brings them back.
    */
   readonly wipes?: (text: string) => boolean
 }
 
 export interface GraftParts {
-  /** Who loads it decides where the program headers go. */
+  /** The loader decides where the program headers go. */
   readonly kind: 'executable' | 'glibc' | 'musl'
   readonly undo: Undo & { readonly owner: Owner }
-  /** Not settled yet: how far from DT_STRTAB they stand the layout tells. */
+  /** Not settled yet: the layout decides their distance from DT_STRTAB. */
   readonly strings: NewStrings
   /** Bytes of the dynamic table, its DT_NULL included. */
   readonly dynamicLength: number
-  /** PT_INTERP's string with its NUL; null where it stays. */
+  /** PT_INTERP's string with its NUL; null where it does not change. */
   readonly interpreter: Uint8Array | null
-  /** Bytes of .gnu.version_r; null where it stays. */
+  /** Bytes of .gnu.version_r; null where it does not change. */
   readonly versionsLength: number | null
   /** The program headers that stay or only move. */
   readonly programHeaders: readonly ProgramHeader[]
   readonly addsStack: boolean
-  /** Bytes of the new table of program headers. */
+  /** Bytes of the new program header table. */
   readonly headersLength: number
 }
 
-/** A library whose own code looks for its program headers is laid out as a program is, where memory leaves room for that. */
+/**
+ * A library whose own code looks for its program headers gets the layout of a program, where memory has room for it.
+ */
 function kindOf(source: ByteSource, object: ElfObject, forMusl: boolean): GraftParts['kind'] {
   if (isExecutable(object)) return 'executable'
   if (forMusl) return 'musl'
@@ -80,11 +85,11 @@ export function newParts(
   const interpreter = wanted.interpreter === object.ptInterp ? null : encodeText(`${wanted.interpreter ?? ''}\0`)
   const versionsLength = newVersionNeeds(source, object, wanted, strings.offsetOf)?.bytes.length ?? null
 
-  // a table outside of memory must not be named by PT_PHDR: glibc would take it for mapped
+  // PT_PHDR must not name a table outside of memory: glibc would take the table for mapped
   const programHeaders = object.programHeaders.filter(({ type }) => type !== PT_PHDR || kind !== 'glibc')
   const addsStack = wanted.stack !== null && !object.programHeaders.some(({ type }) => type === PT_GNU_STACK)
   const header = new Uint8Array(source.read(0, format.ehdr.bytes))
-  // before that they only count as new
+  // before that the new strings only count as new
   strings.settle(strtab.length)
   const patches =
     wipes === undefined ? [] : unusedTexts(source, object, editable, wanted, strings).filter(({ text }) => wipes(text))
@@ -101,10 +106,10 @@ export function newParts(
   }
 }
 
-/** Longer ones would make the undo record too long. */
+/** Longer texts would make the undo record too long. */
 const LONGEST_UNUSED = 1 << 16
 
-/** The texts that nothing refers to once the graft is there, with their bytes. */
+/** The texts that nothing refers to after the graft, with their bytes. */
 function unusedTexts(
   source: ByteSource,
   object: ElfObject,
@@ -119,7 +124,7 @@ function unusedTexts(
   const segment = object.programHeaders.find(({ type }) => type === PT_INTERP)
   if (wanted.interpreter !== object.ptInterp && object.ptInterp !== null && segment !== undefined) {
     const { length } = encodeText(object.ptInterp)
-    // a section of its own, with nothing else in it
+    // a section that holds only this text
     const isAlone =
       sections !== null &&
       length + 1 === segment.filesz &&
@@ -138,7 +143,9 @@ function unusedTexts(
   })
 }
 
-/** A copy of .gnu.version_r that names other files; null where they stay. Its inner offsets are relative. */
+/**
+ * A copy of .gnu.version_r with other file names; null where the names do not change. Its inner offsets are relative.
+ */
 export function newVersionNeeds(
   source: ByteSource,
   object: ElfObject,

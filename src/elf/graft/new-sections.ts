@@ -1,5 +1,5 @@
 // The section headers of an edited object. New tables get new sections at the end of the section table, under the old
-// names; the old ones stay where they are as plain data, as their bytes are still in the file and still mapped.
+// names. The old sections stay as plain data, because their bytes are still in the file and still mapped.
 import { SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_GNU_VERNEED, SHT_PROGBITS, SHT_STRTAB } from '../constants.ts'
 import { findStringSection } from '../rules/refuse.ts'
 import {
@@ -15,7 +15,7 @@ import {
 } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
 
-/** Section names of real objects take some hundred bytes; of one with 70,000 sections 2 MB. */
+/** Section names of real objects take some hundred bytes; an object with 70,000 sections has 2 MB of them. */
 const MOST_NAMES = 1 << 24
 
 /** A stretch of the edited file that a section describes. */
@@ -27,12 +27,12 @@ export interface Placed {
 }
 
 /**
- * The string table is copied, with the new strings behind it; or it stays where it was and reaches as far as the new ones;
- * or there are no new ones.
+ * One of three: the string table is copied, with the new strings behind it; the old table stays where it is, and its
+ * end moves up to the new strings; or there are no new strings.
  */
 export type StringsPlace = 'copied' | 'extended' | 'kept'
 
-/** The new tables of a graft, and where those stood that they replace. */
+/** The new tables of a graft, and the places of the tables that they replace. */
 interface GraftTables {
   readonly note: Placed
   readonly programHeaders: Placed
@@ -54,7 +54,10 @@ export interface GraftSections {
   readonly end: number
 }
 
-/** The section headers for the new tables, which go to the file offset `start` with the section names before them. */
+/**
+ * Makes the section headers for the new tables. The section names go to the file offset `start`, the headers behind
+ * them.
+ */
 export function graftSections(
   source: ByteSource,
   old: SectionTable,
@@ -85,13 +88,13 @@ export function graftSections(
   }
 }
 
-/** The names of the sections, with those that are added behind them. */
+/** The names of the sections, with the added ones behind them. */
 interface SectionNames {
-  /** Gives the offset of the name; 0 where the object has no names. */
+  /** Adds a name and returns its offset; 0 where the object has no names. */
   readonly add: (name: string) => number
-  /** All of them; null where the object has none. */
+  /** All names; null where the object has none. */
   readonly bytes: (() => Uint8Array) | null
-  /** The section that holds them holds nothing else: it moves, instead of another one being added. */
+  /** Their section holds nothing else. It moves, and no other section is added for it. */
   readonly moves: boolean
 }
 
@@ -112,7 +115,7 @@ function sectionNames(source: ByteSource, old: SectionTable): SectionNames {
   }
 }
 
-/** How many sections come to those that are there: note, program headers, .dynamic, and what moves. */
+/** How many sections are added: note, program headers, .dynamic, and the tables that move. */
 function moreSections(
   { bytes, moves }: SectionNames,
   { strings, interpreter, versions }: GraftTables,
@@ -133,8 +136,8 @@ interface Draft {
   readonly names: SectionNames
   readonly count: () => number
   /**
-   * Adds a section for what is new; what it replaces becomes plain data. Gives its index.
-   * @param replaced the index of the section whose fields it takes over; below 0: none
+   * Adds a section for a new table and returns its index. The section that it replaces becomes plain data.
+   * @param replaced the index of the section whose fields the new one takes over; below 0: none
    */
   readonly add: (name: string, placed: Placed, like: SectionRecord, replaced: number) => number
 }
@@ -162,7 +165,7 @@ function draftOf(old: SectionTable, names: SectionNames, more: number): Draft {
   }
 }
 
-/** The sections of the new tables, and the links of others to the ones that they replace. */
+/** Adds the sections of the new tables, and points the links of other sections to them. */
 function addTables(draft: Draft, old: SectionTable, tables: GraftTables, oldStrings: number): void {
   const { table, add } = draft
   const { strings, interpreter, versions } = tables
@@ -196,8 +199,8 @@ function addTables(draft: Draft, old: SectionTable, tables: GraftTables, oldStri
 }
 
 /**
- * A table that reaches over other sections must not be called .dynstr, nor be allocated: patchelf, for one, fills the
- * .dynstr that it replaces with rubbish. Without that name it refuses the file.
+ * A string table that reaches over other sections must not be called .dynstr, nor be allocated: patchelf fills the
+ * .dynstr that it replaces with rubbish. Without that name patchelf refuses the file.
  */
 function addStrings({ table, names, add }: Draft, strings: GraftTables['strings'], oldStrings: number): number {
   if (strings.place === 'extended') {

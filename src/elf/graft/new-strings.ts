@@ -1,5 +1,5 @@
-// The strings of an edited object. Those that it has already keep their offsets from DT_STRTAB; new ones are collected,
-// and get theirs once it is known where they will stand.
+// The strings of an edited object. Old strings keep their offsets from DT_STRTAB. New strings are collected, and get
+// their offsets once their place is known.
 import {
   DT_AUDIT,
   DT_AUXILIARY,
@@ -31,13 +31,13 @@ export interface NewStrings {
   /** Length of all new strings with their NULs, in bytes. */
   length(): number
   bytes(): Uint8Array
-  /** Says how far from DT_STRTAB the first new string stands. */
+  /** Sets the distance of the first new string from DT_STRTAB. */
   settle(first: number): void
-  /** The offset of a string from DT_STRTAB; it is added where the object does not have it. */
+  /** The offset of a string from DT_STRTAB. Adds a string that the object does not have. */
   offsetOf(this: void, text: string): number
 }
 
-/** @param known how many bytes of the old string table count: names beyond them are not reused */
+/** @param known how many bytes of the old string table count; strings beyond them are not reused */
 export function newStrings(object: ElfObject, known: number): NewStrings {
   const old = new Map<string, number>()
   const values = (tag: number): number[] =>

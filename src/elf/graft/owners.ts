@@ -1,13 +1,13 @@
-// What the text of an undo note may be, and whose change it is therefore, where an earlier version wrote it.
+// What the text of an undo note may be, and how to tell the owner of a note from an earlier version.
 import type { Owner, Undo } from './undo-note.ts'
 
-/** The text of a copy of Python begins so; of any other object it is what RECORD said of it. */
+/** The text of a copy of Python begins like this. The text of any other object is what RECORD said about it. */
 export const COPY_MARKS = { python: 'interpreter ', standalone: 'standalone ' } as const
 
 /**
- * Whose change an undo note takes back. Notes of earlier versions do not say it: `venv` and `wheel` kept what RECORD said of
- * the file, where it said anything, `elf` did not.
- * @param isRecorded does a RECORD speak of the file?
+ * The owner of an undo note. Notes of earlier versions do not name it. In those versions `venv` and `wheel` kept what
+ * RECORD said about the file, where it said anything, and `elf` kept nothing.
+ * @param isRecorded does a RECORD list the file?
  */
 export function ownerOf({ owner, record }: Undo, isRecorded: () => boolean): Owner {
   if (owner !== null) return owner
@@ -16,12 +16,12 @@ export function ownerOf({ owner, record }: Undo, isRecorded: () => boolean): Own
   return record.startsWith(COPY_MARKS.standalone) ? 'standalone' : 'venv'
 }
 
-/** Is it a change that `wheelfix venv`, `wheel` and `restore` may take back or make again? */
+/** May `wheelfix venv`, `wheel` and `restore` take back or repeat changes of this owner? */
 export function isPlanned(owner: Owner): boolean {
   return owner === 'venv' || owner === 'wheel'
 }
 
-/** Is it the copy of an interpreter? */
+/** Is the owner the copy of an interpreter? */
 export function isCopy(owner: Owner | null): boolean {
   return owner === 'python' || owner === 'standalone'
 }

@@ -1,11 +1,11 @@
-// What it costs to keep the distance of address and file offset that the first PT_LOAD has: the file is filled up.
+// The cost of keeping the first PT_LOAD's distance between address and file offset: padding in the file.
 import { PT_LOAD } from '../constants.ts'
 import type { ElfObject } from '../types.ts'
 
-/** How far a file may be filled up, so that the graft comes behind a large .bss. */
+/** The most padding that a file gets to put the graft behind a large .bss. */
 export const MOST_PADDING = 1 << 26
 
-/** By how many bytes, pages not counted, the memory of the object reaches beyond its file of `size` bytes. */
+/** How many bytes the object reaches further in memory than in its file of `size` bytes; ignores page boundaries. */
 export function paddingOf(size: number, { programHeaders }: ElfObject): number {
   const loads = programHeaders.filter(({ type }) => type === PT_LOAD)
   const [first] = loads

@@ -1,4 +1,4 @@
-// Where a graft goes, in the file and in memory, and where each of its parts stands in it.
+// Where a graft goes, in the file and in memory, and where each of its parts goes.
 import { DT_STRTAB, PT_LOAD } from '../constants.ts'
 import { ElfError } from '../error.ts'
 import type { GraftParts } from './new-parts.ts'
@@ -12,8 +12,8 @@ import type { ElfObject, ProgramHeader } from '../types.ts'
 import { GRAFT_ALIGNMENT, noteLength } from './undo-note.ts'
 
 /**
- * String tables larger than this stay where they are, and are told to reach as far as the new strings. Of 2,653 real
- * objects 11 have one; copies of them would make 120 of 193 MB. (The price: readelf warns that the table is not in one
+ * Larger string tables stay where they are, and DT_STRSZ makes them reach up to the new strings. Of 2,653 real objects
+ * 11 have such a table; copies of them would make 120 of 193 MB. (The price: readelf warns that the table is not in one
  * PT_LOAD, and patchelf refuses the file.)
  */
 const STAYS = 1 << 20
@@ -21,9 +21,10 @@ const STAYS = 1 << 20
 const SHIFT = 64
 
 /**
- * The layout's number, raised whenever it changes: what an earlier version grafted is then looked at again.
+ * The layout's number. Raise it with every change of the layout: files grafted by earlier versions are then checked
+ * again.
  * 2: the graft begins on a fresh page of the file where a PT_LOAD has .bss.
- * 3: a library whose program headers were moved has them e_phoff behind its start in memory.
+ * 3: a library with moved program headers has them e_phoff bytes behind its start in memory.
  */
 export const GRAFT_FORMAT = 3
 
@@ -40,22 +41,24 @@ interface Place {
   readonly stringsPlace: StringsPlace
 }
 
-/** Where everything stands, but for the section headers and their names, which come behind `end` and are in no segment. */
+/**
+ * The place of every part, except the section headers and their names: they come behind `end` and are in no segment.
+ */
 export interface GraftLayout extends Place {
   readonly note: Placed
   readonly dynamic: Placed
   readonly interpreter: Placed | null
   readonly versions: Placed | null
-  /** The copy of the old strings, of `copiedLength` bytes, and the new ones behind it. */
+  /** The copy of the old strings (`copiedLength` bytes) and the new strings behind it. */
   readonly strings: Placed
-  /** Bytes, or 0 where the old strings stay in their place. */
+  /** In bytes; 0 where the old strings stay in place. */
   readonly copiedLength: number
-  /** The strings as the loader is to see them: from DT_STRTAB on. */
+  /** The string table as the loader sees it: from DT_STRTAB on. */
   readonly stringTable: Placed
-  /** The new strings' distance from DT_STRTAB. */
+  /** The distance of the first new string from DT_STRTAB. */
   readonly firstNewString: number
   readonly programHeaders: Placed
-  /** File offset at which the PT_LOAD ends. */
+  /** File offset of the end of the PT_LOAD. */
   readonly loadEnd: number
   readonly end: number
 }
@@ -66,7 +69,7 @@ export const stringTableAddress = (object: ElfObject): bigint =>
 
 /**
  * @param size of the file, in bytes
- * @param page a page size to lay the file out for, in bytes, instead of the machine's
+ * @param page the page size of the layout, in bytes; without it the machine's
  * @throws ElfError `REFUSED` where there is no room
  */
 export function layOut(
@@ -131,10 +134,10 @@ export function layOut(
   }
 }
 
-/** Bytes left free at the start of the PT_LOAD, where GNU strip writes its own table of program headers; 0 for none. */
+/** Bytes left free at the start of the PT_LOAD, because GNU strip writes its own program headers there; 0 for none. */
 const gapOf = ({ kind, headersLength }: GraftParts): number => (kind === 'musl' ? headersLength : 0)
 
-/** The most bytes that the PT_LOAD takes without a copy of the string table. */
+/** The most bytes that the PT_LOAD can take without a copy of the string table. */
 function lengthOf(object: ElfObject, parts: GraftParts): number {
   const lengths = [
     noteLength(formatOf(object.header), parts.undo),
@@ -147,10 +150,12 @@ function lengthOf(object: ElfObject, parts: GraftParts): number {
 }
 
 /**
- * A graft can keep the distance of address and file offset that another PT_LOAD has. An executable's keeps that of the
- * first one: kernels before 5.18 and qemu-user take AT_PHDR to be e_phoff + (p_vaddr - p_offset of the first PT_LOAD). One
- * that leaves a large string table where it is keeps that of the table, which so reaches up to the new strings both in
- * memory and in the file. All others come behind everything else.
+ * Finds the place of the graft. The graft can keep another PT_LOAD's distance between address and file offset:
+ * - An executable's graft keeps the distance of the first PT_LOAD. Kernels before 5.18 and qemu-user compute AT_PHDR as
+ *   e_phoff + (p_vaddr - p_offset of the first PT_LOAD).
+ * - If a large string table stays where it is, the graft keeps the distance of that table. The table then reaches up to
+ *   the new strings both in memory and in the file.
+ * - All other grafts come behind everything else.
  */
 function place(
   size: number,
@@ -165,17 +170,17 @@ function place(
   const fixed = lengthOf(object, parts)
   const loads = object.programHeaders.filter(({ type }) => type === PT_LOAD)
   const pages = loadAlignment(object.header, loads, page)
-  // the file's own p_align where it holds: a whole number of the pages that are kept apart
+  // the file's own p_align, if it is valid: a whole number of the pages that must stay apart
   const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), pages)
   const alignAt = (distanceOfStart: bigint): bigint => (distanceOfStart % own === 0n ? own : pages)
   const free = firstFreeOffset(size, parts, loads, pages)
   const first = loads[0]
   const firstDistance = first === undefined ? 0n : first.vaddr - BigInt(first.offset)
   const distance = stringTableAddress(object) - BigInt(strtab.offset)
-  // where address and offset are the same readelf finds the table, though it misses a PT_LOAD that holds all of it
+  // where address and offset are equal, readelf finds the table without a PT_LOAD that holds all of it
   if (added > 0 && strtab.length > STAYS && distance === 0n && gap === 0 && (!executable || firstDistance === 0n)) {
     const start = startAtDistance(free, loads, pages, fixed, distance)
-    // offsets of strings in .gnu.version_r have 32 bits
+    // string offsets in .gnu.version_r have 32 bits
     if (start - size < strtab.length / 4 && start + fixed < 2 ** 32) {
       return { start, address: BigInt(start) + distance, align: alignAt(distance), stringsPlace: 'extended' }
     }
@@ -191,7 +196,7 @@ function place(
   const end = loads.reduce((highest, { vaddr, memsz }) => (vaddr + memsz > highest ? vaddr + memsz : highest), 0n)
   let start = free
   if (gap > 0) {
-    // strip puts the PT_LOAD right behind the last section of the one before it, with its addresses unchanged
+    // strip moves the PT_LOAD right behind the last section of the PT_LOAD before it, and keeps its addresses
     const before = loads.findLast(({ filesz }) => filesz > 0)
     const behind = BigInt(before === undefined ? start : endOfContent(before, sections))
     start += Number((((behind - BigInt(start)) % own) + own) % own)
@@ -200,10 +205,10 @@ function place(
 }
 
 /**
- * The first file offset that the graft may have. glibc takes an object's program headers from the first PT_LOAD whose pages
- * of the file hold them, and zeroes the last of these pages from the .bss on (dl-map-segments.h). So where a PT_LOAD has
- * .bss the graft begins on a fresh page of the file, whose address is at the start of a page too: strip and its kin, which
- * may move the graft closer, keep that. musl looks at p_filesz, not at pages.
+ * The first file offset that the graft may have. glibc takes an object's program headers from the first PT_LOAD whose
+ * pages in the file hold them, and zeroes the last of these pages from the .bss on (dl-map-segments.h). So where a
+ * PT_LOAD has .bss, the graft begins on a fresh page of the file, and at the start of a page in memory. strip and
+ * similar tools may move the graft closer, but they keep this. musl looks at p_filesz, not at pages.
  */
 function firstFreeOffset(size: number, { kind }: GraftParts, loads: readonly ProgramHeader[], pages: bigint): number {
   const zeroes = loads.some(
@@ -212,7 +217,7 @@ function firstFreeOffset(size: number, { kind }: GraftParts, loads: readonly Pro
   return alignUp(size, zeroes && kind !== 'musl' ? Number(pages) : GRAFT_ALIGNMENT)
 }
 
-/** The first file offset from `free` on where `length` bytes, at that distance, share no page with any PT_LOAD. */
+/** The first file offset at or behind `free` where `length` bytes at that distance share no page with any PT_LOAD. */
 function startAtDistance(
   free: number,
   loads: readonly ProgramHeader[],

@@ -1,5 +1,5 @@
-// The one way in which an object gets another graft: one's own layer off, the edit on, verified, and what others put on top
-// of it again. What has to be written comes out as changes of the file as it stands.
+// The only way to change the graft of an object: take the caller's own layer off, make the edit, verify it, and put the
+// layers of other owners on top again. The result is a list of changes to the current file.
 import type { FileEdit, FilePiece } from '../edit/file-edit.ts'
 import { graftedSource, type GraftOptions, graftTo } from './graft.ts'
 import { clipped, joined, type Layer, type Layers } from './layers.ts'
@@ -13,17 +13,17 @@ import type { ElfObject } from '../types.ts'
 import { verifyState } from '../rules/verify.ts'
 
 interface Regraft {
-  /** What has to be written; null where the file is as it is to be. */
+  /** What must be written; null where the file is already right. */
   readonly edit: FileEdit | null
-  /** The edits in place of programs, whose undo is to be kept elsewhere. */
+  /** The edits of programs in place. Their undo must be kept outside of the file. */
   readonly inPlace: readonly EditInPlace[]
-  /** The file without one's own layer and those above. */
+  /** The file without the caller's own layer and those above. */
   readonly before: ByteSource
-  /** The file as it will be. */
+  /** The file after the edit. */
   readonly after: ByteSource
 }
 
-/** An edit that leaves no note of itself in the file. */
+/** An edit that leaves no note in the file. */
 export interface EditInPlace {
   readonly owner: Owner
   /** The file below the edit. */
@@ -33,8 +33,8 @@ export interface EditInPlace {
 }
 
 /**
- * @param wanted gives the state that the file is to have without the layers above; null: one's own layer is taken off
- * @throws ElfError `REFUSED` where that cannot be done safely, `BROKEN` where the result would not be what is wanted
+ * @param wanted returns the wanted state of the file without the layers above; null: take the caller's own layer off
+ * @throws ElfError `REFUSED` where that cannot be done safely, `BROKEN` where the result differs from the wanted state
  */
 export function regraft(
   layers: Layers,
@@ -52,7 +52,7 @@ export function regraft(
   note(graft, base, options.owner ?? 'elf', options.record ?? null)
   if (above.length === 0) return { edit: onto(joined(own), graft), inPlace, before: base, after: under }
 
-  // the patches below the base, whoever makes them, and all behind it, as the result has them
+  // all ranges below the base that any layer patches, and everything behind the base, taken from the result
   const touched = [...above, ...own].flatMap(({ undo }) => undo.patches).concat(graft?.patches ?? [])
   let after = under
   for (const layer of above.toReversed()) {
@@ -73,14 +73,14 @@ function graftOnto(base: ByteSource, wanted: (base: ElfObject) => ElfState, opti
   return graft
 }
 
-/** A graft where the layers that `undo` takes off stood. */
+/** A graft in the place of the layers that `undo` takes off. */
 function onto(undo: ReturnType<typeof joined>, graft: FileEdit | null): FileEdit | null {
   if (undo === null) return graft
   if (graft !== null) return { ...graft, patches: [...undo.patches, ...graft.patches] }
   return { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
 }
 
-/** A layer of others on top of an object that has changed below it; null where nothing of it is left. */
+/** A layer of another owner, put on an object that has changed below it; null where nothing of the layer is left. */
 function putAgain({ source, undo }: Layer, { above, own, base }: Layers, below: ByteSource): FileEdit | null {
   const index = above.findIndex(layer => layer.source === source)
   const was = above[index + 1]?.source ?? own[0]?.source ?? base
@@ -96,8 +96,8 @@ function putAgain({ source, undo }: Layer, { above, own, base }: Layers, below: 
 }
 
 /**
- * What a layer changed, on top of another state: the entries that it added to the search path come behind those that are
- * there, and its interpreter replaces the one that it replaced, not another one that was set since.
+ * Applies the changes of a layer to another state. The entries that the layer added to the search path come behind the
+ * existing ones. Its interpreter replaces only the interpreter that it replaced before, not one that was set since.
  */
 function applyAgain(state: ElfState, { from, to }: { readonly from: ElfState; readonly to: ElfState }): ElfState {
   const interpreter = state.interpreter === from.interpreter ? to.interpreter : state.interpreter
@@ -121,7 +121,9 @@ function entriesOf({ runpath, rpath }: ElfState): string[] {
 
 const CHUNK = 1 << 20
 
-/** The difference of two files that agree below the size of the first, but for some ranges and the ELF header. */
+/**
+ * The difference of two files that are equal below the size of the first, except for some ranges and the ELF header.
+ */
 function flattened(
   base: ByteSource,
   result: ByteSource,

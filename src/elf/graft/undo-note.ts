@@ -1,17 +1,18 @@
-// The undo record that every graft carries: an ELF note at the head of the graft, and how to read it back. It holds only
-// while nothing else has changed the file: a checksum covers the header, all that was appended and the ranges changed in
-// place.
+// The undo record that every graft carries: an ELF note at the start of the graft, and how to read it back. The record
+// is valid only while nothing else has changed the file. A checksum over the header, all appended bytes and the ranges
+// changed in place proves this.
 //
 // The note (owner `wheelfix`, type 2) has this descriptor, little endian on every machine:
 //    0  SHA-256 of: the present header · the file from the original size to its end, without these 32 bytes · the present
 //       bytes of each range changed in place
-//   32  original size, 40 size with the graft (64 bits each), 48 whose change it is (16 bytes of ASCII, ended by zeros)
+//   32  original size, 40 size with the graft (64 bits each), 48 owner of the change (16 bytes of ASCII, ended by zeros)
 //   64  length of the original header, 68 number of ranges, 72 length of the record or 2^32 - 1, 76 zero (32 bits each)
 //   80  original header; each range as offset (64), length (32) and original bytes, inverted; record
-// Inverted, as Nix takes a file for a user of every store path that its bytes name, and it was to be none.
+// The original bytes are inverted because Nix keeps every store path that the bytes of a file name.
 //
-// Type 1, which earlier versions wrote, does not say whose change it is: 48 offset and 56 length (64 bits each) of the
-// strings that were copied by reference. Its checksum leaves these out, and what is between the original size and the note.
+// Earlier versions wrote type 1, which does not name the owner: 48 offset and 56 length (64 bits each) of the strings
+// that were copied by reference. Its checksum excludes these strings, and the bytes between the original size and the
+// note.
 import { createHash } from 'node:crypto'
 import { PT_LOAD } from '../constants.ts'
 import { ElfError } from '../error.ts'
@@ -23,23 +24,23 @@ import type { ElfHeader, ProgramHeader } from '../types.ts'
 import { type Patch, patchedSource } from '../overlay.ts'
 
 /**
- * Whose change a graft is: `wheelfix venv`, `wheelfix wheel`, `wheelfix elf`, a venv's copy of its Python for the private
- * loader, or an installed Python with one (`wheelfix python`). Who takes changes back takes back its own only.
+ * The owner of a graft: `wheelfix venv`, `wheelfix wheel`, `wheelfix elf`, a venv's copy of its Python for the private
+ * loader, or an installed Python with a private loader (`wheelfix python`). Each owner takes back only its own changes.
  */
 const OWNERS = ['venv', 'wheel', 'elf', 'python', 'standalone'] as const
 export type Owner = (typeof OWNERS)[number]
 
-/** How to take a graft off again. */
+/** How to take a graft off. */
 export interface Undo {
-  /** null: an earlier version wrote it, and the file or its record may tell. */
+  /** null: an earlier version wrote the note. The record, or the RECORD that lists the file, may tell. */
   readonly owner: Owner | null
   /** Size in bytes of the file without the graft. */
   readonly originalSize: number
   /** The ELF header without the graft. */
   readonly header: Uint8Array
-  /** What stood where the graft changed the file in place. */
+  /** The original bytes of the ranges that the graft changed in place. */
   readonly patches: readonly Patch[]
-  /** What the caller of `makeGraft` asked to be kept. */
+  /** What the caller of `makeGraft` asked to keep. */
   readonly record: string | null
 }
 
@@ -51,16 +52,16 @@ const FIXED = 80
 const OWNER_AT = 48
 const OWNER_SIZE = 16
 const NO_RECORD = 0xffffffff
-/** The graft, its note included, starts at a multiple of this. */
+/** The graft, including its note, starts at a multiple of this. */
 export const GRAFT_ALIGNMENT = 16
 /** A note is some hundred bytes, or some thousand with many ranges. */
 const LONGEST_NOTE = 1 << 20
 const CHUNK = 1 << 20
 
-/** File offset, from the note's start, of the checksum. */
+/** Offset of the checksum from the note's start. */
 const checksumAt = (format: Format): number => format.nhdr.bytes + OWNER.length
 
-/** The bytes that a note with this content takes, its alignment included. */
+/** The size in bytes of a note with this content, including its alignment. */
 export function noteLength(format: Format, undo: Undo): number {
   const patches = undo.patches.reduce((sum, { bytes }) => sum + 12 + bytes.length, 0)
   const record = undo.record === null ? 0 : encodeText(undo.record).length
@@ -70,7 +71,7 @@ export function noteLength(format: Format, undo: Undo): number {
 
 const inverted = (bytes: Uint8Array): Uint8Array => bytes.map(byte => ~byte)
 
-/** The note, its checksum still zero. */
+/** The note with a checksum of zeros. */
 export function encodeNote(format: Format, undo: Undo & { readonly owner: Owner }, size: number): Buffer {
   const note = Buffer.alloc(noteLength(format, undo))
   put(format, note, 0, format.nhdr.namesz, OWNER_LENGTH)
@@ -99,14 +100,14 @@ export function encodeNote(format: Format, undo: Undo & { readonly owner: Owner 
 }
 
 /**
- * Puts the checksum into a note.
- * @param result the edited file, with this note in it
+ * Writes the checksum into a note.
+ * @param result the edited file, including this note
  */
 export function sealNote(format: Format, note: Buffer, undo: Undo, result: ByteSource, start: number): void {
   checksumOf(format, result, { start, length: note.length, undo, version: VERSION }).copy(note, checksumAt(format))
 }
 
-/** A note as it stands in a file, whether it still holds or not. */
+/** A note in a file, valid or not. */
 interface PlacedNote {
   /** File offset. */
   readonly start: number
@@ -139,8 +140,8 @@ function checksumOf(format: Format, source: ByteSource, { start, length, undo, v
 }
 
 /**
- * The undo record of an edited file; null where there is none, or none that still fits the file.
- * @param headers the file's, where they have been read already
+ * The undo record of an edited file; null where there is none, or none that is still valid.
+ * @param headers the headers of the file, where the caller has read them already
  * @throws ElfError `REFUSED` for a record of a later version, errors of the source
  */
 export function readUndo(source: ByteSource, headers?: Headers): Undo | null {
@@ -157,7 +158,7 @@ function decode(source: ByteSource, { header, programHeaders }: Headers): Undo |
   const load = programHeaders
     .filter(({ type }) => type === PT_LOAD)
     .reduce<ProgramHeader | null>((last, next) => (last !== null && last.offset > next.offset ? last : next), null)
-  // the program headers are behind the note: true of hardly any other file, so that these cost nothing more
+  // in hardly any other file are the program headers behind this point, so other files cost no further read
   if (load === null || load.offset === 0 || header.phoff <= load.offset) return null
   const start = noteOffset(source, header, load)
   const note = start === null ? null : readNote(source, header, start)
@@ -166,8 +167,8 @@ function decode(source: ByteSource, { header, programHeaders }: Headers): Undo |
 }
 
 /**
- * The note at a file offset; null where it is cut.
- * @throws ElfError `REFUSED` for one of a later version
+ * The note at a file offset; null where it is cut off.
+ * @throws ElfError `REFUSED` for a note of a later version
  */
 function readNote(
   source: ByteSource,
@@ -199,7 +200,10 @@ function newer(what: string, start: number): ElfError {
   return new ElfError('REFUSED', `a newer wheelfix changed it (its undo note has ${what}): use that version`, start)
 }
 
-/** Where a PT_LOAD has a note of ours: at its start, or behind the gap for strip's program headers; null for nowhere. */
+/**
+ * Where a PT_LOAD has a note of wheelfix: at its start, or behind the gap for strip's program headers; null without
+ * one.
+ */
 function noteOffset(source: ByteSource, header: ElfHeader, { offset }: ProgramHeader): number | null {
   const format = formatOf(header)
   const at = checksumAt(format)
@@ -232,12 +236,12 @@ function decodeUndo(desc: Buffer, owner: Owner | null): Undo | null {
   return record === null ? null : { owner, originalSize, header, patches, record: decodeBytes(record) }
 }
 
-/** The file as it was before the graft, as a view of the file as it is. */
+/** The file before the graft, as a view of the current file. */
 export function originalSource(source: ByteSource, undo: Undo): ByteSource {
   return patchedSource(source, undo.originalSize, [{ offset: 0, bytes: undo.header }, ...undo.patches])
 }
 
-/** The notes of ours that a file carries, whether they still hold or not, except those that cannot be read. */
+/** The readable notes of wheelfix in a file, valid or not. */
 export function notesIn(source: ByteSource): Undo[] {
   const { header, programHeaders } = readHeaders(source)
   return programHeaders.flatMap(load => {

@@ -1,5 +1,5 @@
-// Which strings of the dynamic string table nothing refers to once an edit is made, so that their bytes are free. Linkers
-// let a string begin inside of another one where their ends are equal: a search path may be the end of a symbol's name.
+// Which strings of the dynamic string table are unused after an edit, so that their bytes are free. Linkers let a
+// string begin inside another one with the same end: a search path may be the end of a symbol's name.
 import {
   DT_NEEDED,
   DT_RPATH,
@@ -25,27 +25,27 @@ import { STRING_TAGS } from './new-strings.ts'
 import type { ElfObject } from '../types.ts'
 import { readVersionDefinitions, readVersionNeeds } from '../tables/versions.ts'
 
-/** The symbols of a larger table are not looked through. */
+/** A larger symbol table is not searched. */
 const MOST_SYMBOL_BYTES = 1 << 27
 const SYMBOLS_AT_ONCE = 1 << 15
 
-/** A string of the table, with its NUL behind it. */
+/** A string of the table; a NUL follows it. */
 interface StringSlot {
-  /** Bytes from DT_STRTAB. */
+  /** In bytes from DT_STRTAB. */
   readonly offset: number
-  /** Bytes without the NUL. */
+  /** In bytes, without the NUL. */
   readonly length: number
 }
 
-/** The entries whose strings an edit may leave unused. */
+/** The tags whose strings an edit may leave unused. */
 const EDITED = new Set([DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH])
-/** The sections whose strings are looked at here. */
+/** The sections whose references to strings are known here. */
 const READERS = new Set([SHT_DYNSYM, SHT_DYNAMIC, SHT_GNU_VERDEF, SHT_GNU_VERNEED])
 
 /**
- * The strings of such entries that nothing refers to any more, nor to a part of them; none where it cannot be told who
- * does: without a section of the symbols, whose number no loader needs to know.
- * @param offsetOf where each string of the wanted state stands, from DT_STRTAB
+ * The strings of `EDITED` entries to which nothing refers any more, not even to a part of them. None where the
+ * references cannot be known: without a section of the symbols, since no loader needs to know their number.
+ * @param offsetOf the place of each string of the wanted state, from DT_STRTAB
  */
 export function unusedStrings(
   source: ByteSource,
@@ -63,7 +63,7 @@ export function unusedStrings(
   const table = findStringSection(sections, value(DT_STRTAB) ?? 0n)
   const isForeign = (index: number): boolean =>
     sectionNumber(sections, index, 'link') === table && !READERS.has(sectionNumber(sections, index, 'type'))
-  // a linker may keep the names of the sections there, too
+  // a linker may keep the section names in the same table
   if (table < 0 || table === sections.namesIndex || findSection(sections, isForeign) >= 0) return []
   const symbolBytes = sectionNumber(sections, dynsym, 'size')
   if (symbolBytes > MOST_SYMBOL_BYTES || symbolBytes === 0) return []

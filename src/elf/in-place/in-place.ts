@@ -1,6 +1,8 @@
-// Edits that fit into what is there, without an undo record, as there is no room for one. Single words are always changed
-// so: the opposite edit undoes them. All else is for programs, which other tools take for templates, and for what nothing can
-// be appended to, as a payload behind the object is addressed from the end. New texts go where they stand already, into the place of one that nothing refers to any more, or behind the segment of the strings (slack.ts).
+// Edits that fit into the existing bytes. They leave no undo record, because there is no room for one. Single words are
+// always changed in place, because the opposite edit undoes them. All other edits in place are for two kinds of files:
+// programs, which other tools take as templates, and files to which nothing can be appended, because a payload behind
+// the object is addressed from the end. A new text goes where the same text exists already, into the place of an unused
+// text, or behind the segment of the strings (slack.ts).
 import { DT_NEEDED, DT_STRSZ, DT_STRTAB, DT_VERNEED, PT_GNU_STACK, PT_INTERP, SHT_PROGBITS } from '../constants.ts'
 import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
 import { programHeaderPatch } from '../graft/new-headers.ts'
@@ -18,7 +20,10 @@ import { unusedStrings } from '../graft/unused-strings.ts'
 import { readVersionNeeds } from '../tables/versions.ts'
 import type { Patch } from '../overlay.ts'
 
-/** An edit of the stack's flags or of EI_OSABI, which is in the header that `patched` writes; null for any other edit. */
+/**
+ * An edit of the stack's flags or of EI_OSABI (`patched` writes the header that holds EI_OSABI); null for any other
+ * edit.
+ */
 export function editWords(object: ElfObject, wanted: ElfState): Patch[] | null {
   const { header, programHeaders } = object
   const format = formatOf(header)
@@ -36,8 +41,8 @@ export function editWords(object: ElfObject, wanted: ElfState): Patch[] | null {
 }
 
 /**
- * A needed whose new name is the end of the old one, or the other way round, where the longer one stands in the string
- * table: one word for each, besides those of `editWords`. Null for any other edit.
+ * Renames a needed where the new name is the end of the old one, or the reverse, and the string table holds the longer
+ * one. Changes one word for each name, besides those of `editWords`. Null for any other edit.
  */
 export function renameInPlace(
   source: ByteSource,
@@ -49,7 +54,7 @@ export function renameInPlace(
   const { needed, stack, osabi } = wanted
   if (needed.length !== object.needed.length) return null
   if (differences({ ...old, needed, stack, osabi }, wanted).length > 0) return null
-  // with the words that are always changed in place: what was changed one by one is changed back at once
+  // also changes the words of `editWords`, so that one edit can undo several edits made one by one
   const patches = editWords(object, { ...old, stack, osabi })
   if (patches === null) return null
   const format = formatOf(object.header)
@@ -74,7 +79,7 @@ export function renameInPlace(
 
 /**
  * The ranges to change, all inside the file; null where the edit does not fit.
- * @param apart no section may reach over another one: GNU objcopy and strip would move what lies there
+ * @param apart no section may reach over another one: GNU objcopy and strip would move the code or data there
  */
 export function editInPlace(
   source: ByteSource,
@@ -104,10 +109,12 @@ export function editInPlace(
   return [...patches, ...versions, ...slack.patches()]
 }
 
-/** PATH_MAX: the kernel takes no longer one. */
+/** PATH_MAX: the kernel accepts no longer path. */
 const LONGEST_PATH = 4096
 
-/** The interpreter, written over the old one, and single words; null for any other edit and where it does not fit. */
+/**
+ * Writes the interpreter over the old one, and changes single words; null for any other edit and where it does not fit.
+ */
 export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted: ElfState): Patch[] | null {
   const { interpreter } = wanted
   const patches = editWords(object, { ...wanted, interpreter: object.ptInterp })
@@ -117,7 +124,7 @@ export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted
   const text = encodeText(interpreter)
   if (segment === undefined || segments.length > 1 || text.length >= segment.filesz) return null
   if (segment.filesz > LONGEST_PATH) return null
-  // what stands behind the name is not the name's
+  // the bytes behind the name are not part of it
   const rest = source.read(segment.offset, segment.filesz).subarray(encodeText(object.ptInterp ?? '').length)
   if (rest.some(byte => byte !== 0)) return null
   const bytes = new Uint8Array(segment.filesz)
@@ -125,7 +132,7 @@ export function interpreterInPlace(source: ByteSource, object: ElfObject, wanted
   return [...patches, { offset: segment.offset, bytes }]
 }
 
-/** The interpreter, behind the segment of the strings, and single words; null where there is no room. */
+/** Writes the interpreter behind the segment of the strings, and changes single words; null where there is no room. */
 function interpreterInSlack(
   source: ByteSource,
   object: ElfObject,
@@ -144,7 +151,7 @@ function interpreterInSlack(
   const memsz = BigInt(text.length)
   const moved = { ...segment, offset, vaddr: address, paddr: address, filesz: text.length, memsz }
   patches.push(programHeaderPatch(object, index, moved))
-  // who looks for the section is to find the same
+  // a tool that goes by the section must find the same string
   const isOld = (table: SectionTable, at: number): boolean =>
     sectionNumber(table, at, 'type') === SHT_PROGBITS && sectionNumber(table, at, 'offset') === segment.offset
   const at = sections === null ? -1 : findSection(sections, index => isOld(sections, index))
@@ -156,7 +163,7 @@ function interpreterInSlack(
   return patches
 }
 
-/** What has moved leaves zeros: Nix keeps every store path that a file's bytes name. */
+/** Zeros for what has moved: Nix keeps every store path that the bytes of a file name. */
 function blank(source: ByteSource, offset: number, length: number): Patch {
   return { offset, bytes: new Uint8Array(source.read(offset, length).length) }
 }
@@ -173,12 +180,12 @@ function sectionPatch(
   return { offset: shoff + index * size, bytes: table.bytes.subarray(index * size, (index + 1) * size) }
 }
 
-/** A larger string table than any object has. */
+/** Larger than the string table of any object. */
 const MOST_STRING_BYTES = 1 << 27
 
 /**
- * Where the strings of the wanted state stand: where they are already, be it as the end of another one, else in the place
- * of a string that is not used any more, else behind the segment; null where one fits nowhere.
+ * Finds a place for the strings of the wanted state: where the string exists already (also as the end of another one),
+ * else in the place of an unused string, else behind the segment. Null where a string fits nowhere.
  */
 function stringsInPlace(
   source: ByteSource,
@@ -236,8 +243,8 @@ function stringsInPlace(
   const { sections } = editable
   const section = sections === null ? -1 : findStringSection(sections, stringTableAddress(object))
   if (sections !== null && section > 0 && length > strtab.length) {
-    // readelf goes by the section. One that reaches over others must not be called .dynstr: patchelf fills the .dynstr that
-    // it replaces with rubbish. Without the dot it refuses the file.
+    // readelf goes by the section. A section that reaches over others must not be called .dynstr: patchelf fills the
+    // .dynstr that it replaces with rubbish. Without the dot patchelf refuses the file.
     const name = sectionNumber(sections, section, 'name')
     const names = sections.namesIndex < sections.count ? sectionNumber(sections, sections.namesIndex, 'offset') : 0
     const dot = names + name < source.size && source.read(names + name, 1)[0] === 0x2e ? 1 : 0
@@ -248,17 +255,17 @@ function stringsInPlace(
 
 interface Strings {
   readonly table: Buffer
-  /** Those that the table has not. */
+  /** The strings that the table does not have. */
   readonly missing: ReadonlySet<string>
-  /** Where each string of the wanted state stands, from DT_STRTAB. */
+  /** The offset of each string of the wanted state, from DT_STRTAB. */
   readonly placed: Map<string, number>
-  /** The strings that are not used any more. */
+  /** The places of the unused strings. */
   readonly slots: readonly { readonly offset: number; readonly length: number }[]
 }
 
 /**
- * The whole table with the missing strings, behind the segment; null where there is no room, or where the new ones fit into
- * the place of old ones. The section moves with it, so that no two sections overlap.
+ * Moves the whole table, with the missing strings, behind the segment. Null where there is no room, or where the new
+ * strings fit into the places of old ones. The section moves too, so that no two sections overlap.
  */
 function movedStrings(
   source: ByteSource,
@@ -306,14 +313,14 @@ function fitsInto(texts: ReadonlySet<string>, slots: readonly { readonly length:
 }
 
 interface StringsInPlace {
-  /** From DT_STRTAB. */
+  /** Returns an offset from DT_STRTAB. */
   readonly offsetOf: (text: string) => number
   readonly patches: readonly Patch[]
-  /** Dynamic entries that change with them. */
+  /** The dynamic entries that change with the strings. */
   readonly values: ReadonlyMap<number, bigint>
 }
 
-/** The file names of .gnu.version_r that change, a word each. */
+/** The changed file names in .gnu.version_r, one word each. */
 function newVersionFiles(
   source: ByteSource,
   object: ElfObject,

@@ -1,5 +1,5 @@
-// The unused bytes behind the segment that holds the dynamic strings: the next segment begins in another page, so that the
-// rest of the last page is zeros in the file and mapped all the same. What is put there makes the segment longer, and moves
+// The unused bytes behind the segment that holds the dynamic strings. The next segment begins in another page, so the
+// rest of the last page is zeros in the file and is mapped anyway. Bytes put there make the segment longer and move
 // nothing: a payload stays where it is.
 import { PF_W, PT_LOAD, SHT_NOBITS, SHT_NULL } from '../constants.ts'
 import { programHeaderPatch } from '../graft/new-headers.ts'
@@ -12,7 +12,7 @@ import type { ElfObject, ProgramHeader } from '../types.ts'
 import type { Patch } from '../overlay.ts'
 
 export interface Slack {
-  /** Puts bytes there and says where they are, in the file and in memory; null where there is no room. */
+  /** Puts bytes there and returns where they are, in the file and in memory; null where there is no room. */
   take(this: void, bytes: Uint8Array): { readonly offset: number; readonly address: bigint } | null
   /** The bytes, and the segment's new length. */
   patches(this: void): Patch[]
@@ -50,14 +50,14 @@ export function slackOf(source: ByteSource, object: ElfObject, editable: Editabl
   }
 }
 
-/** How many bytes behind a PT_LOAD are zeros that nothing has, in the page in which it ends. */
+/** How many unused zeros are behind a PT_LOAD, in the page in which it ends. */
 function lengthBehind(
   source: ByteSource,
   { header, programHeaders }: ElfObject,
   { sections }: Editable,
   load: ProgramHeader,
 ): number {
-  // else they are the start of its .bss, or a program may take what lies behind its data for its own
+  // otherwise the zeros start its .bss, or the program may use the bytes behind its data
   if (BigInt(load.filesz) !== load.memsz || (load.flags & PF_W) !== 0) return 0
   const end = load.offset + load.filesz
   const endAddress = load.vaddr + load.memsz
@@ -83,11 +83,11 @@ function lengthBehind(
     }
   }
   const later = things.filter(([start, behind]) => behind > end && behind > start)
-  // behind the last thing of all a payload begins, which may begin with zeros
+  // behind the last segment and section a payload begins, and it may begin with zeros
   if (later.length === 0) return 0
   const next = later.reduce((nearest, [start]) => Math.min(nearest, start), Infinity)
   const length = Math.min(next - end, Number(pageRest), source.size - end)
   if (length <= 0) return 0
-  // what is not zeros is a table that an older patchelf left there, and the zeros before it may be a part of it
+  // other bytes than zeros are a table that an older patchelf left there; the zeros before it may belong to it
   return source.read(end, length).some(byte => byte !== 0) ? 0 : length
 }

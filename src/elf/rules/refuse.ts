@@ -1,5 +1,5 @@
-// What cannot be edited safely, each with its reason. Everything that the graft relies on is checked here, so that the
-// writer itself never meets a surprise.
+// What cannot be edited safely, with the reason. All that the graft relies on is checked here, so that the writer need
+// not check it.
 import {
   DF_1_PIE,
   DT_STRSZ,
@@ -33,19 +33,19 @@ import { STRING_TAGS } from '../graft/new-strings.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { readUndo } from '../graft/undo-note.ts'
 
-/** What an editable object has for certain. */
+/** What every editable object has. */
 export interface Editable {
   readonly dynamicSegment: ProgramHeader
-  /** The old dynamic string table in the file. */
+  /** The place of the old dynamic string table in the file. */
   readonly strtab: Extent
   readonly sections: SectionTable | null
 }
 
-/** Bytes of each end of what lies behind an object that are looked at for something other than zero. */
+/** How many bytes at each end of the data behind an object are searched for anything but zeros. */
 const SLACK_SAMPLE = 4096
 
 /**
- * All checks but that for a payload.
+ * All checks except the one for a payload.
  * @throws ElfError `REFUSED` with the reason, or what is wrong with the file
  */
 export function assertEditable(source: ByteSource, object: ElfObject): Editable {
@@ -82,19 +82,20 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   if (placed.offset !== dynamicSegment.offset) {
     throw refused('the dynamic segment’s file offset is not where its address is mapped from', dynamicSegment.offset)
   }
-  // the loader reads on to DT_NULL, whatever p_filesz says: what lies behind would be lost
+  // the loader reads on to DT_NULL, whatever p_filesz says; the graft would lose the entries behind p_filesz
   if ((dynamic.length + 1) * formatOf(header).dyn.bytes > dynamicSegment.filesz) {
     throw refused('its dynamic table has no DT_NULL inside PT_DYNAMIC', dynamicSegment.filesz)
   }
   if (dynamic.some(({ tag }) => !Number.isSafeInteger(tag))) throw refused('it has a dynamic tag past 2^53')
-  // throws for a record of another version: what it would bring back is not ours to bury
+  // throws for a record of another version: a graft must not bury what that record brings back
   readUndo(source, object)
   return { dynamicSegment, strtab: stringTable(object, sections), sections }
 }
 
 /**
- * Is it musl's libc, which is its loader too? It relocates itself by the program headers behind its ELF header, in its own
- * first page (ldso/dlstart.c), which a graft does not leave there. Others' libc needs its loader.
+ * Is this musl's libc, which is also its loader? It relocates itself by the program headers behind its ELF header, in
+ * its own first page (ldso/dlstart.c). A graft moves the headers elsewhere. The libc of other systems has a separate
+ * loader.
  */
 function isMuslLibc(source: ByteSource, object: ElfObject): boolean {
   const { header, ptInterp: interpreter, needed } = object
@@ -123,7 +124,8 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
     if (BigInt(filesz) > memsz) throw refused(`${at} is larger in the file than in memory`, memsz)
     if (vaddr < end) throw refused(`${at} overlaps the one before it, or comes after a higher one`, vaddr)
     if ((align & (align - 1n)) !== 0n) throw refused(`${at} has an alignment that is not a power of two`, align)
-    // glibc before 2.35 wants them to agree modulo p_align; later ones, musl and the kernel can map what agrees modulo the page
+    // glibc before 2.35 wants agreement modulo p_align; later versions, musl and the kernel only need agreement modulo
+    // the page
     const page = align < SMALLEST_PAGE ? align : BigInt(SMALLEST_PAGE)
     if (page > 1n && (vaddr - BigInt(offset)) % page !== 0n) {
       throw refused(`address and offset of ${at} do not agree modulo the page`, align)
@@ -132,7 +134,7 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
   }
 }
 
-/** DT_STRTAB with DT_STRSZ; the section is taken where it says more, as loaders heed neither. */
+/** DT_STRTAB with DT_STRSZ. If the section is longer, its length counts: loaders heed neither. */
 function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: SectionTable | null): Extent {
   const address = dynamic?.findLast(({ tag }) => tag === DT_STRTAB)?.value
   const length = dynamic?.findLast(({ tag }) => tag === DT_STRSZ)?.value
@@ -152,7 +154,7 @@ function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: S
   return table
 }
 
-/** The section of the dynamic strings, by its address; -1 without one. */
+/** The index of the section of the dynamic strings, found by its address; -1 without one. */
 export function findStringSection(sections: SectionTable, address: bigint): number {
   return findSection(
     sections,
@@ -162,8 +164,9 @@ export function findStringSection(sections: SectionTable, address: bigint): numb
 }
 
 /**
- * Data behind the last section and segment belongs to the program (PyInstaller, bun, deno, pkg, an AppImage, a zip), which
- * finds it from the end of its own file: it would not be there any more.
+ * Refuses a file with data behind the last section and segment. The data belongs to the program (PyInstaller, bun,
+ * deno, pkg, an AppImage, a zip). The program finds it from the end of its own file, and would not find it behind a
+ * graft.
  */
 export function assertNoPayload(
   source: ByteSource,

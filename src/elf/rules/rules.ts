@@ -1,5 +1,5 @@
-// The rules of those that load an object: glibc, musl, the kernel and qemu-user, one function for each part of it. Each
-// rule has a name; README.md beside this file lists them with their sources.
+// The rules of everything that loads an object: glibc, musl, the kernel and qemu-user. One function checks each part of
+// the object. Each rule has a name; src/elf/README.md lists the rules with their sources.
 import {
   DT_FINI_ARRAY,
   DT_FINI_ARRAYSZ,
@@ -55,19 +55,19 @@ export interface Violation {
   readonly rule: string
   /** What is wrong, with the numbers. */
   readonly message: string
-  /** File offset in bytes of what is wrong, where there is one. */
+  /** File offset in bytes of the wrong field, where there is one. */
   readonly offset?: number
   /** The value found. */
   readonly value?: bigint | number
 }
 
-/** Takes what a check finds. */
+/** Called for each violation. */
 export type Report = (rule: string, message: string, offset?: number, value?: bigint | number) => void
 
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`
 
 /**
- * glibc dl-load.c and dl-map-segments.h; binfmt_elf.c: what every PT_LOAD must be.
+ * What every PT_LOAD must be (glibc dl-load.c and dl-map-segments.h; the kernel's binfmt_elf.c).
  * @param page the largest page, in bytes, that the file is meant for
  */
 export function checkLoads(
@@ -84,7 +84,7 @@ export function checkLoads(
   for (const load of loads) {
     const { vaddr, offset, filesz, memsz, align } = load
     const name = `the PT_LOAD at ${hex(vaddr)}`
-    // glibc before 2.36 says so; later it maps the file and dies of SIGBUS
+    // glibc before 2.36 reports this; later versions map the file and die of SIGBUS
     if (offset + filesz > source.size) {
       report('load-in-file', `${name} ends at ${offset + filesz}, behind the end of the file`, offset, filesz)
     }
@@ -93,7 +93,7 @@ export function checkLoads(
       report('load-order', `${name} overlaps the one before it or comes after a higher one`, offset, vaddr)
     if ((align & (align - 1n)) !== 0n)
       report('load-align', `${name} has p_align ${align}, no power of two`, offset, align)
-    // glibc before 2.35 demands it for p_align, every loader for the page size that it runs with
+    // glibc before 2.35 demands this for p_align, and every loader for its own page size
     else if (align > 1n && (vaddr - BigInt(offset)) % align !== 0n) {
       report('load-align', `${name}: address and offset ${offset} differ modulo p_align ${hex(align)}`, offset, align)
     }
@@ -110,8 +110,8 @@ export function checkLoads(
 }
 
 /**
- * Does a PT_LOAD begin in the page in which the one before it ends, where the two do not want the same bytes there? It is
- * mapped over it (dl-map-segments.h; binfmt_elf.c).
+ * Does a PT_LOAD begin in the page in which the one before it ends, while the two want different bytes there? The later
+ * one is mapped over the earlier one (dl-map-segments.h; binfmt_elf.c).
  */
 function sharesPage(before: ProgramHeader, { vaddr, offset }: ProgramHeader): boolean {
   const page = BigInt(SMALLEST_PAGE)
@@ -120,14 +120,14 @@ function sharesPage(before: ProgramHeader, { vaddr, offset }: ProgramHeader): bo
   return before.memsz > BigInt(before.filesz) || before.vaddr - BigInt(before.offset) !== vaddr - BigInt(offset)
 }
 
-/** The table itself: where the kernel tells an executable that it is, and how large it may be. */
+/** Checks the program header table itself: its size, and that it is where the kernel tells an executable it is. */
 export function checkProgramHeaders(object: ElfObject, report: Report): void {
   const { header, programHeaders } = object
   const format = formatOf(header)
   const length = programHeaders.length * format.phdr.bytes
   const first = programHeaders.find(({ type }) => type === PT_LOAD)
   const phdr = programHeaders.find(({ type }) => type === PT_PHDR)
-  // the kernel asks for the table's start only (binfmt_elf.c), glibc for whole pages (dl-map-segments.h)
+  // the kernel only needs the start of the table (binfmt_elf.c), glibc whole pages (dl-map-segments.h)
   const holder = programHeaders.find(
     ({ type, offset, filesz }) =>
       type === PT_LOAD &&
@@ -162,7 +162,7 @@ export function checkProgramHeaders(object: ElfObject, report: Report): void {
   }
 }
 
-/** What glibc does to the table that it has found itself: table-lookup.ts. */
+/** Checks that glibc does not zero the table that it finds: table-lookup.ts. */
 export function checkTableLookup(object: ElfObject, report: Report, page?: number): void {
   const zeroed = zeroedTable(object, page)
   if (zeroed === null) return
@@ -176,7 +176,7 @@ export function checkTableLookup(object: ElfObject, report: Report, page?: numbe
   )
 }
 
-/** binfmt_elf.c: a path of 2 to 4096 bytes with its NUL; rtld.c reads it in memory. */
+/** The path has 2 to 4096 bytes with its NUL (binfmt_elf.c), and rtld.c reads it in memory. */
 export function checkInterpreter(source: ByteSource, { programHeaders }: ElfObject, report: Report): void {
   const segment = programHeaders.find(({ type }) => type === PT_INTERP)
   if (segment === undefined) return
@@ -190,7 +190,7 @@ export function checkInterpreter(source: ByteSource, { programHeaders }: ElfObje
   }
 }
 
-/** Segments that describe a part of a PT_LOAD must be one, at the same distance of address and offset. */
+/** A segment that describes a part of a PT_LOAD must lie in one, with the same distance between address and offset. */
 export function checkSegments(source: ByteSource, { programHeaders }: ElfObject, report: Report): void {
   const names: readonly (readonly [number, string])[] = [
     [PT_DYNAMIC, 'PT_DYNAMIC'],
@@ -208,7 +208,7 @@ export function checkSegments(source: ByteSource, { programHeaders }: ElfObject,
     }
     const extent = extentAt(programHeaders, vaddr)
     if (extent === null) {
-      // notes of a few programs are not meant for memory
+      // a few programs have notes that are not meant for memory
       if (type !== PT_NOTE || vaddr !== 0n)
         report('segment-mapped', `${name} at ${hex(vaddr)} is in no PT_LOAD`, offset, vaddr)
     } else if (extent.offset !== offset) {
@@ -228,7 +228,7 @@ export function checkSegments(source: ByteSource, { programHeaders }: ElfObject,
   }
 }
 
-/** Tables that the dynamic entries name: address tag, size tag (0: none), name. */
+/** Tables that the dynamic entries name: tag of the address, tag of the size (0: none), name. */
 const TABLES: readonly (readonly [address: number, size: number, name: string])[] = [
   [DT_STRTAB, DT_STRSZ, 'DT_STRTAB'],
   [DT_SYMTAB, 0, 'DT_SYMTAB'],
@@ -285,7 +285,10 @@ export function checkDynamic(object: ElfObject, report: Report): void {
   }
 }
 
-/** In one PT_LOAD; or, as a string table may, from one to another, at the same distance of address and file offset. */
+/**
+ * Is the range in one PT_LOAD? A string table may also go on from one PT_LOAD to the next, at the same distance of
+ * address and file offset.
+ */
 function isMapped(programHeaders: readonly ProgramHeader[], address: bigint, length: bigint): boolean {
   const first = extentAt(programHeaders, address)
   const last = extentAt(programHeaders, address + length - 1n)
@@ -298,7 +301,7 @@ function loadAt(programHeaders: readonly ProgramHeader[], address: bigint): Prog
   )
 }
 
-/** A table that moved without its pointer, or a string table that moved without it, shows by its hashes (patchelf#664). */
+/** The hashes show a version table that moved without its pointer, or whose string table moved away (patchelf#664). */
 export function checkVersions(
   source: ByteSource,
   { header, programHeaders, dynamic }: ElfObject,
@@ -352,7 +355,7 @@ export function checkHash(source: ByteSource, { header, programHeaders, dynamic 
   }
 }
 
-/** Loaders see no sections; strip and its kin lay files out anew by them. */
+/** Loaders see no sections, but strip and similar tools lay out the file by them. */
 export function checkSections(source: ByteSource, { header, programHeaders }: ElfObject, report: Report): void {
   const table = readSections(source, header)
   if (table === null) return

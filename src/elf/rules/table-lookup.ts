@@ -1,25 +1,25 @@
-// Where glibc takes an object's program headers from, and whether they are still there once it has mapped the object. Who
-// unwinds an exception asks for them (dl_iterate_phdr): where they are zeroed, every exception ends the process.
+// Where glibc finds an object's program headers, and whether they are still there after it has mapped the object.
+// Unwinding an exception needs them (dl_iterate_phdr): where they are zeroed, every exception ends the process.
 import { PT_LOAD, PT_PHDR } from '../constants.ts'
 import { namesMusl } from '../kind.ts'
 import { formatOf } from '../layout.ts'
 import { loadAlignment, SMALLEST_PAGE } from '../machine.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 
-/** A table of program headers that the loader zeroes in part. */
+/** A program header table that the loader zeroes in part. */
 interface ZeroedTable {
-  /** The page size, in bytes, with which that happens. */
+  /** The page size, in bytes, with which this happens. */
   readonly page: number
   /** The PT_LOAD whose last page holds the table. */
   readonly load: ProgramHeader
 }
 
 /**
- * Does glibc zero the program headers that it tells of, with any page size that the machine can have? It takes PT_PHDR's
- * address, else the table in the first PT_LOAD whose whole pages of the file hold all of it, else a copy of the table
- * (dl-map-segments.h, _dl_postprocess_loadcmd). Where a PT_LOAD has .bss the rest of its last page is zeroed
- * (_dl_map_segments). musl goes by p_filesz, where nothing is zeroed.
- * @param page the largest page size in bytes, instead of the machine's
+ * Does glibc zero the program headers that it reports, with any page size that the machine can have? glibc uses the
+ * address in PT_PHDR; else the table in the first PT_LOAD whose whole pages in the file hold all of it; else a copy of
+ * the table (dl-map-segments.h, _dl_postprocess_loadcmd). Where a PT_LOAD has .bss, glibc zeroes the rest of its last
+ * page (_dl_map_segments). musl goes by p_filesz, so it zeroes none of these headers.
+ * @param page the largest page size in bytes; without it the machine's
  */
 export function zeroedTable(object: ElfObject, page?: number): ZeroedTable | null {
   const { header, programHeaders } = object
@@ -33,12 +33,15 @@ export function zeroedTable(object: ElfObject, page?: number): ZeroedTable | nul
   return null
 }
 
-/** glibc refuses the object otherwise ("ELF load command alignment not page-aligned", "address/offset not properly aligned"). */
+/**
+ * Otherwise glibc refuses the object ("ELF load command alignment not page-aligned", "address/offset not properly
+ * aligned").
+ */
 function canBeMapped(loads: readonly ProgramHeader[], page: bigint): boolean {
   return loads.every(({ vaddr, offset, align }) => align % page === 0n && (vaddr - BigInt(offset)) % page === 0n)
 }
 
-/** The PT_LOAD that zeroes the table where pages have that many bytes; null where none does. */
+/** The PT_LOAD that zeroes the table with pages of that many bytes; null where none does. */
 function zeroedBy(
   { header, programHeaders }: ElfObject,
   loads: readonly ProgramHeader[],

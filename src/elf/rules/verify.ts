@@ -1,5 +1,5 @@
-// Checks objects. `verifyElf` lists the rules that an object breaks; `verifyGraft` proves an edited object, before it is
-// switched on, against its original and the edit.
+// Checks objects. `verifyElf` lists the rules that an object breaks. `verifyGraft` checks an edited object against its
+// original and the edit, before the new header is written.
 import {
   DT_MIPS_RLD_MAP_REL,
   DT_NEEDED,
@@ -40,7 +40,9 @@ import { originalSource, readUndo } from '../graft/undo-note.ts'
 
 export type { Violation } from './rules.ts'
 
-/** Every rule that the object breaks; none for a sound one. What cannot be read at all is a violation, not an error. */
+/**
+ * Every rule that the object breaks; empty for a sound one. An unreadable part counts as a violation, not as an error.
+ */
 export function verifyElf(source: ByteSource): Violation[] {
   try {
     return violationsOf(source, readElf(source))
@@ -64,7 +66,7 @@ function violationsOf(source: ByteSource, object: ElfObject, page?: number): Vio
   const report: Report = (rule, message, offset, value) => {
     violations.push(violation(rule, message, offset, value))
   }
-  /** Runs checks that may meet something unreadable. */
+  /** Runs checks that may meet an unreadable part. */
   const guarded = (rule: string, check: () => void): void => {
     try {
       check()
@@ -89,9 +91,9 @@ function violationsOf(source: ByteSource, object: ElfObject, page?: number): Vio
 
 /**
  * Checks that an edited object is what the edit asks for, breaks no rule that the original did not break, carries its
- * undo, and that everything else about it is as before.
- * @param original the object without a graft of ours
- * @param page the page size, in bytes, that the graft was asked to be laid out for; default: the machine's largest
+ * undo record, and differs in nothing else.
+ * @param original the object without a graft of wheelfix
+ * @param page the page size, in bytes, that the graft was laid out for; default: the machine's largest
  * @throws ElfError `BROKEN` with what is wrong
  */
 export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfEdit, page?: number): void {
@@ -99,7 +101,7 @@ export function verifyGraft(original: ByteSource, result: ByteSource, edit: ElfE
   verifyState(original, object, result, applyEdit(stateOf(object), edit), page)
 }
 
-/** As `verifyGraft`, with the original as it was read, and the wanted state instead of the way there. */
+/** As `verifyGraft`, with the original already read, and the wanted state instead of an edit. */
 export function verifyState(
   original: ByteSource,
   old: ElfObject,
@@ -137,7 +139,7 @@ export function verifyState(
 function readResult(result: ByteSource, old: ElfObject): ElfObject {
   try {
     const now = readElf(result)
-    // what was read by its sections may have been edited in place
+    // an object that was read by its sections may have been edited in place
     return now.dynamic === null && old.dynamic !== null ? readBySections(result) : now
   } catch (error) {
     throw error instanceof ElfError ? broken(error.message, error.offset, error.value) : error
@@ -148,7 +150,7 @@ function broken(message: string, offset?: number, value?: bigint | number): ElfE
   return new ElfError('BROKEN', `the edited file would be broken: ${message}`, offset, value)
 }
 
-/** Segments that a graft may give another place, flags or end. */
+/** Segments whose place, flags or end a graft may change. */
 const MOVABLE = new Set([PT_DYNAMIC, PT_INTERP, PT_PHDR, PT_GNU_STACK])
 
 function compareProgramHeaders(old: ElfObject, now: ElfObject, inPlace: boolean): void {
@@ -167,7 +169,7 @@ function compareProgramHeaders(old: ElfObject, now: ElfObject, inPlace: boolean)
   const before = fixed(old)
   const after = fixed(now)
   if (inPlace) {
-    // a segment may reach further than it did, with what it maps already (slack.ts)
+    // a segment may grow over bytes that it maps already (slack.ts)
     const isLonger = (a: ProgramHeader, b: ProgramHeader | undefined): boolean =>
       b !== undefined &&
       b.filesz > a.filesz &&
@@ -186,7 +188,7 @@ function compareProgramHeaders(old: ElfObject, now: ElfObject, inPlace: boolean)
   }
 }
 
-/** Entries that hold the place of a table which the graft has anew, or a string, which is compared as such. */
+/** Entries that point to a table which the graft replaces, or to a string (strings are compared by their text). */
 const OTHER_VALUE = new Set([
   DT_STRTAB,
   DT_STRSZ,

@@ -1,4 +1,4 @@
-// The dynamic table of an edited object: the old entries in their order, with those changed that the wanted state names.
+// The dynamic table of an edited object: the old entries in their order, changed where the wanted state says so.
 import {
   DT_DEBUG,
   DT_FLAGS_1,
@@ -19,7 +19,7 @@ export function newDynamic(object: ElfObject, wanted: ElfState, offsetOf: (text:
   const text = (tag: number, value: string | null): DynamicEntry[] =>
     value === null ? [] : [{ tag, value: BigInt(offsetOf(value)) }]
   let entries = [...(object.dynamic ?? [])]
-  /** Puts the new entries where the first old one of these tags stands, else at the table's start or end. */
+  /** Puts the new entries where the first old one of these tags is, else at the start or end of the table. */
   const replace = (tags: readonly number[], news: readonly DynamicEntry[], otherwise: 'start' | 'end'): void => {
     const first = entries.findIndex(({ tag }) => tags.includes(tag))
     const at = first >= 0 ? first : otherwise === 'start' ? 0 : entries.length
@@ -40,13 +40,14 @@ export function newDynamic(object: ElfObject, wanted: ElfState, offsetOf: (text:
   return entries
 }
 
-/** The values of some tags, by tag. */
+/** The entries with new values for some tags. */
 export function withValues(entries: readonly DynamicEntry[], values: ReadonlyMap<number, bigint>): DynamicEntry[] {
   return entries.map(({ tag, value }) => ({ tag, value: values.get(tag) ?? value }))
 }
 
 /**
- * DT_MIPS_RLD_MAP_REL is the distance from its own entry to the debugger's hook, and that entry has moved.
+ * Corrects DT_MIPS_RLD_MAP_REL: its value is the distance from its own entry to the debugger's hook, and the entry has
+ * moved.
  * @param from address of the old table
  * @param to address of the new one
  */
@@ -66,7 +67,7 @@ export function moveDebugHook(
   )
 }
 
-/** The bytes of the table with its DT_NULL. */
+/** The bytes of the table, including its DT_NULL. */
 export function encodeDynamic(format: Format, entries: readonly DynamicEntry[]): Uint8Array {
   const { dyn } = format
   const bytes = new Uint8Array((entries.length + 1) * dyn.bytes)

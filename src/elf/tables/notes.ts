@@ -5,19 +5,20 @@ import { decodeBytes } from '../text.ts'
 import type { ElfObject } from '../types.ts'
 
 interface ElfNote {
-  /** The name that says what the type means: `GNU`, `FDO`. */
+  /** The name that defines the meaning of the type: `GNU`, `FDO`. */
   readonly owner: string
   readonly type: number
   readonly desc: Uint8Array
 }
 
-/** Notes that say something have some hundred bytes; what node keeps in notes (probes) has some hundred KB. */
+/** Useful notes have some hundred bytes. The notes of node (probes) have some hundred KB. */
 const MOST_BYTES = 1 << 16
 const HEADER_BYTES = 12
 
 /**
- * The notes of an object; where a segment is cut short or makes no sense, those before. `object` with its program headers.
- * @throws ElfError `TRUNCATED` only where the file shrinks while it is read
+ * The notes of an object. If a segment is cut off or malformed, only the notes before that point. `object` needs its
+ * program headers.
+ * @throws ElfError `TRUNCATED` only where the file shrinks during the read
  */
 export function readNotes(source: ByteSource, object: ElfObject): ElfNote[] {
   const notes: ElfNote[] = []
@@ -50,19 +51,19 @@ function* parseNotes(bytes: Uint8Array, { header }: ElfObject, align: 4 | 8): Ge
   }
 }
 
-/** What an object says of itself that it opens by name (uapi-group.org/specifications/specs/elf_dlopen_metadata). */
+/** A feature for which the object opens libraries by name (uapi-group.org/specifications/specs/elf_dlopen_metadata). */
 export interface DlopenFeature {
   readonly feature: string
   readonly description: string
   readonly priority: 'required' | 'recommended' | 'suggested'
-  /** Any one of them is enough, the first is liked best. */
+  /** Any one of them is enough; the first is preferred. */
   readonly sonames: readonly string[]
 }
 
 const FDO_DLOPEN = 0x407c0c0a
 const PRIORITIES = ['required', 'recommended', 'suggested'] as const
 
-/** The features of the .note.dlopen notes; a note that is no such JSON has none. */
+/** The features of the .note.dlopen notes. A note without such JSON has none. */
 export function dlopenFeatures(notes: readonly ElfNote[]): DlopenFeature[] {
   return notes
     .filter(({ owner, type }) => owner === 'FDO' && type === FDO_DLOPEN)
@@ -81,7 +82,7 @@ function featureOf(entry: unknown): DlopenFeature[] {
     {
       feature: typeof feature === 'string' ? feature : '',
       description: typeof description === 'string' ? description : '',
-      // without a priority it is recommended (the specification)
+      // the specification: without a priority the feature is recommended
       priority: PRIORITIES.find(known => known === priority) ?? 'recommended',
       sonames,
     },

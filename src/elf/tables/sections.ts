@@ -1,5 +1,5 @@
-// The section header table, as raw records that can be changed and written again. Loaders never look at it and it may
-// have been stripped; it is kept true for the sake of the tools that do.
+// The section header table, as raw records that can be changed and written back. Loaders never look at it, and it may
+// have been stripped. It is kept correct for the tools that read it.
 import { SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB } from '../constants.ts'
 import { ElfError } from '../error.ts'
 import { type Format, formatOf, getAddress, getNumber, put } from '../layout.ts'
@@ -30,8 +30,8 @@ export interface SectionTable {
 }
 
 /**
- * Null where there is no section table, or one that lies outside the file or is of another shape: loaders never look at it,
- * so that such a file runs as any other.
+ * Null where there is no section table, or where it lies outside the file or has another record size. Loaders never
+ * look at the table, so such a file runs like any other.
  */
 export function readSections(source: ByteSource, header: ElfHeader): SectionTable | null {
   if (header.shoff === 0 || header.shnum === 0) return null
@@ -62,20 +62,20 @@ export function setSection(
   }
 }
 
-/** The lowest index (never 0, the null section) that the test takes; -1 without one. */
+/** The lowest index (never 0, the null section) for which the test is true; -1 without one. */
 export function findSection(table: SectionTable, test: (index: number) => boolean): number {
   for (let index = 1; index < table.count; index++) if (test(index)) return index
   return -1
 }
 
-/** A longer table with the same sections first and room for `more` behind them. */
+/** A longer table: the same sections first, and room for `more` behind them. */
 export function growSections(table: SectionTable, more: number): SectionTable {
   const bytes = new Uint8Array(table.bytes.length + more * table.format.shdr.bytes)
   bytes.set(table.bytes)
   return { ...table, count: table.count + more, bytes }
 }
 
-/** Is the section of names a string table that no symbol table shares? */
+/** Is the string table of the section names used by no symbol table? */
 export function hasOwnNames(table: SectionTable): boolean {
   return (
     findSection(
@@ -96,7 +96,9 @@ export function readSectionNames(source: ByteSource, table: SectionTable, most: 
   return source.read(sectionNumber(table, namesIndex, 'offset'), length)
 }
 
-/** The file offset behind the last byte that a section has in a file of that size. One that leaves the file says nothing. */
+/**
+ * The file offset behind the last byte of any section, in a file of that size. Ignores sections that leave the file.
+ */
 export function endOfSections(table: SectionTable, size: number): number {
   let end = 0
   for (let index = 1; index < table.count; index++) {
@@ -107,7 +109,7 @@ export function endOfSections(table: SectionTable, size: number): number {
   return end
 }
 
-/** The file offset behind the last section that stands in a segment; behind the segment where no section does. */
+/** The file offset behind the last section in a segment; the end of the segment where it has no section. */
 export function endOfContent({ offset, filesz }: ProgramHeader, table: SectionTable | null): number {
   if (table === null) return offset + filesz
   let end = offset
@@ -120,7 +122,7 @@ export function endOfContent({ offset, filesz }: ProgramHeader, table: SectionTa
   return end > offset ? end : offset + filesz
 }
 
-/** e_shnum and e_shstrndx of the table; where they do not fit, they go into its section 0 (gABI, “ELF header”). */
+/** e_shnum and e_shstrndx of the table. Numbers that do not fit go into its section 0 (gABI, “ELF header”). */
 export function sectionNumbers(table: SectionTable, namesIndex: number): { shnum: number; shstrndx: number } {
   const many = table.count >= SHN_LORESERVE
   const far = namesIndex >= SHN_LORESERVE

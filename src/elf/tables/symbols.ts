@@ -1,4 +1,4 @@
-// Whether an object defines a dynamic symbol, by its hash table: a handful of small reads, however large the table is.
+// Whether an object defines a dynamic symbol, by its hash table: a few small reads, even for a large table.
 import { DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, EM_ALPHA, EM_S390, SHN_UNDEF } from '../constants.ts'
 import { ElfError } from '../error.ts'
 import { mustBeAt } from '../memory.ts'
@@ -7,11 +7,11 @@ import type { ByteSource } from '../source.ts'
 import { encodeText } from '../text.ts'
 import type { ElfObject } from '../types.ts'
 
-/** A chain longer than this is a loop, or no hash table. */
+/** A longer chain is a loop, or the table is no hash table. */
 const LONGEST_CHAIN = 1 << 16
 
 /**
- * Does the object define this dynamic symbol, in whatever version? DT_GNU_HASH is asked first, else DT_HASH; false
+ * Does the object define this dynamic symbol, in any version? Uses DT_GNU_HASH, else DT_HASH. False for an object
  * without either (MIPS may have only DT_MIPS_XHASH) and without a dynamic table.
  * @throws ElfError when a table lies outside its segment or does not end
  */
@@ -42,7 +42,7 @@ export function definesSymbol(source: ByteSource, object: ElfObject, name: strin
   if (gnuHash !== undefined) return inGnuHash(gnuHash, wanted, format.class, number, isDefinition)
   const hash = value(DT_HASH)
   if (hash === undefined) return false
-  // entries of DT_HASH are words of 8 bytes on these two machines (glibc: Elf_Symndx), of 4 on all others
+  // on these two machines the entries of DT_HASH have 8 bytes (glibc: Elf_Symndx), on all others 4
   const { machine } = object.header
   const wide = format.class === 64 && (machine === EM_ALPHA || machine === EM_S390)
   return inHash(hash, wanted, wide ? 8 : 4, number, isDefinition)
@@ -50,7 +50,7 @@ export function definesSymbol(source: ByteSource, object: ElfObject, name: strin
 
 type ReadNumber = (address: bigint, width: 4 | 8, what: string) => number
 
-/** DT_GNU_HASH: header, bloom filter, buckets, chains whose last hash has its lowest bit set. */
+/** DT_GNU_HASH: header, bloom filter, buckets, and chains. The last hash of a chain has its lowest bit set. */
 function inGnuHash(
   table: bigint,
   wanted: Uint8Array,

@@ -1,13 +1,13 @@
 // The symbol versions that an object needs (.gnu.version_r) and defines (.gnu.version_d), as records whose strings are
-// still offsets. Steps lead forward only, as vn_next and its kin are unsigned, and their number is bounded, so that records
-// that overlap or repeat end too.
+// still offsets. Each step leads forward, because vn_next and the other distances are unsigned. The number of records
+// is bounded. So a chain with overlapping or repeated records also ends.
 import { ElfError } from '../error.ts'
 import { type Extent, mustBeAt } from '../memory.ts'
 import { type Format, formatOf, getAddress, getNumber } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
 import type { ElfHeader, ProgramHeader } from '../types.ts'
 
-/** The largest real objects have some thousand. */
+/** The largest real objects have some thousand versions. */
 const MOST_VERSIONS = 1 << 16
 
 /** One version needed (Elf_Vernaux). */
@@ -35,7 +35,7 @@ interface RawVersionDefinition extends RawNeededVersion {
   readonly version: number
 }
 
-/** The chain of DT_VERNEED; none without an address. @throws ElfError */
+/** The chain of DT_VERNEED; empty without an address. @throws ElfError */
 export function readVersionNeeds(
   source: ByteSource,
   header: ElfHeader,
@@ -72,7 +72,7 @@ export function readVersionNeeds(
   return needs
 }
 
-/** The chain of DT_VERDEF; none without an address. @throws ElfError */
+/** The chain of DT_VERDEF; empty without an address. @throws ElfError */
 export function readVersionDefinitions(
   source: ByteSource,
   header: ElfHeader,
@@ -98,7 +98,7 @@ export function readVersionDefinitions(
   return definitions
 }
 
-/** Counts records. @throws ElfError when there are too many to be true */
+/** Counts records. @throws ElfError when there are too many */
 function budget(): (extent: Extent) => void {
   let left = MOST_VERSIONS
   return ({ offset }) => {
@@ -106,7 +106,7 @@ function budget(): (extent: Extent) => void {
   }
 }
 
-/** Visits the records of a chain whose `next` is the distance to the following one, 0 in the last. */
+/** Visits the records of a chain. `next` is the distance to the following record, 0 in the last one. */
 function walk(
   source: ByteSource,
   format: Format,
