@@ -1,5 +1,5 @@
-// Carries a plan out, object by object: edit → verify → write → RECORD. One object that cannot be changed never stops the
-// others. A dry run goes the same way up to the write, so that it ends as the real run would.
+// Applies a plan, object by object: edit → verify → write → RECORD. An object that cannot be changed never stops the others.
+// A dry run takes the same steps up to the write, so that it ends as the real run would.
 import { type FileEdit, sizeAfter } from '../elf/edit/file-edit.ts'
 import type { Undo } from '../elf/graft/undo-note.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
@@ -21,9 +21,9 @@ import { addRow, type RecordReader, recordReader, rewriteRecordFiles, type RowCh
 export interface ApplyInput {
   readonly place: Place
   readonly distributions: Distributions
-  /** The objects that the plan is about, by identity. */
+  /** The objects of the plan, by identity. */
   readonly objects: ReadonlyMap<string, ScannedObject>
-  /** The libc that loads them. */
+  /** The libc that loads the objects. */
   readonly libc: ChangeJob['libc']
   readonly write: boolean
   /** Write the true hash and size into RECORD instead of emptying the fields. */
@@ -32,22 +32,24 @@ export interface ApplyInput {
 }
 
 /**
- * Applies the changes of a plan, or only tries them (`write: false`). The venv is locked by the caller.
+ * Applies the changes of a plan, or only tries them (`write: false`). The caller holds the lock of the venv.
  *
- * What RECORD says follows the object, whenever the run ends:
+ * RECORD follows the object, whenever the run ends:
  *
- *   object              RECORD            what the next run makes of it
- *   original            its hash          patched: the object first, then the row is emptied
- *   patched, with note  its hash          the row is emptied: the note tells that it is stale
- *   patched, with note  empty             done
- *   patched, with note  its hash          to be the original: the row first, then the object loses the note
- *   original            its hash          done
+ *   object              RECORD            what the next run does
+ *   original            its hash          patches the object first, then empties the row
+ *   patched, with note  its hash          empties the row: the note shows that it is stale
+ *   patched, with note  empty             nothing: done
+ *   patched, with note  its hash          to restore it: writes the row first, then the object loses its note
+ *   original            its hash          nothing: done
  */
 export function applyPlan(planned: readonly PlannedObject[], input: ApplyInput): readonly Applied[] {
   return complete(applySteps(planned, input))
 }
 
-/** The same, in steps after each of which every object is whole and in the journal where it must be. */
+/**
+ * Does the work of `applyPlan` in steps. After each step every object is whole, and the journal has its entry where it must.
+ */
 export function* applySteps(
   planned: readonly PlannedObject[],
   input: ApplyInput,
@@ -71,7 +73,7 @@ export function* applySteps(
   return input.write ? updateRecords(outcomes, input) : outcomes
 }
 
-/** @throws Error where the plan is about other objects: a mistake of the caller */
+/** @throws Error when the plan is about other objects, which is a mistake of the caller */
 function objectOf({ identity, path }: PlannedObject, { objects }: Pick<ApplyInput, 'objects'>): ScannedObject {
   const object = objects.get(identity)
   if (object === undefined) throw new Error(`the plan names ${path}, which was not scanned`)
@@ -83,10 +85,10 @@ interface Changed {
   readonly sizes: Map<PlannedObject, number>
 }
 
-/** So long a signal waits, about: a batch is done first. */
+/** About how long a signal waits, in milliseconds: a batch is finished first. */
 const PAUSE_MS = 100
 
-/** Changes the objects, or only tries; gives those that could not be changed, and how large the others become. */
+/** Changes the objects, or only tries to. Returns the objects that could not be changed, and the new size of the others. */
 function* changeObjects(
   pending: readonly PlannedObject[],
   unrecorded: ReadonlyMap<string, string>,
@@ -95,7 +97,7 @@ function* changeObjects(
 ): Generator<undefined, Changed> {
   const refusals = new Map<PlannedObject, Refusal>()
   const sizes = new Map<PlannedObject, number>()
-  // the journal is the environment's: it speaks of nothing outside
+  // the journal belongs to the environment and lists nothing outside it
   const own = pending.filter(({ path }) => isInside(path, input.place.root))
   const inPlace = input.write ? inPlaceObjects(own.map(item => objectOf(item, input))) : new Set<ScannedObject>()
   const writer = input.write ? objectWriter(input.place, inPlace) : null
@@ -133,7 +135,7 @@ function* changeObjects(
   return { refusals, sizes }
 }
 
-/** Keeps the undo of an edit that left none in the file. Gives whether the object may be written. */
+/** Keeps the undo of an edit that left no note in the file. Returns whether the object may be written. */
 function keep(
   place: Place,
   { path, isOwn, kept }: Pick<ChangeJob, 'path' | 'isOwn' | 'kept'>,
@@ -152,7 +154,7 @@ function keep(
   }
 }
 
-/** The RECORD fields of an object before wheelfix: what the undo note is to keep. */
+/** The RECORD fields of an object before wheelfix changed it. The undo note keeps them. */
 function fieldsBefore({ undo }: ScannedObject, at: ReturnType<typeof rowOf>, records: RecordReader): string | null {
   if (undo !== null) return undo.record
   const fields = at === null ? undefined : records(at.record).get(at.row)
@@ -160,8 +162,9 @@ function fieldsBefore({ undo }: ScannedObject, at: ReturnType<typeof rowOf>, rec
 }
 
 /**
- * Gives RECORD the fields of the objects that are to be originals again. It comes before the objects: with the undo note
- * goes what RECORD said. Gives the RECORDs that cannot be written, with the reason.
+ * Writes back the RECORD fields of the objects that become originals again. RECORD is written before the objects, because
+ * the undo note holds its old fields and goes away with the change. Returns the RECORDs that cannot be written, with the
+ * reason.
  */
 function restoreRows(pending: readonly PlannedObject[], input: ApplyInput): Map<string, string> {
   const changes: RowChanges = new Map()
@@ -174,7 +177,7 @@ function restoreRows(pending: readonly PlannedObject[], input: ApplyInput): Map<
   return rewriteRecordFiles(changes)
 }
 
-/** Did a run that was killed leave RECORD with the fields of originals that it had changed? */
+/** Did a killed run change objects but leave their original fields in RECORD? */
 export function recordsAreStale(
   planned: readonly PlannedObject[],
   { objects, distributions }: Pick<ApplyInput, 'objects' | 'distributions'>,
@@ -192,7 +195,7 @@ function isStale({ undo }: ScannedObject, now: RecordFields | undefined): boolea
   return now !== undefined && undo?.record === `${now.hash},${now.size}` && undo.record !== ','
 }
 
-/** Empties the hash and size of changed files (the specification allows it), or writes the true ones. */
+/** Empties the hash and size of changed files, which the specification allows, or writes the true ones. */
 function updateRecords(outcomes: readonly Applied[], input: ApplyInput): readonly Applied[] {
   const changes: RowChanges = new Map()
   const records = recordReader()
@@ -224,13 +227,13 @@ function fieldsAfter(
   rehash: boolean,
 ): RecordFields | null {
   if (status === 'refused') {
-    // an object that could not be given back keeps its note, and its row was written before
+    // an object that could not be restored keeps its note, but its row was written before
     return edit === null && isStale(object, now) ? EMPTY_FIELDS : null
   }
   if (edit === null) return null
   if (rehash) return trueFieldsOf(object)
   if (change !== null) return EMPTY_FIELDS
-  // a run that was killed before it came to RECORD left the fields of the original
+  // a run that was killed before it wrote RECORD left the fields of the original
   return isStale(object, now) ? EMPTY_FIELDS : null
 }
 

@@ -1,4 +1,4 @@
-// One object changed on disk: edit → verify → write. It knows nothing of the plan or of the other objects.
+// Changes one object on disk: edit → verify → write. This file knows nothing of the plan or of the other objects.
 import type { ElfEdit } from '../elf/edit/edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
@@ -12,29 +12,29 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import type { Libc } from '../ldso/libc.ts'
 import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
 
-/** What is to be done to one object. */
+/** The work to do on one object. */
 export interface ChangeJob {
   readonly path: string
-  /** The file that was looked at. */
+  /** The status of the file that wheelfix examined. */
   readonly status: FileStatus
-  /** Is a layer of the file the venv's, to be replaced? */
+  /** Does a layer of the file belong to the venv, so that the change replaces it? */
   readonly isOwn: (undo: Undo) => boolean
-  /** From the original; null: it is to be the original again. */
+  /** The edit of the original; null when the object must become the original again. */
   readonly edit: ElfEdit | null
-  /** What takes back an earlier change of the venv's, where it is not in the file. */
+  /** The undo of an earlier change by the venv, when this undo is not in the file. */
   readonly kept: Undo | null
-  /** It is a program: one with a payload may be edited in place. */
+  /** The object is a program. A program with a payload may be edited in place. */
   readonly isProgram: boolean
   /** The libc that loads the objects of the environment. */
   readonly libc: Libc['kind']
-  /** The RECORD fields to be kept in the undo note. */
+  /** The RECORD fields that the undo note keeps. */
   readonly record: string | null
 }
 
 /** Why an object cannot be changed. */
 export interface Refusal {
   readonly reason: string
-  /** It is about the moment (a full disk), not about the file: the next run may do better. */
+  /** The reason is temporary (a full disk) and does not lie in the file. The next run may succeed. */
   readonly passing: boolean
 }
 
@@ -54,7 +54,7 @@ export function refusalOf(error: unknown): Refusal {
   return { reason: writeReason(error), passing: true }
 }
 
-/** Why a file cannot be written, in words. @throws the error itself when it is none of the system's */
+/** The reason why a file cannot be written. @throws the error itself when it is not a system error */
 export function writeReason(error: unknown): string {
   const errno = errnoOf(error)
   if (errno === undefined) throw error
@@ -84,7 +84,7 @@ function fileEdit({ status, edit, record, isOwn, kept, isProgram, libc }: Change
   const options = {
     owner: 'venv',
     inPlace: isProgram,
-    // a library need not name its libc; one that names musl is laid out for it anyway
+    // a library does not have to name its libc; one that names musl gets musl's layout in any case
     ...(libc === 'musl' ? { libc } : {}),
     ...(record === null ? {} : { record }),
   } as const
@@ -93,13 +93,13 @@ function fileEdit({ status, edit, record, isOwn, kept, isProgram, libc }: Change
   return result.edit
 }
 
-/** The layers of a file; one whose undo is kept elsewhere has that alone. */
+/** The layers of a file. A file whose undo is kept elsewhere has only that layer. */
 export function layersIn(source: ByteSource, isOwn: (undo: Undo) => boolean, kept: Undo | null): Layers {
   if (kept === null) return layersOf(source, isOwn)
   return { above: [], own: [{ undo: kept, source }], base: originalSource(source, kept) }
 }
 
-/** Has the edit left no note of itself in the file? */
+/** Did the edit leave no note in the file? */
 export function isInPlace(edit: FileEdit, source: ByteSource): boolean {
   return edit.tail.length === 0 && edit.baseSize === source.size
 }

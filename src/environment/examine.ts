@@ -1,4 +1,4 @@
-// Everything that is known before a byte is written: what the environment holds, how its Python loads it, and the plan.
+// Everything that wheelfix knows before it writes a byte: what the environment holds, how its Python loads it, and the plan.
 import { agree, count } from '../io/words.ts'
 import { existsSync } from 'node:fs'
 import { type Config, type ProgramInterpreter, readConfig, type Strategy } from '../config/config.ts'
@@ -32,10 +32,10 @@ import type { VenvOptions } from './options.ts'
 import type { Scan } from './scan.ts'
 import { whoLoads } from './who-loads.ts'
 
-/** Everything that is known before a byte is written. */
+/** Everything that wheelfix knows before it writes a byte. */
 export interface Examination {
   readonly venv: Environment
-  /** When the look began, in milliseconds. */
+  /** When the examination began, in milliseconds. */
   readonly began: number
   readonly interpreter: Interpreter
   readonly python: PythonProcess
@@ -45,32 +45,32 @@ export interface Examination {
   readonly objects: ReadonlyMap<string, ScannedObject>
   readonly sources: ProviderSources
   readonly plan: Plan
-  /** How the objects are loaded once the plan has been carried out. */
+  /** How the objects are loaded after the plan is applied. */
   readonly resolution: Resolution
   readonly ignored: readonly string[]
   readonly config: Config
   readonly warnings: readonly string[]
   readonly store: string
-  /** The library directories that were named, those that are not there too. */
+  /** The library directories that were named, also those that do not exist. */
   readonly asked: readonly string[]
   /** The names of bin/ that start Python. */
   readonly names: readonly PythonName[]
-  /** The private loader that is to be; null with the strategy `rpath`. */
+  /** The private loader that the plan wants; null with the strategy `rpath`. */
   readonly loader: LoaderPlan | null
   readonly loaderPending: boolean
   readonly faults: readonly string[]
-  /** The venv has a private loader and is to have none any more. */
+  /** The venv has a private loader that it must lose. */
   readonly leftLoader: boolean
-  /** The identities of the objects outside of the environment, which stay as they are unless the user asks. */
+  /** The identities of the objects outside the environment. They stay as they are unless the user asks for a change. */
   readonly held: ReadonlySet<string>
-  /** What the venv takes from the library set. */
+  /** The libraries that the venv takes from the library set. */
   readonly libraries: readonly UsedLibrary[]
 }
 
 /**
- * Looks at everything and makes the plan; writes nothing but the folder of the roots. The steps, each of which needs those
- * before it: the settings; the Python and what it maps at its start; the library directories that are named; the objects;
- * who owns them; what they want of whom; the private loader; the loader of the programs; the resolution and the plan.
+ * Examines everything and makes the plan. Writes nothing but the folder of the roots. Each step needs the steps before it:
+ * the settings; the Python and what it maps at its start; the named library directories; the objects; their owners; the
+ * libraries that they want; the private loader; the loader of the programs; the resolution and the plan.
  * @throws WheelfixError when nothing could be done
  */
 export function examine(venv: Environment, options: VenvOptions): Examination {
@@ -91,7 +91,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   for (const { path, identity, current } of scan.objects) tree.adopt(path, { identity, object: current })
   const distributions = readDistributions(venv.sitePackages, new Set(scan.objects.map(({ path }) => path)))
 
-  // a private loader also serves what is asked for by name alone, and what is installed later
+  // a private loader also serves libraries that are opened by name or installed later
   const wanted = wantedBy(scan, interpreter, strategy === 'rpath' ? [] : knownSonames())
   const sources: ProviderSources = {
     directories: named.directories,
@@ -126,7 +126,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     ignored: [...options.ignoreMissing, ...config.ignoreMissing],
     config,
     warnings: [
-      // what does not work at all comes first: the report shows few
+      // faults that stop everything come first, because the report shows only a few warnings
       ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made again'}`),
       ...environmentWarnings(env),
       ...venvWarnings(venv, scan),
@@ -148,7 +148,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   }
 }
 
-/** Is there a private loader that no name of bin/ asks for? A run that left it was interrupted. */
+/** Is there a private loader that no name of bin/ asks for? Then a run that removes it was interrupted. */
 export function hasHalfLeft({ leftLoader, names }: Examination): boolean {
   return leftLoader && !names.some(({ kind }) => kind === 'copy')
 }
@@ -161,12 +161,12 @@ interface Settings {
   readonly programs: ProgramInterpreter | null
 }
 
-/** What the command line says, else the configuration, else what an earlier run was told. */
+/** The settings of the command line, else of the configuration, else of an earlier run. */
 function settingsOf(venv: Environment, options: VenvOptions): Settings {
   const config = readConfig(venv.root)
   const names = venv.kind === 'venv' ? pythonNames(venv) : []
   const hasLoader = names.some(({ kind }) => kind === 'copy')
-  // a private loader starts a venv's Python: another folder has none
+  // a private loader starts the Python of a venv, so other folders cannot have one
   const asked = venv.kind === 'venv' ? (options.strategy ?? config.strategy) : 'rpath'
   const strategy = asked ?? (hasLoader ? 'loader' : 'rpath')
   const programs = options.interpreter ?? config.interpreter ?? readProgramInterpreter(venv)
@@ -192,7 +192,7 @@ function librariesNamed(
   })
 }
 
-/** The loader for the programs of wheels, which ask for that of another system. */
+/** The loader for programs of wheels that ask for the loader of another system. */
 function programLoaderOf(
   interpreter: Interpreter,
   programs: ProgramInterpreter | null,
@@ -205,7 +205,7 @@ function programLoaderOf(
 }
 
 function planOptions(strategy: Strategy, sources: ProviderSources): PlanOptions {
-  // the private loader finds the libraries by its cache: no search path is to name them
+  // the private loader finds the libraries through its cache, so no search path must name them
   const none = { ...sources, directories: [], pins: new Map(), scan: () => [] }
   return {
     sources: strategy === 'loader' ? none : sources,
@@ -214,13 +214,19 @@ function planOptions(strategy: Strategy, sources: ProviderSources): PlanOptions 
   }
 }
 
-/** The library set that Nix built for this venv (`libs build`), for what is installed later, too; none once it is gone. */
+/**
+ * The library set that Nix built for this venv (`libs build`). It also serves wheels that are installed later. Empty when
+ * the set is gone.
+ */
 export function builtSet(place: Place): string[] {
   const link = builtSetLink(place)
   return existsSync(fsPath(`${link}/lib`)) ? [link] : []
 }
 
-/** The sonames that the objects of the venv need, each with those that this interpreter can load, and `known` ones. */
+/**
+ * The sonames that the objects of the venv need, each with the objects that this interpreter can load, and the sonames in
+ * `known`.
+ */
 function wantedBy({ objects }: Scan, interpreter: Interpreter, known: readonly string[]): Map<string, ElfObject[]> {
   const wanted = new Map(known.map((soname): [string, ElfObject[]] => [soname, []]))
   for (const { original } of objects) {

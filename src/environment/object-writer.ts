@@ -1,5 +1,5 @@
-// Writes the new bytes of objects, some hundred at a time: the journal of a batch is synced once before the first of its
-// objects is touched, and what is renamed is synced before the first rename.
+// Writes the new bytes of objects, some hundred at a time. The journal of a batch is synced once, before the first object of
+// the batch changes. Files that are renamed are synced before the first rename.
 import { lstatSync } from 'node:fs'
 import { filesWithMore, keepMore } from '../io/attributes.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
@@ -16,19 +16,19 @@ import type { ScannedObject } from '../resolve/objects.ts'
 interface NewObject {
   readonly object: ScannedObject
   readonly edit: FileEdit
-  /** Where RECORD speaks of it, and what it says. */
+  /** The RECORD and the row that list the object. */
   readonly record: { readonly record: string; readonly row: string } | null
   readonly fields: string | null
 }
 
 interface ObjectWriter {
-  /** Takes an object; `end` is called once it is written, with the reason if it could not be. */
+  /** Takes an object. `end` is called after the write, with the reason when the write failed. */
   add(object: NewObject, end: (refusal: Refusal | null) => void): void
-  /** Writes what is still to be written. */
+  /** Writes the remaining objects. */
   finish(): void
 }
 
-/** What a batch may hold in memory, of new bytes, and on the disk, of whole files that wait for their rename. */
+/** The most bytes in a batch: new bytes in memory, and whole files on disk that wait for their rename. */
 const MOST_BYTES = 8 << 20
 const MOST_STAGED_BYTES = 256 << 20
 const MOST_OBJECTS = 512
@@ -37,7 +37,7 @@ interface Waiting extends NewObject {
   readonly end: (refusal: Refusal | null) => void
 }
 
-/** @param inPlace the objects that are changed where they stand */
+/** @param inPlace the objects that are changed in place */
 export function objectWriter(place: Place, inPlace: ReadonlySet<ScannedObject>): ObjectWriter {
   const journal = openJournal(place)
   let batch: Waiting[] = []
@@ -58,7 +58,7 @@ export function objectWriter(place: Place, inPlace: ReadonlySet<ScannedObject>):
       return refusal === null
     })
     const refusal = attempt(() => journal.add([...entries.values()]))
-    // without a journal nothing may be changed where it stands
+    // without a journal nothing may be changed in place
     if (refusal !== null) for (const { end } of entries.keys()) end(refusal)
     writeBatch(refusal === null ? ready : ready.filter(item => !entries.has(item)), inPlace)
   }
@@ -76,7 +76,7 @@ export function objectWriter(place: Place, inPlace: ReadonlySet<ScannedObject>):
   }
 }
 
-/** Some time has passed since the edit was made. @throws WheelfixError `BUSY`, errors of lstat(2) */
+/** The file may have changed since the edit was made. @throws WheelfixError `BUSY`, errors of lstat(2) */
 function assertSame({ path, status }: ScannedObject): void {
   const now = lstatSync(fsPath(path), { bigint: true })
   if (now.ino === status.ino && now.size === BigInt(status.size)) return
@@ -121,12 +121,14 @@ function writeBatch(batch: readonly Waiting[], inPlace: ReadonlySet<ScannedObjec
   for (const { staged, end } of synced) end(attempt(() => renameStaged(staged)))
 }
 
-/** By its owner (S_IWUSR). */
+/** Does the owner have write permission (S_IWUSR)? */
 function isWritable({ status: { mode } }: ScannedObject): boolean {
   return (mode & 0o200) !== 0
 }
 
-/** False where the file may not be written to, or runs, but perhaps can be replaced. @throws ElfError, errors of node:fs */
+/**
+ * False when the file is not writable or is running, but a rename may still replace it. @throws ElfError, errors of node:fs
+ */
 function changedInPlace({ path, status }: ScannedObject, edit: FileEdit): boolean {
   try {
     changeInPlace(path, status, edit)

@@ -1,24 +1,24 @@
-// What a user chooses about a run, and the choice of a command that only looks.
+// The options of a run, and the options of a command that only looks.
 import type { ProgramInterpreter, Strategy } from '../config/config.ts'
 
 export interface VenvOptions {
   readonly libs: readonly string[]
   readonly noScan: boolean
-  /** Packages of the store that the scan may take whoever put them there. */
+  /** Packages of the store that the scan may take, no matter who put them there. */
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
-  /** Globs over paths that are not looked at. */
+  /** Globs of paths that wheelfix does not examine. */
   readonly ignore: readonly string[]
-  /** Resolve again what an earlier run pinned. */
+  /** Resolve again the libraries that an earlier run pinned. */
   readonly update: boolean
   readonly rehash: boolean
-  /** Patch also what editable installations have outside of the environment. */
+  /** Also patch the objects of editable installations outside the environment. */
   readonly editable: boolean
-  /** null: what the configuration says, else what the venv has, else `rpath`. */
+  /** null: the strategy of the configuration, else the venv's present one, else `rpath`. */
   readonly strategy: Strategy | null
-  /** null: what the configuration says, else what an earlier run was told, else `python`. */
+  /** null: the choice of the configuration, else of an earlier run, else `python`. */
   readonly interpreter: ProgramInterpreter | null
-  /** `plan`: change nothing, but find out what a run would do. */
+  /** `plan`: change nothing and only find out what a run would do. */
   readonly mode: 'apply' | 'plan'
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
@@ -26,11 +26,11 @@ export interface VenvOptions {
   readonly progress: (done: number, total: number) => void
 }
 
-/** What a command that only looks at a venv lets its user choose. */
+/** The options of a command that only looks at a venv. */
 export type LookOptions = Pick<VenvOptions, 'libs' | 'noScan' | 'trust' | 'env' | 'cwd'> &
   Partial<Pick<VenvOptions, 'ignoreMissing' | 'ignore'>>
 
-/** The options of a run that writes nothing and takes the venv as it is. */
+/** The options of a run that writes nothing and accepts the venv as it is. */
 export function lookingOnly({
   libs,
   noScan,

@@ -1,4 +1,5 @@
-// The RECORD files of a venv on the disk: their rows, and rows with other fields. Text to text is python/record.ts.
+// The RECORD files of a venv on disk: reads their rows, and gives rows other fields. python/record.ts does the same from
+// text to text.
 import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { filesWithMore, keepMore } from '../io/attributes.ts'
@@ -9,7 +10,7 @@ import type { Owner } from '../python/distributions.ts'
 import { type RecordFields, recordRows, rewriteRecord, SOURCES } from '../python/record.ts'
 import { writeReason } from './change.ts'
 
-/** The rows of RECORD files, each read and parsed once. */
+/** The rows of RECORD files. Each file is read and parsed once. */
 export type RecordReader = (path: string) => ReadonlyMap<string, RecordFields>
 
 export function recordReader(): RecordReader {
@@ -24,14 +25,14 @@ export function recordReader(): RecordReader {
   }
 }
 
-/** The rows of one RECORD, those of sources apart; none where it cannot be read. */
+/** The rows of one RECORD without those of sources; empty when the file cannot be read. */
 export function readRows(path: string): ReadonlyMap<string, RecordFields> {
   return recordRows(readRecord(path), SOURCES)
 }
 
 function readRecord(path: string): string {
   try {
-    // RECORD is UTF-8 by its specification; latin1 keeps any byte as it is
+    // the specification of RECORD says UTF-8; latin1 keeps any byte as it is
     return readFileSync(fsPath(path), 'latin1')
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
@@ -39,14 +40,17 @@ function readRecord(path: string): string {
   }
 }
 
-/** Where RECORD speaks of a file: its path, and the row's path as its bytes have it, one character a byte; null: nowhere. */
+/**
+ * The RECORD that lists a file, and the path in its row as raw bytes, one character a byte; null when no RECORD lists the
+ * file.
+ */
 export function rowOf(owner: Owner | null): { readonly record: string; readonly row: string } | null {
   const record = owner?.distribution.record ?? null
   if (record === null || owner?.row == null) return null
   return { record, row: encodeText(owner.row).toString('latin1') }
 }
 
-/** New fields by RECORD file and row. */
+/** The new fields, by RECORD file and row. */
 export type RowChanges = Map<string, Map<string, RecordFields>>
 
 export function addRow(
@@ -59,15 +63,15 @@ export function addRow(
   else rows.set(row, fields)
 }
 
-/** Gives rows of a RECORD file other fields; the reason when it cannot be written, then it is as it was. */
+/** Gives rows of a RECORD file other fields. Returns the reason when the file cannot be written; then it is unchanged. */
 export function rewriteRecordFile(record: string, rows: ReadonlyMap<string, RecordFields>): string | null {
   return rewriteRecordFiles(new Map([[record, new Map(rows)]])).get(record) ?? null
 }
 
 /**
- * Gives rows of RECORD files other fields. All are written before the first is synced, and synced before the first is
- * renamed: one wait for the disk serves many.
- * @returns those that cannot be written, with the reason; they are as they were
+ * Gives rows of RECORD files other fields. All files are written before the first sync, and synced before the first rename,
+ * so that one wait for the disk serves many.
+ * @returns the files that cannot be written, with the reason; they are unchanged
  */
 export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
   const reasons = new Map<string, string>()

@@ -1,6 +1,6 @@
-// What a journal is good for: after a run that was interrupted, or a power loss after one that ended, every object that is
-// half written becomes what it was. An object is known by its bytes, not by its inode: in a copied venv or after a remount
-// the inode is another one, and a library that was installed meanwhile may have the old one's.
+// Recovers from an interrupted run, or from a power loss after a finished one, by the journal: every half-written object
+// becomes what it was. An object is identified by its bytes and not by its inode. In a copied venv or after a remount the
+// inode is a different one, and a library that was installed meanwhile may have the old inode.
 import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, futimesSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { formatOf, getNumber, put } from '../elf/layout.ts'
@@ -24,23 +24,23 @@ import {
 import { readRows, rewriteRecordFile } from './record-files.ts'
 
 /**
- * What a file is to an entry. `before`: what it was; `after`: what it was to become. `half`: half written by us. `other`:
- * none of ours, another program has written it since.
+ * The state of a file, seen from its journal entry. `before`: the file is what it was. `after`: it is what it had to become.
+ * `half`: wheelfix wrote half of it. `other`: another program has written it since.
  */
 type Verdict = 'before' | 'after' | 'half' | 'other'
 
-/** What became of the objects of a journal, by their paths relative to the venv. */
+/** The result for the objects of a journal, by their paths relative to the venv. */
 export interface Recovery {
   readonly restored: readonly string[]
-  /** Left alone: somebody else has written them since. */
+  /** Objects that were left alone, because another program has written them since. */
   readonly other: readonly string[]
 }
 
 const NOTHING: Recovery = { restored: [], other: [] }
 
 /**
- * Does what the journal of a venv asks for: gives half-written objects what they were, or drops the journal once it is not
- * needed. The venv is locked by the caller.
+ * Does what the journal of a venv asks for: restores half-written objects, or drops the journal when it is no longer needed.
+ * The caller holds the lock of the venv.
  * @throws the errors of write(2), fdatasync(2)
  */
 export function recover(place: Place): Recovery {
@@ -57,7 +57,7 @@ export function recover(place: Place): Recovery {
     const verdict = recoverObject(place, entry)
     if (verdict === 'other') other.add(entry.path)
     if (verdict === 'half') restored.add(entry.path)
-    // the change of an object may be lost while that of its RECORD is not
+    // the change of an object may be lost while the change of its RECORD is not
     if (verdict !== 'half' && verdict !== 'before') continue
     const record = 'record' in entry ? entry.record : null
     if (record === null) continue
@@ -65,13 +65,13 @@ export function recover(place: Place): Recovery {
     rows.set(record.path, fields.set(record.row, fieldsOf(record.fields)))
   }
   restoreRows(place, rows)
-  // also what is whole in memory may still be on its way to the disk
+  // objects that are whole in memory may still be on their way to the disk
   settleJournal(place)
   for (const path of restored) other.delete(path)
   return { restored: [...restored], other: state === 'interrupted' ? [...other] : [] }
 }
 
-/** Whether an object is half written, as far as a look tells: for who may not write. */
+/** Is an object half written? For users who may only read. */
 export function isHalfWritten(place: Place): boolean {
   const state = journalState(place)
   if (state === 'interrupted') return true
@@ -105,7 +105,7 @@ function withEntry(
   try {
     return use(fd, source)
   } catch (error) {
-    // shorter than it was when it was opened: somebody writes it just now
+    // the file is shorter than when it was opened: another program is writing it now
     if (error instanceof ElfError) return 'other'
     throw error
   } finally {
@@ -128,7 +128,7 @@ function judge(source: ByteSource, entry: JournalEntry | OldEntry): Verdict {
   if (isAfter && carriesGraft(source)) return 'after'
   if (isBefore && source.size === size && changed.every(({ patch, now }) => now.equals(patch.before))) return 'before'
   if (source.size > entry.after.size) return 'other'
-  // a block of a range may be the old one while another is the new one
+  // one block of a range may be old while another is new
   const isOurs = changed.every(({ patch, now }) =>
     now.every((byte, at) => byte === patch.before[at] || byte === patch.after[at]),
   )
@@ -136,7 +136,7 @@ function judge(source: ByteSource, entry: JournalEntry | OldEntry): Verdict {
   return isAfter || digestOfEnd(originalEnd(source, entry)) === entry.end ? 'half' : 'other'
 }
 
-/** The end of the original, whatever has become of the ranges in it. */
+/** The end of the original, in whatever state the ranges in it are. */
 function originalEnd(source: ByteSource, { before: { size, header }, patches }: JournalEntry): Uint8Array {
   const end = Uint8Array.from(endOf(source, size, header.length))
   const start = size - end.length
@@ -150,8 +150,8 @@ function originalEnd(source: ByteSource, { before: { size, header }, patches }: 
 }
 
 /**
- * By an entry that does not tell what the file was to become: a graft has its program headers behind the original, and
- * changes the whereabouts of the tables alone.
+ * Judges by an entry that does not say what the file had to become. A graft has its program headers behind the original, and
+ * changes only the places of the tables.
  */
 function judgeOld(source: ByteSource, { before: { size, header } }: OldEntry, now: Buffer): Verdict {
   if (now.equals(header)) {
@@ -181,7 +181,7 @@ function formatOfHeader(header: Uint8Array): ReturnType<typeof formatOf> {
   return formatOf({ class: header[4] === 1 ? 32 : 64, byteOrder: header[5] === 2 ? 'big' : 'little' })
 }
 
-/** Is what stands behind the original a note of ours, or nothing yet? */
+/** Is a note of wheelfix behind the original, or nothing yet? */
 function startsGraft(source: ByteSource, size: number): boolean {
   const start = source.read(size, Math.min(64, source.size - size))
   return Buffer.from(start).includes('wheelfix\0') || start.every(byte => byte === 0)
@@ -191,13 +191,16 @@ function carriesGraft(source: ByteSource): boolean {
   try {
     return readUndo(source) !== null
   } catch (error) {
-    // of a later version: it is whole, as far as this one can tell
+    // a note of a later version: the file is whole, as far as this version can see
     if (error instanceof ElfError) return error.code === 'REFUSED'
     throw error
   }
 }
 
-/** The header first: from then on the file loads as it was. What is behind it is cut off once that is on the disk. */
+/**
+ * Writes the header first: from then on the file loads as it was. The bytes behind the original are cut off after the header
+ * is on the disk.
+ */
 function putBack(fd: number, entry: JournalEntry | OldEntry): void {
   const { atimeMs, mtimeMs } = fstatSync(fd)
   writeFully(fd, entry.before.header, 0)
@@ -207,7 +210,7 @@ function putBack(fd: number, entry: JournalEntry | OldEntry): void {
   futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
 }
 
-/** RECORD of an original that was put back: its row was emptied with the change that is lost. */
+/** Restores the RECORD rows of restored originals. The lost change had emptied these rows. */
 function restoreRows(place: Place, records: ReadonlyMap<string, ReadonlyMap<string, RecordFields>>): void {
   for (const [relative, rows] of records) {
     const fd = openEntry(place, relative, constants.O_RDONLY)

@@ -1,4 +1,4 @@
-// What a run found and did, as data: for a person and for programs it is rendered elsewhere.
+// What a run found and did, as data. Other rooms render it for people and for programs.
 import type { ElfObject } from '../elf/types.ts'
 import { matchesGlob } from '../io/glob.ts'
 import { directoryOf, isInside, realPath } from '../io/path.ts'
@@ -26,52 +26,52 @@ export interface VenvReport {
   readonly libc: Libc
   readonly outcomes: readonly Applied[]
   readonly unreadable: readonly UnreadableObject[]
-  /** What asks for an executable stack and does not get it. */
+  /** The objects that ask for an executable stack and do not get one. */
   readonly stacks: readonly ScannedObject[]
   readonly plan: Plan
   readonly missing: readonly MissingLibrary[]
-  /** The configuration has `strict`: what only plugins miss counts, too. */
+  /** The configuration has `strict`: libraries that only plugins miss count, too. */
   readonly strict: boolean
-  /** GUI toolkits that cannot open a window everywhere. */
+  /** GUI toolkits that cannot open a window on every desktop. */
   readonly windows: readonly WindowProblem[]
-  /** Changes that objects outside of the environment wait for: editable installations, folders of .pth files. */
+  /** Changes that wait in objects outside the environment: editable installations, folders of .pth files. */
   readonly held: readonly HeldBack[]
   readonly roots: RootsReport | null
   readonly warnings: readonly string[]
-  /** The private loader, where there is one or is to be one. */
+  /** The private loader, when the venv has one or will get one. */
   readonly loader: LoaderReport | null
-  /** What stands behind nix-ld, where programs get that; else null. */
+  /** The libc behind nix-ld when programs get nix-ld; else null. */
   readonly nixLd: Libc | null
-  /** An earlier run ended before it was done, and this one only looks. */
+  /** An earlier run was interrupted, and this run only looks. */
   readonly unfinished: boolean
-  /** The objects are done, but something after them could not be written: the warnings tell. */
+  /** The objects are done, but a later file could not be written. The warnings say which. */
   readonly incomplete: boolean
-  /** When the look at the environment began, in milliseconds. */
+  /** When the examination of the environment began, in milliseconds. */
   readonly began: number
-  /** The folders that the run wrote to, with the names that it had seen there. */
+  /** The folders that the run wrote to, each with the names that the run had seen in it. */
   readonly written: Subject['written']
   /** The folders of the venv that were walked, absolute. */
   readonly directories: readonly string[]
-  /** Environments that lie in this one and were left to a run of their own. */
+  /** Environments inside this one. Each needs a run of its own. */
   readonly nested: readonly string[]
-  /** Files and folders besides the objects that the answer depends on, absolute; some of them may not exist. */
+  /** Absolute paths of other files and folders that the answer depends on. Some of them may not exist. */
   readonly dependencies: readonly string[]
 }
 
-/** A folder outside of the environment whose objects it imports, and which no run changes unless the user asks. */
+/** A folder outside the environment whose objects the environment imports. A run changes it only when the user asks. */
 export interface HeldBack extends OutsideFolder {
   readonly objects: readonly PlannedObject[]
 }
 
 export interface LoaderReport {
   readonly plan: LoaderPlan
-  /** `patch`: something is to be written (a dry run, a check); `patched`: it was. */
+  /** `patch`: a change is pending (dry run or check). `patched`: the change was written. */
   readonly status: 'fine' | 'patch' | 'patched'
-  /** What was wrong with the one that the venv had. */
+  /** The faults of the private loader that the venv had. */
   readonly faults: readonly string[]
 }
 
-/** How the last run ended, and how this one did. */
+/** How the last run ended, and how this run ended. */
 type Ending = Pick<VenvReport, 'unfinished' | 'incomplete' | 'written'>
 
 export function reportOf(
@@ -120,12 +120,12 @@ function heldBack({ plan, scan, held }: Pick<Examination, 'plan' | 'scan' | 'hel
 }
 
 /**
- * The store paths that the venv needs: of its Python with all that leads there, of its libc, of what it takes from the
- * library set, and of what objects that were built here find in the store by themselves.
+ * The store paths that the venv needs: those of its Python with everything on the way there, of its libc, of the libraries
+ * from the library set, and of the store libraries that objects built here find by themselves.
  */
 export function neededStorePaths({ venv, interpreter, python, plan, libraries, store }: Examination): string[] {
   const paths = new Set([
-    // modules of the standard library, also where bin/python is a copy
+    // the modules of the standard library, also when bin/python is a copy
     venv.home,
     ...interpreter.chain.map(({ path }) => path),
     interpreter.program,
@@ -171,10 +171,10 @@ function dependenciesOf(
     ...libraries.map(({ path }) => path),
     ...python.closure,
     ...(roots?.roots.flatMap(({ link, registration }) => [link, registration]) ?? []),
-    // what is named may come, go or lead elsewhere, and what is missing may be installed
+    // a named directory may come, go or lead elsewhere, and missing libraries may be installed
     ...asked.flatMap(directory => [directory, `${directory}/lib`]),
     ...(isMissing && !noScan ? [store] : []),
-    // a new link to what was passed over makes it ours
+    // a new link to a package that was not taken lets us take it
     ...(sources.trust.passedOver().length > 0 ? sources.trust.folders : []),
     ...outsidePaths(plan, objects, venv.root, store),
     ...(wantsDriver ? DRIVER_DIRECTORIES : []),
@@ -185,12 +185,12 @@ function dependenciesOf(
   return [...new Set(paths.filter(path => path !== null))].sort()
 }
 
-/** What the answer depends on outside of the venv and of the store, where files do not change: /opt, /usr/local … */
+/** What the answer depends on outside the venv and outside the store, whose files do not change: /opt, /usr/local … */
 function outsidePaths(plan: Plan, objects: Examination['objects'], root: string, store: string): string[] {
   const paths = plan.objects.flatMap(({ identity, needed, below, missing }) => [
     ...needed.flatMap(({ provider }) => provider ?? []),
     ...below.flatMap(({ neededBy }) => [neededBy, directoryOf(neededBy)]),
-    // where what is missing may be put
+    // the folders in which a missing library may appear
     ...(missing.length === 0 ? [] : entriesOf(objects.get(identity)?.current)),
   ])
   return paths.filter(path => path.startsWith('/') && !isInside(path, store) && !isInside(path, root))
@@ -206,7 +206,7 @@ function nixLdPaths(nixLd: Libc | null): (string | null)[] {
   return [nixLd.nixLd.shim, nixLd.ldso, nixLd.cache, ...nixLd.nixLd.directories]
 }
 
-/** What an answer to be kept is about; null when the next run has to do the work again. */
+/** The subject of an answer that is kept; null when the next run has to do the work again. */
 export function answerable({
   venv,
   incomplete,
@@ -221,7 +221,7 @@ export function answerable({
 }: VenvReport): Subject | null {
   if (incomplete || unreadable.some(({ broken }) => !broken)) return null
   if (outcomes.some(({ passing }) => passing === true)) return null
-  // what is not protected from a collection is tried again by the next run
+  // the next run tries again to protect these paths from garbage collection
   if (roots?.hasNix === true && roots.problem !== null) return null
   const made = [
     ...(roots?.roots.flatMap(({ link, registration }) => [link, registration]) ?? []),

@@ -1,5 +1,4 @@
-// Gives every file back as it was before wheelfix: the undo notes inside the files are all that it needs, no Python and no
-// interpreter.
+// Restores every file to what it was before wheelfix. It needs only the undo notes inside the files, and no Python.
 import { existsSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { notesIn, originalSource, type Undo } from '../elf/graft/undo-note.ts'
@@ -28,20 +27,20 @@ import { recordedIn, type Scan, scanVenv } from './scan.ts'
 export interface RestoreReport {
   /** Paths relative to the venv. */
   readonly restored: readonly string[]
-  /** Files that could not be given back, with the reason. */
+  /** Files that could not be restored, with the reason. */
   readonly refused: readonly { readonly path: string; readonly reason: string }[]
-  /** Sentences about what is not certain. */
+  /** Sentences about what is uncertain. */
   readonly warnings: readonly string[]
-  /** Whether there was anything of wheelfix in the venv. */
+  /** Did the venv hold anything of wheelfix? */
   readonly found: boolean
-  /** Environments that lie in this one, with changes of their own. */
+  /** Environments inside this one that have changes of their own. */
   readonly nested: readonly string[]
 }
 
 interface RestoreOptions {
-  /** Only say what would be done. */
+  /** Only say what a restore would do. */
   readonly dryRun: boolean
-  /** Undo also what was changed in the source trees of editable installations, outside of the environment. */
+  /** Also undo changes in the source trees of editable installations, outside the environment. */
   readonly editable: boolean
   readonly env: NodeJS.ProcessEnv
 }
@@ -51,7 +50,10 @@ export function restoreVenv(venv: Environment, options: RestoreOptions): Restore
   return complete(restoreSteps(venv, options))
 }
 
-/** The same, in steps: the first comes before anything is written, and after each the next run can complete this one. */
+/**
+ * Does the work of `restoreVenv` in steps. The first step comes before any write. After each step the next run can complete
+ * this one.
+ */
 export function* restoreSteps(
   venv: Environment,
   { dryRun, editable, env }: RestoreOptions,
@@ -63,7 +65,7 @@ export function* restoreSteps(
     return { ...objects, restored: [...pythons.restored, ...objects.restored] }
   }
   refuseStore(venv.root, env)
-  // a look without the lock, which only an environment that wheelfix has touched gets
+  // looks without the lock, because only an environment that wheelfix has changed gets a lock
   const isTouched = (): boolean => {
     const { leftovers, objects } = scanToRestore(venv, editable, env)
     return leftovers.length > 0 || objects.some(({ undo }) => undo !== null)
@@ -99,7 +101,7 @@ function scanToRestore(venv: Environment, editable: boolean, env: NodeJS.Process
   return editable ? scan : { ...scan, objects: scan.objects.filter(({ identity }) => !scan.outside.has(identity)) }
 }
 
-/** The names of bin/ that the private loader starts, as they were before. */
+/** Restores the names of bin/ that the private loader starts. */
 function restorePythons(venv: Environment, dryRun: boolean): Pick<RestoreReport, 'restored' | 'refused'> {
   const restored: string[] = []
   const refused: { path: string; reason: string }[] = []
@@ -118,7 +120,7 @@ function restorePythons(venv: Environment, dryRun: boolean): Pick<RestoreReport,
   return { restored, refused }
 }
 
-/** So long a signal waits, about: a batch is done first. */
+/** About how long a signal waits, in milliseconds: a batch is finished first. */
 const PAUSE_MS = 100
 
 function* restoreObjects(
@@ -135,7 +137,7 @@ function* restoreObjects(
     .map(({ relative, reason }) => ({ path: relative, reason }))
   const warnings: string[] = []
   if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
-  // RECORD first: once the files are as they were, nothing tells any more what it said of them
+  // RECORD first: after the files are restored, nothing says what RECORD held for them
   const unwritten = dryRun ? new Map<ScannedObject, string>() : restoreRecords(venv, scan.objects)
   const writer = dryRun ? null : objectWriter(venv, new Set())
   const pause = pauses(PAUSE_MS)
@@ -152,7 +154,7 @@ function* restoreObjects(
         continue
       }
       const reason = unwritten.get(object) ?? checkOriginal(object, undo, warnings)
-      // what comes back is another tool's work on ours
+      // the restored file is another tool's work on ours
       const below = reason === null && mayBeOurs(path, isRecorded, undo) ? { reason: CHANGED_SINCE } : null
       if (reason !== null) end({ reason })
       else if (writer === null) end(below)
@@ -174,9 +176,9 @@ function* restoreObjects(
 }
 
 /**
- * Does a file carry a note of `venv`, though it does not hold any more? A damaged file that came so with its wheel was never
- * changed; one that cannot be read, or that a newer version changed, may have been.
- * @param above the note that holds: the question is about what is below it
+ * Does the file carry a note of the owner `venv` that no longer holds? A damaged file that its wheel brought was never
+ * changed by wheelfix. A file that cannot be read, or that a newer version changed, may have been.
+ * @param above the valid note; the question is about the layers below it
  */
 function mayBeOurs(path: string, isRecorded: (path: string) => boolean, above: Undo | null = null): boolean {
   try {
@@ -190,7 +192,7 @@ function mayBeOurs(path: string, isRecorded: (path: string) => boolean, above: U
 const CHANGED_SINCE =
   'another tool changed this file after wheelfix did, so its undo note no longer holds: reinstall the package'
 
-/** Warns where the original is not what RECORD said; gives why it cannot be read. */
+/** Warns when the original differs from RECORD. Returns the reason when the original cannot be read. */
 function checkOriginal({ path, relative }: ScannedObject, undo: Undo, warnings: string[]): string | null {
   const { record } = undo
   try {
@@ -207,7 +209,10 @@ function checkOriginal({ path, relative }: ScannedObject, undo: Undo, warnings: 
   }
 }
 
-/** Writes the original fields back. Gives the objects whose RECORD cannot be written, with the reason: they keep the note. */
+/**
+ * Writes the original fields back. Returns the objects whose RECORD cannot be written, with the reason. These objects keep
+ * their note.
+ */
 function restoreRecords(venv: Environment, objects: readonly ScannedObject[]): Map<ScannedObject, string> {
   const distributions = readDistributions(venv.sitePackages)
   const changes: RowChanges = new Map()

@@ -1,5 +1,5 @@
-// The main job, from a folder to a report: examine, then carry the plan out. A check and a dry run go the same way and
-// write nothing.
+// The main job, from a folder to a report: examine the environment, then apply the plan. A check and a dry run take the same
+// steps and write nothing.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
 import { directoryOf, fsPath, isInside } from '../io/path.ts'
 import { complete } from '../io/steps.ts'
@@ -31,8 +31,9 @@ export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
 }
 
 /**
- * The same, in steps: the first comes before anything is written, and after each the next run can complete this one.
- * @throws as `runVenv`
+ * Does the work of `runVenv` in steps. The first step comes before any write. After each step the next run can complete this
+ * one.
+ * @throws the errors of `runVenv`
  */
 export function* runSteps(venv: Environment, options: VenvOptions): Generator<undefined, VenvReport> {
   if (options.mode === 'plan') {
@@ -84,28 +85,28 @@ function foldersToWrite(now: Examination, { rehash }: VenvOptions): Set<string> 
 }
 
 /**
- * Brings a venv to where its plan wants it. Each step leaves a state that the next run completes or takes back:
+ * Brings a venv to the state that its plan wants. Each step leaves a state that the next run completes or takes back:
  *
- *   to the private loader    1 its folder and find_library's files   without a copy in bin/ they are removed by a run
- *                                                                    with the strategy `rpath`, or used by `loader`
+ *   to the private loader    1 its folder and find_library's files   while bin/ has no copy, a run with the strategy `rpath`
+ *                                                                    removes them, and one with `loader` uses them
  *                            2 the names of bin/ become copies       each by a rename; one copy makes the strategy `loader`
  *                            3 the objects                           see `applyPlan`: a program asks for the loader of 1
  *   away from it             1 the objects                           no program asks for the private loader any more
  *                            2 the names of bin/                     each by a rename
- *                            3 find_library's files, the folder      what is left of them makes the next run go on here
+ *                            3 find_library's files, the folder      if some of them remain, the next run goes on here
  *   then                     the pins and the interpreter's choice   a run that finds others writes them
  *
- * @throws WheelfixError where the private loader cannot be made: nothing is changed then
+ * @throws WheelfixError when the private loader cannot be made; then nothing is changed
  */
 function* write(now: Examination, options: VenvOptions) {
   const { venv, names, libraries, objects } = now
-  // by this note restore finds the folder again, whatever comes next
+  // restore finds the folder by this note, whatever happens next
   noteFolder(venv)
-  // the loader first: what names it must never find it missing
+  // the loader first: a file that names it must never find it missing
   const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
   const outcomes = yield* applySteps(ownObjects(now), applyInput(now, options, true))
   const problems: string[] = []
-  // the objects are done: what fails from here on is told beside them
+  // the objects are done, so a later failure is reported beside them
   const attempt = (what: string, action: () => void): void => {
     try {
       action()
@@ -118,7 +119,7 @@ function* write(now: Examination, options: VenvOptions) {
     attempt('the private loader is not removed', () => {
       const folders = loaderFolders(venv, names, options.env)
       for (const name of names) restoreName(name)
-      // a program that could not be changed still asks for it
+      // a program that could not be changed still asks for the private loader
       const asked = outcomes.some(
         ({ status, planned }) => status === 'refused' && asksFor(objects.get(planned.identity), folders),
       )
@@ -138,7 +139,7 @@ function asksFor(object: ScannedObject | undefined, folders: readonly string[]):
   return interpreter !== null && folders.some(folder => isInside(interpreter, folder))
 }
 
-/** Does what the journal of an earlier run asks for, before anything is looked at. Gives what is to be said of it. */
+/** Does what the journal of an earlier run asks for, before the examination. Returns sentences about it. */
 function recoverVenv(venv: Environment): string[] {
   const state = journalState(venv)
   if (state === 'none' || state === 'settling') return []
@@ -168,7 +169,7 @@ function withWarnings(examination: Examination, warnings: readonly string[]): Ex
   return warnings.length === 0 ? examination : { ...examination, warnings: [...examination.warnings, ...warnings] }
 }
 
-/** Did another run end between the look at the venv and the lock? Then its files are others, or longer. */
+/** Did another run end between the examination and the lock? Then the files may have changed. */
 function isOutdated(examination: Examination): boolean {
   const { scan, objects } = examination
   const pending = ownObjects(examination).flatMap(({ identity, change }) =>
@@ -188,11 +189,11 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
   return (
     isUnfinished(examination) ||
     noteDiffers(venv) ||
-    // the environments in it are to be found again by its name
+    // by the state folder a later command finds the environments inside this folder again
     (scan.nested.length > 0 && !existsSync(fsPath(venv.stateFolder))) ||
     ownObjects(examination).some(({ change }) => change !== null) ||
     leftLoader ||
-    // hashes are written into the RECORDs of what was patched earlier
+    // hashes are written into the RECORDs of objects that were patched earlier
     (options.rehash && ownObjects(examination).some(({ edit }) => edit !== null)) ||
     loaderPending ||
     pinsDiffer(venv, libraries) ||
@@ -200,7 +201,7 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
   )
 }
 
-/** Did an earlier run end before it was done, with its files patched and something else not? */
+/** Did an earlier run patch its files and then stop before it was done? */
 function isUnfinished(examination: Examination): boolean {
   const { venv, scan, objects, distributions } = examination
   return (
@@ -217,7 +218,7 @@ function applyInput(examination: Examination, options: VenvOptions, write: boole
   return { place: venv, distributions, objects, libc: python.libc.kind, write, rehash, progress }
 }
 
-/** Keeps everything in the store that the venv depends on from being collected; a dry run looks whether it is kept. */
+/** Keeps everything in the store that the venv needs from garbage collection. A dry run only looks whether it is kept. */
 function rootsOf(examination: Examination, { env, mode }: VenvOptions): RootsReport | null {
   const storePaths = neededStorePaths(examination)
   if (storePaths.length === 0) return null

@@ -1,7 +1,6 @@
-// Finds every ELF object of an environment, by its first bytes and not by its name (only what is named as a source is not opened),
-// and reads what the loader sees of it.
-// Links that leave the environment are counted, never followed. Folders outside that it imports from are looked at, but
-// what is found there belongs to somebody else.
+// Finds every ELF object of an environment by its first bytes and not by its name, and reads what the loader sees in it.
+// (Files with the name of a source are not opened.) Links that leave the environment are counted, never followed. The scan
+// also looks at folders outside that the environment imports from, but the objects there belong to somebody else.
 import { closeSync, openSync, readSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { originalSource } from '../elf/graft/undo-note.ts'
@@ -21,24 +20,27 @@ import { isCopy } from '../elf/graft/owners.ts'
 export interface Scan {
   readonly objects: readonly ScannedObject[]
   readonly unreadable: readonly UnreadableObject[]
-  /** Directories walked, absolute: the state of the venv can be told from their times and those of the objects. */
+  /** The walked directories, absolute. Their times and those of the objects give the state of the venv. */
   readonly directories: readonly string[]
   /** Temporary files that a killed run left. */
   readonly leftovers: readonly string[]
-  /** Files of the venv that are links to somewhere else (uv's link mode `symlink`): how many shared objects by name. */
+  /**
+   * Files of the venv that link to somewhere else (uv's link mode `symlink`): the number of those that have the name of a
+   * shared object.
+   */
   readonly foreignLinks: number
-  /** Environments that lie in this one, with a Python and a state of their own. */
+  /** Environments inside this one, each with its own Python and state. */
   readonly nested: readonly string[]
-  /** What the environment holds and imports beside its own folders. */
+  /** What the environment holds and imports besides its own folders. */
   readonly belonging: Belonging
-  /** The identities of the objects outside of the environment. */
+  /** The identities of the objects outside the environment. */
   readonly outside: ReadonlySet<string>
 }
 
 /** Folders that hold no object of a wheel. */
 const SKIPPED = new Set(['__pycache__', '.wheelfix', '.git'])
 
-/** Two files of three in a venv are sources by their name: these are not opened to be told from objects. */
+/** In a venv two of three files have the name of a source. They are not opened. */
 const SOURCE_SUFFIXES = new Set([
   '.py',
   '.pyi',
@@ -47,7 +49,7 @@ const SOURCE_SUFFIXES = new Set([
   '.pxd',
   '.h',
   '.hpp',
-  // of four files in a node_modules these are more than three
+  // in a node_modules more than three of four files are these
   '.js',
   '.mjs',
   '.cjs',
@@ -64,15 +66,15 @@ function isSourceName(name: string): boolean {
   return dot > 0 && SOURCE_SUFFIXES.has(name.slice(dot))
 }
 
-/** Of a source tree only what can be imported is looked at, and the folders of libraries beside it. */
+/** Of a source tree the scan looks only at modules that can be imported, and at library folders beside them. */
 function mayHoldModules(name: string): boolean {
   return /^[A-Za-z_]\w*(?:\.libs)?$/.test(name) && name !== 'node_modules'
 }
 
 /**
- * Walks the environment's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last; `store` is Nix's;
- * `ignored` are globs over paths, of files and folders that are not looked at.
- * @throws the errors of readdir(2) for the folders of the venv themselves; below them unreadable ones are reported
+ * Walks the environment's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last. `store` is the Nix
+ * store. `ignored` are globs of files and folders to skip.
+ * @throws the errors of readdir(2) for the folders of the venv themselves; unreadable folders below them are reported
  */
 export function scanVenv(
   venv: Environment,
@@ -98,7 +100,7 @@ export function scanVenv(
 
   const visit = (directory: string): void => {
     const entries = list(directory)
-    // a source tree may hold environments of its own, this one among them
+    // a source tree may hold other environments, and this one too
     if (directory !== venv.root && entries.some(({ name }) => name === 'pyvenv.cfg')) {
       if (isOutside) return
       if (venv.kind === 'folder') {
@@ -114,7 +116,7 @@ export function scanVenv(
       if (kind === 'directory') {
         if (!SKIPPED.has(name) && (!isOutside || mayHoldModules(name))) below.push(path)
       } else if (kind === 'symlink') {
-        // a new target of a name of bin/ waits for its rename as a link
+        // a temporary link is a new target of a name of bin/ that waits for its rename
         if (!isOutside && isTemporary(name)) leftovers.push(path)
         else if (!isOutside && /\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
       } else if (kind === 'file') {
@@ -126,7 +128,7 @@ export function scanVenv(
     for (const path of below) visit(path)
   }
 
-  /** A folder once, by whatever way it is reached. */
+  /** Visits a folder once, even when several ways lead to it. */
   const visitOnce = (folder: string): void => {
     const real = realPath(folder)
     if (seen.has(real)) return
@@ -155,9 +157,9 @@ export function scanVenv(
     const relative = relativeTo(venv.root, path)
     try {
       const object = scanFile(path, relative, name, extensionSuffixes, isRecorded, kept)
-      // the venv's Python as a copy of ours is the interpreter, not an object of a wheel
+      // wheelfix's copy of the venv's Python is the interpreter, not an object of a wheel
       if (object === null || isCopy(object.owner)) return
-      // a source tree has programs of its build and its tests, which nobody imports
+      // a source tree holds programs for its build and tests, which nobody imports
       if (isOutside && object.kind === 'executable') return
       objects.push(object)
       if (isOutside) outside.add(object.identity)
@@ -178,10 +180,10 @@ export function scanVenv(
   return { objects, unreadable, directories, leftovers, foreignLinks, nested, belonging, outside }
 }
 
-/** `loader/lib/ld-musl-x86_64.so.1`: the state folder is no deeper. */
+/** The state folder is no deeper than `loader/lib/ld-musl-x86_64.so.1`. */
 const STATE_DEPTH = 3
 
-/** Temporary files below a folder, in which no link is followed. */
+/** The temporary files below a folder. No link is followed. */
 function temporaryFiles(folder: string, depth: number): string[] {
   if (depth === 0) return []
   return entriesIn(folder).flatMap(({ name, kind }) => {
@@ -201,12 +203,12 @@ function leavesVenv(path: string, root: string): boolean {
   try {
     return !isInside(realPath(path), root)
   } catch {
-    // a dangling link: absolute ones point out of the venv
+    // a dangling link: an absolute one points out of the venv
     return readLink(path).startsWith('/')
   }
 }
 
-/** Does a RECORD of the venv speak of a file? They are read when that is asked: hardly ever. */
+/** Does a RECORD of the venv list a file? The RECORDs are read at the first question, which is rare. */
 export function recordedIn({ sitePackages }: Pick<Environment, 'sitePackages'>): (path: string) => boolean {
   let distributions: Distributions | null = null
   return path => {
@@ -215,7 +217,7 @@ export function recordedIn({ sitePackages }: Pick<Environment, 'sitePackages'>):
   }
 }
 
-/** Reads one file; null when it is no object that a loader loads (no ELF, a relocatable or core file). */
+/** Reads one file; null when it is not an object that a loader loads (not ELF, or a relocatable or core file). */
 function scanFile(
   path: string,
   relative: string,
@@ -246,7 +248,7 @@ function scanFile(
 
 const magic = new Uint8Array(4)
 
-/** Most files of a venv are no objects: four bytes tell, without any more calls. */
+/** Most files of a venv are not objects. Four bytes show it, without any more system calls. */
 function readMagic(fd: number): Uint8Array {
   return magic.subarray(0, readSync(fd, magic, 0, 4, 0))
 }

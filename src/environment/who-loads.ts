@@ -1,5 +1,5 @@
-// Who loads the objects of an environment: its Python, a program that the user names, or, where nothing tells, a bare
-// program that runs with a glibc of the Nix store.
+// Who loads the objects of an environment: its Python, a program that the user names, or a bare program with a glibc of the
+// Nix store when nothing else is known.
 import { basename, dirname } from 'node:path'
 import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
@@ -16,13 +16,13 @@ import type { ScannedObject } from '../resolve/objects.ts'
 import type { VenvOptions } from './options.ts'
 import { type Scan, scanVenv } from './scan.ts'
 
-/** Who loads the objects, and the objects. */
+/** The objects, and who loads them. */
 interface Loaded {
   readonly interpreter: Interpreter
   readonly scan: () => Scan
 }
 
-/** @throws WheelfixError when there is no such program, or no glibc for it */
+/** @throws WheelfixError when the program does not exist, or when the store has no glibc for it */
 export function whoLoads(
   environment: Environment,
   names: readonly PythonName[],
@@ -44,7 +44,7 @@ export function whoLoads(
   return { interpreter: bareProgram(environment, scan.objects, store, options), scan: () => scan }
 }
 
-/** A program that needs nothing but the libc of the store that all objects, or at least all programs, can run with. */
+/** A program that needs only the libc of the store. That libc must serve all objects, or at least all programs. */
 function bareProgram(
   { root }: Environment,
   objects: readonly ScannedObject[],
@@ -91,7 +91,7 @@ function bareProgram(
   }
 }
 
-/** The first choice that can be made. @throws what the last one threw */
+/** The first choice that succeeds. @throws the error of the last one */
 function chooseFor(all: readonly (readonly ElfObject[])[], choose: (users: readonly ElfObject[]) => string): string {
   let last: unknown = null
   for (const users of all) {
@@ -111,7 +111,9 @@ function commonest(names: readonly string[]): string | null {
   return [...counts].sort(([, a], [, b]) => b - a)[0]?.[0] ?? null
 }
 
-/** glibc's loader for the machine of most objects (sysdeps, shlib-versions and ABI names of the ports). */
+/**
+ * The file name of glibc's loader for the machine of most objects (sysdeps, shlib-versions and the ABI names of the ports).
+ */
 function nameFor(objects: readonly ScannedObject[]): string {
   const key = commonest(objects.map(({ original: { header } }) => `${header.machine}/${header.class}`))
   return LOADERS.get(key ?? '') ?? (process.arch === 'arm64' ? 'ld-linux-aarch64.so.1' : 'ld-linux-x86-64.so.2')
