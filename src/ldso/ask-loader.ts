@@ -1,5 +1,5 @@
-// What glibc's loader says of itself when it is started, or what its strings say where it may not be: its built-in
-// directories, its subdirectories for this processor, its tokens.
+// What glibc's loader reports about itself: its built-in directories, its subdirectories for this processor, its
+// tokens. The loader is started and asked. If it may not be started, the strings in its file are read instead.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { decodeBytes } from '../elf/text.ts'
@@ -7,14 +7,14 @@ import { fsPath } from '../io/path.ts'
 import type { LegacyHwcaps } from './cache/cache.ts'
 import { loaderToAsk } from './runnable.ts'
 
-/** The store's folder is Nix's own variable, as for nix/store.ts. */
+/** The store's folder comes from Nix's own variable, as in nix/store.ts. */
 export function startable(loader: string, env: NodeJS.ProcessEnv): string | null {
   return loaderToAsk(loader, env['NIX_STORE_DIR'] || '/nix/store')
 }
 
 /**
- * The built-in directories: glibc compiles them in as one array, each with a slash and a NUL at its end (elf/dl-load.c,
- * `system_dirs`). Where another run of strings looks alike, the one that has a libc is it.
+ * The built-in directories. glibc compiles them in as one array, each with a slash and a NUL at its end (elf/dl-load.c,
+ * `system_dirs`). If several runs of strings look like that, the one with a libc in its directories is taken.
  */
 export function glibcDirectories(text: string): string[] {
   const runs = [...text.matchAll(/(?<![ -~])(?:\/[ -~]+\/\0)+/g)].map(([run]) =>
@@ -27,19 +27,19 @@ export function glibcDirectories(text: string): string[] {
   return [...new Set(run ?? runs.toSorted((a, b) => b.length - a.length)[0])]
 }
 
-/** The path stands in the usage text too; the one that is used ends with a NUL. */
+/** The usage text also contains the path. The path that the loader uses ends with a NUL. */
 export function cachePath(text: string): string | null {
   const path = /(?<![ -~])(\/[^\0\n]*\/ld\.so\.cache)\0/.exec(text)?.[1]
   return path === undefined ? null : decodeBytes(Buffer.from(path, 'latin1'))
 }
 
 interface Release {
-  /** What stands in brackets before the version: `GNU libc`, `Debian GLIBC 2.36-9+deb12u9`. */
+  /** The text in brackets before the version: `GNU libc`, `Debian GLIBC 2.36-9+deb12u9`. */
   readonly vendor: string
   readonly version: string
 }
 
-/** From the text that libc.so.6 prints when it is run; before 2.33 the loader does not have it. */
+/** Reads the text that libc.so.6 prints when it is run; before 2.33 the loader does not contain it. */
 export function releaseOf(text: string): Release | null {
   const [, vendor = '', version] = /(?:\(([^()\0]*)\) \w+)? release version (\d+\.\d+(?:\.\d+)*)/.exec(text) ?? []
   return version === undefined ? null : { vendor, version }
@@ -53,8 +53,8 @@ export interface Diagnostics {
 }
 
 /**
- * What `ld.so --list-diagnostics` says (glibc 2.33 and newer); a loader that cannot or must not be started (null) is taken at
- * its strings.
+ * The output of `ld.so --list-diagnostics` (glibc 2.33 and newer). For a loader that cannot or must not be started
+ * (null), the strings in its file are used.
  */
 export function askLoader(loader: string | null, text: string, builtinDirectories: readonly string[]): Diagnostics {
   const said = new Map<string, string>()
@@ -67,14 +67,14 @@ export function askLoader(loader: string | null, text: string, builtinDirectorie
       killSignal: 'SIGKILL',
       stdio: ['ignore', 'pipe', 'ignore'],
     })
-    // strings stand in quotes; without them they are null pointers or numbers
+    // strings are in quotes; values without quotes are null pointers or numbers
     for (const [, key = '', string, number = ''] of (stdout ?? '').matchAll(/^(\w+)=(?:"(.*)"|(\w+))$/gm)) {
       said.set(key, string ?? (/^dl_hwcap(?:$|_important$|s_subdirs_active$)/.test(key) ? number : ''))
     }
   }
   const active = Number(said.get('dl_hwcaps_subdirs_active') ?? 0)
   const subdirectories = said.get('dl_hwcaps_subdirs') ?? ''
-  // glibc 2.37 has no dl_hwcap_important any more
+  // glibc 2.37 and newer have no dl_hwcap_important
   const [bits, important] = [said.get('dl_hwcap'), said.get('dl_hwcap_important')]
   const hasLegacy = bits !== undefined && important !== undefined
   return {
@@ -87,14 +87,16 @@ export function askLoader(loader: string | null, text: string, builtinDirectorie
   }
 }
 
-/** A folder that does not exist: what the loader says of it are the subdirectories that it would search. */
+/** A folder that does not exist: the loader prints the subdirectories that it would search there. */
 const NOWHERE = '/wheelfix-nowhere'
 
-/** Has the loader print a search path (every glibc does); one that is not started has no subdirectories that count. */
+/**
+ * Makes the loader print a search path (every glibc can). For a loader that is not started there are no subdirectories.
+ */
 export function askSubdirectories(loader: string | null, libc: string): string[] {
   if (loader === null) return []
   const { stderr } = spawnSync(loader, ['--list', libc], {
-    // the search is for a library that is not there; that it cannot be preloaded is no error
+    // the loader searches for a library that does not exist; it is no error that it cannot be preloaded
     env: { LD_DEBUG: 'libs', LD_LIBRARY_PATH: NOWHERE, LD_PRELOAD: 'wheelfix-none' },
     encoding: 'latin1',
     timeout: 5000,
@@ -106,7 +108,7 @@ export function askSubdirectories(loader: string | null, libc: string): string[]
   return [...new Set(below.map(directory => directory.slice(NOWHERE.length + 1)))]
 }
 
-/** `$LIB` is the libc's slibdir without its prefix, and that is the first of the built-in directories. */
+/** `$LIB` is the libc's slibdir without its prefix, and slibdir is the first of the built-in directories. */
 function guessLib(builtinDirectories: readonly string[]): string {
   for (const directory of builtinDirectories) {
     const lib = /^\/(lib\/[^/]+-linux-[^/]+|lib64|lib32|libx32)$/.exec(directory)?.[1]

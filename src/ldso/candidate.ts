@@ -1,6 +1,6 @@
-// What a loader does with a file that it has opened under a wanted name: it takes it, passes it over for the next directory,
-// ends this list of directories, or gives up. Knows nothing of search paths. README.md beside this file lists the rules with
-// their sources and tests.
+// What a loader does with a file that it has opened under a wanted name. It takes the file, passes it over for the next
+// directory, ends this list of directories, or gives up. This file knows nothing of search paths. README.md in this
+// folder lists the rules with their sources and tests.
 import {
   DF_1_NOOPEN,
   DF_1_PIE,
@@ -31,7 +31,7 @@ export interface Fault {
   readonly fault: string
 }
 
-/** `list-ends`: glibc looks into no more directories of this search path, but goes on to the next kind of path. */
+/** `list-ends`: glibc searches no more directories of this search path, but goes on with the next kind of path. */
 type Fate = 'opened' | 'passed-over' | 'list-ends' | Fault
 
 const EI_CLASS = 4
@@ -42,7 +42,7 @@ const EI_NIDENT = 16
 
 const NO_ELF: Fault = { by: 'not-elf', fault: 'is not an ELF file' }
 
-/** What becomes of an opened file, up to the point where the loader looks whether it has it already. */
+/** The fate of an opened file, up to the point where the loader checks whether it has the file already. */
 export function fateOf(file: OpenedFile, { main, loader: { libc } }: Process): Fate {
   const program = main.object.header
   if (file.errno !== undefined) return fateOfErrno(file.errno, libc)
@@ -59,7 +59,7 @@ export function fateOf(file: OpenedFile, { main, loader: { libc } }: Process): F
   return 'opened'
 }
 
-/** Why an opened file that is not in the process yet cannot be mapped into it; null when it can. */
+/** Why an opened file that is new to the process cannot be mapped into it; null when it can. */
 export function mappingFault({ header, dynamic, flags1 }: ElfObject, { loader, opening }: Process): Fault | null {
   if (loader.libc.kind === 'musl') return dynamic === null ? unloadable('has no dynamic section') : null
   if (header.type === ET_EXEC || (flags1 & DF_1_PIE) !== 0n) return unloadable('is a program')
@@ -76,12 +76,12 @@ function fateOfErrno(errno: string, libc: Libc): Fate {
   return errno === 'ENOTDIR' || errno === 'ENAMETOOLONG' ? 'passed-over' : unloadable(`cannot be opened (${errno})`)
 }
 
-/** Is it a glibc before 2.`minor`? One of an unknown version is taken for a new one. */
+/** Is this a glibc before 2.`minor`? An unknown version counts as new. */
 function isOlder({ version }: Libc, minor: number): boolean {
   return Number(/^2\.(\d+)/.exec(version ?? '')?.[1] ?? minor) < minor
 }
 
-/** musl reads a header of its own kind whatever e_ident and e_machine say. */
+/** musl reads a header of its own kind, whatever e_ident and e_machine say. */
 function muslFate({ object, head }: OpenedFile, program: ElfHeader): Fate {
   if (object === null) return head !== undefined && isElf(head) ? unloadable('cannot be read') : NO_ELF
   const { header } = object
@@ -91,7 +91,7 @@ function muslFate({ object, head }: OpenedFile, program: ElfHeader): Fate {
 
 const NOTHING = new Uint8Array(0)
 
-/** A file that `readElf` does not take: its first bytes tell whether the loader comes to see why. */
+/** The fate of a file that `readElf` rejects. The first bytes decide whether the loader gets as far as that fault. */
 function unreadFate(head: Uint8Array, program: ElfHeader, libc: Libc): Fate {
   const size = program.class === 64 ? 64 : 52
   if (head.length < size || !isElf(head)) return NO_ELF
@@ -108,7 +108,7 @@ function unreadFate(head: Uint8Array, program: ElfHeader, libc: Libc): Fate {
   return unloadable('cannot be read')
 }
 
-/** What of e_ident and e_version the loader of `program` does not accept; null for nothing. */
+/** The part of e_ident and e_version that the loader of `program` rejects; null for none. */
 function oddityOf(header: ElfHeader, program: ElfHeader): string | null {
   if (header.byteOrder !== program.byteOrder) return 'is of the other byte order'
   if (!header.isCurrent) return 'has another version in its header, or more than zeros after it'
@@ -119,9 +119,9 @@ function oddityOf(header: ElfHeader, program: ElfHeader): string | null {
   return null
 }
 
-/** One more than the last of glibc's own ABI versions (libc-abis: UNIQUE, IFUNC, ABSOLUTE). */
+/** One more than the highest of glibc's own ABI versions (libc-abis: UNIQUE, IFUNC, ABSOLUTE). */
 const LIBC_ABI_MAX = 4
-/** MIPS knows 5 more without naming them. */
+/** MIPS has 5 more ABI versions without names. */
 const MIPS_ABI_MAX = 6
 
 function isKnownAbi(osabi: number, version: number, machine: number): boolean {

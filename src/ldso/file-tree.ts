@@ -1,5 +1,6 @@
-// The files that a dynamic loader can see: directory listings and parsed objects, each read once. A wheel that is not
-// installed, or a file as it will be after a plan, is laid over the disk here; the search itself does not know.
+// The files that a dynamic loader can see: directory listings and parsed objects, each read once. Files that do not
+// exist yet are laid over the disk here: a wheel that is not installed, or a file after a plan. The search itself does
+// not notice.
 import { ElfError } from '../elf/error.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
@@ -7,38 +8,40 @@ import { errnoOf } from '../io/error.ts'
 import { namesIn, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 
-/** The errors of open(2) after which every loader looks into the next directory. */
+/** The errors of open(2) after which every loader tries the next directory. */
 const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'EACCES'])
 
 /** A file that the loader opened. */
 export interface OpenedFile {
-  /** The loader's notion of “the same file”: device and inode. */
+  /** How the loader recognises the same file: device and inode. */
   readonly identity: string
-  /** Without its tables (elf/read.ts). null: no ELF file, or one that cannot be read. */
+  /** The object without its tables (elf/read.ts). null: the file is not an ELF file, or cannot be read. */
   readonly object: ElfObject | null
   /** Where `object` is null, the first bytes of the file. */
   readonly head?: Uint8Array
-  /** Something is there that cannot be opened: the error of open(2), other than those that say that nothing is there. */
+  /**
+   * The error of open(2) for a file that exists but cannot be opened. Never an error which says that nothing is there.
+   */
   readonly errno?: string
 }
 
-/** Can it be opened at all? */
+/** Can the file be opened? */
 export function isThere(file: OpenedFile | null): boolean {
   return file !== null && file.errno === undefined
 }
 
 export interface FileTree {
-  /** The names in a directory; empty where there is none, or it cannot be read. */
+  /** The names in a directory; empty where the directory is missing or cannot be read. */
   names(directory: string): ReadonlySet<string>
-  /** Opens a path as the loader would; null when nothing is there, or may not be read. */
+  /** Opens a path as the loader would; null when nothing is there, or it may not be read. */
   open(path: string): OpenedFile | null
-  /** The same path in one spelling: the links and `..` of its folder resolved, its last name kept. */
+  /** The same path in one spelling: resolves the links and `..` of its folder, and keeps its last name. */
   canonical(path: string): string
 }
 
-/** The real file system, of which something may be known already. */
+/** The real file system. Other code may already have read some of its files. */
 interface DiskTree extends FileTree {
-  /** Takes a file that was read elsewhere as what `open` gives for its path. */
+  /** Makes `open` return this file, which was read elsewhere, for the path. */
   adopt(path: string, file: OpenedFile): void
 }
 
@@ -48,7 +51,7 @@ export function diskTree(): DiskTree {
   const listings = new Map<string, ReadonlySet<string>>()
   const opened = new Map<string, OpenedFile | null>()
 
-  /** One spelling for a directory that is reached as `a/../b` by one object and as `c/../b` by the next. */
+  /** One spelling for a directory that one object reaches as `a/../b` and the next as `c/../b`. */
   const canonicalDirectory = (directory: string): string => {
     let real = canonical.get(directory)
     if (real === undefined) {
@@ -96,7 +99,7 @@ function realDirectory(directory: string): string {
   }
 }
 
-/** The larger of the two ELF headers. */
+/** The size of the larger of the two ELF headers, in bytes. */
 const HEAD = 64
 
 function openObject(path: string): OpenedFile | null {
@@ -111,7 +114,7 @@ function openObject(path: string): OpenedFile | null {
       }
     })
   } catch (error) {
-    // a folder, a device: it is there under that name, and the loader gives up on it
+    // a folder or a device: it exists under that name, and the loader gives up on it
     if (error instanceof ElfError) return { identity: path, object: null }
     const errno = errnoOf(error)
     if (errno === undefined) throw error
@@ -132,7 +135,7 @@ export function withObjects(tree: FileTree, objects: ReadonlyMap<string, ElfObje
   }
 }
 
-/** A tree with a directory as it will be: links to files elsewhere, by name. */
+/** A tree with a directory in its future state: links to files elsewhere, by name. */
 export function withLinks(tree: FileTree, directory: string, links: ReadonlyMap<string, string>): FileTree {
   const names = new Set(links.keys())
   return {

@@ -1,4 +1,4 @@
-// Whether a loader that runs a program takes a library for one of its machine at all.
+// Whether the loader of a program accepts a library as one for its machine.
 import {
   EF_ARM_ABI_FLOAT_HARD,
   EF_ARM_ABI_FLOAT_SOFT,
@@ -16,13 +16,13 @@ import {
 } from '../elf/constants.ts'
 import type { ElfHeader, ElfObject } from '../elf/types.ts'
 
-/** Same class, byte order, machine and ABI (elf/dl-load.c, open_verify). */
+/** Do class, byte order, machine and ABI agree (elf/dl-load.c, open_verify)? */
 export function fits({ header }: ElfObject, program: ElfObject): boolean {
   const { class: elfClass, byteOrder } = program.header
   return header.class === elfClass && header.byteOrder === byteOrder && isSameMachine(header, program.header)
 }
 
-/** e_machine, and the bits of e_flags that must agree (sysdeps, dl-machine.h, elf_machine_matches_host). */
+/** Compares e_machine and the bits of e_flags that must agree (sysdeps, dl-machine.h, elf_machine_matches_host). */
 export function isSameMachine(a: ElfHeader, b: ElfHeader): boolean {
   if (a.machine !== b.machine) return false
   switch (a.machine) {
@@ -31,7 +31,7 @@ export function isSameMachine(a: ElfHeader, b: ElfHeader): boolean {
     case EM_MIPS:
       return isSameIn(a, b, EF_MIPS_ABI2 | EF_MIPS_NAN2008) && (a.flags & EF_MIPS_FP64) === 0
     case EM_PPC64:
-      // 0 is either
+      // 0 fits either
       return (a.flags & EF_PPC64_ABI) === 0 || (b.flags & EF_PPC64_ABI) === 0 || isSameIn(a, b, EF_PPC64_ABI)
     case EM_ARM:
       return isSameFloatAbi(a, b)
@@ -44,13 +44,13 @@ function isSameIn(a: ElfHeader, b: ElfHeader, mask: number): boolean {
   return (a.flags & mask) === (b.flags & mask)
 }
 
-/** For ARM (sysdeps/unix/sysv/linux/arm/ldsodefs.h, VALID_FLOAT_ABI). */
+/** The check for ARM (sysdeps/unix/sysv/linux/arm/ldsodefs.h, VALID_FLOAT_ABI). */
 export function isSameFloatAbi(a: ElfHeader, b: ElfHeader): boolean {
   const [first, second] = [floatAbi(a), floatAbi(b)]
   return first === 0 || second === 0 || first === second
 }
 
-/** Of EABI 5 the float ABI, where it is marked. */
+/** The float ABI of an EABI 5 object, where it is marked. */
 function floatAbi({ flags }: ElfHeader): number {
   return (flags & EF_ARM_EABIMASK) >>> 0 === EF_ARM_EABI_VER5
     ? flags & (EF_ARM_ABI_FLOAT_SOFT | EF_ARM_ABI_FLOAT_HARD)

@@ -1,18 +1,19 @@
-// The directories in which glibc looks for a library (elf/dl-load.c, _dl_map_object). For a needed of object L, after the
-// objects that are loaded already:
-//   1. unless L has DT_RUNPATH: DT_RPATH of L, of its loader and so on up the chain, then of the main program;
-//      an object that has DT_RUNPATH has no DT_RPATH of its own, but does not end the chain
-//   2. LD_LIBRARY_PATH
-//   3. DT_RUNPATH of L alone
-//   4. ld.so.cache, then the built-in directories; with DF_1_NODEFLIB of L neither, but for other hits of the cache
+// The directories in which glibc looks for a library (elf/dl-load.c, _dl_map_object). For a needed of object L, after
+// the objects that are loaded already:
+// 1. Unless L has DT_RUNPATH: DT_RPATH of L, of the object that loaded L and so on up the chain, then of the main
+// program. An object with DT_RUNPATH has no DT_RPATH of its own, but does not end the chain.
+// 2. LD_LIBRARY_PATH.
+// 3. DT_RUNPATH of L alone.
+// 4. ld.so.cache, then the built-in directories. If L has DF_1_NODEFLIB, only hits of the cache outside the built-in
+// directories count.
 import { DF_1_NODEFLIB } from '../elf/constants.ts'
 import { lookUpCache } from './cache/cache.ts'
 import type { LinkMap, Process, SearchDirectory } from './search.ts'
 import { loaderDirectories, tagDirectories } from './tags.ts'
 
 /**
- * The directories that are searched for a needed of `map`, in order, in parts that objects share. For a hit of the cache,
- * `directory` is the whole path of the file (`by` is `cache`).
+ * The directories that are searched for a needed of `map`, in order, in parts that objects share. For a hit of the
+ * cache (`by` is `cache`), `directory` is the whole path of the file.
  */
 export function glibcSearchPath(
   process: Process,
@@ -40,7 +41,7 @@ export function glibcSearchPath(
   if (loader.cache.length > 0) {
     const { hwcaps, legacyHwcaps } = loader.libc
     const hit = lookUpCache(loader.cache, soname, process.main.object.header, hwcaps, legacyHwcaps)
-    // with DF_1_NODEFLIB a hit of the cache counts only outside the built-in directories and what is below them
+    // with DF_1_NODEFLIB a hit of the cache counts only outside the built-in directories and their subfolders
     const systemDirectory = loader.libc.builtinDirectories.some(directory => hit?.startsWith(`${directory}/`))
     if (hit !== null && !(noDefault && systemDirectory)) {
       parts.push([{ directory: hit, by: 'cache', entry: null, owner: null }])

@@ -1,5 +1,5 @@
-// Which C library a program runs under, and where that library's loader looks by itself: told by the loader file that
-// PT_INTERP names, by what it holds, never by its name alone. Knows nothing of Python or of the Nix store.
+// Which C library a program runs under, and where that library's loader searches by default. The content of the loader
+// file that PT_INTERP names decides, never its name alone. Knows nothing of Python or of the Nix store.
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
@@ -20,38 +20,41 @@ import {
   askSubdirectories,
 } from './ask-loader.ts'
 
-/** nix-ld between a program and the real loader. */
+/** nix-ld, between a program and the real loader. */
 interface NixLd {
-  /** The PT_INTERP path at which nix-ld stands. */
+  /** The PT_INTERP path at which nix-ld is installed. */
   readonly shim: string
-  /** What it appends to LD_LIBRARY_PATH: NIX_LD_LIBRARY_PATH, or its default. */
+  /** The directories that nix-ld appends to LD_LIBRARY_PATH: NIX_LD_LIBRARY_PATH, or its default. */
   readonly directories: readonly string[]
 }
 
 /** The C library of a program. */
 export interface Libc {
   readonly kind: 'glibc' | 'musl'
-  /** `2.40`, `1.2.5`; null where the files do not tell. */
+  /** `2.40`, `1.2.5`; null where the files do not say. */
   readonly version: string | null
   /** The folder of libc.so.6 (of the loader itself under musl), with every link resolved. */
   readonly dir: string
-  /** The loader's path as PT_INTERP has it; behind nix-ld the path that NIX_LD has. */
+  /** The loader's path in PT_INTERP; behind nix-ld the path in NIX_LD. */
   readonly ldso: string
-  /** The loader's file, where it may be started to be asked (see machine.ts); else null. */
+  /** The loader's file, where it may be started and asked (see runnable.ts); else null. */
   readonly startable: string | null
-  /** The directories that the loader searches last, in order, without a slash at their end. */
+  /** The directories that the loader searches last, in order, without a slash at the end. */
   readonly builtinDirectories: readonly string[]
-  /** The path of the ld.so.cache that it reads, there or not. */
+  /** The path of the ld.so.cache that the loader reads, whether it exists or not. */
   readonly cache: string | null
   /** `$LIB`: `lib`, `lib64`, `lib/x86_64-linux-gnu`. */
   readonly lib: string
   /** `$PLATFORM`; empty where there is none. */
   readonly platform: string
-  /** The glibc-hwcaps subdirectories that this CPU may use, best first. */
+  /** The glibc-hwcaps subdirectories that this CPU can use, best first. */
   readonly hwcaps: readonly string[]
-  /** All subdirectories that are searched before a directory itself, relative to it, in order: `glibc-hwcaps/x86-64-v3`, `tls`. */
+  /**
+   * All subdirectories that are searched before a directory itself, relative to it, in order: `glibc-hwcaps/x86-64-v3`,
+   * `tls`.
+   */
   readonly subdirectories: readonly string[]
-  /** What of the hardware bits in the cache counts; null from glibc 2.37 on, and where the loader cannot be asked. */
+  /** The hardware bits in the cache that count; null from glibc 2.37 on, and where the loader cannot be asked. */
   readonly legacyHwcaps: LegacyHwcaps | null
   /** Debian's and Ubuntu's glibc passes over a file of another machine before it looks at the rest of e_ident. */
   readonly skipsOtherMachines: boolean
@@ -61,18 +64,21 @@ export interface Libc {
 /** Loaders have some 200 KB, musl's some 900 KB; with debugging information a few MB. */
 const LARGEST_LOADER = 32 << 20
 
-/** musl's file of its search path: a line or two. */
+/** musl's file with its search path has a line or two. */
 const LARGEST_PATH_FILE = 1 << 20
 
-/** Where nix-ld goes without NIX_LD and NIX_LD_LIBRARY_PATH (nix-ld, src/main.rs). */
+/** What nix-ld uses without NIX_LD and NIX_LD_LIBRARY_PATH (nix-ld, src/main.rs). */
 const NIX_LD_DEFAULT = '/run/current-system/sw/share/nix-ld/lib/ld.so'
 
 const NIX_LD_LIBRARY_PATH_DEFAULT = '/run/current-system/sw/share/nix-ld/lib'
 
-/** What is in nix-ld and in no loader. */
+/** A text that nix-ld contains and no loader does. */
 const NIX_LD_MARK = 'NIX_LD_LIBRARY_PATH'
 
-/** Where NixOS's module links nix-ld to (nix-ld, package.nix: ldpath), by e_machine: where others have their loader. */
+/**
+ * Where NixOS's module installs the link to nix-ld (nix-ld, package.nix: ldpath), by e_machine. Other distributions
+ * have their loader there.
+ */
 const NIX_LD_SHIMS = new Map([
   [EM_X86_64, '/lib64/ld-linux-x86-64.so.2'],
   [EM_386, '/lib/ld-linux.so.2'],
@@ -80,7 +86,7 @@ const NIX_LD_SHIMS = new Map([
   [EM_RISCV, '/lib/ld-linux-riscv64-lp64d.so.1'],
 ])
 
-/** The command for this very program stands first, ready to be pasted. */
+/** The command for this very program comes first, ready to paste. */
 function remediesFor(program: string): string {
   return (
     `run: wheelfix python ${program.replace(/\/bin\/[^/]*$/, '')} (or enable nix-ld with programs.nix-ld.enable = true, or make ` +
@@ -111,9 +117,9 @@ export function identifyLibc(program: string, object: ElfObject, env: NodeJS.Pro
 }
 
 /**
- * The C library that a program for the machine of `object` runs under where it asks for the loader of an ordinary
- * distribution and nix-ld stands there.
- * @throws WheelfixError `LOADER_NOT_FOUND` when nix-ld does not stand there, or has no loader to lead to
+ * The C library under which nix-ld runs a program for the machine of `object`, if the program asks for the loader of an
+ * ordinary distribution.
+ * @throws WheelfixError `LOADER_NOT_FOUND` when nix-ld is not installed there, or leads to no loader
  */
 export function nixLdLibc(object: ElfObject, env: NodeJS.ProcessEnv): Libc {
   const shim = NIX_LD_SHIMS.get(object.header.machine)
@@ -148,22 +154,23 @@ function behindNixLd(program: string, shim: string, object: ElfObject, env: Node
   return describe(loader, behind, { shim, directories }, env)
 }
 
-/** Is this the path at which an ordinary distribution has its loader, whatever the machine? */
+/** Do ordinary distributions have their loader at this path, on any machine? */
 export function isFhsLoader(path: string): boolean {
   return /^\/(?:usr\/)?lib(?:32|64|x32)?\/(?:[^/]+-linux-[^/]+\/)?(?:ld-(?:linux|musl|lsb)[^/]*\.so\.\d+|ld64\.so\.\d+|ld\.so\.1)$/.test(
     path,
   )
 }
 
-// glibc's Makefiles; of the NSS modules only its own: others (libnss_systemd, libnss_sss) come with their services
+// From glibc's Makefiles. Of the NSS modules only glibc's own: others (libnss_systemd, libnss_sss) come with their
+// services.
 const GLIBC_FAMILY =
   /^(?:ld-linux[^/]*\.so\.\d+|ld64\.so\.\d+|ld\.so\.1|libc\.so\.6(?:\.1)?|libm\.so\.6(?:\.1)?|libdl\.so\.2(?:\.1)?|libpthread\.so\.0|librt\.so\.1|libutil\.so\.1(?:\.1)?|libresolv\.so\.2(?:\.1)?|libnsl\.so\.1(?:\.1)?|libanl\.so\.1(?:\.1)?|libmvec\.so\.1|libBrokenLocale\.so\.1(?:\.1)?|libthread_db\.so\.1|libc_malloc_debug\.so\.0|libnss_(?:compat|db|dns|files|hesiod)\.so\.2)$/
 
-// the names that musl's loader keeps for itself (ldso/dynlink.c, `reserved`), and its own two
+// The names that musl's loader keeps for itself (ldso/dynlink.c, `reserved`), and its own two.
 const MUSL_FAMILY =
   /^(?:lib(?:c|pthread|rt|m|dl|util|xnet)\.so(?:\.\d+)*|libc\.musl-[^/]+\.so\.1|ld-musl-[^/]+\.so\.1)$/
 
-/** Is `soname` a library of the C library itself, which must come from the interpreter's own libc and nowhere else? */
+/** Is `soname` a library of the C library itself? Such a library must come from the interpreter's own libc. */
 export function isLibcFamily(soname: string, kind: Libc['kind']): boolean {
   return (kind === 'glibc' ? GLIBC_FAMILY : MUSL_FAMILY).test(soname)
 }
@@ -181,7 +188,7 @@ function absentLoader(program: string, interp: string): WheelfixError {
   )
 }
 
-/** The loader file, a character for each byte. */
+/** The loader file as text, one character for each byte. */
 function readLoader(path: string, absent: () => WheelfixError): string {
   try {
     return withSource(path, source => {
@@ -199,7 +206,7 @@ function readLoader(path: string, absent: () => WheelfixError): string {
   }
 }
 
-/** NIX_LD_x86_64_linux wins over NIX_LD; empty or unset is the default (nix-ld, src/main.rs). */
+/** NIX_LD_x86_64_linux wins over NIX_LD; an empty or unset variable means the default (nix-ld, src/main.rs). */
 function nixLdSettings(object: ElfObject, env: NodeJS.ProcessEnv): { loader: string; directories: string[] } {
   const system = NIX_SYSTEMS.get(object.header.machine)
   const value = (name: string): string | undefined =>
@@ -245,7 +252,7 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null, env: N
     ldso: loader,
     builtinDirectories,
     cache: cachePath(text),
-    // these are seldom wanted and cost the start of a process
+    // getters, because these are seldom wanted and cost the start of a process
     get lib() {
       return diagnostics().lib
     },
@@ -275,7 +282,7 @@ function readLibc(path: string): string {
 function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {
   return {
     kind: 'musl',
-    // it has nothing to be asked
+    // musl's loader has nothing to report
     startable: null,
     version: /(?<![ -~])(\d+\.\d+\.\d+)\0/.exec(text)?.[1] ?? null,
     dir: dirname(realPath(loader)),
@@ -296,8 +303,9 @@ function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {
 }
 
 /**
- * musl's system path: PREFIX/etc/ld-musl-ARCH.path, PREFIX being what stands two components above the loader; the
- * built-in list only where that file does not exist; nothing where it cannot be read (ldso/dynlink.c, load_library).
+ * musl's system path is PREFIX/etc/ld-musl-ARCH.path, and PREFIX is two components above the loader. The built-in list
+ * counts only if that file does not exist. If the file cannot be read, there is no system path (ldso/dynlink.c,
+ * load_library).
  */
 function muslPath(loader: string, text: string): string {
   const builtin = /(?<![ -~])(\/[^\0:\n]*(?::\/[^\0:\n]*lib)+)\0/.exec(text)?.[1] ?? '/lib:/usr/local/lib:/usr/lib'

@@ -1,7 +1,7 @@
-// What is in a process: found by its names, in the order of the loader's list, and by its inode.
+// The objects in a process. Finds them by their names, in the order of the loader's list, and by inode.
 import type { LinkMap, Process } from './search.ts'
 
-/** The first object of the loader's list that answers to a name (elf/dl-load.c, _dl_lookup_map). */
+/** The first object of the loader's list that has this name (elf/dl-load.c, _dl_lookup_map). */
 export function byName(process: Process, name: string): LinkMap | undefined {
   const { order } = process
   let found: LinkMap | undefined
@@ -9,7 +9,7 @@ export function byName(process: Process, name: string): LinkMap | undefined {
     const named = p.names.get(name)
     if (named === undefined) continue
     const maps = Array.isArray(named) ? named : [named]
-    // the base was there first
+    // the objects of the base were there first
     if (order === null) found = maps[0]
     else for (const map of maps) if (found === undefined || order.indexOf(map) < order.indexOf(found)) found = map
   }
@@ -24,12 +24,13 @@ export function byIdentity(process: Process, identity: string): LinkMap | undefi
   return undefined
 }
 
-/** Takes an object into the process under the name that it was wanted by. */
+/** Adds an object to the process, under the name that was wanted. */
 export function addMap(process: Process, map: LinkMap, name: string): void {
   process.maps.push(map)
   process.order?.push(map)
   process.identities.set(map.identity, map)
-  // musl knows a library by the name under which it was found, not by its DT_SONAME, nor one that was opened by its path
+  // musl knows a library by the name under which a search found it, not by its DT_SONAME. A library opened by its path
+  // has no name.
   if (process.loader.libc.kind === 'musl') {
     if (!name.includes('/') || name === process.loader.libc.ldso) addName(process, name, map)
     return
@@ -38,7 +39,7 @@ export function addMap(process: Process, map: LinkMap, name: string): void {
   if (map.object.soname !== null) addName(process, map.object.soname, map)
 }
 
-/** Another name for an object that is there. */
+/** Adds a name to an object that is loaded already. */
 export function addName(process: Process, name: string, map: LinkMap): void {
   const known = process.names.get(name)
   if (known === undefined) process.names.set(name, map)
@@ -48,15 +49,17 @@ export function addName(process: Process, name: string, map: LinkMap): void {
 }
 
 /**
- * A search for `wanted` came upon the file of an object that is there. musl then knows it by the last component of the path
- * by which it was opened first, not by the wanted name.
+ * For a search for `wanted` that found the file of an object that is loaded already. From then on musl knows the object
+ * by the last component of the path that opened it first, not by the wanted name.
  */
 export function nameAgain(process: Process, map: LinkMap, wanted: string): void {
   if (process.loader.libc.kind !== 'musl') addName(process, wanted, map)
   else if (!wanted.includes('/')) addName(process, map.path.slice(map.path.lastIndexOf('/') + 1), map)
 }
 
-/** Moves a filtee before its filter in the loader's list (elf/dl-deps.c): it comes first where both answer to a name. */
+/**
+ * Moves a filtee before its filter in the loader's list (elf/dl-deps.c): the filtee wins where both have the same name.
+ */
 export function moveBefore(process: Process, filtee: LinkMap, filter: LinkMap): void {
   const order = (process.order ??= listOf(process))
   order.splice(order.indexOf(filtee), 1)

@@ -1,15 +1,18 @@
-// The directories in which musl looks for a library (ldso/dynlink.c, load_library): LD_LIBRARY_PATH, then the search path
-// of the object and of each object that it was needed by, then the system path. DT_RPATH and DT_RUNPATH are the same
-// thing to it (DT_RUNPATH wins where there are both), and both are inherited.
+// The directories in which musl looks for a library (ldso/dynlink.c, load_library): LD_LIBRARY_PATH, then the search
+// path of the object and of each object in the chain that needed it, then the system path. musl does not distinguish
+// DT_RPATH and DT_RUNPATH (DT_RUNPATH wins where there are both). Both are inherited.
 import type { LinkMap, Process, SearchDirectory } from './search.ts'
 import { loaderDirectories, tagDirectories } from './tags.ts'
 
-/** The libraries that live in musl's libc itself: a needed of such a name is the loader (dynlink.c, `reserved`). */
+/** Is this library part of musl's libc itself? A needed of such a name is the loader (dynlink.c, `reserved`). */
 export function isMuslItself(soname: string): boolean {
   return /^lib(?:c|pthread|rt|m|dl|util|xnet)\./.test(soname)
 }
 
-/** A file that was found by a search and is a whole C library, told by its symbols there: musl takes itself instead. */
+/**
+ * Is this file, found by a search, another C library? musl recognises one by its symbols there, and takes itself
+ * instead.
+ */
 export function isAnotherLibc(path: string): boolean {
   return /\/ld-musl-[^/]+\.so\.1$/.test(path)
 }

@@ -1,9 +1,10 @@
-// A process as the dynamic loader makes it, simulated: the list of the objects mapped into it, each with the object that
-// loaded it first. It must not know of venvs, plans or the store.
+// Simulates a process as the dynamic loader makes it: the list of the objects mapped into it, each with the object that
+// loaded it first. Must not know of venvs, plans or the store.
 //
-// An object that is loaded already under the wanted name is taken, whoever loaded it; else a needed with a slash is a
-// path; else the search path decides (glibc.ts, musl.ts), and of each file found there what it is (candidate.ts). What was
-// opened is compared by device and inode: the same file is never mapped twice. README.md lists the rules.
+// If an object with the wanted name is loaded already, the loader takes it, whichever object loaded it. Else a needed
+// with a slash is a path. Else the loader goes through the search path (glibc.ts, musl.ts) and judges each file found
+// there (candidate.ts). Opened files are compared by device and inode: the same file is never mapped twice. README.md
+// lists the rules.
 import { DT_AUXILIARY, DT_FILTER, DT_NEEDED } from '../elf/constants.ts'
 import type { ElfObject, VersionNeed } from '../elf/types.ts'
 import { type Fault, fateOf, mappingFault } from './candidate.ts'
@@ -17,14 +18,14 @@ import { expandTokens } from './tokens.ts'
 import type { OpenedFile } from './file-tree.ts'
 
 /**
- * The directories searched for a needed of `map`, in order, in parts: where glibc cannot open what it finds, it goes on with
- * the next part. Of a hit of the cache (`by`) `directory` is the whole path of the file.
+ * The directories searched for a needed of `map`, in order, in parts. If glibc cannot open a file that it finds, it
+ * goes on with the next part. For a hit of the cache (see `by`), `directory` is the whole path of the file.
  */
 export function searchParts(process: Process, map: LinkMap, soname: string): readonly (readonly SearchDirectory[])[] {
   return isMusl(process) ? muslSearchPath(process, map) : glibcSearchPath(process, map, soname)
 }
 
-/** Starts a program: it and everything that it needs. */
+/** Starts a program: maps it and everything that it needs. */
 export function startProgram(loader: Loader, path: string, identity: string, object: ElfObject): Process {
   const main: LinkMap = { path, identity, object, openedBy: null, needed: [] }
   const process: Process = {
@@ -38,7 +39,7 @@ export function startProgram(loader: Loader, path: string, identity: string, obj
     identities: new Map(),
   }
   addMap(process, main, path)
-  // the loader itself is mapped by the kernel and known by its soname from the start (elf/rtld.c)
+  // the kernel maps the loader itself, and the loader is known by its soname from the start (elf/rtld.c)
   const rtld = openLoader(loader, object.ptInterp)
   if (rtld?.file.object) {
     const { identity, object } = rtld.file
@@ -50,13 +51,16 @@ export function startProgram(loader: Loader, path: string, identity: string, obj
   return process
 }
 
-/** The file that PT_INTERP names, a private loader too; where that is still to be made or is nix-ld, the libc's own. */
+/**
+ * The file that PT_INTERP names, also a private loader. If that file does not exist yet or is nix-ld, the libc's own
+ * loader.
+ */
 function openLoader(loader: Loader, interpreter: string | null): OpenedAt | null {
   const named = interpreter === null || loader.libc.nixLd !== null ? null : openAt(loader, interpreter)
   return named?.file.object == null ? openAt(loader, loader.libc.ldso) : named
 }
 
-/** The same process at this moment, to load something more into without changing it. */
+/** A copy of the process in its current state. Loading into the copy does not change the original. */
 export function fork(process: Process): Process {
   return {
     loader: process.loader,
@@ -71,11 +75,11 @@ export function fork(process: Process): Process {
 }
 
 /**
- * dlopen(path) called by code of `caller`. The object itself is opened by its path; gives its map. To musl every dlopen is
- * the main program's (ldso/dynlink.c, dlopen).
+ * dlopen(path) called by code of `caller`. Opens the object itself by its path, and returns its map. For musl the main
+ * program makes every dlopen (ldso/dynlink.c, dlopen).
  */
 export function open(process: Process, caller: LinkMap, path: string, identity: string, object: ElfObject): LinkMap {
-  // to glibc the path is a name like any other
+  // for glibc the path is a name like any other
   const known = (isMusl(process) ? undefined : byName(process, path)) ?? byIdentity(process, identity)
   if (known !== undefined) return known
   const loader = isMusl(process) ? process.main : caller
@@ -85,7 +89,10 @@ export function open(process: Process, caller: LinkMap, path: string, identity: 
   return map
 }
 
-/** Breadth first, in the order of the dynamic table (elf/dl-deps.c). A missing library does not stop it: all are wanted. */
+/**
+ * Goes breadth first, in the order of the dynamic table (elf/dl-deps.c). A missing library does not stop it, because
+ * the caller wants all missing ones.
+ */
 function loadDependencies(process: Process, queue: LinkMap[]): void {
   const listed = new Set(queue)
   const fresh = new Set(queue)
@@ -93,11 +100,11 @@ function loadDependencies(process: Process, queue: LinkMap[]): void {
     const map = queue[at]
     if (map === undefined) break
     if (!fresh.has(map)) {
-      // what was loaded before stands in the list all the same, with what it needs
+      // an object that was loaded before is still put into the list, with everything it needs
       for (const { provider } of map.needed) if (provider !== null) append(provider)
       continue
     }
-    // filtees come before the filter in the loader's list, so their own needs come before what is waiting
+    // filtees come before their filter in the loader's list, so what they need comes before the waiting objects
     let place = at + 1
     for (const { tag, name } of dependenciesOf(map.object)) {
       if (tag !== DT_NEEDED && isMusl(process)) continue
@@ -118,7 +125,7 @@ function loadDependencies(process: Process, queue: LinkMap[]): void {
     queue.push(map)
   }
 
-  /** False where the map stands in the list before this place already. */
+  /** Returns false where the map is already in the list before this place. */
   function insert(map: LinkMap, place: number): boolean {
     const waiting = listed.has(map) ? queue.indexOf(map, place) : null
     if (waiting === -1) return false
@@ -130,14 +137,14 @@ function loadDependencies(process: Process, queue: LinkMap[]): void {
 }
 
 interface Dependency {
-  /** DT_NEEDED, DT_FILTER or DT_AUXILIARY: one of the last that is not there is no error. */
+  /** DT_NEEDED, DT_FILTER or DT_AUXILIARY. It is no error if the library of a DT_AUXILIARY is missing. */
   readonly tag: number
   readonly name: string
 }
 
 const dependencies = new WeakMap<ElfObject, readonly Dependency[]>()
 
-/** All that an object names, in the order of its dynamic table: lld puts DT_FILTER before DT_NEEDED. */
+/** All libraries that an object names, in the order of its dynamic table: lld puts DT_FILTER before DT_NEEDED. */
 function dependenciesOf(object: ElfObject): readonly Dependency[] {
   let known = dependencies.get(object)
   if (known === undefined) {
@@ -156,7 +163,7 @@ function listDependencies({ needed, filters, auxiliaries, dynamic }: ElfObject):
     const next = named.findIndex(entry => entry.tag === tag)
     return next < 0 ? [] : named.splice(next, 1)
   })
-  // what was added to the object since it was read comes last
+  // entries that were added to the object after it was read come last
   return [...ordered, ...named]
 }
 
@@ -169,7 +176,10 @@ function need(process: Process, map: LinkMap, soname: string): Found {
   return found
 }
 
-/** The versions that `object` wants of `soname` and `provider` does not define (elf/dl-version.c); musl checks none. */
+/**
+ * The versions that `object` wants of `soname` and that `provider` does not define (elf/dl-version.c); musl checks
+ * none.
+ */
 export function lackingVersions(
   libc: Libc['kind'],
   object: ElfObject,
@@ -177,7 +187,7 @@ export function lackingVersions(
   provider: ElfObject | undefined,
 ): readonly string[] {
   if (libc === 'musl' || provider === undefined) return NONE
-  // a provider without any version definitions is accepted with a warning
+  // the loader only warns about a provider without any version definitions
   if (provider.versionDefinitions.length === 0 && provider.baseVersion === null) return NONE
   for (const need of object.versionNeeds) if (need.file === soname) return lackingOf(need, provider)
   return NONE
@@ -198,16 +208,16 @@ function lackingOf(need: VersionNeed, provider: ElfObject): readonly string[] {
   return versions
 }
 
-/** What is lacking of one provider, nearly always the same: asked for thousands of times. */
+/** The versions that one provider lacks. The answer is nearly always the same and is needed thousands of times. */
 const lacking = new WeakMap<VersionNeed, { readonly provider: ElfObject; readonly versions: readonly string[] }>()
 
-/** The version definitions of a provider as a set: libc's are asked for thousands of times. */
+/** The version definitions of a provider as a set. The set of libc is needed thousands of times. */
 const definitions = new WeakMap<ElfObject, ReadonlySet<string>>()
 
 interface Found {
   readonly provider: LinkMap | null
   readonly because: Because
-  /** Mapped just now: its own needed are still to be loaded. */
+  /** Mapped just now: the objects that it needs are not loaded yet. */
   readonly fresh: boolean
 }
 
@@ -236,12 +246,12 @@ function find(process: Process, map: LinkMap, soname: string): Found {
   return NOT_FOUND
 }
 
-/** What is under a name where one step of the search looks. */
+/** The file that one step of the search finds under a name. */
 export function openStep(loader: Loader, { by, directory }: SearchDirectory, name: string): OpenedAt | null {
   return by === 'cache' ? openAt(loader, directory) : openIn(loader, directory, name)
 }
 
-/** Takes a file that the search came upon; null where the search goes on. */
+/** Takes a file that the search found; null where the search goes on. */
 function take(
   process: Process,
   map: LinkMap,
@@ -267,7 +277,9 @@ interface OpenedAt {
   readonly file: OpenedFile
 }
 
-/** What a name in a directory is to a loader, by both: thousands of processes look for the same few. */
+/**
+ * What a loader finds for a name in a directory, by directory and name: thousands of processes look for the same few.
+ */
 const entries = new WeakMap<Loader, Map<string, Map<string, OpenedAt | null>>>()
 
 function openIn(loader: Loader, directory: string, name: string): OpenedAt | null {
@@ -277,9 +289,9 @@ function openIn(loader: Loader, directory: string, name: string): OpenedAt | nul
   if (ofDirectory === undefined) ofLoader.set(directory, (ofDirectory = new Map()))
   let entry = ofDirectory.get(name)
   if (entry === undefined) {
-    // the listing is asked first: it is in memory, and most directories do not have the name
+    // the listing comes first: it is in memory, and most directories do not have the name
     const names = loader.tree.names(directory)
-    // to musl a directory that cannot be opened, as a link to itself, ends the search as such a file does
+    // musl ends the search at a directory that cannot be opened (a link to itself), as it does at such a file
     const mayFail = names.size === 0 && loader.libc.kind === 'musl'
     entry = names.has(name) || mayFail ? openAt(loader, pathIn(directory, name)) : null
     ofDirectory.set(name, entry)
@@ -297,7 +309,7 @@ export function pathIn(directory: string, name: string): string {
   return directory === '/' ? `/${name}` : `${directory}/${name}`
 }
 
-/** Takes an opened file into the process, or the map that it already has under another name. */
+/** Takes an opened file into the process, or the map that the file already has under another name. */
 function adopt(
   process: Process,
   loader: LinkMap,

@@ -1,5 +1,5 @@
-// What can be started on this machine, and what may be. Nothing of another machine can: the kernel refuses it, and
-// execvp(3) then hands the file to /bin/sh, which takes the bytes for a script.
+// Which programs can be started on this machine, and which may be. The kernel refuses programs for another machine.
+// execvp(3) then hands the file to /bin/sh, which reads the bytes as a script.
 import { statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
@@ -10,12 +10,12 @@ import { fsPath, isInside, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { fits } from './fits.ts'
 
-/** Is it for the machine that this very program runs on? */
+/** Is the object for the machine that wheelfix runs on? */
 export function isOfThisMachine(object: ElfObject): boolean {
   return withSource(process.execPath, source => fits(object, readElf(source)))
 }
 
-/** As `isOfThisMachine`, for a file: one that is no ELF file is for any, one that cannot be read for none. */
+/** As `isOfThisMachine`, for a file. True for a file that is not an ELF file, false for one that cannot be read. */
 function isFileOfThisMachine(path: string): boolean {
   try {
     return withSource(path, source => {
@@ -27,13 +27,13 @@ function isFileOfThisMachine(path: string): boolean {
   }
 }
 
-/** Where distributions have their loader, with every link resolved. */
+/** Where distributions have their loader, once every link is resolved. */
 const SYSTEM_FOLDER = /^\/(?:usr\/)?lib(?:32|64|x32)?(?:\/[^/]+-linux-[^/]+)?$/
 
 /**
- * The file to start where a loader is to be asked something; null for one that must not be started. An environment names
- * its loader itself, and who only looks at an environment must not run its code: the loader must be the Nix store's, or the
- * system's own, which root owns and nobody else may write to.
+ * The file to start in order to ask a loader something; null for a loader that must not be started. An environment
+ * names its own loader, and wheelfix must not run code of an environment that it only looks at. So the loader must be
+ * the Nix store's, or the system's own, owned by root and writable by nobody else.
  * @param store the folder of the Nix store
  */
 export function loaderToAsk(loader: string, store: string): string | null {

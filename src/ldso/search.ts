@@ -1,5 +1,5 @@
 // The vocabulary of the loader's search: a simulated process, the objects mapped into it, the search path of a needed,
-// and why it resolves as it does. Types only.
+// and the reason for each result. Types only.
 import type { ElfObject } from '../elf/types.ts'
 import type { CacheEntry } from './cache/cache.ts'
 import type { Libc } from './libc.ts'
@@ -24,61 +24,67 @@ export interface SearchDirectory {
   readonly by: FoundBy
   /** The entry as written (`$ORIGIN/../numpy.libs`), for DT_RPATH and DT_RUNPATH. */
   readonly entry: string | null
-  /** The object whose tag it is: its path. */
+  /** The path of the object that has the tag. */
   readonly owner: string | null
 }
 
-/** Why a needed resolves as it does. */
+/** Why a needed resolves to its result. */
 export interface Because {
   readonly by: FoundBy
   readonly entry: string | null
   readonly owner: string | null
-  /** What is wrong with the file at which the loader gives up: the second half of a sentence. */
+  /** The fault of the file at which the loader gives up: the second half of a sentence. */
   readonly fault?: string
 }
 
 /** One object mapped into a process (glibc's struct link_map). */
 export interface LinkMap {
-  /** The path by which it was opened first; $ORIGIN is its folder. */
+  /** The path that opened it first; $ORIGIN is its folder. */
   readonly path: string
   readonly identity: string
   readonly object: ElfObject
-  /** Who loaded it first; null for the main program. */
+  /** The object that loaded it first; null for the main program. */
   readonly openedBy: LinkMap | null
-  /** One for each DT_NEEDED and DT_FILTER, in the order of the dynamic table, once the object's dependencies are loaded. */
+  /**
+   * One for each DT_NEEDED and DT_FILTER, in the order of the dynamic table. Filled when the object's dependencies are
+   * loaded.
+   */
   readonly needed: Resolution[]
 }
 
-/** What one needed of one object resolves to. */
+/** The result for one needed of one object. */
 export interface Resolution {
   readonly soname: string
   readonly provider: LinkMap | null
   readonly because: Because
-  /** Versions that the object wants of this provider, without weak ones, and that the provider does not define. */
+  /** Versions that the object wants of this provider and that the provider does not define, without weak ones. */
   readonly lackingVersions: readonly string[]
 }
 
-/** How this libc searches, whatever the object. */
+/** How this libc searches, for every object. */
 export interface Loader {
   readonly tree: FileTree
   readonly libc: Libc
   /** The entries of the ld.so.cache that this libc reads; empty without one. */
   readonly cache: readonly CacheEntry[]
-  /** LD_LIBRARY_PATH's directories. */
+  /** The directories of LD_LIBRARY_PATH. */
   readonly environment: readonly string[]
 }
 
-/** A running process: what is mapped, in the order of mapping. `base` is what was there when it was forked off. */
+/**
+ * A running process: its objects in the order of mapping. `base` holds the objects of the process that it was forked
+ * from.
+ */
 export interface Process {
   readonly loader: Loader
   readonly base: Process | null
   readonly main: LinkMap
-  /** It has started: what it loads now it loads by dlopen. */
+  /** The program has started: everything from now on is loaded by dlopen. */
   readonly opening: boolean
   readonly maps: LinkMap[]
-  /** All that answer to a name, an array where it is several. */
+  /** All objects with a name; an array where there are several. */
   readonly names: Map<string, LinkMap | LinkMap[]>
-  /** The loader's list where a filtee was moved before its filter: then it is no more the order of mapping. */
+  /** The loader's list, once a filtee was moved before its filter: it then differs from the order of mapping. */
   order: LinkMap[] | null
   readonly identities: Map<string, LinkMap>
 }

@@ -1,4 +1,4 @@
-// DT_RPATH and DT_RUNPATH of an object as directories: tokens replaced, hwcaps subdirectories put in.
+// DT_RPATH and DT_RUNPATH of an object as directories, with tokens replaced and hwcaps subdirectories added.
 import type { ElfObject } from '../elf/types.ts'
 import type { LinkMap, Loader, SearchDirectory } from './search.ts'
 import { expandTokens, type TokenValues } from './tokens.ts'
@@ -31,13 +31,15 @@ interface Expanded {
   readonly directories: readonly SearchDirectory[]
 }
 
-/** An object is mapped into thousands of simulated processes, mostly by the same path: its tags are expanded once. */
+/**
+ * An object is mapped into thousands of simulated processes, mostly by the same path. So its tags are expanded once.
+ */
 const expanded = {
   DT_RPATH: new WeakMap<ElfObject, Expanded>(),
   DT_RUNPATH: new WeakMap<ElfObject, Expanded>(),
 }
 
-/** musl takes a newline for a separator too, and drops the whole string where a `$` begins anything but ORIGIN. */
+/** musl also separates entries at a newline. It drops the whole string if a `$` begins any other token than ORIGIN. */
 function entriesOf(text: string, { libc }: Loader): string[] {
   if (libc.kind === 'glibc') return text.split(':')
   return /\$(?!ORIGIN|\{ORIGIN\})/.test(text) ? [] : text.split(/[:\n]/)
@@ -45,18 +47,18 @@ function entriesOf(text: string, { libc }: Loader): string[] {
 
 function entryDirectory(entry: string, loader: Loader, map: LinkMap): string | null {
   const values = tokens(loader, map)
-  // musl's $ORIGIN ends where its name ends, whatever follows
+  // for musl $ORIGIN ends with its last letter, whatever follows
   const directory =
     loader.libc.kind === 'glibc'
       ? expandTokens(entry, values)
       : entry.replaceAll(/\$(?:ORIGIN|\{ORIGIN\})/g, () => values.origin)
   if (directory === null) return null
-  // an empty entry is the current directory, which nobody can know beforehand; a relative one is the same hazard
+  // an empty entry is the current directory, which is not known beforehand; the same is true of a relative entry
   if (!directory.startsWith('/')) return null
   return directory.length > 1 ? directory.replace(/\/+$/, '') || '/' : directory
 }
 
-/** Those of the loader that come before the system's cache (LD_LIBRARY_PATH) and after it (built in). */
+/** The loader's own directories: before the system's cache (LD_LIBRARY_PATH) and after it (built in). */
 interface LoaderDirectories {
   readonly environment: readonly SearchDirectory[]
   readonly builtin: readonly SearchDirectory[]
@@ -83,8 +85,8 @@ export function loaderDirectories(loader: Loader): LoaderDirectories {
 }
 
 /**
- * Adds a directory with its subdirectories for this processor before it, best first (elf/dl-hwcaps.c): those of
- * glibc-hwcaps, and before glibc 2.37 combinations of `tls`, the platform and more. musl has none.
+ * Adds a directory, and before it its subdirectories for this processor, best first (elf/dl-hwcaps.c): those of
+ * glibc-hwcaps, and before glibc 2.37 also combinations of `tls`, the platform and more. musl has none.
  */
 function addWithHwcaps(directories: SearchDirectory[], loader: Loader, step: SearchDirectory): void {
   const names = loader.tree.names(step.directory)
@@ -97,7 +99,10 @@ function addWithHwcaps(directories: SearchDirectory[], loader: Loader, step: Sea
   directories.push(step)
 }
 
-/** What such a subdirectory can begin with on some processor: only then is the loader asked which it searches here. */
+/**
+ * The names with which such a subdirectory begins on some processor. The loader is asked for its own list only if one
+ * exists.
+ */
 const HWCAP_NAMES = (
   'glibc-hwcaps tls x86_64 haswell xeon_phi avx512_1 i686 i586 sse2 aarch64 atomics v7l v6l neon vfp ' +
   'power8 power9 power10 altivec vsx z13 z14 z15'
@@ -114,7 +119,10 @@ function mayHaveSubdirectories(names: ReadonlySet<string>): boolean {
   return may
 }
 
-/** What the tokens stand for in the strings of an object. Some libc have to be asked for the last two: only when they occur. */
+/**
+ * The values of the tokens in the strings of an object. Some libcs must be asked for the last two, so these are
+ * computed on use.
+ */
 export function tokens({ libc }: Loader, { path }: LinkMap): TokenValues {
   const slash = path.lastIndexOf('/')
   return {

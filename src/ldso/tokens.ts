@@ -1,12 +1,12 @@
-// Dynamic string tokens (ld.so(8)): $ORIGIN, $LIB, $PLATFORM, with or without braces.
-// What follows a name without braces must not be a letter, digit or underscore (glibc elf/dl-load.c, is_dst).
+// Dynamic string tokens (ld.so(8)): $ORIGIN, $LIB, $PLATFORM, with or without braces. A name without braces must not be
+// followed by a letter, digit or underscore (glibc elf/dl-load.c, is_dst).
 
 export interface TokenValues {
   /** The folder of the object, absolute. */
   readonly origin: string
   /** `lib`, `lib64` or `lib/x86_64-linux-gnu`: built into the libc. */
   readonly lib: string
-  /** AT_PLATFORM: `x86_64`, `haswell` …; empty where the kernel gives none, then an entry that uses it is dropped. */
+  /** AT_PLATFORM: `x86_64`, `haswell` …; empty where the kernel gives none. An entry that uses it is then dropped. */
   readonly platform: string
 }
 

@@ -2,7 +2,7 @@
 // sysdeps/generic/dl-cache.h, elf/dl-cache.c (what the loader does) and elf/cache.c (what ldconfig writes).
 //
 // The format since glibc 2.2: a header of 48 bytes, entries of 24 bytes sorted for the loader's binary search, strings.
-// ldconfig may put a cache of the format before that in front (`ldconfig -c compat`, the default up to glibc 2.31).
+// ldconfig may put a cache in the older format in front (`ldconfig -c compat`, the default up to glibc 2.31).
 import {
   EM_AARCH64,
   EM_ARM,
@@ -19,7 +19,7 @@ import {
 import { encodeText } from '../../elf/text.ts'
 import type { ElfClass } from '../../elf/types.ts'
 
-/** What a library must be for to be loaded: the header of the main program has these. */
+/** The class and machine that a library must have to be loaded; the header of the main program has them. */
 export interface CacheMachine {
   readonly class: ElfClass
   readonly machine: number
@@ -41,12 +41,15 @@ export const EXTENSION_HEADER = 8
 export const EXTENSION_SECTION = 16
 export const TAG_GENERATOR = 0
 export const TAG_HWCAPS = 1
-/** Bit 62 of an entry's hwcap: the low 32 bits are an index into the names of the extension; bits 32…41 an ISA level. */
+/**
+ * Bit 62 of an entry's hwcap: the low 32 bits are then an index into the names of the extension, and bits 32…41 an ISA
+ * level.
+ */
 export const HWCAP_EXTENSION = 1n << 62n
 export const HWCAP_ISA_LEVEL_MASK = 0x3ffn << 32n
-/** Legacy bit “needs TLS”, which every loader has. */
+/** Legacy bit “needs TLS”; every loader has it. */
 export const HWCAP_TLS = 1n << 63n
-/** Legacy bits of the x86 platforms (sysdeps/x86/dl-procinfo.h); not for more than one platform at once. */
+/** Legacy bits of the x86 platforms (sysdeps/x86/dl-procinfo.h). An entry has at most one of them. */
 export const HWCAP_PLATFORMS = new Map([
   ['i586', 1n << 48n],
   ['i686', 1n << 49n],
@@ -59,8 +62,8 @@ const FLAG_ELF = 1
 export const FLAG_ELF_LIBC6 = 3
 
 /**
- * The flags of an entry that a loader of this machine takes (`_dl_cache_check_flags` of each sysdeps/…/dl-cache.h), the
- * one that it prefers first. Several where the header's class and machine do not tell the ABI.
+ * The flags of the entries that a loader of this machine takes, the preferred one first (`_dl_cache_check_flags` of
+ * each sysdeps/…/dl-cache.h). There are several where the header's class and machine do not determine the ABI.
  */
 export function cacheFlags({ class: elfClass, machine }: CacheMachine): readonly number[] {
   switch (machine) {
@@ -89,14 +92,15 @@ export function cacheFlags({ class: elfClass, machine }: CacheMachine): readonly
   }
 }
 
-/** The machines on which `char` has no sign, so that the loader compares bytes from 0x80 on as large. */
+/** Is `char` unsigned on this machine? The loader then compares bytes from 0x80 on as large. */
 export function charIsUnsigned(machine: number): boolean {
   return [EM_AARCH64, EM_ARM, EM_PPC, EM_PPC64, EM_S390, EM_RISCV].includes(machine)
 }
 
 /**
- * The loader's comparison of two names (`_dl_cache_libcmp`): runs of digits by their value, as a C int that wraps, the
- * rest by bytes; a digit is greater than anything else. Not transitive for numbers further apart than 2^31.
+ * How the loader compares two names (`_dl_cache_libcmp`). It compares runs of digits by their value, as a C int that
+ * wraps, and all else by bytes; a digit is greater than any other character. The order is not transitive for numbers
+ * further apart than 2^31.
  */
 export function compareNames(a: string, b: string, unsigned: boolean): number {
   const byte = (text: string, at: number) => {

@@ -1,4 +1,4 @@
-// Writes an ld.so.cache, as ldconfig does (elf/cache.c). It must not know of files or of the store.
+// Writes an ld.so.cache as ldconfig does (elf/cache.c). Must not know of files or of the store.
 import { encodeText } from '../../elf/text.ts'
 import type { ByteOrder } from '../../elf/types.ts'
 import {
@@ -24,7 +24,7 @@ import {
   viewOf,
 } from './cache-format.ts'
 
-/** What goes into a cache that is to be written. */
+/** One entry of a cache that is to be written. */
 export interface NewCacheEntry {
   readonly soname: string
   readonly path: string
@@ -32,9 +32,9 @@ export interface NewCacheEntry {
 }
 
 /**
- * A cache in the format of glibc 2.33 and later (which alone names its byte order and the glibc-hwcaps subdirectories).
- * The same entries in any order give the same bytes. Of two entries with the same name and subdirectory the first stays:
- * the loader would never reach the other.
+ * A cache in the format of glibc 2.33 and later (older formats do not hold the byte order and the glibc-hwcaps
+ * subdirectories). The same entries in any order give the same bytes. Of two entries with the same name and
+ * subdirectory the first stays: the loader would never reach the other one.
  */
 export function writeLoaderCache(
   entries: readonly NewCacheEntry[],
@@ -46,7 +46,7 @@ export function writeLoaderCache(
     const key = `${entry.soname}\0${entry.hwcapName ?? ''}`
     if (!unique.has(key)) unique.set(key, entry)
   }
-  // by code units first: where the loader's order takes two names for equal, the result is still defined
+  // first by code units: the result is then defined even where the loader's order says that two names are equal
   const sorted = [...unique.values()]
     .map(({ soname, path, hwcapName = null }) => ({ soname, path, hwcapName, key: byteString(soname) }))
     .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0))
@@ -58,7 +58,7 @@ export function writeLoaderCache(
     )
   const names = [...new Set(sorted.flatMap(entry => (entry.hwcapName === null ? [] : [entry.hwcapName])))].sort()
 
-  // strings, each once
+  // each string once
   const parts: Buffer[] = []
   const offsets = new Map<string, number>()
   let end = HEADER + ENTRY * sorted.length

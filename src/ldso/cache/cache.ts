@@ -1,5 +1,5 @@
-// The loader's cache (ld.so.cache) of glibc, read and asked as the loader does (elf/dl-cache.c). It must not know of files or
-// of the store.
+// glibc's cache (ld.so.cache), read and searched as the loader does (elf/dl-cache.c). Must not know of files or of the
+// store.
 import { ElfError } from '../../elf/error.ts'
 import { decodeBytes, encodeText } from '../../elf/text.ts'
 import type { ByteOrder } from '../../elf/types.ts'
@@ -33,28 +33,31 @@ import {
 
 /** One line of `ldconfig -p`. */
 export interface CacheEntry {
-  /** The name that is asked for: a soname or a file name. */
+  /** The name to look up: a soname or a file name. */
   readonly soname: string
   /** The whole path of the library. */
   readonly path: string
   /** The kind of library: FLAG_ELF_LIBC6 (3) and the machine's own bits. */
   readonly flags: number
-  /** The glibc-hwcaps subdirectory that it is in (`x86-64-v3`), null outside of them. */
+  /** The glibc-hwcaps subdirectory of the library (`x86-64-v3`); null outside of these. */
   readonly hwcapName: string | null
   /** The legacy hardware bits; 0 in every cache written since glibc 2.33 (and for an entry with a `hwcapName`). */
   readonly hwcap: bigint
 }
 
-/** What of the hardware bits in a cache a loader before glibc 2.37 goes by: the bits that are on, and AT_PLATFORM's name. */
+/**
+ * The hardware bits in a cache that a loader before glibc 2.37 respects: the bits that are on, and AT_PLATFORM's name.
+ */
 export interface LegacyHwcaps {
   readonly bits: bigint
   readonly platform: string
 }
 
 /**
- * The entries of a cache, in its own order, which the loader's search depends on. Entries whose strings lie outside the
- * file are left out.
- * @throws ElfError `TRUNCATED` for an empty or cut file, `MALFORMED` for anything that is no cache. The loader ignores both
+ * The entries of a cache, in its own order, because the loader's search depends on that order. Entries whose strings
+ * lie outside the file are left out.
+ * @throws ElfError `TRUNCATED` for an empty or cut file, `MALFORMED` for a file that is not a cache. The loader ignores
+ * both
  */
 export function readLoaderCache(bytes: Uint8Array): CacheEntry[] {
   if (startsWith(bytes, 0, MAGIC)) return readNew(bytes, 0)
@@ -83,7 +86,10 @@ export function readLoaderCache(bytes: Uint8Array): CacheEntry[] {
   return entries
 }
 
-/** @param base where the new format begins: strings are counted from there, the extension from the file's start */
+/**
+ * @param base where the new format begins. Offsets of strings count from there, the offset of the extension from the
+ * start of the file
+ */
 function readNew(bytes: Uint8Array, base: number): CacheEntry[] {
   if (bytes.length - base < HEADER)
     throw new ElfError('TRUNCATED', `the loader cache ends inside its header`, base, bytes.length)
@@ -110,14 +116,17 @@ function readNew(bytes: Uint8Array, base: number): CacheEntry[] {
     if (soname === null || path === null) continue
     const isExtension = (hwcap & ~HWCAP_ISA_LEVEL_MASK) >> 32n === HWCAP_EXTENSION >> 32n
     const hwcapName = isExtension ? names[Number(hwcap & 0xffffffffn)] : null
-    // a name that is not there cannot be active
+    // a subdirectory without a name cannot be active
     if (hwcapName === undefined) continue
     entries.push({ soname, path, flags: view.getUint32(at, little), hwcapName, hwcap: isExtension ? 0n : hwcap })
   }
   return entries
 }
 
-/** The names of the glibc-hwcaps subdirectories, from the extension section; none where it is missing or damaged. */
+/**
+ * The names of the glibc-hwcaps subdirectories, from the extension section; empty where the section is missing or
+ * damaged.
+ */
 function hwcapNames(bytes: Uint8Array, base: number, little: boolean): string[] {
   const view = viewOf(bytes)
   const inside = (offset: number, length: number) => offset <= bytes.length && length <= bytes.length - offset
@@ -142,10 +151,10 @@ function hwcapNames(bytes: Uint8Array, base: number, little: boolean): string[] 
 }
 
 /**
- * The path that the loader takes for a name, null where the cache has none: the loader's own binary search, which in a
- * cache that is sorted otherwise misses names, exactly as the loader does.
+ * The path that the loader takes for a name; null where the cache has none. This is the loader's own binary search: in
+ * a cache with another order it misses the same names as the loader.
  * @param activeHwcaps the glibc-hwcaps subdirectories that this processor uses, best first
- * @param legacy null: entries with hardware bits are passed over, as glibc 2.37 and later do
+ * @param legacy null: entries with hardware bits are passed over, as in glibc 2.37 and later
  */
 export function lookUpCache(
   entries: readonly CacheEntry[],
@@ -175,7 +184,7 @@ export function lookUpCache(
   return null
 }
 
-/** The best of the entries of one name: glibc-hwcaps by their priority, then the first of the preferred flags. */
+/** The best of the entries with one name: glibc-hwcaps by their priority, then the first of the preferred flags. */
 function bestOf(
   entries: readonly CacheEntry[],
   first: number,
@@ -215,7 +224,7 @@ function isActive(hwcap: bigint, legacy: LegacyHwcaps | null): boolean {
   return platform === 0n || platform === HWCAP_PLATFORMS.get(legacy.platform)
 }
 
-/** The byte order in which `count` entries fit into the file: the other one gives an absurd number. */
+/** The byte order in which `count` entries fit into the file: the wrong byte order gives an absurd number. */
 function orderOf(view: DataView, countAt: number, entriesAt: number, entrySize: number): ByteOrder {
   const room = (view.byteLength - entriesAt) / entrySize
   return view.getUint32(countAt, true) <= room ? 'little' : 'big'
@@ -226,7 +235,7 @@ function assertRoom(bytes: Uint8Array, offset: number, count: number, size: numb
     throw new ElfError('TRUNCATED', `the loader cache has no room for its ${count} entries`, offset, count)
 }
 
-/** A NUL-terminated string; null where it begins or ends outside. */
+/** A NUL-terminated string; null where it begins or ends outside the bytes. */
 function stringAt(bytes: Uint8Array, offset: number): string | null {
   if (offset >= bytes.length) return null
   const end = bytes.indexOf(0, offset)
