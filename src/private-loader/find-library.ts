@@ -1,22 +1,24 @@
-// ctypes.util.find_library under the private loader. It asks ldconfig, gcc and ld, which know nothing of the loader's cache
-// and are often not there at all; many packages (soundfile, python-magic, PyOpenGL …) call it before they load anything.
-// A module that Python imports when it starts makes it answer from the cache first. Text in, text out.
+// ctypes.util.find_library under the private loader. find_library asks ldconfig, gcc and ld. These programs know nothing of
+// the loader's cache and are often absent, but many packages (soundfile, python-magic, PyOpenGL …) call find_library before
+// they load anything. So Python imports a module at its start that lets find_library look in the cache first. This file
+// turns text into text.
 import type { CachedLibrary } from './library-cache.ts'
 
 const MODULE_NAME = '_wheelfix_find_library'
 export const FIND_LIBRARY_MODULE = `${MODULE_NAME}.`
-/** Every file in site-packages that there may be of it. */
+/** Every file of this module that site-packages may hold. */
 export const FIND_LIBRARY_FILES = [`${MODULE_NAME}.pth`, `${MODULE_NAME}.start`, `${MODULE_NAME}.py`] as const
 
 /**
- * What starts it. Since 3.15 Python calls what a `.start` file names and then ignores the `import` line of the `.pth` file
- * beside it, which from 3.18 on it ignores in any case (PEP 829). Older ones know the line alone.
+ * The files that start the module. Python before 3.15 knows only the `import` line of a `.pth` file. Since 3.15 Python calls
+ * the function that a `.start` file names, and ignores the `import` line of the `.pth` file beside it. From 3.18 on it
+ * ignores that line in any case (PEP 829).
  */
 const STARTERS = { '.pth': `import ${MODULE_NAME}\n`, '.start': `${MODULE_NAME}:install\n` }
 
 /**
- * The files in site-packages, for what a cache serves.
- * @param version the Python's: `3.12.8`
+ * The files in site-packages, for the libraries in a cache.
+ * @param version the version of Python: `3.12.8`
  */
 export function findLibraryTexts(libraries: readonly CachedLibrary[], version: string): Map<string, string> {
   const byName = new Map<string, CachedLibrary>()
@@ -29,7 +31,7 @@ export function findLibraryTexts(libraries: readonly CachedLibrary[], version: s
   const rows = [...byName]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, { soname, path, named }]) => {
-      // the cache has it under its DT_SONAME too, and that is what ldconfig would say of libz.so.1.3.1
+      // the cache also has the library under its DT_SONAME, and ldconfig would answer with that name for libz.so.1.3.1
       const said = named != null && nameOf(named) === name ? named : soname
       return `    ${quote(name)}: (${quote(said)}, ${quote(path)}),\n`
     })
@@ -42,19 +44,21 @@ export function findLibraryTexts(libraries: readonly CachedLibrary[], version: s
   ])
 }
 
-/** `z` of libz.so.1. */
+/** Returns `z` for libz.so.1. */
 function nameOf(soname: string): string | undefined {
   return /^lib(.+?)\.so(?:\.|$)/.exec(soname)?.[1]
 }
 
-/** A soname with a version is what ldconfig answers; of several the greatest. */
+/**
+ * Is one soname a better answer than another? ldconfig answers with a versioned soname, and of several with the greatest.
+ */
 function isBetter(soname: string, other: string): boolean {
   const isPlain = (name: string) => name.endsWith('.so')
   if (isPlain(soname) !== isPlain(other)) return isPlain(other)
   return soname.localeCompare(other, 'en', { numeric: true }) > 0
 }
 
-/** A Python string literal; JSON's escapes are Python's, lone surrogates (bytes that are no UTF-8) included. */
+/** A Python string literal. JSON's escapes are also Python's, even for lone surrogates (bytes that are not UTF-8). */
 function quote(text: string): string {
   return JSON.stringify(text)
 }

@@ -1,7 +1,7 @@
-// The private loader: a copy of glibc's ld.so that reads a cache file of ours. glibc compiles the path of its cache in
-// as one string (/etc/ld.so.cache, in Nix below the glibc's own store path); another path in its place, and everything that
-// is looked up by a bare name (DT_NEEDED, dlopen, ctypes) is looked up in our cache. Bytes in, bytes out: this
-// file knows nothing of venvs, and only `probeLoader` runs anything.
+// The private loader: a copy of glibc's ld.so that reads a cache file of ours. glibc compiles the path of its cache into
+// ld.so as one string (/etc/ld.so.cache; in Nix it lies below glibc's own store path). When that string holds another path,
+// the loader looks up every bare name (DT_NEEDED, dlopen, ctypes) in our cache. This file turns bytes into bytes and knows
+// nothing of venvs. Only `probeLoader` runs anything.
 import { spawnSync } from 'node:child_process'
 import { EM_AARCH64, EM_X86_64, PF_W, PF_X, PT_LOAD } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
@@ -11,28 +11,28 @@ import { encodeText } from '../elf/text.ts'
 import type { ElfObject, ProgramHeader } from '../elf/types.ts'
 import { fsPath } from '../io/path.ts'
 
-/** Where the path of the cache stands in a loader. */
+/** The place of the cache's path in a loader. */
 interface CacheSlot {
-  /** File offset of its first byte. */
+  /** File offset of the path's first byte. */
   readonly offset: number
-  /** Bytes for a path, without the NUL. */
+  /** The longest path that fits, in bytes without the NUL. */
   readonly room: number
 }
 
 export interface PrivateLoader {
   readonly bytes: Uint8Array
-  /** `slot`: the path stands where the old one stood; `redirected`: it stands elsewhere, and the code was told so. */
+  /** `slot`: the new path is in the place of the old one. `redirected`: it is elsewhere, and the code now points to it. */
   readonly how: 'slot' | 'redirected'
 }
 
-/** The first glibc whose loader takes a cache that names its byte order; before it such a cache is ignored. */
+/** The first glibc whose loader accepts a cache that names its byte order. Earlier loaders ignore such a cache. */
 const FIRST_GLIBC = [2, 33] as const
 const PAGE = 4096
 
 /**
- * Where the path of the cache stands: the one NUL-delimited string that ends in /ld.so.cache. (It also stands inside the
+ * The place of the cache's path: the only NUL-delimited string that ends in /ld.so.cache. (The path also occurs inside the
  * usage text, which only people read.)
- * @throws ElfError `REFUSED` where there is none or more than one
+ * @throws ElfError `REFUSED` when there is no such string, or more than one
  */
 export function cacheSlot(loader: Uint8Array): CacheSlot {
   const name = encodeText('/ld.so.cache\0')
@@ -50,10 +50,11 @@ export function cacheSlot(loader: Uint8Array): CacheSlot {
 }
 
 /**
- * A copy of a loader that reads the cache at `cachePath` (absolute). Where the slot is too short, a loader of x86-64 or
+ * A copy of a loader that reads the cache at `cachePath` (absolute). When the slot is too short, a loader of x86-64 or
  * aarch64 gets the path behind its constants instead.
- * @param version the version of its libc (`2.40`): the loader itself does not name it before 2.33; null where it is unknown
- * @throws ElfError `REFUSED` with the reason, or what `readElf` throws
+ * @param version the version of the loader's libc (`2.40`), because the loader itself does not name it before 2.33; null
+ * when unknown
+ * @throws ElfError `REFUSED` with the reason, or the errors of `readElf`
  */
 export function makePrivateLoader(loader: Uint8Array, version: string | null, cachePath: string): PrivateLoader {
   const slot = cacheSlot(loader)
@@ -86,9 +87,9 @@ function assertReadsNewCache(version: string | null): void {
 }
 
 /**
- * Puts the path into the zero bytes between the end of the constants' segment and the end of its last page, which are
- * mapped anyway, makes the segment that much longer, and points the instructions that take the old string's address to it.
- * Refused unless the old string is used in that way alone.
+ * Puts the path into the zero bytes between the end of the constants' segment and the end of its last page. These bytes are
+ * mapped in any case. Lengthens the segment by the path, and points the instructions that take the old string's address to
+ * the new one. Refused when anything else uses the old string.
  */
 function redirect(bytes: Uint8Array, object: ElfObject, slot: CacheSlot, path: Buffer): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -98,7 +99,7 @@ function redirect(bytes: Uint8Array, object: ElfObject, slot: CacheSlot, path: B
     throw refused('the path of its cache is not among its constants')
   }
   const old = constants.vaddr + BigInt(slot.offset - constants.offset)
-  // with a NUL in front of it, so that `cacheSlot` finds it again
+  // a NUL before the path lets `cacheSlot` find it again
   const end = constants.offset + constants.filesz
   const addition = Buffer.concat([Buffer.from([0]), path, Buffer.from([0])])
   const isFree =
@@ -130,7 +131,10 @@ function overlaps(load: ProgramHeader, offset: number, length: number): boolean 
   return load.offset < offset + length && offset < load.offset + load.filesz
 }
 
-/** A pointer in the data would be relocated; in the packed form (DT_RELR) too the address stands in place. */
+/**
+ * Refuses a pointer to the string in the data, because the loader would relocate it. The packed form (DT_RELR) keeps the
+ * address in place too.
+ */
 function assertNoPointer(view: DataView, loads: readonly ProgramHeader[], address: bigint): void {
   for (const load of loads) {
     if ((load.flags & PF_X) !== 0) continue
@@ -144,7 +148,7 @@ function endOf(load: ProgramHeader, view: DataView): number {
   return Math.min(load.offset + load.filesz, view.byteLength)
 }
 
-/** Changes each `lea r64, [rip+disp32]` of `from` (REX.W 8D /r with mod 00, r/m 101). Gives their number. */
+/** Points each `lea r64, [rip+disp32]` of `from` (REX.W 8D /r with mod 00, r/m 101) to `to`. Returns their number. */
 function pointX86(view: DataView, load: ProgramHeader, from: bigint, to: bigint): number {
   let count = 0
   for (let at = load.offset + 3; at + 4 <= endOf(load, view); at++) {
@@ -161,12 +165,12 @@ function pointX86(view: DataView, load: ProgramHeader, from: bigint, to: bigint)
   return count
 }
 
-/** How far apart a compiler puts the two halves of an address. */
+/** How far apart a compiler puts the two halves of an address, in bytes. */
 const ADRP_REACH = 64
 
 /**
- * Changes each `add xd, xn, #lo12` that completes the `adrp xn` of `from`'s page into `adr xd, to`, which reaches 1 MiB
- * and leaves the adrp to its other users. Gives their number.
+ * Changes each `add xd, xn, #lo12` that completes the `adrp xn` of `from`'s page into `adr xd, to`. An `adr` reaches 1 MiB.
+ * The `adrp` stays for its other users. Returns the number of changes.
  */
 function pointAarch64(view: DataView, load: ProgramHeader, from: bigint, to: bigint): number {
   let count = 0
@@ -194,18 +198,18 @@ function pointAarch64(view: DataView, load: ProgramHeader, from: bigint, to: big
   return count
 }
 
-/** What a probe of a loader shows. */
+/** The result of a probe of a loader. */
 interface Probe {
-  /** null: it works. Else why not, in the words of a sentence's second half. */
+  /** null when the loader works; else the reason, as the second half of a sentence. */
   readonly failure: string | null
-  /** False where it could not even be started (a loader for another machine). */
+  /** False when the loader could not be started (it is for another machine). */
   readonly ran: boolean
 }
 
 /**
- * Runs a private loader once: it must say that it searches the cache at `cachePath`, and it must load `library` by its
- * bare name from there.
- * @param program a program that this loader can load, which is listed, not run
+ * Runs a private loader once. The loader must report that it searches the cache at `cachePath`, and must load `library` from
+ * there by its bare name.
+ * @param program a program that this loader can load; the loader lists it and does not run it
  */
 export function probeLoader(
   loader: string,

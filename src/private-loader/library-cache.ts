@@ -1,5 +1,6 @@
-// What the private loader's cache holds: every library of the library set under the names that it may be asked for, and
-// the graphics driver's. Nothing of /usr, no linker script, and nothing of the libc, which a process has once.
+// The content of the private loader's cache: every library of the library set, under each name that a program may use, and
+// the graphics driver's libraries. It holds nothing of /usr, no linker script, and nothing of the libc, because a process
+// has only one libc.
 import type { ElfObject } from '../elf/types.ts'
 import { fits } from '../ldso/fits.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
@@ -13,22 +14,22 @@ import type { PythonProcess } from '../resolve/python-process.ts'
 /** One name in the cache. */
 export interface CachedLibrary extends NewCacheEntry {
   readonly source: LibrarySource | 'driver'
-  /** DT_SONAME of the file, where it was read. */
+  /** DT_SONAME of the file, when it was read. */
   readonly named?: string | null
 }
 
 export interface CacheContent {
-  /** By name. */
+  /** The libraries, by name. */
   readonly libraries: readonly CachedLibrary[]
   readonly clashes: readonly Clash[]
 }
 
 /**
- * Chooses a file for every name: those of the directories of the library set, all of them, and of the store's scan those
- * that are `wanted`.
- * @param wanted sonames with the objects that need them
- * @param driver the folder of the graphics driver: NixOS's is a link that follows the driver, so that its path holds even
- * while it is absent
+ * Chooses a file for every name: all libraries in the directories of the library set, and from the store's scan the `wanted`
+ * ones.
+ * @param wanted sonames, each with the objects that need it
+ * @param driver the folder of the graphics driver. On NixOS it is a link that follows the driver, so its path stays right
+ * even while the folder is absent
  */
 export function collectLibraries(
   python: PythonProcess,
@@ -78,7 +79,9 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** The bytes of a cache for this interpreter's loader, and the names that the loader's search would not find in it. */
+/**
+ * The bytes of a cache for this interpreter's loader, and the names that the loader's search would not find in this cache.
+ */
 export function cacheOf(content: CacheContent, python: PythonProcess): { bytes: Uint8Array; unreachable: string[] } {
   const { header } = python.interpreter.object
   const bytes = writeLoaderCache(content.libraries, header)
@@ -89,7 +92,7 @@ export function cacheOf(content: CacheContent, python: PythonProcess): { bytes: 
   return { bytes, unreachable }
 }
 
-/** What the cache takes from the library set, as the next run is to take it again. */
+/** The libraries that the cache takes from the library set. The next run must take the same ones. */
 export function servedLibraries({
   libraries,
 }: CacheContent): { soname: string; path: string; source: LibrarySource }[] {

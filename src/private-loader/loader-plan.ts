@@ -1,7 +1,7 @@
-// What the private loader of a venv is to be, as data: its files, and the copies of Python that it starts. Writes nothing.
+// The plan of a venv's private loader, as data: its files, and the copies of Python that it starts. Writes nothing.
 //
-// musl has no cache: its loader reads PREFIX/etc/ld-musl-ARCH.path, PREFIX being what PT_INTERP says. There a link to the
-// loader under a prefix of ours is all that is needed.
+// musl has no cache. Its loader reads PREFIX/etc/ld-musl-ARCH.path, and takes PREFIX from PT_INTERP. So a link to the loader
+// under a prefix of ours is enough.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
@@ -29,22 +29,22 @@ export type LoaderFile =
   | { readonly path: string; readonly bytes: Uint8Array; readonly mode: number }
   | { readonly path: string; readonly link: string }
 
-/** What is to be there, as data. */
+/** The files that the private loader needs, as data. */
 export interface LoaderPlan {
   /** The loader that the venv's programs name in PT_INTERP. */
   readonly loader: string
-  /** Its cache; under musl the file of its search path. */
+  /** The loader's cache; under musl the file of its search path. */
   readonly cache: string
-  /** Where the loader's own folder is: in the venv, or elsewhere because the path must be shorter. */
+  /** The loader's own folder: in the venv, or elsewhere when the path must be shorter. */
   readonly folder: string
-  /** The venv's root: what is below it is made only while it is there. */
+  /** The venv's root. Files below it are made only while it exists. */
   readonly root: string
   readonly how: PrivateLoader['how'] | 'musl'
   readonly content: CacheContent
-  /** In the order in which they are written. */
+  /** The files, in the order of their writes. */
   readonly files: readonly LoaderFile[]
   readonly copies: readonly PythonCopy[]
-  /** The interpreter as it will run: by this loader, with these libraries. */
+  /** The interpreter as it will run, with this loader and these libraries. */
   readonly python: PythonProcess
   readonly warnings: readonly string[]
 }
@@ -55,8 +55,8 @@ function ownFolder({ stateFolder }: Place): string {
 }
 
 /**
- * For a venv whose path is too long for the loader: the folder that it has already, whatever XDG_CACHE_HOME was then, else
- * one that is always the same for this venv. null without a home.
+ * The folder for a venv whose path is too long for the loader. A venv that has such a folder keeps it, whatever
+ * XDG_CACHE_HOME was at that time. Otherwise the folder is always the same for this venv. null without a home.
  */
 function shortFolder(venvRoot: string, names: readonly PythonName[], env: NodeJS.ProcessEnv): string | null {
   const place = `/wheelfix/${createHash('sha256').update(realPath(venvRoot)).digest('hex').slice(0, 8)}`
@@ -69,7 +69,7 @@ function shortFolder(venvRoot: string, names: readonly PythonName[], env: NodeJS
   return base.startsWith('/') ? base + place : null
 }
 
-/** All folders that a private loader of this venv may be in; its names as they are before they are restored. */
+/** All folders that may hold a private loader of this venv. `names` are its names before they are restored. */
 export function loaderFolders(venv: Environment, names: readonly PythonName[], env: NodeJS.ProcessEnv): string[] {
   return [ownFolder(venv), shortFolder(venv.root, names, env)].filter(folder => folder !== null)
 }
@@ -77,16 +77,16 @@ export function loaderFolders(venv: Environment, names: readonly PythonName[], e
 interface LoaderInput {
   readonly venv: Environment
   readonly names: readonly PythonName[]
-  /** The base interpreter, as it runs without wheelfix. */
+  /** The base interpreter as it runs without wheelfix. */
   readonly python: PythonProcess
   readonly sources: ProviderSources
-  /** Sonames to look for in the store's scan, with the objects that need them. */
+  /** Sonames to find by the scan of the store, each with the objects that need it. */
   readonly wanted: ReadonlyMap<string, readonly ElfObject[]>
   readonly env: NodeJS.ProcessEnv
 }
 
 /**
- * Decides what the private loader of a venv is to be. Writes nothing.
+ * Decides what the private loader of a venv must be. Writes nothing.
  * @throws WheelfixError `LIBC_UNSUPPORTED` for a libc that cannot be steered, `PYTHON_UNSUPPORTED` for an interpreter that
  * cannot be edited
  */
@@ -181,7 +181,7 @@ function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) 
   )
 }
 
-/** A folder of links serves as the one directory that musl's loader is told to search, before those that it has. */
+/** Plans a folder of links. musl's loader is told to search this one directory before the directories that it has. */
 function planMusl(venv: Environment, python: PythonProcess, content: CacheContent): Planned {
   const { libc } = python
   const folder = ownFolder(venv)
@@ -229,7 +229,7 @@ function runBy(
     builtinDirectories,
     cache,
     skipsOtherMachines: base.skipsOtherMachines,
-    // asking for these may start a process
+    // reading this property may start a process
     get lib() {
       return base.lib
     },

@@ -1,6 +1,6 @@
-// A Python of one's own, made of one of the Nix store: a prefix of links to its library, and in bin/ copies that a private
-// loader starts. uv, pipx, virtualenv and `python -m venv` make environments with it whose wheels work at once, for a
-// Python's loader is that of every environment which is made with it.
+// Makes a Python of the user's own from a Python of the Nix store: a prefix of links to its library, and in bin/ copies that
+// a private loader starts. An environment takes its loader from the Python that made it. So when uv, pipx, virtualenv or
+// `python -m venv` make an environment with this Python, its wheels work at once.
 import { existsSync, lstatSync, mkdirSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import type { ElfObject } from '../elf/types.ts'
@@ -29,23 +29,23 @@ import { plainInterpreter, pythonNames } from './python-names.ts'
 import type { StandaloneReport } from './standalone.ts'
 
 interface MakeOptions extends ScanOptions {
-  /** The prefix that is to be; must not exist, or be one that was made so. */
+  /** The prefix to make. It must not exist, or must be a prefix that wheelfix made. */
   readonly directory: string
-  /** A venv, a program or a name on PATH; null: what it was made from before, else `python3`. */
+  /** A venv, a program or a name on PATH; null for the Python that the prefix was made from before, else `python3`. */
   readonly from: string | null
   readonly libs: readonly string[]
-  /** Take the libraries that are there now, and the Python that `from` or `python3` now is. */
+  /** Take the present libraries, and the present Python of `from` or `python3`. */
   readonly update: boolean
   readonly mode: 'apply' | 'plan'
   readonly cwd: string
 }
 
-/** Was the folder made so? */
+/** Did wheelfix make this folder? */
 export function isMade(directory: string): boolean {
   return madeFrom(directory) !== null && !existsSync(fsPath(join(directory, 'pyvenv.cfg')))
 }
 
-/** The program of the store that a prefix was made from; null for a folder that was not. */
+/** The program of the store that a prefix was made from; null when wheelfix did not make the folder. */
 function madeFrom(root: string): string | null {
   const bytes = readRegular(notePath(root), LARGEST_NOTE)
   if (bytes === null) return null
@@ -63,7 +63,7 @@ function notePath(root: string): string {
   return `${stateFolderIn(root)}/made.json`
 }
 
-/** A note has one path. */
+/** The size limit of a note in bytes. A note holds one path. */
 const LARGEST_NOTE = 1 << 14
 
 /** @throws WheelfixError when nothing could be done */
@@ -77,7 +77,7 @@ export function makePython(options: MakeOptions): StandaloneReport {
   }
   const keep = made && options.from === null && !options.update
   const found = keep ? plainOf(root) : findInterpreter(targetPython(options.from ?? 'python3', env, cwd))
-  // what leads to the program (a wrapper, a script) is not what environments are to be made with
+  // environments must not be made with the wrapper or script that leads to the program
   const base = { ...found, chain: [] }
   const store = storeDirectory(env)
   if (!isInside(base.program, store)) {
@@ -112,7 +112,7 @@ export function makePython(options: MakeOptions): StandaloneReport {
   }
 }
 
-/** Removes such a prefix: only what was made there. */
+/** Removes a prefix that wheelfix made, and only what wheelfix put there. */
 export function removePython(directory: string, env: NodeJS.ProcessEnv, cwd: string): StandaloneReport {
   const root = resolve(cwd, directory)
   const place = placeOf(root, null)
@@ -139,12 +139,12 @@ function removeEmpty(folder: string): void {
   try {
     rmdirSync(fsPath(folder))
   } catch (error) {
-    // not there, or something of the user's in it
+    // the folder is gone, or holds something of the user's
     if (errnoOf(error) === undefined) throw error
   }
 }
 
-/** The folder itself, or the one above it that is there. */
+/** The folder, or the nearest folder above it that exists. */
 function nearest(path: string): string {
   return existsSync(fsPath(path)) || path === '/' ? path : nearest(dirname(path))
 }
@@ -167,13 +167,16 @@ function placeOf(root: string, base: Interpreter | null): PythonEnvironment {
   }
 }
 
-/** The Python of the store that such a prefix was made from. */
+/** The Python of the store that a prefix was made from. */
 function plainOf(root: string): Interpreter {
   const place = placeOf(root, null)
   return plainInterpreter(place, pythonNames(place))
 }
 
-/** Links to all that is beside the Python's own bin/, and names that lead to it. @returns whether anything was changed */
+/**
+ * Makes links to everything beside the Python's own bin/, and names that lead to the Python. @returns whether anything
+ * changed
+ */
 function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter): boolean {
   const prefix = dirname(dirname(program))
   const wanted = new Map(
@@ -203,7 +206,7 @@ function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter):
 function relink(link: string, target: string): boolean {
   const there = lstatSync(fsPath(link), { throwIfNoEntry: false })
   if (there?.isSymbolicLink() === true && readLink(link) === target) return false
-  // what the user put there is not ours to remove
+  // what the user put there must not be removed
   if (there !== undefined && !there.isSymbolicLink())
     throw new WheelfixError('PATH_REFUSED', `${link} is in the way`, link)
   if (there !== undefined) rmSync(fsPath(link))

@@ -1,9 +1,9 @@
-// The private loader of a venv: a copy of the interpreter's own ld.so whose cache is ours, and bin/python as a copy of the
-// interpreter that this loader starts. Then everything that is looked up by a bare name is found (DT_NEEDED, dlopen, ctypes,
-// what is installed later), children keep a clean environment, and wheels stay as they are.
+// The private loader of a venv: a copy of the interpreter's own ld.so with a cache of ours, and bin/python as a copy of the
+// interpreter that this loader starts. Then the loader finds everything that is looked up by a bare name (DT_NEEDED, dlopen,
+// ctypes, wheels that are installed later). Child processes keep a clean environment, and wheels stay as they are.
 //
-// musl has no cache: its loader reads PREFIX/etc/ld-musl-ARCH.path, PREFIX being what PT_INTERP says. There a link to the
-// loader under a prefix of ours is all that is needed.
+// musl has no cache. Its loader reads PREFIX/etc/ld-musl-ARCH.path, and takes PREFIX from PT_INTERP. So a link to the loader
+// under a prefix of ours is enough.
 import { chmodSync, existsSync, lstatSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
@@ -21,15 +21,15 @@ import { interpreterOf, type PythonName } from './python-names.ts'
 import { DRIVER_DIRECTORIES } from '../resolve/drivers.ts'
 import { type LoaderFile, type LoaderPlan } from './loader-plan.ts'
 
-/** A cache of all names has some 100 KB, a loader some MB at most. */
+/** The size limit in bytes. A cache of all names has some 100 KB, a loader some MB at most. */
 const LARGEST_FILE = 64 << 20
 
-/** Is anything not as it is to be? */
+/** Does anything differ from the plan? */
 export function isLoaderPending({ files, copies }: LoaderPlan): boolean {
   return !files.every(isWritten) || !copies.every(isUpToDate)
 }
 
-/** What is wrong with the private loader that a venv has, in sentences; nothing for a venv that has none yet. */
+/** The faults of a venv's private loader, in sentences; empty for a venv that has no private loader yet. */
 export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names: readonly PythonName[]): string[] {
   const faults: string[] = []
   const made = names.find(({ kind }) => kind === 'copy')
@@ -59,7 +59,7 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
   return faults
 }
 
-/** Is the cache no cache, or only the beginning of the one that is to be there? */
+/** Is the file not a cache, or only the beginning of the planned one? */
 function isDamaged(file: LoaderFile): boolean {
   if ('link' in file) return false
   try {
@@ -74,7 +74,7 @@ function isDamaged(file: LoaderFile): boolean {
   }
 }
 
-/** What Python compiled of it, and the folder for that where nothing else needs it. */
+/** Removes what Python compiled from the module, and the folder of the compiled files when nothing else needs it. */
 function removeCompiled(folder: string): void {
   try {
     const names = listDirectory(folder).map(({ name }) => name)
@@ -86,13 +86,13 @@ function removeCompiled(folder: string): void {
   }
 }
 
-/** Is there anything of a private loader, in use or not? */
+/** Does the venv hold anything of a private loader, in use or not? */
 export function hasLoaderFiles(venv: Environment, folders: readonly string[]): boolean {
   const finders = venv.sitePackages.flatMap(folder => FIND_LIBRARY_FILES.map(name => `${folder}/${name}`))
   return [...folders, ...finders].some(path => lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined)
 }
 
-/** Removes the private loader of a venv, when nothing in the venv names it any more. @throws the errors of rm(2) */
+/** Removes the private loader of a venv. Nothing in the venv may name it any more. @throws the errors of rm(2) */
 export function removeLoader(venv: Environment, folders: readonly string[]): void {
   for (const folder of venv.sitePackages) {
     for (const name of FIND_LIBRARY_FILES) rmSync(fsPath(`${folder}/${name}`), { force: true })
@@ -114,9 +114,9 @@ function isWritten(file: LoaderFile): boolean {
 }
 
 /**
- * Writes the loader, tries it, and only then gives the venv a Python that it starts. The venv is locked by the caller.
- * @throws WheelfixError `LIBC_UNSUPPORTED` when the loader does not do what it is meant to (bin/python is as it was),
- * `IO` when something cannot be written
+ * Writes the loader, tries it, and only then gives the venv a Python that it starts. The caller holds the lock of the venv.
+ * @throws WheelfixError `LIBC_UNSUPPORTED` when the loader does not do what it must (bin/python is unchanged), `IO` when a
+ * file cannot be written
  */
 export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
   const warnings: string[] = []
@@ -145,7 +145,7 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
   return { warnings }
 }
 
-/** Writes files and links: their bytes are on the disk before the first gets its name. */
+/** Writes files and links. The bytes of all files are on the disk before the first file gets its name. */
 function writeFiles(files: readonly LoaderFile[], root: string): void {
   const staged: Staged[] = []
   for (const file of files) {
@@ -161,7 +161,7 @@ function writeFiles(files: readonly LoaderFile[], root: string): void {
   for (const item of staged) renameStaged(item)
 }
 
-/** Links of a library set of before. */
+/** Removes the links of an earlier library set. */
 function removeStale({ folder, files }: LoaderPlan): void {
   const wanted = new Set(files.map(({ path }) => path))
   for (const { name } of listDirectory(`${folder}/libs`)) {
@@ -169,12 +169,15 @@ function removeStale({ folder, files }: LoaderPlan): void {
   }
 }
 
-/** Gives a warning where the loader cannot be run on this machine. @throws WheelfixError when it runs and fails */
+/**
+ * Tries the loader. Returns a warning when the loader cannot run on this machine. @throws WheelfixError when it runs and
+ * fails
+ */
 function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   if (!isOfThisMachine(python.interpreter.object)) return 'the private loader is for another machine: it was not tried'
   if (python.libc.startable === null)
     return `the private loader was not tried: ${python.libc.ldso} is neither of the Nix store nor of the system`
-  // one that the interpreter would not find without the cache proves something
+  // only a library that the interpreter would not find without the cache proves something
   const { tree } = python.loader
   const others = [...python.closure, ...python.libc.builtinDirectories]
   const library = content.libraries.find(({ soname, path, hwcapName }) => {

@@ -1,8 +1,8 @@
-// The venv's bin/python as a copy of the real interpreter that the private loader starts, and back again. A copy carries
-// what stood in its place in its own undo note, so that nothing else is needed to bring it back.
+// Makes the venv's bin/python a copy of the real interpreter that the private loader starts, and restores it. The undo note
+// of a copy says what was in its place before, so a restore needs nothing else.
 //
-// All names of one interpreter are hard links to one copy, none is a symbolic link: CPython (Modules/getpath.py) takes a
-// Python that is a link for its own base, and a venv made with it would have this venv as its home.
+// All names of one interpreter are hard links to one copy, and none is a symbolic link. CPython (Modules/getpath.py) takes a
+// Python that is a link for its own base, so a venv made with it would have this venv as its home.
 import {
   chmodSync,
   closeSync,
@@ -47,24 +47,25 @@ import {
   standaloneGraft,
 } from './python-names.ts'
 
-/** A file that is to be copied, or edited in its place. */
+/** A file to copy, or to edit in its place. */
 export interface PythonCopy {
-  /** Where it is to be: all of them are one file. */
+  /** The paths of the copy. All of them are one file. */
   readonly paths: readonly string[]
-  /** What it is made of: the interpreter, or the compiled wrapper that starts it. */
+  /** The source of the copy: the interpreter, or the compiled wrapper that starts it. */
   readonly source: string
   readonly loader: string
   readonly owner: CopyOwner
-  /** For a wrapper: the path that it starts, and the path that it is to start. */
+  /** For a wrapper: the path that it starts now, and the path that it must start. */
   readonly redirect: { readonly from: string; readonly to: string } | null
   readonly record: CopyNote
 }
 
 /**
- * The copies that a venv needs: one for all links that lead out of it, one for each file. Behind a compiled wrapper, whose
- * environment settings are kept, the names become copies of that, and the interpreter's own copy stands at `hidden`.
- * @param hidden paths where the interpreter's copy may stand, the first that fits into the wrapper is taken
- * @throws ElfError `REFUSED` where the way to the interpreter leads through something that cannot be copied
+ * The copies that a venv needs: one for all links that lead out of the venv, and one for each file. A compiled wrapper sets
+ * environment variables that must stay. So the names become copies of the wrapper, and the interpreter's own copy is at
+ * `hidden`.
+ * @param hidden possible paths of the interpreter's copy; the first that fits into the wrapper is taken
+ * @throws ElfError `REFUSED` when the way to the interpreter leads through something that cannot be copied
  */
 export function copiesOf(
   names: readonly PythonName[],
@@ -107,7 +108,7 @@ export function copiesOf(
   ]
 }
 
-/** Is every name already what the copy is to be, byte for byte? */
+/** Is every name already equal to the planned copy, byte for byte? */
 export function isUpToDate(copy: PythonCopy): boolean {
   try {
     if (!copy.paths.every(path => lstatSync(fsPath(path)).isFile())) return false
@@ -133,14 +134,14 @@ function sameBytes(a: ByteSource, b: ByteSource): boolean {
   return true
 }
 
-/** A file without any change of wheelfix's but those that somebody made with `wheelfix elf`. */
+/** A file without wheelfix's changes, except changes that somebody made with `wheelfix elf`. */
 function withoutPlanned(source: ByteSource): Layers {
   return layersOf(source, undo => ownerOf(undo, () => true) !== 'elf')
 }
 
 /**
- * The graft, and the bytes that it is made for: those without any graft but that of `wheelfix elf`; the search path of
- * another one then comes along.
+ * The graft, and its base: the bytes without any graft except one of `wheelfix elf`. The search path of another graft is
+ * kept.
  * @throws ElfError when this interpreter cannot be edited safely
  */
 function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graft: FileEdit; edit: ElfEdit } {
@@ -153,7 +154,7 @@ function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graf
   return { base, graft, edit }
 }
 
-/** A wrapper that starts another path. */
+/** The wrapper, changed to start another path. */
 function redirected(source: ByteSource, { from, to }: NonNullable<PythonCopy['redirect']>): ByteSource {
   const bytes = Buffer.from(source.read(0, source.size))
   const old = Buffer.concat([Buffer.from([0]), encodeText(from), Buffer.from([0])])
@@ -164,7 +165,10 @@ function redirected(source: ByteSource, { from, to }: NonNullable<PythonCopy['re
   return bytesSource(bytes)
 }
 
-/** The loader, and what is relative to the interpreter's own place made absolute, as a copy stands elsewhere. */
+/**
+ * The edit of a copy: the loader, and absolute paths instead of paths that are relative to the interpreter's own place,
+ * because the copy is elsewhere.
+ */
 function editOf(plain: ElfObject, base: ElfObject, { paths, source, loader }: PythonCopy): ElfEdit {
   const value = plain.runpath ?? plain.rpath
   const isCopied = paths.some(path => path !== source)
@@ -176,8 +180,8 @@ function editOf(plain: ElfObject, base: ElfObject, { paths, source, loader }: Py
 }
 
 /**
- * Tries and verifies the edit without writing.
- * @param interp the loader that the interpreter has: a wrapper with another one may need another libc
+ * Tries and verifies the edit without a write.
+ * @param interp the loader of the interpreter; a wrapper with another loader may need another libc
  * @throws ElfError when this interpreter cannot be edited safely
  */
 export function tryCopy(copy: PythonCopy, interp: string): void {
@@ -191,8 +195,9 @@ export function tryCopy(copy: PythonCopy, interp: string): void {
 }
 
 /**
- * Puts a copy in its place, each name by one rename: who starts the venv's Python meanwhile gets the one or the other.
- * @throws ElfError, or the errors of open(2), write(2) and rename(2); each name is as it was, or is done
+ * Puts a copy in its place. Each name changes by one rename, so a program that starts the venv's Python meanwhile gets the
+ * old file or the new one.
+ * @throws ElfError, or the errors of open(2), write(2) and rename(2); each name is then either unchanged or done
  */
 export function writeCopy(copy: PythonCopy): void {
   withSource(copy.source, source => {
@@ -220,7 +225,7 @@ export function writeCopy(copy: PythonCopy): void {
       } finally {
         closeSync(fd)
       }
-      // bin/ has links or other copies now: on no file system does their replacement wait for these bytes
+      // bin/ has links or other copies now; no file system delays their replacement until these bytes are written
       syncFile(written)
       for (const { temporary } of names.slice(1)) linkOrCopy(written, temporary)
       for (const { path, temporary } of names) renameSync(fsPath(temporary), fsPath(path))
@@ -233,11 +238,11 @@ export function writeCopy(copy: PythonCopy): void {
 
 function writeCopied(fd: number, source: FileSource, graft: FileEdit): void {
   copyInto(fd, source.fd, fstatSync(source.fd))
-  // where the interpreter itself carries a graft of ours, that one is taken off
+  // when the interpreter itself carries a graft of ours, that graft is removed
   writeEdit(fd, { ...graft, patches: [...(joined(withoutPlanned(source).own)?.patches ?? []), ...graft.patches] })
 }
 
-/** Some file systems have no hard links. */
+/** Links a file, or copies it, because some file systems have no hard links. */
 function linkOrCopy(from: string, to: string): void {
   try {
     linkSync(fsPath(from), fsPath(to))
@@ -248,7 +253,7 @@ function linkOrCopy(from: string, to: string): void {
   }
 }
 
-/** Brings back what a copy replaced. @throws the errors of symlink(2), open(2), write(2) and rename(2) */
+/** Restores what a copy replaced. @throws the errors of symlink(2), open(2), write(2) and rename(2) */
 export function restoreName({ path, kind, replaced }: PythonName): void {
   if (kind !== 'copy') return
   if (!isLink(replaced)) {

@@ -1,5 +1,5 @@
-// The names of bin/ that start Python, and what stood where a copy stands now: the copy's own undo note tells it, so that
-// nothing else is needed to bring it back.
+// The names of bin/ that start Python, and what was in the place of a copy before. The copy's own undo note says it, so a
+// restore needs nothing else.
 import { dirname, isAbsolute, join } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
@@ -15,35 +15,39 @@ import type { Environment, PythonEnvironment } from '../python/environment.ts'
 import { COPY_MARKS } from '../elf/graft/owners.ts'
 
 /**
- * Whose a copy is: a venv's, or that of an installed Python which `wheelfix python` gave a loader. Python's own `venv
- * --copies` takes the latter along with its note, and in the venv it is a file like any other.
+ * The owner of a copy: a venv, or an installed Python that got a loader from `wheelfix python`. Python's own `venv --copies`
+ * also copies the note of such a Python. In the new venv that copy is a file like any other.
  */
 export type CopyOwner = 'venv' | 'standalone'
 
-/** What stood where a copy stands: a link with this text, or a file (a venv made with --copies) that the note gives back. */
+/**
+ * What was in the place of a copy: a link with this text, or a file (of a venv made with --copies) that the note restores.
+ */
 type Replaced = { readonly link: string } | 'file' | Standalone
 
-/** A file that is the copy of an installed Python with a loader of ours: what makes it again out of its original bytes. */
+/**
+ * A file that is a copy of an installed Python with a loader of ours. These fields make it again from its original bytes.
+ */
 interface Standalone {
   readonly interpreter: string
   readonly record: string
 }
 
-/** One name in bin/ by which the venv's Python is started. */
+/** One name in bin/ that starts the venv's Python. */
 export interface PythonName {
   readonly name: string
   readonly path: string
-  /** A link, a file of the venv's own, or a copy that wheelfix made in the place of either. */
+  /** A link, a file of the venv's own, or a copy by wheelfix in the place of either. */
   readonly kind: 'link' | 'file' | 'copy'
   readonly owner: CopyOwner
-  /** What stands there without wheelfix. */
+  /** What is there without wheelfix. */
   readonly replaced: Replaced
 }
 
-/** The note of a copy: the names that it serves, with what each was. */
+/** The note of a copy: its names, and what each name was before. */
 export type CopyNote = ReadonlyMap<string, Replaced>
 
-/** As an undo note names the owner. */
+/** The name of each owner in an undo note. */
 export const NOTE_OWNERS = { venv: 'python', standalone: 'standalone' } as const satisfies {
   [owner in CopyOwner]: Owner
 }
@@ -104,8 +108,9 @@ export function isLink(replaced: Replaced): replaced is { readonly link: string 
 }
 
 /**
- * Where a name leads without wheelfix: a path outside of the venv, or the name's own for a file; null for a circle.
- * @param copies gets the copies on the way
+ * The path to which a name leads without wheelfix: a path outside the venv, or the name's own path for a file; null for a
+ * circle.
+ * @param copies receives the copies on the way
  */
 export function plainTarget(start: PythonName, names: readonly PythonName[], copies: PythonName[] = []): string | null {
   let entry = start
@@ -124,13 +129,14 @@ export function plainTarget(start: PythonName, names: readonly PythonName[], cop
 
 /**
  * The interpreter that this venv has without wheelfix.
- * @throws what `findInterpreter` throws
+ * @throws the errors of `findInterpreter`
  */
 export function plainInterpreter(venv: PythonEnvironment, names: readonly PythonName[]): Interpreter {
   const entry = names.find(({ path }) => path === venv.python)
   const copies: PythonName[] = []
   const target = entry === undefined ? null : plainTarget(entry, names, copies)
-  // a run that was killed while it left the private loader made bin/python a link again, to a name that still is a copy
+  // when a run is killed while it removes the private loader, bin/python may be a link again that leads to a name that is
+  // still a copy
   const [copy] = copies
   if (copy === undefined || target === null) return findInterpreter(venv)
   try {
@@ -148,7 +154,7 @@ export function plainInterpreter(venv: PythonEnvironment, names: readonly Python
   }
 }
 
-/** PT_INTERP of a program as it stands; null where it has none, or cannot be read. */
+/** PT_INTERP of the program on disk; null when it has none or cannot be read. */
 export function interpreterOf(path: string): string | null {
   try {
     return withSource(path, source => readElf(source).ptInterp)
@@ -158,19 +164,22 @@ export function interpreterOf(path: string): string | null {
   }
 }
 
-/** A file as it is before it was made a copy of this owner's; any other change of it, by wheelfix too, is left in. */
+/** A file before this owner made it a copy. Any other change of the file stays, also one by wheelfix. */
 export function plainSource(source: ByteSource, owner: CopyOwner): ByteSource {
   const undo = readUndo(source)
   const record = decodeRecord(undo, owner)
   if (undo === null || record === null) return source
   const original = originalSource(source, undo)
-  // a file has a copy of its own, with one name
+  // a file has its own copy, with one name
   const [was] = record.values()
   const graft = was === undefined ? null : standaloneGraft(original, was)
   return graft === null ? original : graftedSource(original, graft)
 }
 
-/** What makes an installed Python with a loader of ours out of its original bytes; null for what was none. */
+/**
+ * The graft that makes an installed Python with a loader of ours from its original bytes; null when `was` is not such a
+ * Python.
+ */
 export function standaloneGraft(original: ByteSource, was: Replaced): FileEdit | null {
   if (was === 'file' || isLink(was)) return null
   return makeGraft(original, { interpreter: was.interpreter }, { owner: 'standalone', record: was.record })

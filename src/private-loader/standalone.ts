@@ -1,5 +1,6 @@
-// A Python that is no venv's and asks for the loader of another system: python-build-standalone as uv and others install
-// it. It gets a loader of the Nix store, or a private one, in its own file: every venv made with it then starts.
+// A Python that belongs to no venv and asks for the loader of another system: python-build-standalone, as uv and others
+// install it. wheelfix gives its own file a loader of the Nix store, or a private one. Then every venv made with this Python
+// starts.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'
@@ -31,9 +32,9 @@ import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-so
 interface StandaloneOptions extends ScanOptions {
   /** The folder that holds bin/python3.X. */
   readonly directory: string
-  /** A glibc's folder or loader; null: one is looked for. */
+  /** The folder or loader of a glibc; null: wheelfix looks for one. */
   readonly libc: string | null
-  /** Make a private loader too, so that wheels find their libraries. */
+  /** Also make a private loader, so that wheels find their libraries. */
   readonly loader: boolean
   readonly libs: readonly string[]
   readonly mode: 'apply' | 'plan' | 'restore'
@@ -53,9 +54,9 @@ export interface StandaloneReport {
 }
 
 /**
- * Does an installed Python ask for a loader that is not here, or has it one by an earlier run? One that starts already, on
- * an ordinary distribution or by nix-ld, is left alone.
- * @throws WheelfixError where the folder is none that may be edited
+ * Does an installed Python ask for a loader that is not here, or did an earlier run give it one? A Python that starts
+ * already, on an ordinary distribution or through nix-ld, stays as it is.
+ * @throws WheelfixError when the folder may not be edited
  */
 export function needsLoader(directory: string, env: NodeJS.ProcessEnv): boolean {
   const names = pythonNames(placeOf(directory, storeDirectory(env)), 'standalone')
@@ -96,7 +97,7 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
       base.program,
     )
   }
-  // nothing of this Python is in the store yet
+  // no part of this Python is in the store yet
   const trust = storeTrust({ env, interpreter: [], named: namedStorePaths(options.trust, env) })
   const chosen = chooseLoader({
     ...options,
@@ -130,7 +131,7 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
   const libraries = loader === null ? [] : servedLibraries(loader.content)
   const needed = [chosen, python.libc.dir, ...libraries.map(({ path }) => path)]
   let roots = checkRoots(venv.stateFolder, needed, env)
-  // where nothing is to be done the folder keeps its time
+  // when there is nothing to do, the folder keeps its time
   if (options.mode === 'apply' && (pending || (roots.hasNix && roots.problem !== null))) {
     const lock = lockVenv(venv)
     try {
@@ -157,7 +158,7 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
   }
 }
 
-/** The folder, in the shape of a venv without packages. @throws WheelfixError when it is none that may be edited */
+/** The folder, in the shape of a venv without packages. @throws WheelfixError when it may not be edited */
 function placeOf(root: string, store: string): PythonEnvironment {
   const fault = faultOf(root, store)
   if (fault !== null) throw new WheelfixError('PYTHON_NOT_FOUND', `${root} ${fault}`, root)
@@ -179,7 +180,7 @@ function placeOf(root: string, store: string): PythonEnvironment {
   }
 }
 
-/** Why a folder is not to be edited, in the second half of a sentence; null when it is. */
+/** The reason not to edit a folder, as the second half of a sentence; null when it may be edited. */
 function faultOf(root: string, store: string): string | null {
   const status = lstatSync(fsPath(root), { throwIfNoEntry: false })
   if (status === undefined) return 'does not exist'
@@ -217,7 +218,7 @@ function write(copy: PythonCopy): void {
   }
 }
 
-/** Gives everything back; under the lock where there is something to give back. */
+/** Restores everything. Takes the lock when there is something to restore. */
 function restore(venv: PythonEnvironment, names: readonly PythonName[], env: NodeJS.ProcessEnv): StandaloneReport {
   const isTouched = existsSync(fsPath(venv.stateFolder)) || names.some(({ kind }) => kind === 'copy')
   if (!isTouched) return restoreNames(venv, names, env)

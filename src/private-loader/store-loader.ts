@@ -1,5 +1,5 @@
-// The loader of the Nix store for programs that ask for that of another system, where no Python tells which: the one that
-// is named, nix-ld's, the one that runs this very program, else the newest.
+// Chooses a loader of the Nix store for programs that ask for another system's loader, when no Python decides it: the loader
+// that the user names, else nix-ld's, else the one that runs wheelfix itself, else the newest.
 import { basename, dirname, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
@@ -14,15 +14,15 @@ import type { StoreTrust } from '../nix/trust/trust.ts'
 import { interpreterOf } from './python-names.ts'
 
 interface LoaderQuestion {
-  /** Who is to run with it, as the subject of a sentence. */
+  /** The program that must run with the loader, as the subject of a sentence. */
   readonly program: string
-  /** The objects whose versions of libc's symbols it has to have. */
+  /** The objects whose versions of libc's symbols the loader's libc must have. */
   readonly users: readonly ElfObject[]
   /** The loader's file name: `ld-linux-x86-64.so.2`. */
   readonly name: string
-  /** The loader that an earlier run gave. */
+  /** The loader that an earlier run chose. */
   readonly current: string | null
-  /** A glibc's folder or loader; null: one is looked for. */
+  /** The folder or loader of a glibc; null: wheelfix looks for one. */
   readonly libc: string | null
   readonly noScan: boolean
   readonly store: string
@@ -41,7 +41,7 @@ export function chooseLoader(question: LoaderQuestion): string {
     throw new WheelfixError('LOADER_NOT_FOUND', `${libc} holds no ${name} that ${program} can run with`, given)
   }
   const scanned = question.noScan ? [] : storeScanner({ store, env, trust })('libc.so.6')
-  // what it has may be what an earlier scan found
+  // the present loader may be one that an earlier scan found
   const candidates = [
     { path: question.current, isScanned: true },
     { path: env['NIX_LD'] ?? null, isScanned: false },
@@ -60,7 +60,7 @@ export function chooseLoader(question: LoaderQuestion): string {
   )
 }
 
-/** Is this a loader for these objects, of a libc that has all versions that they want? */
+/** Is this a loader for these objects, with a libc that has all versions that they want? */
 function servesAs(path: string, { name, users }: LoaderQuestion): boolean {
   if (basename(path) !== name || isInside(path, '/lib') || isInside(path, '/lib64')) return false
   try {
