@@ -1,7 +1,7 @@
-// What a finished run leaves for the next one, so that a shell hook that runs on every entry costs next to nothing: the
-// state of every folder and object of the venv and of everything outside that the answer depends on, and the answer. The
-// next run compares status fields alone; where one differs, or anything is in doubt, it does the whole work again. (What
-// this cannot see is a file that was no object and becomes one in place: installers write new files.)
+// A finished run leaves its answer for the next run, so that a shell hook on every entry costs next to nothing. The answer
+// comes with the state of every folder and object of the venv, and of everything outside that the answer depends on. The
+// next run compares only status fields. If one differs, or anything is in doubt, it does the whole work again. (It cannot
+// see that an existing file becomes an object in place, but installers write new files.)
 import { lstatSync, type Stats, statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { GRAFT_FORMAT } from '../elf/graft/placement.ts'
@@ -13,15 +13,15 @@ import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
 import { isJournalQuiet } from './journal-file.ts'
 
-/** The answer of a run in which nothing is left to do. */
+/** The answer of a run that left nothing to do. */
 interface Answer {
   readonly status: number
   readonly warnings: readonly string[]
-  /** What the report says, as plain data: the next run may have another width and other colours. */
+  /** The content of the report, as plain data: the next run may have another width and other colours. */
   readonly facts: unknown
 }
 
-/** What is asked, on the command line and by the environment. */
+/** The question: the command line and the environment. */
 interface Question {
   readonly libs: readonly string[]
   readonly noScan: boolean
@@ -37,56 +37,56 @@ interface Question {
   readonly cwd: string
 }
 
-/** What an answer is about. Paths are absolute but for those of the objects. */
+/** The subject of an answer. Paths are absolute, except those of the objects. */
 export interface Subject extends Place {
   /** The folders that were walked. */
   readonly directories: readonly string[]
-  /** When the run began to look, in milliseconds. */
+  /** When the run began its examination, in milliseconds. */
   readonly began: number
-  /** Those of them in which the run itself replaced files, with `namesBefore`. */
+  /** Those of the folders in which the run itself replaced files, with the result of `namesBefore`. */
   readonly written: ReadonlyMap<string, readonly string[]>
   readonly objects: readonly KnownObject[]
-  /** What else the answer depends on; some of it may not exist. */
+  /** The other paths that the answer depends on. Some may not exist. */
   readonly dependencies: readonly string[]
-  /** Files that the run may have made: of the dependencies, and in the folders it wrote to. */
+  /** Files that the run may have made, among the dependencies and in the folders that it wrote to. */
   readonly made: ReadonlySet<string>
 }
 
-/** An object that the run looked at. */
+/** An object that the run examined. */
 interface KnownObject {
-  /** Relative to the root. */
+  /** Path relative to the root. */
   readonly path: string
-  /** The size that the run gave it; null where it did not write it. */
+  /** The size that the run gave the object; null when the run did not write it. */
   readonly size: number | null
 }
 
 interface Stamp {
   readonly version: string
-  /** How wheelfix lays grafts out (GRAFT_FORMAT): what an earlier layout damaged is seen only by the whole work. */
+  /** The layout of wheelfix's grafts (GRAFT_FORMAT). Only the whole work finds what an earlier layout damaged. */
   readonly graft: number
   readonly root: string
   readonly config: string | null
-  /** Folders and objects of the venv by their path below its root, each with its state. */
+  /** The folders and objects of the venv by their path below its root, each with its state. */
   readonly states: States
-  /** The latest first. */
+  /** The answers, the latest first. */
   readonly answers: readonly KnownAnswer[]
 }
 
 /** Each path with its state. */
 type States = Readonly<Record<string, string>>
 
-/** The answer for one way to ask: a shell hook asks from another environment than a terminal does. */
+/** The answer to one question. A shell hook asks from another environment than a terminal. */
 interface KnownAnswer {
   readonly settings: Settings
-  /** What else the answer depends on, by absolute path. */
+  /** The other paths that the answer depends on, absolute. */
   readonly states: States
   readonly answer: Answer
 }
 
-/** A project has a shell or two, and a hook. */
+/** The most answers that are kept: a project has a shell or two, and a hook. */
 const MOST_ANSWERS = 4
 
-/** What of the command line and the environment the answer depends on. */
+/** The parts of the command line and the environment that the answer depends on. */
 interface Settings {
   readonly libs: readonly string[]
   readonly noScan: boolean
@@ -98,7 +98,7 @@ interface Settings {
   readonly strategy: string | null
   readonly interpreter: string | null
   readonly env: Readonly<Record<string, string>>
-  /** What relative directories of the environment are relative to; null where there are none. */
+  /** The base of relative directories in the environment; null when there are none. */
   readonly cwd: string | null
 }
 
@@ -135,7 +135,7 @@ function stampPath({ stateFolder }: Place): string {
   return `${stateFolder}/${NAME}`
 }
 
-/** The answer of the last run, if nothing at all has changed since; else null. */
+/** The answer of the last run when nothing has changed since; else null. */
 export function recall(place: Place, options: Question, strict: boolean, version: string): Answer | null {
   if (options.update || options.rehash) return null
   const { root } = place
@@ -148,7 +148,7 @@ export function recall(place: Place, options: Question, strict: boolean, version
   return holds(stamp.states, root) && holds(known.states, root) ? known.answer : null
 }
 
-/** Does an answer given for `settings` hold for `now`? What was given with a flag is pinned: it holds without the flag. */
+/** Does an answer for `settings` hold for `now`? The choice of a flag is pinned, so it also holds without the flag. */
 function isFor(now: Settings, settings: Settings): boolean {
   const libs = now.libs.length === 0 ? settings.libs : now.libs
   const trust = now.trust.length === 0 ? settings.trust : now.trust
@@ -167,8 +167,8 @@ function isSame(a: unknown, b: unknown): boolean {
 }
 
 /**
- * Keeps the answer of a run after which nothing is left to do. Nothing is kept in a venv that wheelfix has no part in,
- * nor when anything changed while the run was going on but by the run itself.
+ * Keeps the answer of a run that left nothing to do. Nothing is kept in a venv that wheelfix has not changed. Nothing is
+ * kept either when anything except the run itself changed a file during the run.
  */
 export function remember(subject: Subject, options: Question, strict: boolean, version: string, answer: Answer): void {
   const { root } = subject
@@ -186,7 +186,7 @@ export function remember(subject: Subject, options: Question, strict: boolean, v
     old.config === config &&
     isSame(old.states, states)
   const others = same ? old.answers : []
-  // a second run writes nothing, with --json or --verbose neither
+  // a second run writes nothing, also with --json or --verbose
   if (others.some(other => isFor(known.settings, other.settings) && isSame(other.states, known.states))) return
   const answers = [known, ...others.filter(({ settings }) => !isSame(settings, known.settings))]
   const stamp: Stamp = {
@@ -201,12 +201,12 @@ export function remember(subject: Subject, options: Question, strict: boolean, v
   try {
     replaceExpendable(path, JSON.stringify(stamp))
   } catch (error) {
-    // it saves time and no more: the next run does the whole work
+    // the kept answer only saves time: without it the next run does the whole work
     if (errnoOf(error) === undefined) throw error
   }
 }
 
-/** File times come from a clock that ticks every 4 ms (CONFIG_HZ=250), 10 ms on some kernels. */
+/** The resolution of file times: their clock ticks every 4 ms (CONFIG_HZ=250), on some kernels every 10 ms. */
 const CLOCK_MS = 10
 
 function isRecent({ ctimeMs }: Stats, began: number): boolean {
@@ -214,34 +214,34 @@ function isRecent({ ctimeMs }: Stats, began: number): boolean {
 }
 
 /**
- * The names of folders that a run is about to write to, as it has seen them when it `began`; a folder that changed since
- * is left out: nobody knows whether the run has seen all of it.
+ * The names in the folders that a run will write to, as the run saw them when it `began`. A folder that has changed since is
+ * left out, because the run may not have seen all of it.
  */
 export function namesBefore(folders: Iterable<string>, began: number): Map<string, readonly string[]> {
   const names = new Map<string, readonly string[]>()
   for (const folder of folders) {
     const now = namesIn(folder)
-    // looked at after its names: what comes in between makes it recent
+    // the status is read after the names: a change in between makes it recent
     const status = statusOf(folder)
     if (status !== null && !isRecent(status, began)) names.set(folder, now)
   }
   return names
 }
 
-/** The folders and objects of the venv; null when one is gone, or changed since the run began and not by this run. */
+/** The folders and objects of the venv; null when one is gone, or when something other than this run changed one. */
 function statesOf(subject: Subject): States | null {
   const { root, directories, objects, began } = subject
   const states: Record<string, string> = {}
   for (const directory of directories) {
     const status = statusOf(directory)
-    // its state comes before the look at its names: what comes after both is seen by the next run
+    // the state is read before the names: the next run sees a change that comes after both
     if (status === null || (isRecent(status, began) && !isAsWritten(directory, subject))) return null
     states[relativeTo(root, directory)] = sayState(status)
   }
   for (const { path, size } of objects) {
     const status = path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync)
     if (status === null) return null
-    // what is written keeps the time of its content
+    // a written object keeps the time of its content
     const isKnown = size === null ? !isRecent(status, began) : status.size === size && status.mtimeMs < began
     if (!isKnown) return null
     states[path] = sayState(status)
@@ -249,7 +249,7 @@ function statesOf(subject: Subject): States | null {
   return Object.assign(states, { 'pyvenv.cfg': stateOf(root, 'pyvenv.cfg') })
 }
 
-/** Did nobody but the run put anything into this folder? */
+/** Did only this run put anything into the folder? */
 function isAsWritten(folder: string, { written, made }: Subject): boolean {
   const before = written.get(folder)
   if (before === undefined) return false
@@ -257,7 +257,7 @@ function isAsWritten(folder: string, { written, made }: Subject): boolean {
   return namesIn(folder).every(name => known.has(name) || made.has(`${folder}/${name}`) || isTemporary(name))
 }
 
-/** The dependencies; null when one changed since the run began and not by this run. */
+/** The dependencies; null when something other than this run changed one since the run began. */
 function statesAround({ root, dependencies, made, began }: Subject): States | null {
   const states: Record<string, string> = {}
   for (const path of dependencies) {
@@ -268,7 +268,9 @@ function statesAround({ root, dependencies, made, began }: Subject): States | nu
   return states
 }
 
-/** What changes with a file or folder: inode, size, and both times. Outside the venv a link counts as what it leads to. */
+/**
+ * The fields that change with a file or folder: inode, size, and both times. Outside the venv a link counts as its target.
+ */
 function stateOf(root: string, path: string): string {
   return sayState(path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync))
 }
@@ -282,7 +284,7 @@ function statusOf(path: string, ask: typeof lstatSync = statSync): Stats | null 
   try {
     return ask(fsPath(path), { throwIfNoEntry: false }) ?? null
   } catch (error) {
-    // what cannot be looked at is not there
+    // what cannot be read counts as absent
     if (errnoOf(error) === undefined) throw error
     return null
   }

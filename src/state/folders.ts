@@ -1,5 +1,6 @@
-// Folders that are no virtual environment: where wheelfix keeps what belongs to one, and how it is known again. A folder
-// of a tool is not ours to put files into, so its state is the user's ($XDG_STATE_HOME), unless the user wants it beside.
+// Folders that are not virtual environments: where wheelfix keeps their state, and how it recognises them. A folder may
+// belong to another tool, so wheelfix puts no files into it. Its state is in the user's folder ($XDG_STATE_HOME), unless the
+// user wants it in the folder itself.
 import { createHash } from 'node:crypto'
 import { existsSync, lstatSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
@@ -16,12 +17,15 @@ import { findVenv } from '../python/pyvenv.ts'
 import { shebangPython } from '../python/shebang.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
 
-/** How a folder or a file is asked for. */
+/** How the user names a folder or a file. */
 interface FolderQuestion {
   readonly argument: string
-  /** The Python that loads its extension modules; null: what an earlier run was told, else what the folder itself tells. */
+  /**
+   * The Python that loads the folder's extension modules; null: the Python of an earlier run, else the one that the folder
+   * itself shows.
+   */
   readonly python: string | null
-  /** A program that loads its objects, and is no Python. */
+  /** A program, not a Python, that loads the folder's objects. */
   readonly program: string | null
   /** Keep the state in the folder itself. */
   readonly stateHere: boolean
@@ -29,7 +33,7 @@ interface FolderQuestion {
   readonly cwd: string
 }
 
-/** What is kept of a folder, so that `check` and `restore` know it again. */
+/** The record of a folder, by which `check` and `restore` recognise it. */
 interface FolderNote {
   /** The real path of the folder or file. */
   readonly path: string
@@ -38,9 +42,9 @@ interface FolderNote {
 }
 
 /**
- * A folder or a file as an environment; a folder with a pyvenv.cfg is the venv that it is.
- * @throws WheelfixError `PATH_REFUSED` for what is not to be patched as a whole, `PYTHON_NOT_FOUND` for a Python that is not
- * there
+ * Takes a folder or a file as an environment. A folder with a pyvenv.cfg is a venv.
+ * @throws WheelfixError `PATH_REFUSED` for a folder that must not be patched as a whole, `PYTHON_NOT_FOUND` for a Python
+ * that does not exist
  */
 export function findFolder(question: FolderQuestion): Environment {
   const { argument, env, cwd } = question
@@ -74,7 +78,10 @@ export function findFolder(question: FolderQuestion): Environment {
   }
 }
 
-/** The environment that a command means which looks at, or undoes, what an earlier run did: a venv, or such a folder. */
+/**
+ * The environment for a command that examines or undoes the work of an earlier run: a venv, or a folder that wheelfix has
+ * patched.
+ */
 export function findEnvironment(argument: string | undefined, env: NodeJS.ProcessEnv, cwd: string): Environment {
   if (argument !== undefined) {
     const given = resolve(cwd, argument)
@@ -91,14 +98,14 @@ function isKnown(path: string, env: NodeJS.ProcessEnv): boolean {
   return places.some(folder => readNote(folder, path) !== null)
 }
 
-/** Does an environment that wheelfix has a part in differ from what is kept of it? */
+/** Does an environment that wheelfix has changed differ from its record? */
 export function noteDiffers({ kind, stateFolder, root, files, python, program }: Environment): boolean {
   if (kind !== 'folder' || !existsSync(fsPath(stateFolder))) return false
   const note = readNote(stateFolder, files[0] ?? root)
   return note === null || note.python !== python || note.program !== program
 }
 
-/** Keeps what is to be known again. The folder is locked by the caller, so that its state folder is there. */
+/** Keeps the record of a folder. The caller holds the lock of the folder, so the state folder exists. */
 export function noteFolder(environment: Environment): void {
   if (!noteDiffers(environment)) return
   const { stateFolder, root, files, python, program } = environment
@@ -108,10 +115,13 @@ export function noteFolder(environment: Environment): void {
   else writeFileSync(fsPath(path), `${JSON.stringify(note)}\n`, { flag: 'wx' })
 }
 
-/** A note has three paths. */
+/** The size limit of a note in bytes. A note holds three paths. */
 const LARGEST_NOTE = 1 << 15
 
-/** null where there is none, or one of another folder: it was copied, or two paths have one key. */
+/**
+ * Reads the note; null when there is none, or when it is about another folder: the folder was copied, or two paths have one
+ * key.
+ */
 function readNote(stateFolder: string, path: string): FolderNote | null {
   const bytes = readRegular(`${stateFolder}/folder.json`, LARGEST_NOTE)
   if (bytes === null) return null
@@ -140,7 +150,7 @@ function stateFolderOf(path: string, isFile: boolean, { stateHere, env }: Folder
   )
 }
 
-/** The XDG base directory specification: a relative path counts as not set. */
+/** The user's state folder. By the XDG base directory specification a relative path counts as not set. */
 export function stateHome(env: NodeJS.ProcessEnv): string | null {
   const named = env['XDG_STATE_HOME'] ?? ''
   if (isAbsolute(named)) return named
@@ -153,15 +163,15 @@ function keyedFolder(path: string, home: string): string {
   return join(home, 'wheelfix', `${basename(path)}-${key}`)
 }
 
-/** Folders of a system, whose files are its package manager's. */
+/** Folders of a system. Their files belong to its package manager. */
 const SYSTEM = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc', '/nix', '/proc', '/sys', '/dev', '/boot']
 
 /** Folders that hold everybody's files. */
 const SHARED = new Set(['/', '/home', '/root', '/var', '/opt', '/srv', '/mnt', '/media', '/tmp', '/run'])
 
 /**
- * Why a folder is not to be patched as a whole, in the second half of a sentence; null when it may be.
- * @throws WheelfixError for one in the store
+ * The reason not to patch a folder as a whole, as the second half of a sentence; null when it may be patched.
+ * @throws WheelfixError for a folder in the store
  */
 function faultOf(path: string, env: NodeJS.ProcessEnv): string | null {
   if (isInside(path, realOr(storeDirectory(env)))) {
@@ -188,7 +198,10 @@ function refused(path: string, fault: string): WheelfixError {
   return new WheelfixError('PATH_REFUSED', `${path} ${fault}`, path)
 }
 
-/** What the user names, else what an earlier run was told, else the venv around the folder, else its scripts. */
+/**
+ * The Python that the user names, else that of an earlier run, else that of the venv around the folder, else that of the
+ * folder's scripts.
+ */
 function pythonFor(root: string, { python, env, cwd }: FolderQuestion, known: FolderNote | null) {
   if (python !== null) return targetPython(python, env, cwd)
   if (known !== null) return known.python === null ? null : targetPython(known.python, env, cwd)

@@ -1,16 +1,17 @@
-// The undo journal as a file: which ones there are, what a line says, and whose boot it is of. It must not know how an
-// object is changed: the quick answer of a shell hook loads it too.
+// The undo journal as a file: which journals exist, what a line says, and which boot a journal belongs to. It must not know
+// how an object is changed, because the quick answer of a shell hook loads this file too.
 //
-// A run that changes objects where they stand appends their entries to `journal`, one JSON object a line, and renames it
-// to `journal.kept` at its end. The bytes of the objects are then still in memory alone, for half a minute and more.
+// A run that changes objects in place appends their entries to `journal`, one JSON object a line, and renames it to
+// `journal.kept` at its end. At that moment the bytes of the objects are only in memory, and stay there for half a minute or
+// more.
 //
 //   none ──begin──▶ journal ──finish──▶ journal.kept ──the bytes are on the disk──▶ none
 //                     ▲                      │
 //                     └────────begin─────────┘
 //
-// `journal`: the run was interrupted. Each object is looked at (recover.ts) and given back what it was if it is not whole.
-// `journal.kept` of this boot: nothing can be lost but by a power loss; it is dropped once every object is synced.
-// `journal.kept` of another boot: each object is looked at as if the run had been interrupted.
+// `journal`: the run was interrupted. Recovery examines each object (recover.ts), and restores it if it is not whole.
+// `journal.kept` of this boot: only a power loss can lose anything. It is dropped after every object is synced.
+// `journal.kept` of another boot: recovery examines each object as if the run had been interrupted.
 import { createHash } from 'node:crypto'
 import {
   closeSync,
@@ -29,9 +30,9 @@ import { fsPath } from '../io/path.ts'
 import type { Place } from '../python/environment.ts'
 import { lockVenv } from './lock.ts'
 
-/** One object that a run changes where it stands. */
+/** One object that a run changes in place. */
 export interface JournalEntry {
-  /** Relative to the venv. */
+  /** Path relative to the venv. */
   readonly path: string
   readonly before: { readonly size: number; readonly header: Uint8Array }
   readonly after: { readonly size: number; readonly header: Uint8Array }
@@ -39,17 +40,17 @@ export interface JournalEntry {
   readonly end: string | null
   /** The ranges below the original's end that change. */
   readonly patches: readonly { readonly offset: number; readonly before: Uint8Array; readonly after: Uint8Array }[]
-  /** What RECORD said of the original. */
+  /** The RECORD fields of the original. */
   readonly record: { readonly path: string; readonly row: string; readonly fields: string } | null
 }
 
-/** An entry of wheelfix 0.1: it does not tell what the file was to become. */
+/** An entry of wheelfix 0.1. It does not say what the file had to become. */
 export interface OldEntry {
   readonly path: string
   readonly before: JournalEntry['before']
 }
 
-/** How much of an original's end tells it from others: the section headers are there as a rule. */
+/** How many bytes at the end of an original identify it. The section headers are usually there. */
 export const END_LENGTH = 4096
 
 export function digestOfEnd(bytes: Uint8Array): string {
@@ -64,24 +65,24 @@ export function keptPath(place: Place): string {
   return `${place.stateFolder}/journal.kept`
 }
 
-/** Where wheelfix 0.1 had its journal. */
+/** The path of wheelfix 0.1's journal. */
 function oldJournalPath(place: Place): string {
   return `${place.stateFolder}/journal.json`
 }
 
 /**
- * What a venv's journal asks for. `interrupted`, `unverified` (a run ended, and then the machine did): the objects must be
- * looked at. `settled`: it is old enough to be dropped. `settling`: nothing is to be done.
+ * The work that a venv's journal asks for. `interrupted`, and `unverified` (the run ended, and then the machine stopped):
+ * the objects must be examined. `settled`: the journal is old enough to be dropped. `settling`: nothing is to be done.
  */
 type JournalState = 'none' | 'interrupted' | 'unverified' | 'settling' | 'settled'
 
 /**
- * Dirty bytes are written after 30 s (vm.dirty_expire_centisecs) by a thread that wakes every 5 s; then a sync of them costs
- * next to nothing.
+ * The kernel writes dirty bytes after 30 s (vm.dirty_expire_centisecs), by a thread that wakes every 5 s. After that a sync
+ * costs next to nothing.
  */
 const WRITE_BACK_MS = 60_000
 
-/** Reads one line at most. */
+/** The state of the venv's journal. Reads one line at most. */
 export function journalState(place: Place): JournalState {
   if (exists(journalPath(place)) || exists(oldJournalPath(place))) return 'interrupted'
   const path = keptPath(place)
@@ -89,7 +90,7 @@ export function journalState(place: Place): JournalState {
   if (status === undefined) return 'none'
   if (bootOf(path) !== bootId()) return 'unverified'
   const age = Date.now() - status.mtimeMs
-  // a time to come is a clock that was set
+  // a time in the future means that the clock was set
   return age > WRITE_BACK_MS || age < 0 ? 'settled' : 'settling'
 }
 
@@ -99,7 +100,7 @@ function exists(path: string): boolean {
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
-/** The kernel's name of this boot; null where it gives none: then no boot is the same as another. */
+/** The kernel's name of this boot; null when the kernel gives none. Without a name no boot equals another. */
 function bootId(): string | null {
   try {
     return readFileSync(BOOT_ID, 'utf8').trim()
@@ -129,7 +130,7 @@ function bootOf(path: string): string | undefined {
   }
 }
 
-/** Opens a regular file that is no link; null where there is none. */
+/** Opens a regular file that is not a link; null when there is none. */
 function openRegular(path: string): number | null {
   let fd
   try {
@@ -143,7 +144,7 @@ function openRegular(path: string): number | null {
   return null
 }
 
-/** A journal is some hundred bytes an object; one of a hundred thousand objects is below this. */
+/** The size limit of a journal. An entry has some hundred bytes, so a journal of a hundred thousand objects is below it. */
 const LONGEST_JOURNAL = 128 << 20
 
 function readText(path: string): string {
@@ -156,7 +157,7 @@ function readText(path: string): string {
   }
 }
 
-/** What there is to look at in a venv: the entries of its journals, whose last line may be torn. */
+/** The entries of a venv's journals. The last line of a journal may be torn. */
 export function readJournals(place: Place): (JournalEntry | OldEntry)[] {
   const lines = [keptPath(place), journalPath(place)].flatMap(path => readText(path).split('\n'))
   const entries: (JournalEntry | OldEntry | null)[] = lines.map(line => decodeEntry(parsed(line)))
@@ -165,8 +166,8 @@ export function readJournals(place: Place): (JournalEntry | OldEntry)[] {
 }
 
 /**
- * Syncs every object of the journal and drops it. The venv is locked by the caller. Where an object cannot be synced, the
- * journal stays.
+ * Syncs every object of the journal and drops the journal. The caller holds the lock of the venv. If an object cannot be
+ * synced, the journal stays.
  */
 export function settleJournal(place: Place): void {
   for (const { path } of readJournals(place)) {
@@ -185,8 +186,8 @@ export function settleJournal(place: Place): void {
 }
 
 /**
- * Is there no journal, or one that asks for nothing? A settled one is dropped here: nobody works on the venv, and the next
- * run finds none.
+ * Is there no journal, or only one that asks for nothing? A settled journal is dropped here, so that the next run finds
+ * none, unless another run works on the venv.
  */
 export function isJournalQuiet(place: Place): boolean {
   const state = journalState(place)
@@ -205,7 +206,7 @@ export function isJournalQuiet(place: Place): boolean {
   return true
 }
 
-/** Opens the file that an entry names: a regular one beneath the root, with one link; null where there is none. */
+/** Opens the file of an entry: a regular file below the root, with one link; null when there is none. */
 export function openEntry({ root }: Place, path: string, flags: number): number | null {
   const fd = openBeneath(root, path)
   if (fd === null) return null

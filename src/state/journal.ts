@@ -1,7 +1,7 @@
-// The undo journal of a run that writes in place. Copying is what makes patching slow, and so is the rename (ext4 sends a
-// file to the disk before it replaces another): a library with one link is changed where it stands, its tail first and its
-// header last, so that it loads at every moment. The journal says beforehand what each such file was and what it becomes
-// (journal-file.ts tells how long it is kept, recover.ts what it is good for).
+// The undo journal of a run that writes in place. Copies make patching slow, and so do renames: ext4 sends a file to the
+// disk before it replaces another. So a library with one link is changed in place, its tail first and its header last, and
+// loads at every moment. Before each change the journal says what the file was and what it becomes. (journal-file.ts says
+// how long a journal is kept, recover.ts what it is used for.)
 import {
   closeSync,
   constants,
@@ -38,20 +38,20 @@ import {
   settleJournal,
 } from './journal-file.ts'
 
-/** A file that may be changed where it is. */
+/** A file that may be changed in place. */
 interface JournalledFile {
   readonly path: string
   readonly status: FileStatus
-  /** The undo note of a graft of ours; null: there is none. */
+  /** The undo note of a graft of ours; null when there is none. */
   readonly undo: object | null
 }
 
 /**
- * May this object be changed where it stands? Only one with one link (others would change with it) that carries nothing of
- * ours yet (a tail in use must not be cut), and that can be replaced by a rename later, when it is restored. A program
- * among them asks for a loader that is not there, so nobody runs it; where one does run after all the kernel refuses to
- * open it for writing (ETXTBSY). Measured on ext4 without reflinks, 226 files of 485 MB: copy and rename 410 ms, append in
- * place 6 ms; small files alone, 1.5 ms each against 0.03 ms.
+ * Chooses the objects that may be changed in place. Such an object has one link, because other links would change with it.
+ * It carries nothing of ours yet, because a tail in use must not be cut. A rename can replace it later, when it is restored.
+ * A program among the objects asks for a loader that does not exist, so nobody runs it. If one does run, the kernel refuses
+ * to open it for writing (ETXTBSY). Measured on ext4 without reflinks, 226 files of 485 MB: copy and rename 410 ms, append
+ * in place 6 ms; small files alone, 1.5 ms each against 0.03 ms.
  */
 export function inPlaceObjects<File extends JournalledFile>(objects: readonly File[]): Set<File> {
   const single = objects.filter(({ status, undo }) => status.nlink === 1 && undo === null)
@@ -61,7 +61,7 @@ export function inPlaceObjects<File extends JournalledFile>(objects: readonly Fi
   return new Set(single.filter(({ path }) => !mounted.has(path)))
 }
 
-/** btrfs: there a copy costs nothing, and a rename is whole after a power loss without a sync. */
+/** Is the path on btrfs? There a copy costs nothing, and a rename is whole after a power loss without a sync. */
 function clonesInOrder(path: string): boolean {
   if (!ordersReplacement(path)) return false
   const probe = temporaryOf(path)
@@ -75,7 +75,7 @@ function clonesInOrder(path: string): boolean {
   }
 }
 
-/** Where something is mounted, a single file perhaps, which no rename replaces (proc(5), mountinfo). */
+/** The mount points. A mount point may be a single file, and no rename replaces it (proc(5), mountinfo). */
 function mountPoints(): Set<string> {
   try {
     const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
@@ -91,26 +91,28 @@ function fromOctal(digits: string): string {
   return String.fromCharCode(Number.parseInt(digits, 8))
 }
 
-/** An object that is about to be changed where it stands. */
+/** An object that is about to be changed in place. */
 interface InPlaceChange {
   readonly path: string
   readonly edit: FileEdit
-  /** What RECORD says of it. */
+  /** The RECORD fields of the object. */
   readonly record: JournalEntry['record']
 }
 
 /** The journal of one run. */
 interface Journal {
-  /** Writes entries down to the disk: the objects may be changed then. @throws the errors of open(2), write(2), fdatasync(2) */
+  /**
+   * Writes entries to the disk. After that the objects may be changed. @throws the errors of open(2), write(2), fdatasync(2)
+   */
   add(entries: readonly JournalEntry[]): void
-  /** The run did all that it was to do. */
+  /** Ends the journal: the run has done all its work. */
   finish(): void
 }
 
-/** A kept journal that grows beyond this is dropped before its time: its objects are synced first. */
+/** The size limit of a kept journal. A larger one is dropped early, after its objects are synced. */
 const MOST_KEPT = 4 << 20
 
-/** The journal of a run; nothing is written before the first entry. The venv is locked by the caller. */
+/** Opens the journal of a run. Nothing is written before the first entry. The caller holds the lock of the venv. */
 export function openJournal(place: Place): Journal {
   let fd: number | null = null
   let offset = 0
@@ -128,7 +130,7 @@ export function openJournal(place: Place): Journal {
       if (entries.length === 0) return
       const isFirst = fd === null
       fd ??= open()
-      // a line that an earlier run tore ends here
+      // the line end closes a line that an earlier run tore
       const head = isFirst ? (offset === 0 ? headLine() : '\n') : ''
       const bytes = Buffer.from(head + entries.map(encodeEntry).join(''))
       writeFully(fd, bytes, offset)
@@ -140,13 +142,13 @@ export function openJournal(place: Place): Journal {
       if (fd === null) return
       closeSync(fd)
       fd = null
-      // without the rename the next run looks at every object
+      // if the rename fails, the next run only examines every object
       orErrno(() => renameSync(fsPath(journalPath(place)), fsPath(keptPath(place))))
     },
   }
 }
 
-/** Does what may fail. @throws what is none of the system's errors */
+/** Does an action that may fail with a system error. @throws any other error */
 function orErrno(action: () => void): void {
   try {
     action()
@@ -155,7 +157,7 @@ function orErrno(action: () => void): void {
   }
 }
 
-/** The name of a new file is on the disk once its folder is (fsync(2)). */
+/** Syncs a folder: only then is the name of a new file on the disk (fsync(2)). */
 function syncFolder(path: string): void {
   const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_DIRECTORY)
   try {
@@ -165,7 +167,7 @@ function syncFolder(path: string): void {
   }
 }
 
-/** What the journal is to say of an object. @throws the errors of open(2) and read(2), ElfError */
+/** The journal entry of an object. @throws the errors of open(2) and read(2), ElfError */
 export function entryOf(place: Place, { path, edit, record }: InPlaceChange): JournalEntry {
   const { baseSize, header, patches } = edit
   return withSource(path, source => {
@@ -181,16 +183,16 @@ export function entryOf(place: Place, { path, edit, record }: InPlaceChange): Jo
   })
 }
 
-/** The last bytes of an original, its header apart. */
+/** The last bytes of an original, without its header. */
 export function endOf(source: ByteSource, size: number, headerLength: number): Uint8Array {
   const start = Math.max(headerLength, size - END_LENGTH)
   return start >= size ? new Uint8Array() : source.read(start, size - start)
 }
 
 /**
- * Changes a file where it stands: what is new first, the header that switches to it last; times stay.
+ * Changes a file in place: first the new parts, last the header that switches to them. The times of the file stay.
  * @param status the file that the edit was made for
- * @throws the errors of open(2) before anything is done; of write(2), with the file as it was; ElfError `TRUNCATED`
+ * @throws the errors of open(2) before any change; of write(2), with the file unchanged; ElfError `TRUNCATED`
  */
 export function changeInPlace(path: string, status: FileStatus, edit: FileEdit): void {
   const fd = openSync(fsPath(path), constants.O_RDWR | constants.O_NOFOLLOW)
@@ -211,12 +213,12 @@ export function changeInPlace(path: string, status: FileStatus, edit: FileEdit):
       for (const { offset, bytes } of patches) writeFully(fd, bytes, offset)
       writeFully(fd, header, 0)
     } catch (error) {
-      // the disk is full: without its header the tail is nothing
+      // the disk is full: without its header the tail has no effect
       for (const { offset, bytes } of old) writeFully(fd, bytes, offset)
       ftruncateSync(fd, size)
       throw error
     }
-    // the kernel takes these bits away with the first write (inode(7))
+    // the kernel clears these bits at the first write (inode(7))
     if ((mode & SET_ID) !== 0) fchmodSync(fd, mode & 0o7777)
     futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
   } finally {

@@ -1,7 +1,7 @@
-// What takes back an edit that left no room for an undo note in the file: a program is edited in place where that fits, as
-// nothing may be put behind a payload, and no objcopy takes a graft. The undo is kept in a state folder, named after the edited file's SHA-256 and
-// size, so that it never meets another file. Like all of that folder it may come from somebody else: it is only taken where
-// it gives the very bytes whose hash it names.
+// Keeps the undo of an edit that left no room for an undo note in the file. A program is edited in place where the edit
+// fits, because nothing may follow a payload and objcopy does not preserve a graft. The undo is in a state folder. Its name
+// is the SHA-256 and size of the edited file, so it never applies to another file. Like everything in that folder, it may
+// come from somebody else. It is used only when it gives exactly the bytes whose hash it names.
 import { formatOf } from '../elf/layout.ts'
 import { isElf } from '../elf/read.ts'
 import { ElfError } from '../elf/error.ts'
@@ -18,16 +18,16 @@ import { readState } from '../python/state-folder.ts'
 
 const FOLDER = 'undo'
 
-/** An edit in place changes some words and strings. */
+/** The most patches of an edit in place, which changes only some words and strings. */
 const MOST_PATCHES = 256
 const MOST_BYTES = 1 << 20
 
 export interface KeptUndos {
-  /** What takes back the edit of this file; null where nothing is kept for it. */
+  /** The undo of this file's edit; null when none is kept. */
   of(source: ByteSource): Undo | null
 }
 
-/** @param owner whose edits the folder has */
+/** @param owner the owner of the edits in the folder */
 export function keptUndos(place: Place, owner: Owner = 'venv'): KeptUndos {
   const names = entriesIn(`${place.stateFolder}/${FOLDER}`).flatMap(({ name, kind }) => (kind === 'file' ? [name] : []))
   const sizes = new Set(names.map(name => /^[0-9a-f]{64}-(\d+)\.json$/.exec(name)?.[1]))
@@ -41,8 +41,8 @@ export function keptUndos(place: Place, owner: Owner = 'venv'): KeptUndos {
 }
 
 /**
- * Keeps what takes an edit in place back.
- * @param source the file as it stands, which the edit changes
+ * Keeps the undo of an edit in place.
+ * @param source the file on disk, which the edit changes
  * @param base the file without any change of ours
  */
 export function keepUndo(
@@ -92,7 +92,7 @@ function parse(text: string, source: ByteSource, owner: Owner): Undo | null {
   }
 }
 
-/** @throws RangeError for what is no change of a part of the file */
+/** @throws RangeError when it does not change a part of the file */
 function parsePatch(patch: unknown, size: number): Undo['patches'][number] {
   const [offset, text] = Array.isArray(patch) ? (patch as unknown[]) : []
   const bytes = Buffer.from(typeof text === 'string' ? text : '', 'base64')

@@ -1,8 +1,8 @@
 // One writer at a time for a venv. Readers need no lock: every change is one rename or one header.
 //
-// The lock is a file that says who holds it. Where flock(1) is at hand the holder also has a kernel lock on that file, which
-// ends with its process, in whatever container. Without flock(1) what the file says must do. A holder writes into the file only
-// once it has the kernel lock, so that what it says of that is true.
+// The lock is a file that names its holder. Where flock(1) exists, the holder also has a kernel lock on that file. The
+// kernel lock ends with the holder's process, in any container. Without flock(1) only the text of the file counts. A holder
+// writes into the file after it has the kernel lock, so what the file says about the kernel lock is true.
 import {
   closeSync,
   constants,
@@ -20,22 +20,23 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, makeFolders } from '../io/path.ts'
 import type { Place } from '../python/environment.ts'
 
-/** Where Nix is to link the library set that it builds for an environment. */
+/** The path at which Nix links the library set that it builds for an environment. */
 export function builtSetLink({ stateFolder }: Place): string {
   return `${stateFolder}/libs`
 }
 
-/** Another run of a large venv takes seconds, a first one over a slow disk more. */
+/** How long to wait for another run: it takes seconds on a large venv, and longer for a first run over a slow disk. */
 const PATIENCE_MS = 60_000
 
 interface Lock {
-  /** Another run held it first: what was read before may have changed. */
+  /** Another run held the lock first, so what was read before may have changed. */
   readonly waited: boolean
   release(): void
 }
 
 /**
- * Takes the lock of a venv, waiting some milliseconds for another run to end; a lock whose process is gone is taken over.
+ * Takes the lock of a venv. Waits up to `patience` milliseconds for another run to end, and takes over a lock whose process
+ * is gone.
  * @throws WheelfixError `BUSY` when the other run does not end, `IO` when the venv cannot be written
  */
 export function lockVenv(place: Place, patience = PATIENCE_MS): Lock {
@@ -78,8 +79,8 @@ function notWritable(errno: string | undefined, venvRoot: string, error: unknown
 }
 
 /**
- * Makes the file, which is the lock; where it is there, looks who holds it, and removes that of a killed run.
- * @returns the open file; who holds the lock, as the subject of a sentence, where the next try may do better
+ * Makes the lock file. If the file exists, finds its holder, and removes the file of a killed run.
+ * @returns the open file, or the holder as the subject of a sentence when the next try may do better
  */
 function tryToClaim(path: string): number | string {
   const fresh = createFile(path)
@@ -88,7 +89,7 @@ function tryToClaim(path: string): number | string {
   try {
     const kernel = lockInKernel(fd, fresh === null ? 0 : UNSIGNED_MS)
     if (kernel === 'busy') return holderOf(fd, false) ?? SOMEBODY
-    // it was released, or taken over, between the look at its name and the lock
+    // the lock was released or taken over between the look at its name and the kernel lock
     if (!isStillAt(path, fd)) return SOMEBODY
     const holder = fresh === null ? holderOf(fd, kernel === 'held') : null
     if (holder !== null) return holder
@@ -107,10 +108,10 @@ function tryToClaim(path: string): number | string {
 
 const SOMEBODY = 'another run'
 
-/** Who may not write the file of another user can still wait for its kernel lock. */
+/** A user who may not write another user's file can still wait for its kernel lock. */
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
-/** null where the file exists. */
+/** Creates the file; null when it exists. */
 function createFile(path: string): number | null {
   try {
     return openSync(fsPath(path), constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o644)
@@ -123,14 +124,14 @@ function createFile(path: string): number | null {
 let isFlockAbsent = false
 
 /**
- * Takes the kernel's lock on an open file by flock(1): the lock belongs to the open file, which outlives the helper, and ends
- * with this process. 3 ms.
- * @param patience for a new file, whose lock others take for a moment, to read who holds it
- * @returns `absent` where there is no flock(1), or no such lock on this file system
+ * Takes the kernel lock on an open file by flock(1). The lock belongs to the open file, so it outlives the flock process and
+ * ends with this process. Takes 3 ms.
+ * @param patience a wait for a new file, because other runs lock it for a moment to read its holder
+ * @returns `absent` when flock(1) does not exist, or when this file system has no such lock
  */
 function lockInKernel(fd: number, patience: number): 'held' | 'busy' | 'absent' {
   for (const deadline = Date.now() + patience; !isFlockAbsent;) {
-    // loaded when it is used: it takes as long to load as the whole of a run with nothing to do
+    // loaded on use: it takes as long to load as a whole run with nothing to do
     const { spawnSync } = process.getBuiltinModule('node:child_process')
     const { status } = spawnSync('flock', ['-n', '3'], {
       stdio: ['ignore', 'ignore', 'ignore', fd],
@@ -150,9 +151,9 @@ function isStillAt(path: string, fd: number): boolean {
   return named !== undefined && open.ino === named.ino && open.dev === named.dev
 }
 
-/** What a lock's file says. */
+/** The content of a lock file. */
 interface Signature extends ProcessIdentity {
-  /** The holder has the kernel's lock on this file. */
+  /** The holder has the kernel lock on this file. */
   readonly kernel: boolean
 }
 
@@ -166,29 +167,29 @@ function sign(path: string, fd: number, kernel: boolean): void {
 }
 
 function release(path: string, fd: number): void {
-  // the name first: who gets the kernel's lock then finds another file there, or none
+  // the name first: a run that gets the kernel lock then finds another file there, or none
   if (isStillAt(path, fd)) rmSync(fsPath(path), { force: true })
   closeSync(fd)
 }
 
-/** A run signs right after it made the file: one without a signature for so long was killed in between. */
+/** A run signs the file right after it made it. A file without a signature for this long belongs to a killed run. */
 const UNSIGNED_MS = 2000
 
-/** Who holds the lock, as the subject of a sentence; null where nobody does any more. */
+/** The holder of the lock, as the subject of a sentence; null when nobody holds it any more. */
 function holderOf(fd: number, hasKernelLock: boolean): string | null {
   const bytes = Buffer.alloc(4096)
   const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, 0))
   const signature = parseSignature(text)
   if (signature === null) return Date.now() - fstatSync(fd).mtimeMs > UNSIGNED_MS ? null : SOMEBODY
   if (typeof signature === 'number') return isAlive(signature) ? `process ${signature}` : null
-  // the kernel's lock was ours to take: whoever signed with one is gone
+  // we could take the kernel lock, so a holder that signed with one is gone
   if (signature.kernel && hasKernelLock) return null
   const running = isRunning(signature)
   if (running === false) return null
   return `process ${signature.pid}${running === null ? ' of another container or machine' : ''}`
 }
 
-/** wheelfix 0.1 wrote the number alone. */
+/** Reads a lock file. wheelfix 0.1 wrote only the process number. */
 function parseSignature(text: string): Signature | number | null {
   if (/^[1-9]\d{0,9}\n$/.test(text)) return Number(text)
   try {
@@ -209,7 +210,7 @@ function isSignature(value: unknown): value is Signature {
   )
 }
 
-/** Removes a lock whose process is gone, and not the one that another run has put in its place since. */
+/** Removes a lock whose process is gone, but not a lock that another run has put in its place since. */
 function removeStale(path: string): void {
   const aside = `${path}.${process.pid}`
   try {
@@ -221,7 +222,7 @@ function removeStale(path: string): void {
       closeSync(fd)
     }
   } catch (error) {
-    // another run was quicker
+    // another run removed it first
     if (errnoOf(error) === undefined) throw error
   } finally {
     rmSync(fsPath(aside), { force: true })

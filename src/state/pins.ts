@@ -1,5 +1,5 @@
-// The libraries that a venv was given, kept so that the next run, from a plain shell or after an update of the system,
-// takes the same and changes nothing.
+// The libraries that a venv got. They are kept so that the next run, from a plain shell or after a system update, takes the
+// same ones and changes nothing.
 import { rmSync } from 'node:fs'
 import { fsPath, makeFolders } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
@@ -25,7 +25,7 @@ function pinsPath({ stateFolder }: Place): string {
   return `${stateFolder}/${NAME}`
 }
 
-/** The pins of a venv, by soname; none where there is no file or it makes no sense. */
+/** The pins of a venv, by soname; empty when the file is absent or invalid. */
 export function readPins(place: Place): Map<string, Pin> {
   const pins = new Map<string, Pin>()
   try {
@@ -44,13 +44,13 @@ function isPin(value: unknown): value is Pin {
   return typeof path === 'string' && path.startsWith('/') && typeof source === 'string' && SOURCES.has(source)
 }
 
-/** Are the libraries in use others than those that were kept? */
+/** Do the libraries in use differ from the kept ones? */
 export function pinsDiffer(place: Place, libraries: readonly UsedLibrary[]): boolean {
   const kept = readState(place, NAME)
   return libraries.length === 0 ? kept !== null : kept !== pinsText(libraries)
 }
 
-/** Keeps the libraries in use; where there are none any more, nothing is kept. Writes nothing when they are the same. */
+/** Keeps the libraries in use, or removes the file when there are none. Writes nothing when they are the same. */
 export function writePins(place: Place, libraries: readonly UsedLibrary[]): void {
   if (!pinsDiffer(place, libraries)) return
   if (libraries.length === 0) {

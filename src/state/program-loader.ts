@@ -1,4 +1,4 @@
-// Which loader the venv's programs were told to ask for, kept so that the next run, without the flag, says the same.
+// Which loader the venv's programs ask for. The choice is kept so that the next run makes the same one without the flag.
 import { rmSync } from 'node:fs'
 import { fsPath, makeFolders } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
@@ -8,12 +8,12 @@ import { readState } from '../python/state-folder.ts'
 
 const NAME = 'interpreter'
 
-/** The file that holds the choice; there is none for the venv's own loader, which needs no word. */
+/** The file that holds the choice. There is no file for the venv's own loader, which is the default. */
 export function programInterpreterPath({ stateFolder }: Place): string {
   return `${stateFolder}/${NAME}`
 }
 
-/** What was chosen for the venv by a flag. */
+/** The choice that a flag made for the venv. */
 export function readProgramInterpreter(place: Place): ProgramInterpreter {
   return readState(place, NAME)?.trim() === 'nix-ld' ? 'nix-ld' : 'python'
 }
