@@ -1,4 +1,5 @@
-// The project's own settings: [tool.wheelfix] in pyproject.toml, or wheelfix.toml, in the folder of the venv or above.
+// The project's own settings: [tool.wheelfix] in pyproject.toml, or wheelfix.toml, in the folder of the venv or in one
+// above.
 import { dirname, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { readRegular } from '../io/beneath.ts'
@@ -6,34 +7,34 @@ import { WheelfixError } from '../io/error.ts'
 import { findConfig } from './find-config.ts'
 
 /**
- * How a venv is served: `rpath` patches the objects, `loader` makes a private loader and leaves the wheels as they are,
- * `both` makes it and patches what even its libraries do not serve.
+ * How the libraries reach a venv. `rpath` patches the objects. `loader` makes a private loader and leaves the wheels as they
+ * are. `both` makes a private loader, and patches the objects that even its libraries do not serve.
  */
 export type Strategy = 'rpath' | 'loader' | 'both'
 
 /**
- * The loader of a program that asks for one of another system: `python` for that of the venv's Python, `nix-ld` for
- * nix-ld, which stands where such programs look for theirs.
+ * The loader of a program that asks for another system's loader. `python`: the loader of the venv's Python. `nix-ld`:
+ * nix-ld, which is at the path where such programs look for their loader.
  */
 export type ProgramInterpreter = 'python' | 'nix-ld'
 
 export interface Config {
-  /** The file, or null when there is none. */
+  /** The path of the file; null when there is none. */
   readonly path: string | null
-  /** Library directories, absolute. */
+  /** The library directories, absolute. */
   readonly libs: readonly string[]
   readonly ignoreMissing: readonly string[]
-  /** Globs over paths that are not looked at. */
+  /** Globs of paths that wheelfix does not examine. */
   readonly ignore: readonly string[]
   readonly strategy: Strategy | null
   readonly interpreter: ProgramInterpreter | null
   /** Do not look for libraries in the local Nix store. */
   readonly noScan: boolean
-  /** Count also what only plugins miss. */
+  /** Also count libraries that only plugins miss. */
   readonly strict: boolean
 }
 
-/** What people write has some KB. */
+/** The size limit in bytes. A file that a person writes has some KB. */
 const LARGEST_FILE = 4 << 20
 
 const NO_CONFIG: Config = {
@@ -49,7 +50,7 @@ const NO_CONFIG: Config = {
 
 /**
  * The settings for a venv.
- * @throws WheelfixError `CONFIG_INVALID` for a file that is no TOML or sets something unknown
+ * @throws WheelfixError `CONFIG_INVALID` for a file that is not TOML or sets something unknown
  */
 export function readConfig(venvRoot: string): Config {
   const path = findConfig(venvRoot)

@@ -1,25 +1,25 @@
-// The venv's own Python is asked: each object is loaded in a fresh child process, and the kernel's map of that process and
-// the loader's messages tell what came of it. Knows nothing of how wheelfix resolves.
+// Asks the venv's own Python. It loads each object in a fresh child process. The kernel's map of that process and the
+// loader's messages show the result. This file knows nothing of how wheelfix resolves.
 import { spawnSync } from 'node:child_process'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 
-/** What came of loading one object alone. */
+/** The result of loading one object alone. */
 export interface Verdict {
-  /** What the loader said; null where the object was loaded. */
+  /** The loader's message; null when the object was loaded. */
   readonly error: string | null
-  /** The real paths of the files that were mapped for it, beyond those of the interpreter. */
+  /** The real paths of the files that were mapped for the object, without those of the interpreter. */
   readonly files: readonly string[]
 }
 
-/** Says of a status of waitpid what ended the process. */
+/** Turns a status of waitpid into words: what ended the process. */
 const ENDED = `
 def ended(status):
     signal = status & 127
     return "the process ended with signal %d" % signal if signal else "the process ended with status %d" % (status >> 8)
 `
 
-// A fork of a Python that has loaded nothing is as good as a fresh process, and costs a tenth of it. create_dynamic opens the
-// file as an import does and fails only afterwards, for want of an init function. The alarm ends what hangs.
+// A fork of a Python that has loaded nothing is as good as a fresh process, and costs a tenth of it. create_dynamic opens
+// the file as an import does. It fails only later, because there is no init function. The alarm ends a process that hangs.
 const SCRIPT = `${ENDED}
 import _imp, os, signal, sys
 class Spec:
@@ -48,19 +48,22 @@ for path in sys.stdin.buffer.read().split(b"\\0"):
     if status != 0: tell(path, ended(status))
 `
 
-/** The environment for children: nothing that changes what the loader or Python does. */
+/** The environment for child processes, without variables that change what the loader or Python does. */
 export function plainEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(?:LD_|PYTHON|GLIBC_TUNABLES$)/.test(name)))
 }
 
-/** The scripts above give every object or module a limit of its own; this one is for a Python that does not even start. */
+/**
+ * The time limit for a Python that does not even start. The scripts above have their own limit for every object or module.
+ */
 function limitFor(items: number, secondsEach: number) {
   return { timeout: (120 + items * secondsEach) * 1000, killSignal: 'SIGKILL' } as const
 }
 
 /**
- * Loads each of these objects (absolute paths) with that Python, which writes no bytecode anywhere: who looks changes nothing.
- * @returns by path; or what was said by a Python that does not start
+ * Loads each of these objects (absolute paths) with the given Python. That Python writes no bytecode anywhere, because an
+ * examination must change nothing.
+ * @returns the results by path, or the message of a Python that does not start
  */
 export function askPython(
   python: string,
@@ -102,7 +105,7 @@ for name in sys.stdin.read().split("\\0"):
     if status != 0: tell(name, ended(status))
 `
 
-/** Imports each module in a fresh child process. @returns what was said of those that fail, by name */
+/** Imports each module in a fresh child process. @returns the errors of the modules that fail, by name */
 export function importModules(python: string, names: readonly string[], env: NodeJS.ProcessEnv): Map<string, string> {
   if (names.length === 0) return new Map()
   const { stdout, error } = spawnSync(python, ['-B', '-c', IMPORT_SCRIPT], {

@@ -1,4 +1,4 @@
-// Findings about what is opened by name at run time, which no DT_NEEDED tells.
+// Findings about libraries that are opened by name at run time. No DT_NEEDED shows these libraries.
 import { attributeFor } from '../nix/hints.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
@@ -12,7 +12,7 @@ import { findsByName, type SimulationInput } from '../resolve/simulate.ts'
 import { type Examination } from '../environment/examine.ts'
 import type { Finding } from './findings.ts'
 
-/** What objects say of themselves that they open by name, and do not find. */
+/** Libraries that objects declare to open by name, and do not find. */
 export function dlopenNotes({ scan }: Examination, input: SimulationInput): Finding[] {
   const findings: Finding[] = []
   for (const object of scan.objects) {
@@ -50,7 +50,7 @@ export function knownCases({ distributions, scan, venv }: Examination, python: P
   function isSettled({ sonames, bundled, broughtBy }: KnownCase, requires: readonly string[]): boolean {
     if (bundled !== undefined && scan.objects.some(({ path }) => bundled.test(fileNameOf(path)))) return true
     if (broughtBy !== undefined) {
-      // one that does not require them (a CPU build) has no use for them
+      // a distribution that does not require them (a CPU build) does not use them
       return (
         !broughtBy.some(name => requires.includes(name)) ||
         broughtBy.some(name => distributions.get(name) !== undefined)
@@ -69,7 +69,7 @@ function wayOf({ how, sonames }: KnownCase): string {
   return `loads ${names} by name, and does not find it`
 }
 
-/** Does ctypes.CDLL(soname) find a file? _ctypes calls dlopen, and has no search path that helps. */
+/** Does ctypes.CDLL(soname) find a file? _ctypes calls dlopen, and _ctypes has no search path that helps. */
 function isFoundByName(soname: string, python: PythonProcess): boolean {
   const object: ElfObject = {
     ...python.interpreter.object,
@@ -86,10 +86,10 @@ function isFoundByName(soname: string, python: PythonProcess): boolean {
   return map.needed[0]?.provider != null
 }
 
-/** Sources of a distribution are smaller; what is larger is data. */
+/** The size limit of a source file in bytes. A larger file is data. */
 const LARGEST_SOURCE = 1 << 20
 
-/** Python code that looks for libraries by find_library or ldconfig: the names, by the file. */
+/** Python code that looks for libraries by find_library or ldconfig: the names, by file. */
 export function findLibraryUsers(venv: Environment): Finding[] {
   const users: string[] = []
   const names = new Set<string>()
@@ -125,7 +125,7 @@ export function findLibraryUsers(venv: Environment): Finding[] {
   ]
 }
 
-/** The packages that have these sonames, as a command that builds them. */
+/** A command that builds the packages with these sonames. */
 export function pasteFor(sonames: readonly string[]): string | null {
   const attributes = new Set(sonames.map(attributeFor).filter(name => name !== null))
   return attributes.size === 0 ? null : `wheelfix libs build ${[...attributes].sort().join(' ')}`

@@ -1,4 +1,5 @@
-// Our resolution beside the real loader's answers, for the objects of a venv as they stand: where they differ, we are wrong.
+// Compares our resolution with the real loader's answers, for the objects of a venv on disk. If they differ, our resolution
+// is wrong.
 import { spawnSync } from 'node:child_process'
 import { errnoOf } from '../io/error.ts'
 import { fileNameOf, realPath } from '../io/path.ts'
@@ -87,7 +88,9 @@ function differs(message: string, path: string): Finding {
   }
 }
 
-/** Without a Python the loader itself lists what each library would load; nothing where it must not be started. */
+/**
+ * When there is no Python, the loader itself lists what each library would load. Empty when the loader must not be started.
+ */
 function askLoader(loader: string | null, paths: readonly string[], env: NodeJS.ProcessEnv): Map<string, Verdict> {
   const verdicts = new Map<string, Verdict>()
   for (const path of loader === null ? [] : paths) {
@@ -103,9 +106,9 @@ function askLoader(loader: string | null, paths: readonly string[], env: NodeJS.
 }
 
 /**
- * Has the loader list what a program would load, without starting it: glibc's when the environment says so, which musl's
- * would not look at, musl's as a program of its own.
- * @returns null where it cannot be asked
+ * Lets the loader list what a program would load, without a start of the program. glibc's loader lists when an environment
+ * variable says so. musl's loader ignores that variable and lists when it runs as a program itself.
+ * @returns null when the loader cannot be asked
  */
 export function askProgram(
   path: string,
@@ -125,7 +128,7 @@ export function askProgram(
   return error === undefined ? verdictOf(path, stdout, stderr) : null
 }
 
-/** What the loader's list of a process says. */
+/** Reads the loader's list of a process. */
 function verdictOf(path: string, stdout: string, stderr: string): Verdict {
   const [, lost] = /^\t(\S+) => not found$/m.exec(stdout) ?? []
   if (lost !== undefined) return { error: `${lost}: cannot open shared object file`, files: [] }
@@ -143,7 +146,7 @@ function realOrNone(path: string): string[] {
   }
 }
 
-/** Where the two say different things, in words. */
+/** The differences between the two, in words. */
 export function differences(process: Process, { error, files }: Verdict): string[] {
   const needed = process.maps.flatMap(map => map.needed)
   const lost = new Set(needed.filter(({ provider }) => provider === null).map(({ soname }) => soname))
@@ -158,12 +161,12 @@ export function differences(process: Process, { error, files }: Verdict): string
     if (version !== undefined && !needed.some(({ lackingVersions }) => lackingVersions.includes(version))) {
       return [`the loader misses version ${version}, wheelfix does not (${error})`]
     }
-    // a symbol, room for TLS, a constructor: not a matter of where libraries are
+    // a symbol, room for TLS or a constructor has nothing to do with where libraries are
     return []
   }
   const ours = new Set(process.maps.flatMap(({ path }) => realOrNone(path)))
   const theirs = new Set(files)
-  // what no needed asks for was opened by a constructor, and what we do not find is said already
+  // a file that no DT_NEEDED asks for was opened by a constructor, and the names that we do not find were reported already
   const names = new Set(needed.map(({ soname }) => soname).filter(soname => !lost.has(soname)))
   return [
     ...[...lost].map(soname => `wheelfix does not find ${soname}, the loader does`),

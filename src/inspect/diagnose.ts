@@ -1,4 +1,4 @@
-// What may be wrong with a venv, found by looking at everything and by asking its own Python. Changes nothing.
+// Finds what may be wrong with a venv: examines everything and asks its own Python. Changes nothing.
 import { existsSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
 import { WheelfixError } from '../io/error.ts'
@@ -29,23 +29,23 @@ export interface DoctorReport {
   readonly findings: readonly Finding[]
   /** How many objects the real loader was asked about. */
   readonly asked: number
-  /** How many modules were imported; null where that was not wanted. */
+  /** How many modules were imported; null when imports were not requested. */
   readonly imported: number | null
 }
 
 export interface DoctorOptions extends LookOptions {
-  /** Import each extension module too. */
+  /** Also import each extension module. */
   readonly imports: boolean
 }
 
-/** Looks at the venv and asks its Python. */
+/** Examines the venv and asks its Python. */
 export function diagnose(venv: Environment, options: DoctorOptions): DoctorReport {
   let examination: Examination
   try {
     examination = examine(venv, lookingOnly(options))
   } catch (error) {
     if (!(error instanceof WheelfixError)) throw error
-    // a Python that cannot start is what doctor is for
+    // doctor exists for a Python that cannot start
     const finding: Finding = {
       code: 'python-broken',
       severity: 'error',
@@ -96,7 +96,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
 /** The venv as it is on disk now, not as it will be after the plan. */
 function asItStands(examination: Examination, states: ReadonlyMap<string, ElfObject>): SimulationInput {
   const { loader, loaderPending, resolution } = examination
-  // a private loader that is still to be made serves nothing yet
+  // a private loader that is not made yet serves nothing
   const python = loader !== null && !loaderPending ? resolution.input.python : examination.python
   const input = simulationInput({ ...resolution.input, python }, states)
   return {
@@ -106,7 +106,7 @@ function asItStands(examination: Examination, states: ReadonlyMap<string, ElfObj
   }
 }
 
-/** Objects that a loader maps so that they lose their program headers: earlier versions of wheelfix grafted some so. */
+/** Objects that lose their program headers when the loader maps them. Earlier versions of wheelfix made some such grafts. */
 function zeroedHeaders({ venv, scan }: Examination): Finding[] {
   const zeroed = scan.objects.filter(({ losesHeaders }) => losesHeaders)
   if (zeroed.length === 0) return []
@@ -149,7 +149,7 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
   return findings
 }
 
-/** The platform plugin is what fails first, and Qt hides why (“could not load … even though it was found”). */
+/** Qt's platform plugins. They fail first, and Qt hides why (“could not load … even though it was found”). */
 function qtPlatforms({ plan }: Examination): Finding[] {
   return plan.objects
     .filter(({ path, missing }) => /\/platforms\/libq(?:xcb|wayland\w*)\.so$/.test(path) && missing.length > 0)
@@ -187,7 +187,7 @@ function libraryPath(env: NodeJS.ProcessEnv): Finding[] {
   ]
 }
 
-/** Entries of search paths, interpreters and pinned libraries in the store that are not there any more. */
+/** Store paths that no longer exist, in search paths, interpreters and pinned libraries. */
 function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }: DoctorOptions): Finding[] {
   const store = storeDirectory(env)
   const dead = new Map<string, string[]>()
@@ -266,7 +266,7 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
   return findings
 }
 
-/** Errors of an import that a library is to blame for; a missing module or display is none of ours. */
+/** Import errors that a library causes. A missing module or display is not wheelfix's concern. */
 const OF_THE_LOADER =
   /cannot open shared object file|undefined symbol|version `|symbol not found|Error loading shared library|static TLS/
 

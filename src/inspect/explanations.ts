@@ -1,13 +1,13 @@
-// What each code means, for `wheelfix explain` and docs/findings.md: one text for both.
+// The meaning of each code. `wheelfix explain` and docs/findings.md use the same text.
 import type { WheelfixErrorCode } from '../io/error.ts'
 import type { FindingCode } from './findings.ts'
 
 export interface Explanation {
   readonly code: string
   readonly kind: 'finding' | 'error'
-  /** What it says, in one sentence. */
+  /** The meaning of the code, in one sentence. */
   readonly meaning: string
-  /** How it looks. */
+  /** An example of the message. */
   readonly example: string
   /** What to do. */
   readonly remedy: string
@@ -15,7 +15,7 @@ export interface Explanation {
 
 type Texts = readonly [meaning: string, example: string, remedy: string]
 
-/** What `wheelfix doctor` finds, the gravest first. */
+/** The findings of `wheelfix doctor`, the most serious first. */
 const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   'python-broken': [
     'The Python of the environment cannot be started or read, so nothing else can be looked at.',
@@ -145,7 +145,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
 }
 
 /** Why a command could do nothing (status 2). */
-/** `BUG` is no code of a WheelfixError: it is what main.ts says of any other error. */
+/** `BUG` is not a code of a WheelfixError: main.ts reports any other error with it. */
 const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   USAGE: [
     'The command line is wrong.',

@@ -1,6 +1,6 @@
-// What a look at an environment may find: each finding has a code that programs may rely on.
+// The findings of an examination. Each has a code that programs may rely on.
 
-/** What a finding is about; programs may rely on it. */
+/** The code of a finding. Programs may rely on it. */
 export type FindingCode =
   | 'python-broken'
   | 'other-machine'
@@ -28,13 +28,13 @@ export type FindingCode =
   | 'script-interpreter'
   | 'import-fails'
 
-/** `error`: something does not work; `warning`: it will not for long, or not everywhere; `note`: worth knowing. */
+/** `error`: something does not work. `warning`: something will soon fail, or fails in some places. `note`: worth knowing. */
 export interface Finding {
   readonly code: FindingCode
   readonly severity: 'error' | 'warning' | 'note'
   readonly message: string
-  /** What to do, in a sentence; null where nothing has to be done. */
+  /** What to do, in a sentence; null when nothing has to be done. */
   readonly remedy: string | null
-  /** The files that it is about, relative to the venv where they are in it. */
+  /** The files of the finding. Paths inside the venv are relative to it. */
   readonly paths: readonly string[]
 }

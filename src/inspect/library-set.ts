@@ -1,5 +1,5 @@
-// The library set in force, soname by soname: what serves it, from which package and source, and what is lacking. The
-// same choice as a run makes for a venv; nothing is written.
+// The library set in force, soname by soname: the file that serves it, its package and source, and what is missing. The
+// choice is the same as in a run for a venv. Nothing is written.
 import { existsSync } from 'node:fs'
 import { directoryOf, fsPath } from '../io/path.ts'
 import { isLibcFamily, type Libc } from '../ldso/libc.ts'
@@ -20,7 +20,7 @@ import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-so
 
 interface LibsOptions extends ScanOptions {
   readonly libs: readonly string[]
-  /** The sonames of this policy alone; null: of all policies for the Python's libc, and what the venv needs. */
+  /** Only the sonames of this policy; null: of all policies for the Python's libc, and of what the venv needs. */
   readonly policy: Policy | null
   readonly cwd: string
 }
@@ -28,18 +28,18 @@ interface LibsOptions extends ScanOptions {
 /** One soname of the set. */
 export interface LibraryRow {
   readonly soname: string
-  /** The file that serves it; null: lacking. */
+  /** The file that serves the soname; null when it is missing. */
   readonly path: string | null
-  /** The name and version of its store path; null outside of the store. */
+  /** The name and version of its store path; null outside the store. */
   readonly package: string | null
   readonly version: string | null
-  /** `libc`: of the interpreter's own C library, which no set may replace. */
+  /** `libc`: the interpreter's own C library, which no set may replace. */
   readonly source: LibrarySource | 'libc' | null
-  /** The venv takes it from the set, or misses it where that counts. */
+  /** The venv takes the library from the set, or misses it where that counts. */
   readonly inUse: boolean
-  /** What to do where it is lacking. */
+  /** What to do when the library is missing. */
   readonly hint: string | null
-  /** Why better files of that name were not taken. */
+  /** Why better files of this name were not taken. */
   readonly passedOver: readonly string[]
 }
 
@@ -50,7 +50,7 @@ export interface LibsReport {
   readonly warnings: readonly string[]
 }
 
-/** @throws WheelfixError when nothing could be done: no Python, a library directory that does not exist */
+/** @throws WheelfixError when nothing could be done: no Python, or a library directory that does not exist */
 export function listLibraries(venv: PythonEnvironment, options: LibsOptions): LibsReport {
   const set = setOf(venv, options)
   const { python, sources } = set
@@ -86,7 +86,7 @@ export function listLibraries(venv: PythonEnvironment, options: LibsOptions): Li
   return { venv, python: { version, program, libc }, rows, warnings }
 }
 
-/** What a venv takes and misses, and where libraries are looked for; for a bare Python only the latter. */
+/** What a venv takes and misses, and where wheelfix looks for libraries. A bare Python has only the latter. */
 function setOf(venv: PythonEnvironment, options: LibsOptions) {
   const { libs, env, cwd } = options
   if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {
@@ -135,7 +135,10 @@ function packageOf(path: string | null, store: string): Pick<LibraryRow, 'packag
   return { package: name?.name ?? null, version: name === null || name.version === '' ? null : name.version }
 }
 
-/** The folders of the set for an environment variable: each once, without those of libc, which no one may replace. */
+/**
+ * The folders of the set, for an environment variable. Each folder comes once. The folders of libc are left out, because
+ * nothing may replace libc.
+ */
 export function librarySearchPath({ rows }: LibsReport): string[] {
   const served = rows.filter(({ source }) => source !== 'libc').flatMap(({ path }) => path ?? [])
   return [...new Set(served.map(path => directoryOf(path)))]

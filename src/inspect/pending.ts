@@ -1,4 +1,4 @@
-// What a run of `wheelfix venv` would still do: what was left half done, what is to be changed, and what cannot be.
+// What a run of `wheelfix venv` would still do: complete an interrupted run, make changes, and refuse what it cannot change.
 import { existsSync } from 'node:fs'
 import { applyPlan } from '../environment/apply.ts'
 import { type Examination, hasHalfLeft } from '../environment/examine.ts'
@@ -23,7 +23,7 @@ export function unfinished(examination: Examination): Finding[] {
   ]
 }
 
-/** Objects that editable installations and .pth files import from outside, and that need a patch. */
+/** Objects outside the environment that need a patch, and that editable installations or .pth files import. */
 export function heldBack({ venv, plan, held }: Examination): Finding[] {
   const waiting = plan.objects.filter(({ change, identity }) => change !== null && held.has(identity))
   if (waiting.length === 0) return []
@@ -38,7 +38,7 @@ export function heldBack({ venv, plan, held }: Examination): Finding[] {
   ]
 }
 
-/** What is to be changed, and what cannot be: a run would end in the same way. */
+/** The pending changes, and the objects that cannot be changed. A run would end in the same way. */
 export function pending({ venv, plan, distributions, objects, held, python }: Examination): Finding[] {
   const libc = python.libc.kind
   const input = { place: venv, distributions, objects, libc, write: false, rehash: false, progress: () => {} }

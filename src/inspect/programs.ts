@@ -1,4 +1,4 @@
-// Programs that cannot start for a reason other than a missing library: their loader is another system's, or they are
+// Programs that cannot start for another reason than a missing library: they ask for another system's loader, or they are
 // scripts for a program that NixOS does not have.
 import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
 import type { Examination } from '../environment/examine.ts'
@@ -7,7 +7,7 @@ import { entriesIn, fsPath, isInside, relativeTo } from '../io/path.ts'
 import type { Environment } from '../python/environment.ts'
 import type { Finding } from './findings.ts'
 
-/** Programs whose loader does not exist here and is not replaced (resolve/programs.ts): nothing can be done about them. */
+/** Programs whose loader does not exist here and is not replaced (resolve/programs.ts). Nothing can be done about them. */
 export function foreignPrograms({ plan, objects }: Examination): Finding[] {
   const byLoader = new Map<string, string[]>()
   for (const { kind, edit, identity, relative } of plan.objects) {
@@ -24,17 +24,19 @@ export function foreignPrograms({ plan, objects }: Examination): Finding[] {
   }))
 }
 
-/** What the first line of a script may name on NixOS: everything else of /bin and /usr/bin is absent there. */
+/** The programs of /bin and /usr/bin that NixOS has. The first line of a script may name only these. */
 const IN_NIXOS = new Set(['/bin/sh', '/usr/bin/env'])
 
-/** Executable scripts of packages and of bin/ that name an interpreter which NixOS does not have, or which is gone. */
+/**
+ * Executable scripts of packages and of bin/ that name an interpreter which NixOS does not have, or which no longer exists.
+ */
 export function scriptLaunchers({ root, walk }: Environment): Finding[] {
   const scripts = new Map<string, string[]>()
   const visit = (directory: string): void => {
     for (const { name, kind } of entriesIn(directory)) {
       const path = `${directory}/${name}`
       if (kind === 'directory') visit(path)
-      // a module with such a line is imported, and its line is of no matter
+      // a module with such a line is imported, so the line does not matter
       else if (kind === 'file' && !name.endsWith('.py')) look(path)
     }
   }

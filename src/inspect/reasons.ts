@@ -1,5 +1,5 @@
-// Why the objects of a venv get the libraries that they get: each loaded into a process of its own, as it will be after the
-// plan, with what was searched for every needed. Plain data; how it is shown is not its business.
+// Why the objects of a venv get their libraries. Each object is loaded into its own process, as it will be after the plan,
+// with the searched places for every DT_NEEDED entry. The result is plain data. This file does not know how it is shown.
 import { WheelfixError } from '../io/error.ts'
 import { isInside, realPath } from '../io/path.ts'
 import { listed, nearest } from '../io/words.ts'
@@ -19,46 +19,49 @@ import type { ScannedObject } from '../resolve/objects.ts'
 import type { Examination } from '../environment/examine.ts'
 
 export interface WhyReport {
-  /** What the name was taken for. */
+  /** The meaning of the name that the user gave. */
   readonly kind: 'distribution' | 'module' | 'file' | 'soname'
-  /** The objects that were meant, each with its process. For a soname: those that need it, or are it. */
+  /** The objects with this name, each with its process. For a soname: the objects that need it or have it. */
   readonly processes: readonly WhyProcess[]
-  /** For a soname: the needed of that name alone are of interest. */
+  /** The soname, when the name is one: only DT_NEEDED entries of that name matter then. */
   readonly soname: string | null
 }
 
 /** One object, loaded alone. */
 export interface WhyProcess {
   readonly root: WhyObject
-  /** The root, and all that it needs, directly or not, each once, breadth first. */
+  /** The root and everything that it needs, directly or not. Each object comes once, breadth first. */
   readonly objects: readonly WhyObject[]
 }
 
 export interface WhyObject {
   readonly path: string
   readonly distribution: string | null
-  /** What is to become of it; null for nothing, or for an object outside of the venv. */
+  /** The planned change; null for none, or for an object outside the venv. */
   readonly change: Change | null
   readonly needed: readonly WhyNeeded[]
-  /** Cannot be loaded by this interpreter: another machine, or no loader. */
+  /** This interpreter cannot load the object: it is for another machine, or it has no loader. */
   readonly foreign: boolean
 }
 
 export interface WhyNeeded {
   readonly soname: string
-  /** The file, as it was opened; null: not found. */
+  /** The path of the file as it was opened; null when none was found. */
   readonly provider: string | null
   readonly because: Because
-  /** As in the plan; `inherited`: not found in this process, but in every one in which something links to the object. */
+  /**
+   * The result as in the plan. `inherited`: this process does not find the library, but every process in which another
+   * object links to this one does.
+   */
   readonly how: NeededHow | 'inherited'
-  /** Who loaded the file first, where that was not this object. */
+  /** The object that loaded the file first, when that was another object. */
   readonly loadedBy: string | null
-  /** What was looked at before, in order; everything where nothing was found. */
+  /** The places that were tried before, in order; all places when nothing was found. */
   readonly tried: readonly Tried[]
   readonly lackingVersions: readonly string[]
-  /** Is it one of the C library's own? */
+  /** Does the library belong to the C library? */
   readonly libc: boolean
-  /** What to do where it is missing. */
+  /** What to do when the library is missing. */
   readonly hint: string | null
 }
 
@@ -67,7 +70,7 @@ interface Tried {
   readonly by: SearchDirectory['by']
   readonly entry: string | null
   readonly owner: string | null
-  /** Why it was not taken. */
+  /** Why the place was not taken. */
   readonly outcome: 'no folder' | 'no file' | 'another machine' | 'cannot be opened'
 }
 
@@ -192,7 +195,10 @@ function objectOf(
   }
 }
 
-/** The loader opens `a/b/../c`, a person reads `a/c`; and the venv is called as it was named, not where links lead. */
+/**
+ * Gives paths as people read them: the loader opens `a/b/../c`, a person reads `a/c`. The venv keeps the name that the user
+ * gave, without resolved links.
+ */
 function namer(process: Process, venv: Environment): (path: string) => string {
   const real = realOrNull(venv.root) ?? venv.root
   return path => {

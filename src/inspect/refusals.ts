@@ -1,5 +1,6 @@
-// What the real loader says when it does not load an object for a reason that is no matter of where libraries are: each is
-// a finding, as serious as it is certain. An object that fails alone may work once its package has loaded another one.
+// Findings from the messages of the real loader, when it refuses an object for a reason that has nothing to do with where
+// libraries are. Each finding is as serious as it is certain. An object that fails alone may work after its package has
+// loaded another one.
 import { readElf } from '../elf/read.ts'
 import { definesSymbol } from '../elf/tables/symbols.ts'
 import { ElfError } from '../elf/error.ts'
@@ -9,20 +10,20 @@ import { withSource } from '../io/source.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import type { Finding } from './findings.ts'
 
-/** An object that the loader does not load, and what it says. */
+/** An object that the loader does not load, with the loader's message. */
 export interface Refusal {
   readonly object: ScannedObject
   readonly error: string
-  /** Is it imported or run, or brought in by something that is? */
+  /** Is the object imported or run, or does such an object bring it in? */
   readonly counts: boolean
 }
 
-/** Is it said of a library or version that is not found? That is told with what is missing. */
+/** Is the message about a library or version that is not found? Such a library is reported as missing. */
 export function isAboutSearch(error: string): boolean {
   return /: cannot open shared object|^Error loading shared library|version `[^']+' not found/.test(error)
 }
 
-/** The findings. `defining` are the objects in which a symbol may be that another one lacks. */
+/** The findings. `defining` are the objects that may define a symbol which another object lacks. */
 export function refusalFindings(refusals: readonly Refusal[], defining: readonly string[]): Finding[] {
   const wanted = new Set(refusals.flatMap(({ error }) => lackingSymbol(error) ?? []))
   const definers = definersOf(wanted, defining)
@@ -41,10 +42,10 @@ export function refusalFindings(refusals: readonly Refusal[], defining: readonly
 }
 
 /**
- * A symbol may come from what its package loads before it, or from the program that is to load it: only where nothing here
- * has it, and Python itself imports the object, is that certain. So it is with an end in the middle of a constructor. An
- * allocator (jemalloc, tcmalloc) is preloaded, when there is still room for all thread-local data. All else fails whatever
- * was loaded before.
+ * How serious a refusal is. A missing symbol may come from a library that the package loads before, or from the program that
+ * loads the object. It is certainly missing only when nothing here has it and Python itself imports the object. The same
+ * holds for a process that ends in the middle of a constructor. An allocator (jemalloc, tcmalloc) is preloaded, when there
+ * is still room for all thread-local data. Everything else fails no matter what was loaded before.
  */
 function severityOf(
   object: ScannedObject,
@@ -60,7 +61,7 @@ function severityOf(
   return /static TLS/.test(error) && definersOf(new Set(['malloc']), [object.path]).size > 0 ? 'note' : 'warning'
 }
 
-/** The ending of a module that another Python imports: those of this one make an object an `extension`. */
+/** Is this a module for another Python, by its suffix? A module with a suffix of this Python is an `extension`. */
 function isForAnotherPython(path: string): boolean {
   return /\.(?:cpython-|pypy|graalpy)[^/]*\.so$/.test(path) && !/\.abi3/.test(path)
 }

@@ -1,4 +1,4 @@
-// The settings of an environment and where each comes from, as a run without options would find them.
+// The settings of an environment and the source of each, as a run without options would find them.
 import { type Config, readConfig } from '../config/config.ts'
 import type { Environment } from '../python/environment.ts'
 import { readPins } from '../state/pins.ts'
@@ -7,7 +7,7 @@ import { readProgramInterpreter } from '../state/program-loader.ts'
 export interface Setting {
   readonly name: string
   readonly value: string | boolean | readonly string[] | null
-  /** The file or the variable; null: nothing sets it. */
+  /** The file or the variable; null when nothing sets it. */
   readonly source: string | null
 }
 

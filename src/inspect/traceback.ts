@@ -1,6 +1,6 @@
-// What a line of a traceback is about: users paste the error that they have just seen.
+// Finds the subject of a traceback line, because users paste the error that they have just seen.
 
-/** The lines that loaders, Python and Qt print, each with the name that it is about. */
+/** The lines that loaders, Python and Qt print. Each pattern captures the name in the line. */
 const SENTENCES: readonly RegExp[] = [
   // glibc: "libGL.so.1: cannot open shared object file: No such file or directory"
   /([^\s:'"]+): cannot open shared object file/,
@@ -18,7 +18,7 @@ const SENTENCES: readonly RegExp[] = [
   /([^\s:'"]+): (?:cannot execute: required file not found|No such file or directory)$/,
 ]
 
-/** The file, soname or plugin that a pasted line is about; a text that is none of these lines stays as it is. */
+/** The file, soname or plugin in a pasted line. Any other text stays as it is. */
 export function nameIn(text: string): string {
   const line = text.trim()
   const plugin = /could not load the Qt platform plugin "(\w+)"/i.exec(line)?.[1]

@@ -1,5 +1,5 @@
-// What each installed wheel needs from outside of itself, where every wheel is a derivation of its own: packages of nixpkgs,
-// folders of other wheels, and sonames that no build may insist on.
+// What each installed wheel needs from outside itself, for builds in which every wheel is a derivation of its own: packages
+// of nixpkgs, folders of other wheels, and sonames that no build may require.
 import { directoryOf, relativeTo } from '../io/path.ts'
 import { matchesGlob } from '../io/glob.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
@@ -9,31 +9,31 @@ import { packageFor } from '../resolve/problems/hint.ts'
 import type { PlannedNeeded } from '../resolve/needed.ts'
 import type { PlannedObject } from '../resolve/plan.ts'
 
-/** A package of nixpkgs, by the names that releases have for it. */
+/** A package of nixpkgs, by its names in different releases. */
 export interface NeededPackage {
   readonly names: readonly string[]
   readonly sonames: readonly string[]
 }
 
-/** A folder of another wheel, which holds libraries that this one links to. */
+/** A folder of another wheel that holds libraries which this wheel links to. */
 export interface NeededFolder {
-  /** Normalised name of the other distribution. */
+  /** The normalised name of the other distribution. */
   readonly distribution: string
-  /** Relative to site-packages; empty for site-packages itself. */
+  /** Path relative to site-packages; empty for site-packages itself. */
   readonly folder: string
   readonly sonames: readonly string[]
 }
 
 export interface WheelNeeds {
-  /** Normalised (PEP 503), as uv2nix names packages. */
+  /** The normalised name (PEP 503), as uv2nix names packages. */
   readonly name: string
   readonly packages: readonly NeededPackage[]
   readonly folders: readonly NeededFolder[]
-  /** It links to the interpreter's own library. */
+  /** The wheel links to the interpreter's own library. */
   readonly python: boolean
-  /** The driver brings them, the user ignores them, or only plugins want them that nothing links to. */
+  /** Sonames that the driver brings, that the user ignores, or that only plugins want, when nothing links to these plugins. */
   readonly ignored: readonly string[]
-  /** No package of nixpkgs is known to have them. */
+  /** Sonames for which no package of nixpkgs is known. */
   readonly unknown: readonly string[]
 }
 
@@ -48,7 +48,7 @@ export function wheelNeeds(examined: Examination): WheelNeeds[] {
     for (const needed of object.needed) {
       const need = needOf(object, distribution, needed, examined)
       const known = needs.get(needed.soname)
-      // what one object may lack, another may need
+      // one object may do without a library that another object needs
       if (need !== null && (known === undefined || known.kind === 'ignored')) needs.set(needed.soname, need)
     }
   }
@@ -65,7 +65,7 @@ type Need =
   | { readonly kind: 'folder'; readonly distribution: string; readonly folder: string }
   | { readonly kind: 'python' | 'ignored' | 'unknown' }
 
-/** Null where the wheel has it itself, or the interpreter's libc. */
+/** null when the wheel has the library itself, or when the interpreter's libc does. */
 function needOf(
   object: PlannedObject,
   distribution: string,
@@ -92,8 +92,8 @@ function needOf(
 }
 
 /**
- * Derivations cannot need each other in a circle. Of two wheels that do, the later one is built without the other, and finds it
- * once both are in one environment.
+ * Breaks circles, because derivations cannot need each other. Of two wheels that do, the later one is built without the
+ * other. It finds the other once both are in one environment.
  */
 function withoutCircles(
   names: readonly string[],

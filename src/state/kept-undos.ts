@@ -1,5 +1,5 @@
 // Keeps the undo of an edit that left no room for an undo note in the file. A program is edited in place where the edit
-// fits, because nothing may follow a payload and objcopy does not preserve a graft. The undo is in a state folder. Its name
+// fits, because nothing may follow a payload and objcopy refuses a grafted program. The undo is in a state folder. Its name
 // is the SHA-256 and size of the edited file, so it never applies to another file. Like everything in that folder, it may
 // come from somebody else. It is used only when it gives exactly the bytes whose hash it names.
 import { formatOf } from '../elf/layout.ts'
