@@ -49,8 +49,8 @@ export function addName(process: Process, name: string, map: LinkMap): void {
 }
 
 /**
- * For a search for `wanted` that found the file of an object that is loaded already. From then on musl knows the object
- * by the last component of the path that opened it first, not by the wanted name.
+ * Records that a search for `wanted` found the file of an object that is loaded already. From then on musl knows the
+ * object by the last component of the path that opened it first, not by the wanted name.
  */
 export function nameAgain(process: Process, map: LinkMap, wanted: string): void {
   if (process.loader.libc.kind !== 'musl') addName(process, wanted, map)

@@ -10,8 +10,8 @@ export function isMuslItself(soname: string): boolean {
 }
 
 /**
- * Is this file, found by a search, another C library? musl recognises one by its symbols there, and takes itself
- * instead.
+ * Is this file, found by a search, another C library? musl takes itself instead. musl goes by
+ * the symbols of the file, this function by its name.
  */
 export function isAnotherLibc(path: string): boolean {
   return /\/ld-musl-[^/]+\.so\.1$/.test(path)

@@ -100,8 +100,8 @@ function addWithHwcaps(directories: SearchDirectory[], loader: Loader, step: Sea
 }
 
 /**
- * The names with which such a subdirectory begins on some processor. The loader is asked for its own list only if one
- * exists.
+ * The names with which such a subdirectory begins on some processor. The loader is asked for its own list only if a
+ * directory holds one of these names.
  */
 const HWCAP_NAMES = (
   'glibc-hwcaps tls x86_64 haswell xeon_phi avx512_1 i686 i586 sse2 aarch64 atomics v7l v6l neon vfp ' +

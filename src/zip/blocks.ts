@@ -1,19 +1,19 @@
-// Where the blocks of a deflate stream begin, in bits, and which bytes they give: a decoder (RFC 1951) that only counts.
-// zlib does not tell, and the stream has been inflated and checked by it before: nothing is checked here.
+// Finds where the blocks of a deflate stream begin, in bits, and which bytes they give: a decoder (RFC 1951) that only
+// counts. zlib does not report this. Nothing is checked here, because zlib has already inflated and checked the stream.
 
-/** Reads a stretch of the stream; fewer bytes only at its end. */
+/** Reads a range of the stream; returns fewer bytes only at its end. */
 export type ReadStream = (offset: number, length: number) => Uint8Array
 
-/** The blocks of a stream, in order; the arrays have one more element than there are blocks, for the end. */
+/** The blocks of a stream, in order. The arrays have one more element than there are blocks: the end. */
 interface Blocks {
   /** Bit offsets in the stream of the block headers. */
   readonly bits: readonly number[]
-  /** Offsets in the contents of what the blocks give. */
+  /** Offsets of the blocks' output in the contents. */
   readonly outputs: readonly number[]
 }
 
 const CHUNK = 1 << 20
-/** More than a symbol with its extra bits, or a block's header of code lengths, takes. */
+/** More bytes than a symbol with its extra bits, or a block's header of code lengths, can take. */
 const MARGIN = 512
 
 const LENGTH_BASE = [
@@ -23,14 +23,17 @@ const LENGTH_EXTRA = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3
 const CODE_LENGTH_ORDER = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15]
 const END_OF_BLOCK = 256
 
-/** Codes of up to this many bits are looked up at once; longer ones, one in some thousand symbols, bit by bit. */
+/**
+ * Codes of up to this many bits are looked up in one step. Longer codes, one in some thousand symbols, are read bit by
+ * bit.
+ */
 const LOOKUP_BITS = 11
 
-/** A Huffman code: what is to be done for each symbol is packed into a number (`packLiteral`, `packDistance`). */
+/** A Huffman code. A packed number says what to do for each symbol (`packLiteral`, `packDistance`). */
 interface Code {
-  /** By the next `LOOKUP_BITS` bits; 0: a longer code. */
+  /** By the next `LOOKUP_BITS` bits; 0 for a longer code. */
   readonly lookup: Uint32Array
-  /** By code length, the first code, and where its symbols begin in `sorted` (as in zlib's contrib/puff). */
+  /** By code length: the first code, and where its symbols begin in `sorted` (as in zlib's contrib/puff). */
   readonly counts: Uint16Array
   readonly sorted: Uint32Array
 }
@@ -45,7 +48,7 @@ function packLiteral(symbol: number): number {
 }
 
 function packDistance(symbol: number): number {
-  // only how many bits follow is of interest
+  // only the number of the following bits matters
   return (1 << 9) | ((symbol < 4 ? 0 : (symbol >> 1) - 1) << 4)
 }
 
@@ -82,7 +85,7 @@ function makeCode(lengths: Uint8Array, pack: (symbol: number) => number): Code {
   return { lookup, counts, sorted }
 }
 
-/** The packed value of the code that the bits begin with, one bit at a time. */
+/** The packed value of the code at the start of the bits, found one bit at a time. */
 function decodeLong({ counts, sorted }: Code, bits: number): number {
   let code = 0
   let first = 0
@@ -104,7 +107,7 @@ const FIXED_LITERALS = makeCode(
 )
 const FIXED_DISTANCES = makeCode(new Uint8Array(30).fill(5), packDistance)
 
-/** The bits of a stream, lowest first, of which a chunk is in memory. */
+/** The bits of a stream, lowest first. A chunk of the stream is in memory. */
 interface BitReader {
   /** The chunk, with zeros behind the end of the stream. */
   readonly view: DataView
@@ -135,7 +138,7 @@ function bitReader(read: ReadStream): BitReader {
   }
 }
 
-/** Loads more of the stream where the chunk may not hold all that is asked for next. */
+/** Loads more of the stream if the chunk may not hold all bits that are needed next. */
 function ensure(reader: BitReader): void {
   if (reader.at < reader.end) return
   const bytes = reader.at >>> 3
@@ -153,7 +156,9 @@ function take(reader: BitReader, count: number): number {
   return value
 }
 
-/** The codes of a block with dynamic Huffman codes (RFC 1951, 3.2.7): of literals and lengths, and of distances. */
+/**
+ * The codes of a block with dynamic Huffman codes (RFC 1951, 3.2.7): one for literals and lengths, one for distances.
+ */
 function readCodes(reader: BitReader): [Code, Code] {
   const literals = take(reader, 5) + 257
   const distances = take(reader, 5) + 1
@@ -179,13 +184,13 @@ function readCodes(reader: BitReader): [Code, Code] {
   return [makeCode(all.subarray(0, literals), packLiteral), makeCode(all.subarray(literals), packDistance)]
 }
 
-/** Skips the symbols of a block. Gives how many bytes they stand for. */
+/** Skips the symbols of a block. Returns how many bytes they stand for. */
 function skipSymbols(reader: BitReader, literals: Code, distances: Code): number {
   const { view } = reader
   const mask = (1 << LOOKUP_BITS) - 1
   const literalLookup = literals.lookup
   const distanceLookup = distances.lookup
-  // the loop is as fast as it is because these are variables of its own
+  // local variables make the loop fast
   let here = reader.at
   let limit = reader.end
   let given = 0
@@ -203,7 +208,7 @@ function skipSymbols(reader: BitReader, literals: Code, distances: Code): number
     if ((packed & IS_LENGTH) === 0) {
       here += length
       given += 1
-      // 25 bits are in the window: mostly enough for the next symbol, too
+      // the window still holds 25 bits: mostly enough for the next symbol
       packed = length > LOOKUP_BITS ? IS_LENGTH : (literalLookup[(window >>> length) & mask] ?? 0)
       if (packed === 0 || (packed & IS_LENGTH) !== 0) continue
       here += packed & 15
@@ -224,7 +229,7 @@ function skipSymbols(reader: BitReader, literals: Code, distances: Code): number
   return given
 }
 
-/** Finds the blocks of a sound deflate stream. */
+/** Finds the blocks of a valid deflate stream. */
 export function findBlocks(read: ReadStream): Blocks {
   const bits: number[] = []
   const outputs: number[] = []

@@ -1,6 +1,6 @@
-// What the entries of a wheel hold. One pass inflates every entry and compares size and checksum (yauzl compares none),
-// so that nothing corrupt is carried on; ELF objects are kept open to random reads in an unlinked scratch file, since
-// inflating cannot seek: memory stays at some MB whatever the wheel's size.
+// The contents of a wheel's entries. One pass inflates every entry and compares its size and checksum (yauzl compares
+// neither), so that no corrupt entry is carried on. ELF objects need random reads, and inflating cannot seek. So they
+// are kept in an unlinked scratch file, and memory stays at some MB for a wheel of any size.
 import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
@@ -12,15 +12,15 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { type Archive, refusal, STORED, type WheelEntry } from './read.ts'
 
-/** Up to here an entry is inflated at once: a stream costs about 0.5 ms, as much as inflating 150 KB. */
+/** Entries up to this size are inflated in one call: a stream costs about 0.5 ms, as much as inflating 150 KB. */
 const AT_ONCE = 256 * 1024
-/** Bytes read and inflated at a time of larger ones. */
+/** Larger entries are read and inflated this many bytes at a time. */
 const CHUNK = 1 << 20
-/** Blocks that small reads of an object come from. */
+/** Size of the blocks that serve small reads of an object. */
 const BLOCK = 4096
 const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46]
 
-/** The checked contents; the caller closes them, and with them the scratch file. */
+/** The checked contents. The caller closes them, which also closes the scratch file. */
 export interface Contents {
   /** Every ELF object, in the order of the directory. */
   readonly objects: ReadonlyMap<WheelEntry, ByteSource>
@@ -30,7 +30,7 @@ export interface Contents {
 /**
  * Checks every entry and opens the ELF objects.
  * @param scratchFolder where the scratch file is made and unlinked at once; it needs room for the objects
- * @param onProgress gets the compressed bytes just done
+ * @param onProgress receives the number of compressed bytes just processed
  * @throws WheelfixError `WHEEL_INVALID` for damaged contents, `IO` where the scratch file cannot be written
  */
 export async function openContents(
@@ -50,7 +50,7 @@ export async function openContents(
       }
     }
     const workers = Array.from({ length: availableParallelism() }, work)
-    // all must have stopped before the scratch file is closed
+    // all workers must have stopped before the scratch file is closed
     for (const result of await Promise.allSettled(workers)) if (result.status === 'rejected') throw result.reason
   } catch (error) {
     scratch.close()
@@ -106,7 +106,7 @@ function inflate(archive: Archive, entry: WheelEntry, raw: Uint8Array): Uint8Arr
   return result.buffer
 }
 
-/** Checks one entry; gives a source for it when it is an ELF object. */
+/** Checks one entry; returns a source for an ELF object. */
 async function checkEntry(archive: Archive, entry: WheelEntry, scratch: Scratch): Promise<ByteSource | undefined> {
   if (entry.directory) return undefined
   if (entry.size <= AT_ONCE) {
@@ -142,7 +142,7 @@ function stored(archive: Archive, entry: WheelEntry): ByteSource {
   return rangeSource(archive.source.fd, entry.dataOffset, entry.size)
 }
 
-/** Hands out the contents of a large entry in pieces. What `use` throws ends the reading. */
+/** Passes on the contents of a large entry in pieces. An error from `use` ends the reading. */
 async function eachChunk(archive: Archive, entry: WheelEntry, use: (bytes: Uint8Array) => void): Promise<void> {
   const { fd } = archive.source
   if (entry.method === STORED) {
@@ -157,12 +157,12 @@ async function eachChunk(archive: Archive, entry: WheelEntry, use: (bytes: Uint8
   }
 }
 
-/** zlib's own codes: Z_DATA_ERROR, Z_BUF_ERROR … */
+/** Is this an error with one of zlib's own codes: Z_DATA_ERROR, Z_BUF_ERROR …? */
 function isOfZlib(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('Z_')
 }
 
-/** Size and checksum of what a deflate stream in a file holds. @throws the errors of zlib */
+/** Size and checksum of the contents of a deflate stream in a file. @throws the errors of zlib */
 export async function inflatedSums(
   fd: number,
   offset: number,
@@ -181,7 +181,7 @@ function* piecesOf(fd: number, offset: number, length: number): Generator<Buffer
   for (let at = 0; at < length; at += CHUNK) yield readRange(fd, offset + at, Math.min(CHUNK, length - at))
 }
 
-/** Inflates a deflate stream in a file; gives how many bytes of it zlib took. */
+/** Inflates a deflate stream in a file; returns how many bytes of the stream zlib consumed. */
 function inflateChunks(fd: number, offset: number, length: number, use: (bytes: Uint8Array) => void): Promise<number> {
   const stream = createInflateRaw({ chunkSize: CHUNK })
   return new Promise((resolve, reject) => {
@@ -195,7 +195,7 @@ function inflateChunks(fd: number, offset: number, length: number, use: (bytes: 
       reject(error instanceof Error ? error : new Error(String(error)))
     }
     const rest = piecesOf(fd, offset, length)
-    // the next piece is read when the last one is inflated; once the data has ended, zlib takes none
+    // reads the next piece when the last one is inflated; after the end of the data zlib consumes no more
     const feed = (): void => {
       if (settled) return
       try {
@@ -223,9 +223,11 @@ function inflateChunks(fd: number, offset: number, length: number, use: (bytes: 
   })
 }
 
-/** The scratch file: a file without a name, which is gone with the process whatever ends it. */
+/** The scratch file: a file without a name. It disappears with the process, however the process ends. */
 interface Scratch {
-  /** Takes a range of `size` bytes; each call of the result writes the next bytes of it and gives the range. */
+  /**
+   * Reserves a range of `size` bytes. Each call of the result writes the next bytes of the range and returns the range.
+   */
   keep(size: number): (bytes: Uint8Array) => ByteSource
   close(): void
 }
@@ -235,7 +237,7 @@ function openScratch(folder: string): Scratch {
   let end = 0
   const opened = (): number => {
     if (fd === undefined) {
-      // nobody can have made it before
+      // a random name, so that nobody can have made the file before
       const path = join(folder, `.wheelfix-scratch-${randomBytes(12).toString('hex')}`)
       fd = openSync(fsPath(path), 'wx+', 0o600)
       unlinkSync(fsPath(path))
@@ -271,7 +273,7 @@ function openScratch(folder: string): Scratch {
   }
 }
 
-/** A range of an open file as a source; small reads come from one cached block. */
+/** A range of an open file as a source. One cached block serves small reads. */
 function rangeSource(fd: number, start: number, size: number): ByteSource {
   let block: { readonly offset: number; readonly bytes: Uint8Array } | undefined
   return {

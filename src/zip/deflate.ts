@@ -1,13 +1,14 @@
-// zlib's own deflate, to the bit. Which bytes a compressor makes is no standard, and Node's zlib makes other ones than
-// Python's, which compressed most wheels: a restored wheel is the original again only where its streams are compressed by
-// the very steps of zlib. pako 2.1.0 is a port of them; later versions make other bytes, so the version is pinned.
+// zlib's own deflate, exact to the bit. No standard says which bytes a compressor makes. Python's zlib compressed most
+// wheels, and Node's zlib makes other bytes. A restored wheel equals the original only if its streams are compressed by
+// the exact steps of zlib. pako 2.1.0 is a port of these steps. Later versions make other bytes, so the version is
+// pinned.
 import { deflateRaw } from 'pako'
 
-/** The levels at which wheels are made, the most frequent first. */
+/** The levels with which wheels are made, the most frequent first. */
 export const ZLIB_LEVELS = [6, 9, 8, 7, 5, 4] as const
 
 /**
- * The deflate stream that zlib makes of a content, with default strategy, memLevel and window.
+ * The deflate stream that zlib makes of some content, with default strategy, memLevel and window.
  * @param level one of `ZLIB_LEVELS`
  */
 export function deflateLikeZlib(content: Uint8Array, level: number): Uint8Array {

@@ -1,5 +1,5 @@
-// Compresses the new contents of changed entries, in order, on all cores. Deflate is cut into pieces of fixed length that
-// see the 32 KiB before them (as pigz does), so the bytes depend neither on the number of cores nor on how busy they are.
+// Compresses the new contents of changed entries, in order, on all cores. Deflate works on pieces of fixed length that
+// see the 32 KiB before them (as in pigz). So the bytes depend neither on the number of cores nor on their load.
 import { availableParallelism } from 'node:os'
 import { promisify } from 'node:util'
 import { constants, crc32, deflateRaw, type ZlibOptions } from 'node:zlib'
@@ -8,9 +8,12 @@ import { DEFLATED, STORED } from './read.ts'
 import type { ReadStream } from './blocks.ts'
 import { type Range, spliceStream, type StreamPiece, unspliceStream } from './splice.ts'
 
-/** Length of a piece. Each costs up to five bytes for its end mark; below 256 KiB that and the threads begin to show. */
+/**
+ * Length of a piece in bytes. Each piece costs up to five bytes for its end mark. Below 256 KiB this cost and the cost
+ * of the threads begin to show.
+ */
 const PIECE = 1 << 20
-/** How far back deflate can refer. */
+/** How far back deflate can refer, in bytes. */
 const WINDOW = 1 << 15
 
 /** One entry to encode. */
@@ -18,7 +21,7 @@ export interface Job {
   readonly method: typeof STORED | typeof DEFLATED
   /** zlib's level */
   readonly level: number
-  /** Asked when the job's turn comes: all bytes of the jobs before it have been read then. */
+  /** Called when the job's turn comes: all contents of the jobs before it have been read by then. */
   content(): ByteSource
   /** Gets every byte of the content once, in order. */
   onBytes?(bytes: Uint8Array): void
@@ -26,23 +29,23 @@ export interface Job {
 
 /** A piece of a job's encoded bytes. */
 export interface Piece<Bytes = StreamPiece> {
-  /** The bytes, or a stretch of the data that the entry had. */
+  /** The bytes, or a range of the entry's old data. */
   readonly bytes: Bytes
-  /** Of the job's whole content. */
+  /** Size of the job's whole content. */
   readonly size: number
-  /** Of the job's whole content, with its last piece. */
+  /** Checksum of the job's whole content; only with its last piece. */
   readonly crc32: number | undefined
 }
 
 const deflate = promisify<Uint8Array, ZlibOptions, Buffer>(deflateRaw)
 
-/** Encodes the jobs; their pieces come in order. Memory: some MB per core. */
+/** Encodes the jobs; their pieces come in order. Uses some MB of memory per core. */
 export async function* encode(jobs: Iterable<Job>): AsyncGenerator<Piece<Uint8Array>> {
   const running: Promise<Piece<Uint8Array>>[] = []
   try {
     for (const piece of start(jobs)) {
       running.push(piece)
-      // a failure is met when its turn comes
+      // a failure is reported when its turn comes
       piece.catch(() => {})
       if (running.length > availableParallelism()) yield await take(running)
     }
@@ -86,7 +89,7 @@ async function encodePiece(
   if (job.method === STORED) return { bytes, size, crc32 }
   const encoded = await deflate(bytes, {
     level: job.level,
-    // one call of the thread pool for all of it
+    // one call of the thread pool for the whole piece
     chunkSize: PIECE + (PIECE >> 4),
     finishFlush: crc32 === undefined ? constants.Z_SYNC_FLUSH : constants.Z_FINISH,
     ...(dictionary === undefined ? {} : { dictionary }),
@@ -94,23 +97,23 @@ async function encodePiece(
   return { bytes: encoded, size, crc32 }
 }
 
-/** What an entry holds, for new contents that differ in a few places. */
+/** The present state of an entry whose new contents differ in a few places. */
 interface Before {
-  /** Its data as it stands, deflated. */
+  /** Its present data, deflated. */
   readonly read: ReadStream
-  /** Of its contents. */
+  /** Size of its present contents. */
   readonly size: number
-  /** Where the first `size` bytes of the new contents differ. */
+  /** Where the new contents differ within the first `size` bytes. */
   readonly changes: readonly Range[]
 }
 
-/** As `encode` with one job, but with what is there copied where that is possible. */
+/** As `encode` with one job, but copies the existing stream where possible. */
 export async function* encodeAnew(job: Job, { read, size, changes }: Before): AsyncGenerator<Piece> {
   const content = job.content()
   yield* encoded(job, content, await spliceStream(read, size, content, changes, job.level))
 }
 
-/** As `encode` with one job, but into the stream that zlib itself makes of it, as it was before `encodeAnew`. */
+/** As `encode` with one job, but makes the stream that zlib itself makes: the stream from before `encodeAnew`. */
 export async function* encodeLikeZlib(
   job: Job,
   { read, changes }: { readonly read: ReadStream; readonly changes: readonly Range[] | null },
@@ -134,7 +137,7 @@ async function* encoded(job: Job, content: ByteSource, pieces: StreamPiece[] | n
     yield { bytes, size: content.size, crc32: index === pieces.length - 1 ? sum : undefined }
 }
 
-/** zlib's level for an entry, from what its flags tell of the one it was made with (4.4.4, bits 1 and 2). */
+/** zlib's level for an entry, from the flags that hint at the level with which it was made (4.4.4, bits 1 and 2). */
 export function levelOf(flags: number): number {
   return [6, 9, 2, 1][(flags >> 1) & 3] ?? 6
 }

@@ -1,4 +1,4 @@
-// A new archive, made by yazl: entries in the order in which they are given, deflated. Wheels are rewritten by write.ts.
+// Makes a new archive with yazl: entries in the given order, deflated. write.ts rewrites existing wheels.
 import yazl from 'yazl'
 
 interface NewEntry {
@@ -7,10 +7,10 @@ interface NewEntry {
   readonly content: Uint8Array
 }
 
-/** The archive's bytes; the same for the same entries. */
+/** The archive's bytes: the same entries always give the same bytes. */
 export async function makeArchive(entries: readonly NewEntry[]): Promise<Buffer> {
   const archive = new yazl.ZipFile()
-  // the moment and the time zone are nobody's business
+  // the time and the time zone must not change the bytes
   const options = { mtime: new Date(1980, 0, 1), mode: 0o100644, forceDosTimestamp: true }
   for (const { name, content } of entries) archive.addBuffer(Buffer.from(content), name, options)
   archive.end()

@@ -1,5 +1,6 @@
-// A wheel as a list of entries. yauzl reads the directory and the local headers; whatever it lets pass that readers of
-// zip files disagree on, or that harms whoever unpacks, is refused here. Contents are content.ts's.
+// Reads a wheel as a list of entries. yauzl reads the directory and the local headers. This file refuses what yauzl
+// accepts although readers of zip files disagree on it, or although it harms whoever unpacks the wheel. content.ts
+// reads the contents.
 import yauzl from 'yauzl'
 import { ElfError } from '../elf/error.ts'
 import { decodeBytes } from '../elf/text.ts'
@@ -27,26 +28,26 @@ import {
 export const STORED = 0
 export const DEFLATED = 8
 
-/** Deflate cannot compress better than 1032:1 (zlib's technical notes), so a higher ratio is a lie. */
+/** Deflate cannot compress better than 1032:1 (zlib's technical notes), so an archive with a higher ratio is forged. */
 const DEFLATE_LIMIT = 1032
-/** Real wheels stay below 10:1. An archive past both numbers is a bomb: it serves only to fill a disk. */
+/** Real wheels stay below 10:1. An archive past both numbers is a bomb, made to fill a disk. */
 const BOMB_RATIO = 100
 const BOMB_SIZE = 1 << 30
 
 /**
- * Bounds of what is kept of an archive in memory: some kilobytes for each entry while it is checked, its record of the
- * directory, and a set for each folder. Without zip64 an archive has at most 65,535 entries.
+ * Bounds the memory for an archive: some kilobytes for each entry while it is checked, its record of the directory, and
+ * a set for each folder. Without zip64 an archive has at most 65,535 entries.
  */
 const MOST_ENTRIES = 250_000
 const LARGEST_DIRECTORY = 64 << 20
 const MOST_FOLDERS = 100_000
-/** PATH_MAX of Linux: no installer can make a file of a longer name. */
+/** PATH_MAX of Linux: no installer can make a file with a longer name. */
 const LONGEST_NAME = 4096
 
-/** Of a name, in characters, in messages. */
+/** How many characters of a name a message shows. */
 const LONGEST_SHOWN = 200
 
-/** The newest version of the format that there is (4.4.3.2), times ten. */
+/** The newest version of the format (4.4.3.2), times ten. */
 const NEWEST_VERSION = 63
 
 /** Parts of external attributes' upper half (st_mode). */
@@ -60,7 +61,7 @@ export interface WheelEntry {
   /** Its path below site-packages (or `NAME.data`); a directory's ends with `/`. */
   readonly name: string
   readonly directory: boolean
-  /** Permission bits; 0 where the archive tells none. */
+  /** Permission bits; 0 where the archive has none. */
   readonly mode: number
   readonly flags: number
   readonly method: typeof STORED | typeof DEFLATED
@@ -69,9 +70,9 @@ export interface WheelEntry {
   readonly size: number
   readonly headerOffset: number
   readonly dataOffset: number
-  /** Behind the data and its descriptor: where the next entry begins. */
+  /** The offset behind the data and its descriptor, where the next entry begins. */
   readonly end: number
-  /** The record of the central directory, as it stands. */
+  /** The unchanged record of the central directory. */
   readonly central: Uint8Array
 }
 
@@ -85,12 +86,12 @@ export interface Archive {
   close(): void
 }
 
-/** A name as a message shows it. */
+/** A name for use in a message. */
 function quote(name: string): string {
   return JSON.stringify(name.length > LONGEST_SHOWN ? `${name.slice(0, LONGEST_SHOWN)}…` : name)
 }
 
-/** The refusal of an archive; nothing is written then. */
+/** The error for a refused archive. Nothing is written after it. */
 export function refusal(path: string, reason: string): WheelfixError {
   return new WheelfixError('WHEEL_INVALID', `${path}: not a sound wheel: ${reason}`, path)
 }
@@ -126,7 +127,7 @@ function open(path: string): FileSource {
   }
 }
 
-/** yauzl's view of an open file. */
+/** Gives yauzl access to an open file. */
 class Reader extends yauzl.RandomAccessReader {
   readonly #source: FileSource
 
@@ -161,7 +162,7 @@ async function readEntries(source: FileSource, ending: Ending): Promise<WheelEnt
   const zip = await yauzlSays(() =>
     yauzl.fromRandomAccessReaderPromise(new Reader(source), source.size, { autoClose: false, decodeStrings: false }),
   )
-  // yauzl's promises of an entry cannot fail otherwise than by what it finds in the file
+  // yauzl's promises for an entry fail only because of the content of the file
   const iterator = zip.eachEntry()
   for (;;) {
     const next: IteratorResult<yauzl.Entry> = await yauzlSays(() => iterator.next())
@@ -177,7 +178,7 @@ async function readEntries(source: FileSource, ending: Ending): Promise<WheelEnt
   return checkLayout(source, entries, directoryOffset)
 }
 
-/** yauzl throws plain errors, for what it finds in the file. */
+/** Turns yauzl's plain errors about the content of the file into refusals. */
 async function yauzlSays<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call()
@@ -187,7 +188,7 @@ async function yauzlSays<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** One entry by itself: its name, its kind, its flags, and that both of its headers say the same. */
+/** Checks one entry alone: its name, its kind, its flags, and that both of its headers agree. */
 function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: Uint8Array): Omit<WheelEntry, 'end'> {
   const flags = entry.generalPurposeBitFlag
   const raw = entry.fileNameRaw
@@ -198,7 +199,7 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
   const fault = (reason: string): ZipFault => new ZipFault(`the entry ${shown} ${reason}`)
 
   if (name === '') throw fault('has no name')
-  // some readers cut it at a NUL; what the others stand for is one thing in code page 437 and another one for Python
+  // some readers cut the name at a NUL; other control characters mean one thing in code page 437 and another to Python
   if (raw.includes(0)) throw fault('has a NUL in its name')
   if (raw.some(byte => byte < 0x20 || byte === 0x7f)) throw fault('has a control character in its name')
   if (name.includes('\\')) throw fault('has a backslash in its name')
@@ -229,7 +230,7 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
   const compared = FLAG_ENCRYPTED | FLAG_DESCRIPTOR | FLAG_STRONG_ENCRYPTION | FLAG_UTF8 | FLAG_MASKED_HEADERS
   if ((local.generalPurposeBitFlag & compared) !== (flags & compared)) throw disagree('set of flags')
   if (local.compressionMethod !== method) throw disagree('compression method')
-  // a header written before the data may leave the three at zero (4.4.4, bit 3)
+  // a header written before the data may leave the three fields at zero (4.4.4, bit 3)
   const unknown = (value: number): boolean => (flags & FLAG_DESCRIPTOR) !== 0 && value === 0
   if (local.crc32 !== entry.crc32 && !unknown(local.crc32)) throw disagree('checksum')
   const [size, compressedSize] = localSizes(local)
@@ -251,7 +252,10 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
   }
 }
 
-/** The name as UTF-8 or, without bit 11, in code page 437. @throws ZipFault where two readers would see two names */
+/**
+ * Decodes the name as UTF-8 or, without bit 11, in code page 437. @throws ZipFault where two readers would see two
+ * names
+ */
 function decodeName(entry: yauzl.Entry): string {
   const flags = entry.generalPurposeBitFlag
   const plain = yauzl.getFileNameLowLevel(flags, entry.fileNameRaw, [], true)
@@ -262,7 +266,7 @@ function decodeName(entry: yauzl.Entry): string {
   return name
 }
 
-/** The bytes of another name for an entry: the inverse of `decodeName`. @throws WheelfixError `WHEEL_INVALID` */
+/** Encodes a new name for an entry: the inverse of `decodeName`. @throws WheelfixError `WHEEL_INVALID` */
 export function encodeName({ path }: Archive, { flags }: WheelEntry, name: string): Uint8Array {
   if ((flags & FLAG_UTF8) !== 0) return Buffer.from(name)
   return Uint8Array.from(name, char => {
@@ -272,7 +276,7 @@ export function encodeName({ path }: Archive, { flags }: WheelEntry, name: strin
   })
 }
 
-/** All characters that a name may hold. */
+/** All characters that a name in code page 437 may hold. */
 const CODE_PAGE_437: ReadonlyMap<string, number> = new Map(
   Array.from({ length: 0x100 - 0x20 }, (_, index) => [
     yauzl.getFileNameLowLevel(0, Buffer.of(0x20 + index), [], true),
@@ -280,17 +284,20 @@ const CODE_PAGE_437: ReadonlyMap<string, number> = new Map(
   ]),
 )
 
-/** Size and compressed size of a local header, from its zip64 field where they stand there. */
+/** Size and compressed size of a local header. They come from its zip64 field, where the header refers to it. */
 function localSizes(local: yauzl.LocalFileHeader): [number, number] {
   const { uncompressedSize: size, compressedSize } = local
   if (size !== IN_ZIP64_32 && compressedSize !== IN_ZIP64_32) return [size, compressedSize]
   const field = findExtra(local.extraField, EXTRA_ZIP64)
-  // both must be there (4.5.3), even where only one is past 32 bits
+  // both sizes must be there (4.5.3), even where only one is past 32 bits
   if (field === undefined || field.end - field.start < 16) return [size, compressedSize]
   return [readUInt64(local.extraField, field.start), readUInt64(local.extraField, field.start + 8)]
 }
 
-/** Every byte before the directory belongs to exactly one entry; data descriptors say what the directory says. */
+/**
+ * Checks that every byte before the directory belongs to exactly one entry, and that data descriptors agree with the
+ * directory.
+ */
 function checkLayout(
   source: FileSource,
   entries: readonly Omit<WheelEntry, 'end'>[],
@@ -317,7 +324,10 @@ function checkLayout(
   return entries.map(entry => ({ ...entry, end: ends.get(entry) ?? 0 }))
 }
 
-/** The size of the descriptor behind an entry's data, which has `room` bytes (4.3.9): with or without magic, 32 or 64 bit. */
+/**
+ * The size of the descriptor behind an entry's data, with `room` bytes for it (4.3.9): with or without magic, 32 or 64
+ * bit.
+ */
 function descriptorSize(source: FileSource, entry: Omit<WheelEntry, 'end'>, room: number): number {
   const bytes = buffer(source.read(entry.dataOffset + entry.compressedSize, Math.min(room, 24)))
   for (const signature of [4, 0]) {
@@ -339,9 +349,9 @@ function descriptorSize(source: FileSource, entry: Omit<WheelEntry, 'end'>, room
   throw new ZipFault(`the entry ${quote(entry.name)} is followed by no data descriptor that agrees with the directory`)
 }
 
-/** No name twice, no file where another entry needs a directory, and not too many directories. */
+/** Refuses a name that occurs twice, a file where another entry needs a directory, and too many directories. */
 function checkNames(entries: readonly WheelEntry[]): void {
-  // in this order whatever is below a path follows it at once: no name holds a NUL, and nothing is smaller
+  // in this order everything below a path follows it at once: no name holds a NUL, and no character is smaller
   const keys = entries.map(({ name }) => name.replaceAll('/', '\0')).toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0))
   const shown = (key: string): string => quote(key.replaceAll('\0', '/'))
   let folders = 0

@@ -1,5 +1,6 @@
-// The records of a zip file that yauzl does not hand out: where the directory ends, and the fields that the writer sets
-// in the records that it keeps. Layouts from PKWARE's APPNOTE.TXT 6.3.10, section 4.3; it knows nothing of wheels.
+// The records of a zip file that yauzl does not expose: the end of the directory, and the fields that the writer
+// changes in the records that it keeps. The layouts come from PKWARE's APPNOTE.TXT 6.3.10, section 4.3. Knows nothing
+// of wheels.
 import type { ByteSource } from '../elf/source.ts'
 
 export const DATA_DESCRIPTOR = 0x08074b50
@@ -22,7 +23,7 @@ export const FLAG_STRONG_ENCRYPTION = 1 << 6
 export const FLAG_UTF8 = 1 << 11
 export const FLAG_MASKED_HEADERS = 1 << 13
 
-/** What 16 and 32 bit fields hold when the value stands in a zip64 record. */
+/** The value of 16 and 32 bit fields when a zip64 record holds the true number. */
 const IN_ZIP64_16 = 0xffff
 export const IN_ZIP64_32 = 0xffffffff
 export const EXTRA_ZIP64 = 0x0001
@@ -32,24 +33,24 @@ export const LONGEST_COMMENT = 0xffff
 /** The version that a reader needs for zip64 (4.4.3.2). */
 const VERSION_ZIP64 = 45
 
-/** Where the directory is and what closes the file. Offsets are from the file's first byte. */
+/** Where the directory is, and the records that close the file. Offsets are from the file's first byte. */
 export interface Ending {
   readonly directoryOffset: number
   readonly directorySize: number
   readonly entryCount: number
   /** The end record is a zip64 one with a locator. */
   readonly zip64: boolean
-  /** Everything behind the directory, as it stands: the end records and the archive's comment. */
+  /** The unchanged bytes behind the directory: the end records and the archive's comment. */
   readonly records: Uint8Array
-  /** Where in `records` the end record is; before it are the zip64 ones. */
+  /** Offset of the end record in `records`; the zip64 records are before it. */
   readonly endRecord: number
 }
 
-/** What is wrong with an archive's structure; read.ts adds the path. */
+/** A fault in an archive's structure; read.ts adds the path. */
 export class ZipFault extends Error {}
 
 /**
- * Finds the end record, and takes no file whose readers could disagree on which one it is.
+ * Finds the end record. Refuses a file whose readers could disagree on which record it is.
  * @throws ZipFault
  */
 export function readEnding(source: ByteSource): Ending {
@@ -111,7 +112,7 @@ export function readEnding(source: ByteSource): Ending {
   return { directoryOffset, directorySize, entryCount, zip64, records, endRecord: endOffset - directoryEnd }
 }
 
-/** Where the directory was written. */
+/** Where the new directory is. */
 type NewEnding = Pick<Ending, 'directoryOffset' | 'directorySize' | 'entryCount'>
 
 /** The archive's comment. */
@@ -120,8 +121,9 @@ export function commentOf({ records, endRecord }: Ending): Uint8Array {
 }
 
 /**
- * The records behind the directory with new numbers, all else as it stands; zip64 ones are added where there are none.
- * @param comment the archive's new one, of at most `LONGEST_COMMENT` bytes
+ * The records behind the directory with new numbers; all else is unchanged. Adds zip64 records where they become
+ * necessary.
+ * @param comment the new comment of the archive, at most `LONGEST_COMMENT` bytes
  */
 export function patchEnding(ending: Ending, now: NewEnding, comment = commentOf(ending)): Buffer {
   const { directoryOffset, directorySize, entryCount } = now
@@ -150,7 +152,7 @@ export function patchEnding(ending: Ending, now: NewEnding, comment = commentOf(
   return Buffer.concat([end64, end])
 }
 
-/** A zip64 end record and its locator, without numbers. */
+/** A zip64 end record and its locator, with no numbers filled in. */
 function newEnd64(): Buffer {
   const records = Buffer.alloc(END64_SIZE + END64_LOCATOR_SIZE)
   records.writeUInt32LE(END64, 0)
@@ -169,20 +171,22 @@ interface ContentSums {
   readonly size: number
 }
 
-/** What becomes of an entry's numbers; what is left out stays. */
+/** The changes of an entry's numbers. A field that is left out changes nothing. */
 export interface Patch {
   readonly name?: Uint8Array
-  /** Of the local header, from the file's first byte. */
+  /** Offset of the local header, from the file's first byte. */
   readonly offset?: number
-  /** Of new data. */
+  /** The numbers of the new data. */
   readonly content?: ContentSums
-  /** With `content`: a descriptor behind the data holds the numbers, as before (bit 3). Without it the headers hold them. */
+  /**
+   * With `content`: a descriptor behind the data holds the numbers, as before (bit 3). Otherwise the headers hold them.
+   */
   readonly streamed?: boolean
 }
 
 /**
- * A record of the central directory with new numbers, all else as it stands. Where a number stood in the zip64 extra
- * field it stays there; one that has grown past 32 bits goes there.
+ * A record of the central directory with new numbers; all else is unchanged. A number in the zip64 extra field stays
+ * there, and a number that has grown past 32 bits moves there.
  */
 export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
   const old = buffer(record)
@@ -211,7 +215,7 @@ export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
     fixed.writeUInt32LE(patch.content.crc32, 16)
     if (patch.streamed !== true) fixed.writeUInt16LE(fixed.readUInt16LE(8) & ~FLAG_DESCRIPTOR, 8)
   }
-  // the disk number that may follow the three is kept
+  // the three fields may be followed by a disk number, which is kept
   const rest = zip64 === undefined ? Buffer.alloc(0) : extra.subarray(at, zip64.end)
   const newExtra = replaceExtra(extra, zip64, wide, rest)
   if (grown) fixed.writeUInt16LE(Math.max(fixed.readUInt16LE(6), VERSION_ZIP64), 6)
@@ -222,8 +226,9 @@ export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
 }
 
 /**
- * A local header with new numbers, all else as it stands. `zip64`: room for 64 bit sizes is wanted (it is kept where
- * there is some). Its length depends on `patch.name` and `zip64` alone, so it can be written before the sizes are known.
+ * A local header with new numbers; all else is unchanged. `zip64` asks for room for 64 bit sizes (existing room is
+ * always kept). The length depends only on `patch.name` and `zip64`, so the header can be written before the sizes are
+ * known.
  */
 export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Buffer {
   const old = buffer(record)
@@ -235,7 +240,7 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
     const { crc32, compressedSize, size } = patch.content
     const found = findExtra(extra, EXTRA_ZIP64)
     const isWhole = found !== undefined && found.end - found.start >= 16
-    // what a header that was written before the data left at zero stays zero
+    // a header written before the data has zeros here, and they stay
     const now = (before: number, value: number): number => (patch.streamed === true && before === 0 ? 0 : value)
     const before = isWhole
       ? [readUInt64(extra, found.start), readUInt64(extra, found.start + 8)]
@@ -248,7 +253,7 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
     }
     if (patch.streamed !== true) fixed.writeUInt16LE(fixed.readUInt16LE(6) & ~FLAG_DESCRIPTOR, 6)
     fixed.writeUInt32LE(now(old.readUInt32LE(14), crc32), 14)
-    // Python before 3.11.4 wrote the sizes in both places where it was asked for zip64 fields and needed none
+    // Python before 3.11.4 wrote the sizes in both places when zip64 fields were requested but not needed
     const twice = !zip64 && old.readUInt32LE(18) !== IN_ZIP64_32 && old.readUInt32LE(22) !== IN_ZIP64_32
     const elsewhere = (zip64 || isWhole) && !twice
     fixed.writeUInt32LE(elsewhere ? IN_ZIP64_32 : now(old.readUInt32LE(18), newCompressed), 18)
@@ -261,13 +266,13 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
 }
 
 /**
- * Whether new data may have a descriptor behind it as the old data had.
+ * Can a descriptor follow the new data, as one followed the old data?
  * @param local the local header
- * @param descriptor the old descriptor, of no bytes where there is none
+ * @param descriptor the old descriptor; empty where there is none
  * @param zip64 as for `patchLocal`
  */
 export function staysStreamed(local: Uint8Array, descriptor: Uint8Array, zip64: boolean): boolean {
-  // one of 32 bits, which goes without a zip64 field, cannot hold the numbers
+  // a descriptor of 32 bits, used without a zip64 field, cannot hold the numbers
   return descriptor.length > 0 && (!zip64 || (isWide(descriptor) && hasZip64(local)))
 }
 
@@ -282,7 +287,7 @@ function hasZip64(local: Uint8Array): boolean {
   return found !== undefined && found.end - found.start >= 16
 }
 
-/** A data descriptor with new numbers, of the same form: with or without its signature, of 32 or of 64 bits (4.3.9). */
+/** A data descriptor with new numbers in the same form: with or without its signature, of 32 or of 64 bits (4.3.9). */
 export function patchDescriptor(descriptor: Uint8Array, { crc32, compressedSize, size }: ContentSums): Buffer {
   const bytes = Buffer.from(descriptor)
   const wide = isWide(bytes)
@@ -298,7 +303,7 @@ export function patchDescriptor(descriptor: Uint8Array, { crc32, compressedSize,
   return bytes
 }
 
-/** Is this one record of the central directory, from its first to its last byte? */
+/** Are these bytes exactly one record of the central directory? */
 export function isWholeRecord(bytes: Uint8Array): boolean {
   const record = buffer(bytes)
   if (record.length < CENTRAL_HEADER_SIZE) return false
@@ -306,7 +311,7 @@ export function isWholeRecord(bytes: Uint8Array): boolean {
   return record.length === CENTRAL_HEADER_SIZE + rest
 }
 
-/** Where a field of an extra field block has its data, from the block's first byte. */
+/** The range of a field's data in a block of extra fields, from the block's first byte. */
 export function findExtra(extra: Buffer, id: number): { readonly start: number; readonly end: number } | undefined {
   let at = 0
   while (at + 4 <= extra.length) {
@@ -318,7 +323,7 @@ export function findExtra(extra: Buffer, id: number): { readonly start: number; 
   return undefined
 }
 
-/** The block with `values` (and `rest` behind them) as its zip64 field: in the old one's place, else in front. */
+/** The block with `values` (and then `rest`) as its zip64 field: in place of the old field, else in front. */
 function replaceExtra(
   extra: Buffer,
   found: { readonly start: number; readonly end: number } | undefined,
@@ -337,7 +342,7 @@ function replaceExtra(
   return Buffer.concat([extra.subarray(0, found.start - 4), field, extra.subarray(found.end)])
 }
 
-/** A 64 bit number. @throws ZipFault past 2^53 */
+/** Reads a 64 bit number. @throws ZipFault past 2^53 */
 export function readUInt64(bytes: Buffer, offset: number): number {
   const value = bytes.readBigUInt64LE(offset)
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new ZipFault(`it holds a size of ${value} bytes`)
@@ -348,7 +353,7 @@ function writeUInt64(bytes: Buffer, value: number, offset: number): void {
   bytes.writeBigUInt64LE(BigInt(value), offset)
 }
 
-/** The same bytes as a Buffer. */
+/** Views the same bytes as a Buffer. */
 export function buffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
 }

@@ -1,38 +1,39 @@
-// The deflate stream of an entry that changed in a few places and grew: a graft changes the header of an object and
-// appends. Only the blocks around a change are compressed anew; all others are copied as they are, whatever made them,
-// for deflate refers back no further than 32 KiB. A block may begin at any bit, so empty blocks of the right length are
-// put before a copied one: its bits then stand as they stood, and whole bytes are copied.
+// Makes the deflate stream of an entry that changed in a few places and grew: a graft changes the header of an object
+// and appends. Only the blocks around a change are compressed again. All other blocks are copied, whatever compressor
+// made them, because deflate refers back no further than 32 KiB. A block may begin at any bit. So empty blocks of the
+// right length come before a copied block: its bits then have their old place in the byte, and whole bytes can be
+// copied.
 import { promisify } from 'node:util'
 import { constants, deflateRaw, type ZlibOptions } from 'node:zlib'
 import type { ByteSource } from '../elf/source.ts'
 import { findBlocks, type ReadStream } from './blocks.ts'
 import { deflateLikeZlib } from './deflate.ts'
 
-/** What the first bytes of a content have in common with the entry that is there: all but these ranges. */
+/** The first bytes of the new content equal the old content, except in these ranges. */
 export interface Range {
   readonly offset: number
   readonly length: number
 }
 
-/** Bytes of the new stream, or a stretch of the old one. */
+/** Bytes of the new stream, or a range of the old one. */
 export type StreamPiece = Uint8Array | Range
 
-/** How far back deflate can refer. */
+/** How far back deflate can refer, in bytes. */
 const WINDOW = 1 << 15
 
-/** Length of what is compressed at a time. */
+/** How many bytes are compressed at a time. */
 const PIECE = 1 << 20
-/** Beyond this, compressing on all processors is better. */
+/** Beyond this many bytes, compressing everything on all processors is better. */
 const MOST_DIRTY = 32 << 20
 
 const deflate = promisify<Uint8Array, ZlibOptions, Buffer>(deflateRaw)
 
 /**
- * The new stream, in pieces; null where too much would have to be compressed anew for it to pay.
- * @param read the old stream, which zlib has taken
+ * The new stream, in pieces; null where so much must be compressed again that copying does not pay.
+ * @param read reads the old stream, which zlib has accepted
  * @param size of the old content
- * @param content the new one, at least as long
- * @param changes where its first `size` bytes differ
+ * @param content the new content, at least as long as the old
+ * @param changes where the first `size` bytes differ
  */
 export async function spliceStream(
   read: ReadStream,
@@ -59,19 +60,20 @@ export async function spliceStream(
   return writer.pieces
 }
 
-/** Beginnings of this length are tried, until one ends behind a block that was copied. */
+/** Beginnings of these lengths are tried, until one ends behind a block that was copied. */
 const BEGINNINGS = [256 << 10, 4 << 20]
-/** What follows is compressed as a whole where no block was copied; larger ones would take too long. */
+/** If no block was copied, content up to this size is compressed as a whole; more would take too long. */
 const MOST_LIKE_ZLIB = 64 << 20
-/** zlib looks ahead by less than this: what it makes of a beginning is, up to there, what it makes of the whole. */
+/** zlib looks ahead by less than this. Up to there, it compresses a beginning in the same way as the whole content. */
 const LOOKAHEAD = 1 << 10
 
 /**
- * The other way: the stream that zlib made of `content`, out of one that `spliceStream` made of it when something had
- * changed and been appended. The blocks that were copied then are copied again; only those before them are made anew. Null
- * where that would take too long. It holds the content; whether it is the stream of before, only a comparison can tell.
- * @param read the spliced stream, which zlib has taken
- * @param changes where `content` differs from the beginning of what that stream holds; null: anywhere
+ * The reverse of `spliceStream`: the stream that zlib made of `content`, from the stream that `spliceStream` made after
+ * a change and an appended graft. Blocks that were copied then are copied again, and only the blocks before them are
+ * compressed again. Null where that would take too long. The result holds `content`. Only a comparison can tell whether
+ * it is the original stream.
+ * @param read reads the spliced stream, which zlib has accepted
+ * @param changes where `content` differs from the beginning of that stream's content; null: anywhere
  */
 export function unspliceStream(
   read: ReadStream,
@@ -88,7 +90,7 @@ export function unspliceStream(
     const made = findBlocks((offset, count) => beginning.subarray(offset, offset + count))
     for (const [block, output] of made.outputs.entries()) {
       const bit = made.bits[block] ?? 0
-      // of several with the same output all but the last are empty ones
+      // of several blocks with the same output all but the last are empty
       const same = spliced.outputs.lastIndexOf(output)
       const from = spliced.bits[same] ?? 0
       if (output < least || output > length - LOOKAHEAD || same < 0 || from % 8 !== bit % 8) continue
@@ -102,7 +104,7 @@ export function unspliceStream(
   return size > MOST_LIKE_ZLIB ? null : [deflateLikeZlib(content.read(0, size), level)]
 }
 
-/** The blocks that give changed bytes, or may refer to some. */
+/** The blocks that give changed bytes, or may refer to changed bytes. */
 function dirtyBlocks(
   outputs: readonly number[],
   changes: readonly Range[],
@@ -121,7 +123,7 @@ function dirtyBlocks(
   return { dirty, bytes }
 }
 
-/** The last block that begins at or before an offset of the content. */
+/** The last block that begins at or before an offset in the content. */
 function blockOf(outputs: readonly number[], offset: number): number {
   let low = 0
   let high = outputs.length - 1
@@ -162,17 +164,17 @@ interface StreamWriter {
   readonly pieces: StreamPiece[]
   /** Adds the first bits of another stream. */
   begin(stream: Uint8Array, bits: number): void
-  /** Ends the bits so far with an empty stored block, so that whole bytes can follow. */
+  /** Ends the present bits with an empty stored block, so that whole bytes can follow. */
   align(): void
-  /** Adds blocks that begin and end with a byte. */
+  /** Adds blocks that begin and end at a byte boundary. */
   bytes(bytes: Uint8Array): void
-  /** Adds blocks of the old stream, by bit offsets. */
+  /** Adds blocks of the old stream; the arguments are bit offsets. */
   copy(from: number, to: number): void
   /** Ends the last byte. */
   end(): void
 }
 
-/** @param header bit offset of a block of the old stream that is to be the last, or that is the last no more */
+/** @param header bit offset of a block of the old stream whose final-block bit changes, and its new value */
 function streamWriter(read: ReadStream, header: { readonly at: number; readonly last: boolean }): StreamWriter {
   const pieces: StreamPiece[] = []
   let pending: number[] = []
@@ -203,7 +205,7 @@ function streamWriter(read: ReadStream, header: { readonly at: number; readonly 
     if (offset !== finalByte) return byte
     return header.last ? byte | finalBit : byte & ~finalBit
   }
-  /** Empty blocks, until the next bit has the wanted place in its byte. */
+  /** Adds empty blocks until the next bit has the wanted place in its byte. */
   const fill = (wanted: number): void => {
     if ((wanted - phase) % 2 !== 0) for (const [value, count] of ODD_BLOCK) bits(value, count)
     for (let blocks = ((wanted - phase + 8) % 8) / 2; blocks > 0; blocks -= 1) bits(FIXED_BLOCK, 10)
@@ -250,7 +252,7 @@ function streamWriter(read: ReadStream, header: { readonly at: number; readonly 
   }
 }
 
-/** An empty block of the fixed code: 0, 01, and the seven zeros that end it. */
+/** An empty block of the fixed code: 0, 01, and seven zeros that end it. */
 const FIXED_BLOCK = 0b010
 
 /** An empty block with a code of its own, as pairs of value and number of bits: 95 bits, an odd number. */

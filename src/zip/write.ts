@@ -1,8 +1,8 @@
-// Writes a wheel again with some entries changed. All others are carried as they stand: their local record, compressed
-// data included, and their record of the directory, where only the offset changes. yazl cannot do that (it takes no
-// compressed data, and normalises flags, attributes and extra fields of whatever it writes), nor can it write a changed
-// entry so that its other fields stay, so the changed ones are encoded by zlib and put into the record that was there.
-// What was written for them is inflated again and compared before the file gets its name.
+// Rewrites a wheel with some entries changed. All other entries are copied unchanged: their local record with the
+// compressed data, and their record of the directory, except for the offset. yazl cannot do this: it accepts no
+// compressed data, and it normalises flags, attributes and extra fields of every entry. So zlib encodes the changed
+// entries, and their existing records get the new numbers. Before the file gets its name, the new data is inflated
+// again and compared.
 import type { ByteSource } from '../elf/source.ts'
 import type { ReadStream } from './blocks.ts'
 import { inflatedSums, readRange, writeRange } from './content.ts'
@@ -21,48 +21,51 @@ import {
 
 const COPY = 4 << 20
 
-/** What becomes of an entry. */
+/** The change of an entry. */
 export interface EntryChange {
   readonly name?: string
-  /** New contents; asked when all changed entries before this one have been read. */
+  /** The new contents; called when all changed entries before this one have been read. */
   readonly content?: () => ByteSource
-  /** `content` is to be asked when all before it are written, not only read: it depends on their bytes. */
+  /** Call `content` only when all entries before it are written, because it depends on their bytes. */
   readonly late?: boolean
-  /** Where the new contents differ from the old ones, which they begin with; without it they are compressed anew. */
+  /**
+   * Where the beginning of the new contents differs from the old contents. Without it the new contents are compressed
+   * as a whole.
+   */
   readonly changes?: readonly Range[]
-  /** Compress as zlib itself does, as what made the wheel did. */
+  /** Compress exactly as zlib does, because zlib made the wheel. */
   readonly likeZlib?: LikeZlib
-  /** Gets every byte of the new contents once, in order. */
+  /** Receives every byte of the new contents once, in order. */
   readonly onBytes?: (bytes: Uint8Array) => void
 }
 
 interface LikeZlib {
   readonly level: number
-  /** Where the new contents differ from what the old ones begin with; null: anywhere. */
+  /** Where the new contents differ from the beginning of the old contents; null: anywhere. */
   readonly changes: readonly Range[] | null
 }
 
 /** An entry of another archive. */
 export interface AddedEntry {
-  /** How many entries of the result are before it in the file, and how many in the directory. */
+  /** How many entries of the result come before it, in the file and in the directory. */
   readonly position: number
   readonly index: number
-  /** Its local header with its data and their descriptor, and its record of the directory. */
+  /** Its local header with its data and descriptor, and its record of the directory. */
   readonly local: Uint8Array
   readonly central: Uint8Array
 }
 
 export interface ArchiveOptions {
-  /** Gets the bytes of the output just written. */
+  /** Receives the number of bytes just written. */
   readonly onProgress?: (bytes: number) => void
   readonly added?: readonly AddedEntry[]
-  /** The archive's comment; without it the one that it has. */
+  /** The archive's new comment; without it the old one stays. */
   readonly comment?: Uint8Array
 }
 
 /**
- * Writes the archive with its changes to an empty file that is open for reading, too.
- * @param changes an entry without one stays as it is; `drop` leaves it out
+ * Writes the archive with its changes to an empty file, which must be open for writing and reading.
+ * @param changes an entry without a change stays as it is; `drop` leaves an entry out
  */
 export async function writeArchive(
   archive: Archive,
@@ -119,7 +122,7 @@ export async function writeArchive(
         patches.set(entry, patch)
         at = end
         const check = checkWritten(fd, start, entry, patch)
-        // a failure is met below
+        // a failure is reported below
         check.catch(() => {})
         checks.push(check)
       }
@@ -143,7 +146,7 @@ function isAdded(entry: WheelEntry | AddedEntry): entry is AddedEntry {
   return 'local' in entry
 }
 
-/** An entry that is not to be compressed together with others. */
+/** Encodes an entry that cannot be compressed together with others. */
 function encodeAlone(
   job: Job,
   { source }: Archive,
@@ -163,7 +166,7 @@ function changeOf(entry: WheelEntry, changes: ReadonlyMap<WheelEntry, EntryChang
   return change === 'drop' ? undefined : change
 }
 
-/** Writes an entry's new data behind room for its header, then the header. Gives where the data is, and the patch. */
+/** Writes an entry's new data behind room for its header, then the header. Returns where the data is, and the patch. */
 async function writeChanged(
   pieces: AsyncGenerator<Piece>,
   { source }: Archive,
@@ -181,7 +184,7 @@ async function writeChanged(
     const next = await pieces.next()
     if (next.done === true) throw new Error('the pieces ended before the entry did')
     const { bytes, size, crc32 } = next.value
-    // the header's length must be known before the sizes are; deflate adds less than a thousandth
+    // the header's length must be known before the sizes; deflate adds less than a thousandth
     const zip64 = size + size / 1000 >= IN_ZIP64_32 - 1
     const streamed = staysStreamed(local, descriptor, zip64)
     if (start === undefined) {
@@ -208,7 +211,9 @@ async function writeChanged(
   }
 }
 
-/** Inflates what was written and compares. @throws Error where it is not the new contents: a bug, or a bad disk */
+/**
+ * Inflates the written data and compares it. @throws Error where it differs from the new contents: a bug, or a bad disk
+ */
 async function checkWritten(
   fd: number,
   start: number,
@@ -221,7 +226,7 @@ async function checkWritten(
     throw new Error(`what was written for ${name} is not what was meant`)
 }
 
-/** Copies a range from one file to another; gives the offset behind the copy. */
+/** Copies a range from one file to another; returns the offset behind the copy. */
 function copy(from: number, start: number, end: number, to: number, offset: number): number {
   let at = offset
   for (let done = start; done < end; done += COPY) {
