@@ -1,19 +1,19 @@
-// Which processes of this machine are alive. A number says nothing by itself: each container has its own process 1, a number
-// is given again, and after a boot all begin anew.
+// Which processes of this machine are alive. A process number alone is not enough: each container has its own process
+// 1, the kernel gives numbers again, and after a boot they all start from the beginning.
 import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { errnoOf } from './error.ts'
 
-/** A process as others can recognise it. */
+/** What identifies a process to other processes. */
 export interface ProcessIdentity {
   readonly pid: number
-  /** The name of its pid namespace, `pid:[4026531836]`; null where /proc does not tell. */
+  /** The name of its pid namespace, `pid:[4026531836]`; null where /proc does not give it. */
   readonly namespace: string | null
-  /** The kernel's name of the boot; null where /proc does not tell. */
+  /** The kernel's name of the boot; null where /proc does not give it. */
   readonly boot: string | null
-  /** Tells a boot of this machine from another machine. */
+  /** Distinguishes another boot of this machine from another machine. */
   readonly host: string
-  /** When it started, in clock ticks since the boot; null where /proc does not tell. */
+  /** When it started, in clock ticks since the boot; null where /proc does not give it. */
   readonly start: string | null
 }
 
@@ -28,13 +28,13 @@ export function ownIdentity(): ProcessIdentity {
   }
 }
 
-/** Is that process alive? null: it may be, for it is in a namespace or on a machine that cannot be looked into. */
+/** Is that process alive? null: unknown, because it is in a namespace or on a machine that cannot be inspected. */
 export function isRunning({ pid, namespace, boot, host, start }: ProcessIdentity): boolean | null {
   const own = ownIdentity()
   if (boot !== own.boot) return boot !== null && own.boot !== null && host === own.host ? false : null
   if (namespace !== own.namespace) return null
   const now = startOf(pid)
-  // a process of that number that began at another time is another one
+  // a process with that number but another start time is another process
   if (now !== null && start !== null) return now === start
   return isAlive(pid)
 }

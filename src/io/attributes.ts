@@ -1,5 +1,6 @@
-// What a file has besides bytes, mode, owner and times: an access control list, extended attributes. Node knows nothing of
-// them. A copy without its list would be open to whom it should not: in stat(2) the list's mask stands for the group's bits.
+// What a file has besides bytes, mode, owner and times: an access control list and extended attributes. Node cannot
+// read or write these. A copy without its list would be open to the wrong users: in stat(2) the list's mask stands for
+// the group's bits.
 import { spawnSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
@@ -7,17 +8,17 @@ import { WheelfixError } from './error.ts'
 import { fsPath } from './path.ts'
 import type { Staged } from './replace.ts'
 
-/** An argument list may have 2 MiB (execve(2)), the environment included. */
+/** An argument list may have 2 MiB (execve(2)), including the environment. */
 const MOST_BYTES = 512 << 10
 const TIMEOUT_MS = 10_000
 
 /**
- * Which of some files have more. One process for all: getfattr where it is (NixOS has it), else ls, which shows an access
- * control list alone; none where neither can tell.
+ * Which of the files have more than that. Uses one process for all files: getfattr where it is installed (NixOS has
+ * it), else ls, which shows only access control lists. Returns none where neither works.
  */
 export function filesWithMore(all: readonly string[]): Set<string> {
   const found = new Set<string>()
-  // Node hands programs no bytes that are not UTF-8
+  // Node passes to programs only bytes that are UTF-8
   const paths = all.filter(path => path.isWellFormed())
   for (let from = 0; from < paths.length;) {
     const some: string[] = []
@@ -31,7 +32,7 @@ export function filesWithMore(all: readonly string[]): Set<string> {
   return found
 }
 
-/** The label of SELinux is that of the folder for a new file, too. */
+/** The label of SELinux; a new file gets the same label from its folder. */
 const LABEL = 'security.selinux'
 
 /** null where there is no getfattr. */
@@ -50,13 +51,15 @@ function fromOctal(digits: string): string {
   return String.fromCharCode(Number.parseInt(digits, 8))
 }
 
-/** A line for each, in their order: `-rw-rw-r--+ 1 0 0 …` has an access control list. */
+/** ls prints a line for each file, in order: `-rw-rw-r--+ 1 0 0 …` has an access control list. */
 function byLs(paths: readonly string[]): string[] {
   const lines = (output('ls', ['-ldnqU', '--'], paths) ?? '').trimEnd().split('\n')
   return lines.length === paths.length ? paths.filter((_, index) => lines[index]?.[10] === '+') : []
 }
 
-/** What a program says, one character a byte; null where it is not there, or does not know its options. */
+/**
+ * The output of a program, one character for each byte; null where the program is missing or does not know its options.
+ */
 function output(program: string, options: readonly string[], paths: readonly string[]): string | null {
   const { status, stdout, error } = spawnSync(program, [...options, ...paths], {
     encoding: 'latin1',
@@ -67,7 +70,10 @@ function output(program: string, options: readonly string[], paths: readonly str
   return error !== undefined || status === null || (status !== 0 && stdout === '') ? null : stdout
 }
 
-/** Gives a file's next content all that the file has besides bytes. @throws WheelfixError `IO`: it is not to be replaced then */
+/**
+ * Gives a staged file everything that its original has besides bytes. @throws WheelfixError `IO`: then do not replace
+ * the file
+ */
 export function keepMore({ path, temporary }: Staged): void {
   const { status } = spawnSync('cp', ['--attributes-only', '--preserve=all', '--', path, temporary], {
     timeout: TIMEOUT_MS,

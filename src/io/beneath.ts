@@ -1,6 +1,6 @@
-// Files of a folder that somebody else may have filled: an unpacked archive, a folder that several users write to. A name
-// there may be a link to anywhere, a FIFO that never ends, a device, or a file of any size. What is opened here is a
-// regular file below the folder, of a size that its reader states.
+// Opens files in a folder that somebody else may have filled: an unpacked archive, or a folder that several users write
+// to. A name there may be a link to anywhere, a FIFO that never ends, a device, or a file of any size. This file opens
+// only regular files below the folder, up to a size that the reader states.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
@@ -8,10 +8,10 @@ import { fsPath } from './path.ts'
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
 
 /**
- * Opens a file below a folder, and follows no link on the way; the folder itself may be reached by one. (openat(2) by way of
- * /proc/self/fd: nobody can put a link in the place of a component between a look at it and its use.)
+ * Opens a file below a folder and follows no link on the way; the folder itself may be reached by one. Uses openat(2)
+ * by way of /proc/self/fd: nobody can replace a component by a link between a check and its use.
  * @param path relative, without `..`
- * @returns null for what is not there, is not a regular file, or is not below the folder
+ * @returns null for a path that does not exist, is not a regular file, or is not below the folder
  */
 export function openBeneath(folder: string, path: string): number | null {
   const names = path.split('/')
@@ -39,7 +39,7 @@ export function openBeneath(folder: string, path: string): number | null {
   }
 }
 
-/** The content of a file below a folder; null as for `openBeneath`, and for one of more than `limit` bytes. */
+/** The content of a file below a folder; null as for `openBeneath`, and for a file of more than `limit` bytes. */
 export function readBeneath(folder: string, path: string, limit: number): Buffer | null {
   const fd = openBeneath(folder, path)
   if (fd === null) return null
@@ -54,8 +54,8 @@ export function readBeneath(folder: string, path: string, limit: number): Buffer
 }
 
 /**
- * The content of a regular file of at most `limit` bytes, which may be reached by links: package managers link what they
- * install. null for anything else.
+ * The content of a regular file of at most `limit` bytes; null for anything else. Links to it are followed, because
+ * package managers link the files that they install.
  */
 export function readRegular(path: string, limit: number): Buffer | null {
   let fd: number

@@ -1,6 +1,9 @@
-// The error that ends a command with status 2: a sentence for the user, a code for programs.
+// The error that ends a command with status 2: it holds a sentence for the user and a code for programs.
 
-/** What can be wrong before any object is looked at. `LIBS_*` is about the library set, `VENV_*` about the venv. */
+/**
+ * The problems that can occur before any object is examined. `LIBS_*` is about the library set, `VENV_*` about the
+ * venv.
+ */
 export type WheelfixErrorCode =
   | 'USAGE'
   | 'VENV_NOT_FOUND'
@@ -32,11 +35,13 @@ export class WheelfixError extends Error {
   }
 }
 
-/** The errno name of a failed call of node:fs (`ENOENT`, or Node's own `ERR_…`), else undefined: our errors have none. */
+/**
+ * The errno name of a failed call of node:fs (`ENOENT`, or Node's own `ERR_…`); undefined for wheelfix's own errors.
+ */
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined
   const { code } = error
-  // writeSync says only this of a number that it does not know
+  // writeSync reports UNKNOWN for an error number without a name in libuv
   if (code === 'UNKNOWN' && 'errno' in error && typeof error.errno === 'number') return nameOf(-error.errno)
   const number = /^Unknown system error -(\d+)$/.exec(code)?.[1]
   if (number !== undefined) return nameOf(Number(number))
@@ -47,7 +52,7 @@ function nameOf(number: number): string {
   return UNNAMED[number] ?? `E${number}`
 }
 
-/** What libuv has no name for, by its number in Linux's asm-generic/errno.h (mips and sparc have others). */
+/** Names that libuv does not know, by their numbers in Linux's asm-generic/errno.h (mips and sparc have others). */
 const UNNAMED: Readonly<Record<number, string>> = {
   61: 'ENODATA',
   74: 'EBADMSG',

@@ -6,15 +6,15 @@ export function matchesGlob(text: string, glob: string): boolean {
 }
 
 /**
- * Does the glob match a relative path, or whole parts at its end? `a/*.so` matches `lib/a/b.so`. A star also matches
- * slashes.
+ * Does the glob match a relative path, or whole components at its end? `a/*.so` matches `lib/a/b.so`. A star also
+ * matches slashes.
  */
 export function matchesPath(path: string, glob: string): boolean {
   const wanted = glob.replace(/\/+$/, '')
   return matcher(wanted, '(?:^|/)', '$')?.test(path) ?? (path === wanted || path.endsWith(`/${wanted}`))
 }
 
-/** null where the glob has a lone bracket, which stands for itself. */
+/** null for a glob with a lone bracket, which stands for itself. */
 function matcher(glob: string, before: string, after: string): RegExp | null {
   const pattern = glob
     .replaceAll(/[\\^$.|+(){}]/g, String.raw`\$&`)

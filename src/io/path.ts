@@ -1,9 +1,9 @@
-// Paths on their way to node:fs and back (elf/text.ts tells how bytes that are no UTF-8 are kept).
+// Converts paths for node:fs and back. elf/text.ts explains how bytes that are not UTF-8 are kept.
 import { accessSync, constants, type Dirent, mkdirSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import { errnoOf } from './error.ts'
 
-/** A path for a call of node:fs: the string itself, or the bytes where it holds escaped ones. */
+/** A path for a call of node:fs: the string itself, or its bytes where it holds escaped bytes. */
 export function fsPath(path: string): string | Buffer {
   return path.isWellFormed() ? path : encodeText(path)
 }
@@ -14,7 +14,7 @@ interface DirectoryEntry {
   readonly kind: 'file' | 'directory' | 'symlink' | 'other'
 }
 
-/** The entries of a directory, in byte order of their names, so that nothing depends on the order of the disk. */
+/** The entries of a directory, in byte order of their names, so that no result depends on the order on the disk. */
 export function listDirectory(path: string): DirectoryEntry[] {
   let entries: { name: string; entry: Dirent<string> | Dirent<Buffer> }[] = readdirSync(fsPath(path), {
     withFileTypes: true,
@@ -31,12 +31,12 @@ export function listDirectory(path: string): DirectoryEntry[] {
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
 }
 
-/** The same, or nothing where there is no such directory or none that can be read. */
+/** As `listDirectory`, but empty where the directory does not exist or cannot be read. */
 export function entriesIn(path: string): DirectoryEntry[] {
   return orNothing(() => listDirectory(path))
 }
 
-/** The names alone, in byte order; none where there is no such directory or none that can be read. */
+/** The names alone, in byte order; empty where the directory does not exist or cannot be read. */
 export function namesIn(path: string): string[] {
   return orNothing(() => {
     const names = readdirSync(fsPath(path))
@@ -65,7 +65,7 @@ export function realPath(path: string): string {
   return decodeBytes(realpathSync.native(fsPath(path), 'buffer'))
 }
 
-/** A folder with every link on the way to it resolved, also where it does not exist yet. */
+/** A folder with every link on the way to it resolved. The folder need not exist yet. */
 export function realFolder(path: string): string {
   try {
     return `${realPath(directoryOf(path))}/${fileNameOf(path)}`
@@ -80,7 +80,7 @@ export function readLink(path: string): string {
   return decodeBytes(readlinkSync(fsPath(path), 'buffer'))
 }
 
-/** Is `path` the folder `root` or something below it? Both absolute, without `..`. */
+/** Is `path` the folder `root` or below it? Both are absolute, without `..`. */
 export function isInside(path: string, root: string): boolean {
   return path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`)
 }
@@ -95,12 +95,12 @@ export function fileNameOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1)
 }
 
-/** A path below `root` as seen from there; any other path as it is. */
+/** A path below `root`, relative to `root`; any other path unchanged. */
 export function relativeTo(root: string, path: string): string {
   return path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path
 }
 
-/** May this process write there? */
+/** May this process write into the folder? */
 export function isWritable(folder: string): boolean {
   try {
     accessSync(fsPath(folder), constants.W_OK)
@@ -112,8 +112,8 @@ export function isWritable(folder: string): boolean {
 }
 
 /**
- * Makes a folder with those above it; below `root` only while that is there. (Node's recursive mkdir makes a venv again that
- * was deleted meanwhile, and says ENOENT on a read-only file system.)
+ * Makes a folder and the folders above it; those below `root` only while `root` exists. (Node's recursive mkdir would
+ * make a venv again that was deleted meanwhile, and it reports ENOENT on a read-only file system.)
  * @throws the errors of mkdir(2)
  */
 export function makeFolders(path: string, root: string): void {

@@ -1,18 +1,18 @@
-// Which files of a project count: those that lie between an environment and the end of its project, and that belong to
-// someone the user trusts with them. Anybody may put a file into /tmp.
+// Which project files to trust: those between an environment and the end of its project, with an owner whom the user
+// trusts. Anybody may put a file into /tmp.
 import { existsSync, type Stats, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
 
-/** What the root of a repository holds. */
+/** Entries at the root of a repository. */
 const REPOSITORY = ['.git', '.hg', '.jj', '.svn']
 
 /**
- * The files of these names, the nearest folder first, from that of the environment upwards. The search ends with the project:
- * at the root of a repository, at the home folder, and before a folder of another owner. A file of another owner does not
- * count.
+ * The files with these names, the nearest folder first, upwards from the folder of the environment. The search ends
+ * with the project: at the root of a repository, at the home folder, and before a folder of another owner. A file of
+ * another owner does not count.
  */
 export function* projectFiles(environmentRoot: string, names: readonly string[]): Generator<string> {
   const root = resolve(environmentRoot)

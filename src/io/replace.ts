@@ -1,5 +1,5 @@
-// How changed bytes reach the disk: into a copy beside the file, then one rename. Who has the old file open or mapped
-// keeps it; who is killed in between leaves a temporary file and the old one whole.
+// How changed bytes reach the disk: first a copy beside the file, then one rename. A process that has the old file open
+// or mapped keeps it. A run that is killed in between leaves a temporary file, and the old file complete.
 import { createHash, randomBytes } from 'node:crypto'
 import {
   closeSync,
@@ -31,17 +31,21 @@ const SUFFIX = '.wheelfix-tmp'
 /** NAME_MAX of Linux's file systems, in bytes. */
 const LONGEST_NAME = 255
 
-/** Is this the name of a temporary file of ours? Found while nobody else works on the venv, it is a killed run's. */
+/**
+ * Is this the name of a temporary file of wheelfix? While no other run works on the venv, such a file is from a killed
+ * run.
+ */
 export function isTemporary(name: string): boolean {
   return name.startsWith('.') && name.endsWith(SUFFIX)
 }
 
-/** Bytes of a random part of a name: 12 digits. */
+/** Length in bytes of the random part of a name: 12 digits. */
 const RANDOM = 6
 
 /**
- * Where a file's next content is written before the rename: in the same folder, under a name that `isTemporary` knows, and
- * another one each time. Whoever else may write to the folder cannot put a file or a link under it beforehand.
+ * Where a file's next content is written before the rename: in the same folder, under a new name each time that
+ * `isTemporary` recognises. Other users who may write to the folder cannot put a file or a link under that name
+ * beforehand.
  */
 export function temporaryOf(path: string): string {
   const slash = path.lastIndexOf('/')
@@ -51,7 +55,7 @@ export function temporaryOf(path: string): string {
   return `${path.slice(0, slash + 1)}.${isLong ? digestOfName(name) : name}${random}`
 }
 
-/** Makes a new file, which nobody else may read or write yet, and hands out its descriptor. It must not exist. */
+/** Makes a new file that nobody else can read or write yet, and returns its descriptor. The file must not exist. */
 export function createFile(path: string): number {
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants
   return openSync(fsPath(path), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
@@ -61,19 +65,20 @@ function digestOfName(name: string): string {
   return createHash('sha256').update(encodeText(name)).digest('hex').slice(0, 32)
 }
 
-/** A next content, whole beside its file, that waits for the rename. */
+/** The complete next content of a file, beside it, waiting for the rename. */
 export interface Staged {
   readonly path: string
   readonly temporary: string
-  /** Its bytes must be on the disk before the rename, or a power loss leaves an empty file. */
+  /** True if the bytes must be on the disk before the rename: otherwise a power loss leaves an empty file. */
   readonly mustSync: boolean
 }
 
 /**
- * Writes a file's new bytes beside it; mode, owner and times are the file's. A file with more than one link gets an inode of
- * its own: the others (a package manager's cache) keep the old bytes.
+ * Writes a file's new bytes beside it, with the file's mode, owner and times. A file with more than one link gets its
+ * own inode: the other names (in a package manager's cache) keep the old bytes.
  * @param expected the file that the edit was made for
- * @throws WheelfixError `BUSY` where it is another file by now; the errors of open(2) and write(2), ELOOP for a link among them; nothing is left then
+ * @throws WheelfixError `BUSY` if the path is another file by now; the errors of open(2) and write(2), among them ELOOP
+ * for a link. No temporary file is left after an error
  */
 export function stageFile(path: string, edit: FileEdit, expected: FileStatus | null = null): Staged {
   const from = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
@@ -99,13 +104,13 @@ export function writeEdit(fd: number, { baseSize, tail, patches, header }: FileE
   writeFully(fd, header, 0)
 }
 
-/** Writes a file's new content beside it; mode, owner and times are the file's, where there is one. */
+/** Writes a file's new content beside it, with the mode, owner and times of the existing file, if there is one. */
 export function stageContent(path: string, content: string | Uint8Array): Staged {
   const status = lstatSync(fsPath(path), { throwIfNoEntry: false }) ?? null
   return stage(path, status, fd => writeFully(fd, typeof content === 'string' ? Buffer.from(content) : content, 0))
 }
 
-/** What a new file may be read by, under the usual umask. */
+/** The mode of a new file, before the umask. */
 const NEW_FILE = 0o666
 
 function stage(path: string, status: Stats | null, write: (fd: number) => void): Staged {
@@ -124,12 +129,18 @@ function stage(path: string, status: Stats | null, write: (fd: number) => void):
   return { path, temporary, mustSync: status === null || !ordersReplacement(path) }
 }
 
-/** Puts what is staged on the disk, where that is asked for. @throws the errors of fdatasync(2); nothing is left then */
+/**
+ * Syncs a staged file to the disk, where that is needed. @throws the errors of fdatasync(2); no staged file is left
+ * then
+ */
 export function syncStaged(staged: Staged): void {
   if (staged.mustSync) orDiscard(staged, () => syncFile(staged.temporary))
 }
 
-/** Gives what is staged its name. It is synced before. @throws the errors of rename(2); the file is as it was then */
+/**
+ * Renames a staged file, which must be synced, to its final name. @throws the errors of rename(2); the file is
+ * unchanged then
+ */
 export function renameStaged(staged: Staged): void {
   orDiscard(staged, () => renameSync(fsPath(staged.temporary), fsPath(staged.path)))
 }
@@ -143,22 +154,28 @@ function orDiscard({ temporary }: Pick<Staged, 'temporary'>, action: () => void)
   }
 }
 
-/** Gives a file new bytes by a rename. @throws the errors of `stageFile`, fdatasync(2) and rename(2); it is as it was then */
+/**
+ * Gives a file new bytes by a rename. @throws the errors of `stageFile`, fdatasync(2) and rename(2); the file is
+ * unchanged then
+ */
 export function replaceFile(path: string, edit: FileEdit): void {
   commit(stageFile(path, edit))
 }
 
-/** Gives a file, or a new one, a content by a rename. @throws as `replaceFile` */
+/** Gives a new or existing file a content by a rename. @throws as `replaceFile` */
 export function replaceContent(path: string, content: string | Uint8Array): void {
   commit(stageContent(path, content))
 }
 
-/** The same for a file that may be empty after a power loss: who reads it then does without. */
+/** As `replaceContent`, for a file that may be empty after a power loss, because its readers can do without it. */
 export function replaceExpendable(path: string, content: string | Uint8Array): void {
   renameStaged(stageContent(path, content))
 }
 
-/** Puts a symbolic link in the place of what is there, by a rename. @throws the errors of symlink(2) and rename(2) */
+/**
+ * Puts a symbolic link at a path by a rename, and replaces what is there. @throws the errors of symlink(2) and
+ * rename(2)
+ */
 export function replaceLink(path: string, target: string): void {
   const temporary = temporaryOf(path)
   symlinkSync(fsPath(target), fsPath(temporary))
@@ -171,8 +188,8 @@ function commit(staged: Staged): void {
 }
 
 /**
- * Copies an open file into a new one: by reference where the file system can, and without filling the holes of a sparse one.
- * Both are named by their descriptors, so that nobody can put another file in the place of one of them meanwhile.
+ * Copies an open file into a new one: by reference where the file system can, and without filling the holes of a sparse
+ * file. Both are given by their descriptors, so that nobody can replace one of them meanwhile.
  */
 export function copyInto(to: number, from: number, { size, blocks }: Stats): void {
   const isSparse = blocks * 512 < size
@@ -181,17 +198,17 @@ export function copyInto(to: number, from: number, { size, blocks }: Stats): voi
     copyFileSync(`/proc/self/fd/${from}`, `/proc/self/fd/${to}`, mode)
     return
   } catch (error) {
-    // no clones here, or no /proc; a full disk says so again
+    // the file system has no clones, or /proc is missing; a full disk fails again below
     if (errnoOf(error) === undefined) throw error
   }
   ftruncateSync(to, 0)
   copyBlocks(to, from, size)
 }
 
-/** The unit in which a hole is kept: the block of most file systems. */
+/** The unit in which holes are kept: the block size of most file systems. */
 const BLOCK = 4096
 
-/** lseek(2)'s SEEK_HOLE is not in Node: a block of zeros is taken for a hole. */
+/** Copies block by block. Node does not have lseek(2)'s SEEK_HOLE, so a block of zeros counts as a hole. */
 function copyBlocks(to: number, from: number, size: number): void {
   const chunk = Buffer.alloc(CHUNK)
   const zeros = Buffer.alloc(BLOCK)
@@ -199,7 +216,7 @@ function copyBlocks(to: number, from: number, size: number): void {
   for (let offset = 0; offset < size;) {
     const count = readSync(from, chunk, 0, chunk.length, offset)
     if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${offset} while being copied: run again`)
-    // blocks that follow each other are written together
+    // consecutive blocks are written together
     let start = 0
     for (let at = 0; at < count; at += BLOCK) {
       const block = chunk.subarray(at, Math.min(at + BLOCK, count))
@@ -215,13 +232,13 @@ function copyBlocks(to: number, from: number, size: number): void {
 /** The bits that let a program run as its owner or group. */
 export const SET_ID = 0o6000
 
-/** Mode, owner and times; the mode last, as a change of the owner takes the set-user-ID bit away. */
+/** Sets mode, owner and times. The mode comes last, because a change of the owner clears the set-user-ID bit. */
 function keepStatus(fd: number, { uid, gid, mode, atimeMs, mtimeMs }: Stats): void {
   let isOwners = true
   try {
     if (uid !== process.getuid?.() || gid !== process.getgid?.()) fchownSync(fd, uid, gid)
   } catch (error) {
-    // only root may give a file away; who may write into the folder may still replace it
+    // only root may give a file away; another user with write access to the folder may still replace the file
     if (errnoOf(error) !== 'EPERM') throw error
     isOwners = false
   }
@@ -229,7 +246,7 @@ function keepStatus(fd: number, { uid, gid, mode, atimeMs, mtimeMs }: Stats): vo
   futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
 }
 
-/** Appends pieces to an open file, from `offset` on; ranges are copied within the file. */
+/** Writes pieces to an open file, from `offset` on. Ranges are copied within the file. */
 export function writePieces(fd: number, pieces: readonly FilePiece[], offset: number): void {
   let at = offset
   for (const piece of pieces) {

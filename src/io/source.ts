@@ -1,5 +1,5 @@
-// A file as a ByteSource: small reads come from a few cached blocks, large ones go straight to the disk, so that a 500 MB
-// library costs some KB.
+// A file as a ByteSource. A few cached blocks serve small reads, and large reads go straight to the disk. So a 500 MB
+// library costs some KB of memory.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { assertInside, type ByteSource } from '../elf/source.ts'
 import { ElfError } from '../elf/error.ts'
@@ -7,13 +7,13 @@ import { fsPath } from './path.ts'
 
 /** Most headers, program headers and a small dynamic table are inside the first block. */
 const BLOCK = 4096
-/** The tables of most objects are in no more blocks than these. */
+/** Enough for the tables of most objects. */
 const MOST_BLOCKS = 8
 
-/** Blocks of closed sources, to be used again: memory outside of the heap is what keeps the garbage collector busy. */
+/** Blocks of closed sources, for reuse: memory outside of the heap keeps the garbage collector busy. */
 const spare: Uint8Array[] = []
 
-/** Identity and state of an open file, as fstat(2) tells. */
+/** Identity and state of an open file, from fstat(2). */
 export interface FileStatus {
   readonly dev: bigint
   readonly ino: bigint
@@ -30,7 +30,9 @@ interface Block {
   readonly bytes: Uint8Array
 }
 
-/** An open file; the caller closes it. What it has read holds until then: who keeps bytes for longer copies them. */
+/**
+ * An open file; the caller closes it. The bytes it returns are valid until it is closed: copy them to keep them longer.
+ */
 export interface FileSource extends ByteSource {
   readonly status: FileStatus
   readonly fd: number
@@ -39,11 +41,14 @@ export interface FileSource extends ByteSource {
 
 /** Opens a regular file for reading. @throws the errors of open(2); ElfError `NOT_ELF` for anything but a regular file */
 export function openSource(path: string): FileSource {
-  // without waiting for the writer of a FIFO
+  // does not wait for the writer of a FIFO
   return sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK))
 }
 
-/** An open file as a source, which closes it from now on. @throws ElfError `NOT_ELF` for anything but a regular file */
+/**
+ * An open file as a source, which owns it from now on and closes it. @throws ElfError `NOT_ELF` for anything but a
+ * regular file
+ */
 export function sourceOf(fd: number): FileSource {
   const stat = fstatSync(fd, { bigint: true })
   if (!stat.isFile()) {
@@ -69,7 +74,7 @@ export function sourceOf(fd: number): FileSource {
     const bytes = (isMore ? undefined : spare.pop()) ?? new Uint8Array(2 * BLOCK)
     const block = { offset: start, length: Math.min(bytes.length, size - start), bytes }
     fill(bytes, block.length, start)
-    // a block that is given up is not used again: who called may still look at it
+    // a dropped block is not used again, because a caller may still look at it
     blocks[isMore ? replaced++ % MOST_BLOCKS : blocks.length] = block
     return block
   }
@@ -96,7 +101,7 @@ export function sourceOf(fd: number): FileSource {
   }
 }
 
-/** Runs `use` over an opened file and closes it whatever happens. */
+/** Runs `use` over an opened file and closes the file in any case. */
 export function withSource<T>(path: string, use: (source: FileSource) => T): T {
   const source = openSource(path)
   try {

@@ -1,6 +1,6 @@
-// Work that can be left at some moments: a generator yields at each moment at which nothing is half done.
+// Work that can be interrupted at safe points: a generator yields at each point where nothing is half done.
 
-/** Does all the work at once. */
+/** Does all the work without interruption. */
 export function complete<Result>(steps: Generator<undefined, Result>): Result {
   for (;;) {
     const step = steps.next()
@@ -8,7 +8,7 @@ export function complete<Result>(steps: Generator<undefined, Result>): Result {
   }
 }
 
-/** Yields when it is asked `every` milliseconds after the last time, so that a signal is noticed soon and costs nothing. */
+/** Yields at most every `every` milliseconds, so that a signal is noticed soon at no cost. */
 export function pauses(every: number): () => Generator<undefined, void> {
   let last = Date.now()
   return function* pause() {

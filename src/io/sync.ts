@@ -1,6 +1,6 @@
-// When written bytes are on the disk. A rename may reach the disk before the bytes of the file that it names; after a
-// power loss the file is then empty. Whole-file-system sync is never used: it would also write an 8 GB install that ended
-// just now.
+// When written bytes are on the disk. A rename may reach the disk before the bytes of the renamed file; after a power
+// loss the file is then empty. wheelfix never syncs the whole file system: that would also write out an 8 GB install
+// that has just ended.
 import { closeSync, constants, fdatasyncSync, openSync, statfsSync } from 'node:fs'
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
@@ -10,8 +10,9 @@ const EXT4_SUPER_MAGIC = 0xef53
 const BTRFS_SUPER_MAGIC = 0x9123683e
 
 /**
- * Does the file system write a file's bytes before a rename that replaces another file by it? ext4 does (auto_da_alloc, the
- * default, Documentation/admin-guide/ext4.rst), btrfs does too; xfs does not. No file system does it for a new name.
+ * Does the file system write a file's bytes before a rename by which the file replaces another one? ext4 does
+ * (auto_da_alloc, the default, Documentation/admin-guide/ext4.rst), and so does btrfs; xfs does not. No file system
+ * does it for a new name.
  */
 export function ordersReplacement(path: string): boolean {
   try {

@@ -1,4 +1,5 @@
-// Numbers and lists in a sentence. Every message that counts something uses these, so that nothing reads "1 objects".
+// Numbers and lists in a sentence. Every message with a count uses these functions, so that no message says "1
+// objects".
 
 /** `1 object`, `2 objects`; `1 library`, `2 libraries`. */
 export function count(number: number, noun: string): string {
@@ -9,19 +10,22 @@ function pluralOf(noun: string): string {
   return noun.endsWith('y') ? `${noun.slice(0, -1)}ies` : `${noun}s`
 }
 
-/** `is` or `are`, `needs` or `need`: the form of a verb that goes with a number. */
+/** The form of a verb that agrees with a number: `is` or `are`, `needs` or `need`. */
 export function agree(number: number, singular: string, plural: string): string {
   return number === 1 ? singular : plural
 }
 
-/** `a`, `a and b`, `a, b and c`. With `most`, what is beyond it is counted: `a, b and 7 more`. */
+/** `a`, `a and b`, `a, b and c`. Items beyond `most` are only counted: `a, b and 7 more`. */
 export function listed(items: readonly string[], most = items.length): string {
   const shown = items.length <= most ? items : items.slice(0, most)
   const parts = shown.length < items.length ? [...shown, `${items.length - shown.length} more`] : shown
   return parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1) ?? ''}`
 }
 
-/** The names that a mistyped one may mean, the nearest first: by the edits between them, or one within the other. */
+/**
+ * The names that a mistyped name may mean, the nearest first. Near are a small edit distance, and one name inside the
+ * other.
+ */
 export function nearest(name: string, names: Iterable<string>, most = 3): string[] {
   const limit = Math.max(2, Math.floor(name.length / 3))
   const found = [...new Set(names)].flatMap(candidate => {
