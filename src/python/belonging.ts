@@ -1,6 +1,6 @@
-// What an environment imports from and holds beside site-packages and bin/: files that a RECORD lists elsewhere, folders
-// that .pth files add to sys.path, and the source trees of editable installations. Reads texts and runs nothing: lines of
-// a .pth that are code are understood only where they call a finder of setuptools.
+// What belongs to an environment outside of site-packages and bin/: files that a RECORD lists elsewhere, folders that
+// .pth files add to sys.path, and the source trees of editable installations. Only reads texts and runs nothing. It
+// understands code lines of a .pth only if they call a finder of setuptools.
 import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,40 +11,45 @@ import { entriesIn, fsPath, isInside, realPath } from '../io/path.ts'
 import type { Environment } from './environment.ts'
 import { recordPaths, SOURCES } from './record.ts'
 
-/** A place that modules are imported from: `folder` itself is the package of that name, or holds it where the name is ''. */
+/**
+ * A place from which modules are imported. If `name` is '', `folder` contains packages; else `folder` itself is the
+ * package of that name.
+ */
 interface ImportRoot {
   readonly folder: string
   readonly module: string
 }
 
-/** A folder outside of the environment that it imports from. */
+/** A folder outside of the environment from which the environment imports. */
 export interface OutsideFolder {
   readonly folder: string
-  /** What leads there: the distribution that is installed editable, or the .pth file. */
+  /** What leads there: the name of the editable distribution, or the .pth file. */
   readonly by: string
 }
 
 export interface Belonging {
-  /** Files that RECORDs list outside of the walked folders, and folders of .pth files; all inside the environment. */
+  /**
+   * Files that RECORDs list outside of the walked folders, and folders named by .pth files; all inside the environment.
+   */
   readonly files: readonly string[]
   readonly folders: readonly string[]
-  /** In the order of sys.path, as far as it can be told without running Python. */
+  /** In the order of sys.path, as far as it is known without running Python. */
   readonly importRoots: readonly ImportRoot[]
-  /** Each once. */
+  /** Each folder once. */
   readonly outside: readonly OutsideFolder[]
-  /** The texts that this was read from. */
+  /** The texts that all of this was read from. */
   readonly sources: readonly string[]
 }
 
 /** A RECORD of 60,000 rows has 6 MB. */
 const LARGEST_TEXT = 1 << 26
 
-/** `store`: whose folders are Nix's own, and need nothing. */
+/** @param store the folder of the Nix store; its folders need no fixing */
 export function belongingOf(environment: Environment, store: string): Belonging {
   const root = realPath(environment.root)
   const understood = environment.sitePackages.flatMap(site => [...pathLines(site), ...finderRoots(site)])
   const projects = environment.sitePackages.flatMap(site => editables(site))
-  // a project whose sources are known by other texts has much beside them that nothing imports
+  // a project whose modules other texts name holds much more that is never imported
   const unknown = projects.filter(project => !understood.some(({ folder }) => isInside(folder, project.folder)))
   const added = [...understood, ...unknown]
   const own = environment.sitePackages.map((folder): ImportRoot => ({ folder, module: '' }))
@@ -69,11 +74,13 @@ export function belongingOf(environment: Environment, store: string): Belonging 
 
 interface Added extends ImportRoot, OutsideFolder {
   readonly source: string
-  /** False for a project whose finder is not understood: modules are somewhere below, under names that nothing tells. */
+  /** False for a project whose finder is not understood: its modules are somewhere below, under unknown names. */
   readonly imports: boolean
 }
 
-/** The folders that .pth files name, as CPython's site module reads them: a line each, but comments and code. */
+/**
+ * The folders that .pth files name, read as CPython's site module does: one for each line, except comments and code.
+ */
 function pathLines(site: string): Added[] {
   const names = entriesIn(site).filter(({ name, kind }) => kind !== 'directory' && name.endsWith('.pth'))
   return names.flatMap(({ name }) => {
@@ -86,13 +93,13 @@ function pathLines(site: string): Added[] {
   })
 }
 
-/** `__editable__.edx-1.0.pth` is of the distribution edx. */
+/** The distribution of a .pth file: edx for `__editable__.edx-1.0.pth`. */
 function editableName(pth: string): string {
   const name = /^(?:__editable__\.|_)?(.+?)(?:-[^-]*)?\.pth$/.exec(pth)?.[1]
   return pth.startsWith('_') && name !== undefined ? name : pth
 }
 
-/** The packages that a finder of setuptools maps: `MAPPING: dict[str, str] = {'edx': '/src/edx'}`. */
+/** The packages in the mapping of a setuptools finder: `MAPPING: dict[str, str] = {'edx': '/src/edx'}`. */
 function finderRoots(site: string): Added[] {
   const names = entriesIn(site).filter(({ name }) => /^__editable___\w+_finder\.py$/.test(name))
   return names.flatMap(({ name }) => {
@@ -108,7 +115,7 @@ function finderRoots(site: string): Added[] {
   })
 }
 
-/** The projects of editable installations (PEP 610), whatever way they are imported. */
+/** The projects of editable installations (PEP 610), however they are imported. */
 function editables(site: string): Added[] {
   const infos = entriesIn(site).filter(({ name }) => name.endsWith('.dist-info'))
   return infos.flatMap(({ name }): Added[] => {
@@ -129,13 +136,16 @@ function editableFolder(text: string): string | null {
     const editable = typeof dir === 'object' && dir !== null && 'editable' in dir && dir.editable === true
     return editable && typeof url === 'string' && url.startsWith('file://') ? fileURLToPath(url) : null
   } catch (error) {
-    // no JSON, or no path: it tells nothing
+    // a text without JSON, or without a path, names no project
     if (error instanceof SyntaxError || error instanceof TypeError) return null
     throw error
   }
 }
 
-/** What RECORDs list outside of the walked folders and inside the environment: the `data` scheme of a wheel puts it there. */
+/**
+ * Files that RECORDs list outside of the walked folders and inside the environment. A wheel's `data` scheme puts files
+ * there.
+ */
 function recordedElsewhere({ sitePackages, walk }: Environment, root: string): string[] {
   const found = new Set<string>()
   for (const site of sitePackages) {
@@ -154,14 +164,14 @@ function recordedElsewhere({ sitePackages, walk }: Environment, root: string): s
 }
 
 /**
- * The module that a file is, as `import` names it; null where no import finds it.
- * @param suffixes those of extension modules, the bare `.so` last
+ * The name by which `import` finds a file as a module; null where no import finds it.
+ * @param suffixes the suffixes of extension modules, the bare `.so` last
  */
 export function moduleName(path: string, roots: readonly ImportRoot[], suffixes: readonly string[]): string | null {
   const suffix = suffixes.find(ending => path.endsWith(ending))
   if (suffix === undefined) return null
   const stem = path.slice(0, -suffix.length)
-  // the innermost: a folder that a .pth adds may lie below site-packages
+  // the innermost root wins: a folder that a .pth adds may lie below site-packages
   const [root] = roots
     .filter(({ folder, module }) => isInside(stem, folder) && (module !== '' || stem !== folder))
     .sort((a, b) => b.folder.length - a.folder.length)
@@ -170,7 +180,7 @@ export function moduleName(path: string, roots: readonly ImportRoot[], suffixes:
   return [root.module, below].filter(part => part !== '').join('.')
 }
 
-/** Where a module of that name may be: the path without its suffix, or the folder of the package. */
+/** Where a module of that name may be: its path without the suffix, or the folder of the package. */
 export function modulePaths(name: string, roots: readonly ImportRoot[]): string[] {
   return roots.flatMap(({ folder, module }) => {
     if (module === '') return [`${folder}/${name.replaceAll('.', '/')}`]

@@ -1,5 +1,6 @@
-// The distributions installed in site-packages: who owns a file, and what a distribution says of itself. Only names are
-// read at first; RECORDs when the first owner is asked for, METADATA and WHEEL for the distribution that is asked.
+// The distributions installed in site-packages: which one owns a file, and what each says about itself. Reads only
+// names at first. It reads the RECORDs when the first owner is asked for, and METADATA and WHEEL of a distribution on
+// use.
 import { statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
@@ -8,55 +9,61 @@ import { fsPath, listDirectory } from '../io/path.ts'
 import { LARGEST_RECORD, MOST_ROWS, recordPaths, SOURCES } from './record.ts'
 import { tagsOfWheelFile, type WheelTag } from './tags.ts'
 
-/** METADATA holds a project's README as its description, some kilobytes as a rule. */
+/** METADATA holds a project's README as its description, usually some kilobytes. */
 export const LARGEST_METADATA = 4 << 20
 
-/** An installed distribution. What costs a file is a method, read once. */
+/** An installed distribution. Properties that cost the read of a file are methods, and each file is read once. */
 interface Distribution {
   /** Normalised (PEP 503): `pydantic-core`. */
   readonly name: string
-  /** As the distribution writes itself: `pydantic_core`, `PyYAML`. */
+  /** The name as the distribution spells it: `pydantic_core`, `PyYAML`. */
   readonly displayName: string
   readonly version: string
   /** The .dist-info folder, or the .egg-info folder or file. */
   readonly path: string
-  /** site-packages: what the rows of RECORD are relative to. */
+  /** The site-packages folder; the rows of RECORD are relative to it. */
   readonly folder: string
-  /** RECORD, null where there is none (an egg-info, a distribution of the system) and where it is too large to be read. */
+  /**
+   * The text of RECORD. null where there is none (an egg-info, a distribution of the system), and where it is too large
+   * to read.
+   */
   readonly record: string | null
-  /** The normalised names of Requires-Dist, those of extras included. */
+  /** The normalised names of Requires-Dist, including those of extras. */
   requires(): readonly string[]
   /** `pip`, `uv` … */
   installer(): string | null
   tags(): readonly WheelTag[]
 }
 
-/** Who owns a file. */
+/** The owner of a file. */
 export interface Owner {
   readonly distribution: Distribution
-  /** The path as the row of RECORD has it, where there is a RECORD. */
+  /** The path in the row of RECORD, where there is a RECORD. */
   readonly row: string | null
 }
 
 /** All distributions of a venv. */
 export interface Distributions {
-  /** In byte order of their folder names. */
+  /** Sorted by the bytes of their folder names. */
   readonly all: readonly Distribution[]
   get(normalisedName: string): Distribution | undefined
-  /** The owner of a file by its absolute path, built from a folder of `sitePackages`; null for a file that nobody lists. */
+  /**
+   * The owner of a file; null for a file that no distribution lists. The path must be absolute and begin with a folder
+   * of `sitePackages`.
+   */
   ownerOf(path: string): Owner | null
-  /** What is too large to be read, so far, a sentence each. */
+  /** A sentence for each file that was too large to read so far. */
   readonly warnings: readonly string[]
 }
 
-/** The name by which distributions are compared (PEP 503). */
+/** The form of a name for comparing distributions (PEP 503). */
 export function normaliseName(name: string): string {
   return name.replaceAll(/[-_.]+/g, '-').toLowerCase()
 }
 
 /**
- * The distributions of these folders; where a name occurs twice the first folder's counts, as for an import.
- * @param files the only files whose owners will be asked for: RECORDs list ten times as many
+ * The distributions of these folders. If a name occurs twice, the first folder counts, as for an import.
+ * @param files the only files whose owners the caller asks for: RECORDs list ten times as many
  */
 export function readDistributions(sitePackages: readonly string[], files?: ReadonlySet<string>): Distributions {
   const warnings: string[] = []
@@ -81,10 +88,10 @@ function listDistributions(folder: string, warnings: string[]): Distribution[] {
   const found: Distribution[] = []
   for (const { name } of listDirectory(folder)) {
     const match = /^([^-]+(?:-[^-]+)*?)(?:-([^-]*))?\.(dist|egg)-info$/.exec(name)
-    // pip renames what it is about to remove: ~umpy-1.2.dist-info is left when it was interrupted
+    // pip renames a distribution before it removes it: an interrupted pip leaves ~umpy-1.2.dist-info
     if (match === null || name.startsWith('~')) continue
     const [, rawName = '', version = '', kind] = match
-    // setuptools adds the Python to an egg's name: PyYAML-6.0.1-py3.11.egg-info
+    // setuptools adds the version of Python to the name of an egg: PyYAML-6.0.1-py3.11.egg-info
     const egg = kind === 'egg' ? /^([^-]+)-([^-]+)-py\d/.exec(name) : null
     found.push(distribution(folder, name, egg?.[1] ?? rawName, egg?.[2] ?? version, kind === 'dist', warnings))
   }
@@ -130,7 +137,10 @@ function unread(record: string, why: string): string {
   return `${record} ${why}: it is not read, and keeps the hashes of the files that are patched`
 }
 
-/** The normalised names in METADATA's Requires-Dist lines; the description behind the first empty line may hold anything. */
+/**
+ * The normalised names in METADATA's Requires-Dist lines. Stops at the first empty line, because the description behind
+ * it may hold anything.
+ */
 export function requiredNames(metadata: string): string[] {
   const headers = metadata.split(/\r?\n\r?\n/, 1)[0] ?? ''
   const names = [...headers.matchAll(/^Requires-Dist:[ \t]*([A-Za-z0-9][\w.-]*)/gim)].map(([, name = '']) => name)
@@ -149,7 +159,7 @@ function indexOwners(
     const text = readText(record ?? join(distribution.path, 'installed-files.txt'), LARGEST_RECORD)
     if (text === null) continue
     if (record === null) {
-      // setuptools' list of an old-style installation: relative to the egg-info folder
+      // setuptools' list of an old-style installation: its paths are relative to the egg-info folder
       for (const line of text.split(/\r?\n/)) {
         const path = resolve(distribution.path, line)
         if (line !== '' && isNew(path)) owners.set(path, { distribution, row: null })
@@ -171,8 +181,8 @@ function indexOwners(
 }
 
 function readText(path: string, limit = LARGEST_METADATA): string | null {
-  // a file that is not there, or that its owner keeps to himself, tells nothing; the venv works without it. uv may have
-  // linked it to its cache
+  // A file that is missing or unreadable tells nothing, and the venv works without it. uv may have linked the file to
+  // its cache.
   const bytes = readRegular(path, limit)
   return bytes === null ? null : decodeBytes(bytes)
 }

@@ -1,15 +1,15 @@
-// An environment: what is patched as one. A virtual environment is the most common kind; an installed Python, a folder
-// that `pip install --target` filled or a tool's own tree are others. It is found elsewhere (pyvenv.ts, folder.ts); here
-// is only what all kinds have in common.
+// An environment: the unit that is patched. A virtual environment is the most common kind. Other kinds are an installed
+// Python, a folder that `pip install --target` filled, and a tool's own tree. pyvenv.ts and folder.ts find
+// environments; this file only holds what all kinds have in common.
 
-/** Where an environment is, and where wheelfix keeps what belongs to it. Both absolute. */
+/** Where an environment is, and where wheelfix keeps its own files for it. Both paths are absolute. */
 export interface Place {
   readonly root: string
-  /** Holds the lock, the journal, the pins, the roots and the answers; need not exist. */
+  /** Holds the lock, the journal, the pins, the roots and the answers. It need not exist. */
   readonly stateFolder: string
 }
 
-/** What is patched as one. All paths are absolute and begin with `root` as it was given. */
+/** The unit that is patched. All paths are absolute and begin with `root` in its given spelling. */
 export interface Environment extends Place {
   /**
    * - `venv`: a virtual environment, with pyvenv.cfg
@@ -17,22 +17,24 @@ export interface Environment extends Place {
    * - `folder`: any other folder
    */
   readonly kind: 'venv' | 'python' | 'folder'
-  /** The lines of pyvenv.cfg, keys in lower case as Python reads them; empty where there is none. */
+  /** The lines of pyvenv.cfg, with keys in lower case as Python reads them; empty without pyvenv.cfg. */
   readonly config: ReadonlyMap<string, string>
   /** The folder of the base interpreter: `home` of pyvenv.cfg. */
   readonly home: string
-  /** The Python that loads its extension modules; may be a dangling link. null: nothing tells, objects are loaded alone. */
+  /**
+   * The Python that loads its extension modules; may be a dangling link. null: unknown, so objects are loaded alone.
+   */
   readonly python: string | null
-  /** A program that is no Python and loads the objects (node loads addons); null: there is none. */
+  /** A program other than Python that loads the objects (node loads addons); null: there is none. */
   readonly program: string | null
   readonly systemSitePackages: boolean
   /** The folders of installed packages, each once by device and inode. */
   readonly sitePackages: readonly string[]
   /** The folder of its programs. */
   readonly bin: string
-  /** The folders whose objects are looked at, with all below them. */
+  /** The folders whose objects are examined, including all subfolders. */
   readonly walk: readonly string[]
-  /** Single files besides. */
+  /** Single files to examine besides. */
   readonly files: readonly string[]
 }
 
@@ -45,7 +47,7 @@ export function hasPython(environment: Environment): environment is PythonEnviro
   return environment.python !== null
 }
 
-/** Where wheelfix keeps what belongs to an environment that may hold it itself. */
+/** The default state folder of an environment, inside its root. */
 export function stateFolderIn(root: string): string {
   return `${root}/.wheelfix`
 }

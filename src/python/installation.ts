@@ -1,11 +1,11 @@
-// The folder that a Python is installed in, from whatever names it: the folder, the interpreter, or an environment of it.
+// The folder that a Python is installed in. The user may name the folder, the interpreter, or an environment of it.
 import { statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { findVenv } from './pyvenv.ts'
 
-/** A folder that is neither is given back: what is wrong with it is said by who edits it. */
+/** Returns other folders unchanged: the code that edits them reports what is wrong. */
 export function installationOf(named: string, cwd: string): string {
   const path = resolve(cwd, named)
   try {

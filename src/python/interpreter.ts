@@ -1,5 +1,6 @@
-// What finally runs when a venv's bin/python is started, found without running anything: through links, wrapper scripts
-// and nixpkgs' compiled wrappers, to the ELF file of Python itself. Knows nothing of libraries; ldso/libc.ts goes on.
+// Finds the program that finally runs when a venv's bin/python is started, without running anything. Follows links,
+// wrapper scripts and nixpkgs' compiled wrappers to the ELF file of Python itself. Knows nothing of libraries;
+// ldso/libc.ts continues from here.
 import { accessSync, constants, existsSync, lstatSync, type Stats } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import {
@@ -24,14 +25,14 @@ import { withSource } from '../io/source.ts'
 import type { PythonEnvironment } from './environment.ts'
 import { configVersion } from './pyvenv.ts'
 
-/** One step of the way from bin/python to the program: the file that is left, and how it leads on. */
+/** One step on the way from bin/python to the program: a file, and how it leads to the next one. */
 interface ChainStep {
   readonly path: string
   /**
    * - `link`: a symbolic link
-   * - `script`: a shell script that execs the next
-   * - `wrapper`: an ELF file that execs the next (nixpkgs' makeBinaryWrapper)
-   * - `home`: a script that does not tell; the next is the one in pyvenv.cfg's `home`
+   * - `script`: a shell script that execs the next file
+   * - `wrapper`: an ELF file that execs the next file (nixpkgs' makeBinaryWrapper)
+   * - `home`: a script whose target is unknown; the next file is the one in pyvenv.cfg's `home`
    */
   readonly how: 'link' | 'script' | 'wrapper' | 'home'
 }
@@ -43,25 +44,25 @@ export interface Interpreter {
   /** The ELF file that finally runs, with every link resolved. */
   readonly program: string
   readonly chain: readonly ChainStep[]
-  /** `3.11.7`; `3.11` where nothing tells more. */
+  /** `3.11.7`; `3.11` where nothing gives the full version. */
   readonly version: string
   /** PT_INTERP. */
   readonly interp: string
   readonly object: ElfObject
-  /** The endings that `import` takes for extension modules, in its order (CPython, Python/dynload_shlib.c). */
+  /** The suffixes of extension modules that `import` accepts, in its order (CPython, Python/dynload_shlib.c). */
   readonly extensionSuffixes: readonly string[]
 }
 
-/** The kernel gives up after 40 links; no honest chain has as many steps of any kind. */
+/** The kernel gives up after 40 links, and no real chain has that many steps of any kind. */
 const LONGEST_CHAIN = 40
-/** A compiled wrapper has some 20 KB; the smallest Python that does not link to libpython has more than 2 MB. */
+/** A compiled wrapper has some 20 KB; the smallest Python without libpython has more than 2 MB. */
 const LARGEST_WRAPPER = 1 << 20
 const LARGEST_SCRIPT = 1 << 16
 
 /**
  * Follows bin/python to the program.
- * @throws WheelfixError `PYTHON_NOT_FOUND` when a step leads to nothing; `PYTHON_UNSUPPORTED` when it ends at something
- * that is no dynamically linked Python
+ * @throws WheelfixError `PYTHON_NOT_FOUND` when a step leads to a missing file; `PYTHON_UNSUPPORTED` when the chain
+ * ends at something other than a dynamically linked Python
  */
 export function findInterpreter(venv: PythonEnvironment): Interpreter {
   try {
@@ -72,8 +73,8 @@ export function findInterpreter(venv: PythonEnvironment): Interpreter {
 }
 
 /**
- * A program that is no Python and loads objects of its own: Node its addons.
- * @throws WheelfixError `PYTHON_UNSUPPORTED` for what is no dynamically linked program
+ * A program other than Python that loads objects: Node loads its addons.
+ * @throws WheelfixError `PYTHON_UNSUPPORTED` for a program that is not dynamically linked
  */
 export function findProgram(path: string): Interpreter {
   const fault = (what: string) => new WheelfixError('PYTHON_UNSUPPORTED', `${path} ${what}`, path)
@@ -132,7 +133,7 @@ function statusOf(path: string, venv: PythonEnvironment, chain: readonly ChainSt
 
 type Found = { readonly object: ElfObject } | { readonly how: 'script' | 'wrapper' | 'home'; readonly next: string }
 
-/** What a file that is no link is: Python itself, or something that execs the next file. */
+/** What a file other than a link is: Python itself, or something that execs the next file. */
 function look(path: string, stat: Stats, venv: PythonEnvironment): Found {
   if (!stat.isFile()) throw unsupported(path, 'is not a file')
   try {
@@ -164,15 +165,15 @@ function look(path: string, stat: Stats, venv: PythonEnvironment): Found {
   }
 }
 
-/** Python links to libpython, or is large because libpython is inside; a wrapper does neither. */
+/** Python either links to libpython, or is large because libpython is inside. Neither is true of a wrapper. */
 function isPython(path: string, object: ElfObject, size: number): boolean {
   if (object.needed.some(soname => /^lib(?:python|pypy)\d/.test(soname))) return true
   return size > LARGEST_WRAPPER && /python|pypy/.test(basename(path))
 }
 
 /**
- * The program that a shell script execs: the last line that begins with `exec`, or with an absolute path, and that
- * hands on its arguments ("$@"). Null where its name is computed.
+ * The program that a shell script execs: the one in the last line that begins with `exec` or with an absolute path and
+ * passes on the arguments ("$@"). Null where its name is computed.
  */
 export function scriptTarget(text: string): string | null {
   const lines = text.replaceAll('\\\n', ' ').split('\n')
@@ -190,7 +191,7 @@ export function scriptTarget(text: string): string | null {
   return null
 }
 
-/** The words of a shell line, unquoted; expansions stay as they are written. */
+/** The words of a shell line, without quotes. Expansions are not expanded. */
 function shellWords(line: string): string[] {
   return [...line.matchAll(/(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\])+/g)].map(([word]) =>
     word.replaceAll(/'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)/g, (_, single?: string, double?: string, escaped?: string) => {
@@ -224,7 +225,7 @@ function resolved(path: string): string {
   }
 }
 
-/** The Python in pyvenv.cfg's `home`, for a script that computes what it runs (a pyenv shim). */
+/** The Python in pyvenv.cfg's `home`, for a script that computes its target (a pyenv shim). */
 function homePython(script: string, venv: PythonEnvironment): string {
   const version = configVersion(venv.config)?.split('.') ?? []
   for (const name of [`python${version.slice(0, 2).join('.')}`, 'python3', 'python']) {
@@ -248,7 +249,9 @@ function describe(venv: PythonEnvironment, chain: readonly ChainStep[], path: st
   }
 }
 
-/** The program's own name for itself wins over pyvenv.cfg, which stays behind when the system's Python is upgraded. */
+/**
+ * The program's own name for itself wins over pyvenv.cfg: an upgrade of the system's Python does not change pyvenv.cfg.
+ */
 function identity(
   venv: PythonEnvironment,
   program: string,
@@ -270,7 +273,7 @@ function identity(
   return { version, freeThreaded: match?.[2] === 't', pypy: match?.[0].startsWith('pypy') === true }
 }
 
-/** The names beside the program that tell its version, when there is just one: PREFIX/lib/pythonX.Y. */
+/** The names beside the program that give its version, if there is exactly one: PREFIX/lib/pythonX.Y. */
 function libFolders(program: string): string[] {
   try {
     const names = listDirectory(join(dirname(dirname(program)), 'lib')).map(({ name }) => name)
@@ -282,9 +285,10 @@ function libFolders(program: string): string[] {
 }
 
 /**
- * `.cpython-311-x86_64-linux-gnu.so`, `.abi3.so`, `.so`. Up to 3.7 the tag holds an `m` (pymalloc); a free-threaded build
- * has a `t` (PEP 703). Since 3.15 it takes the stable ABI `abi3t` instead of `abi3`, other builds take both (PEP 803), and
- * the stable ABI may name the platform. Pythons for musl called themselves `gnu` before they learnt `musl`: both count.
+ * The suffixes `.cpython-311-x86_64-linux-gnu.so`, `.abi3.so`, `.so`. Up to 3.7 the tag contains an `m` (pymalloc). A
+ * free-threaded build has a `t` (PEP 703). Since 3.15 a free-threaded build accepts the stable ABI `abi3t` instead of
+ * `abi3`, other builds accept both (PEP 803), and the stable ABI may name the platform. Pythons for musl called
+ * themselves `gnu` before they used `musl`: both count.
  */
 export function extensionSuffixes(version: string, freeThreaded: boolean, object: ElfObject): string[] {
   const [major = 3, minor = 0] = version.split('.').map(Number)
@@ -300,7 +304,10 @@ export function extensionSuffixes(version: string, freeThreaded: boolean, object
   ]
 }
 
-/** The PLATFORM_TRIPLET that CPython's configure gives this machine; none where it gives none or is not known here. */
+/**
+ * The PLATFORM_TRIPLET that CPython's configure gives this machine; none where it gives none or the machine is unknown
+ * here.
+ */
 function triplets({ header, ptInterp: interpreter }: ElfObject): string[] {
   const { machine, flags, class: bits, byteOrder } = header
   const little = byteOrder === 'little'
@@ -336,9 +343,9 @@ function triplets({ header, ptInterp: interpreter }: ElfObject): string[] {
   }
 }
 
-/** How to make this venv anew, in the words of the tool that made it. */
+/** How to make this venv again, in the commands of the tool that made it. */
 function remake(venv: PythonEnvironment): string {
-  // a folder that is no virtual environment must never be named: older versions of uv clear whatever they are given
+  // never name a folder that is not a virtual environment: older versions of uv clear any folder that they are given
   if (venv.config.size === 0) return 'name another Python (--python)'
   return venv.config.has('uv')
     ? `make it again: uv venv --clear ${venv.root}, then uv sync or uv pip install`

@@ -7,7 +7,9 @@ import { type PythonEnvironment, stateFolderIn } from './environment.ts'
 import { findVenv } from './pyvenv.ts'
 import { askShim, isScript } from './shim.ts'
 
-/** The Python that is named; without a name that of the venv, as for the other commands, else `python3` on PATH. */
+/**
+ * The Python that the user names. Without a name it is the venv's, as for the other commands, else `python3` on PATH.
+ */
 export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): PythonEnvironment {
   if (named === undefined) {
     try {
@@ -17,7 +19,7 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
       return targetPython('python3', env, cwd)
     }
   }
-  // a name without a slash is a program of PATH, unless it is a folder: --python .venv
+  // a name without a slash is a program on PATH, unless a folder has that name: --python .venv
   const folder = statSync(fsPath(resolve(cwd, named)), { throwIfNoEntry: false })?.isDirectory() === true
   const path = folder || named.includes('/') ? resolve(cwd, named) : onPath(named, env)
   if (path === null || !existsSync(fsPath(path))) {
@@ -46,7 +48,7 @@ export function onPath(program: string, env: NodeJS.ProcessEnv): string | null {
   return null
 }
 
-/** An interpreter without a venv, as a venv of nothing else. */
+/** An interpreter without a venv, as an empty environment. */
 function bare(python: string): PythonEnvironment {
   const bin = dirname(python)
   const root = dirname(bin)

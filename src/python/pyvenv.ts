@@ -1,5 +1,5 @@
-// What a venv is and where it is: pyvenv.cfg (PEP 405), its folders, and the rule by which one is found when none is
-// named. Runs nothing and follows no link out of the venv.
+// What a venv is and where it is: pyvenv.cfg (PEP 405), its folders, and the rule that finds a venv when the user names
+// none. Runs nothing and follows no link out of the venv.
 import { accessSync, constants, existsSync, lstatSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { readRegular } from '../io/beneath.ts'
@@ -10,15 +10,15 @@ import { adviceWithoutVenv, searchVenv } from './search-venv.ts'
 
 import { checkStateFolder } from './state-folder.ts'
 
-/** A virtual environment. `python` is bin/python, or python3 where there is no such. */
+/** A virtual environment. `python` is bin/python, or bin/python3 where bin/python does not exist. */
 export interface Venv extends Environment {
   readonly kind: 'venv'
   readonly python: string
 }
 
-/** How a venv is asked for. */
+/** The input of the search for a venv. */
 interface VenvQuestion {
-  /** The folder that the user names; without it $VIRTUAL_ENV, then what search-venv.ts finds. */
+  /** The folder that the user names; without it $VIRTUAL_ENV, then the result of search-venv.ts. */
   readonly argument?: string | undefined
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
@@ -30,7 +30,7 @@ const LARGEST_CONFIG = 1 << 20
 /**
  * Finds and reads the venv.
  * @throws WheelfixError `VENV_NOT_FOUND` when there is none, or the folder is something else; `VENV_INVALID` when its
- * pyvenv.cfg cannot be read or is broken
+ * pyvenv.cfg is broken or cannot be read
  */
 export function findVenv({ argument, env, cwd }: VenvQuestion): Venv {
   if (argument !== undefined) return readVenv(resolve(cwd, argument))
@@ -104,7 +104,7 @@ function readConfig(root: string, prefix: string): Map<string, string> {
   return config
 }
 
-/** Why there is no pyvenv.cfg that can be read. */
+/** Why pyvenv.cfg cannot be read. */
 function unreadable(root: string, path: string, prefix: string): WheelfixError {
   try {
     const status = statSync(fsPath(path))
@@ -130,7 +130,7 @@ function broken(path: string, why: string): WheelfixError {
   )
 }
 
-/** Why a folder without pyvenv.cfg is no venv, with what the user most likely meant. */
+/** Why a folder without pyvenv.cfg is not a venv, and what the user most likely meant. */
 function noVenv(root: string, prefix: string): WheelfixError {
   const say = (text: string) => new WheelfixError('VENV_NOT_FOUND', `${prefix}${root}${text}`, root)
   if (!existsSync(fsPath(root))) {
@@ -161,8 +161,8 @@ function pythonOf(bin: string): string {
 }
 
 /**
- * lib/pythonX.Y[t]/site-packages (pypyX.Y for PyPy), the same below lib64 where that is no link to lib. Of several
- * versions, which an upgrade leaves behind, only the one that pyvenv.cfg names is in use.
+ * lib/pythonX.Y[t]/site-packages (pypyX.Y for PyPy), and the same below lib64 where lib64 is not a link to lib. An
+ * upgrade leaves folders of several versions; only the version that pyvenv.cfg names is in use.
  */
 function findSitePackages(root: string, config: ReadonlyMap<string, string>): string[] {
   const version = configVersion(config)?.split('.').slice(0, 2).join('.')
@@ -190,7 +190,7 @@ function findSitePackages(root: string, config: ReadonlyMap<string, string>): st
   return (current.length > 0 ? current : found).map(({ path }) => path)
 }
 
-/** The version that pyvenv.cfg tells: `version` of venv, `version_info` of uv and virtualenv (`3.11.7.final.0`). */
+/** The version in pyvenv.cfg: `version` from venv, `version_info` from uv and virtualenv (`3.11.7.final.0`). */
 export function configVersion(config: ReadonlyMap<string, string>): string | undefined {
   return /^\d+\.\d+(?:\.\d+)?/.exec(config.get('version_info') ?? config.get('version') ?? '')?.[0]
 }

@@ -1,49 +1,55 @@
-// RECORD, the list of a distribution's files: rows of path, hash and size as CSV (PEP 376, PEP 427; "Recording installed
-// projects" of the packaging specifications). Text in, text out: fields change, and every other byte stays. A RECORD that
-// is no UTF-8 passes through elf/text.ts unharmed.
+// RECORD, the list of a distribution's files: rows of path, hash and size as CSV (PEP 376, PEP 427; "Recording
+// installed projects" of the packaging specifications). The functions take a text and return a text: fields change, and
+// every other byte stays. A RECORD that is not UTF-8 passes through elf/text.ts unharmed.
 import { getHashes } from 'node:crypto'
 import type { ByteSource } from '../elf/source.ts'
 import { digestOf } from '../io/hash.ts'
 
-/** The hash and size fields of a row as they stand in the text, quotes included; both empty where they were left out. */
+/** The raw hash and size fields of a row, including quotes; both are empty where the row does not have them. */
 export interface RecordFields {
   readonly hash: string
   readonly size: string
 }
 
 /**
- * The largest RECORD that is read, in bytes: the largest of real distributions have some 10 MB. What a reader keeps of one
+ * The largest RECORD that is read, in bytes. The largest of real distributions have some 10 MB. What a reader keeps
  * takes several times as much memory.
  */
 export const LARGEST_RECORD = 32 << 20
 
-/** A row that names a real file has some 100 bytes, so that many rows do not fit. Each costs about 200 bytes of memory. */
+/**
+ * Each row costs about 200 bytes of memory. A row that names a real file has some 100 bytes, so a RECORD with more rows
+ * is forged.
+ */
 export const MOST_ROWS = 500_000
 
-/** A RECORD of more rows than are read. */
+/** The error for a RECORD with more rows than `MOST_ROWS`. */
 export class TooManyRows extends Error {
   constructor() {
     super(`has more than ${MOST_ROWS} rows`)
   }
 }
 
-/** Four of five rows end so, and no object does. */
+/** Four of five rows have these endings, and no object does. */
 export const SOURCES: readonly string[] = ['.py', '.pyc', '.pyi']
 
-/** What the specification allows for a file that is to be checked by nothing. */
+/** The fields that the specification allows for a file that no tool is to check. */
 export const EMPTY_FIELDS: RecordFields = { hash: '', size: '' }
 
-/** Where one row stands: its fields behind the path are `text.slice(fieldsStart, fieldsEnd)`, commas included. */
+/**
+ * The place of one row in the text. Its fields behind the path are `text.slice(fieldsStart, fieldsEnd)`, commas
+ * included.
+ */
 interface Row {
   readonly path: string
   readonly fieldsStart: number
   readonly fieldsEnd: number
-  /** The second and the third field, undefined where the row is shorter. */
+  /** The second and third field; undefined where the row is shorter. */
   readonly hash: string | undefined
   readonly size: string | undefined
 }
 
-/** The text with the fields of the rows named in `changes` (by path as in the row, unquoted) replaced. */
+/** The text with new fields in the rows that `changes` names (by their paths, unquoted). */
 export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordFields>): string {
   let out = ''
   let copied = 0
@@ -59,7 +65,8 @@ export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordF
 }
 
 /**
- * The fields of every row by its path, unquoted, but those with one of these endings; of two rows with one path the first.
+ * The fields of every row by its path, unquoted, except rows with one of these endings. Of two rows with the same path
+ * the first counts.
  * @throws TooManyRows
  */
 export function recordRows(text: string, without: readonly string[] = []): Map<string, RecordFields> {
@@ -70,7 +77,7 @@ export function recordRows(text: string, without: readonly string[] = []): Map<s
   return found
 }
 
-/** The paths of all rows, unquoted, in order, but those with one of these endings. */
+/** The paths of all rows, unquoted and in order, except paths with one of these endings. */
 export function* recordPaths(text: string, without: readonly string[] = []): Generator<string> {
   for (const { path } of rows(text, without)) yield path
 }
@@ -83,14 +90,16 @@ function* bounded(all: Iterable<Row>): Generator<Row> {
   }
 }
 
-/** The true fields of a file: `sha256=` with the digest in urlsafe base64 without padding, and its size in bytes. */
+/**
+ * The correct fields for a file: `sha256=` with the digest in urlsafe base64 without padding, and its size in bytes.
+ */
 export function trueFields(source: ByteSource): RecordFields {
   return { hash: `sha256=${digestOf(source, 'sha256', 'base64url')}`, size: String(source.size) }
 }
 
 /**
- * The algorithms of RECORD, by the names of Python's hashlib, as `createHash` of node:crypto calls them. The specification
- * asks for sha256 or better and for urlsafe base64 without padding; tools have written all of these, in other alphabets, too.
+ * The algorithms in RECORD: their names in Python's hashlib, and in `createHash` of node:crypto. The specification asks
+ * for sha256 or better, in urlsafe base64 without padding. Tools have written all of these, also in other alphabets.
  */
 const ALGORITHMS: ReadonlyMap<string, string> = new Map([
   ['md5', 'md5'],
@@ -107,15 +116,15 @@ const ALGORITHMS: ReadonlyMap<string, string> = new Map([
   ['blake2s', 'blake2s256'],
 ])
 
-/** The algorithm and the digest of a hash field, however it is written. */
+/** The algorithm and the digest of a hash field, in any spelling. */
 interface Digest {
-  /** For `createHash`; null: unknown, or not available in this Node (md5 where OpenSSL runs in FIPS mode). */
+  /** The name for `createHash`; null: unknown, or not available in this Node (md5 where OpenSSL runs in FIPS mode). */
   readonly algorithm: string | null
-  /** The digest as the field has it. */
+  /** The raw digest in the field. */
   readonly text: string
 }
 
-/** Null where the field is empty. */
+/** Null for an empty field. */
 function digestIn(field: string): Digest | null {
   const hash = unquoted(field).trim()
   if (hash === '') return null
@@ -128,7 +137,7 @@ function digestIn(field: string): Digest | null {
   }
 }
 
-/** Are these the bytes of a digest: hexadecimal, or base64 in either alphabet, padded or not? */
+/** Does the text spell these bytes of a digest: in hexadecimal, or in base64 with either alphabet, padded or not? */
 function spells(text: string, digest: Buffer): boolean {
   if (text.length === 2 * digest.length) return text.toLowerCase() === digest.toString('hex')
   return (
@@ -140,8 +149,8 @@ function spells(text: string, digest: Buffer): boolean {
 }
 
 /**
- * Whether a file is the one that the hash of its row describes. Null where the hash cannot be checked, because its algorithm
- * is unknown; a row without a hash describes any file.
+ * Does the hash of a row match the file? Null where the hash cannot be checked, because its algorithm is unknown. A row
+ * without a hash matches any file.
  */
 export function hashHolds({ hash }: RecordFields, source: ByteSource): boolean | null {
   const digest = digestIn(hash)
@@ -150,13 +159,13 @@ export function hashHolds({ hash }: RecordFields, source: ByteSource): boolean |
   return spells(digest.text, Buffer.from(digestOf(source, digest.algorithm, 'hex'), 'hex'))
 }
 
-/** The size that a row tells, in bytes; null where it tells none. */
+/** The size in a row, in bytes; null where the row has none. */
 export function sizeOf({ size }: RecordFields): number | null {
   const text = unquoted(size)
   return text === '' ? null : Number(text)
 }
 
-/** The paths that have several rows with different fields, and the fields of those rows. @throws TooManyRows */
+/** The paths with several rows whose fields differ, and the fields of those rows. @throws TooManyRows */
 export function disagreeingRows(text: string): Map<string, RecordFields[]> {
   const first = new Map<string, RecordFields>()
   const found = new Map<string, RecordFields[]>()
@@ -172,17 +181,17 @@ export function disagreeingRows(text: string): Map<string, RecordFields[]> {
   return found
 }
 
-/** The rows whose path has none of the endings `without`. */
+/** The rows whose path has none of the endings in `without`. */
 function rows(text: string, without: readonly string[] = []): Iterable<Row> {
   return text.includes('"') || /\r(?!\n)/.test(text) ? csvRows(text, without) : plainRows(text, without)
 }
 
 /**
- * Rows without a quote, which is nearly all; pip ends them with CRLF, uv with LF. A venv has tens of thousands of rows,
- * most of them `.py`: 60,000 take 10 ms so, and 60 ms as CSV.
+ * Reads rows without a quote: nearly all rows. pip ends them with CRLF, uv with LF. A venv has tens of thousands of
+ * rows, most of them `.py`: 60,000 rows take 10 ms here, and 60 ms as CSV.
  */
 function* plainRows(text: string, without: readonly string[]): Generator<Row> {
-  // the next comma of the text, wherever it is: it is looked for once, however many rows have none
+  // the next comma anywhere in the text, so that many rows without one cost a single search
   let comma = -1
   const commaIn = (from: number, stop: number): number => {
     if (comma < from) {
@@ -211,7 +220,7 @@ function* plainRows(text: string, without: readonly string[]): Generator<Row> {
   }
 }
 
-/** Rows as Python's csv module reads them: a quoted field may hold commas, line ends and doubled quotes. */
+/** Reads rows as Python's csv module does: a quoted field may hold commas, line ends and doubled quotes. */
 function* csvRows(text: string, without: readonly string[]): Generator<Row> {
   let at = 0
   while (at < text.length) {
@@ -227,7 +236,7 @@ function* csvRows(text: string, without: readonly string[]): Generator<Row> {
     if (path !== '' && !without.some(ending => path.endsWith(ending))) {
       yield { path, fieldsStart: pathEnd, fieldsEnd: end, hash: fields[0], size: fields[1] }
     }
-    // what stands behind the size is no part of the format
+    // the format has no fields behind the size
     while (text[end] === ',') end = endOfField(text, end + 1)
     at = end
     while (text[at] === '\r' || text[at] === '\n') at++
@@ -253,7 +262,7 @@ function unquoted(field: string): string {
   return field.startsWith('"') ? field.slice(1, field.endsWith('"') ? -1 : undefined).replaceAll('""', '"') : field
 }
 
-/** The fields that an undo note kept. */
+/** The fields that an undo note holds. */
 export function fieldsOf(record: string): RecordFields {
   const comma = record.indexOf(',')
   return { hash: record.slice(0, comma), size: record.slice(comma + 1) }

@@ -1,11 +1,11 @@
-// Where the virtual environment of a folder is, when the user names none: the places in which venv, virtualenv, uv, pdm and
+// Finds the virtual environment of a folder when the user names none: looks where venv, virtualenv, uv, pdm and
 // hand-made projects put it. Reads names and small files, and runs nothing.
 import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { readRegular } from '../io/beneath.ts'
 import { realPath } from '../io/path.ts'
 
-/** The names that people give a venv in its project, the most common first (gitignore's template has all three). */
+/** The usual names of a venv in its project, the most common first (gitignore's template has all three). */
 const NAMES = ['.venv', 'venv', 'env'] as const
 
 /** The folders from `cwd` up to the root. */
@@ -16,18 +16,19 @@ function upwards(cwd: string): string[] {
 }
 
 /**
- * The environment of the nearest folder that has one; null: there is none. A folder that is itself a venv counts (one works
- * inside it), then what uv was told, then the common names.
+ * The environment of the nearest folder that has one; null without any. A folder counts if it is a venv itself (the
+ * user works inside it). Then comes uv's setting, then the common names.
  */
 export function searchVenv(cwd: string, env: NodeJS.ProcessEnv): string | null {
   const uv = env['UV_PROJECT_ENVIRONMENT'] ?? ''
   for (const folder of upwards(cwd)) {
     if (isVenv(folder)) return folder
-    // uv: relative to the folder of the project (docs/concepts/projects/config, "Project environment path")
+    // for uv the path is relative to the folder of the project (docs/concepts/projects/config, "Project environment
+    // path")
     if (uv !== '' && existsSync(join(folder, 'pyproject.toml')) && isVenv(resolve(folder, uv))) {
       return resolve(folder, uv)
     }
-    // .venv is one by its name: where it is broken, that is said
+    // the name .venv is enough: the caller reports a broken one
     if (existsSync(join(folder, NAMES[0]))) return join(folder, NAMES[0])
     const found = NAMES.map(name => join(folder, name)).find(isVenv) ?? ofPdm(folder)
     if (found !== null) return found
@@ -39,14 +40,14 @@ function isVenv(folder: string): boolean {
   return existsSync(join(folder, 'pyvenv.cfg'))
 }
 
-/** pdm writes the path of the Python that it uses into .pdm-python. */
+/** pdm writes the path of its Python into .pdm-python. */
 function ofPdm(folder: string): string | null {
   const python = textOf(join(folder, '.pdm-python')).trim()
   const root = dirname(dirname(python))
   return python.startsWith('/') && isVenv(root) ? root : null
 }
 
-/** Tools that keep environments outside of the project, and the command that tells where. */
+/** Tools that keep environments outside of the project, and the command that prints the place. */
 const ELSEWHERE: readonly (readonly [tool: string, command: string, isHere: (folder: string) => boolean])[] = [
   ['poetry', 'poetry env info --path', folder => has(folder, 'poetry.lock') || usesTool(folder, 'poetry')],
   ['pipenv', 'pipenv --venv', folder => has(folder, 'Pipfile')],
@@ -62,7 +63,7 @@ function usesTool(folder: string, tool: string): boolean {
   return new RegExp(`^\\[tool\\.${tool}[\\].]`, 'm').test(textOf(join(folder, 'pyproject.toml')))
 }
 
-/** What a user does who has no environment that `searchVenv` finds, in one sentence. */
+/** One sentence with advice for a user without an environment that `searchVenv` finds. */
 export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv): string {
   for (const folder of upwards(cwd)) {
     const found = ELSEWHERE.find(([, , isHere]) => isHere(folder))
@@ -80,7 +81,7 @@ export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv): string {
   return 'name one (wheelfix venv DIR), activate one, or create one: python3 -m venv .venv'
 }
 
-/** A warning where another environment is active than that of the project that one stands in; null where all is clear. */
+/** A warning if another environment is active than the one of the current project; null otherwise. */
 export function activeElsewhere(cwd: string, env: NodeJS.ProcessEnv): string | null {
   const active = env['VIRTUAL_ENV'] ?? ''
   if (active === '') return null

@@ -5,10 +5,10 @@ import { decodeBytes } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { entriesIn, fsPath } from '../io/path.ts'
 
-/** A script that an installer writes has a few lines. */
+/** A script from an installer has a few lines. */
 const LARGEST_SCRIPT = 1 << 14
 
-/** The first Python that a script of the folder names and that is there; null where none does. */
+/** The first existing Python that a script of the folder names; null where none does. */
 export function shebangPython(folder: string): string | null {
   for (const { name, kind } of entriesIn(folder)) {
     const bytes = kind === 'file' ? readRegular(join(folder, name), LARGEST_SCRIPT) : null
@@ -18,7 +18,10 @@ export function shebangPython(folder: string): string | null {
   return null
 }
 
-/** `#!/x/python3.12`, or for a path that is too long for the kernel `#!/bin/sh` and `'''exec' '/x/python3.12' "$0" "$@"`. */
+/**
+ * Reads `#!/x/python3.12`. A path too long for the kernel is written as `#!/bin/sh` and `'''exec' '/x/python3.12' "$0"
+ * "$@"`.
+ */
 function pythonOf(script: string): string | null {
   const direct = /^#!\s*(\/\S*\/(?:python|pypy)[\d.]*t?)\s*$/m.exec(script.split('\n', 1)[0] ?? '')
   if (direct !== null) return direct[1] ?? null

@@ -1,5 +1,6 @@
-// A python3 that is a script: the shim of a version manager (pyenv, asdf, mise), a wrapper of direnv, `#!/usr/bin/env -S`.
-// What it starts depends on the folder and on the user's settings, so it is asked and not read.
+// A python3 that is a script: the shim of a version manager (pyenv, asdf, mise), a wrapper of direnv, `#!/usr/bin/env
+// -S`. Its target depends on the folder and on the user's settings. So wheelfix runs the script and asks, instead of
+// reading it.
 import { existsSync } from 'node:fs'
 import { basename, isAbsolute } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
@@ -7,18 +8,21 @@ import { WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 
-/** A shim starts Python in a fraction of a second; one that downloads something is not waited for. */
+/** A shim starts Python in a fraction of a second. wheelfix does not wait for a shim that downloads something. */
 const PATIENCE_MS = 5000
 
-/** The kernel's own name for the program that runs, then Python's: started by its loader, the first is the loader. */
+/**
+ * Prints the kernel's name for the running program, then Python's name. If a loader started Python, the first is the
+ * loader.
+ */
 const QUESTION = 'import os, sys; print(os.readlink("/proc/self/exe")); print(sys.executable)'
 
 /**
  * The Python that a script starts here.
- * @throws WheelfixError `PYTHON_NOT_FOUND` where it does not say so in time
+ * @throws WheelfixError `PYTHON_NOT_FOUND` where the script gives no answer in time
  */
 export function askShim(script: string, env: NodeJS.ProcessEnv, cwd: string): string {
-  // loaded when it is used: it takes as long to load as the whole of a run with nothing to do
+  // loaded on use, because loading takes as long as a whole run with nothing to do
   const { spawnSync } = process.getBuiltinModule('node:child_process')
   const { stdout } = spawnSync(script, ['-c', QUESTION], {
     env,

@@ -1,15 +1,15 @@
-// What may stand in the folder that wheelfix keeps for an environment. Who unpacks or shares an environment gets this
-// folder from somebody else: a link in it would have wheelfix read, write or remove files elsewhere.
+// What may be in the folder that wheelfix keeps for an environment. A user who unpacks or shares an environment gets
+// this folder from somebody else. A link in it would make wheelfix read, write or remove files elsewhere.
 import { lstatSync, type Stats } from 'node:fs'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { readBeneath } from '../io/beneath.ts'
 import { entriesIn, fsPath } from '../io/path.ts'
 import type { Place } from './environment.ts'
 
-/** No file of it is larger: the pins and answers of the largest venvs have some 100 KB. */
+/** Larger than any file in it: the pins and answers of the largest venvs have some 100 KB. */
 const LARGEST_FILE = 16 << 20
 
-/** What its names are; others are nobody's, and nobody opens them. */
+/** The kind of file that each known name must be. Other names are unknown, and wheelfix never opens them. */
 function kindOf(name: string): 'directory' | 'symlink' | 'file' | null {
   if (name === 'roots' || name === 'loader' || name === 'undo') return 'directory'
   // Nix's link to a library set that it built
@@ -19,7 +19,8 @@ function kindOf(name: string): 'directory' | 'symlink' | 'file' | null {
 
 /**
  * Refuses a state folder that wheelfix cannot have made.
- * @throws WheelfixError `VENV_INVALID` for one that is a link, belongs to somebody else, or holds links, FIFOs or devices
+ * @throws WheelfixError `VENV_INVALID` for a folder that is a link, belongs to somebody else, or holds links, FIFOs or
+ * devices
  */
 export function checkStateFolder({ root, stateFolder }: Place): void {
   const status = statusOf(stateFolder)
@@ -48,7 +49,7 @@ export function checkStateFolder({ root, stateFolder }: Place): void {
 const KINDS = { file: 'a file', directory: 'a folder', symlink: 'a link', other: 'a FIFO, socket or device' } as const
 const WANTED = { file: 'file', directory: 'folder', symlink: 'link' } as const
 
-/** The text of one of its files; null where there is none that can be read. */
+/** The text of a file in the state folder; null where the file is missing or cannot be read. */
 export function readState({ stateFolder }: Place, name: string): string | null {
   return readBeneath(stateFolder, name, LARGEST_FILE)?.toString('utf8') ?? null
 }

@@ -1,5 +1,5 @@
-// Wheel compatibility tags: PYTHON-ABI-PLATFORM (PEP 425), the platform tags manylinux_X_Y (PEP 600) with their old names
-// (PEP 513, 571, 599) and musllinux_X_Y (PEP 656). Strings alone: no file, no running Python.
+// Wheel compatibility tags: PYTHON-ABI-PLATFORM (PEP 425), the platform tags manylinux_X_Y (PEP 600) with their old
+// names (PEP 513, 571, 599), and musllinux_X_Y (PEP 656). Only handles strings: reads no file and runs no Python.
 
 /** One tag of a wheel. */
 export interface WheelTag {
@@ -11,28 +11,31 @@ export interface WheelTag {
   readonly platform: string
 }
 
-/** What a platform tag promises of the system. */
+/** What a platform tag promises about the systems it runs on. */
 interface PlatformPolicy {
   readonly kind: 'manylinux' | 'musllinux'
-  /** Canonical, without the machine: `manylinux_2_17`, also for `manylinux2014`. */
+  /** The canonical name without the machine: `manylinux_2_17`, also for `manylinux2014`. */
   readonly name: string
-  /** The oldest libc on which it runs: of glibc for manylinux, of musl for musllinux. */
+  /** The oldest libc on which the wheel runs: glibc for manylinux, musl for musllinux. */
   readonly libcVersion: string
   /** `x86_64`, `aarch64`, `armv7l`, `ppc64le` … */
   readonly machine: string
 }
 
-/** The names before PEP 600 and the glibc that they stand for. */
+/** The names from before PEP 600, and the glibc versions that they stand for. */
 const LEGACY = new Map([
   ['manylinux1', '2.5'],
   ['manylinux2010', '2.12'],
   ['manylinux2014', '2.17'],
 ])
 
-/** Real wheels have some ten tags. Three long lists in one compressed set stand for their product. */
+/** Real wheels have some ten tags. A compressed set of three long lists stands for their product. */
 const MOST_TAGS = 1000
 
-/** The tags that a compressed tag set stands for: each of the three parts may hold several, joined by dots. None for a set of too many. */
+/**
+ * The tags of a compressed tag set: each of the three parts may hold several values, joined by dots. Empty for a set
+ * with too many tags.
+ */
 export function parseTags(text: string): WheelTag[] {
   const parts = text.trim().split('-')
   const [pythons = '', abis = '', platforms = ''] = parts
@@ -42,7 +45,7 @@ export function parseTags(text: string): WheelTag[] {
   return all.flatMap(python => abiList.flatMap(abi => platformList.map(platform => ({ python, abi, platform }))))
 }
 
-/** The tags of the `Tag:` lines of a WHEEL file, the first of them where it has too many. */
+/** The tags in the `Tag:` lines of a WHEEL file; only the first ones where there are too many. */
 export function tagsOfWheelFile(text: string): WheelTag[] {
   const tags: WheelTag[] = []
   for (const [, tag = ''] of text.matchAll(/^Tag:[ \t]*(\S+)/gm)) {
@@ -52,12 +55,12 @@ export function tagsOfWheelFile(text: string): WheelTag[] {
   return tags
 }
 
-/** The tags of a wheel's file name; none when it is no such name. */
+/** The tags in a wheel's file name; empty when it is not the name of a wheel. */
 export function tagsOfWheelName(fileName: string): WheelTag[] {
   return parseTags(splitWheelName(fileName)?.tag ?? '')
 }
 
-/** The parts of a wheel's file name, as they are written. */
+/** The parts of a wheel's file name, in their original spelling. */
 export interface WheelName {
   readonly distribution: string
   readonly version: string
@@ -69,8 +72,8 @@ export interface WheelName {
 }
 
 /**
- * NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM[-VARIANT].whl: a build tag begins with a digit and a Python tag does not, so that
- * the two optional parts are told apart. Null when it is no such name.
+ * Splits NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM[-VARIANT].whl. A build tag begins with a digit and a Python tag does
+ * not; this distinguishes the two optional parts. Null when it is not the name of a wheel.
  */
 export function splitWheelName(fileName: string): WheelName | null {
   const match = /^([^-]+)-([^-]+)(?:-(\d[^-]*))?-([^-\d][^-]*-[^-]+-[^-]+)(?:-([0-9a-z._]{1,16}))?\.whl$/.exec(fileName)
@@ -79,7 +82,7 @@ export function splitWheelName(fileName: string): WheelName | null {
   return { distribution, version, build: build ?? null, tag, variant: variant ?? null }
 }
 
-/** What a platform tag promises; null for `any`, `linux_x86_64` and the tags of other systems. */
+/** The promise of a platform tag; null for `any`, `linux_x86_64` and the tags of other systems. */
 export function platformPolicy(platform: string): PlatformPolicy | null {
   const modern = /^(manylinux|musllinux)_(\d+)_(\d+)_(\w+)$/.exec(platform)
   if (modern !== null) {
