@@ -1,4 +1,4 @@
-// `wheelfix all`: the environments of Python tools, found by the tools' own folders, one line each.
+// `wheelfix all`: the environments of Python tools, one line each. They are found by the tools' own folders.
 import type { VenvOptions } from '../environment/options.ts'
 import { WheelfixError } from '../io/error.ts'
 import { count } from '../io/words.ts'
@@ -25,7 +25,7 @@ import { reportFailure, sentenceOf } from './shared/failure.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export interface AllCommandOptions {
-  /** Names of tools, each perhaps a list with commas. */
+  /** Names of tools. Each may be a list with commas. */
   readonly only: readonly string[]
   readonly list?: boolean
   readonly restore?: boolean
@@ -39,7 +39,7 @@ export interface AllCommandOptions {
   readonly color: ColourMode
 }
 
-/** Status 1: something is left undone in one of them. */
+/** Status 1: work is left in one of the environments. */
 export async function allCommand(options: AllCommandOptions, version: string): Promise<ExitStatus> {
   try {
     const rows = await rowsOf(options, version)
@@ -55,7 +55,7 @@ export async function allCommand(options: AllCommandOptions, version: string): P
   }
 }
 
-/** What a row says beside where the environment is. */
+/** The content of a row without the place of the environment. */
 type Outcome = Pick<AllRow, 'status' | 'detail'>
 
 async function rowsOf(options: AllCommandOptions, version: string): Promise<AllRow[]> {
@@ -66,14 +66,14 @@ async function rowsOf(options: AllCommandOptions, version: string): Promise<AllR
   return await rowsFor(placesOf(toolsOf(options, env), { env, cwd: process.cwd() }), options, version)
 }
 
-/** Patches what is at these places, with no choice but the defaults. */
+/** Patches the environments at these places with the default options. */
 export function patchPlaces(places: readonly ToolPlace[], version: string): Promise<AllRow[]> {
   const options: AllCommandOptions = { only: [], libs: [], scan: true, trust: [], color: 'auto' }
   return rowsFor(places, options, version)
 }
 
 async function rowsFor(found: readonly ToolPlace[], options: AllCommandOptions, version: string): Promise<AllRow[]> {
-  // what is made with a Python is given back before it
+  // environments are restored before the Python that made them
   const places = options.restore === true ? found.toReversed() : [...found]
   const rows: AllRow[] = []
   for (let place = places.shift(); place !== undefined; place = places.shift()) {
@@ -147,7 +147,7 @@ function runOptionsOf({ libs, scan, trust, dryRun }: AllCommandOptions): VenvOpt
   }
 }
 
-/** An installed Python gets a loader of the store where it has none that is there. */
+/** Gives an installed Python a loader of the store when its own loader does not exist. */
 async function pythonOutcome({ root }: ToolPlace, options: AllCommandOptions): Promise<Outcome> {
   const { needsLoader, runStandalone } = await import('../private-loader/standalone.ts')
   const { env } = process

@@ -1,4 +1,4 @@
-// `wheelfix completions`: what shells and manuals want to know about the program, made from its own definition.
+// `wheelfix completions`: shell completions and manual pages, made from the program's own definition.
 import { WheelfixError } from '../io/error.ts'
 import { bashCompletions, fishCompletions, zshCompletions } from '../report/manual/completions.ts'
 import { type CommandDescription, manualPage, referencePage } from '../report/manual/reference.ts'

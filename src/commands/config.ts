@@ -1,4 +1,4 @@
-// `wheelfix config`: each setting, and where it comes from.
+// `wheelfix config`: each setting and its source.
 import { settingsOf } from '../inspect/settings.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'

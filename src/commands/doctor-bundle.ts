@@ -1,4 +1,4 @@
-// `wheelfix doctor --bundle`: the file that a report of a bug has attached. The user sees what is in it before it goes anywhere.
+// `wheelfix doctor --bundle`: the file to attach to a bug report. The user sees its content before it goes anywhere.
 import { writeFileSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { resolve } from 'node:path'
@@ -16,7 +16,7 @@ export interface Bundle {
 
 type Contents = Omit<BundleInput, 'doctor' | 'why' | 'anonymous'>
 
-/** @throws WheelfixError `IO` where the file cannot be written, or exists */
+/** @throws WheelfixError `IO` when the file cannot be written, or exists */
 export async function writeBundle(file: string, contents: Contents): Promise<Bundle> {
   const { report, venv } = contents
   const path = resolve(process.cwd(), file)
@@ -46,7 +46,7 @@ export function bundleLines({ path, entries }: Bundle): string[] {
   ]
 }
 
-/** Of whom nothing is to be in a bundle. */
+/** The user, whose names and paths must not be in a bundle. */
 function person(env: NodeJS.ProcessEnv): Person {
   const account = accountOf()
   const homes = [env['HOME'] ?? '', ...account.homes]

@@ -31,7 +31,7 @@ export interface DoctorCommandOptions {
   readonly color: ColourMode
 }
 
-/** Status 1: there is an error or a warning in one of them. */
+/** Status 1: one of the environments has an error or a warning. */
 export async function doctorCommand(
   folders: readonly string[],
   options: DoctorCommandOptions,
@@ -73,7 +73,7 @@ async function doctorOne(
     try {
       report = diagnose(venv, asked)
     } catch (error) {
-      // what doctor itself dies of is what a bundle is for
+      // a bundle is most useful when doctor itself fails
       const bundle = error instanceof WheelfixError ? null : await write({ report: null, crash: error })
       if (bundle !== null) writeLines(process.stdout, bundleLines(bundle))
       throw error

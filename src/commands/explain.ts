@@ -1,4 +1,4 @@
-// `wheelfix explain`: what a code means.
+// `wheelfix explain`: the meaning of a code.
 import { WheelfixError } from '../io/error.ts'
 import { nearest } from '../io/words.ts'
 import { EXPLANATIONS } from '../inspect/explanations.ts'

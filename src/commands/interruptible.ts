@@ -1,15 +1,15 @@
-// INT, TERM and HUP while files are written: the files in work are finished, one line says what is left, and the process
-// ends by the signal.
+// Handles INT, TERM and HUP while files are written: the present files are finished, one line says what is left, and the
+// process ends by the signal.
 import { setImmediate } from 'node:timers/promises'
 import { WheelfixError } from '../io/error.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
- * Does work that writes. Its first step is the first moment at which files are about to be written: before that a signal
- * ends the process at once, as there is nothing to finish.
- * @param left what is left to do after a signal, and how it is done
- * @throws WheelfixError `INTERRUPTED` after a signal, by which the process ends once that was said
+ * Does work that writes. Before the first step no file is written, so a signal ends the process at once: there is nothing to
+ * finish.
+ * @param left says what is left to do after a signal, and how to do it
+ * @throws WheelfixError `INTERRUPTED` after a signal; the process ends by the signal once the error was reported
  */
 export async function untilSignal<Result>(steps: Generator<undefined, Result>, left: () => string): Promise<Result> {
   let caught: (typeof SIGNALS)[number] | null = null
@@ -23,7 +23,7 @@ export async function untilSignal<Result>(steps: Generator<undefined, Result>, l
       if (step.done === true) return step.value
       if (!isListening) for (const signal of SIGNALS) process.on(signal, take)
       isListening = true
-      // Node tells of a signal only between two turns of its loop
+      // Node reports a signal only between two turns of its event loop
       await setImmediate()
       if (caught !== null) steps.throw(new WheelfixError('INTERRUPTED', `interrupted by ${String(caught)}: ${left()}`))
     }
@@ -32,11 +32,11 @@ export async function untilSignal<Result>(steps: Generator<undefined, Result>, l
   }
 }
 
-/** After the last step, too, a signal ends the process: when the report is printed. */
+/** Ends the process by the signal, also after the last step: then the report is printed first. */
 async function endBySignal(caught: () => NodeJS.Signals | null, take: (signal: NodeJS.Signals) => void): Promise<void> {
   if (caught() === null) await setImmediate()
   for (const signal of SIGNALS) process.off(signal, take)
   const signal = caught()
-  // what waits for this promise goes on first
+  // code that waits for this promise runs first
   if (signal !== null) globalThis.setImmediate(() => process.kill(process.pid, signal))
 }

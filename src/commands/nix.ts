@@ -1,4 +1,4 @@
-// `wheelfix nix`: what the wheels of an environment need, as an overlay for uv2nix and pyproject.nix. Writes nothing.
+// `wheelfix nix`: the needs of an environment's wheels, as an overlay for uv2nix and pyproject.nix. Writes nothing.
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { wheelNeeds } from '../inspect/wheel-needs.ts'
@@ -23,7 +23,7 @@ export interface NixCommandOptions {
   readonly color: ColourMode
 }
 
-/** Status 1 where a library is needed that no package of nixpkgs is known to have. */
+/** Status 1: a wheel needs a library that no known package of nixpkgs has. */
 export function nixCommand(argument: string | undefined, options: NixCommandOptions): ExitStatus {
   const { env } = process
   const cwd = process.cwd()

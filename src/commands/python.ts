@@ -1,4 +1,4 @@
-// `wheelfix python`: a Python of another system gets a loader of the Nix store.
+// `wheelfix python`: gives another system's Python a loader of the Nix store.
 import { resolve } from 'node:path'
 import { isMade, makePython, removePython } from '../private-loader/make-python.ts'
 import { runStandalone, type StandaloneReport } from '../private-loader/standalone.ts'

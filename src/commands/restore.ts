@@ -1,4 +1,4 @@
-// `wheelfix restore`: every file as it was before.
+// `wheelfix restore`: restores every file.
 import { restoreSteps } from '../environment/restore-environment.ts'
 import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'

@@ -1,5 +1,5 @@
-// `wheelfix run`: a command that installs, and then what it installed is patched. What installs and starts in one go (`uv
-// run`, `uvx`) is made to install first.
+// `wheelfix run`: runs a command that installs, and then patches what it installed. A command that installs and starts in
+// one go (`uv run`, `uvx`) is made to install first.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
@@ -15,7 +15,10 @@ import { planCommand } from '../tools/command-line.ts'
 import { patchPlaces } from './all.ts'
 import { reportFailure } from './shared/failure.ts'
 
-/** The status of the command, and 2 where it could not be started. A command that a signal ended ends this one, too. */
+/**
+ * The exit status of the command, or 2 when the command could not be started. A signal that ended the command ends this
+ * process too.
+ */
 export async function runCommand(words: readonly string[], version: string): Promise<number> {
   try {
     const { prepare, tools } = planCommand(words, { help, isScript })
@@ -24,7 +27,7 @@ export async function runCommand(words: readonly string[], version: string): Pro
     if (prepare !== null) {
       let end = await start(prepare, 'prepare')
       early = await patch()
-      // a Python that uv has just installed did not start before
+      // a Python that uv had just installed did not start before
       if (end.status !== 0 && early.some(isDone)) {
         end = await start(prepare, 'prepare')
         early = [...early, ...(await patch())]
@@ -51,7 +54,10 @@ function isDone({ status }: AllRow): boolean {
   return status === 'patched'
 }
 
-/** One line for each environment that was patched, or that still needs something; nothing where nothing was to be done. */
+/**
+ * Prints one line for each environment that was patched or still needs something. Prints nothing when there was nothing to
+ * do.
+ */
 function say(rows: readonly AllRow[]): void {
   const lines = rows
     .filter(({ status }) => status === 'patched' || status === 'needs' || status === 'failed')
@@ -68,7 +74,7 @@ interface End {
 function start(words: readonly string[], purpose: 'prepare' | 'command'): Promise<End> {
   const [program = '', ...args] = words
   return new Promise((settle, fail) => {
-    // before the child is there: from its first moment on it decides
+    // set before the child exists: from its first moment on the child decides
     let child: ChildProcess | null = null
     const release = passSignals(signal => child?.kill(signal))
     child = spawn(program, args, { stdio: purpose === 'command' ? 'inherit' : ['ignore', 'ignore', 'inherit'] })
@@ -87,10 +93,10 @@ function start(words: readonly string[], purpose: 'prepare' | 'command'): Promis
 
 const PASSED: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGCONT', 'SIGWINCH']
 
-/** The terminal sends these to every process in its foreground: the child has them already. */
+/** The terminal sends these signals to every process in its foreground, so the child has them already. */
 const OF_THE_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT']
 
-/** Hands signals on to the child, so that it and not this process decides. */
+/** Passes signals on to the child, so that the child and not this process decides. */
 function passSignals(take: (signal: NodeJS.Signals) => void): () => void {
   const pass = (signal: NodeJS.Signals): void => {
     if (!OF_THE_TERMINAL.includes(signal) || !process.stdin.isTTY) take(signal)
@@ -102,10 +108,13 @@ function passSignals(take: (signal: NodeJS.Signals) => void): () => void {
   }
 }
 
-/** Ends this process as the command ended, so that a shell sees the same. @returns what a shell counts, where it lives on */
+/**
+ * Ends this process as the command ended, so that a shell sees the same. @returns the status that a shell reports, if the
+ * process survives
+ */
 function endBy(signal: NodeJS.Signals): number {
   process.kill(process.pid, signal)
-  // SIGTERM and its like come at once; one that is ignored here leaves the status
+  // a signal like SIGTERM arrives at once; a signal that is ignored here leaves the status
   return 128 + (SIGNAL_NUMBERS[signal] ?? 0)
 }
 
@@ -126,7 +135,7 @@ function help(words: readonly string[]): string {
   return stdout ?? ''
 }
 
-/** A script says in a comment what it needs, near its top. */
+/** The size limit of a script. Its needs are in a comment near its top. */
 const LARGEST_SCRIPT = 1 << 20
 
 function isScript(path: string): boolean {
@@ -134,7 +143,7 @@ function isScript(path: string): boolean {
   return readRegular(resolve(path), LARGEST_SCRIPT)?.includes('# /// script') ?? false
 }
 
-/** The project's environment, that of the program itself (`.venv/bin/pip`), and those of the tool. */
+/** The project's environment, the environment of the program itself (`.venv/bin/pip`), and those of the tool. */
 function placesFor(words: readonly string[], tools: readonly ToolName[]): ToolPlace[] {
   const { env } = process
   const cwd = process.cwd()
@@ -149,7 +158,7 @@ function projectVenv(words: readonly string[], env: NodeJS.ProcessEnv, cwd: stri
   const named = env['UV_PROJECT_ENVIRONMENT']
   try {
     if (named !== undefined) return findVenv({ argument: resolve(folder, named), env, cwd }).root
-    // uv's project has its own, whatever is active
+    // a uv project has its own environment, whatever is active
     const isUv = /(?:^|\/)uvx?$/.test(words[0] ?? '')
     return findVenv({ env: isUv ? { ...env, VIRTUAL_ENV: '' } : env, cwd: folder }).root
   } catch (error) {
@@ -158,7 +167,7 @@ function projectVenv(words: readonly string[], env: NodeJS.ProcessEnv, cwd: stri
   }
 }
 
-/** The venv that the program lies in. */
+/** The venv that holds the program. */
 function programVenv([program = '']: readonly string[], env: NodeJS.ProcessEnv, cwd: string): string | null {
   const path = program.includes('/') ? resolve(cwd, program) : onPath(program, env)
   const root = path === null ? null : dirname(dirname(path))

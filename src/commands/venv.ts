@@ -45,16 +45,16 @@ export interface VenvCommandOptions {
   readonly color: ColourMode
 }
 
-/** The options of `wheelfix path` besides those. */
+/** The further options of `wheelfix path`. */
 export interface PathCommandOptions extends VenvCommandOptions {
   readonly python?: string | undefined
   readonly program?: string | undefined
   readonly stateHere?: boolean | undefined
-  /** Change nothing, and fail where something is to be patched. */
+  /** Change nothing, and fail when a change is pending. */
   readonly check?: boolean | undefined
 }
 
-/** `folders`: empty for the environment that the command finds itself. */
+/** `folders`: empty for the environment that the command itself finds. */
 export function venvCommand(
   command: Exclude<Command, 'path'>,
   folders: readonly string[],
@@ -123,7 +123,7 @@ async function runOne(
       whole: !isPlain,
     })
     bar.end()
-    // a shell hook runs on every entry, and its user was told once
+    // a shell hook runs on every entry, and its user has seen the warnings once
     const told = !isNew && options.quiet === true ? 0 : warn(warnings, options)
     if (options.json === true && report !== null) put(venvDocument(command, report))
     else {
@@ -155,7 +155,7 @@ function styleFor(command: Command, venv: Environment, options: VenvCommandOptio
   }
 }
 
-/** Is it the environment that a command without a folder means here? */
+/** Is this the environment that a command without a folder means here? */
 function isFoundFrom(cwd: string, env: NodeJS.ProcessEnv, { root, kind }: Environment): boolean {
   if (kind !== 'venv') return false
   try {
@@ -173,7 +173,7 @@ function show(facts: RunFacts, status: number, style: ReportStyle, told: number)
   writeLines(process.stdout, reportLines(facts, { ...style, screen }))
 }
 
-/** So many warnings are told without --verbose. */
+/** The most warnings that are shown without --verbose. */
 const MOST_WARNINGS = 2
 
 /** @returns how many lines the warnings took */

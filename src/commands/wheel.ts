@@ -37,7 +37,7 @@ export interface WheelCommandOptions {
   readonly color: ColourMode
 }
 
-/** Where results go when nothing else is said: the folder that auditwheel uses. */
+/** The default folder of the results, the same as auditwheel's. */
 const DEFAULT_OUTPUT = 'wheelhouse'
 
 export async function wheelCommand(files: readonly string[], options: WheelCommandOptions): Promise<ExitStatus> {
@@ -79,7 +79,7 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
   return results.some(({ status }) => status !== 0) ? 1 : 0
 }
 
-/** What is kept of the report on a wheel. */
+/** The part of a wheel's report that is kept. */
 interface Result {
   readonly status: ExitStatus
   readonly entry: ReturnType<typeof wheelEntry> | ReturnType<typeof failureEntry> | null

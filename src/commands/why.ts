@@ -28,8 +28,8 @@ export interface WhyCommandOptions {
 }
 
 /**
- * Status 1: something is missing.
- * @param words the environment, where it is named, then the name; more words are a line of a traceback without its quotes
+ * Status 1: a library is missing.
+ * @param words the environment, when it is named, then the name; more words are a traceback line without its quotes
  */
 export function whyCommand(words: readonly string[], options: WhyCommandOptions): ExitStatus {
   const { env } = process

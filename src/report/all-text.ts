@@ -1,4 +1,4 @@
-// The report of `wheelfix all`: a line for each environment, and one for all of them.
+// The report of `wheelfix all`: one line for each environment, and one line for all of them.
 import type { ChalkInstance } from 'chalk'
 import { count } from '../io/words.ts'
 
@@ -9,10 +9,10 @@ export interface AllRow {
   readonly root: string
   readonly name: string
   /**
-   * - `found`: listed and not looked at
+   * - `found`: listed but not examined
    * - `patch`: a change is pending (a dry run)
    * - `needs`: something is missing or was refused; the rest is done
-   * - `skipped`: it is left alone, for the reason that `detail` gives
+   * - `skipped`: left alone, for the reason in `detail`
    */
   readonly status: 'found' | 'fine' | 'patch' | 'patched' | 'restored' | 'needs' | 'skipped' | 'failed'
   readonly detail: string
@@ -20,7 +20,7 @@ export interface AllRow {
 
 interface AllStyle {
   readonly chalk: ChalkInstance
-  /** Only what needs something. */
+  /** Show only environments that need something. */
   readonly quiet: boolean
 }
 

@@ -1,8 +1,11 @@
-// Why a needed resolves as it does, in words.
+// The reason for the result of a DT_NEEDED entry, in words.
 import type { PlannedNeeded } from '../resolve/needed.ts'
 import type { Because } from '../ldso/search.ts'
 
-/** One phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`. @param show a path as it is to be shown */
+/**
+ * Gives the reason as one phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`. @param show turns a path into
+ * its displayed form
+ */
 export function because({ how, resolution, soname }: PlannedNeeded, show: (path: string) => string): string {
   if (how === 'foreign') return 'not resolved: the object is for another machine or C library'
   if (how === 'run-time') return 'not found by itself: a distribution that this one requires loads it first'
@@ -36,7 +39,7 @@ export function ruleOf({ by, owner, entry, fault }: Because, soname: string, sho
   }
 }
 
-/** Is there a file of the wanted name at which the loader gives up? */
+/** Does the loader give up at a file of the wanted name? */
 export function givesUp({ by }: Because): boolean {
   return by === 'not-elf' || by === 'unloadable'
 }

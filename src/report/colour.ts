@@ -1,4 +1,4 @@
-// Colour for the two streams. chalk itself does not heed NO_COLOR (https://no-color.org), so the level is set here.
+// Colour for the two streams. chalk itself ignores NO_COLOR (https://no-color.org), so this file sets the level.
 import { Chalk, type ChalkInstance, supportsColor, supportsColorStderr } from 'chalk'
 
 export type ColourMode = 'auto' | 'always' | 'never'
@@ -10,14 +10,14 @@ interface Colours {
 
 type Detected = false | { readonly level: 0 | 1 | 2 | 3 }
 
-/** `auto`: as the terminal, FORCE_COLOR and NO_COLOR say; NO_COLOR wins. */
+/** `auto`: the terminal, FORCE_COLOR and NO_COLOR decide. NO_COLOR wins. */
 export function colours(mode: ColourMode, env: NodeJS.ProcessEnv): Colours {
   const level = (detected: Detected, stream: NodeJS.WriteStream): 0 | 1 | 2 | 3 => {
     if (mode === 'never') return 0
     const found = detected === false ? 0 : detected.level
     if (mode === 'always') return found === 0 ? 1 : found
     if ((env['NO_COLOR'] ?? '') !== '') return 0
-    // chalk takes the mere word --color on the command line for “always”
+    // chalk takes the word --color on the command line, without a value, for “always”
     const wanted = env['FORCE_COLOR'] !== undefined || (stream.isTTY && env['TERM'] !== 'dumb')
     return wanted ? found : 0
   }

@@ -1,4 +1,4 @@
-// The findings of `wheelfix doctor` for a person: the worst first, each with what to do.
+// The findings of `wheelfix doctor` for a person: the worst first, each with its remedy.
 import type { ChalkInstance } from 'chalk'
 import { agree, count } from '../io/words.ts'
 import { wrap } from './layout.ts'

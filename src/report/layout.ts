@@ -1,26 +1,26 @@
-// How lines fit a terminal: its width and height, wrapping, and paths of the store without their hash.
+// Fits lines to a terminal: its width and height, line breaks, and store paths without their hash.
 
-/** What the lines have to fit. Infinity where the output is no terminal: a file has no edge. */
+/** The size that the lines must fit. Infinity when the output is not a terminal, because a file has no edge. */
 export interface Screen {
   readonly columns: number
   readonly rows: number
 }
 
-/** COLUMNS and LINES count first, as for ls and Python: a user exports them to say how wide the output may be. */
+/** The size of the output. COLUMNS and LINES come first, as for ls and Python: a user exports them to choose the width. */
 export function screenOf(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Screen {
   const asked = (name: string): number | undefined => {
     const value = Number(env[name])
     return Number.isInteger(value) && value > 0 ? value : undefined
   }
   const { columns, rows } = stream.isTTY ? stream : { columns: Infinity, rows: STANDARD_ROWS }
-  // a pseudo-terminal that nobody gave a size has 0 columns
+  // a pseudo-terminal without a size has 0 columns
   return { columns: asked('COLUMNS') ?? (columns || Infinity), rows: asked('LINES') ?? (rows || STANDARD_ROWS) }
 }
 
-/** The height of a terminal that nobody made larger: what is written to a file is folded as for that. */
+/** The height of a standard terminal. Output to a file is folded for this height. */
 const STANDARD_ROWS = 24
 
-/** Below this a line holds no path and no sentence, and is left to the terminal. */
+/** A narrower line holds no path and no sentence. The terminal itself breaks the lines then. */
 const NARROWEST = 20
 
 // oxlint-disable-next-line no-control-regex -- colours are control sequences
@@ -32,8 +32,8 @@ export function widthOf(line: string): number {
 }
 
 /**
- * Breaks a line between words so that no part is wider than the screen, but for words that are: a path is not broken, so
- * that it can be copied. Later parts begin with `indent` spaces. Spaces at the beginning stay.
+ * Breaks a line between words so that no part is wider than the screen, except single words that are wider: a path is not
+ * broken, so that users can copy it. Later parts begin with `indent` spaces. Spaces at the beginning stay.
  */
 export function wrap(line: string, columns: number, indent = 0): string[] {
   if (columns < NARROWEST || widthOf(line) <= columns) return [line]
@@ -48,7 +48,7 @@ export function wrap(line: string, columns: number, indent = 0): string[] {
   return [...lines, current]
 }
 
-/** The items that fit into `width`, and how many do not: `libGL.so.1 libz.so.1 +3`. At least one is shown. */
+/** The items that fit into `width`, and the number of the others: `libGL.so.1 libz.so.1 +3`. At least one item is shown. */
 export function fitItems(items: readonly string[], width: number): string {
   for (let shown = items.length; shown > 1; shown -= 1) {
     const text = itemsText(items, shown)
@@ -62,12 +62,12 @@ function itemsText(items: readonly string[], shown: number): string {
   return [...items.slice(0, shown), ...(more > 0 ? [`+${more}`] : [])].join(' ')
 }
 
-/** Paths of a store without the hash: `/nix/store/…-zlib-1.3.1/lib`. */
+/** Store paths without the hash: `/nix/store/…-zlib-1.3.1/lib`. */
 export function shortPath(path: string): string {
   return path.replaceAll(/\/store\/[0-9a-z]{32}-/g, '/store/…-')
 }
 
-/** `zlib-1.3.1` for a path in the store, the path itself for any other. */
+/** Returns `zlib-1.3.1` for a path in the store, and any other path unchanged. */
 export function packageOf(path: string): string {
   return /\/store\/[0-9a-z]{32}-([^/]+)/.exec(path)?.[1] ?? path
 }

@@ -1,10 +1,10 @@
-// What `libs build` found in a nixpkgs, for a person: a line for each package.
+// What `libs build` found in a nixpkgs, for a person: one line for each package.
 import type { ChalkInstance } from 'chalk'
 import { relativeTo } from '../io/path.ts'
 import type { FoundPackage } from '../nix/build/build.ts'
 import type { Nixpkgs } from '../nix/build/pin.ts'
 
-/** @param isBuilt is this store path there already? */
+/** @param isBuilt does this store path exist already? */
 export function foundLines(
   found: readonly FoundPackage[],
   { origin, revision }: Nixpkgs,
@@ -24,7 +24,7 @@ export function foundLines(
   ]
 }
 
-/** Why a package cannot be taken, and what to do, after the nixpkgs as the subject. */
+/** Why a package cannot be taken, and what to do. The subject of the sentence is the nixpkgs. */
 export function absentWords({ name, names, status }: Pick<FoundPackage, 'name' | 'names' | 'status'>): string {
   const others = names.filter(item => item !== name)
   const also = others.length === 0 ? '' : ` (nor ${others.join(' or ')})`
@@ -46,7 +46,7 @@ export function absentWords({ name, names, status }: Pick<FoundPackage, 'name' |
   }
 }
 
-/** A soname that no package of nixpkgs is known to have. */
+/** The line for a soname that no known package of nixpkgs has. */
 export function lackingLine(soname: string): string {
   return `${soname}: no package of nixpkgs is known to have it (wheelfix why ${soname} tells what was tried)`
 }

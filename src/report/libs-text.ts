@@ -1,4 +1,4 @@
-// The library set for a person: one line a soname.
+// The library set for a person: one line for each soname.
 import type { ChalkInstance } from 'chalk'
 import { count } from '../io/words.ts'
 import type { LibraryRow, LibsReport } from '../inspect/library-set.ts'

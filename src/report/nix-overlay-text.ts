@@ -1,4 +1,4 @@
-// What wheels need, as an overlay for the package sets of uv2nix and pyproject.nix.
+// The needs of wheels, as an overlay for the package sets of uv2nix and pyproject.nix.
 import type { NeededFolder, NeededPackage, WheelNeeds } from '../inspect/wheel-needs.ts'
 
 /** The lines of a Nix file. */
@@ -49,7 +49,7 @@ function listLines(name: string, items: readonly string[]): string[] {
   return items.length === 0 ? [] : [`    ${name} = [`, ...items.map(item => `      ${item}`), '    ];']
 }
 
-/** `pkgs.libx11`; with the name of older releases behind it where that is another. */
+/** Returns `pkgs.libx11`, followed by its name in older releases when that differs. */
 function packageText({ names, sonames }: NeededPackage): string {
   const paths = names.map(name => `pkgs.${name}`)
   const text = paths.length === 1 ? (paths[0] ?? '') : `(${paths.join(' or ')})`
@@ -61,7 +61,7 @@ function folderText({ distribution, folder, sonames }: NeededFolder): string {
   return `(folder final.${string(distribution)} ${string(path)}) # ${sonames.map(comment).join(' ')}`
 }
 
-/** A string of Nix: whoever packed a wheel chooses the names in it. */
+/** A string of Nix. It is quoted because whoever packed a wheel chooses the names in it. */
 function string(text: string): string {
   return `"${text
     .replaceAll(/["\\$]/g, '\\$&')
@@ -69,7 +69,7 @@ function string(text: string): string {
     .replaceAll('\r', '\\r')}"`
 }
 
-/** What may stand in a comment: it ends with the line. */
+/** A text that is safe in a comment, which ends with the line. */
 function comment(text: string): string {
   return text.replaceAll(/[\n\r]/g, '?')
 }

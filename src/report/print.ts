@@ -1,14 +1,18 @@
-// What goes to the terminal. A wheel chooses the names of its files, and a name may hold a line end, an escape sequence or a
-// character that turns the direction of the text: none may move the cursor, hide a part, or make a line of its own.
+// Writes to the terminal. A wheel chooses the names of its files. A name may hold a line end, an escape sequence or a
+// character that turns the direction of the text. Such a name must not move the cursor, hide a part, or make a line of its
+// own.
 import type { ChalkInstance } from 'chalk'
 import { screenOf, wrap } from './layout.ts'
 
-/** Writes lines; of control characters only those that set a colour reach the stream, and those not where `plain`. */
+/**
+ * Writes lines. The only control characters that reach the stream are those that set a colour, and with `plain` not even
+ * those.
+ */
 export function writeLines(stream: NodeJS.WriteStream, lines: readonly string[], plain = false): void {
   if (lines.length > 0) stream.write(lines.map(line => `${visible(line, plain)}\n`).join(''))
 }
 
-/** Each on stderr, as wide as the terminal. @returns how many lines that took */
+/** Writes each warning on stderr, as wide as the terminal. @returns the number of lines that they took */
 export function writeWarnings(warnings: readonly string[], chalk: ChalkInstance, env: NodeJS.ProcessEnv): number {
   const { columns } = screenOf(process.stderr, env)
   const lines = warnings.flatMap(warning => wrap(`${chalk.yellow('warning:')} ${warning}`, columns, HANGING))
@@ -19,8 +23,9 @@ export function writeWarnings(warnings: readonly string[], chalk: ChalkInstance,
 const HANGING = 4
 
 /**
- * Control characters as `\x1b`, those of the direction and of lines as `\u202e`. The styles that reports use (bold, dim, red,
- * green, yellow; SGR, ECMA-48 8.3.117) stay or go. Others are shown: some hide text.
+ * Shows control characters as `\x1b`, and characters for directions and lines as `\u202e`. The styles of reports (bold, dim,
+ * red, green, yellow; SGR, ECMA-48 8.3.117) stay, or are removed with `plain`. Other styles are shown as text, because some
+ * hide text.
  */
 function visible(line: string, plain: boolean): string {
   return line.replaceAll(OF_NO_TEXT, found => {

@@ -1,4 +1,4 @@
-// A bar on the terminal for what takes longer than half a second; nothing where stderr is no terminal.
+// A progress bar on the terminal for work that takes longer than half a second. Nothing when stderr is not a terminal.
 
 const PATIENCE_MS = 500
 const REDRAW_MS = 80

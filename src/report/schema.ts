@@ -1,2 +1,2 @@
-/** The name of the shape of every JSON document; programs rely on it: fields are added, never changed. */
+/** The name of the schema of every JSON document. Programs rely on it: new fields may come, existing ones never change. */
 export const SCHEMA = 'wheelfix/1'

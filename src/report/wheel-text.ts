@@ -1,4 +1,4 @@
-// The report of `wheelfix wheel` for a person: one block a wheel.
+// The report of `wheelfix wheel` for a person: one block for each wheel.
 import { basename, posix } from 'node:path'
 import type { ChalkInstance } from 'chalk'
 import type { PolicyReport } from '../wheel/policy.ts'
@@ -13,7 +13,7 @@ interface WheelStyle {
   readonly verbose: boolean
 }
 
-/** The lines of one wheel. In quiet mode only what is not well. */
+/** The lines of one wheel. In quiet mode only problems. */
 export function wheelLines(report: WheelReport, style: WheelStyle): string[] {
   const { chalk, quiet } = style
   const trouble = [
@@ -102,7 +102,7 @@ function neededBy(paths: readonly string[], verbose: boolean): string {
   return `needed by ${shown.join(', ')}${more}`
 }
 
-/** What the wheel asks of the system, beside what its tags promise. */
+/** What the wheel needs from the system, beside what its tags promise. */
 function policyLines(policy: PolicyReport | null, { chalk, verbose }: WheelStyle): string[] {
   if (policy === null) return []
   const { claims, keeps, external, versions, tooNew } = policy

@@ -1,4 +1,5 @@
-// The answer of `wheelfix why` as trees: each needed below the object that needs it, the file that serves it, and why.
+// The answer of `wheelfix why` as trees: each DT_NEEDED entry below the object that needs it, the file that serves it, and
+// the reason.
 import type { ChalkInstance } from 'chalk'
 import { relativeTo } from '../io/path.ts'
 import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
@@ -7,7 +8,7 @@ import { givesUp, ruleOf } from './because.ts'
 
 interface WhyStyle {
   readonly chalk: ChalkInstance
-  /** The C library's own libraries too, and what was tried for each needed. */
+  /** Also show the C library's own libraries, and the places that were tried for each entry. */
   readonly verbose: boolean
 }
 
@@ -20,7 +21,7 @@ export function whyLines(report: WhyReport, venv: Environment, style: WhyStyle):
 
 interface Painter extends WhyStyle {
   readonly venv: Environment
-  /** Objects whose own needed were shown already, in this tree or one before. */
+  /** Objects whose own entries were shown already, in this tree or in an earlier one. */
   readonly shown: Set<string>
 }
 
@@ -65,7 +66,7 @@ function neededLines(
   })
 }
 
-/** What the C library has of its own is found everywhere, and not worth a line. */
+/** Is the entry shown? The C library's own libraries are found everywhere and not worth a line. */
 function isShown({ how, libc }: WhyNeeded, { verbose }: Painter): boolean {
   return verbose || how !== 'found' || !libc
 }
@@ -79,7 +80,7 @@ function headOf(needed: WhyNeeded, painter: Painter): string {
   return `${chalk.yellow('-')} ${soname}  ${chalk.dim('not found by itself')}`
 }
 
-/** Why it is so, and what was looked at before where that helps. */
+/** The reason for the result, and the places that were tried before when they help. */
 function detailsOf(needed: WhyNeeded, object: WhyObject, painter: Painter): string[] {
   const { chalk, verbose } = painter
   const { how, tried, provider, lackingVersions, hint } = needed
@@ -135,7 +136,7 @@ function changeLines({ change }: WhyObject, indent: string, { chalk }: Painter):
   return lines
 }
 
-/** Who needs a soname, grouped by the file that serves it. */
+/** The objects that need a soname, grouped by the file that serves it. */
 function sonameLines({ processes }: WhyReport, soname: string, painter: Painter): string[] {
   const { chalk } = painter
   const groups = new Map<string, string[]>()
@@ -162,7 +163,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
   ]
 }
 
-/** A path as short as it can be told: below site-packages, else below the venv, else whole. */
+/** The shortest clear form of a path: below site-packages, else below the venv, else whole. */
 function show(path: string, { venv }: Painter): string {
   const folder = venv.sitePackages.find(folder => path.startsWith(`${folder}/`))
   return relativeTo(folder ?? venv.root, path)
