@@ -1,5 +1,5 @@
-// From a soname to the nixpkgs package that holds it: for what a report tells the user to add, and for the names that the
-// scan of the store looks for first. Knows no file.
+// From a soname to the nixpkgs package that holds it. Reports tell the user to add this package, and the scan of the store
+// looks for its names first. Knows no files.
 import { COMPUTE } from './hints/compute.ts'
 import { DATA } from './hints/data.ts'
 import { DESKTOP } from './hints/desktop.ts'
@@ -8,16 +8,16 @@ import { SYSTEM } from './hints/system.ts'
 import type { HintRow } from './hints/row.ts'
 import { FAMILIES, type VersionFamily } from './hints/versions.ts'
 
-/** The release of nixpkgs whose names the data has. docs/hints.md says how they were checked. */
+/** The release of nixpkgs from which the data takes its names. docs/hints.md says how the names were checked. */
 const HINTS_RELEASE = '26.05'
 
 export type { HintRow }
 
 export const HINTS: readonly HintRow[] = [...DESKTOP, ...MEDIA, ...DATA, ...COMPUTE, ...SYSTEM]
 
-/** What to tell a user who lacks a soname. */
+/** The hint for a user who lacks a soname. */
 interface Hint extends Pick<HintRow, 'attribute' | 'former' | 'since' | 'gone' | 'output' | 'note'> {
-  /** The package has another version of the library, namely this soname. */
+  /** The package has another version of the library: this soname. */
   readonly other?: string
 }
 
@@ -28,7 +28,7 @@ interface Found {
 
 interface Index {
   readonly bySoname: ReadonlyMap<string, HintRow>
-  /** By the soname without its version (libicuuc.so): every version that there is. */
+  /** By the soname without its version (libicuuc.so): all versions of it. */
   readonly byStem: ReadonlyMap<string, readonly Found[]>
 }
 
@@ -73,7 +73,10 @@ function ofFamily(family: VersionFamily, wanted: number): Found | undefined {
   return version === wanted ? { row } : { row, other: row.sonames }
 }
 
-/** Of several versions the one that is nearest to the wanted one, the newer of two; a package that still exists goes first. */
+/**
+ * The version that is nearest to the wanted one; of two equally near ones the newer. A package that still exists comes
+ * first.
+ */
 function nearest(found: readonly Found[], soname: string): Found | undefined {
   const wanted = versionOf(soname)
   const distance = (item: Found) => Math.abs(versionOf(item.other) - wanted)
@@ -87,12 +90,12 @@ function versionOf(soname = ''): number {
   return Number(/\.so\.(\d+)/.exec(soname)?.[1] ?? 0)
 }
 
-/** Every soname that the data has, without those of the graphics driver: what programs reach for by name. */
+/** Every soname in the data, without those of the graphics driver. Programs may open these sonames by name. */
 export function knownSonames(): readonly string[] {
   return HINTS.flatMap(row => (row.source === 'driver' ? [] : row.sonames.split(' ')))
 }
 
-/** The package of nixpkgs that holds a soname, or another version of it; null where no one knows. */
+/** The package of nixpkgs that holds a soname, or another version of it; null when no package is known. */
 export function hintFor(soname: string): Hint | null {
   const found = find(soname)
   if (found === undefined) return null
@@ -108,20 +111,20 @@ export function hintFor(soname: string): Hint | null {
   }
 }
 
-/** The attribute to add to a project's libraries; null where today's nixpkgs has no package with this very soname. */
+/** The attribute to add to a project's libraries; null when today's nixpkgs has no package with exactly this soname. */
 export function attributeFor(soname: string): string | null {
   const hint = hintFor(soname)
   return hint === null || hint.other !== undefined || hint.gone !== undefined ? null : hint.attribute
 }
 
-/** A package by all its names, and the output of it that has the libraries. */
+/** A package with all its names, and its output that holds the libraries. */
 interface PackageNames {
-  /** Today's name first, then that of older releases. */
+  /** Today's name first, then the name in older releases. */
   readonly names: readonly string[]
   readonly output?: string
 }
 
-/** The package with this very soname in some release of nixpkgs; null where no one knows. */
+/** The package with exactly this soname in some release of nixpkgs; null when no package is known. */
 export function packageOf(soname: string): PackageNames | null {
   const found = find(soname)
   if (found === undefined || found.other !== undefined || found.row.source === 'driver') return null
@@ -129,7 +132,7 @@ export function packageOf(soname: string): PackageNames | null {
   return { names: former === undefined ? [attribute] : [attribute, former], ...(output !== undefined && { output }) }
 }
 
-/** A package that a user named, with the names that other releases have for it. */
+/** A package that a user named, with its names in other releases. */
 export function packageNamed(name: string): PackageNames {
   const rows = HINTS.filter(({ attribute, former }) => attribute === name || former === name)
   const names = rows.flatMap(({ attribute, former }) => [attribute, ...(former === undefined ? [] : [former])])
@@ -151,8 +154,8 @@ export function describeHint(hint: Hint): string {
 }
 
 /**
- * What the store paths that may hold a soname are called, in lower case, the likeliest first: the names of the data, then
- * names made from the soname (libfoo-2.0.so.1 → libfoo-2.0, foo-2.0, libfoo, foo).
+ * The names of store paths that may hold a soname, in lower case, the likeliest first: the names in the data, then names
+ * made from the soname (libfoo-2.0.so.1 → libfoo-2.0, foo-2.0, libfoo, foo).
  */
 export function packageNames(soname: string): readonly string[] {
   const row = find(soname)?.row

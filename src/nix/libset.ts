@@ -1,14 +1,14 @@
-// The library set: the directories that may be added to an object's search path, from the flag to the scan of the store,
-// and which file of them serves a soname. Whether a file fits (machine, versions) is for the caller to decide, who can
-// open it; this file knows only names and directories.
+// The library set: the directories that may be added to an object's search path, from the flag to the scan of the store, and
+// the file in them that serves a soname. This file knows only names and directories. The caller opens the files and decides
+// whether one fits (machine, versions).
 import { statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
 
 /**
- * Where a library directory was named. In this order the first that has a fitting file serves a soname. `trust`: the scan
- * found it, and the user named its package with --trust.
+ * The source that named a library directory. The sources are in the order of preference: the first one with a fitting file
+ * serves a soname. `trust`: the scan found the directory, and the user named its package with --trust.
  */
 export type LibrarySource = 'flag' | 'config' | 'env' | 'closure' | 'ldflags' | 'nix-ld' | 'default' | 'scan' | 'trust'
 
@@ -19,7 +19,7 @@ export interface UsedLibrary {
   readonly source: LibrarySource
 }
 
-/** A choice of an earlier run, kept so that the next run takes the same. */
+/** A choice of an earlier run. It is kept so that the next run takes the same file. */
 export interface Pin {
   readonly path: string
   readonly source: LibrarySource
@@ -27,15 +27,15 @@ export interface Pin {
 
 /** A directory of the library set that exists. */
 export interface LibraryDirectory {
-  /** As it was named, absolute. */
+  /** The directory as the user named it, absolute. */
   readonly given: string
-  /** With every link resolved. */
+  /** The directory with every link resolved. */
   readonly real: string
   readonly source: LibrarySource
   readonly names: ReadonlySet<string>
 }
 
-/** A file that may serve a soname: `directory`/`soname`, the directory being in the store. */
+/** A file that may serve a soname: `directory`/`soname`. The directory is in the store. */
 export interface LibraryCandidate {
   readonly soname: string
   readonly path: string
@@ -43,30 +43,30 @@ export interface LibraryCandidate {
   readonly source: LibrarySource
 }
 
-/** Where directories are named, in the user's words: lists may hold colon-separated lists. */
+/** The places where the user names directories. Lists may hold colon-separated lists. */
 interface NamedDirectories {
   readonly flags: readonly string[]
   readonly config: readonly string[]
-  /** The file that names them. */
+  /** The configuration file. */
   readonly configFile?: string | null
   /** The directories of the interpreter's own closure. */
   readonly closure: readonly string[]
   readonly env: NodeJS.ProcessEnv
-  /** What relative directories of flags and environment are relative to. */
+  /** The base of relative directories in flags and in the environment. */
   readonly cwd: string
   readonly store: string
 }
 
 export interface LibraryDirectories {
   readonly directories: readonly LibraryDirectory[]
-  /** All that were named, absolute, those that are not there too: what is taken may change with each of them. */
+  /** All named directories, absolute, also those that do not exist. Each of them can change what is taken. */
   readonly asked: readonly string[]
   /** One sentence for each directory of the environment that cannot be used. */
   readonly warnings: readonly string[]
 }
 
 /**
- * The directories of all sources but the scan, in order, each once.
+ * The directories of all sources except the scan, in order, each once.
  * @throws WheelfixError `LIBS_NOT_FOUND`, `LIBS_EMPTY` or `LIBS_NOT_IN_STORE` for a directory of a flag or of the
  * configuration
  */
@@ -105,14 +105,14 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
   return { directories: [...directories.values()], asked, warnings }
 }
 
-/** Why a directory that the user named cannot be taken, and what to do; null when it can. */
+/** The reason why a directory of the user cannot be used, and what to do; null when it can. */
 function problemOf(
   found: LibraryDirectory | Unusable,
   text: string,
   source: LibrarySource,
   { store, configFile }: NamedDirectories,
 ): WheelfixError | null {
-  // a mistake in a file is reported as one, with the file
+  // a mistake in the configuration is reported with the name of its file
   const from = source === 'config' ? `${configFile ?? 'the configuration'}: ` : ''
   const subject = `${from}the library directory ${text}`
   const where = source === 'config' ? 'set libs to' : source === 'flag' ? 'give --libs' : 'name'
@@ -130,7 +130,7 @@ function problemOf(
   )
 }
 
-/** A directory outside the store is fine as long as it leads there, as profiles and ./result do. */
+/** Does a directory lead into the store? A directory outside it may (profiles, ./result). */
 function reachesStore({ real, names }: LibraryDirectory, store: string): boolean {
   if (isInside(real, store)) return true
   for (const name of names) {
@@ -145,7 +145,7 @@ function splitLists(lists: readonly string[]): string[] {
   return lists.flatMap(list => list.split(':')).filter(entry => entry !== '')
 }
 
-/** The -L directories of a Nix shell's linker flags: what the user put into buildInputs. */
+/** The -L directories of a Nix shell's linker flags. They come from the user's buildInputs. */
 function ldflagsDirectories(flags: string): string[] {
   return flags
     .split(/\s+/)
@@ -153,13 +153,13 @@ function ldflagsDirectories(flags: string): string[] {
     .map(flag => flag.slice(2))
 }
 
-/** What is wrong with a directory, as the rest of a sentence about it. */
+/** The fault of a directory, as the rest of a sentence about it. */
 type Unusable = 'does not exist' | 'is a file' | 'may not be read' | 'holds no shared library'
 
 function openDirectory(given: string, source: LibrarySource): LibraryDirectory | Unusable {
   const own = listLibraries(given, source)
   if (own !== 'holds no shared library') return own
-  // a package is often given by its root
+  // users often name a package by its root
   const below = listLibraries(`${given}/lib`, source)
   return typeof below === 'string' ? own : below
 }
@@ -179,9 +179,9 @@ function listLibraries(given: string, source: LibrarySource): LibraryDirectory |
 }
 
 /**
- * The file of a library directory that may serve a soname, or null. Only the store is named: a directory given outside
- * of it (a profile, ./result, /run/current-system) stands for the store directory of the library itself. The same where
- * `holdsForeignLibc` says that the directory would bring another libc's files along.
+ * The file of a library directory that may serve a soname, or null. Only paths of the store are used. A directory outside
+ * the store (a profile, ./result, /run/current-system) is replaced by the library's own store directory. The same happens
+ * when `holdsForeignLibc` says that the directory would bring files of another libc.
  */
 export function candidateOf(
   directory: LibraryDirectory,
@@ -196,7 +196,7 @@ export function candidateOf(
   return { soname, path: `${serving}/${soname}`, directory: serving, source: directory.source }
 }
 
-/** The store directory of the file behind a link, where that has the soname too. */
+/** The store directory of the file to which a link leads, when this directory has the soname too. */
 function ownDirectory(path: string, soname: string, store: string): string | null {
   try {
     const real = realPath(path)

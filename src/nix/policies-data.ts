@@ -1,16 +1,16 @@
-// The platform tags of wheels: which libraries of the system a wheel may expect and the newest symbol version of each
-// family, machine by machine. Facts of auditwheel 6.8.2 (manylinux-policy.json and musllinux-policy.json of the wheel
-// on PyPI, MIT licence), without the lists of symbols that may not be used. Data only.
+// The platform tags of wheels: the libraries that a wheel may expect from the system, and the newest symbol version of each
+// family, machine by machine. The facts come from auditwheel 6.8.2 (manylinux-policy.json and musllinux-policy.json of the
+// wheel on PyPI, MIT licence), without its lists of forbidden symbols. Data only.
 /** One platform tag (PEP 600, PEP 656). */
 export interface Policy {
   /** `manylinux_2_28`: the tag without the machine. */
   readonly name: string
-  /** Its names of before PEP 600: `manylinux2014`. */
+  /** Its names before PEP 600: `manylinux2014`. */
   readonly aliases: readonly string[]
   readonly libc: 'glibc' | 'musl'
-  /** The sonames that a wheel need not bring along. */
+  /** The sonames that a wheel does not have to bring. */
   readonly libraries: readonly string[]
-  /** By machine (`x86_64`), the newest version of each family of symbols: `{ GLIBC: '2.28' }`. */
+  /** The newest version of each family of symbols, by machine (`x86_64`): `{ GLIBC: '2.28' }`. */
   readonly newest: Readonly<Record<string, Readonly<Record<string, string>>>>
 }
 

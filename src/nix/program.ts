@@ -1,20 +1,21 @@
-// nix-store, for what no daemon answers: a single-user installation, or root's own way past the daemon.
+// Runs nix-store, for questions that no daemon answers: in a single-user installation, or as root, who does not need the
+// daemon.
 import { spawnSync } from 'node:child_process'
 import { isSilent, sharedSocket } from './daemon/daemon.ts'
 import { isWritable } from '../io/path.ts'
 import { stateDirectory } from './store.ts'
 
-/** It has no time limit of its own, and waits for a lock or a daemon for as long as it is let. */
+/** The time limit of nix-store. nix-store itself has none, and waits for a lock or a daemon without end. */
 const TIMEOUT_MS = 10_000
-/** What it prints is a line for each path. */
+/** The size limit of its output, which is one line for each path. */
 const MAX_OUTPUT = 1 << 26
 
-/** One that did not end in time is not started again in this run. */
+/** Did nix-store exceed its time limit? Then this run does not start it again. */
 let isStuck = false
 
 /**
- * Runs nix-store without asking a substituter.
- * @returns what it printed; null where it is not there, failed, or would ask a daemon that does not answer
+ * Runs nix-store without a question to a substituter.
+ * @returns its output; null when nix-store does not exist, fails, or would ask a daemon that does not answer
  */
 export function runNixStore(args: readonly string[], env: NodeJS.ProcessEnv): string | null {
   if (isStuck || asksSilentDaemon(env)) return null
@@ -30,7 +31,10 @@ export function runNixStore(args: readonly string[], env: NodeJS.ProcessEnv): st
   return status === 0 ? stdout : null
 }
 
-/** Nix goes to the daemon where it is told to, or where it may not write the state (Nix's store-api.cc, `auto`). */
+/**
+ * Would Nix ask a daemon that does not answer? Nix asks the daemon when a variable says so, or when it may not write the
+ * state (Nix's store-api.cc, `auto`).
+ */
 function asksSilentDaemon(env: NodeJS.ProcessEnv): boolean {
   const remote = env['NIX_REMOTE'] ?? ''
   const isAuto = remote === '' || remote === 'auto'

@@ -1,11 +1,11 @@
-// Files of the Nix store never change: Nix knows each package by the hash of its content, and others use the same one.
+// Files of the Nix store never change: Nix identifies each package by the hash of its content, and other users share it.
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { realPath } from '../io/path.ts'
 import { storeDirectory, storePathOf } from './store.ts'
 
 /**
- * Refuses to write into a folder of the store, unless a build is about to make it: then it is one of the outputs that Nix
- * names in the environment of the builder.
+ * Refuses to write into a folder of the store. The exception is a build that makes the folder: then it is one of the outputs
+ * that Nix names in the builder's environment.
  * @throws WheelfixError `IO`
  */
 export function refuseStore(root: string, env: NodeJS.ProcessEnv): void {
@@ -21,7 +21,7 @@ export function refuseStore(root: string, env: NodeJS.ProcessEnv): void {
   )
 }
 
-/** The store path that a folder is in, by its name or by what its links lead to. */
+/** The store path that holds a folder, by the folder's name or by the target of its links. */
 function inStore(root: string, env: NodeJS.ProcessEnv): string | null {
   const store = storeDirectory(env)
   try {

@@ -1,6 +1,6 @@
-// The garbage collector's roots of a venv: a link for each store path that it depends on, below .wheelfix/roots/, made
-// known to Nix as indirect roots, so that a collection keeps what the venv needs. Where there is no Nix nothing is
-// made. Knows links, not why the venv needs a path.
+// The roots of a venv for the garbage collector: a link below .wheelfix/roots/ for each store path that the venv depends on.
+// Nix knows these links as indirect roots, so a collection keeps what the venv needs. Without Nix nothing is made. This file
+// knows links, and not why the venv needs a path.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
@@ -14,29 +14,29 @@ import { parseStoreName, stateDirectory, storeDirectory, storePathOf } from './s
 
 /** One store path and its link. */
 interface Root {
-  /** The link, absolute: `<venv>/.wheelfix/roots/zlib-1.3.1` */
+  /** The link, absolute: `<venv>/.wheelfix/roots/zlib-1.3.1`. */
   readonly link: string
   readonly storePath: string
-  /** Nix's own link to it. */
+  /** Nix's own link to this link. */
   readonly registration: string
   /** `rooted`; `unregistered`: Nix does not know the link (the venv was moved or copied); `dead`: the path is gone. */
   readonly state: 'rooted' | 'unregistered' | 'dead' | 'absent'
 }
 
 export interface RootsReport {
-  /** One for each store path asked for, in the order of their names; `absent` where no link could be made. */
+  /** One root for each requested store path, in the order of their names. `absent`: no link could be made. */
   readonly roots: readonly Root[]
-  /** Links that were made, registered again or removed by this call. */
+  /** The number of links that this call made, registered again or removed. */
   readonly changed: number
-  /** A sentence about why some are not rooted; null when all are. */
+  /** A sentence that says why some paths are not rooted; null when all are. */
   readonly problem: string | null
-  /** Is there any Nix on this machine? Without one nothing is ever collected, and a problem is no news. */
+  /** Does this machine have Nix? Without Nix nothing is ever collected, so a problem is not worth a report. */
   readonly hasNix: boolean
 }
 
 /**
- * Makes the venv's roots those of `paths` (store paths or anything below them; what is not in the store is left out):
- * makes and registers what is lacking, drops what is not in use. Changes nothing when nothing has to change.
+ * Makes the roots of the venv equal to `paths` (store paths or anything below them; other paths are left out): makes and
+ * registers missing roots, and drops unused ones. Changes nothing when nothing has to change.
  */
 export function addRoots(stateFolder: string, paths: readonly string[], env: NodeJS.ProcessEnv): RootsReport {
   const before = checkRoots(stateFolder, paths, env)
@@ -51,11 +51,11 @@ export function addRoots(stateFolder: string, paths: readonly string[], env: Nod
   )
   const valid = lacking.filter(root => !invalid.has(root.storePath))
   let problem = valid.length === 0 ? null : register(valid, env)
-  // behind the new ones: a link may only get another name, and a collection may be under way
+  // after the new links: a link may only get another name, and a collection may be under way
   let changed = dropUnused(stateFolder, paths, env)
   for (const { link } of lacking) {
     if (isRegistered(link, env)) changed++
-    // a link that nobody knows keeps nothing alive
+    // a link that Nix does not know keeps nothing alive
     else rmSync(fsPath(link), { force: true })
   }
   removeEmpty(rootsFolder(stateFolder))
@@ -65,13 +65,16 @@ export function addRoots(stateFolder: string, paths: readonly string[], env: Nod
   return { ...after, changed, problem: problem ?? after.problem }
 }
 
-/** For a run over a venv without roots, which is going to add some: the end need not wait for what asking Nix takes. */
+/**
+ * Prepares a run over a venv without roots that will add some: asks Nix early, so that the end of the run does not wait for
+ * the answer.
+ */
 export function prepareRoots(stateFolder: string, env: NodeJS.ProcessEnv): void {
   const socket = knowsItsState(env) && namesIn(rootsFolder(stateFolder)).length === 0 ? daemonSocket(env) : null
   if (socket !== null) callDaemon(socket)
 }
 
-/** What is rooted, without changing anything; with the links of earlier runs whose store path is gone. */
+/** The rooted paths, and the links of earlier runs whose store path is gone. Changes nothing. */
 export function checkRoots(stateFolder: string, paths: readonly string[], env: NodeJS.ProcessEnv): RootsReport {
   const folder = rootsFolder(stateFolder)
   const links = namesIn(folder)
@@ -87,7 +90,7 @@ export function checkRoots(stateFolder: string, paths: readonly string[], env: N
     .filter(({ link, storePath }) => !existsSync(fsPath(storePath)) && !wanted.some(root => root.link === link))
   const roots = [...wanted, ...lost]
   const dead = roots.find(root => root.state === 'dead')
-  // a venv that wheelfix has no part in yet need not have any
+  // a venv that wheelfix has not changed yet needs no roots
   const isOurs = existsSync(fsPath(stateFolder))
   const open = wanted.filter(({ state }) => state === 'unregistered' || (state === 'absent' && isOurs)).length
   const problem =
@@ -99,17 +102,20 @@ export function checkRoots(stateFolder: string, paths: readonly string[], env: N
   return { roots, changed: 0, problem, hasNix: hasNix(env) }
 }
 
-/** Removes all roots of a venv, and its folder of links. @returns how many there were */
+/** Removes all roots of a venv, and its folder of links. @returns the number of roots */
 export function dropRoots(stateFolder: string, env: NodeJS.ProcessEnv): number {
   return dropUnused(stateFolder, [], env)
 }
 
-/** The folder of the links; by its real path, for Nix keeps what it is told. */
+/** The folder of the links, by its real path, because Nix keeps the path that it gets. */
 function rootsFolder(stateFolder: string): string {
   return `${realFolder(stateFolder)}/roots`
 }
 
-/** Readable names for the links: as the store path without its hash; the hash's head tells two of one name apart. */
+/**
+ * Readable names for the links: the store path without its hash. The beginning of the hash distinguishes paths of the same
+ * name.
+ */
 function nameLinks(paths: readonly string[], env: NodeJS.ProcessEnv): { name: string; storePath: string }[] {
   const store = storeDirectory(env)
   const storePaths = new Set(paths.flatMap(path => storePathOf(path, store) ?? []))
@@ -148,12 +154,12 @@ function isRegistered(link: string, env: NodeJS.ProcessEnv): boolean {
   return targetOf(registration(link, env)) === link
 }
 
-/** The folder of registrations comes with Nix. */
+/** Does this machine have Nix? The folder of registrations comes with Nix. */
 function hasNix(env: NodeJS.ProcessEnv): boolean {
   return existsSync(fsPath(`${stateDirectory(env)}/gcroots/auto`))
 }
 
-/** Makes the links and tells Nix of them. @returns why it could not, or null */
+/** Makes the links and registers them with Nix. @returns the reason of a failure, or null */
 function register(lacking: readonly Root[], env: NodeJS.ProcessEnv): string | null {
   const nobody = 'nothing protects the libraries from nix-collect-garbage: '
   if (!knowsItsState(env)) return `${nobody}NIX_STORE_DIR is set, NIX_STATE_DIR is not`
@@ -161,7 +167,7 @@ function register(lacking: readonly Root[], env: NodeJS.ProcessEnv): string | nu
   const socket = daemonSocket(env)
   for (const root of lacking) replaceLink(root.link, root.storePath)
   if (socket !== null && registerByDaemon(socket, lacking)) return null
-  // a store of one's own: what nix-store does, without a process for each
+  // the user owns the store: this does what nix-store does, without a process for each link
   if (isWritable(`${stateDirectory(env)}/gcroots/auto`)) {
     for (const { link } of lacking) replaceLink(registration(link, env), link)
     return null
@@ -180,10 +186,10 @@ function registerByProgram(lacking: readonly Root[], env: NodeJS.ProcessEnv): bo
   })
 }
 
-/** Puts a link in the place of what was there, by a rename, so that no moment is without one. */
+/** Replaces a link by a rename, so that a link exists at every moment. */
 function replaceLink(link: string, target: string): void {
   if (targetOf(link) === target) return
-  // VENV/.wheelfix/roots/NAME; the state of a folder may stand in the user's state folder, which is there or not
+  // VENV/.wheelfix/roots/NAME; the state of a folder may be in the user's state folder, which may not exist
   const folder = directoryOf(link)
   const state = directoryOf(folder)
   if (fileNameOf(state) === '.wheelfix') makeFolders(folder, directoryOf(state))
@@ -204,7 +210,7 @@ function dropUnused(stateFolder: string, paths: readonly string[], env: NodeJS.P
   for (const link of unused) {
     const known = registration(link, env)
     if (targetOf(link) !== null) rmSync(fsPath(link))
-    // Nix drops registrations whose link is gone at its next collection; who may, does it now
+    // Nix drops registrations without a link at its next collection; a user with permission drops them now
     if (targetOf(known) === link) removeIfAllowed(known)
   }
   removeEmpty(folder)
@@ -223,7 +229,7 @@ function removeEmpty(folder: string): void {
   try {
     rmdirSync(fsPath(folder))
   } catch (error) {
-    // not there, or not empty
+    // the folder does not exist, or is not empty
     if (errnoOf(error) === undefined) throw error
   }
 }

@@ -1,5 +1,6 @@
-// The scan of the local Nix store: which store paths hold a soname, without evaluating nixpkgs. Names first, then a bounded
-// look into lib folders. Opens no library: whether a file fits is for the caller, who takes the first that does.
+// The scan of the local Nix store: which store paths hold a soname, without an evaluation of nixpkgs. It compares names
+// first, and then looks into a bounded number of lib folders. It opens no library: the caller takes the first file that
+// fits.
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, namesIn, realPath } from '../io/path.ts'
@@ -12,9 +13,9 @@ import { compareVersions, parseStoreName, storePathOf, versionDash } from './sto
 /** A file of the store that may serve a soname. */
 interface ScanCandidate extends LibraryCandidate {
   readonly source: 'scan'
-  /** The name of its store path without version: `gcc`. */
+  /** The name of its store path without the version: `gcc`. */
   readonly package: string
-  /** `14.2.1.20250322`; empty where the name has none. */
+  /** `14.2.1.20250322`; empty when the name has no version. */
   readonly version: string
 }
 
@@ -22,32 +23,32 @@ interface ScanContext {
   /** The store's folder. */
   readonly store: string
   readonly env: NodeJS.ProcessEnv
-  /** Is told of the candidates; whether one may be taken is asked by who takes it. */
+  /** Receives the candidates. The caller asks later whether one may be taken. */
   readonly trust?: Pick<StoreTrust, 'expect'>
 }
 
-/** Asks for the candidates of one soname, in order of preference. */
+/** Returns the candidates of one soname, in order of preference. */
 export type StoreScanner = (soname: string) => readonly ScanCandidate[]
 
 /**
- * How many store paths' lib folders may be listed for sonames that no name answers: in a store of 100,000 entries this
- * took 0.3 s of processor time with a warm cache, twice what the names alone take (0.15 s, listing included), on a busy
- * machine with two cores.
+ * How many store paths may have their lib folders listed, for sonames that no package name answers. In a store of 100,000
+ * entries this took 0.3 s of processor time with a warm cache, on a busy machine with two cores. The names alone take half
+ * of that (0.15 s, listing included).
  */
 const MAX_LISTED = 20_000
-/** How many store paths of the right name are looked into for one soname: old generations of zlib by the dozen. */
+/** How many store paths of the right name are examined for one soname: a store may hold dozens of old versions of zlib. */
 const MAX_PER_NAME = 64
 /** How many candidates the caller gets for one soname. */
 const MAX_CANDIDATES = 24
 
-/** Ends of names that no package has: derivations, locks, sources, patches, scripts, what only a build needs. */
+/** Ends of names that no package has: derivations, locks, sources, patches, scripts, and files that only a build needs. */
 const NO_PACKAGE = new Set(
   (
     '.drv .lock .chroot .patch .diff .gz .xz .bz2 .zst .lzma .zip .tgz .gem .crate .nar .sh .py .nix .json .conf ' +
     '.service .ttf -source -src -hook -completions -fonts -font -theme -vendor'
   ).split(' '),
 )
-/** Outputs without libraries to load: debug files have the same names and sonames as the libraries. */
+/** Outputs without libraries to load. Debug files have the same names and sonames as the libraries. */
 const NO_LIBRARIES = new Set([
   'dev',
   'man',
@@ -61,27 +62,30 @@ const NO_LIBRARIES = new Set([
   'include',
   'samples',
 ])
-/** Many links to other packages' files. The libraries' own packages are better, so they come last. */
+/**
+ * Link farms: packages of many links to other packages' files. The libraries' own packages are better, so link farms come
+ * last.
+ */
 const LINK_FARM =
   /(?:^|[-_])(?:env|system-path|manylinux\w*|profile|lb-library-path|fhs|rootfs|user-environment|graphics-drivers|sw)$/
 
-/** Packages of a language's own modules, and NixOS's own: a file tree each, and no library. */
+/** Packages of a language's own modules, and NixOS's own packages. Each is a file tree without a library. */
 const LANGUAGE =
   /^(?:python\d[\d.]*|perl\d[\d.]*|ghc|ruby\d[\d.]*|unit|etc|nixos|system|home-manager|vimplugin|emacs|texlive)(?:-|$)/
 
 /** A store path by its name. */
 interface Entry {
   readonly basename: string
-  /** The package's name in lower case: nixpkgs renames libX11 to libx11. */
+  /** The package's name in lower case, because nixpkgs renames libX11 to libx11. */
   readonly key: string
 }
 
 /**
- * A scanner that lists the store once, when it is first asked, and looks into lib folders only for a soname that no name
- * answers. The candidates come in order of preference: the names that the data has before guessed names, packages before
- * link farms, the newest version first, ties by path. What Nix's database does not know (a copy that was never
- * registered, a path that a collection is removing) is left out, where it can be asked.
- * @param expected the sonames that may be asked for: they are looked up together, with one question to the database
+ * A scanner of the store. It lists the store once, at the first question. It looks into lib folders only for a soname that
+ * no package name answers. The candidates come in order of preference: names in the data before guessed names, packages
+ * before link farms, the newest version first, ties by path. A path that Nix's database does not know is left out, when the
+ * database can be asked (a copy that was never registered, a path that a collection is removing).
+ * @param expected the sonames that the caller may ask for; they are looked up together, with one question to the database
  */
 export function storeScanner(context: ScanContext, expected: Iterable<string> = []): StoreScanner {
   const { store } = context
@@ -94,7 +98,7 @@ export function storeScanner(context: ScanContext, expected: Iterable<string> = 
       context.trust?.expect(list.map(({ path }) => path))
     }
   }
-  // each step is for all that may be asked for, so that the database is asked once for each step
+  // each step covers all expected sonames, so that the database is asked once for each step
   const unasked = new Set([...expected].filter(isWanted))
   const unnamed = new Set<string>()
   const askNames = () => {
@@ -120,12 +124,12 @@ export function storeScanner(context: ScanContext, expected: Iterable<string> = 
   }
 }
 
-/** Is it a name that packages of the store answer? */
+/** Is this a soname that packages of the store can serve? */
 function isWanted(soname: string): boolean {
   return !soname.includes('/') && !isDriverHint(soname)
 }
 
-/** The candidates of several sonames (see `storeScanner`); those without any are left out. */
+/** The candidates of several sonames (see `storeScanner`). Sonames without candidates are left out. */
 export function scanStore(sonames: readonly string[], context: ScanContext): Map<string, readonly ScanCandidate[]> {
   const scan = storeScanner(context, sonames)
   const found = sonames.map((soname): [string, readonly ScanCandidate[]] => [soname, scan(soname)])
@@ -143,7 +147,7 @@ function readEntries(store: string): Entry[] {
   }
   const entries: Entry[] = []
   for (const basename of names) {
-    // the shortest name of a store path is one character behind 32 of the hash and a dash
+    // the shortest name of a store path has 32 characters of the hash, a dash and one more character
     if (basename.length < 34 || basename[32] !== '-') continue
     const end = Math.max(basename.lastIndexOf('.'), basename.lastIndexOf('-'))
     if (NO_PACKAGE.has(basename.slice(end))) continue
@@ -213,7 +217,7 @@ function byPreference(a: Package, b: Package): number {
   return order !== 0 ? order : a.basename < b.basename ? -1 : a.basename > b.basename ? 1 : 0
 }
 
-/** Where packages have their libraries. Stubs to link with (lib/stubs) are not among them. */
+/** The folders of a package that hold its libraries. Stubs for linkers (lib/stubs) are not among them. */
 const FOLDERS = ['lib', 'lib64'] as const
 
 function candidatesIn(item: Package, soname: string, store: string): ScanCandidate[] {
@@ -225,8 +229,8 @@ function candidatesIn(item: Package, soname: string, store: string): ScanCandida
 }
 
 /**
- * The candidate of a file that is there. Links are followed (lib64 → lib), and where one leads to another package that
- * has the soname too, that package is the candidate: what is pinned then is the package and not what links to it.
+ * The candidate for an existing file. Links are followed (lib64 → lib). When a link leads to another package that has the
+ * soname too, that package is the candidate. So a pin names the package itself and not a link to it.
  */
 function candidateAt(path: string, soname: string, { name, version }: Package, store: string): ScanCandidate[] {
   try {
@@ -248,13 +252,13 @@ function candidateAt(path: string, soname: string, { name, version }: Package, s
       },
     ]
   } catch (error) {
-    // a link farm may give a file another name than its package does, or point to what was collected
+    // a link farm may rename a file of a package, or point to a collected path
     if (errnoOf(error) === undefined) throw error
     return []
   }
 }
 
-/** Each step of a path is a call of the system, and hundreds of candidates are in the same store. */
+/** The real paths of stores. Each step of a path is a system call, and hundreds of candidates are in the same store. */
 const resolvedStores = new Map<string, string>()
 
 function resolvedStore(store: string): string {
@@ -267,10 +271,10 @@ function unique(list: readonly ScanCandidate[]): ScanCandidate[] {
   return [...new Map(list.map(item => [item.path, item])).values()].slice(0, MAX_CANDIDATES)
 }
 
-/** The packages that have a shared library of some name in lib/: for those that are called otherwise than they are. */
+/** The packages that have a shared library in lib/, by file name. This finds libraries whose package has another name. */
 function listFolders(entries: readonly Entry[], store: string): Map<string, Package[]> {
   const packages = entries.filter(({ key }) => !LANGUAGE.test(key)).flatMap(entry => packageOf(entry))
-  // which ones fall behind the limit must not depend on the disk
+  // the limit must cut off the same packages on every disk
   packages.sort((a, b) => (a.basename < b.basename ? -1 : 1))
   const folders = new Map<string, Package[]>()
   for (const item of packages.slice(0, MAX_LISTED)) {

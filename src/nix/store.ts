@@ -1,8 +1,8 @@
-// The Nix store as folders and names: where it is, which store path a file belongs to, and what a store path's name says.
+// The Nix store as folders and names: where it is, which store path holds a file, and what the name of a store path says.
 // Opens nothing and asks no Nix.
 import { isInside } from '../io/path.ts'
 
-/** The folder of all store paths (Nix's own variable for it, honoured as Nix does). */
+/** The folder of all store paths. It comes from Nix's own variable, read as Nix reads it. */
 export function storeDirectory(env: NodeJS.ProcessEnv): string {
   return folder(env['NIX_STORE_DIR'], '/nix/store')
 }
@@ -21,7 +21,7 @@ function folder(named: string | undefined, usual: string): string {
 const HASH_LENGTH = 32
 const STORE_NAME = /^[0-9abcdfghijklmnpqrsvwxyz]{32}-./
 
-/** The store path that holds `path` (itself, or the one above it); null for what is not in a store path. */
+/** The store path that holds `path`: `path` itself or a folder above it; null outside all store paths. */
 export function storePathOf(path: string, store: string): string | null {
   if (!isInside(path, store)) return null
   const start = store.endsWith('/') ? store.length : store.length + 1
@@ -30,13 +30,13 @@ export function storePathOf(path: string, store: string): string | null {
   return STORE_NAME.test(name) ? path.slice(0, start) + name : null
 }
 
-/** What a store path is called. */
+/** The parts of a store path's name. */
 interface StoreName {
   /** The 32 characters before the first dash. */
   readonly hash: string
   /** `gcc` */
   readonly name: string
-  /** `14.2.1.20250322`; empty where the name has none. */
+  /** `14.2.1.20250322`; empty when the name has no version. */
   readonly version: string
   /** `lib`; null for the output `out`, which names leave out. */
   readonly output: string | null
@@ -47,8 +47,8 @@ const OUTPUT =
   /-(lib|dev|bin|out|man|doc|devdoc|devman|info|debug|static|libgcc|checksum|getent|data|dist|lib32|libs|libdev|modules|nativelib|include|stubs|samples|terminfo|tools|client|server|utils|py|python|swrast|drivers|lite|extra|xgcc|login|mount|su|fhs|cc|vim|tk|full)$/
 
 /**
- * The parts of a store path's base name. The version begins behind the first dash that no letter follows, as for Nix's
- * `parseDrvName`; its end names the output.
+ * The parts of a store path's base name. The version begins after the first dash that no letter follows, as in Nix's
+ * `parseDrvName`. The end of the version names the output.
  * @returns null for a name that no store path has
  */
 export function parseStoreName(basename: string): StoreName | null {
@@ -58,12 +58,12 @@ export function parseStoreName(basename: string): StoreName | null {
   const output = OUTPUT.exec(whole)
   const stem = output === null ? whole : whole.slice(0, output.index)
   const dash = versionDash(stem)
-  // the last word of a name without a version (desktop-libs) is no output
+  // in a name without a version (desktop-libs) the last word is not an output
   if (dash === -1) return { hash, name: whole, version: '', output: null }
   return { hash, name: stem.slice(0, dash), version: stem.slice(dash + 1), output: output?.[1] ?? null }
 }
 
-/** Where the version begins: at the first dash that something other than a letter follows; -1 without one. */
+/** The index of the version: the first dash that something other than a letter follows; -1 without one. */
 export function versionDash(name: string): number {
   for (let at = name.indexOf('-'); at !== -1 && at + 1 < name.length; at = name.indexOf('-', at + 1)) {
     if (!isLetter(name.charCodeAt(at + 1))) return at
@@ -76,8 +76,8 @@ function isLetter(code: number): boolean {
 }
 
 /**
- * Orders versions as Nix's `compareVersions`: runs of digits and runs of other characters, one by one; numbers by value,
- * `pre` before everything, and nothing before a number.
+ * Orders versions as Nix's `compareVersions`: runs of digits and runs of other characters, one by one. Numbers compare by
+ * value, `pre` comes before everything, and nothing comes before a number.
  * @returns negative when `a` is older than `b`
  */
 export function compareVersions(a: string, b: string): number {
@@ -107,7 +107,7 @@ function compareComponents(a: string, b: string): number {
 
 const NUMBER = 3
 
-/** `pre` < nothing < words < numbers: 2.3pre1 < 2.3, 2.3 < 2.3a, 2.3a < 2.3.1. */
+/** The rank of a part: `pre` < nothing < words < numbers, so 2.3pre1 < 2.3, 2.3 < 2.3a, 2.3a < 2.3.1. */
 function rank(component: string): number {
   if (component === 'pre') return 0
   if (component === '') return 1

@@ -1,5 +1,5 @@
-// What patchelf's options mean for an object: from its state to the wanted one, in patchelf's order. This is where
-// `wheelfix elf` differs from `wheelfix venv`, which keeps the tag of a search path.
+// What patchelf's options mean for an object: from its present state to the wanted one, in patchelf's order. Here `wheelfix
+// elf` differs from `wheelfix venv`, which keeps the tag of a search path.
 import { ET_DYN } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { readHeaders } from '../elf/headers.ts'
@@ -8,7 +8,7 @@ import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
 import { withSource } from '../io/source.ts'
 
-/** patchelf's options that change an object. */
+/** The options of patchelf that change an object. */
 export interface PatchelfEdit {
   readonly interpreter: string | null
   readonly soname: string | null
@@ -27,7 +27,9 @@ export interface PatchelfEdit {
   readonly executableStack: boolean | null
 }
 
-/** The state that the options ask for. @throws ElfError `REFUSED`; the errors of reading what --shrink-rpath looks at */
+/**
+ * The state that the options ask for. @throws ElfError `REFUSED`; the read errors of the files that --shrink-rpath examines
+ */
 export function wantedState(edit: PatchelfEdit, object: ElfObject, state: ElfState): ElfState {
   let wanted = state
   // only a library has a soname to set
@@ -52,7 +54,7 @@ function withSearchPath(edit: PatchelfEdit, object: ElfObject, state: ElfState):
     case 'remove':
       return applyEdit(state, { searchPath: null })
     case 'set':
-      // no search path and an empty one are the same, as with patchelf 0.19
+      // no search path and an empty one are equal, as in patchelf 0.19
       if (old === null && edit.rpath.value === '') return state
       return applyEdit(state, { searchPath: { tag, value: edit.rpath.value } })
     case 'add': {
@@ -68,8 +70,8 @@ function withSearchPath(edit: PatchelfEdit, object: ElfObject, state: ElfState):
 }
 
 /**
- * Leaves out the directories that hold none of the needed libraries which no directory before them holds, and those
- * without an allowed prefix. Entries that are no absolute path ($ORIGIN …) stay.
+ * Leaves out directories that add no needed library to those of the directories before them, and directories without an
+ * allowed prefix. Entries that are not absolute paths ($ORIGIN …) stay.
  */
 function shrink(searchPath: string, object: ElfObject, allowedPrefixes: readonly string[]): string {
   const wanted = new Set(object.needed)
@@ -84,7 +86,7 @@ function shrink(searchPath: string, object: ElfObject, allowedPrefixes: readonly
     .join(':')
 }
 
-/** e_machine of a library; null where there is none, or something else. */
+/** e_machine of a library; null when the path holds no library. */
 function machineOf(path: string): number | null {
   try {
     return withSource(path, source => readHeaders(source).header.machine)
@@ -94,7 +96,7 @@ function machineOf(path: string): number | null {
   }
 }
 
-/** The entries of a colon-separated list; a last empty one is none, as with patchelf. */
+/** The entries of a colon-separated list. An empty last entry does not count, as in patchelf. */
 export function splitPath(list: string): string[] {
   const entries = list.split(':')
   if (entries.at(-1) === '') entries.pop()

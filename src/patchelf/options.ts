@@ -1,13 +1,14 @@
-// The command line of patchelf, as data: its options, their arguments, what they exclude. Knows nothing of ELF files.
+// The command line of patchelf, as data: its options, their arguments, and which options exclude each other. Knows nothing
+// of ELF files.
 import { type PatchelfEdit, splitPath } from './edits.ts'
 
 type Printable = 'interpreter' | 'osabi' | 'soname' | 'rpath' | 'needed' | 'execstack'
 
-/** What `wheelfix elf` was asked to do. Texts from `@FILE` are already read. */
+/** The task of `wheelfix elf`. Texts from `@FILE` are already read. */
 export interface ElfRequest extends PatchelfEdit {
   readonly files: readonly string[]
   readonly print: ReadonlySet<Printable>
-  /** Bytes; null: as the machine has it. */
+  /** The page size in bytes; null for the machine's own. */
   readonly pageSize: number | null
   readonly output: string | null
   readonly debug: boolean
@@ -16,17 +17,17 @@ export interface ElfRequest extends PatchelfEdit {
   readonly json: boolean
 }
 
-/** A command line that patchelf would not take either. */
+/** A command line that patchelf would also refuse. */
 export class ElfUsageError extends Error {
   override readonly name = 'ElfUsageError'
 }
 
-/** Options of the real patchelf that change what no wheel needs changed. */
+/** Options of the real patchelf that wheelfix lacks, because no wheel needs their changes. */
 const UNSUPPORTED = new Set(['--clear-symbol-version', '--build-resolution-cache', '--rename-dynamic-symbols'])
 
 /**
- * What an option takes: nothing (`print`, `flag`, `nothing`), a text that may be in a file (`@FILE`: `text`), or a word that
- * may not. `list` options may be given more than once.
+ * The argument of an option: none (`print`, `flag`, `nothing`), a text that may come from a file (`@FILE`: `text`), or a
+ * word that may not. `list` options may be given more than once.
  */
 type OptionKind =
   | { readonly takes: 'print'; readonly what: Printable }
@@ -37,7 +38,7 @@ type OptionKind =
 const FLAG: OptionKind = { takes: 'flag' }
 const TEXT: OptionKind = { takes: 'text' }
 const WORD: OptionKind = { takes: 'word' }
-/** A graft sorts nothing and overwrites nothing: what these ask for is always so. */
+/** An option without effect. A graft sorts nothing and overwrites nothing, so it always does what these options ask for. */
 const NOTHING: OptionKind = { takes: 'nothing' }
 
 const OPTIONS: ReadonlyMap<string, OptionKind> = new Map<string, OptionKind>([
@@ -75,7 +76,7 @@ const OPTIONS: ReadonlyMap<string, OptionKind> = new Map<string, OptionKind>([
   ['--no-clobber-old-sections', NOTHING],
 ])
 
-/** A command line as it was given, before what its options mean together. */
+/** A command line as the user gave it, before its options are combined. */
 interface Given {
   readonly files: string[]
   readonly print: Set<Printable>
@@ -88,7 +89,7 @@ interface Given {
 
 /**
  * Reads a command line, without the program's name.
- * @param readArgument the content of the file that an argument `@FILE` names
+ * @param readArgument returns the content of the file in an argument `@FILE`
  * @throws ElfUsageError
  */
 export function parseElfArguments(
@@ -118,7 +119,7 @@ export function parseElfArguments(
   return requestOf(given)
 }
 
-/** @param left the arguments behind the option, the next one last */
+/** @param left the arguments after the option, in reverse: the next one is last */
 function takeOption(arg: string, given: Given, left: string[], readArgument: (file: string) => string): void {
   const word = (): string => {
     const value = left.pop()
@@ -155,11 +156,11 @@ function takeOption(arg: string, given: Given, left: string[], readArgument: (fi
   }
 }
 
-/** @throws ElfUsageError where options exclude each other */
+/** @throws ElfUsageError when options exclude each other */
 function requestOf({ files, print, flags, texts, addNeeded, removeNeeded, replaceNeeded }: Given): ElfRequest {
   const setRpath = texts.get('--set-rpath')
   const addRpath = texts.get('--add-rpath')
-  // patchelf takes an empty name as none
+  // patchelf takes an empty name as no name
   const output = texts.get('--output') || null
   if (files.length === 0) throw new ElfUsageError('missing filename')
   if (output !== null && files.length !== 1) {
@@ -201,7 +202,7 @@ function executableStackOf(flags: ReadonlySet<string>): boolean | null {
   return flags.has('--set-execstack') ? true : null
 }
 
-/** One of them counts, in patchelf's order. */
+/** The search path option that counts, in patchelf's order. */
 function rpathOf(flags: ReadonlySet<string>, set: string | undefined, add: string | undefined): ElfRequest['rpath'] {
   if (flags.has('--shrink-rpath')) return { do: 'shrink' }
   if (flags.has('--remove-rpath')) return { do: 'remove' }
@@ -209,7 +210,7 @@ function rpathOf(flags: ReadonlySet<string>, set: string | undefined, add: strin
   return add === undefined ? null : { do: 'add', value: add }
 }
 
-/** The values of EI_OSABI that patchelf knows, and the names it prints. */
+/** The values of EI_OSABI that patchelf knows, and the names that it prints. */
 const OS_ABIS: readonly (readonly [number, string])[] = [
   [0, 'System V'],
   [1, 'HP-UX'],
@@ -230,7 +231,7 @@ const OTHER_NAMES = new Map([
   ['hurd', 'gnu hurd'],
 ])
 
-/** As patchelf prints it. */
+/** The name of an EI_OSABI value, as patchelf prints it. */
 export function nameOfOsAbi(osabi: number): string {
   const known = OS_ABIS.find(([number]) => number === osabi)
   return known?.[1] ?? `0x${osabi.toString(16).toUpperCase().padStart(2, '0')}`
@@ -248,7 +249,7 @@ function osabiOf(text: string | undefined): number | null {
 function pageSizeOf(text: string | undefined): number | null {
   if (text === undefined) return null
   const size = Number(text)
-  // & takes 32 bits, signed
+  // the operator & works on 32 bits with a sign
   if (!Number.isInteger(size) || size <= 0 || size >= 2 ** 31 || (size & (size - 1)) !== 0) {
     throw new ElfUsageError('invalid argument to --page-size')
   }

@@ -1,6 +1,6 @@
-// One object on disk, changed or given back: what `wheelfix elf` does to a file. A file that it has edited before is edited
-// from its original, so that its grafts never stack and an edit that leads back gives back the very same bytes. What
-// `wheelfix venv` has changed comes on top of it, as if the edit had been there first.
+// Changes or restores one object on disk for `wheelfix elf`. A file that it edited before is edited again from its original.
+// So its grafts never stack, and an edit that leads back restores the same bytes. The changes of `wheelfix venv` come on
+// top, as if the edit had been there first.
 import { accessSync, chmodSync, closeSync, constants, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
@@ -19,26 +19,26 @@ import { ownerOf } from '../elf/graft/owners.ts'
 import { ordersReplacement, syncFile } from '../io/sync.ts'
 import { type ProgramUndos, programUndos } from './undos.ts'
 
-/** What became of a file. */
+/** The result for a file. */
 export interface Rewrite {
   readonly before: ElfState
   readonly after: ElfState
-  /** The fields of the state that differ. */
+  /** The fields of the state that changed. */
   readonly changed: readonly (keyof ElfState)[]
 }
 
 export interface RewriteOptions extends Omit<GraftOptions, 'record' | 'inPlace' | 'owner'> {
-  /** Where the result goes; null: into the file itself. It is written even when nothing changes. */
+  /** The path of the result; null for the file itself. An output file is written even when nothing changes. */
   readonly output?: string | null
-  /** Write nothing. */
+  /** Write nothing, and only find out what would change. */
   readonly dryRun?: boolean
-  /** Tells where the undo of a program that is edited in place is kept. */
+  /** The environment, which says where the undo of a program that is edited in place is kept. */
   readonly env?: NodeJS.ProcessEnv
 }
 
 type RestoreOptions = Pick<RewriteOptions, 'dryRun' | 'env'>
 
-/** Of a file by itself nothing says whether a RECORD speaks of it. */
+/** Does the undo belong to `wheelfix elf`? For a single file, nothing says whether a RECORD lists it. */
 function isElfs(undo: Undo): boolean {
   return ownerOf(undo, () => true) === 'elf'
 }
@@ -49,10 +49,10 @@ function liftedOwner(undo: Undo): Owner | null {
 }
 
 /**
- * Edits one object. A link is followed: its target is changed.
- * @param change gives the wanted state for the present one, without what others changed on top; it may print something
- * about the object first, as it stands
- * @throws ElfError and the errors of node:fs; the file is as it was then
+ * Edits one object. If the path is a link, its target is changed.
+ * @param change returns the wanted state for the present state, which excludes what others changed on top; it may first
+ * print facts about the present object
+ * @throws ElfError and the errors of node:fs; the file is then unchanged
  */
 export function rewriteObject(
   path: string,
@@ -85,7 +85,7 @@ export function rewriteObject(
   })
 }
 
-/** A file that a newer wheelfix has changed can still be looked at. */
+/** The layers of a file, or the error: a file that a newer wheelfix has changed can still be read. */
 function layersOrError(source: ByteSource, undos: ProgramUndos): Layers | ElfError {
   try {
     return layersOf(source, isElfs, liftedOwner, undos.of)
@@ -95,16 +95,16 @@ function layersOrError(source: ByteSource, undos: ProgramUndos): Layers | ElfErr
   }
 }
 
-/** The state of an object without what others put on top. */
+/** The state of an object without what others changed on top. */
 function stateBelow({ above, own, base }: Layers, object: ElfObject): ElfState {
   return stateOf(above.length === 0 ? object : readBySections(own[0]?.source ?? base))
 }
 
 /**
- * Takes back what `wheelfix elf` changed; what others changed on top of it stays. Where it changed nothing the topmost
- * graft is taken off, whoever made it: the file was named.
- * @returns whether there was one
- * @throws the errors of node:fs; ElfError `REFUSED` where the record is of another version
+ * Takes back what `wheelfix elf` changed. What others changed on top stays. If `wheelfix elf` changed nothing, the topmost
+ * graft is removed, no matter who made it, because the user named the file.
+ * @returns whether there was a graft
+ * @throws the errors of node:fs; ElfError `REFUSED` when the record is of another version
  */
 export function restoreObject(path: string, { dryRun = false, env = {} }: RestoreOptions = {}): boolean {
   return withSource(path, source => {
@@ -122,7 +122,10 @@ export function restoreObject(path: string, { dryRun = false, env = {} }: Restor
   })
 }
 
-/** A rename asks for no permission to write the file, but who took that away does not want it changed. */
+/**
+ * Replaces a file only when it is writable. A rename needs no write permission on the file, but a user who removed that
+ * permission does not want a change.
+ */
 function replaceWritable(path: string, edit: FileEdit): void {
   accessSync(fsPath(path), constants.W_OK)
   replaceFile(realPath(path), edit)
@@ -131,8 +134,9 @@ function replaceWritable(path: string, edit: FileEdit): void {
 const CHUNK = 1 << 20
 
 /**
- * Writes the result somewhere else: by a rename where that is a file or nothing yet, straight into a device. A new file
- * may be run and written to, whatever the first one may: that of a Nix store is read-only, and is not to stay it.
+ * Writes the result somewhere else: by a rename when the path is a file or nothing yet, directly when it is a device. A new
+ * file may be executed and written, whatever the permissions of the first file: a file of a Nix store is read-only, and its
+ * copy must not stay so.
  */
 function writeCopy(result: ByteSource, output: string): void {
   const old = statSync(fsPath(output), { throwIfNoEntry: false })

@@ -1,6 +1,6 @@
-// The undos of programs that were edited in place, as `wheelfix elf` finds and keeps them: its own in the user's state
-// folder, as a program belongs to no environment, and those of `wheelfix venv` in the environment that the program is in.
-// Both are taken only where they give the bytes whose hash they name, and where nobody else could have put them there.
+// The undos of programs that were edited in place, as `wheelfix elf` finds and keeps them. Its own undos are in the user's
+// state folder, because a program belongs to no environment. The undos of `wheelfix venv` are in the environment of the
+// program. An undo is used only when it gives the bytes whose hash it names, and when nobody else could have put it there.
 import { mkdirSync } from 'node:fs'
 import type { ByteSource } from '../elf/source.ts'
 import type { EditInPlace } from '../elf/graft/regraft.ts'
@@ -13,13 +13,13 @@ import { stateHome } from '../state/folders.ts'
 import { keepUndo, keptUndos } from '../state/kept-undos.ts'
 
 export interface ProgramUndos {
-  /** What takes back the edit in place of these bytes; null where nothing is kept. */
+  /** The undo of the edit in place that made these bytes; null when none is kept. */
   of(this: void, source: ByteSource): Undo | null
-  /** @throws the errors of node:fs where the undo of an environment cannot be kept */
+  /** @throws the errors of node:fs when the undo of an environment cannot be kept */
   keep(this: void, edits: readonly EditInPlace[]): void
 }
 
-/** The undos for a file. */
+/** The undos that may apply to a file. */
 export function programUndos(path: string, env: NodeJS.ProcessEnv): ProgramUndos {
   const home = stateHome(env)
   const user = home === null ? null : trusted({ root: home, stateFolder: `${home}/wheelfix` })
@@ -27,7 +27,7 @@ export function programUndos(path: string, env: NodeJS.ProcessEnv): ProgramUndos
   const own = user === null ? null : keptUndos(user, 'elf')
   const venvs = around === null ? null : keptUndos(around)
   return {
-    // the same edit of the same program elsewhere leaves the same bytes: here it is the environment's
+    // the same edit of the same program elsewhere leaves the same bytes, so the environment's own undo comes first
     of: source => venvs?.of(source) ?? own?.of(source) ?? null,
     keep: edits => {
       for (const { owner, base, edit, record } of edits) {
@@ -38,7 +38,10 @@ export function programUndos(path: string, env: NodeJS.ProcessEnv): ProgramUndos
   }
 }
 
-/** A build has no state to write to (Nix: HOME=/homeless-shelter); its programs are edited as patchelf edits them. */
+/**
+ * Keeps the undo when the user has a writable state folder. A build has none (Nix: HOME=/homeless-shelter), so its programs
+ * are edited as patchelf edits them.
+ */
 function keepIfWritable(user: Place | null, base: ByteSource, edit: EditInPlace['edit']): void {
   try {
     if (user === null) return
@@ -49,7 +52,7 @@ function keepIfWritable(user: Place | null, base: ByteSource, edit: EditInPlace[
   }
 }
 
-/** The environment that a file lies in, where wheelfix has changed it. */
+/** The environment that holds a file, when wheelfix has changed that environment. */
 function environmentAround(path: string): Place | null {
   for (let root = directoryOf(path); root !== '/' && root !== ''; root = directoryOf(root)) {
     if (entriesIn(root).some(({ name }) => name === 'pyvenv.cfg'))
