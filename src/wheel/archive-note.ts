@@ -1,15 +1,19 @@
-// What a patched wheel tells of the archive that it was made of, so that `--restore` can make that again. The objects carry
-// their own undo records; this is the rest: the archive's hash, its file name, what a tag changed, and the signatures.
-// It stands in the archive's comment, as one line of ASCII: that is no entry, so nothing of it is ever installed.
+// What a patched wheel records about its original archive, so that `--restore` can make that archive again. The objects
+// carry their own undo records. This note holds the rest: the archive's hash, its file name, what a tag changed, and
+// the signatures. It is in the archive's comment, as one line of ASCII. A comment is not an entry, so it is never
+// installed.
 import { commentOf, type Ending, isWholeRecord, LOCAL_HEADER_SIZE, LONGEST_COMMENT } from '../zip/records.ts'
 import type { AddedEntry } from '../zip/write.ts'
 
 const MARK = 'wheelfix-undo '
 
-/** Of each list: two signatures with their rows, and WHEEL and METADATA. Each item costs a copy of a whole text. */
+/**
+ * The most items of each list. Enough for two signatures with their rows, and WHEEL and METADATA. Each item costs a
+ * copy of a whole text.
+ */
 const MOST_ITEMS = 8
 
-/** Names and hashes are those of the archive before the first patch, however often it was patched since. */
+/** Names and hashes are those of the archive before the first patch, even if it was patched several times since. */
 export interface WheelUndo {
   /** The file name. */
   readonly name: string
@@ -17,16 +21,16 @@ export interface WheelUndo {
   readonly sha256: string
   /** SHA-256 of RECORD, in hex. */
   readonly record: string
-  /** `numpy-2.4.6` of `numpy-2.4.6.dist-info`, where that folder has another name now. */
+  /** `numpy-2.4.6` for `numpy-2.4.6.dist-info`, if that folder has another name now; else null. */
   readonly stem: string | null
   readonly texts: readonly TextUndo[]
   /** Rows of RECORD that were left out. */
   readonly rows: readonly Cut[]
-  /** Entries that were left out (signatures); null: too large to keep. */
+  /** Entries that were left out (signatures); null: they were too large to keep. */
   readonly dropped: readonly AddedEntry[] | null
 }
 
-/** A stretch of a text: where it stood, in UTF-16 units. */
+/** A part of a text, and where it was, in UTF-16 units. */
 export interface Cut {
   readonly at: number
   readonly text: string
@@ -34,12 +38,12 @@ export interface Cut {
 
 /** One change of a text: `length` units at `at` were `text` before. */
 interface TextUndo extends Cut {
-  /** Of the entry, as it was. */
+  /** The former name of the entry. */
   readonly name: string
   readonly length: number
 }
 
-/** The one change that makes `now` of `before`: what is between the beginning and the end that they share. */
+/** The one change that turns `before` into `now`: it lies between their common beginning and their common end. */
 export function textUndo(name: string, before: string, now: string): TextUndo {
   const most = Math.min(before.length, now.length)
   let at = 0
@@ -53,14 +57,14 @@ export function undoText(now: string, { at, length, text }: TextUndo): string {
   return now.slice(0, at) + text + now.slice(at + length)
 }
 
-/** Puts the rows back, in the order in which they stood. */
+/** Puts the rows back in their old order. */
 export function putBack(text: string, rows: readonly Cut[]): string {
   return rows
     .toSorted((a, b) => a.at - b.at)
     .reduce((now, row) => now.slice(0, row.at) + row.text + now.slice(row.at), text)
 }
 
-/** The record of a patched wheel, null where there is none, and the comment that the archive had before. */
+/** The record of a patched wheel (null without one), and the comment that the archive had before. */
 export function readUndo(ending: Ending): { readonly undo: WheelUndo | null; readonly comment: Uint8Array } {
   const comment = commentOf(ending)
   const text = Buffer.from(comment).toString('latin1')
@@ -69,7 +73,7 @@ export function readUndo(ending: Ending): { readonly undo: WheelUndo | null; rea
   return { undo, comment: undo === null ? comment : comment.subarray(0, at) }
 }
 
-/** The archive's comment with the record behind it; without the entries that were left out, where they are too large. */
+/** The archive's comment with the record behind it. Leaves out the dropped entries where they are too large. */
 export function writeUndo(undo: WheelUndo, comment: Uint8Array): Buffer {
   const written = encode(undo, comment)
   if (written.length <= LONGEST_COMMENT) return written
@@ -85,7 +89,7 @@ function encode(undo: WheelUndo, comment: Uint8Array): Buffer {
     central: Buffer.from(central).toString('base64'),
   }))
   const json = JSON.stringify({ ...undo, dropped: dropped ?? null })
-  // no signature of a zip record must stand in it
+  // the record must not contain the signature of a zip record
   const ascii = json.replaceAll(/[^ -~]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
   return Buffer.concat([comment, Buffer.from(MARK + ascii)])
 }
@@ -102,7 +106,7 @@ function parse(json: string): WheelUndo | null {
   }
 }
 
-/** As JSON has it. */
+/** The JSON form of the record. */
 interface EncodedUndo extends Omit<WheelUndo, 'dropped'> {
   readonly dropped: readonly EncodedEntry[] | null
 }

@@ -1,5 +1,5 @@
-// What a wheel says of itself: its file name, its .dist-info folder, RECORD and METADATA (PEP 427, "Binary distribution
-// format" of the packaging specifications), and where an installer puts each entry.
+// What a wheel says about itself in its file name, its .dist-info folder, RECORD and METADATA (PEP 427, "Binary
+// distribution format" of the packaging specifications); and where an installer puts each entry.
 import { basename } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { LARGEST_METADATA, normaliseName, requiredNames } from '../python/distributions.ts'
@@ -13,11 +13,11 @@ interface WheelRecord {
   readonly entry: WheelEntry
   readonly text: string
   readonly rows: ReadonlyMap<string, RecordFields>
-  /** Paths with several rows whose fields differ, and those fields. */
+  /** Paths with several rows whose fields differ, with those fields. */
   readonly disagreeing: ReadonlyMap<string, readonly RecordFields[]>
 }
 
-/** What is read of a wheel besides its objects. */
+/** The properties of a wheel, without its objects. */
 export interface WheelDistribution {
   readonly fileName: WheelName
   /** Normalised (PEP 503). */
@@ -25,12 +25,12 @@ export interface WheelDistribution {
   readonly tags: readonly WheelTag[]
   /** `numpy-2.4.6.dist-info` */
   readonly infoFolder: string
-  /** `numpy-2.4.6.data`; it need not be there. */
+  /** `numpy-2.4.6.data`; this folder need not exist. */
   readonly dataFolder: string
   readonly record: WheelRecord
-  /** RECORD.jws and RECORD.p7s, signatures of RECORD. */
+  /** RECORD.jws and RECORD.p7s: signatures of RECORD. */
   readonly signatures: readonly WheelEntry[]
-  /** Normalised names of Requires-Dist. */
+  /** The normalised names in Requires-Dist. */
   readonly requires: ReadonlySet<string>
 }
 
@@ -87,7 +87,7 @@ function readRecord(path: string, text: string, entry: WheelEntry | undefined): 
   }
 }
 
-/** Where the installation is pretended to be: no such folder exists, so nothing on the disk is mistaken for it. */
+/** The pretended place of the installation. No such folder exists, so no file on the disk is mistaken for an entry. */
 export interface Installation {
   readonly root: string
   readonly sitePackages: string
@@ -100,7 +100,7 @@ export function pretendInstallation(pythonVersion: string): Installation {
   return { root, sitePackages: `${root}/lib/python${major}.${minor}/site-packages`, bin: `${root}/bin` }
 }
 
-/** The path that an installer gives an entry: below site-packages, but for the folders of NAME.data. */
+/** The path that an installer gives an entry: below site-packages, except for the folders of NAME.data. */
 export function installedPath(name: string, dataFolder: string, installation: Installation): string {
   const { root, sitePackages, bin } = installation
   if (!name.startsWith(`${dataFolder}/`)) return `${sitePackages}/${name}`

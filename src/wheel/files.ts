@@ -1,4 +1,4 @@
-// Which archives a run reads, and where it writes: names, folders, and what may not be written twice.
+// Which archives a run reads and where it writes: names, folders, and results that must not overwrite a file.
 import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -6,13 +6,16 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, listDirectory, realPath } from '../io/path.ts'
 import type { WheelOptions } from './report.ts'
 
-/** Which paths are taken: real paths of the wheels, and results with the wheels that they are of. */
+/** The paths that are taken: real paths of the input wheels, and results, each with its wheel. */
 export interface Claims {
   readonly inputs: ReadonlyMap<string, string>
   readonly outputs: Map<string, string>
 }
 
-/** A tag, or its removal, may give a result the name of another wheel. @throws WheelfixError `USAGE` */
+/**
+ * Claims an output path. A new or removed tag may give a result the name of another wheel. @throws WheelfixError
+ * `USAGE`
+ */
 export function claim(output: string, path: string, { inputs, outputs }: Claims): void {
   const other = outputs.get(output) ?? (exists(output) ? inputs.get(realPath(output)) : undefined)
   if (other !== undefined && other !== path)
@@ -21,11 +24,13 @@ export function claim(output: string, path: string, { inputs, outputs }: Claims)
 }
 
 export function outputFolder(path: string, { output, cwd }: WheelOptions): string {
-  // where a link is named, the wheel that it leads to is the one to be replaced
+  // if the user names a link, the wheel that it leads to is replaced
   return output === null ? dirname(exists(path) ? realPath(path) : path) : resolve(cwd, output)
 }
 
-/** The wheels that are named, those of a named folder in byte order; each once. @throws WheelfixError */
+/**
+ * The wheels that the user names; the wheels of a named folder in byte order. Each wheel once. @throws WheelfixError
+ */
 export function findWheels(named: readonly string[], cwd: string): string[] {
   const found = new Map<string, string>()
   for (const name of named) {
@@ -38,7 +43,7 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
             .map(entry => join(path, entry.name))
         : [path]
       if (files.length === 0) throw new WheelfixError('WHEEL_INVALID', `${path}: this folder holds no wheel`, path)
-      // a link that leads nowhere is one bad wheel among others
+      // a dangling link counts as one bad wheel among the others
       for (const file of files) found.set(exists(file) ? realPath(file) : file, file)
     } catch (error) {
       const errno = errnoOf(error)
@@ -50,7 +55,7 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
   return [...found.values()]
 }
 
-/** Nothing is replaced by accident: not the wheel itself, and not the result of another one. */
+/** Checks that no file is replaced by accident: neither the wheel itself, nor the result of another one. */
 export function assertOutputs(files: readonly string[], options: WheelOptions): void {
   if (options.output === null) {
     if (options.tag !== null)
@@ -75,7 +80,10 @@ export function assertOutputs(files: readonly string[], options: WheelOptions): 
   }
 }
 
-/** Where the unpacked objects are kept while a wheel is worked on: beside the result, or where large temporary files go. */
+/**
+ * Where the unpacked objects are kept during the work on a wheel: beside the result, or in the folder for large
+ * temporary files.
+ */
 export function scratchFolder(options: WheelOptions, path: string): string {
   if (!options.write) {
     const temporary = options.env['TMPDIR'] ?? ''

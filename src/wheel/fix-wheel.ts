@@ -1,5 +1,6 @@
-// The pipeline of a venv over a wheel: scan → resolve → plan → apply, as if the wheel (and those that it is to be
-// installed with) were unpacked into a venv of the given Python. The result is a new archive; nothing else is written.
+// Runs the steps for a venv on a wheel: scan → resolve → plan → apply. The wheel, and the wheels installed with it, are
+// treated as if they were unpacked into a venv of the given Python. The result is a new archive; nothing else is
+// written.
 import { posix } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { layersOf } from '../elf/graft/layers.ts'
@@ -33,7 +34,7 @@ import { type Archive, openArchive, refusal, type WheelEntry } from '../zip/read
 import type { Range } from '../zip/splice.ts'
 import { installedTree } from './wheel-tree.ts'
 
-/** A wheel whose structure and contents have been checked; the caller closes it. */
+/** A wheel with checked structure and contents; the caller closes it. */
 export interface Wheel {
   readonly archive: Archive
   readonly distribution: WheelDistribution
@@ -50,54 +51,57 @@ interface WheelObject {
   readonly object: ScannedObject
 }
 
-/** What the wheel is for. */
+/** The Python and the libraries that wheels are planned for. */
 export interface WheelContext {
-  /** Started over the disk. */
+  /** Simulated with the files of the disk. */
   readonly python: PythonProcess
   readonly sources: ProviderSources
-  /** As in a plan. */
+  /** As the field of a plan. */
   readonly programInterpreter: string | null
   readonly nixLd: Libc | null
 }
 
-/** What a wheel is read for. */
+/** How a wheel is read. */
 interface WheelReading {
   readonly context: WheelContext
-  /** Globs of entries that are not looked at. */
+  /** Globs of entries that are not examined. */
   readonly ignoredPaths: readonly string[]
 }
 
 /** The new contents of one entry. */
 export interface NewContent {
   readonly source: ByteSource
-  /** The fields that its row of RECORD is to have; without them the true ones. */
+  /** The fields of its row in RECORD; without them the correct ones are computed. */
   readonly fields?: RecordFields
-  /** Where the entry's bytes differ, where they are the first ones of the new contents but for that. */
+  /**
+   * Where the beginning of the new contents differs from the entry's bytes. Undefined if the new contents do not begin
+   * with these bytes.
+   */
   readonly changes?: readonly Range[]
-  /** Where they differ from what the entry's bytes begin with. */
+  /** Where the contents differ from the beginning of the entry's bytes. */
   readonly undone?: readonly Range[]
 }
 
-/** One object and what becomes of it: `content` is null where it stays as it is. */
+/** One object and its result: `content` is null where the object does not change. */
 export interface WheelOutcome extends Applied {
   readonly entry: WheelEntry
   readonly content: NewContent | null
-  /** The hash of its row in RECORD, where that is of an unknown algorithm. */
+  /** The hash in its row of RECORD, if its algorithm is unknown. */
   readonly unchecked: string | null
 }
 
 export interface WheelPlan {
   readonly plan: Plan
   readonly outcomes: readonly WheelOutcome[]
-  /** Sonames that another package (or the graphics driver) is to bring. */
+  /** Sonames that another package (or the graphics driver) must bring. */
   readonly expected: ReadonlySet<string>
 }
 
 let opened = 0
 
 /**
- * Opens a wheel: every entry is read once and checked.
- * @param scratchFolder has room for the unpacked objects
+ * Opens a wheel: reads and checks every entry once.
+ * @param scratchFolder must have room for the unpacked objects
  * @throws WheelfixError `WHEEL_INVALID`, `IO`
  */
 export async function openWheel(
@@ -143,7 +147,10 @@ export async function openWheel(
   }
 }
 
-/** The interpreter's endings of extension modules, and those of the Python that the wheel is for, if that is another. */
+/**
+ * The suffixes of extension modules for the interpreter, and for the Python that the wheel is built for, if that is
+ * another.
+ */
 function suffixesOf(archive: Archive, python: PythonProcess): readonly string[] {
   const own = new Set<string>()
   for (const { name } of archive.entries) {
@@ -153,7 +160,7 @@ function suffixesOf(archive: Archive, python: PythonProcess): readonly string[] 
   return [...new Set([...own, ...python.interpreter.extensionSuffixes])]
 }
 
-/** Makes the plan for a wheel that is to be installed together with `siblings`, which are planned alike but not written. */
+/** Plans a wheel that will be installed together with `siblings`, which are planned in the same way but not written. */
 export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: WheelContext): WheelPlan {
   const together = [wheel, ...siblings]
   const { installation } = wheel
@@ -171,7 +178,7 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
   const { plan } = makePlan(before, {
     sources: context.sources,
     searchPaths: true,
-    // not asked of this machine: a wheel is made for others, and has the same bytes wherever it is made
+    // not taken from this machine: a wheel is made for other machines, and has the same bytes wherever it is made
     driver: NIXOS_DRIVER,
   })
   const byIdentity = new Map(wheel.objects.map(object => [object.object.identity, object]))
@@ -221,7 +228,7 @@ function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject): Whee
   }
 }
 
-/** The new bytes of an object: a graft onto the original, or the original again. @throws ElfError */
+/** The new bytes of an object: the original with a graft, or the original again. @throws ElfError */
 function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: PlannedObject): NewContent {
   const { undo } = object
   const fields = wheel.distribution.record.rows.get(entry.name)
@@ -236,7 +243,7 @@ function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: 
 }
 
 /**
- * New hashes must not hide that the old ones were wrong already.
+ * Checks the hash of an object in RECORD, because a new hash would hide that the old one was wrong.
  * @returns the hash that cannot be checked, if there is one
  * @throws WheelfixError `WHEEL_INVALID`
  */
@@ -255,22 +262,22 @@ function checkRecord({ archive, distribution }: Wheel, { entry, source }: WheelO
   return all.find(row => hashHolds(row, source) === null)?.hash ?? null
 }
 
-/** Gives a path of the pretended installation as the entry that an installer puts there; other paths stay. */
+/** Turns a path of the pretended installation into the name of its entry; other paths do not change. */
 export function entryNames({ objects, installation }: Wheel): (path: string) => string {
   const { root, sitePackages } = installation
   const names = new Map(objects.map(({ object }) => [object.path, object.relative]))
   return path => names.get(path) ?? relativeTo(root, relativeTo(sitePackages, path))
 }
 
-/** The wheel's objects, each with what the plan says of its needed. */
+/** The wheel's objects, each with the plan's results for its needed. */
 export function resolvedOf({ objects }: Wheel, planned: readonly PlannedObject[]): ResolvedObject[] {
   const known = new Map(planned.map(({ identity, needed }) => [identity, needed]))
   return objects.map(({ object }) => ({ object, needed: known.get(object.identity) ?? [] }))
 }
 
 /**
- * Sonames that others bring: those of the driver, and what is missing where each object that misses it searches a folder
- * that the wheels do not have.
+ * Sonames that others must bring: the sonames of the driver, and missing sonames for which every object that misses
+ * them searches a folder that no wheel contains.
  */
 function expectedOf(
   outcomes: readonly WheelOutcome[],

@@ -1,33 +1,35 @@
-// What a wheel asks of the system that it is installed on, beside what its platform tag promises to ask at most: the
-// libraries that it does not bring along, and the newest symbol versions that it wants of them (as `auditwheel show`).
+// What a wheel needs from the system that it is installed on, compared with the promise of its platform tag: the
+// libraries that it does not bring, and the newest symbol versions that it wants from them (as `auditwheel show`).
 import type { ResolvedObject } from '../resolve/needed.ts'
 import { isInside } from '../io/path.ts'
 import { POLICIES, type Policy } from '../nix/policies.ts'
 import { platformPolicy, type WheelTag } from '../python/tags.ts'
 
 export interface PolicyReport {
-  /** The platform tags of the file name that promise something, oldest first: `manylinux_2_17_x86_64`. */
+  /** The platform tags of the file name that make a promise, oldest first: `manylinux_2_17_x86_64`. */
   readonly claims: readonly string[]
-  /** The oldest policy that the wheel keeps; null where it keeps none. */
+  /** The oldest policy that the wheel complies with; null for none. */
   readonly keeps: string | null
-  /** False when it asks for more than one of its tags promises. */
+  /** False when the wheel needs more than one of its tags promises. */
   readonly holds: boolean
-  /** Sonames that the wheel does not bring along, with the objects that need them. */
+  /** Sonames that the wheel does not bring, with the objects that need them. */
   readonly external: readonly ExternalLibrary[]
-  /** By family, the newest symbol version that is wanted of the system: `{ GLIBC: '2.28' }`. */
+  /** The newest symbol version wanted from the system, for each family: `{ GLIBC: '2.28' }`. */
   readonly versions: Readonly<Record<string, string>>
-  /** Families of which a newer version is wanted than the oldest claimed policy has, with that one. */
+  /**
+   * The families for which the wheel wants a newer version than the oldest claimed policy has, with the wanted version.
+   */
   readonly tooNew: Readonly<Record<string, string>>
 }
 
 interface ExternalLibrary {
   readonly soname: string
   readonly neededBy: readonly string[]
-  /** Not on the list of the oldest claimed policy (of any policy where the wheel claims none). */
+  /** True if the library is not in the oldest claimed policy (if the wheel claims none: in no policy). */
   readonly outside: boolean
 }
 
-/** @param root where the wheel is pretended to be installed; what is found below it is the wheel's own */
+/** @param root the pretended place of the installation; a library found below it is the wheel's own */
 export function comparePolicies(
   tags: readonly WheelTag[],
   planned: readonly ResolvedObject[],
@@ -67,7 +69,7 @@ export function comparePolicies(
   }
 }
 
-/** The loader is there wherever its libc is; the lists leave it out. */
+/** Is this the loader? It exists wherever its libc does, and the policies leave it out. */
 function isLoader(soname: string): boolean {
   return /^ld(?:64)?[-.]/.test(soname)
 }
@@ -96,7 +98,7 @@ function claimsOf(tags: readonly WheelTag[]): { readonly policy: Policy; readonl
   return [...claims.values()].toSorted((a, b) => byAge(a.policy, b.policy))
 }
 
-/** `x86_64` of `linux_x86_64`, which promises nothing. */
+/** The machine of a platform tag without a promise: `x86_64` for `linux_x86_64`. */
 function machineOf(tags: readonly WheelTag[]): string {
   for (const { platform } of tags) {
     const machine = /^linux_(\w+)$/.exec(platform)?.[1]

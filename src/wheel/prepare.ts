@@ -1,4 +1,4 @@
-// What is the same for all wheels of a run: the Python that they are for, and the libraries that may serve them.
+// What all wheels of a run share: the Python that they are for, and the libraries that may serve them.
 import { join, resolve } from 'node:path'
 import { readConfig } from '../config/config.ts'
 import { diskTree } from '../ldso/file-tree.ts'
@@ -14,14 +14,14 @@ import { scanSources } from '../resolve/scan-sources.ts'
 import type { WheelContext } from './fix-wheel.ts'
 import type { WheelOptions } from './report.ts'
 
-/** What is the same for all wheels of a run. */
+/** What all wheels of a run share. */
 export interface Preparation {
   readonly context: WheelContext
-  /** Globs of sonames that are not reported. */
+  /** Globs of sonames that are not reported as missing. */
   readonly ignored: readonly string[]
-  /** Globs of entries that are not looked at. */
+  /** Globs of entries that are not examined. */
   readonly ignoredPaths: readonly string[]
-  /** The sonames that the store may be asked for: it answers several at once faster. */
+  /** The sonames to ask the store for: one question for several sonames is faster. */
   readonly wanted: Set<string>
   readonly warnings: string[]
 }
@@ -29,7 +29,7 @@ export interface Preparation {
 export function prepare(options: WheelOptions): Preparation {
   const { env, cwd } = options
   const store = storeDirectory(env)
-  // those of the wheels that are open when the store is first asked
+  // the sonames of all wheels that are open at the first question to the store
   const wanted = new Set<string>()
   const interpreter = findInterpreter(targetPython(options.python, env, cwd))
   const python = startPython(interpreter, diskTree(), store, env)
@@ -61,7 +61,7 @@ export function prepare(options: WheelOptions): Preparation {
   }
 }
 
-/** A Python of an ordinary distribution finds its libraries in /usr/lib: the user most likely meant another one. */
+/** A Python of an ordinary distribution finds its libraries in /usr/lib. The user most likely meant another Python. */
 function foreignPython({ interpreter, libc }: PythonProcess, store: string): string[] {
   if (isInside(libc.dir, store)) return []
   return [

@@ -1,4 +1,4 @@
-// What a run over wheels is asked, and what becomes of each wheel, as data.
+// The input of a run over wheels, and the result for each wheel, as plain data.
 import type { ProgramInterpreter } from '../config/config.ts'
 import type { WheelfixError } from '../io/error.ts'
 import type { MissingLibrary } from '../resolve/problems/missing.ts'
@@ -12,64 +12,64 @@ import type { Tag } from './write-wheel.ts'
 export interface WheelOptions {
   /** Wheels, or folders of them. */
   readonly files: readonly string[]
-  /** Wheels, or folders of them, that are installed together with these. */
+  /** Wheels, or folders of wheels, that will be installed together with these. */
   readonly with: readonly string[]
-  /** The folder of the results; null: each wheel is replaced where it is. */
+  /** The folder for the results; null: each wheel is replaced in place. */
   readonly output: string | null
   readonly mode: 'patch' | 'restore'
-  /** False: write nothing, but find out what a run would do. */
+  /** False: write nothing, and report what a run would do. */
   readonly write: boolean
   /** Compare each wheel with the policies of its tags. */
   readonly check: boolean
-  /** The Python that the wheels are for: a venv, a program, or its name. */
+  /** The Python that the wheels are for: a venv, a program, or the name of a program. */
   readonly python: string | undefined
   readonly libs: readonly string[]
   readonly noScan: boolean
   readonly trust: readonly string[]
   readonly ignoreMissing: readonly string[]
-  /** Globs of entries that are not looked at. */
+  /** Globs of entries that are not examined. */
   readonly ignore: readonly string[]
-  /** null: what the configuration says, else `python`. */
+  /** null: the configuration decides, else `python`. */
   readonly interpreter: ProgramInterpreter | null
   readonly tag: Tag | null
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
-  /** Called with bytes read and written, of all wheels. */
+  /** Called with the bytes read and written so far, and the total, for all wheels. */
   readonly progress: (done: number, total: number) => void
 }
 
-/** A soname that a wheel does not find. `expected`: another package is to bring it. */
+/** A soname that a wheel does not find. `expected`: another package must bring it. */
 export interface MissingOfWheel extends MissingLibrary {
   readonly expected: boolean
 }
 
-/** What became of one wheel. */
+/** The result for one wheel. */
 export interface WheelReport {
   readonly path: string
-  /** Where the result is (or would be); null where there is none. */
+  /** The path of the result, real or planned; null where there is none. */
   readonly output: string | null
   readonly status: 'patched' | 'patch' | 'fine' | 'restored' | 'restore'
-  /** False where the output is only where it would be. */
+  /** False where the output would be written but is not. */
   readonly written: boolean
   readonly outcomes: readonly WheelOutcome[]
   readonly refused: readonly { readonly path: string; readonly reason: string }[]
-  /** Null when the wheel is being restored. */
+  /** Null when the wheel is restored. */
   readonly plan: WheelPlan['plan'] | null
   readonly missing: readonly MissingOfWheel[]
-  /** With `check` alone. */
+  /** Null without `check`. */
   readonly policy: PolicyReport | null
-  /** Number of objects given back. */
+  /** Number of restored objects. */
   readonly restored: number
-  /** How much of the original a written one is; null where none was restored and written. */
+  /** How much of the original is back in a restored and written wheel; null for any other. */
   readonly original: Restored | null
-  /** Sentences about what else is to be known. */
+  /** Further sentences for the user. */
   readonly notes: readonly string[]
   readonly distribution: WheelDistribution
-  /** A path of the pretended installation as the entry that it is of; other paths stay. */
+  /** Turns a path of the pretended installation into the name of its entry; other paths do not change. */
   readonly show: (path: string) => string
 }
 
-/** A wheel that nothing could be done with. */
+/** A wheel that could not be processed. */
 export interface WheelFailure {
   readonly path: string
   readonly error: WheelfixError
@@ -77,7 +77,7 @@ export interface WheelFailure {
 
 export interface WheelRun<T> {
   readonly python: PythonProcess
-  /** What was made of each report, in the order of the wheels. */
+  /** The summary of each report, in the order of the wheels. */
   readonly results: readonly T[]
   readonly warnings: readonly string[]
 }

@@ -1,6 +1,7 @@
-// The original of a patched wheel: the objects from the undo records inside them, with the fields of RECORD that belong to
-// them, and the archive from the record in its comment. Contents always come back so; the archive's own bytes where its
-// entries were made by zlib's deflate, as those of Python's zipfile are, which can be done again.
+// Restores the original of a patched wheel. The objects and their fields in RECORD come from the undo records inside
+// the objects. The archive comes from the record in its comment. The contents always come back. The archive's own bytes
+// come back only if zlib's deflate made its entries (as for Python's zipfile), because only that compression can be
+// repeated.
 import { rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { bytesSource } from '../elf/source.ts'
@@ -23,31 +24,32 @@ import { putBack, readUndo, undoText, type WheelUndo } from './archive-note.ts'
 
 interface WheelRestoration {
   readonly contents: ReadonlyMap<WheelEntry, NewContent>
-  /** Objects that cannot be given back. */
+  /** Objects that cannot be restored. */
   readonly refused: readonly { readonly path: string; readonly reason: string }[]
-  /** The file name that the wheel had, where it tells one. */
+  /** The original file name of the wheel; null where the record does not hold it. */
   readonly name: string | null
-  /** Signatures that the wheel had and that it was too small to keep. */
+  /** True if the wheel had signatures that were too large to keep. */
   readonly lost: boolean
 }
 
 /**
- * How much of the original is there again: every byte of the archive; all that it held, with its RECORD; less, since the
- * wheel was changed after it was patched; or nobody knows, as the wheel does not tell what it was.
+ * How much of the original is back: `archive`, every byte of the archive; `contents`, all contents and RECORD;
+ * `changed`, less, because the wheel was changed after it was patched; `unknown`, because the wheel does not record its
+ * original.
  */
 export type Restored = 'archive' | 'contents' | 'changed' | 'unknown'
 
 export interface WrittenRestoration {
   readonly original: Restored
-  /** Whether zlib compressed the entries that stayed: no other compressor can be imitated. */
+  /** Did zlib compress the unchanged entries? No other compressor can be imitated. */
   readonly byZlib: boolean
 }
 
-/** Entries of up to this size show how a wheel was compressed. */
+/** Entries up to this size are used to find out how a wheel was compressed. */
 const SAMPLE_SIZE = 256 << 10
 const SAMPLES = 3
 
-/** What has to be written so that every object is as it was before wheelfix. */
+/** What must be written so that every object is as it was before wheelfix. */
 export function restoreWheel(wheel: Wheel): WheelRestoration {
   const contents = new Map<WheelEntry, NewContent>()
   const refused: { path: string; reason: string }[] = []
@@ -79,14 +81,16 @@ export function restoreWheel(wheel: Wheel): WheelRestoration {
   return { contents, refused, name: originalName(wheel, undo), lost: undo !== null && undo.dropped === null }
 }
 
-/** The file name is what a file says: no path, and a wheel of the same distribution. */
+/** The file name in the record, if it can be trusted: not a path, and the name of a wheel of the same distribution. */
 function originalName({ distribution }: Wheel, undo: WheelUndo | null): string | null {
   if (undo === null || /[/\0]/.test(undo.name)) return null
   const parts = splitWheelName(undo.name)
   return parts !== null && normaliseName(parts.distribution) === distribution.name ? undo.name : null
 }
 
-/** Is this the `numpy-2.4.6` of a `numpy-2.4.6.dist-info` of the same distribution? It becomes a part of entries' names. */
+/**
+ * Is this the `numpy-2.4.6` of a `numpy-2.4.6.dist-info` of the same distribution? It becomes a part of entry names.
+ */
 function isStem(stem: string, { distribution }: Wheel): boolean {
   const dash = stem.lastIndexOf('-')
   return dash > 0 && !/[/\\:\p{Cc}]/u.test(stem) && normaliseName(stem.slice(0, dash)) === distribution.name
@@ -98,7 +102,7 @@ function damagedUndo(path: string): WheelfixError {
 
 /**
  * Writes the restored wheel to `output`.
- * @throws WheelfixError `IO`, `WHEEL_INVALID`; no output file then
+ * @throws WheelfixError `IO`, `WHEEL_INVALID`; there is no output file then
  */
 export async function writeRestored(
   wheel: Wheel,
@@ -111,7 +115,7 @@ export async function writeRestored(
   const { text } = distribution.record
   const plain = { drop: [], recordBefore: text, onProgress, entryName: (name: string) => name }
   if (undo === null) {
-    // signatures that are there are of the patched wheel, made by whoever signed it
+    // signatures in the patched wheel were made for the patched wheel, by whoever signed it
     await toOutput(archive.path, output, temporary =>
       rewrite(wheel, temporary, { ...plain, contents: restoration.contents, recordAfter: now => now }),
     )
@@ -153,7 +157,10 @@ export async function writeRestored(
   })
 }
 
-/** What the record adds was not checked when the wheel was opened. @throws WheelfixError `WHEEL_INVALID` */
+/**
+ * Checks the entries that the record adds: they were not checked when the wheel was opened. @throws WheelfixError
+ * `WHEEL_INVALID`
+ */
 async function checkAdded(path: string, temporary: string, undo: WheelUndo): Promise<void> {
   if (undo.dropped === null || undo.dropped.length === 0) return
   try {
@@ -173,7 +180,10 @@ async function checkAdded(path: string, temporary: string, undo: WheelUndo): Pro
   }
 }
 
-/** The levels of zlib that the entries which stay may have been compressed at, at most two: most levels agree on most. */
+/**
+ * The zlib levels that may have compressed the unchanged entries, at most two: for most entries most levels give the
+ * same bytes.
+ */
 function levelsOf(archive: Archive, isChanged: (entry: WheelEntry) => boolean): number[] {
   const samples = archive.entries
     .filter(entry => entry.method === DEFLATED && !isChanged(entry) && entry.size <= SAMPLE_SIZE)

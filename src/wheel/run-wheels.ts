@@ -1,5 +1,5 @@
-// `wheelfix wheel` from file names to reports: which wheels, which Python, which libraries; then each wheel by itself, some
-// at a time. A bad wheel never stops the others.
+// `wheelfix wheel` from file names to reports: finds the wheels, the Python and the libraries, then processes several
+// wheels at a time, each on its own. A bad wheel never stops the others.
 import { statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { basename, join } from 'node:path'
@@ -25,9 +25,9 @@ import { restoreWheel, writeRestored, type WrittenRestoration } from './restore-
 import { copyWheel, outputPath, type Tag, writeWheel } from './write-wheel.ts'
 
 /**
- * Works on the wheels, some at a time.
- * @param summarise makes of a report what is to be kept: the report itself holds the simulated processes of its wheel
- * @throws WheelfixError when nothing could be done: no wheel, no Python, no library directory of that name
+ * Processes the wheels, several at a time.
+ * @param summarise turns a report into what must be kept: a report itself holds the simulated processes of its wheel
+ * @throws WheelfixError when no work is possible: no wheel, no Python, or no library directory with the given name
  */
 export async function runWheels<T>(
   options: WheelOptions,
@@ -42,7 +42,7 @@ export async function runWheels<T>(
 
   const sizes = (wheels: Iterable<string>): number =>
     [...wheels].reduce((sum, file) => sum + (statSync(fsPath(file), { throwIfNoEntry: false })?.size ?? 0), 0)
-  // each is read, and those that are named are written
+  // every wheel is read, and the named ones are also written
   const total = sizes(files) + sizes(new Set([...files, ...siblingFiles]))
   let done = 0
   const progress = (count: number): void => {
@@ -57,7 +57,7 @@ export async function runWheels<T>(
         siblings.set(realPath(file), wheel)
       } catch (error) {
         if (!(error instanceof WheelfixError)) throw error
-        // what it would bring is missing then, and said to be
+        // the libraries of this wheel are then reported as missing
         prepared.warnings.push(`--with ${error.message}`)
       }
     }
@@ -91,7 +91,7 @@ async function runWheel(
   const same = exists(path) ? siblings.get(realPath(path)) : undefined
   let own: Wheel | undefined
   try {
-    // a wheel of a folder that is named by --with, too, has been read already
+    // a wheel in a folder that --with also names has been read already
     if (same?.archive.path !== path) own = await openWheel(path, prepared, scratchFolder(options, path), progress)
     const wheel = own ?? same
     if (wheel === undefined) throw new Error(`${path} was not opened`)
@@ -162,7 +162,7 @@ async function patch(
   }
 }
 
-/** What could not be read although a loader may load it. */
+/** The files that could not be read although a loader may load them. */
 function unreadableOf({ unreadable }: Wheel): { path: string; reason: string }[] {
   return unreadable.filter(({ broken }) => !broken).map(({ relative, reason }) => ({ path: relative, reason }))
 }
@@ -173,7 +173,7 @@ function brokenNotes({ unreadable }: Wheel): string[] {
     .map(({ relative, reason }) => `${relative} stays as it is, no loader would load it: ${reason}`)
 }
 
-/** Those of the wheels that this one requires, directly or not: no other is loaded before it for certain. */
+/** The wheels that this one requires, directly or not: only these are certainly loaded before it. */
 function requiredOf(wheel: Wheel, wheels: readonly Wheel[]): Wheel[] {
   const found = new Set<Wheel>()
   const queue = [wheel]
@@ -227,7 +227,9 @@ async function restore(
   }
 }
 
-/** Writes the result, or says where it would be; null where there is none: a wheel that stays where and as it is. */
+/**
+ * Writes the result, or returns where it would be written; null for a wheel that does not change and stays in place.
+ */
 async function output(
   wheel: Wheel,
   contents: ReadonlyMap<WheelEntry, NewContent>,
@@ -251,7 +253,7 @@ function outputOf(wheel: Wheel, tag: Tag | null, options: WheelOptions): string 
   return options.output === null ? realPath(path) : outputPath(wheel, outputFolder(path, options), tag)
 }
 
-/** What the bytes of a restored wheel are. */
+/** Notes on how far the bytes of a restored wheel equal the original. */
 function originalNotes(made: WrittenRestoration | null, lost: boolean): string[] {
   const signature = lost ? ['its signature is not given back: it was too large to be kept'] : []
   switch (made?.original ?? null) {

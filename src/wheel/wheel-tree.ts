@@ -1,4 +1,5 @@
-// The files of wheels laid over the disk, as if they were installed together: what the loader's search sees.
+// Lays the files of wheels over the disk, as if the wheels were installed together. The loader's search sees the
+// result.
 import { posix } from 'node:path'
 import { isInside } from '../io/path.ts'
 import type { FileTree, OpenedFile } from '../ldso/file-tree.ts'
@@ -6,8 +7,8 @@ import type { FileTree, OpenedFile } from '../ldso/file-tree.ts'
 const NONE: ReadonlySet<string> = new Set()
 
 /**
- * @param root everything below it is `files` and nothing else
- * @param files by path below the root; what an installer would write there, objects or not (`object: null`)
+ * @param root everything below it comes from `files` and nothing else
+ * @param files by path below the root: the files that an installer would write, objects or not (`object: null`)
  */
 export function installedTree(disk: FileTree, root: string, files: ReadonlyMap<string, OpenedFile>): FileTree {
   const listings = new Map<string, Set<string>>()
@@ -23,7 +24,7 @@ export function installedTree(disk: FileTree, root: string, files: ReadonlyMap<s
       at = directory
     }
   }
-  // there are no links below the root, so that `..` can be resolved in the text
+  // there are no links below the root, so `..` can be resolved in the text
   const below = (path: string): string | null => {
     if (!path.startsWith(root)) return null
     const plain = posix.normalize(path)

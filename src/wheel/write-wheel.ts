@@ -1,5 +1,5 @@
-// Writes a patched (or restored) wheel: the changed objects, RECORD with their true hashes and sizes, and where a tag is
-// asked for the files that hold it. The output appears by a rename, whole or not at all.
+// Writes a patched or restored wheel: the changed objects, RECORD with their correct hashes and sizes, and, for a tag,
+// the files that contain the tag. A rename makes the output appear, complete or not at all.
 import { createHash, type Hash } from 'node:crypto'
 import {
   chmodSync,
@@ -31,10 +31,10 @@ import type { Range } from '../zip/splice.ts'
 import { type Cut, readUndo, textUndo, undoText, type WheelUndo, writeUndo } from './archive-note.ts'
 import { type ArchiveOptions, type EntryChange, writeArchive } from '../zip/write.ts'
 
-/** The end of the name that an output has while it is written; before it is the process. */
+/** The end of an output's name while it is written; the number of the process comes before it. */
 const TEMPORARY = '.wheelfix-tmp'
 
-/** A build tag (`1nixos`) or a local version (`+nixos`) for the file name and the metadata. */
+/** A build tag (`1nixos`) or a local version (`+nixos`) to add to the file name and the metadata. */
 export type Tag = { readonly build: string } | { readonly local: string }
 
 /** @throws WheelfixError `USAGE` */
@@ -48,20 +48,20 @@ export function parseTag(text: string): Tag {
   )
 }
 
-/** The file name with the tag; a tag that is there already is not added again. */
+/** The file name with the tag. A tag that the name has already is not added again. */
 function tagName(name: WheelName, tag: Tag): WheelName {
   if ('build' in tag) return { ...name, build: tag.build }
   const [version = '', local] = name.version.split('+')
   const parts = local === undefined ? [] : local.split(/[._-]/)
   const added = tag.local.split('.')
   if (parts.slice(-added.length).join('.').toLowerCase() === tag.local) return name
-  // in file names the parts of a local version are joined by underscores or dots; dots are the normal form (PEP 440)
+  // file names join the parts of a local version by underscores or dots; dots are the normal form (PEP 440)
   return { ...name, version: `${version}+${[...parts, tag.local].join('.')}` }
 }
 
 /**
  * Writes the patched wheel to `output`.
- * @throws WheelfixError `IO`; no output file then
+ * @throws WheelfixError `IO`; there is no output file then
  */
 export async function writeWheel(
   wheel: Wheel,
@@ -90,19 +90,22 @@ export async function writeWheel(
   )
 }
 
-/** What is made of a wheel. */
+/** The changes of a wheel. */
 interface Rewriting extends ArchiveOptions {
   readonly contents: ReadonlyMap<WheelEntry, NewContent>
   readonly drop: readonly WheelEntry[]
-  /** RECORD before the rows of the changed entries get their fields, and what becomes of it then. */
+  /**
+   * RECORD before the rows of the changed entries get their new fields, and a function that changes its text
+   * afterwards.
+   */
   readonly recordBefore: string
   readonly recordAfter: (text: string) => string
   readonly entryName: (name: string) => string
-  /** The level of zlib at which all changed entries are compressed as zlib itself does. */
+  /** The zlib level for all changed entries, which are then compressed exactly as zlib does. */
   readonly likeZlib?: number
 }
 
-/** Writes the archive with changed entries and the RECORD that goes with them to a new file. */
+/** Writes the archive, with the changed entries and a matching RECORD, to a new file. */
 export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting): Promise<void> {
   const { archive, distribution } = wheel
   const { contents, drop, recordBefore, recordAfter, entryName, likeZlib } = rewriting
@@ -133,7 +136,7 @@ export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting):
     const rows = new Map<string, RecordFields>()
     for (const [entry, { source, fields }] of contents) {
       const hash = hashes.get(entry)
-      // RECORD is the last entry as a rule; where it is not, what follows it has not been read yet
+      // RECORD is usually the last entry; if it is not, the entries behind it have not been read yet
       const read = hash === undefined ? null : { hash: `sha256=${hash.digest('base64url')}`, size: String(source.size) }
       rows.set(entry.name, fields ?? read ?? trueFields(source))
     }
@@ -153,7 +156,7 @@ export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting):
   }
 }
 
-/** What is to be known of a wheel that is patched for the first time; null where an older record is lost. */
+/** The record for a wheel that is patched for the first time; null where the record of an earlier patch was lost. */
 function newUndo({ archive, distribution, objects }: Wheel, rows: readonly Cut[]): WheelUndo | null {
   if (objects.some(({ object }) => object.undo !== null)) return null
   const { entries, source } = archive
@@ -181,7 +184,7 @@ export async function copyWheel(path: string, output: string): Promise<void> {
   )
 }
 
-/** Makes `output` by a rename, with the mode of the wheel that it comes from. */
+/** Makes `output` by a rename, with the mode of the original wheel. */
 export async function toOutput<T>(path: string, output: string, make: (temporary: string) => Promise<T>): Promise<T> {
   const folder = dirname(output)
   const temporary = join(folder, `.${basename(output)}.${process.pid}${TEMPORARY}`)
@@ -205,7 +208,7 @@ function exists(path: string): boolean {
   return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
 }
 
-/** Removes what a run that was killed had written of this output. */
+/** Removes leftovers of killed runs for this output. */
 function removeLeftovers(folder: string, name: string): void {
   for (const entry of listDirectory(folder)) {
     if (!entry.name.startsWith(`.${name}.`) || !entry.name.endsWith(TEMPORARY)) continue
@@ -215,7 +218,7 @@ function removeLeftovers(folder: string, name: string): void {
   }
 }
 
-/** Signatures are not listed as a rule; a row of one that is dropped must go. */
+/** Removes the rows of dropped signatures from RECORD. Usually RECORD does not list signatures. */
 function withoutRows(record: string, entries: readonly WheelEntry[]): { text: string; rows: Cut[] } {
   const rows = entries.flatMap(({ name }): Cut[] => {
     const at = record.startsWith(`${name},`) ? 0 : record.indexOf(`\n${name},`) + 1
@@ -230,16 +233,16 @@ function withoutRows(record: string, entries: readonly WheelEntry[]): { text: st
   }
 }
 
-/** What a tag changes besides the file name. */
+/** What a tag changes, besides the file name. */
 interface Retagged {
   readonly changed?: { readonly entry: WheelEntry; readonly content: NewContent }
-  /** What the record of the original is to say of it. */
+  /** The fields for this change in the record of the original. */
   readonly undo: Partial<WheelUndo>
   readonly entry: (name: string) => string
   readonly record: (text: string) => string
 }
 
-/** Puts the tag into WHEEL or METADATA; for a local version the folders get another name, too. */
+/** Puts the tag into WHEEL or METADATA. For a local version, also renames the folders. */
 function retag(archive: Archive, distribution: WheelDistribution, tag: Tag, known: WheelUndo | null): Retagged | null {
   const { fileName, infoFolder } = distribution
   const file = 'build' in tag ? 'WHEEL' : 'METADATA'
@@ -274,7 +277,7 @@ function retag(archive: Archive, distribution: WheelDistribution, tag: Tag, know
   return { ...(changed === undefined ? {} : { changed }), undo: { ...undo, stem: first }, ...renamed }
 }
 
-/** Gives the folders `STEM.dist-info` and `STEM.data` another name, in names of entries and in RECORD. */
+/** Renames the folders `STEM.dist-info` and `STEM.data`, in entry names and in RECORD. */
 export function renaming(from: string, to: string): Pick<Retagged, 'entry' | 'record'> {
   const pattern = new RegExp(`^("?)${from.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?=\\.(?:dist-info|data)/)`, 'gm')
   const replaced = (text: string): string => text.replaceAll(pattern, (_, quote: string) => quote + to)
