@@ -12,7 +12,7 @@ import type { Environment } from './environment.ts'
 import { recordPaths, SOURCES } from './record.ts'
 
 /**
- * A place from which modules are imported. If `name` is '', `folder` contains packages; else `folder` itself is the
+ * A place from which modules are imported. If `module` is '', `folder` contains packages; else `folder` itself is the
  * package of that name.
  */
 interface ImportRoot {

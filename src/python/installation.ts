@@ -5,7 +5,7 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { findVenv } from './pyvenv.ts'
 
-/** Returns other folders unchanged: the code that edits them reports what is wrong. */
+/** Returns any other path unchanged: the code that edits them reports what is wrong. */
 export function installationOf(named: string, cwd: string): string {
   const path = resolve(cwd, named)
   try {

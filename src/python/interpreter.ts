@@ -201,9 +201,9 @@ function shellWords(line: string): string[] {
 }
 
 /**
- * The program that a compiled wrapper execs. makeBinaryWrapper leaves the command that made it in the file, with the
- * program as its first argument (nixpkgs, pkgs/build-support/setup-hooks/make-binary-wrapper); else it is the only
- * Python among the file's strings that is not the wrapper itself.
+ * The program that a compiled wrapper execs. makeBinaryWrapper leaves the command that made the wrapper in the file, and
+ * the program is its first argument (nixpkgs, pkgs/build-support/setup-hooks/make-binary-wrapper). Without that command
+ * it is the only Python among the file's strings other than the wrapper itself.
  */
 function wrapperTarget(text: string, path: string): string | null {
   const command = /(?<![ -~])makeCWrapper (?:'([^'\0]+)'|(\/[^\s\0]+))/.exec(text)
