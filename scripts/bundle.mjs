@@ -1,6 +1,6 @@
-// Makes dist/wheelfix.cjs: the whole program as one CommonJS file, which Node starts about 20 ms sooner than the modules one
-// by one; and beside it what V8 makes of it (launch.ts). Runs as `prepare`; where the development dependencies are left out
-// it keeps what is there.
+// Makes dist/wheelfix.cjs: the whole program as one CommonJS file, and beside it V8's code cache (launch.ts). Node starts
+// the one file about 20 ms sooner than the separate modules. This script runs as `prepare`. Without the development
+// dependencies it keeps the existing file.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs'
 
@@ -19,7 +19,10 @@ try {
   process.exit(0)
 }
 
-/** commander loads child_process, and so half of Node, for subcommands that are programs of their own: we have none. */
+/**
+ * commander loads child_process, and with it half of Node, for subcommands that are programs of their own. wheelfix has
+ * none.
+ */
 const withoutSubprograms = {
   name: 'without-subprograms',
   setup(build) {
@@ -35,14 +38,14 @@ const options = {
   platform: 'node',
   format: 'cjs',
   target: 'node20',
-  // half the size, and so half the time to compile; names stay, for stack traces
+  // half the size takes half the time to compile; names stay, for stack traces
   minifyWhitespace: true,
   minifySyntax: true,
   logLevel: 'warning',
 }
 const source = name => new URL(`../src/${name}`, import.meta.url).pathname
 
-/** What the first stage does not hold: all that is loaded on demand, but for the commands that it is there for. */
+/** The modules that the first stage leaves out: all that is loaded on demand, except for its own commands. */
 const withoutWork = {
   name: 'without-work',
   setup(build) {
@@ -85,12 +88,12 @@ await esbuild.build({
   plugins: [programAsText],
 })
 chmodSync(program, 0o755)
-// V8 seeds its hashes at random; with a seed the same program gives the same cache. It holds for the flags that it was
-// made with: ours has none
+// V8 seeds its hashes at random. With a fixed seed the same program gives the same cache. A cache is valid for the flags
+// that it was made with, so ours is made without flags of the environment.
 const { NODE_OPTIONS: _, ...env } = process.env
 execFileSync(process.execPath, ['--random-seed=1', '--eval', 'require(process.argv[1]).writeCache()', program], { env })
 
-// the library's face, module by module, with types
+// the library, module by module, with types
 if (process.argv.includes('--library')) {
   const tsc = new URL('../node_modules/typescript/bin/tsc', import.meta.url).pathname
   const project = new URL('../tsconfig.lib.json', import.meta.url).pathname

@@ -1,4 +1,4 @@
-// `npm run docs`: writes the pages of docs/ that are made from the program. The tests compare them.
+// `npm run docs`: writes the pages of docs/ that are made from the program. The tests compare these pages with the program.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { generatedPages } from '../build/src/pages.js'

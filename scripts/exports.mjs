@@ -1,5 +1,5 @@
-// The export check: what a file of src exports is used by another file. Tests count as users: they prove rules that no face
-// of a room shows.
+// The export check: another file must use what a file of src exports. Tests count as users, because they prove rules that no
+// face of a room shows.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 
@@ -10,7 +10,7 @@ const files = ['src', 'test', 'bench'].flatMap(folder =>
     .map(name => `${folder}/${name}`),
 )
 
-/** File → the names that others import from it; `*` for all. */
+/** File → the names that other files import from it; `*` for all. */
 const used = new Map()
 /** File → the names that it exports. */
 const exported = new Map()
@@ -35,7 +35,7 @@ for (const file of files) {
   exported.set(file, [...own.map(([, name]) => name), ...listed])
 }
 
-/** The public face: its users are other packages. `main.ts` and `launch.ts` are entries. */
+/** The public face, whose users are other packages, and the entry `launch.ts`. */
 const FACES = new Set(['src/index.ts', 'src/launch.ts'])
 
 const unused = [...exported]
@@ -49,7 +49,7 @@ if (unused.length > 0) {
   process.exit(1)
 }
 
-/** The names of a list in braces; those by which a file exports them where `renamed`. */
+/** The names of a list in braces. With `renamed`: the names under which the file exports them. */
 function namesIn(list, renamed = false) {
   return list
     .split(',')

@@ -1,4 +1,4 @@
-// The import check: imports between rooms point one way, and no file imports itself through others, types included.
+// The import check: imports between rooms point one way, and no file imports itself through others. Type imports count too.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 
@@ -34,7 +34,7 @@ const allowed = {
   ],
 }
 
-/** What a library's core must not read by itself, and the entries, which pass it on. */
+/** What the core of a library must not read by itself, and the entry files, which may read it and pass it on. */
 const SURROUNDINGS = /\bprocess\.(?:env|cwd)\b/
 const ENTRIES = new Set(['commands', '.', 'index.ts'])
 
@@ -73,7 +73,7 @@ function roomOf(name) {
   return name.includes('/') ? name.split('/')[0] : '.'
 }
 
-/** Each circle once, by a walk in depth. */
+/** The import circles, each once, found depth first. */
 function cycles() {
   const found = []
   const done = new Set()

@@ -1,4 +1,5 @@
-// Runs every compiled *.test.js below build/test (or those whose path holds an argument) with node's own test runner.
+// Runs every compiled *.test.js below build/test with node's own test runner. Arguments select the tests whose path contains
+// one of them.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -17,10 +18,11 @@ if (files.length === 0) {
   process.exit(1)
 }
 
-// tests write a line for each thing that they had to skip; it is printed and counted here
+// tests write one line for each thing that they had to skip; the lines are printed and counted here
 const notes = mkdtempSync(join(tmpdir(), 'wheelfix-test-'))
 const skipped = join(notes, 'skipped')
-// as root a Python of /nix/store would get its bytecode, and then differ from what Nix knows of it
+// when root runs a Python of /nix/store, Python would write bytecode there, and the store path would no longer match Nix's
+// hash
 const state = join(notes, 'state')
 const env = {
   ...process.env,

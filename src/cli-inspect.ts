@@ -1,4 +1,5 @@
-// The commands that look at things, or tell about the program itself: they change no environment, but for `libs build`.
+// The commands that examine things, or describe the program itself. They change no environment. The exception is `libs
+// build`.
 import type { Command } from './commander.ts'
 import type { ExitStatus } from './commands/shared/status.ts'
 import {
@@ -98,7 +99,7 @@ function addDoctor(program: Command, version: string, end: End): void {
     })
 }
 
-/** Listed for --help alone: `run` hands its command line on before anything is parsed. */
+/** Lists the command, only for --help: `run` passes its command line on before anything is parsed. */
 function addElf(program: Command): void {
   program
     .command('elf')
@@ -109,7 +110,7 @@ function addElf(program: Command): void {
 function addLibs(program: Command, version: string, end: End): void {
   const libs = program
     .command('libs')
-    // its options may stand behind env and build, too
+    // its options may also follow `env` and `build`
     .enablePositionalOptions(false)
     .summary('show which libraries there are, where they come from, and which are missing')
     .description(
@@ -262,7 +263,7 @@ function addExplain(program: Command, end: End): void {
     })
 }
 
-/** For packages and for a user's own shell. */
+/** Adds completions, for packages and for a user's own shell. */
 function addCompletions(program: Command, end: End): void {
   program
     .command('completions')

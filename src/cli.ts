@@ -1,5 +1,5 @@
-// The commands with their options, help and examples, nothing else. A command's own code is loaded when it runs, so that
-// `--help` costs what an empty script costs.
+// The commands with their options, help and examples, and nothing else. The code of a command is loaded when the command
+// runs, so `--help` costs as little as an empty script.
 import { Command } from './commander.ts'
 import { addEverywhere } from './cli-everywhere.ts'
 import { addInspecting } from './cli-inspect.ts'
@@ -26,14 +26,14 @@ import {
   verboseOption,
 } from './options.ts'
 
-/** Takes the exit status of the command that ran. */
+/** Receives the exit status of the command that ran. */
 type End = (status: number) => void
 
 export function makeProgram(version: string, end: End): Command {
   const program = new Command('wheelfix')
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(version)
-    // what stands behind a command's first word may be another program's
+    // the words after a command's first word may belong to another program
     .enablePositionalOptions()
     .addHelpText('after', EXIT_STATUSES)
   for (const add of [addVenv, addCheck, addRestore, addPath, addEverywhere, addLoader, addPython, addWheel]) {

@@ -1,5 +1,5 @@
-// commander, with types of options and arguments. @commander-js/extra-typings is nothing but types around commander itself,
-// so it is needed when this is compiled and not when it runs. This is the one place where the two are put together.
+// commander with types for options and arguments. @commander-js/extra-typings only adds types to commander itself, so the
+// compiler needs it and the program does not. Only this file puts the two together.
 import * as commander from 'commander'
 import type * as typed from '@commander-js/extra-typings'
 
@@ -11,5 +11,5 @@ export const Command = TypedCommand
 export const Option = TypedOption
 /** A command without options or arguments of its own. */
 export type Command = typed.Command
-/** A command whose options do not matter: to be described, or to be given subcommands. */
+/** A command whose options do not matter: it is described, or gets subcommands. */
 export type AnyCommand = typed.CommandUnknownOpts

@@ -1,4 +1,4 @@
-// The program as plain data, from its own definition: what completions, manual pages and docs/commands.md are made from.
+// The program as plain data, from its own definition. Completions, manual pages and docs/commands.md are made from it.
 import type { AnyCommand } from './commander.ts'
 import type { CommandDescription } from './report/manual/reference.ts'
 
@@ -30,7 +30,7 @@ export function describe(command: AnyCommand, prefix = ''): CommandDescription {
   }
 }
 
-/** The examples stand in the text after the help, a comment and a command each. */
+/** The examples in the text after the help: one comment and one command each. */
 function examplesOf(command: AnyCommand): { command: string; purpose: string }[] {
   let text = ''
   command.configureOutput({ writeOut: part => (text += part), writeErr: part => (text += part) })

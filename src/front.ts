@@ -1,11 +1,11 @@
-// The first stage of the program: the command line, its help, and answers that an earlier run kept. A shell hook runs on every
-// entry, and for it this is all; it is a quarter of the program, and starts that much sooner (launch.ts). The bundler leaves
-// out what is loaded on demand besides that: to ask for it is an error, and then, as after any other error, the whole program
-// does the work from the start. So nothing is changed here, and nothing written before the end.
+// The first stage of the program: the command line, its help, and answers that an earlier run kept. A shell hook runs on
+// every entry and needs no more. This stage is a quarter of the program, and starts sooner by as much (launch.ts). The
+// bundler leaves out everything else that is loaded on demand. A request for it is an error. After this error, as after any
+// other, the whole program does the work from the start. So this stage changes nothing, and writes nothing before its end.
 import { run } from './run.ts'
 import { holdOutput, watchOutput } from './output.ts'
 
-/** Given by launch.ts. */
+/** launch.ts passes this function in. */
 declare const startWhole: () => void
 
 const endHolding = holdOutput()

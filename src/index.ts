@@ -1,5 +1,5 @@
-// The public face of the library. The program's commands do the same work with the same functions; what is not exported
-// here may change with every version. Only this file reads the process's own environment and working directory.
+// The public face of the library. The program's commands use the same functions. Everything that is not exported here may
+// change with every version. Only this file reads the process's own environment and working directory.
 import { readConfig } from './config/config.ts'
 import { readElf as readSource } from './elf/read.ts'
 import type { ElfEdit } from './elf/edit/edit.ts'
@@ -44,11 +44,11 @@ export type {
   Violation,
 }
 
-/** The surroundings of a call; by default those of the process. */
+/** The surroundings of a call. The default is those of the process. */
 export interface Surroundings {
   /** Environment variables: VIRTUAL_ENV, PATH, NIX_STORE_DIR … */
   readonly env?: NodeJS.ProcessEnv
-  /** What relative paths are relative to. */
+  /** The base of relative paths. */
   readonly cwd?: string
 }
 
@@ -60,9 +60,9 @@ export interface FindOptions extends Surroundings {
 }
 
 /**
- * Finds what is patched as one.
+ * Finds an environment: files that are patched together.
  * @param folder a virtual environment, or a folder that wheelfix has patched; with `python` or `program` any folder or file.
- * Without it the environment that VIRTUAL_ENV names, else `.venv` in the working directory or above
+ * The default is the environment in VIRTUAL_ENV, else `.venv` in the working directory or above
  * @throws WheelfixError `VENV_NOT_FOUND`, `VENV_INVALID`, `PATH_REFUSED`, `PYTHON_NOT_FOUND`
  */
 export function findEnvironment(folder?: string, options: FindOptions = {}): Environment {
@@ -72,43 +72,43 @@ export function findEnvironment(folder?: string, options: FindOptions = {}): Env
   return findFolder({ argument: folder ?? '.', python, program, stateHere: false, env, cwd })
 }
 
-/** What may be chosen where nothing is written. */
+/** The options of calls that write nothing. */
 export interface LookOptions extends Surroundings {
   /** Library directories, store paths or NAME=DIR as for `--libs`. */
   readonly libs?: readonly string[]
   /** Do not look for libraries in the local Nix store. */
   readonly noScan?: boolean
-  /** Packages of the store that are taken whoever put them there. */
+  /** Packages of the store that may be taken, no matter who put them there. */
   readonly trust?: readonly string[]
-  /** Globs over sonames that are not reported as missing. */
+  /** Globs of sonames that are not reported as missing. */
   readonly ignoreMissing?: readonly string[]
-  /** Globs over paths that are not looked at. */
+  /** Globs of paths that wheelfix does not examine. */
   readonly ignore?: readonly string[]
 }
 
 /** An ELF object of an environment. */
 export interface FoundObject {
-  /** Absolute. */
+  /** The absolute path. */
   readonly path: string
-  /** Relative to the environment's root. */
+  /** The path relative to the environment's root. */
   readonly relative: string
   readonly kind: ObjectKind
-  /** As the file stands. */
+  /** The object as the file is now. */
   readonly elf: ElfObject
-  /** Whether wheelfix has changed it. */
+  /** Has wheelfix changed the object? */
   readonly patched: boolean
 }
 
 export interface Scan {
   readonly objects: readonly FoundObject[]
-  /** Files with the magic of ELF that cannot be read, with the reason. */
+  /** Files with the ELF magic that cannot be read, with the reason. */
   readonly unreadable: readonly UnreadableObject[]
 }
 
 /**
- * Finds the ELF objects of an environment, by their first bytes. The program headers of their `elf` are left out: a large
- * environment has thousands of objects (`readElf` reads those of one).
- * @throws WheelfixError where the environment's Python is broken
+ * Finds the ELF objects of an environment by their first bytes. Their `elf` has no program headers, because a large
+ * environment has thousands of objects. (`readElf` reads the program headers of one object.)
+ * @throws WheelfixError when the environment's Python is broken
  */
 export function scan(environment: Environment, options: LookOptions = {}): Scan {
   const look = lookOptions(options)
@@ -126,10 +126,10 @@ export function scan(environment: Environment, options: LookOptions = {}): Scan 
 /** What the dynamic loader finds for one DT_NEEDED entry. */
 export interface ResolvedNeeded {
   readonly soname: string
-  /** The path of the file; null: none. */
+  /** The path of the file; null when none is found. */
   readonly provider: string | null
   readonly how: NeededHow
-  /** The rule of the loader that decided; null where the object is not resolved at all. */
+  /** The rule of the loader that decided; null when the object is not resolved at all. */
   readonly because: Because | null
 }
 
@@ -140,15 +140,15 @@ export interface ResolvedFile {
 }
 
 /**
- * Finds what the dynamic loader finds for the objects of an environment as they are on disk. It knows the rules of glibc and
- * musl, and runs nothing.
- * @throws WheelfixError where the environment's Python is broken
+ * Finds what the dynamic loader finds for the objects of an environment on disk. It knows the rules of glibc and musl, and
+ * runs nothing.
+ * @throws WheelfixError when the environment's Python is broken
  */
 export function resolve(environment: Environment, options: LookOptions = {}): ResolvedFile[] {
   const examination = examine(environment, lookOptions(options))
   const { objects } = examination.scan
   const { input } = examination.resolution
-  // a private loader that is still to be made serves nothing yet
+  // a private loader that is not made yet serves nothing
   const python = examination.loaderPending ? examination.python : input.python
   const states = new Map(objects.map(object => [object.identity, object.current]))
   const now = resolveObjects({ ...input, python }, states)
@@ -162,20 +162,20 @@ export function resolve(environment: Environment, options: LookOptions = {}): Re
 }
 
 /**
- * Makes the plan: what is to become of each object. It is plain data and changes nothing.
- * @throws WheelfixError where the environment's Python is broken, or a named library directory does not exist
+ * Makes the plan for each object. The plan is plain data. This function changes nothing.
+ * @throws WheelfixError when the environment's Python is broken, or a named library directory does not exist
  */
 export function plan(environment: Environment, options: ApplyOptions = {}): Plan {
   return runVenv(environment, applyOptions(options, 'plan')).plan
 }
 
-/** What may be chosen where files are written; the configuration (`wheelfix.toml`) holds for what is left out. */
+/** The options of calls that write files. The configuration (`wheelfix.toml`) decides everything that is left out. */
 export interface ApplyOptions extends LookOptions {
   /** Choose again the libraries that an earlier run chose. */
   readonly update?: boolean
   /** Write true hashes into RECORD instead of emptying them. */
   readonly rehash?: boolean
-  /** Patch also what editable installations have outside of the environment. */
+  /** Also patch the objects of editable installations outside the environment. */
   readonly editable?: boolean
   readonly strategy?: 'rpath' | 'loader' | 'both'
   /** Called while files are written. */
@@ -183,17 +183,17 @@ export interface ApplyOptions extends LookOptions {
 }
 
 export interface ApplyReport {
-  /** Each object and how it ended: `fine`, `patched`, or `refused` with the reason. */
+  /** Each object and its result: `fine`, `patched`, or `refused` with the reason. */
   readonly objects: readonly Applied[]
   readonly unreadable: readonly UnreadableObject[]
   readonly missing: readonly MissingLibrary[]
-  /** Sentences. */
+  /** The warnings, as sentences. */
   readonly warnings: readonly string[]
 }
 
 /**
- * Patches an environment as `wheelfix venv` does. It takes the environment's lock, completes a run that was interrupted and
- * makes the plan again under the lock, so that it never carries out a plan that is out of date.
+ * Patches an environment as `wheelfix venv` does. It takes the lock of the environment, completes an interrupted run, and
+ * makes the plan again under the lock. So it never applies a plan that is out of date.
  * @throws WheelfixError when nothing could be done; an object that cannot be changed is reported instead
  */
 export function apply(environment: Environment, options: ApplyOptions = {}): ApplyReport {
@@ -202,13 +202,13 @@ export function apply(environment: Environment, options: ApplyOptions = {}): App
 }
 
 export interface RestoreOptions extends Surroundings {
-  /** Only find out what would be done. */
+  /** Only find out what a restore would do. */
   readonly dryRun?: boolean
-  /** Undo also what was changed in the source trees of editable installations. */
+  /** Also undo changes in the source trees of editable installations. */
   readonly editable?: boolean
 }
 
-/** Gives every file of an environment back, byte for byte, and removes what wheelfix kept. @throws WheelfixError */
+/** Restores every file of an environment, byte for byte, and removes wheelfix's own files. @throws WheelfixError */
 export function restore(environment: Environment, options: RestoreOptions = {}): RestoreReport {
   const { dryRun = false, editable = false } = options
   return restoreVenv(environment, { dryRun, editable, env: surroundings(options).env })
@@ -222,22 +222,22 @@ export function readElf(file: ElfFile): ElfObject {
   return withElf(file, readSource)
 }
 
-/** The rules of the ELF specification and of the loaders that a file breaks; none for a sound one. */
+/** The rules of the ELF specification and of the loaders that a file breaks; empty for a sound file. */
 export function verifyElf(file: ElfFile): Violation[] {
   return withElf(file, verifySource)
 }
 
 export interface EditOptions {
-  /** Where the result goes; without it the file itself is changed. */
+  /** The path of the result. The default is the file itself. */
   readonly output?: string
   /** Only find out what would change. */
   readonly dryRun?: boolean
 }
 
 /**
- * Edits an ELF file as `wheelfix elf` does: the file is as before, or as asked and verified. The change can be taken back by
- * `wheelfix elf --restore`.
- * @throws ElfError `REFUSED` where the edit is not safe; the errors of node:fs
+ * Edits an ELF file as `wheelfix elf` does. Afterwards the file is either unchanged, or changed as asked and verified.
+ * `wheelfix elf --restore` takes the change back.
+ * @throws ElfError `REFUSED` when the edit is not safe; the errors of node:fs
  */
 export function editElf(path: string, edit: ElfEdit, { output, dryRun = false }: EditOptions = {}): Rewrite {
   return rewriteObject(path, (_, state) => applyEdit(state, edit), { output: output ?? null, dryRun, env: process.env })

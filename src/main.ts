@@ -9,7 +9,7 @@ const isUnwritten = watchOutput()
 /** EX_SOFTWARE of sysexits.h: an error of the program itself. */
 const BUG = 70
 
-// nothing below expects this error, rejected promises included
+// no code below expects these errors, rejected promises included
 process.on('uncaughtException', error => {
   const message = `this is a bug in wheelfix (${error.name}: ${error.message.replaceAll('\n', ' ')})`
   const request = 'Please report it with the file that this writes: wheelfix doctor --bundle wheelfix-bug.zip'

@@ -1,4 +1,4 @@
-// The options that several commands have, each described once.
+// The options that several commands share. Each is described once.
 import { Option } from './commander.ts'
 
 export function collect(value: string, previous: readonly string[]): readonly string[] {
@@ -67,12 +67,12 @@ export const verboseOption = () => new Option('-v, --verbose', 'print every file
 export const colourOption = () =>
   new Option('--color <when>', 'use colour').choices(['auto', 'always', 'never'] as const).default('auto' as const)
 
-/** These may also stand before the command: `wheelfix -q venv`. */
+/** These options may also come before the command: `wheelfix -q venv`. */
 export const ANYWHERE = /^(?:-q|--quiet|-v|--verbose|--color(?:=.*)?)$/
 
 export const DIR = 'the environment (default: $VIRTUAL_ENV, else .venv here or in a parent folder)'
 
-/** Each command with what it is for, in two columns. */
+/** The examples in two columns: each command with its purpose. */
 export function examples(...rows: readonly (readonly [command: string, purpose: string])[]): string {
   return `\nExamples:\n${rows.map(([command, purpose]) => `  # ${purpose}\n  ${command}`).join('\n')}`
 }

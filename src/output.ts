@@ -1,11 +1,11 @@
 // The standard streams of the program.
 
-/** Lets a reader that has seen enough go away. @returns whether something could not be written */
+/** Lets a reader of the output close its end early. @returns whether something could not be written */
 export function watchOutput(): () => boolean {
   let unwritten = false
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', error => {
-      // the work goes on, and the status tells how it went
+      // the work goes on, and the exit status shows its result
       if ('code' in error && error.code === 'EPIPE') return
       unwritten = true
       process.exitCode = 1
@@ -15,7 +15,7 @@ export function watchOutput(): () => boolean {
   return () => unwritten
 }
 
-/** Keeps all that is written. @returns ends that: what was kept is written, or forgotten */
+/** Holds back all output. @returns a function that writes the output or forgets it */
 export function holdOutput(): (end: 'write' | 'forget') => void {
   const held: { readonly stream: NodeJS.WriteStream; readonly chunk: Uint8Array | string }[] = []
   const streams = [process.stdout, process.stderr].map(stream => ({ stream, write: stream.write.bind(stream) }))

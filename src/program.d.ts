@@ -1,9 +1,9 @@
-/** The program (main.ts) as one CommonJS module, as text: the bundler puts it there. */
+/** The program (main.ts) as one CommonJS module, in a string. The bundler puts it there. */
 declare module 'wheelfix:program' {
   const text: string
   export default text
 }
-/** The first stage of it (front.ts), likewise. */
+/** The first stage of the program (front.ts), in a string. */
 declare module 'wheelfix:front' {
   const text: string
   export default text

@@ -1,4 +1,4 @@
-// Runs a command line: finds out which program is meant, parses, and turns wrong usage into one sentence.
+// Runs a command line: finds out which program is meant, parses, and turns a usage error into one sentence.
 import { basename } from 'node:path'
 import { type AnyCommand, CommanderError } from './commander.ts'
 import { makeProgram } from './cli.ts'
@@ -10,10 +10,14 @@ declare const WHEELFIX_VERSION: string
 /** Options of patchelf that wheelfix does not have. */
 const PATCHELF_OPTION = /^--(?:print|set|add|remove|replace|rename|shrink|force|clear|allowed|build|page|no-default)-/
 
-/** Resolves to the exit status: 0 success, 1 something is left undone, 2 nothing could be done; of `run`, that of the command. */
+/**
+ * Resolves to the exit status: 0 success, 1 work is left, 2 nothing could be done. For `run` it is the status of the
+ * command.
+ */
 export async function run(argv: readonly string[]): Promise<number> {
-  // `wheelfix elf`, and whatever link to the program is called patchelf, take patchelf's command line as it is; a script
-  // that resolves the link first (readlink -f, as patchelf's own tests do) is known by its first option
+  // `wheelfix elf` takes patchelf's command line as it is, and so does any link to the program that is called patchelf. A
+  // script may resolve the link first (readlink -f, as patchelf's own tests do). Then the first option shows that patchelf
+  // is meant.
   const asPatchelf = basename(argv[1] ?? '') === 'patchelf' || PATCHELF_OPTION.test(argv[2] ?? '')
   if (asPatchelf || argv[2] === 'elf') {
     const { elfCommand } = await import('./commands/elf/elf.ts')
@@ -32,7 +36,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return 0
-    // commander has said it on stderr; a program that reads JSON gets a document in any case
+    // commander has printed the error on stderr; a program that reads JSON gets a document too
     if (!argv.includes('--json')) return 2
     const { reportFailure } = await import('./commands/shared/failure.ts')
     return reportFailure(new WheelfixError('USAGE', error.message.replace(/^error: /, '')), { json: true })
@@ -47,7 +51,7 @@ function nameOf(command: AnyCommand): string {
   return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`
 }
 
-/** `-q --color never venv DIR` as `venv -q --color never DIR`: these options belong to the command. */
+/** Turns `-q --color never venv DIR` into `venv -q --color never DIR`: these options belong to the command. */
 export function commandFirst(args: readonly string[]): string[] {
   let at = 0
   while (at < args.length && ANYWHERE.test(args[at] ?? '')) at += args[at] === '--color' ? 2 : 1
