@@ -48,8 +48,8 @@ const ONE_PAGE_SIZE: ReadonlySet<number> = new Set([EM_386, EM_S390, EM_X86_64])
 const LARGEST_PAGE = 0x10000n
 
 /**
- * The size, in bytes, of the pages that a new PT_LOAD must not share with others. It follows the layout of the file as
- * long as it is a possible page size, else the machine.
+ * The size, in bytes, of the pages that a new PT_LOAD must not share with others: the largest page of the machine. Where
+ * page sizes vary, it is the largest p_align of the file instead, if that is larger and still a possible page size.
  * @param page an explicit wish, in bytes
  */
 export function loadAlignment(

@@ -132,8 +132,8 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
 
 /**
  * The same object without its tables, with only what the search for libraries needs. A venv has thousands of objects,
- * and the tables are most of their memory. An object with a dynamic table keeps one. It is empty but for the order in
- * which a filter names other objects.
+ * and the tables are most of their memory. If the object has a dynamic table, an empty one stays. In an object with
+ * filters it holds the entries that name other objects, because their order counts.
  */
 export function withoutTables(object: ElfObject): ElfObject {
   const isFilter = object.filters.length > 0 || object.auxiliaries.length > 0

@@ -1,6 +1,6 @@
 // The parsed form of an ELF object. It keeps raw numbers; names are only for display. File offsets and sizes in the
-// file are `number` (safe integers). Virtual addresses and sizes in memory are `bigint`, because ia64 has addresses
-// past 2^53. The compiler thus never lets the two be mixed up.
+// file are `number` (safe integers). Virtual addresses and sizes in memory are `bigint`, so that the compiler never
+// lets the two be mixed up. ia64 also has addresses past 2^53.
 
 export type ElfClass = 32 | 64
 export type ByteOrder = 'little' | 'big'

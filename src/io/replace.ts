@@ -43,9 +43,9 @@ export function isTemporary(name: string): boolean {
 const RANDOM = 6
 
 /**
- * Where a file's next content is written before the rename: in the same folder, under a new name each time that
- * `isTemporary` recognises. Other users who may write to the folder cannot put a file or a link under that name
- * beforehand.
+ * Where a file's next content is written before the rename: in the same folder, under a name that `isTemporary`
+ * recognises. The name is new each time, so other users who may write to the folder cannot put a file or a link under
+ * it beforehand.
  */
 export function temporaryOf(path: string): string {
   const slash = path.lastIndexOf('/')

@@ -15,7 +15,7 @@ type FoundBy =
   | 'cache' // ld.so.cache
   | 'built-in' // the directories compiled into the libc
   | 'not-found'
-  | 'not-elf' // a file of that name is no ELF file: the loader gives up
+  | 'not-elf' // a file of that name is not an ELF file: the loader gives up
   | 'unloadable' // a file of that name is an ELF file that the loader refuses: it gives up
 
 /** One directory of a search path, with the reason that it is on it. */

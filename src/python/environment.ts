@@ -1,5 +1,5 @@
 // An environment: the unit that is patched. A virtual environment is the most common kind. Other kinds are an installed
-// Python, a folder that `pip install --target` filled, and a tool's own tree. pyvenv.ts and folder.ts find
+// Python, a folder that `pip install --target` filled, and a tool's own tree. pyvenv.ts and state/folders.ts find
 // environments; this file only holds what all kinds have in common.
 
 /** Where an environment is, and where wheelfix keeps its own files for it. Both paths are absolute. */

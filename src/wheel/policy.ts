@@ -16,9 +16,7 @@ export interface PolicyReport {
   readonly external: readonly ExternalLibrary[]
   /** The newest symbol version wanted from the system, for each family: `{ GLIBC: '2.28' }`. */
   readonly versions: Readonly<Record<string, string>>
-  /**
-   * The families for which the wheel wants a newer version than the oldest claimed policy has, with the wanted version.
-   */
+  /** The families for which the wheel wants a newer version than the oldest claimed policy has, with the policy's one. */
   readonly tooNew: Readonly<Record<string, string>>
 }
 

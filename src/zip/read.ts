@@ -1,6 +1,6 @@
-// Reads a wheel as a list of entries. yauzl reads the directory and the local headers. This file refuses what yauzl
-// accepts although readers of zip files disagree on it, or although it harms whoever unpacks the wheel. content.ts
-// reads the contents.
+// Reads a wheel as a list of entries. yauzl reads the directory and the local headers. This file refuses two kinds
+// of archives that yauzl accepts: those on which readers of zip files disagree, and those that harm a user who unpacks
+// them. content.ts reads the contents.
 import yauzl from 'yauzl'
 import { ElfError } from '../elf/error.ts'
 import { decodeBytes } from '../elf/text.ts'

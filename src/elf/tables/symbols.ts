@@ -7,7 +7,7 @@ import type { ByteSource } from '../source.ts'
 import { encodeText } from '../text.ts'
 import type { ElfObject } from '../types.ts'
 
-/** A longer chain is a loop, or the table is no hash table. */
+/** A longer chain is a loop, or the table is not a hash table. */
 const LONGEST_CHAIN = 1 << 16
 
 /**
