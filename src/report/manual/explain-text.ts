@@ -39,8 +39,8 @@ export function explanationPage(explanations: readonly Explanation[]): string {
   const of = (kind: Explanation['kind']) => explanations.filter(item => item.kind === kind).map(section)
   return [
     '# Findings and errors\n',
-    'Each code that `wheelfix doctor` and the JSON documents use. `wheelfix explain CODE` prints the same text. A finding is an',
-    'error (✗), a warning (!) or a note (-); notes do not change the exit status.\n',
+    'This page lists the codes of `wheelfix doctor` and of the JSON documents. `wheelfix explain CODE` prints the same text.',
+    'A finding is an error (✗), a warning (!) or a note (-); notes do not change the exit status.\n',
     '## Findings of `wheelfix doctor`\n',
     ...of('finding'),
     '## Errors\n',
