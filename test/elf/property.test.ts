@@ -1,6 +1,7 @@
 // What holds for any object and any edit, for each class and byte order.
 // `RUNS=… node build/test/elf/property.test.js` tries that many times as much.
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { PT_LOAD } from '../../src/elf/constants.ts'
@@ -10,6 +11,7 @@ import { graftedSource, type GraftOptions, makeGraft } from '../../src/elf/graft
 import { formatOf, put } from '../../src/elf/layout.ts'
 import { layersOf } from '../../src/elf/graft/layers.ts'
 import { regraft } from '../../src/elf/graft/regraft.ts'
+import type { Undo } from '../../src/elf/graft/undo-note.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../../src/elf/edit/state.ts'
@@ -214,13 +216,28 @@ function step(bytes: Buffer, change: (state: ElfState) => ElfState, options: Gra
   const source = bytesSource(bytes)
   const wanted = change(stateOf(readElf(source)))
   if (differences(stateOf(readElf(source)), wanted).length === 0) return bytes
-  return bytesOf(
-    regraft(
-      layersOf(source, () => true),
-      () => wanted,
-      { ...options, inPlace: true },
-    ).after,
+  const { inPlace, after } = regraft(
+    layersOf(source, () => true, undefined, undoOf),
+    () => wanted,
+    { ...options, inPlace: true },
   )
+  for (const { owner, base, edit, record } of inPlace) {
+    const patches = edit.patches.map(({ offset, bytes }) => ({ offset, bytes: base.read(offset, bytes.length) }))
+    const header = base.read(0, edit.header.length)
+    kept.set(hashOf(graftedSource(base, edit)), { owner, originalSize: base.size, header, patches, record })
+  }
+  return bytesOf(after)
+}
+
+/** The undos of edits in place, which leave no note in the file (state/kept-undos.ts). */
+const kept = new Map<string, Undo>()
+
+function undoOf(source: ByteSource): Undo | null {
+  return kept.get(hashOf(source)) ?? null
+}
+
+function hashOf(source: ByteSource): string {
+  return createHash('sha256').update(bytesOf(source)).digest('hex')
 }
 
 function parses(bytes: Uint8Array): void {
