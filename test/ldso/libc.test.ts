@@ -90,7 +90,7 @@ test('a loader that cannot be asked is taken at its strings', { skip: glibcHost 
     'latin1',
   )
   const silent = under(path)
-  const said = { loader: '', startable: null, platform: '', hwcaps: [], subdirectories: [], legacyHwcaps: null }
+  const said = { ldso: '', startable: null, platform: '', hwcaps: [], subdirectories: [], legacyHwcaps: null }
   assert.deepEqual({ ...silent, ...said }, { ...libc, ...said })
   assert.deepEqual([silent.hwcaps, silent.subdirectories], [[], []])
 })
