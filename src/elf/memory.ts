@@ -10,7 +10,7 @@ import type { ProgramHeader } from './types.ts'
 /** Longer than the strings of any sane object. Bounds the read when a NUL is missing. */
 const LONGEST_STRING = 1 << 20
 
-/** A stretch of the file that is mapped at an address. */
+/** A range of the file that is mapped at an address. */
 export interface Extent {
   /** File offset. */
   readonly offset: number

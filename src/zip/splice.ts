@@ -257,7 +257,7 @@ const FIXED_BLOCK = 0b010
 
 /** An empty block with a code of its own, as pairs of value and number of bits: 95 bits, an odd number. */
 const ODD_BLOCK: readonly (readonly [number, number])[] = [
-  // not the last, dynamic; 257 literals, 2 distances, 19 code lengths
+  // not the last block, dynamic codes; 257 literals, 2 distances, 19 code lengths
   [0, 1],
   [2, 2],
   [0, 5],
@@ -274,6 +274,6 @@ const ODD_BLOCK: readonly (readonly [number, number])[] = [
   [0, 1],
   [0, 1],
   [0, 1],
-  // the end, by its code
+  // the code of the end symbol
   [1, 1],
 ]

@@ -151,7 +151,7 @@ export function checkProgramHeaders(object: ElfObject, report: Report): void {
   if (length > 0x10000)
     report('phdr-size', `an executable’s program headers take ${length} bytes`, header.phoff, length)
   if (address === undefined) report('at-phdr', 'no PT_LOAD of the executable holds its program headers', header.phoff)
-  // kernels before 5.18 and qemu-user compute AT_PHDR by the first PT_LOAD
+  // kernels before 5.18 and qemu-user compute AT_PHDR from the first PT_LOAD
   else if (address - BigInt(header.phoff) !== first.vaddr - BigInt(first.offset)) {
     const told = first.vaddr - BigInt(first.offset) + BigInt(header.phoff)
     report(

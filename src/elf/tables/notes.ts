@@ -93,6 +93,6 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    return null // somebody else's note of that number
+    return null // another project's note with that number
   }
 }
