@@ -71,8 +71,8 @@ function output(program: string, options: readonly string[], paths: readonly str
 }
 
 /**
- * Gives a staged file everything that its original has besides bytes. @throws WheelfixError `IO`: then do not replace
- * the file
+ * Gives a staged file everything that its original has besides bytes.
+ * @throws WheelfixError `IO`: then do not replace the file
  */
 export function keepMore({ path, temporary }: Staged): void {
   const { status } = spawnSync('cp', ['--attributes-only', '--preserve=all', '--', path, temporary], {

@@ -130,16 +130,16 @@ function stage(path: string, status: Stats | null, write: (fd: number) => void):
 }
 
 /**
- * Syncs a staged file to the disk, where that is needed. @throws the errors of fdatasync(2); no staged file is left
- * then
+ * Syncs a staged file to the disk, where that is needed.
+ * @throws the errors of fdatasync(2); no staged file is left then
  */
 export function syncStaged(staged: Staged): void {
   if (staged.mustSync) orDiscard(staged, () => syncFile(staged.temporary))
 }
 
 /**
- * Renames a staged file, which must be synced, to its final name. @throws the errors of rename(2); the file is
- * unchanged then
+ * Renames a staged file, which must be synced, to its final name.
+ * @throws the errors of rename(2); the file is unchanged then
  */
 export function renameStaged(staged: Staged): void {
   orDiscard(staged, () => renameSync(fsPath(staged.temporary), fsPath(staged.path)))
@@ -155,8 +155,8 @@ function orDiscard({ temporary }: Pick<Staged, 'temporary'>, action: () => void)
 }
 
 /**
- * Gives a file new bytes by a rename. @throws the errors of `stageFile`, fdatasync(2) and rename(2); the file is
- * unchanged then
+ * Gives a file new bytes by a rename.
+ * @throws the errors of `stageFile`, fdatasync(2) and rename(2); the file is unchanged then
  */
 export function replaceFile(path: string, edit: FileEdit): void {
   commit(stageFile(path, edit))
@@ -173,8 +173,8 @@ export function replaceExpendable(path: string, content: string | Uint8Array): v
 }
 
 /**
- * Puts a symbolic link at a path by a rename, and replaces what is there. @throws the errors of symlink(2) and
- * rename(2)
+ * Puts a symbolic link at a path by a rename, and replaces what is there.
+ * @throws the errors of symlink(2) and rename(2)
  */
 export function replaceLink(path: string, target: string): void {
   const temporary = temporaryOf(path)

@@ -46,8 +46,8 @@ export function openSource(path: string): FileSource {
 }
 
 /**
- * An open file as a source, which owns it from now on and closes it. @throws ElfError `NOT_ELF` for anything but a
- * regular file
+ * An open file as a source, which owns it from now on and closes it.
+ * @throws ElfError `NOT_ELF` for anything but a regular file
  */
 export function sourceOf(fd: number): FileSource {
   const stat = fstatSync(fd, { bigint: true })

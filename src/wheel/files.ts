@@ -13,8 +13,8 @@ export interface Claims {
 }
 
 /**
- * Claims an output path. A new or removed tag may give a result the name of another wheel. @throws WheelfixError
- * `USAGE`
+ * Claims an output path. A new or removed tag may give a result the name of another wheel.
+ * @throws WheelfixError `USAGE`
  */
 export function claim(output: string, path: string, { inputs, outputs }: Claims): void {
   const other = outputs.get(output) ?? (exists(output) ? inputs.get(realPath(output)) : undefined)
@@ -29,7 +29,8 @@ export function outputFolder(path: string, { output, cwd }: WheelOptions): strin
 }
 
 /**
- * The wheels that the user names; the wheels of a named folder in byte order. Each wheel once. @throws WheelfixError
+ * The wheels that the user names; the wheels of a named folder in byte order. Each wheel once.
+ * @throws WheelfixError
  */
 export function findWheels(named: readonly string[], cwd: string): string[] {
   const found = new Map<string, string>()

@@ -158,8 +158,8 @@ export async function writeRestored(
 }
 
 /**
- * Checks the entries that the record adds: they were not checked when the wheel was opened. @throws WheelfixError
- * `WHEEL_INVALID`
+ * Checks the entries that the record adds: they were not checked when the wheel was opened.
+ * @throws WheelfixError `WHEEL_INVALID`
  */
 async function checkAdded(path: string, temporary: string, undo: WheelUndo): Promise<void> {
   if (undo.dropped === null || undo.dropped.length === 0) return

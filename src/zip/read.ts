@@ -253,8 +253,8 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
 }
 
 /**
- * Decodes the name as UTF-8 or, without bit 11, in code page 437. @throws ZipFault where two readers would see two
- * names
+ * Decodes the name as UTF-8 or, without bit 11, in code page 437.
+ * @throws ZipFault where two readers would see two names
  */
 function decodeName(entry: yauzl.Entry): string {
   const flags = entry.generalPurposeBitFlag

@@ -212,7 +212,8 @@ async function writeChanged(
 }
 
 /**
- * Inflates the written data and compares it. @throws Error where it differs from the new contents: a bug, or a bad disk
+ * Inflates the written data and compares it.
+ * @throws Error where it differs from the new contents: a bug, or a bad disk
  */
 async function checkWritten(
   fd: number,
