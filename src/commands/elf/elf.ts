@@ -1,5 +1,5 @@
-// `wheelfix elf`: one object at a time, with the options, the output and the exit statuses of patchelf, for which it stands
-// in (also under its name). Beyond patchelf: --dry-run, --json, --verify and --restore.
+// `wheelfix elf`: one object at a time, with the options, the output and the exit statuses of patchelf. It can replace
+// patchelf, also under that name. It adds --dry-run, --json, --verify and --restore.
 import { readFileSync } from 'node:fs'
 import { ET_DYN, PF_X, PT_DYNAMIC, PT_GNU_STACK } from '../../elf/constants.ts'
 import { ElfError } from '../../elf/error.ts'
@@ -20,13 +20,13 @@ import { ELF_HELP } from './elf-help.ts'
 import { type ElfRequest, ElfUsageError, nameOfOsAbi, parseElfArguments } from '../../patchelf/options.ts'
 import type { ExitStatus } from '../shared/status.ts'
 
-/** The patchelf whose options and behaviour these are; its users parse this line. */
+/** The version of patchelf whose options and behaviour these are. Its users parse this line. */
 const PATCHELF_VERSION = '0.19.3'
 
 /**
- * Runs `wheelfix elf`. Status 0: all done; 1: anything failed, as with patchelf (files before it are done, those after it
- * are not).
- * @param name how the program was called: error messages begin with it
+ * Runs `wheelfix elf`. Status 0: all done. Status 1: a file failed, as in patchelf (the files before it are done, the files
+ * after it are not).
+ * @param name the name by which the program was called; error messages begin with it
  */
 export function elfCommand(args: readonly string[], name: string, version: string): ExitStatus {
   let path: string | null = null
@@ -65,7 +65,7 @@ function print(text: string): void {
   process.stdout.write(encodeText(`${text}\n`))
 }
 
-/** @throws what is no expected failure: a bug */
+/** @throws every unexpected failure: a bug */
 function messageOf(error: unknown, path: string | null): string {
   if (error instanceof ElfUsageError || error instanceof WheelfixError) return error.message
   if (error instanceof ElfError) {
@@ -83,7 +83,7 @@ interface Result {
   readonly document: object
 }
 
-/** With one of these patchelf does not say that it patches, with the other two it does. */
+/** The queries with which patchelf does not say that it patches. With the other two it does. */
 const QUERIES = ['interpreter', 'rpath', 'soname', 'needed'] as const
 
 function run(request: ElfRequest, file: string, debug: (message: string) => void): Result {
@@ -94,7 +94,7 @@ function run(request: ElfRequest, file: string, debug: (message: string) => void
     output: request.output,
     env: process.env,
     dryRun: request.dryRun,
-    // what the file does not use any more is not to be kept from Nix's garbage collector by it
+    // the file must not keep unused store paths from Nix's garbage collector
     wipes: (text: string) => text.includes(`${storeDirectory(process.env)}/`),
     ...(request.pageSize === null ? {} : { pageSize: request.pageSize }),
   }
@@ -120,7 +120,7 @@ function run(request: ElfRequest, file: string, debug: (message: string) => void
   return { status: 0, document: { path: file, ...described, changes } }
 }
 
-/** What the --print options ask for, as it is before any edit. @throws ElfError where patchelf fails too */
+/** Prints what the --print options ask for, as it is before any edit. @throws ElfError when patchelf fails too */
 function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (message: string) => void): void {
   if (asked.has('interpreter')) {
     if (object.ptInterp === null) throw noSection('.interp')
@@ -128,7 +128,7 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
   }
   if (asked.has('osabi')) print(nameOfOsAbi(object.header.osabi))
   if (asked.has('soname')) {
-    // in patchelf's eyes only a library or a PIE has one, and nothing else is asked further
+    // for patchelf only a library or a PIE has a soname, and other files are not examined further
     if (object.header.type === ET_DYN) mustBeDynamic(object)
     if (object.soname !== null && object.soname !== '') print(object.soname)
     else debug('no DT_SONAME found')
@@ -144,12 +144,14 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
   }
 }
 
-/** A file of debugging information has a dynamic segment without content: nothing is to be said of it, or changed. */
+/**
+ * Is this a file of debugging information? Its dynamic segment has no content, so there is nothing to print or to change.
+ */
 function isDebugFile({ dynamic, programHeaders }: ElfObject): boolean {
   return dynamic === null && programHeaders.some(({ type }) => type === PT_DYNAMIC)
 }
 
-/** @throws ElfError for what is statically linked */
+/** @throws ElfError for a statically linked file */
 function mustBeDynamic(object: ElfObject): void {
   if (object.dynamic === null && !isDebugFile(object)) throw noSection('.dynamic')
 }
@@ -158,13 +160,13 @@ function noSection(name: string): ElfError {
   return new ElfError('UNSUPPORTED', `cannot find section '${name}'. The input file is most likely statically linked`)
 }
 
-/** `X`, `-`, or `?` without PT_GNU_STACK. */
+/** The flag of PT_GNU_STACK: `X`, `-`, or `?` when there is none. */
 function executableStackOf({ programHeaders }: ElfObject): string {
   const stack = programHeaders.find(({ type }) => type === PT_GNU_STACK)
   return stack === undefined ? '?' : (stack.flags & PF_X) === 0 ? '-' : 'X'
 }
 
-/** A line for each field that changes. */
+/** One line for each changed field. */
 function changeLines({ changed, before, after }: Rewrite): string[] {
   return changed.map(field => `${field}: ${shown(before[field])} -> ${shown(after[field])}`)
 }
@@ -174,7 +176,7 @@ function shown(value: string | bigint | number | boolean | null | readonly strin
   return typeof value === 'string' || typeof value === 'boolean' ? String(value) : `0x${value.toString(16)}`
 }
 
-/** Addresses and other numbers of the machine's width as hexadecimal texts: JSON's numbers end at 2^53. */
+/** Shows addresses and other numbers of the machine's width as hexadecimal texts, because JSON's numbers end at 2^53. */
 function plain(value: unknown): unknown {
   if (typeof value === 'bigint') return `0x${value.toString(16)}`
   if (Array.isArray(value)) return value.map(plain)
@@ -192,7 +194,7 @@ function isGrafted(source: ByteSource): boolean {
   try {
     return readUndo(source) !== null
   } catch (error) {
-    // by a newer wheelfix
+    // a newer wheelfix changed the file
     if (error instanceof ElfError && error.code === 'REFUSED') return true
     throw error
   }

@@ -1,4 +1,5 @@
-// `wheelfix libs build`: has Nix build libraries, by name or because they are missing, and patches the environment to use them.
+// `wheelfix libs build`: lets Nix build libraries, by name or because they are missing, and patches the environment to use
+// them.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { lookingOnly } from '../../environment/options.ts'
@@ -37,23 +38,23 @@ export interface LibsBuildOptions {
   readonly verbose?: boolean | undefined
   readonly flake?: string | undefined
   readonly asRoot?: boolean | undefined
-  /** Build what the environment misses. */
+  /** Build the libraries that the environment misses. */
   readonly missing?: boolean | undefined
   readonly dryRun?: boolean | undefined
   readonly color: ColourMode
 }
 
-/** What a build came to. */
+/** The result of a build. */
 interface Built {
-  /** The store path; null where nothing was built. */
+  /** The store path; null when nothing was built. */
   readonly path: string | null
-  /** The packages that it holds. */
+  /** The packages in the set. */
   readonly names: readonly string[]
   readonly status: ExitStatus
 }
 
 /**
- * Builds a library set, and has the environment take its libraries from there from now on.
+ * Builds a library set. From then on the environment takes its libraries from this set.
  * @param words packages of nixpkgs, and the folder of the environment
  */
 export async function libsBuildCommand(
@@ -83,7 +84,7 @@ export async function libsBuildCommand(
     const status = await venvCommand(
       'venv',
       [venv.root],
-      // the set is found by its link, as by every later run
+      // the run finds the set by its link, as every later run does
       { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color },
       version,
     )
@@ -95,7 +96,7 @@ export async function libsBuildCommand(
   }
 }
 
-/** A word that means an environment, and not a package of nixpkgs. */
+/** Does the word mean an environment, and not a package of nixpkgs? */
 function isFolder(word: string, cwd: string): boolean {
   return word.includes('/') || /^\.\.?$/.test(word) || existsSync(fsPath(join(cwd, word, 'pyvenv.cfg')))
 }
@@ -145,7 +146,7 @@ async function buildFound(
   const there = found.filter(({ status }) => status === 'there')
   const isWhole = there.length === found.length && unknown.length === 0
   const path = there.length === 0 ? null : await buildPackages(there, nixpkgs, context)
-  // a name tells what today's nixpkgs has there; an older or newer one may have another version of the library
+  // a name stands for what today's nixpkgs has; an older or newer one may have another version of the library
   const lost =
     path === null
       ? []
@@ -158,7 +159,7 @@ async function buildFound(
   return { path, names: there.map(({ name }) => name), status: isWhole && lost.length === 0 ? 0 : 1 }
 }
 
-/** The packages that hold what the environment misses and needs, and the sonames that no package is known to hold. */
+/** The packages that hold the needed missing libraries of the environment, and the sonames for which no package is known. */
 async function missingPackages(
   venv: Venv,
   { libs, scan, trust }: LibsBuildOptions,
@@ -167,7 +168,7 @@ async function missingPackages(
   const look = lookingOnly({ libs, noScan: !scan, trust, env: process.env, cwd: process.cwd() })
   const { missing, windows, libc } = runVenv(venv, look)
   const sonames = new Set([
-    // a library that is there, and too old, is not mended by one more of that name
+    // another library of the same name does not replace one that is too old
     ...missing.filter(({ optional, lacks }) => !optional && lacks === null).map(({ soname }) => soname),
     ...windows
       .filter(({ opensSomewhere }) => !opensSomewhere)
@@ -184,7 +185,7 @@ async function missingPackages(
   return { wanted: [...wanted.values()], unknown }
 }
 
-/** The set of the flake that this program was built from: its wrapper names it. */
+/** The set of the flake that built this program. The program's wrapper names it. */
 function ownSet(env: NodeJS.ProcessEnv): string {
   const flake = env['WHEELFIX_FLAKE'] ?? ''
   if (flake === '') {

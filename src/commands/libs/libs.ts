@@ -1,4 +1,4 @@
-// `wheelfix libs` and `libs env`: the library set in force, and as lines of a shell.
+// `wheelfix libs` and `libs env`: the library set in force, for a person and as lines of a shell.
 import { type LibsReport, librarySearchPath, listLibraries } from '../../inspect/library-set.ts'
 import { nearest } from '../../io/words.ts'
 import { WheelfixError } from '../../io/error.ts'
@@ -27,7 +27,7 @@ export interface LibsCommandOptions {
   readonly color: ColourMode
 }
 
-/** Status 1 where something is lacking that the venv needs, or that the named policy allows. */
+/** Status 1: a library is missing that the venv needs, or that the named policy allows. */
 export function libsCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
   try {
     const report = reportOf(argument, options)
@@ -41,7 +41,7 @@ export function libsCommand(argument: string | undefined, options: LibsCommandOp
   }
 }
 
-/** Prints what a POSIX shell is to evaluate. */
+/** Prints lines that a POSIX shell evaluates. */
 export function libsEnvCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
   try {
     const report = reportOf(argument, options)

@@ -1,4 +1,4 @@
-// What one environment comes to: the answer that an earlier run kept, while nothing has changed since, else a whole run.
+// The answer for one environment: the kept answer of an earlier run while nothing has changed since, else a whole run.
 import type { VenvOptions } from '../../environment/options.ts'
 import type { VenvReport } from '../../environment/report.ts'
 import type { Environment } from '../../python/environment.ts'
@@ -13,9 +13,9 @@ export type Command = 'venv' | 'check' | 'loader' | 'path'
 
 interface AnswerOptions {
   readonly strict: boolean
-  /** Of the program: what another version said does not count. */
+  /** The version of the program. Answers of another version do not count. */
   readonly version: string
-  /** Do the whole work in any case, for a report. */
+  /** Always do the whole work, for a report. */
   readonly whole: boolean
 }
 
@@ -23,9 +23,9 @@ interface EnvironmentAnswer {
   readonly facts: RunFacts
   readonly status: ExitStatus
   readonly warnings: readonly string[]
-  /** Does what only plugins miss count, too? */
+  /** Do libraries that only plugins miss count, too? */
   readonly counts: boolean
-  /** null where the answer is that of an earlier run. */
+  /** null when the answer comes from an earlier run. */
   readonly report: VenvReport | null
   readonly isNew: boolean
 }
@@ -43,7 +43,7 @@ export async function answerFor(
     return { facts, warnings, status: exitStatusOf(status), counts: strict, report: null, isNew: false }
   }
 
-  // from here on it is the whole work: the rest of the program is loaded only now
+  // from here on the whole work is done: the rest of the program is loaded only now
   const { runSteps } = await import('../../environment/run.ts')
   const { answerable } = await import('../../environment/report.ts')
   setFlags()
@@ -72,17 +72,17 @@ export async function answerFor(
 }
 
 /**
- * Flags of V8, set once all is loaded: it rejects code that was cached with other flags, that of Node's own modules too
- * (10 ms). A thread that starts later loads its modules so (nix/daemon/daemon.ts): 50 ms on another processor, measured to be less
- * than what a scan without the flags costs.
+ * Sets flags of V8 after everything is loaded. V8 rejects code that was cached with other flags, also that of Node's own
+ * modules (10 ms). A thread that starts later loads its modules without the cache (nix/daemon/daemon.ts): 50 ms on another
+ * processor. This was measured to be less than the cost of a scan without the flags.
  */
 function setFlags(): void {
   const { setFlagsFromString } = process.getBuiltinModule('node:v8')
-  // V8 lets its nursery grow to 3 x 16 MB before it looks for garbage. What a run leaves behind is little and dies young:
-  // on a venv of 2,673 objects this keeps 127 MB instead of 167 MB, for 5 % more time
+  // V8 lets its nursery grow to 3 x 16 MB before it looks for garbage. A run leaves little garbage behind, and it dies
+  // young. On a venv of 2,673 objects this flag keeps 127 MB instead of 167 MB, for 5 % more time
   setFlagsFromString('--semi-space-growth-factor=1')
-  // Node 20 optimises code that the run is soon done with: on a small venv this saves a third of the processor time and
-  // 8 % of the time; newer ones wait by themselves and do not know the flag
+  // Node 20 optimises code that the run soon leaves. On a small venv this flag saves a third of the processor time and 8 %
+  // of the time. Newer versions wait by themselves and do not know the flag
   if (process.version.startsWith('v20.')) setFlagsFromString('--interrupt-budget=300000')
 }
 
@@ -90,7 +90,7 @@ function exitStatusOf(status: number): ExitStatus {
   return status === 0 || status === 1 ? status : 2
 }
 
-/** The report as the next run would give it: what was patched is fine. */
+/** The report as the next run would make it: patched objects are fine. */
 function settledReport(report: VenvReport): VenvReport {
   const { loader } = report
   return {

@@ -1,18 +1,19 @@
-// Root in somebody else's venv: whoever owns the venv may put links in the way of what is written there, and with root's rights
-// that reaches every file of the machine. So root becomes the owner, for good, and so do the programs that it starts.
+// Runs as root in another user's venv. The owner of the venv may put links in the way of what is written there, and with
+// root's rights such a write reaches every file of the machine. So root becomes the owner, for good, and so do the programs
+// that it starts.
 import { lstatSync, type Stats } from 'node:fs'
 import { userInfo } from 'node:os'
 import { errnoOf } from '../../io/error.ts'
 import { fsPath } from '../../io/path.ts'
 import type { Environment } from '../../python/environment.ts'
 
-/** The owner of files whose user a user namespace does not know (kernel.overflowuid). */
+/** The owner of files whose user the user namespace does not know (kernel.overflowuid). */
 const OVERFLOW_UID = 65_534
 
 /**
- * Takes the rights of the venv's owner, where root runs this and the owner is somebody else. Root stays root where it is told
- * to, where it may not change (a container without CAP_SETUID), and where folders in the venv are not the owner's: what root
- * installed into a folder of a user, only root can change.
+ * Takes the rights of the venv's owner, when root runs this and the owner is another user. Root stays root in three cases:
+ * when the user asks for it, when root may not change (a container without CAP_SETUID), and when folders in the venv do not
+ * belong to the owner. In the last case root installed into a folder of a user, and only root can change the files.
  */
 export function workAsOwner(venv: Environment, asRoot = false): void {
   if (asRoot || process.geteuid?.() !== 0) return
@@ -21,7 +22,7 @@ export function workAsOwner(venv: Environment, asRoot = false): void {
   if (venv.walk.some(folder => statusOf(folder)?.uid !== owner.uid)) return
   try {
     const user = userOf(owner.uid)
-    // the group of a folder may be root's
+    // the group of the folder may be root's
     const group = user?.gid ?? (owner.gid === 0 ? owner.uid : owner.gid)
     process.setgroups?.([group])
     process.setgid?.(group)
@@ -33,14 +34,14 @@ export function workAsOwner(venv: Environment, asRoot = false): void {
   }
 }
 
-/** The environment, with the rights of its owner: what belongs to a folder is kept in its owner's home, not in root's. */
+/** The environment, with the rights of its owner. The state of a folder is kept in its owner's home, not in root's. */
 export function foundAsOwner(find: () => Environment, asRoot = false): Environment {
   const environment = find()
   workAsOwner(environment, asRoot)
   return environment.kind === 'venv' ? environment : find()
 }
 
-/** The user of that number; null where the user database does not know it. @throws EPERM, EINVAL as seteuid(2) does */
+/** The user of this number; null when the user database does not know it. @throws EPERM, EINVAL as seteuid(2) does */
 function userOf(uid: number): { readonly gid: number; readonly homedir: string } | null {
   process.seteuid?.(uid)
   try {

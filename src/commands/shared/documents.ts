@@ -1,4 +1,4 @@
-// The JSON documents of commands that look: schema wheelfix/1, described in the README.
+// The JSON documents of commands that only look: schema wheelfix/1, described in the README.
 import type { DoctorReport } from '../../inspect/diagnose.ts'
 import type { WhyNeeded, WhyObject, WhyReport } from '../../inspect/reasons.ts'
 import type { Environment } from '../../python/environment.ts'
@@ -8,7 +8,7 @@ export function doctorDocument({ venv, findings, asked, imported }: DoctorReport
   return { schema: SCHEMA, command: 'doctor', venv: venv.root, asked, imported, findings }
 }
 
-/** The answer as data: for each object that was meant all that it loads, each once. Paths are absolute. */
+/** The answer as data: for each object of the name everything that it loads, each object once. Paths are absolute. */
 export function whyDocument(name: string, { kind, processes }: WhyReport, venv: Environment) {
   return {
     schema: SCHEMA,

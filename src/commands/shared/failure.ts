@@ -1,4 +1,4 @@
-// What a command that could do nothing says: one sentence on stderr, or one JSON document on stdout.
+// The message of a command that could do nothing: one sentence on stderr, or one JSON document on stdout.
 import { errnoOf, WheelfixError } from '../../io/error.ts'
 import { type ColourMode, colours } from '../../report/colour.ts'
 import { screenOf, wrap } from '../../report/layout.ts'
@@ -7,16 +7,16 @@ import { SCHEMA } from '../../report/schema.ts'
 import type { PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
-/** What of a command's options tells how an error is printed. */
+/** The options of a command that decide how an error is printed. */
 export interface FailureOptions {
   readonly json?: boolean | undefined
   readonly color?: ColourMode
 }
 
 /**
- * Prints the sentence of an expected error and gives status 2.
- * @param put takes the document, where it is not to be printed at once
- * @throws anything that is not one: a bug
+ * Prints the sentence of an expected error and returns status 2.
+ * @param put receives the document when it is not printed at once
+ * @throws any other error: a bug
  */
 export function reportFailure(
   error: unknown,
@@ -40,12 +40,15 @@ export function writeError(message: string, color: ColourMode = 'auto'): void {
 
 const printDocument: PutDocument = document => process.stdout.write(`${JSON.stringify(document)}\n`)
 
-/** The sentence of an expected error. @throws anything that is not one: a bug */
+/** The sentence of an expected error. @throws any other error: a bug */
 export function sentenceOf(error: unknown): string {
   return expected(error).message
 }
 
-/** An error of the file system that nobody closer to it expected (a full disk, a folder without permission) is no bug. */
+/**
+ * Turns an error of the file system that no other code expected (a full disk, a folder without permission) into an expected
+ * error: it is not a bug.
+ */
 function expected(error: unknown): WheelfixError {
   if (error instanceof WheelfixError) return error
   const errno = errnoOf(error)

@@ -1,8 +1,8 @@
-// One command for several folders: each after the other, on after a bad one, and the worst status at the end.
+// One command for several folders, one after the other. It goes on after a failure, and ends with the worst status.
 import { SCHEMA } from '../../report/schema.ts'
 import type { ExitStatus } from './status.ts'
 
-/** Prints a document, or keeps it for the one that holds all. */
+/** Prints a document, or keeps it for the document that holds all. */
 export type PutDocument = (document: object) => void
 
 interface SeveralOptions {
@@ -10,7 +10,7 @@ interface SeveralOptions {
   readonly quiet?: boolean | undefined
 }
 
-/** What came of one folder, and the folders that are to follow it: environments that lie in it. */
+/** The result of one folder, and the folders that follow it: environments inside it. */
 export interface FolderResult {
   readonly status: ExitStatus
   readonly next: readonly string[]
@@ -18,7 +18,10 @@ export interface FolderResult {
 
 type RunOne = (folder: string | undefined, put: PutDocument) => FolderResult | Promise<FolderResult>
 
-/** Without a folder the command finds its environment itself. With --json one document is printed, for several one that holds all. */
+/**
+ * Without a folder the command itself finds its environment. --json prints one document; for several folders this document
+ * holds those of all.
+ */
 export async function overFolders(
   command: string,
   folders: readonly string[],

@@ -1,7 +1,7 @@
-// Completions for shells: commands, their options, and the values of those that have a fixed set.
+// Completions for shells: commands, their options, and the values of options that have a fixed set.
 import { type CommandDescription, flatten, type OptionDescription } from './reference.ts'
 
-/** `venv` for `wheelfix venv`, `libs build` for `wheelfix libs build`; empty for the program itself. */
+/** Returns `venv` for `wheelfix venv`, `libs build` for `wheelfix libs build`, and an empty text for the program itself. */
 function pathOf({ name }: CommandDescription): string {
   return name.split(' ').slice(1).join(' ')
 }
@@ -115,7 +115,7 @@ export function fishCompletions(program: CommandDescription): string {
   return `${lines.join('\n')}\n`
 }
 
-/** Within single quotes fish knows two escapes. */
+/** Quotes a word for fish, which knows two escapes within single quotes. */
 function fishWord(text: string): string {
   return `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`
 }

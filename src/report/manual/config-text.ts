@@ -6,7 +6,7 @@ import { relativeTo } from '../../io/path.ts'
 
 interface SettingStyle {
   readonly chalk: ChalkInstance
-  /** Settings that nothing sets, too. */
+  /** Also show settings that nothing sets. */
   readonly verbose: boolean
 }
 

@@ -2,7 +2,7 @@
 
 /** A command as plain data. */
 export interface CommandDescription {
-  /** With the names of the commands above: `wheelfix libs build`. */
+  /** The name, with the names of the commands above: `wheelfix libs build`. */
   readonly name: string
   readonly summary: string
   readonly description: string
@@ -23,7 +23,7 @@ export interface OptionDescription {
   readonly description: string
 }
 
-/** The command and all below it, in the order in which --help lists them. */
+/** The command and all commands below it, in the order of --help. */
 export function flatten(command: CommandDescription): CommandDescription[] {
   return [command, ...command.commands.flatMap(flatten)]
 }
@@ -91,7 +91,7 @@ export function manualPage(program: CommandDescription): string {
   ].join('\n')
 }
 
-/** Text that no macro takes for a request, with hyphens that can be copied. */
+/** Escapes text so that no macro takes it for a request, and so that its hyphens can be copied. */
 function roff(text: string): string {
   return text
     .replaceAll('\\', '\\e')

@@ -1,17 +1,17 @@
-// What a user pastes to add packages of nixpkgs: a command that works now, and a line for the project's own file. All of
-// the program and its documentation names libraries in this one way: WHEELFIX_LIBS, made by makeLibraryPath.
+// What a user pastes to add packages of nixpkgs: a command that works now, and a line for the project's own file. The whole
+// program and its documentation name libraries in this one way: WHEELFIX_LIBS, made by makeLibraryPath.
 import { relativeTo } from '../../io/path.ts'
 import type { ProjectFile } from '../../nix/build/project-file.ts'
 import type { Remedy } from './run-text.ts'
 
-/** @param target what a command needs to mean the environment: nothing, or a blank and its folder */
+/** @param target the words that select the environment in a command: none, or a blank and its folder */
 export function remediesFor(
   attributes: readonly string[],
   target: string,
   project: ProjectFile | null,
   cwd: string,
 ): Remedy[] {
-  // a list that fills the screen is not read: the command knows it by itself, and prints the line for the file
+  // nobody reads a list that fills the screen: the command finds the packages itself, and prints the line for the file
   const isLong = attributes.length > MOST_ATTRIBUTES
   const names = isLong ? '--missing' : attributes.join(' ')
   const command = { where: 'to add them', text: `wheelfix libs build ${names}${target}` }
@@ -19,7 +19,7 @@ export function remediesFor(
   return [command, { where: whereIn(project, cwd), text: lineFor(project.kind, attributes) }]
 }
 
-/** What keeps packages that are built already, in one sentence. */
+/** How to keep packages that are built already, in one sentence. */
 export function keepRemedy(attributes: readonly string[], project: ProjectFile, cwd: string): string {
   return `${whereIn(project, cwd)}: ${lineFor(project.kind, attributes)}`
 }
@@ -47,7 +47,7 @@ export function lineFor(kind: ProjectFile['kind'], attributes: readonly string[]
   }
 }
 
-/** A folder as one word of a POSIX shell. */
+/** Quotes a folder as one word of a POSIX shell. */
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }

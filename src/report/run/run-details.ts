@@ -7,9 +7,9 @@ import type { Applied } from '../../resolve/plan.ts'
 import { changedByPackage } from './run-facts.ts'
 import { SOURCE_WORDS } from '../source-words.ts'
 
-/** Lines to be put below those of the short report, by what they are about. */
+/** Lines to add below those of the short report, by subject. */
 export interface RunDetails {
-  /** By the name of the package. */
+  /** The lines by the name of the package. */
   readonly packages: ReadonlyMap<string, readonly string[]>
   readonly loader: readonly string[]
   readonly libraries: readonly string[]

@@ -1,5 +1,5 @@
-// What the report of a run says, as plain data: it is kept for the next run, which may have another width and other
-// colours. Small on purpose: a shell hook reads it on every entry.
+// The content of a run's report, as plain data. It is kept for the next run, which may have another width and other colours.
+// It is small because a shell hook reads it on every entry.
 import type { VenvReport } from '../../environment/report.ts'
 import { directoryOf, relativeTo } from '../../io/path.ts'
 import type { LibrarySource } from '../../nix/libset.ts'
@@ -11,32 +11,32 @@ import type { WindowProblem } from '../../resolve/problems/windows.ts'
 
 export interface RunFacts {
   readonly root: string
-  /** The Python or the program that loads the objects; null: they are loaded alone. */
+  /** The Python or the program that loads the objects; null when they are loaded alone. */
   readonly python: { readonly version: string; readonly program: string } | null
   readonly libc: { readonly name: string; readonly dir: string }
-  /** What programs are started by, where that is nix-ld. */
+  /** What starts the programs, when that is nix-ld. */
   readonly nixLd: { readonly shim: string; readonly loader: string } | null
   readonly loader: LoaderFacts | null
-  /** The packages that were changed or are to be, by name. */
+  /** The packages that were changed or will be, by name. */
   readonly packages: readonly ChangedPackage[]
-  /** What the environment takes from the library set: the folders by the source that named them. */
+  /** What the environment takes from the library set: the folders, by the source that named them. */
   readonly libraries: readonly { readonly source: LibrarySource; readonly folders: readonly string[] }[]
   readonly refused: readonly RefusedFile[]
-  /** What no loader would load. */
+  /** Files that no loader would load. */
   readonly broken: readonly BrokenFile[]
-  /** What is missing and counts, by the packages that need it. */
+  /** Missing libraries that count, by the packages that need them. */
   readonly lacking: readonly Lack[]
-  /** What only plugins miss that nothing links to. */
+  /** Missing libraries of plugins to which nothing links. */
   readonly optional: readonly Lack[]
   readonly windows: readonly WindowProblem[]
-  /** The packages of nixpkgs that hold what the plugins lack of toolkits that open no window. */
+  /** The packages of nixpkgs with the missing libraries of plugins, for toolkits that open no window. */
   readonly windowAttributes: readonly string[]
-  /** Folders outside of the environment that need a patch, and how many of their objects do. */
+  /** Folders outside the environment that need a patch, and the number of their objects that do. */
   readonly held: readonly { readonly folder: string; readonly by: string; readonly objects: number }[]
-  /** Environments that lie in this one, which are runs of their own. */
+  /** Environments inside this one. Each is a run of its own. */
   readonly nested: readonly string[]
   readonly unfinished: boolean
-  /** Something after the objects could not be written: the warnings tell. */
+  /** A file after the objects could not be written. The warnings say which. */
   readonly incomplete: boolean
   readonly summary: RunSummary
 }
@@ -52,11 +52,11 @@ interface LoaderFacts {
 export interface ChangedPackage {
   readonly name: string
   readonly objects: number
-  /** The sonames that it finds now. */
+  /** The sonames that the package finds now. */
   readonly gains: readonly string[]
-  /** How many of its programs get another loader. */
+  /** The number of its programs that get another loader. */
   readonly programs: number
-  /** It was grafted by an earlier version, and is laid out again. */
+  /** An earlier version grafted the package, and this run makes the graft again. */
   readonly again: boolean
 }
 
@@ -72,7 +72,7 @@ interface BrokenFile {
   readonly reason: string
 }
 
-/** What some packages miss. */
+/** The libraries that some packages miss. */
 export interface Lack {
   readonly packages: readonly string[]
   /** Sonames, or versions that a library lacks: `GLIBC_2.38 of libc.so.6`. */
@@ -80,13 +80,13 @@ export interface Lack {
   /** The files that need them, relative to the environment. */
   readonly files: readonly string[]
   readonly through: readonly string[]
-  /** The packages of nixpkgs that hold them. */
+  /** The packages of nixpkgs that hold the libraries. */
   readonly attributes: readonly string[]
-  /** What to do about those that no package of nixpkgs holds: a sentence each. */
+  /** What to do about libraries that no package of nixpkgs holds: one sentence each. */
   readonly hints: readonly string[]
 }
 
-/** The numbers of a run, as they stand in the JSON document too. */
+/** The numbers of a run. The JSON document has the same ones. */
 interface RunSummary {
   readonly objects: number
   readonly patched: number
@@ -95,7 +95,7 @@ interface RunSummary {
   readonly optional: number
   readonly refused: number
   readonly broken: number
-  /** Outside of the environment, and left alone. */
+  /** Objects outside the environment that were left alone. */
   readonly held: number
 }
 
@@ -167,7 +167,7 @@ function changedPackages(outcomes: readonly Applied[]): ChangedPackage[] {
   }))
 }
 
-/** What the object now finds through the entries that it got. */
+/** The sonames that the object now finds through its new entries. */
 export function servedSonames({ planned }: Applied): string[] {
   const { change } = planned
   const added = new Set(change?.rpath?.after)
@@ -198,7 +198,7 @@ function refusedFiles({ outcomes, unreadable, stacks }: VenvReport): RefusedFile
   return [...refused, ...other.map(({ relative, reason }) => ({ path: relative, reason, unrecorded: false }))]
 }
 
-/** What is missing, one entry for all that the same packages miss. */
+/** The missing libraries: one entry for everything that the same packages miss. */
 function lacksOf(missing: readonly MissingLibrary[]): Lack[] {
   const groups = new Map<string, MissingLibrary[]>()
   for (const library of missing) {
@@ -220,7 +220,10 @@ function lacksOf(missing: readonly MissingLibrary[]): Lack[] {
   })
 }
 
-/** The packages of nixpkgs that hold what is missing and counts. @param strict what only plugins miss counts, too */
+/**
+ * The packages of nixpkgs that hold the missing libraries that count. @param strict libraries that only plugins miss count,
+ * too
+ */
 export function attributesOf({ lacking, optional, windowAttributes }: RunFacts, strict: boolean): string[] {
   const lacks = strict ? [...lacking, ...optional] : lacking
   return [...new Set([...lacks.flatMap(({ attributes }) => attributes), ...windowAttributes])].sort()
@@ -240,7 +243,7 @@ export function summaryOf({ outcomes, unreadable, missing, held, stacks }: VenvR
   }
 }
 
-/** Is it what `factsOf` made? It was written by the same version of the program, so its parts tell enough. */
+/** Did `factsOf` make this value? The same version of the program wrote it, so a look at its parts is enough. */
 export function isRunFacts(value: unknown): value is RunFacts {
   if (typeof value !== 'object' || value === null) return false
   const lists = [

@@ -1,5 +1,5 @@
 // The JSON document of `wheelfix venv` and `wheelfix check`: schema wheelfix/1, described in docs/json.md. Programs rely on
-// it: fields are added, never changed.
+// it: new fields may come, existing ones never change.
 import type { Applied } from '../../resolve/plan.ts'
 import type { LoaderReport, VenvReport } from '../../environment/report.ts'
 import { relativeTo } from '../../io/path.ts'
@@ -7,7 +7,7 @@ import { because } from '../because.ts'
 import { summaryOf } from './run-facts.ts'
 import { SCHEMA } from '../schema.ts'
 
-/** A report as the data that is printed. Paths of objects are relative to the venv. */
+/** The printed data of a report. Paths of objects are relative to the venv. */
 export function venvDocument(command: 'venv' | 'check' | 'loader' | 'path', report: VenvReport) {
   const { venv, interpreter, libc, plan, outcomes, unreadable, stacks, missing } = report
   return {
@@ -64,8 +64,8 @@ function loaderEntry({ plan, status, faults }: LoaderReport, root: string) {
 }
 
 /**
- * @param show a path as the words have it
- * @param provider the path of a provider as the document has it
+ * @param show turns a path into its form in sentences
+ * @param provider turns the path of a provider into its form in the document
  */
 export function objectEntry(
   { planned, status, reason }: Applied,

@@ -1,5 +1,5 @@
-// The report of a run for a person, at most a screen of it: the environment, what changed, the libraries, the problems
-// last, where the eye is, and what to do next.
+// The report of a run for a person, at most one screen: the environment, the changes, the libraries, then the problems,
+// because the eye is at the end, and what to do next.
 import type { ChalkInstance } from 'chalk'
 import { agree, count, listed } from '../../io/words.ts'
 import type { WindowProblem } from '../../resolve/problems/windows.ts'
@@ -12,20 +12,20 @@ export interface ReportStyle {
   readonly chalk: ChalkInstance
   readonly screen: Screen
   readonly command: 'venv' | 'check' | 'loader' | 'path'
-  /** Nothing was written: changes are still to be made. */
+  /** Nothing was written: changes are still pending. */
   readonly pending: boolean
   readonly quiet: boolean
-  /** What only plugins miss counts, too. */
+  /** Libraries that only plugins miss count, too. */
   readonly strict: boolean
   /** What --verbose adds; null without it. */
   readonly details: RunDetails | null
-  /** What a command needs to mean this environment: nothing, or its folder. */
+  /** The words that select this environment in a command: none, or its folder. */
   readonly target: string
-  /** What can be pasted to add packages of nixpkgs: lines of a shell or of the project's own file. */
+  /** What users can paste to add packages of nixpkgs: lines of a shell or of the project's own file. */
   readonly remedies: (attributes: readonly string[]) => readonly Remedy[]
 }
 
-/** Something to paste, and where it goes. */
+/** A text to paste, and the place for it. */
 export interface Remedy {
   readonly where: string
   readonly text: string
@@ -48,12 +48,12 @@ export function reportLines(facts: RunFacts, style: ReportStyle): string[] {
   return [...joined([head, loader, ...served, problems, end], screen), ...next]
 }
 
-/** The rows that lines take which the terminal itself breaks. */
+/** The number of screen rows that lines take when the terminal itself breaks them. */
 function rowsOf(lines: readonly string[], { columns }: Screen): number {
   return lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(widthOf(line) / columns)), 0)
 }
 
-/** So many packages have a line each, however low the terminal is. */
+/** The number of packages that have a line each on any terminal, however low. */
 const FEWEST_PACKAGES = 3
 
 /** The blocks with an empty line between them, each line as wide as the screen. */
@@ -64,7 +64,7 @@ function joined(blocks: readonly (readonly string[])[], { columns }: Screen): st
     .flatMap(line => wrap(line, columns, HANGING))
 }
 
-/** Parts of a line stand below its text, not below its mark. */
+/** The indent of a line's later parts: they go below its text, not below its mark. */
 const HANGING = 4
 
 function headLines({ root, python, libc, nixLd }: RunFacts, style: ReportStyle): string[] {
@@ -82,7 +82,7 @@ function loaderWords(version: string): string {
   return version === '' ? 'loaded by' : `Python ${version}`
 }
 
-/** With --verbose paths are whole, so that they can be copied. */
+/** The form of paths. With --verbose they are whole, so that users can copy them. */
 function pathsIn({ details }: ReportStyle): (path: string) => string {
   return details === null ? shortPath : path => path
 }
@@ -104,7 +104,7 @@ function loaderLines({ loader }: RunFacts, style: ReportStyle): string[] {
   ]
 }
 
-/** One line a package, `room` lines at most. */
+/** One line for each package, at most `room` lines. */
 function changeLines(packages: readonly ChangedPackage[], style: ReportStyle, room: number): string[] {
   const { chalk, details } = style
   const shown = details !== null || packages.length <= room ? packages : packages.slice(0, room - 1)
@@ -134,7 +134,7 @@ function changeLine(
   return reasons.length === 0 ? head : `${head}  ${chalk.dim(fitItems(reasons, room))}`
 }
 
-/** The packages that the libraries come from, in one line; with their sources where there is room. */
+/** The packages of the libraries, in one line, with their sources when there is room. */
 function libraryLines({ libraries }: RunFacts, { chalk, details, screen }: ReportStyle): string[] {
   if (libraries.length === 0) return []
   if (details !== null) return ['Libraries', ...details.libraries]
@@ -148,10 +148,10 @@ function libraryLines({ libraries }: RunFacts, { chalk, details, screen }: Repor
   return [`libraries: ${fitItems(names, screen.columns - 'libraries: '.length)}`]
 }
 
-/** So many names of a list are shown without --verbose. */
+/** The number of a list's names that are shown without --verbose. */
 const MOST_NAMES = 5
 
-/** So many problems of one kind have a line each without --verbose. */
+/** The number of problems of one kind that have a line each without --verbose. */
 const MOST_LINES = 3
 
 function problemLines(facts: RunFacts, style: ReportStyle): string[] {
@@ -185,7 +185,7 @@ function problemLines(facts: RunFacts, style: ReportStyle): string[] {
   ]
 }
 
-/** What is left alone because it lies outside of the environment. */
+/** Objects that are left alone because they are outside the environment. */
 function heldLines({ held }: RunFacts, { chalk }: ReportStyle): string[] {
   return held.map(({ folder, by, objects }) => {
     const needs = `${count(objects, 'object')} there ${agree(objects, 'needs', 'need')} a patch`
@@ -193,18 +193,21 @@ function heldLines({ held }: RunFacts, { chalk }: ReportStyle): string[] {
   })
 }
 
-/** What is missing and counts. */
+/** The missing libraries that count. */
 function countingOf({ lacking, optional }: RunFacts, { strict }: ReportStyle): readonly Lack[] {
   return strict ? [...lacking, ...optional] : lacking
 }
 
-/** The first lines, and how many there are besides. */
+/** The first lines, and the number of the others. */
 function folded(lines: readonly string[], { chalk, details }: ReportStyle): string[] {
   if (details !== null || lines.length <= MOST_LINES + 1) return [...lines]
   return [...lines.slice(0, MOST_LINES), chalk.dim(`  and ${lines.length - MOST_LINES} more (-v shows all)`)]
 }
 
-/** Who lacks what: a line for each group of packages, or one for all where that would fill the screen. */
+/**
+ * Which packages miss which libraries: a line for each group of packages, or one line for all when that would fill the
+ * screen.
+ */
 function lackLines(lacks: readonly Lack[], style: ReportStyle): string[] {
   const { chalk } = style
   const mark = chalk.red('✗')
@@ -235,11 +238,11 @@ function nameOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1)
 }
 
-/** What the toolkits cannot do; those that lack the same share a sentence. */
+/** What the toolkits cannot do. Toolkits that miss the same libraries share a sentence. */
 function windowSentences(problems: readonly WindowProblem[]): string[] {
   const groups = new Map<string, string[]>()
   for (const { toolkit, failing, opensSomewhere } of problems) {
-    // the plugin for X11 is the one that works everywhere, once it has its libraries
+    // the plugin for X11 works everywhere once it has its libraries
     const first = failing.find(({ platform }) => platform === 'X11') ?? failing[0]
     if (first === undefined) continue
     const where = opensSomewhere ? ` under ${first.platform}` : ''
@@ -269,7 +272,7 @@ function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: 
   return `${isWell ? `${chalk.green('✓')} ` : ''}${count(objects, 'object')}: ${parts.join(', ')}`
 }
 
-/** What to do next; nothing where all is well. A command is never broken into lines, so that it can be pasted. */
+/** What to do next; nothing when all is well. A command is never broken into lines, so that users can paste it. */
 function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   const { chalk, command, pending, target } = style
   const { summary, loader, windows, unfinished } = facts

@@ -1,5 +1,5 @@
-// What the simulation of the patched venv shows that no plan can settle: it depends on who is loaded first, or comes from
-// somewhere else than before.
+// Conflicts that the simulation of the patched venv shows and no plan can settle: the file depends on which object is loaded
+// first, or it comes from another place than before.
 import { directoryOf } from '../../io/path.ts'
 import { count, listed } from '../../io/words.ts'
 import { isLibcFamily } from '../../ldso/libc.ts'
@@ -10,23 +10,23 @@ import type { Resolution, ResolveInput } from '../resolution.ts'
 import type { Resolved } from '../simulate.ts'
 
 /**
- * What a conflict is about:
+ * The kind of a conflict:
  * - `order-dependent`: the file that serves a soname depends on which object was loaded first
  * - `moved-away`: another file than before serves it
- * - `foreign-libc`: a library of the C library comes from another one
- * - `brought-twice`: several distributions bring a soname, and a process has one of them
- * - `current-directory`: an empty entry of a search path has the current directory searched
+ * - `foreign-libc`: a library of the C library comes from another C library
+ * - `brought-twice`: several distributions bring a soname, and a process has only one of them
+ * - `current-directory`: an empty entry of a search path makes the loader search the current directory
  */
 type ConflictKind = 'order-dependent' | 'moved-away' | 'foreign-libc' | 'brought-twice' | 'current-directory'
 
 export interface Conflict {
   readonly kind: ConflictKind
-  /** The objects that it happens to, relative to the venv. */
+  /** The objects with the conflict, relative to the venv. */
   readonly objects: readonly string[]
   readonly sonames: readonly string[]
-  /** The files that may serve, or do: the first is the one that the report names as the provider. */
+  /** The files that serve the soname, or may serve it. The first is the one that the report names as the provider. */
   readonly providers: readonly string[]
-  /** All of it in a sentence. */
+  /** The whole conflict in one sentence. */
   readonly message: string
 }
 
@@ -41,7 +41,7 @@ export function conflictsOf(resolved: readonly ResolvedObject[], before: Resolut
   ]
 }
 
-/** A needed that one chain of loaders resolves to another file than the next. */
+/** A DT_NEEDED entry for which one chain of loaders finds another file than the next chain. */
 function orderDependent(resolved: readonly ResolvedObject[], { input, simulation }: Resolution): Conflict[] {
   const { tree } = input.python.loader
   const said: Conflict[] = []
@@ -68,7 +68,7 @@ function orderDependent(resolved: readonly ResolvedObject[], { input, simulation
   return said
 }
 
-/** A needed that a file of the venv served, and that a directory which was added for another one now serves. */
+/** A DT_NEEDED entry that a file of the venv served, and that a directory added for another entry now serves. */
 function movedAway(
   resolved: readonly ResolvedObject[],
   { simulation: before }: Resolution,
@@ -97,7 +97,7 @@ function movedAway(
   return said
 }
 
-/** A library of the C library itself that comes from elsewhere: two of them in one process do not go together. */
+/** A library of the C library itself that comes from another place. Two C libraries in one process do not work together. */
 function foreignLibc(resolved: readonly ResolvedObject[], { python }: ResolveInput): Conflict[] {
   const { tree } = python.loader
   const said: Conflict[] = []
@@ -124,13 +124,13 @@ function isElsewhere(resolution: Resolved | null, { loader, libcDirectories }: P
   return !libcDirectories.has(directoryOf(loader.tree.canonical(path)))
 }
 
-/** auditwheel puts a hash of the file into the name (patcher.py, `get_new_soname`): the same name is the same file. */
+/** auditwheel puts a hash of the file into the name (patcher.py, `get_new_soname`), so the same name is the same file. */
 const NAMED_BY_CONTENT = /-[0-9a-f]{8}\./
 
-/** How many objects are named. */
+/** How many objects a message names. */
 const NAMED = 3
 
-/** The same soname from files of different distributions: in one process, the first that is loaded serves both. */
+/** The same soname in files of different distributions. In one process the file that is loaded first serves both. */
 function broughtTwice(resolved: readonly ResolvedObject[], input: ResolveInput): Conflict[] {
   const byIdentity = new Map<string, ScannedObject>(input.objects.map(object => [object.identity, object]))
   /** Soname → distribution → the file that it brings. */

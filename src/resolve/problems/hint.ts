@@ -1,13 +1,13 @@
-// What to say about a soname that is missing: one sentence that can be acted upon.
+// The hint for a missing soname: one sentence that says what to do.
 import { type Libc, isLibcFamily } from '../../ldso/libc.ts'
 import { attributeFor, describeHint, hintFor, packageOf } from '../../nix/hints.ts'
 import { isDriverLibrary } from '../drivers.ts'
 import { newest } from '../providers.ts'
 
 /**
- * @param lacking versions that the objects want of a provider that was found
- * @param clashes why files of that name were passed over
- * @param tags what the wheels that want them promise: `foo: manylinux_2_39`
+ * @param lacking versions that the objects want and the found provider lacks
+ * @param clashes why files of this name were rejected
+ * @param tags what the wheels that want the versions promise: `foo: manylinux_2_39`
  */
 export function hintOf(
   soname: string,
@@ -43,12 +43,12 @@ function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[
   return `${version} is wanted${policy === '' ? '' : ` (${policy})`}, ${have}: use a Python of a newer nixpkgs, or an older release of the package`
 }
 
-/** The package that would bring a missing soname; null where none would (libc's own, a driver's) or nobody knows. */
+/** The package that would bring a missing soname; null when no package would (libc's own, a driver's) or none is known. */
 export function attributeOf(soname: string, libc: Libc): string | null {
   return isOfNoPackage(soname, libc) ? null : attributeFor(soname)
 }
 
-/** The names of that package in every release of nixpkgs, also where today's has it no more. */
+/** The names of the package for a soname in every release of nixpkgs, also when today's nixpkgs no longer has it. */
 export function packageFor(soname: string, libc: Libc): ReturnType<typeof packageOf> {
   return isOfNoPackage(soname, libc) ? null : packageOf(soname)
 }

@@ -1,4 +1,4 @@
-// What is not found, gathered from all objects: by soname, with who wants it and what to do about it.
+// The missing libraries of all objects, by soname, with the objects that want them and what to do.
 import type { Libc } from '../../ldso/libc.ts'
 import type { Distributions } from '../../python/distributions.ts'
 import { platformPolicy } from '../../python/tags.ts'
@@ -7,22 +7,22 @@ import { attributeOf, hintOf } from './hint.ts'
 import type { Plan } from '../plan.ts'
 import { newest } from '../providers.ts'
 
-/** A soname that is not found. */
+/** A soname that the loader does not find. */
 export interface MissingLibrary {
   readonly soname: string
   /** Relative paths of the objects that need it. */
   readonly neededBy: readonly string[]
-  /** Paths of the libraries outside of the venv through which they need it. */
+  /** Paths of the libraries outside the venv through which the objects need it. */
   readonly through: readonly string[]
-  /** The distributions of those objects. */
+  /** The distributions of these objects. */
   readonly packages: readonly string[]
-  /** The newest version that a library of that name was found without; null where no such library was found. */
+  /** The newest version that the found library of this name lacks; null when no library was found. */
   readonly lacks: string | null
-  /** Only plugins need it that nothing imported or run links to. */
+  /** Only plugins need it, and nothing imported or run links to these plugins. */
   readonly optional: boolean
-  /** What to do about it, in a sentence. */
+  /** What to do, in a sentence. */
   readonly hint: string | null
-  /** The attribute of nixpkgs that would bring it, where adding a package is the answer. */
+  /** The attribute of nixpkgs that would bring it, when a further package is the answer. */
   readonly attribute: string | null
 }
 
@@ -34,7 +34,10 @@ export function platformsOf(distributions: Distributions): (distribution: string
   }
 }
 
-/** What is missing, by soname, without what the user asks to ignore. `platforms` gives those that a wheel is tagged with. */
+/**
+ * The missing libraries by soname, without those that the user asks to ignore. `platforms` returns the platform tags of a
+ * wheel.
+ */
 export function missingLibraries(
   plan: Pick<Plan, 'objects' | 'clashes'>,
   ignored: readonly string[],

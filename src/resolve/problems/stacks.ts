@@ -1,13 +1,16 @@
-// Which objects ask for a stack that is executable, where their loader does not make it so any more.
+// The objects that ask for an executable stack when their loader no longer makes the stack executable.
 import { wantsExecutableStack } from '../../elf/kind.ts'
 import type { ScannedObject } from '../objects.ts'
 import type { PythonProcess } from '../python-process.ts'
 import type { Resolution } from '../resolution.ts'
 
-/** From this glibc on dlopen fails instead (NEWS for 2.41). What a program links to still gets such a stack at its start. */
+/**
+ * From this glibc on dlopen fails instead (NEWS for 2.41). A library that a program links to still gets such a stack at the
+ * program's start.
+ */
 const FIRST_GLIBC = [2, 41] as const
 
-/** The objects with which an import fails for that: modules, and what they bring. */
+/** The objects that make an import fail for this reason: modules, and the libraries that they bring. */
 export function refusedStacks({ input, simulation }: Resolution): ScannedObject[] {
   if (!refusesStacks(input.python)) return []
   const asking = new Map(
@@ -29,12 +32,12 @@ function refusesStacks({ libc, interpreter }: PythonProcess): boolean {
   if (libc.kind !== 'glibc' || libc.version === null) return false
   const [major = 0, minor = 0] = libc.version.split('.').map(Number)
   if (major < FIRST_GLIBC[0] || (major === FIRST_GLIBC[0] && minor < FIRST_GLIBC[1])) return false
-  // where Python's own stack is executable, nothing has to be changed for anybody
+  // when Python's own stack is executable, no object has to change
   const { object } = interpreter
   return object.programHeaders.length === 0 || !wantsExecutableStack(object)
 }
 
-/** What to say of one of them. */
+/** The message about one of these objects. */
 export function stackReason(path: string): string {
   return (
     'it asks for an executable stack, which glibc 2.41 and later refuse to a module: ' +

@@ -1,29 +1,29 @@
-// Can the GUI toolkits of an environment open a window? Nothing links to Qt's platform plugins, so what they miss counts as
-// optional, and yet an application whose xcb and wayland plugins both fail aborts when it starts.
+// Can the GUI toolkits of an environment open a window? Nothing links to Qt's platform plugins, so their missing libraries
+// count as optional. But an application whose xcb and wayland plugins both fail aborts at its start.
 import type { PlannedObject } from '../plan.ts'
 import type { Simulation } from '../simulate.ts'
 
-/** A toolkit that cannot open a window everywhere. */
+/** A toolkit that cannot open a window on every desktop. */
 export interface WindowProblem {
-  /** `PyQt6`, as a user knows it. */
+  /** The name that a user knows: `PyQt6`. */
   readonly toolkit: string
   /** The platform plugins that cannot be loaded. */
   readonly failing: readonly FailingPlugin[]
-  /** False: no platform plugin for a screen can be loaded, so no window opens at all. */
+  /** False: no platform plugin for a screen can be loaded, so the toolkit opens no window at all. */
   readonly opensSomewhere: boolean
 }
 
 interface FailingPlugin {
   readonly platform: 'X11' | 'Wayland'
-  /** Relative to the environment. */
+  /** Path relative to the environment. */
   readonly path: string
   /** The sonames that the plugin, or a library that it loads, does not find. */
   readonly lacks: readonly string[]
 }
 
 /**
- * The toolkits by the distribution that holds their plugins. opencv-python has such plugins too, but is mostly used without
- * a window: it is none of them.
+ * The toolkits, by the distribution that holds their plugins. opencv-python is not listed: it has such plugins too, but is
+ * mostly used without a window.
  */
 const TOOLKITS: ReadonlyMap<string, string> = new Map([
   ['pyqt5', 'PyQt5'],
@@ -37,7 +37,7 @@ const TOOLKITS: ReadonlyMap<string, string> = new Map([
 
 const PLUGIN = /\/platforms\/libq(xcb|wayland)[\w-]*\.so$/
 
-/** @param isIgnored which sonames the user says are not needed */
+/** @param isIgnored does the user say that this soname is not needed? */
 export function windowProblems(
   objects: readonly PlannedObject[],
   simulation: Simulation,
