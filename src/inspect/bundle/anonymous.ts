@@ -1,20 +1,21 @@
-// Takes the user out of what leaves the machine: the path of the home folder, and the user's name wherever it stands alone.
+// Removes the user from texts that leave the machine: the path of the home folder, and the user's name when it is a separate
+// word.
 
 export interface Person {
-  /** Paths of the home folder, with links resolved and not. */
+  /** Paths of the home folder, with and without resolved links. */
   readonly homes: readonly string[]
   /** The names of the account. */
   readonly names: readonly string[]
 }
 
 export interface Anonymiser {
-  /** Texts get `/home/user` and `user`; bytes that stand in them as strings in base64 are looked through, too. */
+  /** In texts the user becomes `/home/user` and `user`. Bytes inside them, as strings in base64, are changed too. */
   readonly text: (text: string) => string
-  /** Bytes keep their length: what is replaced becomes `x`. */
+  /** Bytes keep their length: every replaced byte becomes `x`. */
   readonly bytes: (bytes: Uint8Array) => Buffer
 }
 
-/** root and its home are the same on every machine, and say nothing. */
+/** Names that reveal nothing: root and its home are the same on every machine. */
 const NOBODY = new Set(['', '/', 'root', '/root'])
 
 export function anonymiser({ homes, names }: Person): Anonymiser {

@@ -1,5 +1,5 @@
-// What a report of a bug needs, as entries of an archive: what doctor and why say, the versions, the headers and dynamic
-// tables of the files concerned without their code, and what wheelfix keeps of the environment. No file is copied.
+// The content of a bug report, as entries of an archive: the output of doctor and why, the versions, the headers and dynamic
+// tables of the files concerned without their code, and wheelfix's state of the environment. No file is copied.
 import { release } from 'node:os'
 import { ElfError } from '../../elf/error.ts'
 import { outlineOf } from '../../elf/outline.ts'
@@ -19,10 +19,10 @@ export interface BundleInput {
   readonly venv: Environment
   readonly options: DoctorOptions
   readonly report: DoctorReport | null
-  /** As `--json` prints it; null where doctor itself crashed. */
+  /** The report as `--json` prints it; null when doctor itself crashed. */
   readonly doctor: object | null
   readonly why: (name: string, report: WhyReport) => object
-  /** What doctor crashed of. */
+  /** The error that crashed doctor. */
   readonly crash: unknown
   readonly version: string
   readonly anonymous: Anonymiser
@@ -34,9 +34,9 @@ interface BundleEntry {
   readonly content: Buffer
 }
 
-/** Findings may be about thousands of files, which are alike then. */
+/** The most files in a bundle. Findings may be about thousands of files, which are similar then. */
 const MOST_FILES = 50
-/** Each file of the state is smaller. */
+/** The size limit in bytes. Each file of the state is smaller. */
 const LARGEST_STATE = 1 << 20
 
 export function bundleOf(input: BundleInput): BundleEntry[] {
@@ -63,7 +63,7 @@ function text(name: string, content: string, anonymous: Anonymiser): BundleEntry
   return { name, content: Buffer.from(`${anonymous.text(content)}\n`) }
 }
 
-/** bigint has no place in JSON: addresses are shown in hex. */
+/** Shows addresses in hex, because JSON has no bigint. */
 function plain(_: string, value: unknown): unknown {
   if (typeof value === 'bigint') return `0x${value.toString(16)}`
   return value instanceof Map || value instanceof Set ? [...value] : value
@@ -74,17 +74,17 @@ function entryName(folder: string, index: number, path: string, anonymous: Anony
   return `${folder}/${String(index + 1).padStart(2, '0')}-${name.slice(0, 100)}.json`
 }
 
-/** null where the environment cannot be examined: doctor's findings say why. */
+/** Examines the environment; null when that fails. doctor's findings say why. */
 function examined({ venv, options }: BundleInput): Examination | null {
   try {
     return examine(venv, lookingOnly(options))
   } catch {
-    // whatever is wrong here is told by doctor, or is the bug that the bundle is made for
+    // doctor reports the error, or it is the bug for which the bundle is made
     return null
   }
 }
 
-/** The files that errors and warnings are about, absolute. */
+/** The files of errors and warnings, absolute. */
 function filesOf({ findings, venv }: DoctorReport, examination: Examination | null): string[] {
   const known = new Map(examination?.scan.objects.map(({ path, relative }) => [relative, path]))
   const concerned = findings.filter(({ severity }) => severity !== 'note').flatMap(({ paths }) => paths)
@@ -119,7 +119,7 @@ function whyEntries(
     try {
       return [[path, why(path, whyOf(path, examination, options.cwd))]]
     } catch (error) {
-      // a file that is no object of the environment
+      // the file is not an object of the environment
       if (!(error instanceof WheelfixError)) throw error
       return []
     }
@@ -141,7 +141,7 @@ function versionsOf({ venv, version }: BundleInput, examination: Examination | n
   }
 }
 
-/** The files of the state folder, and a list of all that is in it. */
+/** The files of the state folder, and a list of everything in it. */
 function stateOf(venv: Environment, anonymous: Anonymiser): BundleEntry[] {
   const { stateFolder } = venv
   const list: string[] = []

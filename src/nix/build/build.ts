@@ -1,4 +1,4 @@
-// Realising libraries with Nix: a set that a flake has, or packages of a nixpkgs by their names.
+// Builds or downloads libraries with Nix: a set of a flake, or packages of a nixpkgs by their names.
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { WheelfixError } from '../../io/error.ts'
@@ -8,49 +8,52 @@ import { runNix } from './run-nix.ts'
 
 export interface BuildContext {
   readonly env: NodeJS.ProcessEnv
-  /** Where the link to the result is made, which keeps it from being collected. */
+  /** The path of the link to the result. The link keeps the result from being collected. */
   readonly link: string
-  /** Have Nix say what it would build and download, and do neither. */
+  /** Let Nix say what it would build and download, without doing either. */
   readonly dryRun: boolean
   readonly progress: (line: string) => void
 }
 
-/** A package that is wanted, by the names that it has in one release of nixpkgs or another: the first that is there counts. */
+/** A wanted package, by its names in different releases of nixpkgs. The first name that exists counts. */
 export interface WantedPackage {
   readonly names: readonly string[]
-  /** The output with the libraries, where it is not the usual one. */
+  /** The output with the libraries, when it is not the usual one. */
   readonly output?: string
-  /** What it is wanted for; empty where the user named the package. */
+  /** The sonames that the package must bring; empty when the user named the package. */
   readonly sonames: readonly string[]
 }
 
-/** What a nixpkgs has of it. */
+/** What a nixpkgs has for a wanted package. */
 export interface FoundPackage extends WantedPackage {
-  /** The name that is there; where none is, the first one. */
+  /** The name that exists; the first one when none does. */
   readonly name: string
   /**
-   * `there`: it can be built. `missing`: no such attribute. `removed`: the attribute only says that it is no longer there.
-   * The others: nixpkgs refuses to evaluate it (pkgs/stdenv/generic/check-meta.nix), or cannot.
+   * `there`: the package can be built. `missing`: no such attribute. `removed`: the attribute only says that the package was
+   * removed. The others: nixpkgs refuses to evaluate the package (pkgs/stdenv/generic/check-meta.nix), or cannot.
    */
   readonly status: 'there' | 'missing' | 'removed' | 'insecure' | 'unfree' | 'broken' | 'failing'
-  /** Its store path, built or not. */
+  /** The store path, built or not. */
   readonly path: string | null
 }
 
-/** Getting a nixpkgs over a slow line and evaluating it take minutes. */
+/** The time limit: a download of nixpkgs over a slow line and its evaluation take minutes. */
 const EVALUATION_LIMIT_MS = 15 * 60_000
 
 /**
  * Builds an installable.
  * @param installable a flake output that is a folder with lib/, such as `path:/clone/of/wheelfix#libs`
  * @returns the store path; null with `dryRun`
- * @throws WheelfixError `IO` where Nix is missing or the build fails (Nix has then said why on stderr)
+ * @throws WheelfixError `IO` when Nix is missing or the build fails (Nix has then printed the reason on stderr)
  */
 export async function buildLibraries(installable: string, context: BuildContext): Promise<string | null> {
   return build([installable], installable, context)
 }
 
-/** Looks packages up in a nixpkgs, without building any. @throws WheelfixError `USAGE` for what is no name of a package */
+/**
+ * Looks up packages in a nixpkgs, without a build. @throws WheelfixError `USAGE` for a word that cannot be the name of a
+ * package
+ */
 export async function findPackages(
   wanted: readonly WantedPackage[],
   nixpkgs: Nixpkgs,
@@ -74,11 +77,11 @@ export async function findPackages(
   })
 }
 
-/** The output that holds libraries, as `lib.getLib` takes it, which not every nixpkgs has the same. */
+/** The output that holds libraries, chosen as by `lib.getLib`, which differs between releases of nixpkgs. */
 const PICK = `pick = output: package: if package.outputSpecified or false then package
   else package.\${output} or package.lib or package.out or package;`
 
-/** Of the names of a package the first that is there; else what is wrong with the first that is known. */
+/** The first name of a package that exists; else the fault of the first known name. */
 const LOOK = `${PICK}
   judge = output: { name, package }: let
     found = builtins.tryEval package;
@@ -97,8 +100,8 @@ const LOOK = `${PICK}
       else choose output (if best.status == "missing" && one.status != "missing" then one else best) (builtins.tail names);`
 
 /**
- * Builds a folder with the libraries of packages, beside those of the set that the link leads to already. Nix's own builder
- * joins them, so that this needs nothing but the packages.
+ * Builds a folder with the libraries of packages and those of the set to which the link already leads. Nix's own builder
+ * joins them, so nothing but the packages is needed.
  * @returns the store path; null with `dryRun`
  */
 export async function buildPackages(
@@ -116,8 +119,8 @@ export async function buildPackages(
 }
 
 /**
- * The folders as one, as a profile is made (Nix's buildenv.nix): each with its priority, so that the first of two files of
- * one name is taken.
+ * Joins the folders as a profile does (Nix's buildenv.nix). Each folder has its priority, so that of two files with one name
+ * the first is taken.
  */
 const JOINED = `derivation {
   name = "wheelfix-libs";
@@ -138,7 +141,7 @@ function checked(attribute: string): string {
 
 /**
  * The nixpkgs for a project that pins none.
- * @param flake the flake whose nixpkgs is taken; null: the one that NIX_PATH, a channel or the registry names
+ * @param flake the flake whose nixpkgs is taken; null for the one that NIX_PATH, a channel or the registry names
  */
 export function usualNixpkgs(flake: string | null, env: NodeJS.ProcessEnv): Nixpkgs {
   const packages = (name: string) => `${name}.legacyPackages.\${builtins.currentSystem}`

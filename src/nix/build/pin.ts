@@ -1,6 +1,6 @@
-// Which nixpkgs a project pins: libraries are to come from the one that its shell and its Python come from. Reads lock files
-// and makes a Nix expression of what they say; evaluates nothing. Everything that is taken has a hash, so that Nix fetches
-// nothing which is in the store already.
+// Which nixpkgs a project pins. Libraries must come from the same nixpkgs as the project's shell and Python. This file reads
+// lock files, turns them into a Nix expression, and evaluates nothing. Everything in the expression has a hash, so Nix
+// fetches nothing that is already in the store.
 import { readRegular } from '../../io/beneath.ts'
 import { WheelfixError } from '../../io/error.ts'
 import { dirname, isAbsolute, join } from 'node:path'
@@ -8,21 +8,21 @@ import { projectFiles } from '../../io/project-files.ts'
 
 /** A nixpkgs, for Nix and for the user. */
 export interface Nixpkgs {
-  /** An expression of its packages. */
+  /** A Nix expression of its packages. */
   readonly packages: string
-  /** Where it is pinned: a file, or what else names it. */
+  /** The place of the pin: a file, or another source. */
   readonly origin: string
-  /** Which one it is: `github:NixOS/nixpkgs/9f78f44a8794`; empty where the origin tells. */
+  /** The revision: `github:NixOS/nixpkgs/9f78f44a8794`; empty when the origin says it. */
   readonly revision: string
 }
 
 interface Source {
-  /** An expression of its folder. */
+  /** A Nix expression of its folder. */
   readonly folder: string
   readonly revision: string
 }
 
-/** devenv.lock stands first: devenv writes a flake of its own, whose lock may lie beside it. */
+/** devenv.lock comes first, because devenv writes its own flake, and the lock of that flake may be beside it. */
 const READERS: readonly (readonly [name: string, read: (lock: unknown, folder: string) => Source | null])[] = [
   ['devenv.lock', ofFlakeLock],
   ['flake.lock', ofFlakeLock],
@@ -30,11 +30,11 @@ const READERS: readonly (readonly [name: string, read: (lock: unknown, folder: s
   ['nix/sources.json', lock => ofNiv(lock)],
 ]
 
-/** A lock of a large flake has some hundred kilobytes. */
+/** The size limit in bytes. A lock of a large flake has some hundred kilobytes. */
 const MAX_SIZE = 16 << 20
 
 /**
- * The nixpkgs of the nearest lock that has one, from the folder of an environment upwards to the end of its project.
+ * The nixpkgs of the nearest lock that pins one, from the folder of an environment upwards to the end of its project.
  * @throws WheelfixError `IO` for a lock that is not JSON
  */
 export function pinnedNixpkgs(environmentRoot: string): Nixpkgs | null {
@@ -42,7 +42,7 @@ export function pinnedNixpkgs(environmentRoot: string): Nixpkgs | null {
   for (const path of projectFiles(environmentRoot, names)) {
     const read = READERS.find(([name]) => path.endsWith(`/${name}`))?.[1]
     const source = read?.(jsonOf(path), dirname(path)) ?? null
-    // not the settings and overlays of the user: the libraries are those that the project's other users get
+    // without the user's settings and overlays: the project's other users must get the same libraries
     if (source !== null)
       return {
         packages: `import ${source.folder} { config = { }; overlays = [ ]; }`,
@@ -67,12 +67,12 @@ function jsonOf(path: string): unknown {
   }
 }
 
-/** The lock of a flake, and devenv's, which has the same form (Nix manual, "nix flake", Lock files). */
+/** Reads the lock of a flake, or devenv's, which has the same form (Nix manual, "nix flake", Lock files). */
 function ofFlakeLock(lock: unknown, folder: string): Source | null {
   const nodes = field(lock, 'nodes')
   const inputs = (name: string) => fields(field(field(nodes, name), 'inputs'))
   const root = textOf(field(lock, 'root')) ?? 'root'
-  /** An input names its node, or the way to another input from the root (`follows`). */
+  /** The node of an input. An input names its node, or the way from the root to another input (`follows`). */
   const nodeOf = (reference: unknown): string | null => {
     if (typeof reference === 'string') return reference
     if (!Array.isArray(reference)) return null
@@ -84,9 +84,9 @@ function ofFlakeLock(lock: unknown, folder: string): Source | null {
   const repository = (reference: unknown) =>
     textOf(field(field(field(nodes, nodeOf(reference) ?? ''), 'locked'), 'repo'))
   let node = nodeOf(nixpkgsAmong(inputs(root), repository))
-  // a flake of wheelfix alone has the nixpkgs that wheelfix was locked with
+  // a flake with wheelfix as its only input has the nixpkgs of wheelfix's lock
   node ??= nodeOf(inputs(nodeOf(inputs(root).get('wheelfix')) ?? '').get('nixpkgs'))
-  // devenv's nixpkgs is a flake around another
+  // devenv's nixpkgs is a flake that contains another
   for (let depth = 0; depth < MAX_DEPTH && node !== null; depth += 1) {
     const inner: string | null = nodeOf(nixpkgsAmong(inputs(node), repository))
     if (inner === null) break
@@ -98,7 +98,7 @@ function ofFlakeLock(lock: unknown, folder: string): Source | null {
 
 const MAX_DEPTH = 8
 
-/** As Nix fetches a locked input (call-flake.nix): its `dir` is a folder in the tree. */
+/** Fetches a tree as Nix fetches a locked input (call-flake.nix). The input's `dir` is a folder in the tree. */
 function ofTree(locked: ReadonlyMap<string, unknown>, folder: string): Source {
   const { dir, ...tree } = Object.fromEntries(locked)
   const path = textOf(tree['path'])
@@ -113,7 +113,7 @@ function ofTree(locked: ReadonlyMap<string, unknown>, folder: string): Source {
   }
 }
 
-/** npins/sources.json: a pin is a tarball with a hash, or a Git repository without an archive. */
+/** Reads npins/sources.json. A pin is a tarball with a hash, or a Git repository without an archive. */
 function ofNpins(lock: unknown): Source | null {
   const pins = fields(field(lock, 'pins'))
   const pin = nixpkgsAmong(pins, entry => textOf(field(field(entry, 'repository'), 'repo')))
@@ -128,7 +128,7 @@ function ofNpins(lock: unknown): Source | null {
   }
 }
 
-/** nix/sources.json of niv. */
+/** Reads nix/sources.json of niv. */
 function ofNiv(lock: unknown): Source | null {
   const source = nixpkgsAmong(fields(lock), entry => textOf(field(entry, 'repo')))
   const [url, hash, rev] = ['url', 'sha256', 'rev'].map(key => textOf(field(source, key)))
@@ -144,7 +144,7 @@ function ofTarball(url: string, sha256: string, rev: string | null | undefined):
   }
 }
 
-/** The entry called nixpkgs, else one whose name begins so, else one of that repository. */
+/** The entry with the name nixpkgs, else one whose name begins with it, else one of the nixpkgs repository. */
 function nixpkgsAmong(entries: ReadonlyMap<string, unknown>, repository: (entry: unknown) => string | null): unknown {
   const names = [...entries.keys()]
   const name =
@@ -158,7 +158,7 @@ function revisionOf(rev: string | null | undefined): string {
   return rev == null ? '' : `/${rev.slice(0, 12)}`
 }
 
-/** A string of Nix, in which nothing of the text is evaluated. */
+/** A string of Nix that evaluates nothing of the text. */
 export function nixString(text: string): string {
   return `"${text.replaceAll(/["\\$]/g, '\\$&')}"`
 }

@@ -1,4 +1,5 @@
-// Which Nix file a project has: there the user names libraries, in that file's own syntax. Reads files, evaluates nothing.
+// Finds the Nix file of a project. The user names libraries there, in that file's own syntax. Reads files, evaluates
+// nothing.
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { errnoOf } from '../../io/error.ts'
@@ -15,7 +16,7 @@ export interface ProjectFile {
   readonly kind: 'template' | 'flake' | 'shell' | 'devenv' | 'nixos'
 }
 
-/** devenv.nix stands first: devenv's own flake.nix beside it is not edited by hand. */
+/** devenv.nix comes first, because nobody edits devenv's own flake.nix beside it by hand. */
 const NAMES = [
   ['devenv.nix', 'devenv'],
   ['shell.nix', 'shell'],
@@ -24,8 +25,8 @@ const NAMES = [
 ] as const
 
 /**
- * The file of the project that holds an environment: the nearest, up to the root of the Git repository. Without one, the
- * configuration of NixOS.
+ * The Nix file of the project that holds an environment: the nearest one, up to the root of the Git repository. Without one,
+ * the configuration of NixOS.
  */
 export function findProjectFile(environmentRoot: string, system = '/etc/nixos/configuration.nix'): ProjectFile | null {
   for (let folder = dirname(environmentRoot); ; folder = dirname(folder)) {

@@ -1,27 +1,27 @@
-// The program `nix`, for evaluating and building: the one thing here that may ask the network, and only when the user says so.
+// Runs the program `nix` to evaluate and to build. Only this file may use the network, and only when the user asks for it.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { errnoOf, WheelfixError } from '../../io/error.ts'
 
 interface NixRun {
   readonly env: NodeJS.ProcessEnv
-  /** What is done, for messages: `nix build libGL`. */
+  /** The name of the action, for messages: `nix build libGL`. */
   readonly name: string
-  /** Null: as long as it takes; what Nix does then has limits of its own. */
+  /** The time limit; null for none, because the action then has Nix's own limits. */
   readonly limitMs: number | null
-  /** Told from time to time that it is still at work; not called where Nix shows its own progress. */
+  /** Called from time to time while Nix still works. Not called when Nix shows its own progress. */
   readonly progress: (line: string) => void
-  /** How long nothing is said. */
+  /** The time between two calls of `progress`. */
   readonly silenceMs?: number
 }
 
 const SILENCE_MS = 30_000
-/** Of Node: 25 days. */
+/** The longest timer of Node: 25 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /**
- * Limits of Nix's own: a server that is not there is given up, and so is a builder that says nothing for half an hour. A
- * download that stands still ends after five minutes by itself (nix.conf, stalled-download-timeout).
+ * Nix's own limits. Nix gives up a server that does not answer, and a builder that prints nothing for half an hour. A
+ * stalled download ends by itself after five minutes (nix.conf, stalled-download-timeout).
  */
 const OPTIONS = [
   '--extra-experimental-features nix-command --extra-experimental-features flakes',
@@ -29,9 +29,9 @@ const OPTIONS = [
 ].flatMap(line => line.split(' '))
 
 /**
- * Runs Nix; what it has to say goes to stderr.
+ * Runs Nix. Its messages go to stderr.
  * @returns its standard output
- * @throws WheelfixError `IO` where Nix is missing, fails (it has then said why) or takes too long
+ * @throws WheelfixError `IO` when Nix is missing, fails (it has then printed the reason) or takes too long
  */
 export async function runNix(
   args: readonly string[],
@@ -48,7 +48,7 @@ export async function runNix(
     await once(child, 'close', { signal: late.signal })
   } catch (error) {
     if (late.signal.aborted) {
-      // for good, and without waiting for what it may have started
+      // ends Nix at once, without a wait for processes that it may have started
       child.kill('SIGKILL')
       child.stdout.destroy()
       throw new WheelfixError('IO', `${name} was ended after ${secondsSince(start)} s`, name)

@@ -1,8 +1,8 @@
-// Nix's base 32: how it writes hashes in names and in what it signs.
+// Nix's base 32. Nix writes hashes in it, in names and in the texts that it signs.
 
 const DIGITS = '0123456789abcdfghijklmnpqrsvwxyz'
 
-/** Five bits a digit, from the last byte on (Nix's libutil, base-nix-32.cc). */
+/** Writes bytes in base 32: five bits a digit, from the last byte on (Nix's libutil, base-nix-32.cc). */
 export function nixBase32(bytes: Uint8Array): string {
   let text = ''
   for (let n = Math.ceil((bytes.length * 8) / 5) - 1; n >= 0; n--) {

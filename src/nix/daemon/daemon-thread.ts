@@ -1,9 +1,9 @@
 // The thread that talks with the Nix daemon (the worker protocol of Nix's worker-protocol.cc). The functions below are
-// handed to the thread as text, so they use nothing from outside of themselves but each other; daemon.ts is their face.
-// Whatever the daemon sends is bounded: the length of a string, the number of items of a list, the size of an answer.
+// passed to the thread as text, so they use nothing from outside except each other. daemon.ts is their face. Everything that
+// the daemon sends is bounded: the length of a string, the number of items of a list, the size of an answer.
 import type { MessagePort } from 'node:worker_threads'
 
-/** What the thread is started with. */
+/** The input of the thread. */
 export interface ThreadInput {
   readonly port: MessagePort
   /** How many times the thread has answered. */
@@ -19,7 +19,7 @@ export interface ThreadQuestions {
   readonly addRoots: readonly Uint8Array[]
 }
 
-/** A valid path as the daemon describes it; bytes as they came. */
+/** A valid path as the daemon describes it. Bytes are unchanged. */
 interface ThreadPathInfo {
   readonly path: Uint8Array
   /** SHA-256 of the path's archive, 64 hexadecimal digits. */
@@ -49,7 +49,7 @@ function integer(value: number): Buffer {
   return bytes
 }
 
-/** A string: its length, its bytes, zeros up to a multiple of 8. */
+/** A string: its length, its bytes, and zeros up to a multiple of 8. */
 function string(bytes: Uint8Array): Buffer {
   return Buffer.concat([integer(bytes.length), bytes, Buffer.alloc((8 - (bytes.length % 8)) % 8)])
 }
@@ -60,14 +60,14 @@ interface Wire {
   readonly readInteger: () => Promise<number>
   readonly readString: () => Promise<Buffer>
   readonly readStrings: () => Promise<Buffer[]>
-  /** What comes before an answer: log messages, then either the end or an error. Resolves to the error's words. */
+  /** Reads what comes before an answer: log messages, then the end or an error. Resolves to the error's message. */
   readonly finish: (version: number) => Promise<string | null>
   readonly close: () => void
 }
 
 function openWire(socket: string): Wire {
   const { createConnection } = process.getBuiltinModule('node:net')
-  // longer than any message about paths; a length beyond it is not this protocol
+  // longer than any message about paths; a greater length belongs to another protocol
   const MAX_STRING = 1 << 20
   // no path has as many references, no message as many fields
   const MAX_ITEMS = 1 << 17
@@ -157,13 +157,13 @@ function openWire(socket: string): Wire {
 interface Session {
   readonly wire: Wire
   readonly version: number
-  /** What the daemon refused the connection with. */
+  /** The daemon's message when it refused the connection. */
   readonly refusal: string | null
 }
 
-/** Lets the daemon greet us; null where nobody speaks the protocol. */
+/** Opens a session with the daemon; null when nothing there speaks the protocol. */
 async function openSession(socket: string): Promise<Session | null> {
-  // 1.35 is the oldest version that all of Nix and Lix of today accept; an older daemon answers with its own
+  // all present versions of Nix and Lix accept 1.35, and no older version; an older daemon answers with its own
   const OUR_VERSION = 0x123
   const wire = openWire(socket)
   try {
@@ -180,12 +180,15 @@ async function openSession(socket: string): Promise<Session | null> {
   }
 }
 
-/** What `paths` lead to by their references, themselves included. They are asked for in waves, and answered in order. */
+/**
+ * The closure of `paths`: the paths and everything that they lead to by their references. The daemon is asked in waves, and
+ * answers in order.
+ */
 async function closureOver(
   paths: readonly Uint8Array[],
   describe: (paths: readonly Uint8Array[]) => Promise<readonly ThreadPathInfo[]>,
 ): Promise<Uint8Array[]> {
-  // more than any store that a machine of today holds for its user
+  // more paths than any store of today's machines
   const MAX_PATHS = 200_000
   const key = (path: Uint8Array) => Buffer.from(path).toString('latin1')
   const asked = new Set(paths.map(key))
@@ -205,7 +208,7 @@ async function closureOver(
   return closure
 }
 
-/** Asks everything, in order, until the daemon refuses or hangs up. What came before holds. */
+/** Asks all questions in order, until the daemon refuses or hangs up. The answers before that are valid. */
 async function askSession({ wire, version, refusal }: Session, questions: ThreadQuestions): Promise<ThreadAnswers> {
   const OP_ADD_INDIRECT_ROOT = 12
   const OP_QUERY_PATH_INFO = 26
@@ -217,7 +220,7 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
     rootsAdded: 0,
     refusal,
   }
-  /** Before 1.17 a path that is not valid was an error. */
+  /** Describes paths. Before 1.17 the daemon answered an invalid path with an error. */
   const describe = async (paths: readonly Uint8Array[]): Promise<ThreadPathInfo[]> => {
     const described: ThreadPathInfo[] = []
     if (version < 0x111) throw new Error('the daemon is too old')
@@ -234,7 +237,7 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
       const references = (await wire.readStrings()).map(bytes => Uint8Array.from(bytes))
       await wire.readInteger() // when it was registered
       const narSize = await wire.readInteger()
-      // whether this machine built it: no proof, for anybody may have had it built
+      // whether this machine built the path: it proves nothing, because any user may have had it built
       await wire.readInteger()
       const signatures = (await wire.readStrings()).map(bytes => bytes.toString('latin1'))
       await wire.readString() // the content address
@@ -268,7 +271,9 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
   return answers
 }
 
-/** Answers what comes through the port. The daemon is greeted at once; the questions may come later. */
+/**
+ * Answers the questions that come through the port. The session with the daemon opens at once. The questions may come later.
+ */
 function serve(): void {
   const { workerData } = process.getBuiltinModule('node:worker_threads')
   const { port, answered, socket } = workerData as ThreadInput
@@ -280,7 +285,7 @@ function serve(): void {
   const answerTo = async (questions: ThreadQuestions): Promise<void> => {
     let answers = await ask(questions)
     if (answers === null || answers.refusal === 'the daemon hung up') {
-      // it may have been started again meanwhile; what was answered already may be asked again
+      // the daemon may have restarted meanwhile; a question that it has answered may be repeated
       session = openSession(socket)
       answers = await ask(questions)
     }

@@ -1,6 +1,6 @@
-// A conversation with the Nix daemon over its socket, so that no nix program is needed; it takes about as long as starting
-// nix-store once, for any number of questions. Synchronous: a thread of its own (daemon-thread.ts) does the input and
-// output while this one waits, and stays for the next questions. Knows the protocol, not what the answers are for.
+// A conversation with the Nix daemon over its socket, so that no nix program is needed. Any number of questions takes about
+// as long as one start of nix-store. The calls are synchronous: a thread (daemon-thread.ts) does the input and output while
+// this thread waits, and stays for the next questions. This file knows the protocol, not the use of the answers.
 import { existsSync } from 'node:fs'
 import { MessageChannel, receiveMessageOnPort, type MessagePort, Worker } from 'node:worker_threads'
 import { decodeBytes, encodeText } from '../../elf/text.ts'
@@ -8,13 +8,13 @@ import { fsPath } from '../../io/path.ts'
 import { type ThreadAnswers, type ThreadInput, threadProgram, type ThreadQuestions } from './daemon-thread.ts'
 import { stateDirectory } from '../store.ts'
 
-/** What may be asked at once; the order of the fields is the order in which it is asked. */
+/** The questions of one call. They are asked in the order of the fields. */
 export interface DaemonQuestions {
   /** Which of these store paths are valid? */
   readonly valid?: readonly string[]
-  /** What is known of these store paths? */
+  /** What does Nix know of these store paths? */
   readonly describe?: readonly string[]
-  /** What do these store paths lead to by their references? */
+  /** Which paths do these store paths reference, directly or not? */
   readonly closureOf?: readonly string[]
   /** Links to register as indirect roots. */
   readonly addRoots?: readonly string[]
@@ -23,34 +23,34 @@ export interface DaemonQuestions {
 /** What Nix knows of a valid store path. */
 export interface PathInfo {
   readonly path: string
-  /** SHA-256 of the path's archive, as the daemon says it: 64 hexadecimal digits. */
+  /** SHA-256 of the path's archive, as the daemon gives it: 64 hexadecimal digits. */
   readonly narHash: string
-  /** Bytes of the archive. */
+  /** Size of the archive in bytes. */
   readonly narSize: number
   readonly references: readonly string[]
-  /** `name:base64`, as they were stored: nobody has checked them. */
+  /** The stored signatures, `name:base64`. Nobody has checked them. */
   readonly signatures: readonly string[]
 }
 
 export interface DaemonAnswers {
   readonly valid: ReadonlySet<string>
-  /** By path; those that are not valid are left out. */
+  /** By path. Invalid paths are left out. */
   readonly described: ReadonlyMap<string, PathInfo>
   readonly closure: ReadonlySet<string>
-  /** How many of the links, from the first on, are registered now. */
+  /** How many of the links are now registered, counted from the first. */
   readonly rootsAdded: number
-  /** What the daemon said no with, if it did; what came before it holds. */
+  /** The daemon's message when it refused a question. The answers before that are valid. */
   readonly refusal: string | null
 }
 
-/** The daemon's socket; null where there is none, or where NIX_REMOTE names something else than a local daemon. */
+/** The daemon's socket; null when there is none, or when NIX_REMOTE names something else than a local daemon. */
 export function daemonSocket(env: NodeJS.ProcessEnv): string | null {
   const remote = env['NIX_REMOTE'] ?? ''
   return remote.startsWith('unix:///') || ['', 'auto', 'daemon'].includes(remote) ? sharedSocket(env) : null
 }
 
 /**
- * The socket by which other users may add to the store, whether NIX_REMOTE has us talk to it or not; null on a
+ * The socket through which other users may add to the store, even when NIX_REMOTE names something else; null in a
  * single-user installation.
  */
 export function sharedSocket(env: NodeJS.ProcessEnv): string | null {
@@ -60,32 +60,32 @@ export function sharedSocket(env: NodeJS.ProcessEnv): string | null {
   return existsSync(fsPath(socket)) ? socket : null
 }
 
-/** No daemon takes that long for a few questions; one that hangs must not hang us. */
+/** The time limit. No daemon takes this long for a few questions, and a daemon that hangs must not make us hang. */
 const TIMEOUT_MS = 5000
 
-/** A thread that talks with the daemon behind a socket; both its start and the daemon's take longer than a question. */
+/** A thread that talks with the daemon of a socket. Its start and the daemon's start take longer than a question. */
 interface Line {
   readonly worker: Worker
   readonly port: MessagePort
-  /** How many times it has answered. */
+  /** How many times the thread has answered. */
   readonly answered: Int32Array
 }
 
 const lines = new Map<string, Line>()
-/** Sockets behind which somebody let us wait: nobody waits there twice. */
+/** Sockets that did not answer in time. No call waits for them a second time. */
 const silent = new Set<string>()
 
-/** Did nobody answer behind this socket? */
+/** Did this socket not answer in time? */
 export function isSilent(socket: string): boolean {
   return silent.has(socket)
 }
 
-/** Starts the thread for a daemon that is going to be asked: 40 to 120 ms, which other work need not wait for. */
+/** Starts the thread for a daemon that will be asked later. This takes 40 to 120 ms, and other work can go on meanwhile. */
 export function callDaemon(socket: string): void {
   if (!silent.has(socket)) lineTo(socket)
 }
 
-/** Asks the daemon behind a socket. @returns null when nobody answers there in time, or not in this protocol */
+/** Asks the daemon of a socket. @returns null when nothing there answers in time, or in this protocol */
 export function askDaemon(socket: string, questions: DaemonQuestions, timeout = TIMEOUT_MS): DaemonAnswers | null {
   if (silent.has(socket)) return null
   const { worker, port, answered } = lineTo(socket)
@@ -104,7 +104,7 @@ export function askDaemon(socket: string, questions: DaemonQuestions, timeout = 
     port.close()
     return null
   }
-  // the one seam: what the thread posts is what `serve` posts
+  // the only cast: the thread posts what `serve` posts
   const output = (receiveMessageOnPort(port)?.message ?? null) as ThreadAnswers | null
   return output === null ? null : decode(output)
 }
@@ -130,7 +130,7 @@ function lineTo(socket: string): Line {
   const input: ThreadInput = { port: port2, answered, socket: fsPath(socket).toString() }
   const worker = new Worker(threadProgram(), { eval: true, workerData: input, transferList: [port2], env: {} })
   worker.unref()
-  // a failure of the thread itself: who asks is told by the time limit, and nobody is told twice
+  // when the thread itself fails, the time limit tells the caller, and one report is enough
   worker.on('error', () => {})
   const line = { worker, port: port1, answered }
   lines.set(socket, line)

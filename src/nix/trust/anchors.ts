@@ -1,5 +1,5 @@
-// Links of root's and of one's own to store paths: what they lead to was installed by somebody whom the user trusts anyway.
-// Anybody may have the daemon register a link (gcroots/auto), so what counts is whose the link is, and where it is.
+// Links to store paths that belong to root or to the user. Somebody whom the user trusts anyway installed what they lead to.
+// Any user may have the daemon register a link (gcroots/auto), so the owner and the place of the link count.
 import { lstatSync, statfsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { basename, dirname, isAbsolute, join } from 'node:path'
@@ -7,15 +7,15 @@ import { errnoOf } from '../../io/error.ts'
 import { fsPath, isInside, namesIn, readLink, realPath } from '../../io/path.ts'
 import { stateDirectory, storeDirectory, storePathOf } from '../store.ts'
 
-/** Where links are looked for; named, so that tests can have a system of their own. */
+/** The places of these links. They are parameters, so that tests can have a system of their own. */
 export interface AnchorPlaces {
-  /** NixOS's link to the system that runs. */
+  /** NixOS's link to the running system. */
   readonly system: string
-  /** Home folders: one's own and root's. */
+  /** Home folders: the user's and root's. */
   readonly homes: readonly string[]
 }
 
-/** Those of this machine. The home is that of the user database, since HOME may be another user's (sudo). */
+/** The places of this machine. The home comes from the user database, because HOME may be another user's (sudo). */
 export function usualPlaces(env: NodeJS.ProcessEnv): AnchorPlaces {
   return { system: '/run/current-system', homes: [...new Set([homeFolder(env), '/root'])] }
 }
@@ -29,7 +29,7 @@ function homeFolder(env: NodeJS.ProcessEnv): string {
   }
 }
 
-/** The store paths of the running system and of root's and one's own profiles. */
+/** The store paths of the running system, and of the profiles of root and of the user. */
 export function profilePaths(env: NodeJS.ProcessEnv, { system, homes }: AnchorPlaces): string[] {
   const profiles = `${stateDirectory(env)}/profiles`
   const state = env['XDG_STATE_HOME'] ?? ''
@@ -43,10 +43,10 @@ export function profilePaths(env: NodeJS.ProcessEnv, { system, homes }: AnchorPl
   return targets(links, env)
 }
 
-/** A root that wheelfix made keeps what an earlier run chose: it proves nothing. */
+/** A root that wheelfix made only keeps the choice of an earlier run, so it proves nothing. */
 const OWN_ROOT = /\/\.wheelfix\/|\/wheelfix\/(?:.*\/)?roots\/[^/]+$/
 
-/** The store paths that registered links of root's and one's own lead to: builds, shells, projects. */
+/** The store paths to which registered links of root and of the user lead: builds, shells, projects. */
 export function registeredPaths(env: NodeJS.ProcessEnv): string[] {
   const links = linksIn(`${stateDirectory(env)}/gcroots/auto`).flatMap(registration => {
     const link = readLinkOrNull(registration)
@@ -55,7 +55,7 @@ export function registeredPaths(env: NodeJS.ProcessEnv): string[] {
   return targets(links, env)
 }
 
-/** The folders whose links decide: a new link may make trusted what was not. */
+/** The folders whose links decide. A new link may make a path trusted. */
 export function anchorFolders(env: NodeJS.ProcessEnv): string[] {
   return [`${stateDirectory(env)}/profiles`, `${stateDirectory(env)}/gcroots/auto`]
 }
@@ -69,12 +69,13 @@ function targets(links: readonly string[], env: NodeJS.ProcessEnv): string[] {
   return [...new Set(links.flatMap(link => ownedTarget(link, store) ?? []))]
 }
 
-/** A profile is a link to a generation, which is a link to the store; more steps than these lead nowhere. */
+/** The most steps of a link chain. A profile is a link to a generation, which is a link to the store. */
 const MOST_STEPS = 16
 
 /**
- * The store path that a link leads to, if each link on the way is root's or one's own and lies where its owner can be
- * believed. A link inside the store is root's, too, but its content is anybody's: the way must not lead over one.
+ * The store path to which a link leads, if each link on the way belongs to root or the user and is in a place that shows its
+ * true owner. A link inside the store belongs to root too, but any user may have written its content. So no link inside the
+ * store may be on the way.
  */
 function ownedTarget(link: string, store: string): string | null {
   try {
@@ -101,11 +102,14 @@ function isTrustedOwner(uid: number): boolean {
   return uid === 0 || uid === process.getuid?.()
 }
 
-/** File systems whose links have owners that another user can choose (linux/magic.h; a FUSE server says what it likes). */
+/** File systems on which another user can choose the owner of a link (linux/magic.h; a FUSE server reports any owner). */
 const PROC_SUPER_MAGIC = 0x9fa0
 const FUSE_SUPER_MAGIC = 0x65735546
 
-/** /proc/PID/cwd of a program that runs as root is root's, and leads where its starter was. */
+/**
+ * Does the folder show the true owners of links? /proc/PID/cwd of a program that runs as root belongs to root, and leads to
+ * the folder of whoever started it.
+ */
 function tellsOwners(folder: string): boolean {
   const { type } = statfsSync(fsPath(folder))
   return type !== PROC_SUPER_MAGIC && type !== FUSE_SUPER_MAGIC

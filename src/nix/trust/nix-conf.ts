@@ -1,5 +1,6 @@
-// The keys that this machine trusts: of nix.conf and what it includes, beside the key of Nix's own cache. Reads the file as
-// Nix does (libutil, configuration.cc); a user's own nix.conf is not asked, for the daemon does not ask it either.
+// The keys that this machine trusts: those of nix.conf and its included files, and the key of Nix's own cache. The file is
+// read as Nix reads it (libutil, configuration.cc). A user's own nix.conf does not count, because the daemon does not read
+// it either.
 import { dirname, resolve } from 'node:path'
 import { ElfError } from '../../elf/error.ts'
 import { decodeBytes } from '../../elf/text.ts'
@@ -8,7 +9,7 @@ import { withSource } from '../../io/source.ts'
 import { DEFAULT_KEY, parseKeys, type PublicKeys } from './signature.ts'
 
 const LARGEST_FILE = 1 << 20
-/** Files that include each other in a circle end here. */
+/** The most files. Files that include each other in a circle end here. */
 const MOST_FILES = 64
 
 /** The keys of the settings, and the default key. */
@@ -17,7 +18,7 @@ export function trustedKeys(env: NodeJS.ProcessEnv): PublicKeys {
   return parseKeys([...new Set([DEFAULT_KEY, ...keysOf(settings)])])
 }
 
-/** A setting replaces what was set before, one with `extra-` adds to whatever is set at the end. */
+/** The keys of settings. A setting replaces earlier ones. A setting with `extra-` adds to the final value. */
 function keysOf(settings: readonly Setting[]): string[] {
   const named = (...names: readonly string[]) => settings.filter(({ name }) => names.includes(name))
   // the second is an older name of the first (Nix's globals.hh)
@@ -46,7 +47,7 @@ function readSettings(path: string): Setting[] {
   return settings
 }
 
-/** Nothing for what is not there or cannot be read: the fewer keys, the less is trusted. */
+/** The text of a file; empty when it cannot be read. Fewer keys mean less trust. */
 function readText(path: string): string {
   try {
     return withSource(path, source => (source.size > LARGEST_FILE ? '' : decodeBytes(source.read(0, source.size))))

@@ -1,6 +1,6 @@
-// Signatures of store paths. The daemon keeps whatever signature it is given (AddSignatures checks none), so one counts
-// only where it verifies here: it is ed25519 over the path, the hash and size of its archive, and its references. The daemon
-// itself has made sure that the archive has that hash.
+// Signatures of store paths. The daemon keeps any signature that it gets (AddSignatures checks none), so a signature counts
+// only after a check here. It is ed25519 over the path, the hash and size of its archive, and its references. The daemon
+// itself has checked that the archive has this hash.
 import { createPublicKey, type KeyObject, verify } from 'node:crypto'
 import { nixBase32 } from '../daemon/base32.ts'
 import type { PathInfo } from '../daemon/daemon.ts'
@@ -8,15 +8,15 @@ import type { PathInfo } from '../daemon/daemon.ts'
 /** Public keys by their name; two keys may share one. */
 export type PublicKeys = ReadonlyMap<string, readonly KeyObject[]>
 
-/** Of the binary cache that Nix uses by itself (Nix's globals.hh, the default of trusted-public-keys). */
+/** The key of the binary cache that Nix uses by default (Nix's globals.hh, the default of trusted-public-keys). */
 export const DEFAULT_KEY = 'cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY='
 
-/** What stands before the 32 bytes of an ed25519 key in its DER form (RFC 8410, SubjectPublicKeyInfo). */
+/** The bytes before the 32 bytes of an ed25519 key in its DER form (RFC 8410, SubjectPublicKeyInfo). */
 const KEY_PREFIX = Buffer.from('302a300506032b6570032100', 'hex')
 const KEY_LENGTH = 32
 const SIGNATURE_LENGTH = 64
 
-/** Keys as nix.conf has them, `name:base64`; what is none is left out. */
+/** Parses keys in the form of nix.conf, `name:base64`. Other texts are left out. */
 export function parseKeys(texts: readonly string[]): PublicKeys {
   const keys = new Map<string, KeyObject[]>()
   for (const text of texts) {
@@ -40,8 +40,8 @@ export function isSigned(info: PathInfo, keys: PublicKeys): boolean {
 }
 
 /**
- * What is signed (Nix's path-info.cc, ValidPathInfo::fingerprint). Null for a path whose size or hash is not known.
- * The references are sorted by their bytes, as Nix's set of them is.
+ * The signed text (Nix's path-info.cc, ValidPathInfo::fingerprint); null for a path whose size or hash is unknown. The
+ * references are sorted by their bytes, as in Nix's set of them.
  */
 function fingerprint({ path, narHash, narSize, references }: PathInfo): string | null {
   if (!/^[0-9a-f]{64}$/.test(narHash) || narSize === 0) return null

@@ -1,7 +1,8 @@
-// Whose package is it? Every user of the Nix daemon may add store paths, with any name and any content, and code of a library
-// runs in whoever loads it. So what a scan of the store finds is taken only where somebody whom the user trusts anyway put
-// it there: a trusted key has signed it, or it belongs to the interpreter, the system, or a profile or link of root's or
-// one's own. Signatures are asked for first; closures are computed only for the rest.
+// Decides whose package a store path is. Every user of the Nix daemon may add store paths with any name and any content, and
+// the code of a library runs in every program that loads it. So a library from the scan of the store is taken only when
+// somebody whom the user trusts anyway put it there: a trusted key has signed it, or it belongs to the interpreter, the
+// system, or a profile or link of root or of the user. Signatures are checked first. Closures are computed only for the
+// rest.
 import { errnoOf, WheelfixError } from '../../io/error.ts'
 import { realPath } from '../../io/path.ts'
 import { type AnchorPlaces, anchorFolders, profilePaths, registeredPaths, usualPlaces } from './anchors.ts'
@@ -13,41 +14,43 @@ import { storeDirectory, storePathOf } from '../store.ts'
 
 interface TrustContext {
   readonly env: NodeJS.ProcessEnv
-  /** Files of the interpreter, and folders that it names: what they lead to is its closure. */
+  /** Files of the interpreter, and folders that it names. Everything that they lead to is its closure. */
   readonly interpreter: readonly string[]
-  /** Store paths that the user named, as `namedStorePaths` gives them. */
+  /** Store paths that the user named, as returned by `namedStorePaths`. */
   readonly named: readonly string[]
   readonly places?: AnchorPlaces
 }
 
-/** What a package is trusted for; null: for nothing. */
+/** The reason to trust a package; null when there is none. */
 type TrustReason = 'named' | 'single-user' | 'signature' | 'closure' | null
 
-/** Answers for one run; what was asked once is not asked again. */
+/** The answers for one run. Each question is asked only once. */
 export interface StoreTrust {
-  /** Why may a file of the store be taken, or a store path? */
+  /** The reason why a file of the store, or a store path, may be taken. */
   readonly reasonFor: (path: string) => TrustReason
-  /** Announces what may be asked for, so that the daemon is asked once for all. */
+  /** Announces paths that the caller may ask for, so that one question to the daemon covers all. */
   readonly expect: (paths: Iterable<string>) => void
-  /** Why a file that `reasonFor` says null of was passed over, and what to do, in a clause. */
+  /** Why a file without a reason was not taken, and what to do, as a clause. */
   readonly refusalOf: (path: string) => string
-  /** A sentence where nobody could be asked; null where all is well. */
+  /** A sentence when nothing could be asked; null when all is well. */
   readonly problem: () => string | null
-  /** The store paths that were passed over, and the folders where a new link would change that. */
+  /** The store paths that were not taken, and the folders in which a new link would change that. */
   readonly passedOver: () => readonly string[]
   readonly folders: readonly string[]
 }
 
-/** Closures of a whole system take about a second; a machine under load may take longer. */
+/** The time limit for closures. A whole system takes about a second, and a busy machine may take longer. */
 const CLOSURE_TIMEOUT_MS = 20_000
 
-/** Names that Nix gives to store paths (Nix's path.cc, checkName): with any other the daemon ends the conversation. */
+/**
+ * The names that Nix gives to store paths (Nix's path.cc, checkName). The daemon ends the conversation at any other name.
+ */
 const VALID_NAME = /^[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+\-._?=]{1,211}$/
 
-/** Makes a judge of store paths. Asks nobody until it is asked. */
+/** Makes the judge of store paths. It asks nothing before its first question. */
 export function storeTrust({ env, interpreter, named, places = usualPlaces(env) }: TrustContext): StoreTrust {
   const store = storeDirectory(env)
-  // a store of one's own, without a state, is no daemon's
+  // a user's own store without a state belongs to no daemon
   const socket = knowsItsState(env) ? sharedSocket(env) : null
   const own = storePathsOf(interpreter, store)
   const reasons = new Map<string, TrustReason>()
@@ -70,7 +73,9 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
     keys ??= trustedKeys(env)
     for (const info of described) if (isSigned(info, keys)) settle([info.path], 'signature')
   }
-  /** One after the other, the small ones first: each is computed only where the ones before did not tell. */
+  /**
+   * The closures in the order of their size, small ones first. Each is computed only when the ones before gave no reason.
+   */
   const closures = [() => own, () => profilePaths(env, places), () => registeredPaths(env)]
   const readClosure = (): void => {
     const roots = wellNamed(closures.shift()?.() ?? [])
@@ -82,7 +87,7 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
       readSignatures()
     }
     while (!reasons.has(storePath) && closures.length > 0) readClosure()
-    // without the daemon nobody knows references; what the interpreter's own files name is still its own
+    // without the daemon the references are unknown, but the paths in the interpreter's own files still belong to it
     if (isSilent) settle(own, 'closure')
     settle([storePath], null)
     return reasons.get(storePath) ?? null
@@ -120,8 +125,8 @@ function storePathsOf(paths: Iterable<string>, store: string): string[] {
 }
 
 /**
- * The store paths that a user named: themselves, a file below, or a link that leads there.
- * @throws WheelfixError `USAGE` for what is not in the store
+ * The store paths that a user named: by the path itself, a file below it, or a link that leads there.
+ * @throws WheelfixError `USAGE` for a path outside the store
  */
 export function namedStorePaths(paths: readonly string[], env: NodeJS.ProcessEnv): string[] {
   const store = storeDirectory(env)
