@@ -104,22 +104,27 @@ export function writeEdit(fd: number, { baseSize, tail, patches, header }: FileE
   writeFully(fd, header, 0)
 }
 
-/** Writes a file's new content beside it, with the mode, owner and times of the existing file, if there is one. */
-export function stageContent(path: string, content: string | Uint8Array): Staged {
+/**
+ * Writes a file's new content beside it, with the mode, owner and times of the existing file, if there is one.
+ * @param mode the mode to have instead; null: the mode of the existing file
+ */
+export function stageContent(path: string, content: string | Uint8Array, mode: number | null = null): Staged {
   const status = lstatSync(fsPath(path), { throwIfNoEntry: false }) ?? null
-  return stage(path, status, fd => writeFully(fd, typeof content === 'string' ? Buffer.from(content) : content, 0))
+  const bytes = typeof content === 'string' ? Buffer.from(content) : content
+  return stage(path, status, fd => writeFully(fd, bytes, 0), mode)
 }
 
 /** The mode of a new file, before the umask. */
 const NEW_FILE = 0o666
 
-function stage(path: string, status: Stats | null, write: (fd: number) => void): Staged {
+function stage(path: string, status: Stats | null, write: (fd: number) => void, mode: number | null = null): Staged {
   const temporary = temporaryOf(path)
   const fd = createFile(temporary)
   try {
     write(fd)
     if (status === null) fchmodSync(fd, NEW_FILE & ~process.umask())
     else keepStatus(fd, status)
+    if (mode !== null) fchmodSync(fd, mode)
   } catch (error) {
     rmSync(fsPath(temporary), { force: true })
     throw error

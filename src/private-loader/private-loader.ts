@@ -4,7 +4,7 @@
 //
 // musl has no cache. Its loader reads PREFIX/etc/ld-musl-ARCH.path, and takes PREFIX from PT_INTERP. So a link to the loader
 // under a prefix of ours is enough.
-import { chmodSync, existsSync, lstatSync, rmdirSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
@@ -152,8 +152,7 @@ function writeFiles(files: readonly LoaderFile[], root: string): void {
     makeFolders(dirname(file.path), root)
     if ('link' in file) replaceLink(file.path, file.link)
     else {
-      const item = stageContent(file.path, file.bytes)
-      chmodSync(fsPath(item.temporary), file.mode)
+      const item = stageContent(file.path, file.bytes, file.mode)
       staged.push(item)
     }
   }
