@@ -1,11 +1,11 @@
-# What a flake can do with wheels: patch them once, in derivations that a binary cache and remote builders take over.
+# What a flake can do with wheels: patch them once, in derivations that binary caches and remote builders can share.
 #
-# Everywhere `libs` is what a project needs beyond the manylinux set (`ps: with ps; [ cups ]`, or a list), `python` the Python
-# that is to load the result: its libc decides which libraries fit; and `ignoreMissing` patterns of libraries that may be
-# missing. Only what has no default is required.
+# The arguments mean the same in all functions. `libs` is what a project needs beyond the manylinux set (a list, or `ps: with
+# ps; [ cups ]`). `python` is the Python that loads the result; its libc decides which libraries fit. `ignoreMissing` holds
+# patterns of libraries that may be missing. An argument is required only when it has no default.
 {
   pkgs,
-  # the tool without libraries of its own, for builds, and as users have it
+  # the tool without its own libraries, for builds; and the tool as users have it
   wheelfix,
   tool ? wheelfix,
   sets,
@@ -16,7 +16,7 @@ let
   directories =
     libs: lib.makeLibraryPath (sets.manylinux pkgs ++ (if lib.isFunction libs then libs pkgs else libs));
 
-  # The name of a wheel's file: pip reads everything from it. A store path has its hash before it.
+  # The name of a wheel's file, because pip reads everything from it. A store path has its hash before the name.
   nameOf =
     wheel:
     wheel.name or (
@@ -26,8 +26,8 @@ let
       if builtins.match "[0-9a-z]{32}-.*" base == null then base else builtins.substring 33 (-1) base
     );
 
-  # Every derivation with patched files: nothing may strip them or shorten what was written into them, and a build that
-  # is not in a sandbox must touch neither the store's state nor, as root, a Python in it.
+  # Makes every derivation with patched files. Nothing may strip the files or shorten the paths in them. A build outside a
+  # sandbox must not touch the store's state, and as root it must not write to a Python in the store.
   make =
     name: env: script:
     pkgs.runCommand (lib.strings.sanitizeDerivationName name)
@@ -48,8 +48,8 @@ rec {
   inherit sets;
 
   /**
-    One wheel, patched: a folder with a wheel of the same name, for `pip install --find-links`. `siblings` are wheels that it
-    is installed with and may find libraries in.
+    Patches one wheel. The result is a folder with a wheel of the same name, for `pip install --find-links`. `siblings` are the
+    wheels that are installed beside it; it may find libraries in them.
 
     # Type
 
@@ -84,8 +84,9 @@ rec {
     '';
 
   /**
-    Many wheels, each in a derivation of its own: a change of one builds one. `src` is a folder of wheels, or `wheels` a list
-    of what `fixWheel` takes as `wheel`; the rest is given to `fixWheel`. The result is a folder of all, `.wheels` the list.
+    Patches many wheels, each in its own derivation, so that a change of one wheel builds only that wheel. `src` is a folder of
+    wheels, or `wheels` is a list of values for `wheel` of `fixWheel`. `fixWheel` gets the other arguments. The result is a
+    folder of all wheels, and `.wheels` is their list.
 
     # Type
 
@@ -105,7 +106,7 @@ rec {
       );
       own = map (name: {
         inherit name;
-        # only this file: the others may change
+        # only this file, because the others may change
         wheel = builtins.path {
           name = lib.strings.sanitizeDerivationName name;
           path = src + "/${name}";
@@ -126,7 +127,7 @@ rec {
     '';
 
   /**
-    A virtual environment in the store, with these wheels (a list, or a folder of wheels) installed and patched.
+    Makes a virtual environment in the store, with these wheels (a list, or a folder of wheels) installed and patched.
 
     # Type
 
@@ -165,7 +166,7 @@ rec {
     '';
 
   /**
-    A Python for which every venv just works, wheels as they come from PyPI: its loader knows the libraries.
+    Makes a Python whose venvs work with unchanged wheels from PyPI, because its loader knows the libraries.
 
     # Type
 
@@ -207,7 +208,8 @@ rec {
       '';
 
   /**
-    Its loader alone: what else is to find the libraries (a program from a wheel) can name it as its interpreter.
+    Makes only the loader of such a Python. Another program that must find the libraries (from a wheel) can name this loader
+    as its interpreter.
 
     # Type
 
@@ -226,8 +228,8 @@ rec {
     '';
 
   /**
-    A shell for a project with wheels from PyPI: its Python, uv (which takes this Python and downloads none) and wheelfix, which
-    patches the project's `.venv` on entering. The rest of the arguments is given to `mkShell`.
+    Makes a shell for a project with wheels from PyPI: its Python, uv (which uses this Python and downloads none) and wheelfix,
+    which patches the project's `.venv` on entry. `mkShell` gets the other arguments.
 
     # Type
 

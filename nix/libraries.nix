@@ -1,11 +1,12 @@
-# The library sets, as plain lists of nixpkgs' packages. A set of one's own: `pkgs: sets.manylinux pkgs ++ [ pkgs.cups ]`.
+# The library sets, as plain lists of nixpkgs' packages. A project can make its own set:
+# `pkgs: sets.manylinux pkgs ++ [ pkgs.cups ]`.
 let
-  # nixpkgs before 26.05 has X11's libraries in a set of their own, by their upstream names
+  # nixpkgs before 26.05 has X11's libraries in their own set, by their upstream names
   x11 = pkgs: map (name: pkgs.${pkgs.lib.toLower name} or pkgs.xorg.${name});
 in
 rec {
-  # What the manylinux policies let a wheel expect of a system, but for glibc: that is the interpreter's own.
-  # libcrypt.so.1 is manylinux1's; its libncursesw.so.5 is left to who wants it (ncurses5).
+  # What a wheel may expect from a system by the manylinux policies, without glibc, which the interpreter brings.
+  # libcrypt.so.1 is for manylinux1. manylinux1's libncursesw.so.5 is left out: a project that needs it adds ncurses5.
   manylinux =
     pkgs:
     (with pkgs; [
@@ -24,8 +25,8 @@ rec {
       "libSM"
     ];
 
-  # What Qt, GTK, OpenCV, audio and browser wheels reach for besides. PyQt5, PyQt6 and PySide6 with their WebEngine need
-  # no more than this, apart from their SQL and speech plugins.
+  # The further libraries that Qt, GTK, OpenCV, audio and browser wheels open. PyQt5, PyQt6 and PySide6 with their WebEngine
+  # need no more than this, except for their SQL and speech plugins.
   desktop =
     pkgs:
     manylinux pkgs

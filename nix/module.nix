@@ -28,13 +28,13 @@ let
     };
 
   description = "Patch what uv, pipx and pre-commit installed";
-  # what is missing, or belongs to a run that goes on, is no failure of the service: the next change starts it again
+  # a missing library, or a run that still goes on, is not a failure of the service: the next change starts it again
   service = {
     Type = "oneshot";
     ExecStart = "${lib.getExe cfg.package} all --quiet";
     SuccessExitStatus = "1";
   };
-  # where they keep what they install; uv and pipx link a program into .local/bin once its environment is complete
+  # the folders in which these tools install; uv and pipx link a program into .local/bin after its environment is complete
   watched = map (folder: "%h/${folder}") [
     ".local/share/uv/tools"
     ".local/share/uv/python"

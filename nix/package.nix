@@ -1,9 +1,8 @@
-# The tool: one bundle with V8's code cache of it, run by Node. `libs` are what it falls back to where a project names no
-# libraries of its own.
+# The tool: one bundle with its V8 code cache, run by Node. `libs` are the libraries that it uses when a project names none.
 #
-# It has the form of a package of nixpkgs but for one thing: buildNpmPackage and importNpmLock read the address of each
-# archive from package-lock.json, and this one names no registry, so that a mirror serves as well. npm itself needs no
-# address: it asks the registry that it is configured for. Hence `modules`, whose hash covers what npm installs.
+# It has the form of a nixpkgs package, with one exception. buildNpmPackage and importNpmLock read the address of each
+# archive from package-lock.json, but our lock names no registry, so that a mirror works too. npm itself needs no address: it
+# asks the registry of its own configuration. So `modules` runs npm, and its hash covers what npm installs.
 {
   lib,
   stdenvNoCC,
@@ -15,7 +14,7 @@
   nodejs-slim,
   versionCheckHook,
   libs ? [ ],
-  # where `wheelfix libs build` takes the sets from: this very flake
+  # the source of the sets for `wheelfix libs build`: this flake itself
   flake ? null,
 }:
 let
@@ -94,8 +93,8 @@ stdenvNoCC.mkDerivation (finalAttrs: {
   nativeInstallCheckInputs = [ versionCheckHook ];
 
   passthru = {
-    # what src imports and what that imports, in the versions of package-lock.json; npm checks what it gets against the
-    # hashes there. esbuild says what is missing
+    # the modules that src imports and their own imports, in the versions of package-lock.json; npm checks each archive
+    # against the hashes there. esbuild reports a missing module
     modules = stdenvNoCC.mkDerivation {
       name = "wheelfix-node-modules";
       src = lib.fileset.toSource {
@@ -112,7 +111,8 @@ stdenvNoCC.mkDerivation (finalAttrs: {
         cacert
         nodejs
       ];
-      # optional are programs of the development tools, one for each platform; empty folders differ between versions of npm
+      # the optional packages are programs of the development tools, one for each platform; empty folders differ between
+      # versions of npm
       buildPhase = ''
         runHook preBuild
         HOME=$TMPDIR npm ci --omit=optional --ignore-scripts

@@ -150,7 +150,7 @@ function originalEnd(source: ByteSource, { before: { size, header }, patches }: 
 }
 
 /**
- * Judges by an entry that does not say what the file had to become. A graft has its program headers behind the original, and
+ * Judges by an entry that does not say what the file had to become. A graft has its program headers after the original, and
  * changes only the places of the tables.
  */
 function judgeOld(source: ByteSource, { before: { size, header } }: OldEntry, now: Buffer): Verdict {
@@ -181,7 +181,7 @@ function formatOfHeader(header: Uint8Array): ReturnType<typeof formatOf> {
   return formatOf({ class: header[4] === 1 ? 32 : 64, byteOrder: header[5] === 2 ? 'big' : 'little' })
 }
 
-/** Is a note of wheelfix behind the original, or nothing yet? */
+/** Does a note of wheelfix follow the original, or nothing yet? */
 function startsGraft(source: ByteSource, size: number): boolean {
   const start = source.read(size, Math.min(64, source.size - size))
   return Buffer.from(start).includes('wheelfix\0') || start.every(byte => byte === 0)
@@ -198,7 +198,7 @@ function carriesGraft(source: ByteSource): boolean {
 }
 
 /**
- * Writes the header first: from then on the file loads as it was. The bytes behind the original are cut off after the header
+ * Writes the header first: from then on the file loads as it was. The bytes after the original are cut off after the header
  * is on the disk.
  */
 function putBack(fd: number, entry: JournalEntry | OldEntry): void {

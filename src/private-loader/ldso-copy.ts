@@ -51,7 +51,7 @@ export function cacheSlot(loader: Uint8Array): CacheSlot {
 
 /**
  * A copy of a loader that reads the cache at `cachePath` (absolute). When the slot is too short, a loader of x86-64 or
- * aarch64 gets the path behind its constants instead.
+ * aarch64 gets the path after its constants instead.
  * @param version the version of the loader's libc (`2.40`), because the loader itself does not name it before 2.33; null
  * when unknown
  * @throws ElfError `REFUSED` with the reason, or the errors of `readElf`

@@ -156,7 +156,7 @@ function lostBy(map: LinkMap, ours: ReadonlySet<string>): readonly LostInProcess
 
 /**
  * What is missing below each object, each library once. The processes of roots decide, as they do for an object's own
- * entries. A library may be missing only when a linked library is loaded alone; no real process does that.
+ * entries. A library may be missing only when a linked library is loaded alone, which never happens in a real process.
  */
 function gatherLost(
   objects: readonly ScannedObject[],

@@ -83,7 +83,7 @@ interface Result {
   readonly document: object
 }
 
-/** The queries with which patchelf does not say that it patches. With the other two it does. */
+/** The queries with which patchelf does not say that it patches. With the other two queries it says so. */
 const QUERIES = ['interpreter', 'rpath', 'soname', 'needed'] as const
 
 function run(request: ElfRequest, file: string, debug: (message: string) => void): Result {

@@ -1,4 +1,4 @@
-// Which nixpkgs package holds a soname: numbers, CUDA, ROCm and the graphics drivers. Data only; row.ts tells of the fields.
+// Which nixpkgs package holds a soname: numbers, CUDA, ROCm and the graphics drivers. Data only; row.ts explains the fields.
 import type { HintRow } from './row.ts'
 
 export const COMPUTE: readonly HintRow[] = [

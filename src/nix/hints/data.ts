@@ -1,4 +1,5 @@
-// Which nixpkgs package holds a soname: compression, cryptography, networks, databases and data formats. Data only; row.ts tells of the fields.
+// Which nixpkgs package holds a soname: compression, cryptography, networks, databases and data formats. Data only; row.ts
+// explains the fields.
 import type { HintRow } from './row.ts'
 
 export const DATA: readonly HintRow[] = [

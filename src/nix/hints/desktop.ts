@@ -1,8 +1,9 @@
-// Which nixpkgs package holds a soname: what the policies allow, X11, graphics, GTK and Qt. Data only; row.ts tells of the fields.
+// Which nixpkgs package holds a soname: the libraries of the policies, X11, graphics, GTK and Qt. Data only; row.ts explains
+// the fields.
 import type { HintRow } from './row.ts'
 
 export const DESKTOP: readonly HintRow[] = [
-  // what the policies allow
+  // the libraries of the policies
   {
     attribute: 'stdenv.cc.cc',
     output: 'lib',

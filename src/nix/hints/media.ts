@@ -1,4 +1,4 @@
-// Which nixpkgs package holds a soname: sound, video and images. Data only; row.ts tells of the fields.
+// Which nixpkgs package holds a soname: sound, video and images. Data only; row.ts explains the fields.
 import type { HintRow } from './row.ts'
 
 export const MEDIA: readonly HintRow[] = [

@@ -1,18 +1,18 @@
 // One row of the data: a package of nixpkgs and the sonames that it holds.
 
-/** A row of the data; the lists are separated by spaces. */
+/** One row of the data. Lists are separated by spaces. */
 export interface HintRow {
-  /** What a user of nixpkgs 26.05 writes; for libraries of the graphics driver the NixOS option that installs it. */
+  /** The attribute in nixpkgs 26.05; for libraries of the graphics driver the NixOS option that installs them. */
   readonly attribute: string
-  /** What a user of an older nixpkgs writes, where it is another name. */
+  /** The attribute in older releases of nixpkgs, when it differs. */
   readonly former?: string
-  /** The release that changed the name, where it is not 26.05. */
+  /** The release that changed the name, when it is not 26.05. */
   readonly since?: string
-  /** The first release that has no such package any more. */
+  /** The first release without the package. */
   readonly gone?: string
-  /** The output that holds the libraries, where it is not the one that `lib.getLib` takes. */
+  /** The output that holds the libraries, when it is not the one that `lib.getLib` takes. */
   readonly output?: string
-  /** What its store paths are called, where that differs from the attribute's last word. */
+  /** The names of its store paths, when they differ from the attribute's last word. */
   readonly packages?: string
   readonly sonames: string
   /**

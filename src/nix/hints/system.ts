@@ -1,4 +1,4 @@
-// Which nixpkgs package holds a soname: the system, languages and devices. Data only; row.ts tells of the fields.
+// Which nixpkgs package holds a soname: the system, languages and devices. Data only; row.ts explains the fields.
 import type { HintRow } from './row.ts'
 
 export const SYSTEM: readonly HintRow[] = [

@@ -1,9 +1,9 @@
-// Libraries of which nixpkgs keeps several versions side by side, each a package of its own: the soname tells the version,
-// and the version the attribute. The lists are those of nixpkgs 26.05 (pkgs/top-level/all-packages.nix).
+// Libraries of which nixpkgs keeps several versions side by side, each as its own package. The soname shows the version, and
+// the version gives the attribute. The lists are those of nixpkgs 26.05 (pkgs/top-level/all-packages.nix).
 
 /** A library with a package for each version. */
 export interface VersionFamily {
-  /** Matches the sonames of every version; its first group that took part is the version. */
+  /** Matches the sonames of every version. The first group that matched is the version. */
   readonly pattern: RegExp
   /** The versions that nixpkgs has. */
   readonly versions: readonly number[]
@@ -55,7 +55,7 @@ export const FAMILIES: readonly VersionFamily[] = [
     packages: 'llvm',
   },
   {
-    // libclang.so.13 is that of 13 to 18: the plain rows have it
+    // LLVM 13 to 18 all have libclang.so.13, so the plain rows hold it
     pattern: /^libclang(?:-cpp\.so\.(\d+)(?:\.\d+)?|\.so\.(\d+)\.\d+)$/,
     versions: LLVM,
     attribute: version => `llvmPackages_${version}.libclang`,
