@@ -1,8 +1,8 @@
 # What a flake can do with wheels: patch them once, in derivations that binary caches and remote builders can share.
 #
-# The arguments mean the same in all functions. `libs` is what a project needs beyond the manylinux set (a list, or `ps: with
-# ps; [ cups ]`). `python` is the Python that loads the result; its libc decides which libraries fit. `ignoreMissing` holds
-# patterns of libraries that may be missing. An argument is required only when it has no default.
+# The arguments mean the same in all functions. `libs` is what a project needs beyond the manylinux set: a list, or
+# `ps: with ps; [ cups ]`. `python` is the Python that loads the result; its libc decides which libraries fit. `ignoreMissing`
+# holds patterns of libraries that may be missing. An argument is required only when it has no default.
 {
   pkgs,
   # the tool without its own libraries, for builds; and the tool as users have it

@@ -1,4 +1,4 @@
-// `wheelfix restore`: restores every file.
+// `wheelfix restore`: restores every file to what it was before wheelfix.
 import { restoreSteps } from '../environment/restore-environment.ts'
 import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'

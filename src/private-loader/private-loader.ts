@@ -1,9 +1,8 @@
 // The private loader of a venv: a copy of the interpreter's own ld.so with a cache of ours, and bin/python as a copy of the
 // interpreter that this loader starts. Then the loader finds everything that is looked up by a bare name (DT_NEEDED, dlopen,
-// ctypes, wheels that are installed later). Child processes keep a clean environment, and wheels stay as they are.
+// ctypes), also for wheels that are installed later. Child processes keep a clean environment, and wheels stay as they are.
 //
-// musl has no cache. Its loader reads PREFIX/etc/ld-musl-ARCH.path, and takes PREFIX from PT_INTERP. So a link to the loader
-// under a prefix of ours is enough.
+// loader-plan.ts says how a private loader works under musl, which has no cache.
 import { existsSync, lstatSync, rmdirSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'

@@ -2,7 +2,7 @@
 // of a copy says what was in its place before, so a restore needs nothing else.
 //
 // All names of one interpreter are hard links to one copy, and none is a symbolic link. CPython (Modules/getpath.py) takes a
-// Python that is a link for its own base, so a venv made with it would have this venv as its home.
+// Python that is a link to be its own base. A venv made with such a Python would have this venv as its home.
 import {
   chmodSync,
   closeSync,
