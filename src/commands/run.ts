@@ -27,7 +27,7 @@ export async function runCommand(words: readonly string[], version: string): Pro
     if (prepare !== null) {
       let end = await start(prepare, 'prepare')
       early = await patch()
-      // a Python that uv had just installed did not start before
+      // the command may have failed because uv had just installed a Python, which starts only now that it is patched
       if (end.status !== 0 && early.some(isDone)) {
         end = await start(prepare, 'prepare')
         early = [...early, ...(await patch())]

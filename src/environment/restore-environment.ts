@@ -65,7 +65,7 @@ export function* restoreSteps(
     return { ...objects, restored: [...pythons.restored, ...objects.restored] }
   }
   refuseStore(venv.root, env)
-  // looks without the lock, because only an environment that wheelfix has changed gets a lock
+  // looks without the lock, because only an environment that wheelfix has worked on gets a lock
   const isTouched = (): boolean => {
     const { leftovers, objects } = scanToRestore(venv, editable, env)
     return leftovers.length > 0 || objects.some(({ undo }) => undo !== null)

@@ -90,7 +90,7 @@ export function checkRoots(stateFolder: string, paths: readonly string[], env: N
     .filter(({ link, storePath }) => !existsSync(fsPath(storePath)) && !wanted.some(root => root.link === link))
   const roots = [...wanted, ...lost]
   const dead = roots.find(root => root.state === 'dead')
-  // a venv that wheelfix has not changed yet needs no roots
+  // a venv without a state folder needs no roots yet
   const isOurs = existsSync(fsPath(stateFolder))
   const open = wanted.filter(({ state }) => state === 'unregistered' || (state === 'absent' && isOurs)).length
   const problem =

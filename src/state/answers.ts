@@ -167,8 +167,8 @@ function isSame(a: unknown, b: unknown): boolean {
 }
 
 /**
- * Keeps the answer of a run that left nothing to do. Nothing is kept in a venv that wheelfix has not changed. Nothing is
- * kept either when anything except the run itself changed a file during the run.
+ * Keeps the answer of a run that left nothing to do. Nothing is kept for a venv without a state folder. Nothing is kept
+ * either when anything except the run itself changed a file during the run.
  */
 export function remember(subject: Subject, options: Question, strict: boolean, version: string, answer: Answer): void {
   const { root } = subject

@@ -98,7 +98,7 @@ function isKnown(path: string, env: NodeJS.ProcessEnv): boolean {
   return places.some(folder => readNote(folder, path) !== null)
 }
 
-/** Does an environment that wheelfix has changed differ from its record? */
+/** Does a folder differ from its record? Only a folder with a state folder has a record. */
 export function noteDiffers({ kind, stateFolder, root, files, python, program }: Environment): boolean {
   if (kind !== 'folder' || !existsSync(fsPath(stateFolder))) return false
   const note = readNote(stateFolder, files[0] ?? root)

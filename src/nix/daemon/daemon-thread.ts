@@ -163,7 +163,7 @@ interface Session {
 
 /** Opens a session with the daemon; null when nothing there speaks the protocol. */
 async function openSession(socket: string): Promise<Session | null> {
-  // all present versions of Nix and Lix accept 1.35, and no older version; an older daemon answers with its own
+  // 1.35 is the oldest version that all present versions of Nix and Lix accept; an older daemon answers with its own
   const OUR_VERSION = 0x123
   const wire = openWire(socket)
   try {
