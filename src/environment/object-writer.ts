@@ -37,9 +37,12 @@ interface Waiting extends NewObject {
   readonly end: (refusal: Refusal | null) => void
 }
 
-/** @param inPlace the objects that are changed in place */
+/** @param inPlace the objects that may be changed in place */
 export function objectWriter(place: Place, inPlace: ReadonlySet<ScannedObject>): ObjectWriter {
   const journal = openJournal(place)
+  // An edit that appends nothing changes the tables themselves. A program that starts meanwhile must not see half of it.
+  const replaced = new Set<ScannedObject>()
+  const isInPlace = (object: ScannedObject): boolean => inPlace.has(object) && !replaced.has(object)
   let batch: Waiting[] = []
   let bytes = 0
   let stagedBytes = 0
@@ -52,7 +55,7 @@ export function objectWriter(place: Place, inPlace: ReadonlySet<ScannedObject>):
     const ready = written.filter(item => {
       const refusal = attempt(() => {
         assertSame(item.object)
-        if (inPlace.has(item.object)) entries.set(item, entryOf(place, inPlaceChange(place, item)))
+        if (isInPlace(item.object)) entries.set(item, entryOf(place, inPlaceChange(place, item)))
       })
       if (refusal !== null) item.end(refusal)
       return refusal === null
@@ -60,13 +63,14 @@ export function objectWriter(place: Place, inPlace: ReadonlySet<ScannedObject>):
     const refusal = attempt(() => journal.add([...entries.values()]))
     // without a journal nothing may be changed in place
     if (refusal !== null) for (const { end } of entries.keys()) end(refusal)
-    writeBatch(refusal === null ? ready : ready.filter(item => !entries.has(item)), inPlace)
+    writeBatch(refusal === null ? ready : ready.filter(item => !entries.has(item)), isInPlace)
   }
   return {
     add(object, end) {
       batch.push({ ...object, end })
+      if (object.edit.tail.length === 0) replaced.add(object.object)
       bytes += tailBytes(object.edit)
-      if (!inPlace.has(object.object)) stagedBytes += object.edit.baseSize
+      if (!isInPlace(object.object)) stagedBytes += object.edit.baseSize
       if (batch.length >= MOST_OBJECTS || bytes > MOST_BYTES || stagedBytes > MOST_STAGED_BYTES) flush()
     },
     finish() {
@@ -93,15 +97,15 @@ function inPlaceChange(place: Place, { object: { path }, edit, record, fields }:
   return { path, edit, record: row }
 }
 
-function writeBatch(batch: readonly Waiting[], inPlace: ReadonlySet<ScannedObject>): void {
+function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject) => boolean): void {
   const waiting: { readonly staged: Staged; readonly end: Waiting['end'] }[] = []
   const withMore = filesWithMore(
-    batch.filter(({ object }) => !inPlace.has(object) || !isWritable(object)).map(({ object }) => object.path),
+    batch.filter(({ object }) => !isInPlace(object) || !isWritable(object)).map(({ object }) => object.path),
   )
   for (const { object, edit, end } of batch) {
     let done = false
     const refusal = attempt(() => {
-      done = inPlace.has(object) && changedInPlace(object, edit)
+      done = isInPlace(object) && changedInPlace(object, edit)
       if (done) return
       const staged = stageFile(object.path, edit, object.status)
       if (withMore.has(object.path)) keepMore(staged)

@@ -113,7 +113,8 @@ export function venvFiles(venv: string): Map<string, string> {
 /** The names under `.wheelfix`, but for what is kept for a while. */
 export function stateNames(venv: string): string[] {
   return [...treeContent(venv).keys()].filter(
-    name => name.startsWith('.wheelfix') && !/\/(?:journal\.kept|state\.json|lock|roots\/.*)$/.test(name),
+    // The undo of a program is kept before its edit. After a kill between the two it stays, and never applies to other bytes.
+    name => name.startsWith('.wheelfix') && !/\/(?:journal\.kept|state\.json|lock|undo\/.*|roots\/.*)$/.test(name),
   )
 }
 
