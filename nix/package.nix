@@ -57,7 +57,8 @@ stdenvNoCC.mkDerivation (finalAttrs: {
     esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=program.txt
     # the first stage leaves out what is loaded on demand; where a name is missing here, it is only larger
     leftOut=
-    for name in all completions config doctor elf explain failure libs libs-build python restore run wheel why; do
+    for name in all completions config doctor elf/elf explain libs/libs libs/libs-build nix python restore run \
+      shared/failure wheel why; do
       leftOut="$leftOut --external:*/commands/$name.ts"
     done
     for name in describe environment/run environment/report; do leftOut="$leftOut --external:*/$name.ts"; done
