@@ -88,7 +88,17 @@ function removeCompiled(folder: string): void {
 /** Does the venv hold anything of a private loader, in use or not? */
 export function hasLoaderFiles(venv: Environment, folders: readonly string[]): boolean {
   const finders = venv.sitePackages.flatMap(folder => FIND_LIBRARY_FILES.map(name => `${folder}/${name}`))
-  return [...folders, ...finders].some(path => lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined)
+  return [...folders, ...finders].some(isThere)
+}
+
+/** The cache folder of another user, which may not be looked at, holds nothing of this venv. */
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return false
+  }
 }
 
 /** Removes the private loader of a venv. Nothing in the venv may name it any more. @throws the errors of rm(2) */
