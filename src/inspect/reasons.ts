@@ -1,7 +1,8 @@
 // Why the objects of a venv get their libraries. Each object is loaded into its own process, as it will be after the plan,
 // with the searched places for every DT_NEEDED entry. The result is plain data. This file does not know how it is shown.
+import { statSync } from 'node:fs'
 import { WheelfixError } from '../io/error.ts'
-import { isInside, realPath } from '../io/path.ts'
+import { fsPath, isInside, realPath } from '../io/path.ts'
 import { listed, nearest } from '../io/words.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import { fateOf } from '../ldso/candidate.ts'
@@ -101,8 +102,11 @@ function find(name: string, examination: Examination, cwd: string): Found {
     return objects.length === 0 ? null : { kind, objects }
   }
   const bases = [cwd, venv.root, ...venv.sitePackages]
-  const files = new Set(bases.map(base => realOrNull(name.startsWith('/') ? name : `${base}/${name}`)))
-  const byFile = among('file', ({ path }) => files.has(realOrNull(path)))
+  const named = bases.map(base => (name.startsWith('/') ? name : `${base}/${name}`))
+  const files = new Set(named.map(realOrNull))
+  // the names of one file may be hard links: the path decides, but is resolved only where the file is the same
+  const identities = new Set(named.map(identityOf))
+  const byFile = among('file', ({ path, identity }) => identities.has(identity) && files.has(realOrNull(path)))
   if (byFile !== null) return byFile
 
   const normal = normaliseName(name)
@@ -135,6 +139,16 @@ function find(name: string, examination: Examination, cwd: string): Found {
     `${name} is not a file, distribution, module or soname of ${venv.root}: ${advice}`,
     venv.root,
   )
+}
+
+/** The identity of a file as `ScannedObject` has it; null when it cannot be looked at. */
+function identityOf(path: string): string | null {
+  try {
+    const { dev, ino } = statSync(fsPath(path), { bigint: true })
+    return `${dev}:${ino}`
+  } catch {
+    return null // not there: the name is something else
+  }
 }
 
 function realOrNull(path: string): string | null {
