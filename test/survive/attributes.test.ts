@@ -4,7 +4,7 @@ import { chmodSync, cpSync, linkSync, readdirSync, rmSync, statSync } from 'node
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { filesWithMore } from '../../src/io/attributes.ts'
-import { missing, skip, which } from '../support/requires.ts'
+import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
@@ -71,7 +71,7 @@ function theSuite(world: World): void {
       assert.notEqual(statSync(object).ino, ino)
     })
 
-    test('extended attributes', { skip: which('getfattr') === undefined && 'needs getfattr' }, () => {
+    test('extended attributes', { skip: missing('getfattr') }, () => {
       prepare()
       for (const path of [object, record]) set(path, 'user.origin', '666f6f')
       assert.deepEqual(filesWithMore([object, record, join(venv, 'pyvenv.cfg')]), new Set([object, record]))
