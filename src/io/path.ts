@@ -1,5 +1,14 @@
 // Converts paths for node:fs and back. elf/text.ts explains how bytes that are not UTF-8 are kept.
-import { accessSync, constants, type Dirent, mkdirSync, readdirSync, readlinkSync, realpathSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  type Dirent,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+} from 'node:fs'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import { errnoOf } from './error.ts'
 
@@ -83,6 +92,11 @@ export function readLink(path: string): string {
 /** Is `path` the folder `root` or below it? Both are absolute, without `..`. */
 export function isInside(path: string, root: string): boolean {
   return path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`)
+}
+
+/** Whether there is anything at `path`. A link counts even when it leads nowhere. */
+export function exists(path: string): boolean {
+  return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
 }
 
 /** The folder of an absolute path. */

@@ -4,7 +4,7 @@
 import { statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
+import { directoryOf, fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
 
 /**
  * The source that named a library directory. The sources are in the order of preference: the first one with a fitting file
@@ -200,7 +200,7 @@ export function candidateOf(
 function ownDirectory(path: string, soname: string, store: string): string | null {
   try {
     const real = realPath(path)
-    const directory = real.slice(0, real.lastIndexOf('/'))
+    const directory = directoryOf(real)
     if (!isInside(directory, store)) return null
     return listDirectory(directory).some(entry => entry.name === soname) ? directory : null
   } catch (error) {

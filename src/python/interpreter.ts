@@ -86,7 +86,7 @@ export function findProgram(path: string): Interpreter {
     const extensionSuffixes = ['.node', '.so']
     return { executable: path, program, chain, version: '', interp: object.ptInterp, object, extensionSuffixes }
   } catch (error) {
-    if (error instanceof ElfError) throw fault(`is no ELF program (${error.message}): name what finally runs`)
+    if (error instanceof ElfError) throw fault(`is not an ELF program (${error.message}): name what finally runs`)
     throw errnoOf(error) === undefined ? error : fault(`cannot be read (${errnoOf(error) ?? ''})`)
   }
 }

@@ -1,7 +1,7 @@
 // The interpreter of a venv as a running process: what it maps before it loads any wheel.
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
-import { isInside, namesIn, realPath } from '../io/path.ts'
+import { directoryOf, isInside, namesIn, realPath } from '../io/path.ts'
 import { type CacheEntry, readLoaderCache } from '../ldso/cache/cache.ts'
 import { identifyLibc, type Libc } from '../ldso/libc.ts'
 import { startProgram } from '../ldso/process.ts'
@@ -59,7 +59,7 @@ export function loaderOf(libc: Libc, tree: FileTree): Loader {
 }
 
 function libcDirectories(libc: Libc, tree: FileTree): Set<string> {
-  const loaderDirectory = libc.ldso.slice(0, libc.ldso.lastIndexOf('/'))
+  const loaderDirectory = directoryOf(libc.ldso)
   const own = [libc.dir, loaderDirectory, ...libc.builtinDirectories]
   return new Set(own.filter(directory => tree.names(directory).size > 0).map(directory => realPath(directory)))
 }

@@ -92,7 +92,7 @@ interface Occurrence {
   readonly roots: Set<string>
 }
 
-/** @param earlier the same objects in other states; a process is taken from it when none of its objects differ */
+/** @param earlier a simulation of the same objects in other states; a process without changed objects is reused */
 export function simulate(input: SimulationInput, earlier: Simulation | null = null): Simulation {
   const { objects, states } = input
   const ours = new Set(objects.map(object => object.identity))

@@ -26,7 +26,7 @@ import {
 } from 'node:fs'
 import { openBeneath } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { exists, fsPath } from '../io/path.ts'
 import type { Place } from '../python/environment.ts'
 import { lockVenv } from './lock.ts'
 
@@ -92,10 +92,6 @@ export function journalState(place: Place): JournalState {
   const age = Date.now() - status.mtimeMs
   // a time in the future means that the clock was set
   return age > WRITE_BACK_MS || age < 0 ? 'settled' : 'settling'
-}
-
-function exists(path: string): boolean {
-  return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
 }
 
 const BOOT_ID = '/proc/sys/kernel/random/boot_id'

@@ -8,7 +8,7 @@ import { readState } from '../python/state-folder.ts'
 
 const NAME = 'interpreter'
 
-/** The file that holds the choice. There is no file for the venv's own loader, which is the default. */
+/** The file that holds the choice. Without the file, the venv's own loader is chosen. */
 export function programInterpreterPath({ stateFolder }: Place): string {
   return `${stateFolder}/${NAME}`
 }

@@ -6,7 +6,6 @@ import {
   closeSync,
   constants,
   copyFileSync,
-  lstatSync,
   mkdirSync,
   openSync,
   renameSync,
@@ -19,7 +18,7 @@ import { decodeBytes, encodeText } from '../elf/text.ts'
 import { isAlive } from '../io/alive.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { digestOf } from '../io/hash.ts'
-import { fsPath, listDirectory } from '../io/path.ts'
+import { exists, fsPath, listDirectory } from '../io/path.ts'
 import { ordersReplacement, syncFile } from '../io/sync.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
 import { readEntry } from '../zip/content.ts'
@@ -202,10 +201,6 @@ export async function toOutput<T>(path: string, output: string, make: (temporary
     if (errno === undefined || error instanceof WheelfixError) throw error
     throw new WheelfixError('IO', `${output}: cannot be written (${errno})`, output)
   }
-}
-
-function exists(path: string): boolean {
-  return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
 }
 
 /** Removes leftovers of killed runs for this output. */

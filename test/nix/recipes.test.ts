@@ -1,4 +1,4 @@
-// The recipes of the documentation for CI and for other tools, taken from there and run as they stand.
+// Runs the documentation's recipes for CI and for other tools, exactly as they are written there.
 import assert from 'node:assert/strict'
 import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -73,7 +73,7 @@ function pasted(world: World, kind: ProjectFile['kind']): void {
   const { name, text, anchor } = FILES[kind]
   const file = join(project, name)
   writeFileSync(file, text)
-  // the printed line itself: of nixos there is no file here, and its line comes from the same function
+  // the line that check prints; it prints none for nixos here, so that one is taken from the same function
   const wheelfix = (env: NodeJS.ProcessEnv = {}) =>
     run(process.execPath, [WHEELFIX, 'check', '--no-scan'], { cwd: project, env: { ...world.env, ...env } })
   const printed = /^→ to keep them, in (\S+): (.*)$/m.exec(wheelfix().stdout)

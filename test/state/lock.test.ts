@@ -40,7 +40,7 @@ const PATHS = [
   ['without flock', '/nonexistent'],
 ] as const
 
-/** What happens to who wants the lock: `taken`, or the sentence of the error. */
+/** What a process that asks for the lock gets: `taken`, or the message of the error. */
 function outcomeFor(venv: LockedVenv, path: string | undefined, patience = 300): string {
   const body = `try { take().release(); console.log('taken') } catch (error) { console.log(error.message) }`
   const { stdout, stderr } = run(process.execPath, program(venv, patience, body), { env: { PATH: path } })
