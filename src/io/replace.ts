@@ -21,10 +21,12 @@ import {
 } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit, FilePiece } from '../elf/edit/file-edit.ts'
+import { graftedSource } from '../elf/graft/graft.ts'
+import type { ByteSource } from '../elf/source.ts'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf, WheelfixError } from './error.ts'
 import { fsPath } from './path.ts'
-import type { FileStatus } from './source.ts'
+import { type FileSource, type FileStatus, sourceOf } from './source.ts'
 import { ordersReplacement, syncFile } from './sync.ts'
 
 const SUFFIX = '.wheelfix-tmp'
@@ -81,23 +83,32 @@ export interface Staged {
  * for a link. No temporary file is left after an error
  */
 export function stageFile(path: string, edit: FileEdit, expected: FileStatus | null = null): Staged {
-  const from = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK))
   try {
-    const status = fstatSync(from)
-    if (expected !== null && fstatSync(from, { bigint: true }).ino !== expected.ino) {
+    if (expected !== null && source.status.ino !== expected.ino) {
       throw new WheelfixError('BUSY', 'another program replaced it during this run: run again', path)
     }
-    return stage(path, status, fd => {
-      copyInto(fd, from, status)
-      writeEdit(fd, edit)
-    })
+    return stage(path, fstatSync(source.fd), fd => writeEdited(fd, source, edit))
   } finally {
-    closeSync(from)
+    source.close()
   }
 }
 
-/** Writes an edit into an open file that nobody else uses: a copy. */
-export function writeEdit(fd: number, { baseSize, tail, patches, header }: FileEdit): void {
+/**
+ * Writes the edited content of an open file into a new, empty one: by reference where the file system can, and without
+ * filling the holes of a sparse file. Otherwise each byte is written once, in order. ext4 sends only new blocks to the disk
+ * before a rename, so a header that is written over the copy of an old one could arrive half a minute later.
+ */
+export function writeEdited(to: number, source: FileSource, edit: FileEdit): void {
+  if (cloned(to, source)) writeEdit(to, edit)
+  else {
+    const { blocks, size } = fstatSync(source.fd)
+    writeOnce(to, graftedSource(source, edit), blocks * 512 < size ? 0 : edit.baseSize)
+  }
+}
+
+/** Writes an edit into an open file that nobody else uses: a clone. */
+function writeEdit(fd: number, { baseSize, tail, patches, header }: FileEdit): void {
   ftruncateSync(fd, baseSize)
   for (const { offset, bytes } of patches) writeFully(fd, bytes, offset)
   writePieces(fd, tail, baseSize)
@@ -192,46 +203,58 @@ function commit(staged: Staged): void {
   renameStaged(staged)
 }
 
+/** The devices of file systems without clones. */
+const cannotClone = new Set<bigint>()
+
 /**
- * Copies an open file into a new one: by reference where the file system can, and without filling the holes of a sparse
- * file. Both are given by their descriptors, so that nobody can replace one of them meanwhile.
+ * Makes a file share the bytes of another one. Both are given by their descriptors, so that nobody can replace one of them
+ * meanwhile. @returns false where the file system cannot do it, or /proc is missing
  */
-export function copyInto(to: number, from: number, { size, blocks }: Stats): void {
-  const isSparse = blocks * 512 < size
-  const mode = isSparse ? constants.COPYFILE_FICLONE_FORCE : constants.COPYFILE_FICLONE
+function cloned(to: number, { fd, status: { dev } }: FileSource): boolean {
+  if (cannotClone.has(dev)) return false
   try {
-    copyFileSync(`/proc/self/fd/${from}`, `/proc/self/fd/${to}`, mode)
-    return
+    copyFileSync(`/proc/self/fd/${fd}`, `/proc/self/fd/${to}`, constants.COPYFILE_FICLONE_FORCE)
+    return true
   } catch (error) {
-    // the file system has no clones, or /proc is missing; a full disk fails again below
-    if (errnoOf(error) === undefined) throw error
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    if (errno === 'ENOTSUP') cannotClone.add(dev)
+    // a full disk fails again when the bytes are written
+    ftruncateSync(to, 0)
+    return false
   }
-  ftruncateSync(to, 0)
-  copyBlocks(to, from, size)
 }
 
 /** The unit in which holes are kept: the block size of most file systems. */
 const BLOCK = 4096
 
-/** Copies block by block. Node does not have lseek(2)'s SEEK_HOLE, so a block of zeros counts as a hole. */
-function copyBlocks(to: number, from: number, size: number): void {
-  const chunk = Buffer.alloc(CHUNK)
+/**
+ * Writes the bytes of a source, each once, from the first to the last. From `sparseFrom` on, blocks of zeros become holes.
+ * (Node does not have lseek(2)'s SEEK_HOLE.)
+ */
+function writeOnce(to: number, content: ByteSource, sparseFrom: number): void {
   const zeros = Buffer.alloc(BLOCK)
-  ftruncateSync(to, size)
-  for (let offset = 0; offset < size;) {
-    const count = readSync(from, chunk, 0, chunk.length, offset)
-    if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${offset} while being copied: run again`)
+  let end = 0
+  for (let offset = 0; offset < content.size; offset += CHUNK) {
+    const chunk = content.read(offset, Math.min(CHUNK, content.size - offset))
     // consecutive blocks are written together
     let start = 0
-    for (let at = 0; at < count; at += BLOCK) {
-      const block = chunk.subarray(at, Math.min(at + BLOCK, count))
-      if (!block.equals(zeros.subarray(0, block.length))) continue
+    for (let at = firstBlock(sparseFrom - offset); at < chunk.length; at += BLOCK) {
+      const block = chunk.subarray(at, at + BLOCK)
+      if (!zeros.subarray(0, block.length).equals(block)) continue
       if (start < at) writeFully(to, chunk.subarray(start, at), offset + start)
       start = at + block.length
     }
-    if (start < count) writeFully(to, chunk.subarray(start, count), offset + start)
-    offset += count
+    if (start < chunk.length) writeFully(to, chunk.subarray(start), offset + start)
+    end = start < chunk.length ? content.size : offset
   }
+  // the file ends with a hole
+  if (end < content.size) ftruncateSync(to, content.size)
+}
+
+/** The first block boundary at or after an offset. */
+function firstBlock(offset: number): number {
+  return Math.max(0, Math.ceil(offset / BLOCK) * BLOCK)
 }
 
 /** The bits that let a program run as its owner or group. */

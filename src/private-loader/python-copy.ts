@@ -9,7 +9,6 @@ import {
   constants,
   copyFileSync,
   fchmodSync,
-  fstatSync,
   linkSync,
   lstatSync,
   renameSync,
@@ -29,7 +28,7 @@ import { originalSource } from '../elf/graft/undo-note.ts'
 import { verifyGraft } from '../elf/rules/verify.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { copyInto, createFile, replaceFile, replaceLink, temporaryOf, writeEdit, writeFully } from '../io/replace.ts'
+import { createFile, replaceFile, replaceLink, temporaryOf, writeEdited, writeFully } from '../io/replace.ts'
 import { type FileSource, withSource } from '../io/source.ts'
 import { syncFile } from '../io/sync.ts'
 import { type Interpreter } from '../python/interpreter.ts'
@@ -237,9 +236,11 @@ export function writeCopy(copy: PythonCopy): void {
 }
 
 function writeCopied(fd: number, source: FileSource, graft: FileEdit): void {
-  copyInto(fd, source.fd, fstatSync(source.fd))
   // when the interpreter itself carries a graft of ours, that graft is removed
-  writeEdit(fd, { ...graft, patches: [...(joined(withoutPlanned(source).own)?.patches ?? []), ...graft.patches] })
+  writeEdited(fd, source, {
+    ...graft,
+    patches: [...(joined(withoutPlanned(source).own)?.patches ?? []), ...graft.patches],
+  })
 }
 
 /** Links a file, or copies it, because some file systems have no hard links. */

@@ -60,12 +60,19 @@ class Inode {
   now: Buffer
   mode: number
   pending: Page[] = []
+  /** The numbers of the pages that have a block on the disk. */
+  private allocated = new Set<number>()
 
   constructor(bytes: Buffer, mode: number, isDurable: boolean) {
     this.now = bytes
     this.durable = isDurable ? bytes : Buffer.alloc(0)
     this.mode = mode
-    if (!isDurable) this.pend(0, bytes)
+    if (isDurable) this.allocate()
+    else this.pend(0, bytes)
+  }
+
+  private allocate(): void {
+    for (let page = 0; page * PAGE < this.now.length; page++) this.allocated.add(page)
   }
 
   write(offset: number, bytes: Buffer): void {
@@ -93,11 +100,31 @@ class Inode {
       .filter(({ offset }) => offset < size)
       .map(({ offset, bytes }) => ({ offset, bytes: bytes.subarray(0, size - offset) }))
     this.durable = this.durable.subarray(0, size)
+    this.allocated = new Set([...this.allocated].filter(page => page * PAGE < size))
   }
 
   sync(): void {
     this.durable = this.now
     this.pending = []
+    this.allocate()
+  }
+
+  /**
+   * What ext4 does before a rename that replaces a file: it writes the pages that have no block yet. A page may get its
+   * block at any time, and what is written over it later waits for nobody.
+   */
+  syncNew(): void {
+    const later: Page[] = []
+    const durable = Buffer.alloc(this.now.length)
+    this.durable.copy(durable)
+    for (const page of this.pending) {
+      const number = Math.floor(page.offset / PAGE)
+      if (this.allocated.has(number)) later.push(page)
+      else page.bytes.copy(durable, page.offset)
+      this.allocated.add(number)
+    }
+    this.durable = durable
+    this.pending = later
   }
 
   after({ keeps, grows }: Luck): Buffer {
@@ -119,7 +146,7 @@ export class Disk {
   private readonly root: string
   private readonly ordered: boolean
 
-  /** @param ordered a rename that replaces a file waits for its bytes, as on ext4 */
+  /** @param ordered a rename that replaces a file waits for its new pages, as on ext4 */
   constructor(root: string, ordered: boolean) {
     this.root = root
     this.ordered = ordered
@@ -165,7 +192,7 @@ export class Disk {
       case 'rename': {
         const node = this.names.get(change.from)
         if (node === undefined) throw new Error(`no ${change.from}`)
-        if (this.ordered && node instanceof Inode && this.names.has(change.to)) node.sync()
+        if (this.ordered && node instanceof Inode && this.names.has(change.to)) node.syncNew()
         this.names.set(change.to, node)
         this.names.delete(change.from)
         return
