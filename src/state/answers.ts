@@ -7,10 +7,10 @@ import { isAbsolute, resolve } from 'node:path'
 import { GRAFT_FORMAT } from '../elf/graft/placement.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, namesIn, relativeTo } from '../io/path.ts'
-import { isTemporary, replaceExpendable } from '../io/replace.ts'
+import { isTemporary } from '../io/replace.ts'
 import { findConfig } from '../config/find-config.ts'
 import type { Place } from '../python/environment.ts'
-import { readState } from '../python/state-folder.ts'
+import { readAnswers, writeAnswers } from './answer-files.ts'
 import { isJournalQuiet } from './journal-file.ts'
 
 /** The answer of a run that left nothing to do. */
@@ -129,17 +129,11 @@ function entriesOf(list: string): string[] {
   return list.split(':').filter(entry => entry !== '')
 }
 
-const NAME = 'state.json'
-
-function stampPath({ stateFolder }: Place): string {
-  return `${stateFolder}/${NAME}`
-}
-
 /** The answer of the last run when nothing has changed since; else null. */
 export function recall(place: Place, options: Question, strict: boolean, version: string): Answer | null {
   if (options.update || options.rehash) return null
   const { root } = place
-  const stamp = readStamp(place)
+  const stamp = readStamp(place, options.env)
   if (stamp === null || stamp.version !== version || stamp.graft !== GRAFT_FORMAT || stamp.root !== root) return null
   const now = settingsOf(options, strict)
   const known = stamp.answers.find(({ settings }) => isFor(now, settings))
@@ -167,13 +161,12 @@ function isSame(a: unknown, b: unknown): boolean {
 }
 
 /**
- * Keeps the answer of a run that left nothing to do. Nothing is kept for a venv without a state folder. Nothing is kept
- * either when anything except the run itself changed a file during the run.
+ * Keeps the answer of a run that left nothing to do. Nothing is kept when anything except the run itself changed a file
+ * during the run.
  */
 export function remember(subject: Subject, options: Question, strict: boolean, version: string, answer: Answer): void {
   const { root } = subject
-  const old = readStamp(subject)
-  if (statusOf(subject.stateFolder) === null) return
+  const old = readStamp(subject, options.env)
   const states = statesOf(subject)
   const around = states === null ? null : statesAround(subject)
   if (states === null || around === null) return
@@ -197,13 +190,7 @@ export function remember(subject: Subject, options: Question, strict: boolean, v
     states,
     answers: answers.slice(0, MOST_ANSWERS),
   }
-  const path = stampPath(subject)
-  try {
-    replaceExpendable(path, JSON.stringify(stamp))
-  } catch (error) {
-    // the kept answer only saves time: without it the next run does the whole work
-    if (errnoOf(error) === undefined) throw error
-  }
+  writeAnswers(subject, JSON.stringify(stamp), options.env)
 }
 
 /** The resolution of file times: their clock ticks every 4 ms (CONFIG_HZ=250), on some kernels every 10 ms. */
@@ -290,9 +277,9 @@ function statusOf(path: string, ask: typeof lstatSync = statSync): Stats | null 
   }
 }
 
-function readStamp(place: Place): Stamp | null {
+function readStamp(place: Place, env: NodeJS.ProcessEnv): Stamp | null {
   try {
-    const stamp: unknown = JSON.parse(readState(place, NAME) ?? '')
+    const stamp: unknown = JSON.parse(readAnswers(place, env) ?? '')
     return isStamp(stamp) ? stamp : null
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
