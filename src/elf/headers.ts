@@ -3,9 +3,24 @@
 // fields are therefore read again from the bytes. e_phoff may point anywhere in the file: elfy gets a buffer in which
 // the table stands right behind the header.
 import elfy, { type Header } from 'elfy'
-import { ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, EV_CURRENT, PN_XNUM, SHN_XINDEX } from './constants.ts'
+import {
+  EI_ABIVERSION,
+  EI_CLASS,
+  EI_DATA,
+  EI_NIDENT,
+  EI_OSABI,
+  EI_PAD,
+  EI_VERSION,
+  ELFCLASS32,
+  ELFCLASS64,
+  ELFDATA2LSB,
+  ELFDATA2MSB,
+  EV_CURRENT,
+  PN_XNUM,
+  SHN_XINDEX,
+} from './constants.ts'
 import { ElfError } from './error.ts'
-import { type Format, formatOf, getAddress, getNumber } from './layout.ts'
+import { type FieldName, type Format, formatOf, getAddress, getNumber } from './layout.ts'
 import { assertInside, type ByteSource } from './source.ts'
 import type { ElfHeader, ProgramHeader } from './types.ts'
 
@@ -15,14 +30,6 @@ const MOST_SECTIONS = 1 << 20
 
 /** If the header and the program headers end within this many bytes, one read gets both. */
 const NEAR = 4096
-
-const EI_CLASS = 4
-const EI_DATA = 5
-const EI_VERSION = 6
-const EI_OSABI = 7
-const EI_ABIVERSION = 8
-const EI_PAD = 9
-const EI_NIDENT = 16
 
 const parser = new elfy.Parser()
 
@@ -51,7 +58,7 @@ export function readHeaders(source: ByteSource): Headers {
   }
   const format = formatOf({ class: elfClass, byteOrder })
   const head = source.read(0, format.ehdr.bytes)
-  const number = (name: Exclude<keyof Format['ehdr'], 'bytes'>): number => getNumber(format, head, 0, format.ehdr[name])
+  const number = (name: FieldName<Format['ehdr']>): number => getNumber(format, head, 0, format.ehdr[name])
 
   // throws past 2^53, before elfy would round the number
   const phoff = number('phoff')

@@ -2,8 +2,9 @@
 // becomes what it was. An object is identified by its bytes and not by its inode. In a copied venv or after a remount the
 // inode is a different one, and a library that was installed meanwhile may have the old inode.
 import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, futimesSync } from 'node:fs'
+import { EI_CLASS, EI_DATA, ELFCLASS32, ELFDATA2MSB } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
-import { formatOf, getNumber, put } from '../elf/layout.ts'
+import { encode, formatOf, getNumber } from '../elf/layout.ts'
 import { isElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { readUndo } from '../elf/graft/undo-note.ts'
@@ -159,26 +160,27 @@ function judgeOld(source: ByteSource, { before: { size, header } }: OldEntry, no
     return startsGraft(source, size) ? 'half' : 'other'
   }
   if (carriesGraft(source)) return 'after'
-  if (!isElf(now) || !isElf(header) || tablesAt(now).phoff < size) return 'other'
+  if (!isElf(now) || !isElf(header) || programHeadersAt(now) < size) return 'other'
   return withoutTables(now).equals(withoutTables(header)) ? 'half' : 'other'
 }
 
-function tablesAt(header: Uint8Array): { readonly phoff: number } {
+function programHeadersAt(header: Uint8Array): number {
   const format = formatOfHeader(header)
-  return { phoff: getNumber(format, header, 0, format.ehdr.phoff) }
+  return getNumber(format, header, 0, format.ehdr.phoff)
 }
 
 function withoutTables(header: Uint8Array): Buffer {
   const bytes = Buffer.from(header)
   const format = formatOfHeader(header)
-  const { phoff, phnum, shoff, shnum, shstrndx } = format.ehdr
-  for (const field of [phoff, phnum, shoff, shnum, shstrndx]) put(format, bytes, 0, field, 0)
+  encode(format.ehdr, format, bytes, 0, { phoff: 0, phnum: 0, shoff: 0, shnum: 0, shstrndx: 0 })
   return bytes
 }
 
-/** e_ident: EI_CLASS, EI_DATA. */
 function formatOfHeader(header: Uint8Array): ReturnType<typeof formatOf> {
-  return formatOf({ class: header[4] === 1 ? 32 : 64, byteOrder: header[5] === 2 ? 'big' : 'little' })
+  return formatOf({
+    class: header[EI_CLASS] === ELFCLASS32 ? 32 : 64,
+    byteOrder: header[EI_DATA] === ELFDATA2MSB ? 'big' : 'little',
+  })
 }
 
 /** Does a note of wheelfix follow the original, or nothing yet? */

@@ -4,7 +4,13 @@
 import {
   DF_1_NOOPEN,
   DF_1_PIE,
+  EI_ABIVERSION,
+  EI_CLASS,
+  EI_DATA,
+  EI_NIDENT,
   EI_OSABI,
+  EI_PAD,
+  EI_VERSION,
   ELFCLASS32,
   ELFCLASS64,
   ELFDATA2LSB,
@@ -16,7 +22,9 @@ import {
   EM_MIPS,
   ET_DYN,
   ET_EXEC,
+  EV_CURRENT,
 } from '../elf/constants.ts'
+import { formatOf, getNumber } from '../elf/layout.ts'
 import { isElf } from '../elf/read.ts'
 import type { ElfHeader, ElfObject } from '../elf/types.ts'
 import { isSameFloatAbi, isSameMachine } from './fits.ts'
@@ -33,12 +41,6 @@ export interface Fault {
 
 /** `list-ends`: glibc searches no more directories of this search path, but goes on with the next kind of path. */
 type Fate = 'opened' | 'passed-over' | 'list-ends' | Fault
-
-const EI_CLASS = 4
-const EI_DATA = 5
-const EI_VERSION = 6
-const EI_PAD = 9
-const EI_NIDENT = 16
 
 const NO_ELF: Fault = { by: 'not-elf', fault: 'is not an ELF file' }
 
@@ -93,16 +95,15 @@ const NOTHING = new Uint8Array(0)
 
 /** The fate of a file that `readElf` rejects. The first bytes decide whether the loader gets as far as that fault. */
 function unreadFate(head: Uint8Array, program: ElfHeader, libc: Libc): Fate {
-  const size = program.class === 64 ? 64 : 52
-  if (head.length < size || !isElf(head)) return NO_ELF
+  const format = formatOf(program)
+  if (head.length < format.ehdr.bytes || !isElf(head)) return NO_ELF
   if (head[EI_CLASS] !== (program.class === 64 ? ELFCLASS64 : ELFCLASS32)) return 'passed-over'
   const isLittle = program.byteOrder === 'little'
-  const view = new DataView(head.buffer, head.byteOffset, head.length)
-  const isOther = view.getUint16(18, isLittle) !== program.machine
+  const isOther = getNumber(format, head, 0, format.ehdr.machine) !== program.machine
   const isOdd =
     head[EI_DATA] !== (isLittle ? ELFDATA2LSB : ELFDATA2MSB) ||
-    head[EI_VERSION] !== 1 ||
-    !isKnownAbi(head[EI_OSABI] ?? 0, head[EI_OSABI + 1] ?? 0, program.machine) ||
+    head[EI_VERSION] !== EV_CURRENT ||
+    !isKnownAbi(head[EI_OSABI] ?? 0, head[EI_ABIVERSION] ?? 0, program.machine) ||
     head.subarray(EI_PAD, EI_NIDENT).some(byte => byte !== 0)
   if (isOther && (!isOdd || libc.skipsOtherMachines)) return 'passed-over'
   return unloadable('cannot be read')

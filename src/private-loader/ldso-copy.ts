@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { EM_AARCH64, EM_X86_64, PF_W, PF_X, PT_LOAD } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
+import { encode, formatOf } from '../elf/layout.ts'
 import { readElf } from '../elf/read.ts'
 import { bytesSource } from '../elf/source.ts'
 import { encodeText } from '../elf/text.ts'
@@ -120,11 +121,10 @@ function redirect(bytes: Uint8Array, object: ElfObject, slot: CacheSlot, path: B
   if (pointed === 0) throw refused('the code that opens its cache was not found')
   bytes.fill(0, slot.offset, slot.offset + slot.room)
   bytes.set(addition, end)
-  const index = object.programHeaders.indexOf(constants)
-  const header = object.header.phoff + index * 56
-  const size = BigInt(constants.filesz + addition.length)
-  view.setBigUint64(header + 32, size, true)
-  view.setBigUint64(header + 40, size, true)
+  const format = formatOf(object.header)
+  const header = object.header.phoff + object.programHeaders.indexOf(constants) * format.phdr.bytes
+  const size = constants.filesz + addition.length
+  encode(format.phdr, format, bytes, header, { filesz: size, memsz: size })
 }
 
 function overlaps(load: ProgramHeader, offset: number, length: number): boolean {

@@ -20,7 +20,10 @@ function note(owner: string, type: number, desc: string, little: boolean, align 
 
 function notesOf(bytes: Buffer, byteOrder: 'little' | 'big' = 'little', align = 4n) {
   const segment = { type: PT_NOTE, flags: 4, offset: 0, vaddr: 0n, paddr: 0n, filesz: bytes.length, memsz: 0n, align }
-  return readNotes(bytesSource(bytes), { header: { byteOrder }, programHeaders: [segment] } as unknown as ElfObject)
+  return readNotes(bytesSource(bytes), {
+    header: { class: 64, byteOrder },
+    programHeaders: [segment],
+  } as unknown as ElfObject)
 }
 
 test('notes follow each other, in both byte orders and both alignments', () => {

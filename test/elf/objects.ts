@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { graftedSource, type GraftOptions, makeGraft } from '../../src/elf/graft/graft.ts'
-import { type Field, type Format, formatOf, getNumber, put } from '../../src/elf/layout.ts'
+import { type Field, type FieldName, type Format, formatOf, getNumber, put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
 import { originalSource, readUndo } from '../../src/elf/graft/undo-note.ts'
@@ -45,9 +45,9 @@ export function restored(bytes: Uint8Array): Buffer {
 
 /** A field of the ELF header or of a program header, to be changed in a copy. */
 export type Poke =
-  | { readonly ehdr: Exclude<keyof Format['ehdr'], 'bytes'>; readonly value: number | bigint }
+  | { readonly ehdr: FieldName<Format['ehdr']>; readonly value: number | bigint }
   | {
-      readonly phdr: Exclude<keyof Format['phdr'], 'bytes'>
+      readonly phdr: FieldName<Format['phdr']>
       /** The first program header of this type. */
       readonly type: number
       readonly value: number | bigint

@@ -8,7 +8,7 @@ import { PT_LOAD } from '../../src/elf/constants.ts'
 import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { ElfError } from '../../src/elf/error.ts'
 import { graftedSource, type GraftOptions, makeGraft } from '../../src/elf/graft/graft.ts'
-import { formatOf, put } from '../../src/elf/layout.ts'
+import { type Format, formatOf, put } from '../../src/elf/layout.ts'
 import { layersOf } from '../../src/elf/graft/layers.ts'
 import { regraft } from '../../src/elf/graft/regraft.ts'
 import type { Undo } from '../../src/elf/graft/undo-note.ts'
@@ -259,13 +259,11 @@ function timed(action: () => void): void {
 }
 
 /** Where the fields of the header, the program headers, the section headers and the dynamic table stand. */
-function fieldsOf(bytes: Uint8Array): { at: number; width: 2 | 4 | 8 }[] {
+function fieldsOf(bytes: Uint8Array): { at: number; width: number }[] {
   const { header, programHeaders } = readElf(bytesSource(bytes))
   const format = formatOf(header)
-  const fields = (record: Readonly<Record<string, number | { at: number; width: 2 | 4 | 8 }>>) =>
-    Object.values(record).filter(field => typeof field !== 'number')
-  const at = (start: number, record: Parameters<typeof fields>[0]) =>
-    fields(record).map(field => ({ at: start + field.at, width: field.width }))
+  const at = (start: number, layout: Format['ehdr' | 'phdr' | 'shdr' | 'dyn']) =>
+    layout.fields.flatMap(field => (field.as === 'bytes' ? [] : [{ at: start + field.at, width: field.width }]))
   const dynamic = programHeaders.find(({ type }) => type === 2)
   const entries = dynamic === undefined ? 0 : Math.floor(dynamic.filesz / format.dyn.bytes)
   assert.ok(programHeaders.some(({ type }) => type === PT_LOAD))

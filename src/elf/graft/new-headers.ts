@@ -3,7 +3,7 @@ import { EI_OSABI, PF_R, PF_W, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_
 import type { GraftLayout } from './placement.ts'
 import type { GraftParts } from './new-parts.ts'
 import type { GraftSections, Placed } from './new-sections.ts'
-import { type Format, formatOf, put } from '../layout.ts'
+import { encode, type Format, formatOf } from '../layout.ts'
 import type { Editable } from '../rules/refuse.ts'
 import type { ElfState } from '../edit/state.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
@@ -49,17 +49,7 @@ function stackHeader(flags: number): ProgramHeader {
 export function encodeProgramHeaders(format: Format, programHeaders: readonly ProgramHeader[]): Uint8Array {
   const { phdr } = format
   const bytes = new Uint8Array(programHeaders.length * phdr.bytes)
-  for (const [index, header] of programHeaders.entries()) {
-    const start = index * phdr.bytes
-    put(format, bytes, start, phdr.type, header.type)
-    put(format, bytes, start, phdr.flags, header.flags)
-    put(format, bytes, start, phdr.offset, header.offset)
-    put(format, bytes, start, phdr.vaddr, header.vaddr)
-    put(format, bytes, start, phdr.paddr, header.paddr)
-    put(format, bytes, start, phdr.filesz, header.filesz)
-    put(format, bytes, start, phdr.memsz, header.memsz)
-    put(format, bytes, start, phdr.align, header.align)
-  }
+  for (const [index, header] of programHeaders.entries()) encode(phdr, format, bytes, index * phdr.bytes, header)
   return bytes
 }
 
@@ -78,13 +68,10 @@ export function newElfHeader(
   sections: GraftSections | null,
 ): Uint8Array {
   const header = new Uint8Array(old)
-  put(format, header, 0, format.ehdr.phoff, programHeaders.at)
-  put(format, header, 0, format.ehdr.phnum, programHeaders.count)
+  encode(format.ehdr, format, header, 0, { phoff: programHeaders.at, phnum: programHeaders.count })
   header[EI_OSABI] = osabi
   if (sections !== null) {
-    put(format, header, 0, format.ehdr.shoff, sections.at)
-    put(format, header, 0, format.ehdr.shnum, sections.shnum)
-    put(format, header, 0, format.ehdr.shstrndx, sections.shstrndx)
+    encode(format.ehdr, format, header, 0, { shoff: sections.at, shnum: sections.shnum, shstrndx: sections.shstrndx })
   }
   return header
 }

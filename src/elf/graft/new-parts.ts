@@ -4,7 +4,7 @@ import { DT_VERNEED, PT_GNU_STACK, PT_INTERP, PT_PHDR, SHT_PROGBITS } from '../c
 import { newDynamic } from '../tables/dynamic.ts'
 import { hasMovedHeaders, isExecutable, namesMusl } from '../kind.ts'
 import { MOST_PADDING, paddingOf } from './padding.ts'
-import { formatOf, put } from '../layout.ts'
+import { encode, formatOf } from '../layout.ts'
 import type { Editable } from '../rules/refuse.ts'
 import { findSection, sectionNumber } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
@@ -166,7 +166,8 @@ export function newVersionNeeds(
   const bytes = new Uint8Array(source.read(start, end - start))
   for (const [index, { at }] of needs.entries()) {
     const file = wanted.versionFiles[index]
-    if (file !== undefined && file !== files[index]) put(format, bytes, at - start, format.verneed.file, offsetOf(file))
+    if (file !== undefined && file !== files[index])
+      encode(format.verneed, format, bytes, at - start, { file: offsetOf(file) })
   }
   return { bytes, was }
 }

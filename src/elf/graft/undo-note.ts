@@ -2,22 +2,16 @@
 // is valid only while nothing else has changed the file. A checksum over the header, all appended bytes and the ranges
 // changed in place proves this.
 //
-// The note (owner `wheelfix`, type 2) has this descriptor, little endian on every machine:
-//    0  SHA-256 of: the present header · the file from the original size to its end, without these 32 bytes · the present
-//       bytes of each range changed in place
-//   32  original size, 40 size with the graft (64 bits each), 48 owner of the change (16 bytes of ASCII, ended by zeros)
-//   64  length of the original header, 68 number of ranges, 72 length of the record or 2^32 - 1, 76 zero (32 bits each)
-//   80  original header; each range as offset (64), length (32) and original bytes, inverted; record
-// The original bytes are inverted because Nix keeps every store path that the bytes of a file name.
+// The note (owner `wheelfix`, type 2) has a descriptor that is little endian on every machine: the record DESC, the original
+// header, each range as the record RANGE and its original bytes, the text that the caller keeps. The original bytes are
+// inverted, because Nix keeps every store path that the bytes of a file name.
 //
-// Earlier versions wrote type 1, which does not name the owner: 48 offset and 56 length (64 bits each) of the strings
-// that were copied by reference. Its checksum excludes these strings, and the bytes between the original size and the
-// note.
+// Earlier versions wrote type 1, which does not name the owner (the record DESC_1).
 import { createHash } from 'node:crypto'
 import { PT_LOAD } from '../constants.ts'
 import { ElfError } from '../error.ts'
 import { type Headers, readHeaders } from '../headers.ts'
-import { type Format, formatOf, getNumber, put } from '../layout.ts'
+import { bytesOf, decode, type Decoded, encode, type Format, formatOf, LITTLE, long, record, word } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
 import { decodeBytes, encodeText } from '../text.ts'
 import type { ElfHeader, ProgramHeader } from '../types.ts'
@@ -44,13 +38,42 @@ export interface Undo {
   readonly record: string | null
 }
 
+const DESC = record({
+  /**
+   * SHA-256 of: the present header · the file from the original size to its end, without these 32 bytes · the present
+   * bytes of each range changed in place.
+   */
+  checksum: bytesOf(32),
+  originalSize: long,
+  /** With the graft. */
+  size: long,
+  /** ASCII, ended by zeros. */
+  owner: bytesOf(16),
+  headerLength: word,
+  rangeCount: word,
+  /** NO_RECORD without one. */
+  recordLength: word,
+  /** 0 */
+  reserved: word,
+})
+/** The checksum excludes the copied strings, and the bytes between the original size and the note. */
+const DESC_1 = record({
+  checksum: bytesOf(32),
+  originalSize: long,
+  size: long,
+  /** The strings that were copied by reference. */
+  copiedOffset: long,
+  copiedLength: long,
+  headerLength: word,
+  rangeCount: word,
+  recordLength: word,
+  reserved: word,
+})
+const RANGE = record({ offset: long, length: word })
+
 const OWNER = Buffer.from('wheelfix\0\0\0\0')
 const OWNER_LENGTH = 9
 const VERSION = 2
-const CHECKSUM_LENGTH = 32
-const FIXED = 80
-const OWNER_AT = 48
-const OWNER_SIZE = 16
 const NO_RECORD = 0xffffffff
 /** The graft, including its note, starts at a multiple of this. */
 export const GRAFT_ALIGNMENT = 16
@@ -63,9 +86,9 @@ const checksumAt = (format: Format): number => format.nhdr.bytes + OWNER.length
 
 /** The size in bytes of a note with this content, including its alignment. */
 export function noteLength(format: Format, undo: Undo): number {
-  const patches = undo.patches.reduce((sum, { bytes }) => sum + 12 + bytes.length, 0)
+  const patches = undo.patches.reduce((sum, { bytes }) => sum + RANGE.bytes + bytes.length, 0)
   const record = undo.record === null ? 0 : encodeText(undo.record).length
-  const length = checksumAt(format) + FIXED + undo.header.length + patches + record
+  const length = checksumAt(format) + DESC.bytes + undo.header.length + patches + record
   return Math.ceil(length / GRAFT_ALIGNMENT) * GRAFT_ALIGNMENT
 }
 
@@ -74,28 +97,28 @@ const inverted = (bytes: Uint8Array): Uint8Array => bytes.map(byte => ~byte)
 /** The note with a checksum of zeros. */
 export function encodeNote(format: Format, undo: Undo & { readonly owner: Owner }, size: number): Buffer {
   const note = Buffer.alloc(noteLength(format, undo))
-  put(format, note, 0, format.nhdr.namesz, OWNER_LENGTH)
-  put(format, note, 0, format.nhdr.descsz, note.length - checksumAt(format))
-  put(format, note, 0, format.nhdr.type, VERSION)
+  const descsz = note.length - checksumAt(format)
+  encode(format.nhdr, format, note, 0, { namesz: OWNER_LENGTH, descsz, type: VERSION })
   OWNER.copy(note, format.nhdr.bytes)
   const desc = note.subarray(checksumAt(format))
-  const record = undo.record === null ? null : encodeText(undo.record)
-  desc.writeBigUInt64LE(BigInt(undo.originalSize), 32)
-  desc.writeBigUInt64LE(BigInt(size), 40)
-  desc.write(undo.owner, OWNER_AT, OWNER_SIZE, 'latin1')
-  desc.writeUInt32LE(undo.header.length, 64)
-  desc.writeUInt32LE(undo.patches.length, 68)
-  desc.writeUInt32LE(record?.length ?? NO_RECORD, 72)
-  let at = FIXED
+  const kept = undo.record === null ? null : encodeText(undo.record)
+  encode(DESC, LITTLE, desc, 0, {
+    originalSize: undo.originalSize,
+    size,
+    owner: Buffer.from(undo.owner, 'latin1'),
+    headerLength: undo.header.length,
+    rangeCount: undo.patches.length,
+    recordLength: kept?.length ?? NO_RECORD,
+  })
+  let at = DESC.bytes
   desc.set(undo.header, at)
   at += undo.header.length
   for (const { offset, bytes } of undo.patches) {
-    desc.writeBigUInt64LE(BigInt(offset), at)
-    desc.writeUInt32LE(bytes.length, at + 8)
-    desc.set(inverted(bytes), at + 12)
-    at += 12 + bytes.length
+    encode(RANGE, LITTLE, desc, at, { offset, length: bytes.length })
+    desc.set(inverted(bytes), at + RANGE.bytes)
+    at += RANGE.bytes + bytes.length
   }
-  if (record !== null) desc.set(record, at)
+  if (kept !== null) desc.set(kept, at)
   return note
 }
 
@@ -126,15 +149,14 @@ function checksumOf(format: Format, source: ByteSource, { start, length, undo, v
   const at = start + checksumAt(format)
   update(0, format.ehdr.bytes)
   update(version === 1 ? start : undo.originalSize, at)
+  const behind = at + DESC.checksum.width
   if (version === 1) {
-    const copied = source.read(at + OWNER_AT, 16)
-    const view = new DataView(copied.buffer, copied.byteOffset, copied.length)
-    const from = Number(view.getBigUint64(0, true))
-    const to = from + Number(view.getBigUint64(8, true))
+    const { copiedOffset: from, copiedLength } = decode(DESC_1, LITTLE, source.read(at, DESC_1.bytes))
+    const to = from + copiedLength
     const end = Math.max(from, start + length)
-    update(at + CHECKSUM_LENGTH, to === from ? source.size : end)
+    update(behind, to === from ? source.size : end)
     if (to !== from) update(Math.max(to, end), source.size)
-  } else update(at + CHECKSUM_LENGTH, source.size)
+  } else update(behind, source.size)
   for (const { offset, bytes } of undo.patches) update(offset, offset + bytes.length)
   return hash.digest()
 }
@@ -146,14 +168,14 @@ function checksumOf(format: Format, source: ByteSource, { start, length, undo, v
  */
 export function readUndo(source: ByteSource, headers?: Headers): Undo | null {
   try {
-    return decode(source, headers ?? readHeaders(source))
+    return validUndo(source, headers ?? readHeaders(source))
   } catch (error) {
     if (error instanceof ElfError && error.code !== 'REFUSED') return null
     throw error
   }
 }
 
-function decode(source: ByteSource, { header, programHeaders }: Headers): Undo | null {
+function validUndo(source: ByteSource, { header, programHeaders }: Headers): Undo | null {
   // the PT_LOAD that comes last in the file
   const load = programHeaders
     .filter(({ type }) => type === PT_LOAD)
@@ -174,23 +196,21 @@ function readNote(
   source: ByteSource,
   header: ElfHeader,
   start: number,
-): (PlacedNote & { readonly size: number; readonly checksum: Buffer }) | null {
+): (PlacedNote & { readonly size: number; readonly checksum: Uint8Array }) | null {
   const format = formatOf(header)
   const at = checksumAt(format)
-  const head = source.read(start, at)
-  const length = at + getNumber(format, head, 0, format.nhdr.descsz)
-  if (getNumber(format, head, 0, format.nhdr.namesz) !== OWNER_LENGTH || length > LONGEST_NOTE) return null
-  const version = getNumber(format, head, 0, format.nhdr.type)
+  const { namesz, descsz, type: version } = decode(format.nhdr, format, source.read(start, at))
+  const length = at + descsz
+  if (namesz !== OWNER_LENGTH || descsz < DESC.bytes || length > LONGEST_NOTE) return null
   if (version < 1 || version > VERSION) throw newer(`version ${version}`, start)
-  const desc = Buffer.from(source.read(start + at, length - at))
-  const undo = decodeUndo(desc, version === 1 ? null : ownerIn(desc, start))
-  if (undo === null) return null
-  const size = Number(desc.readBigUInt64LE(40))
-  return { start, length, version, undo, size, checksum: desc.subarray(0, CHECKSUM_LENGTH) }
+  const bytes = Buffer.from(source.read(start + at, descsz))
+  const desc = decode(DESC, LITTLE, bytes)
+  const undo = decodeUndo(bytes, desc, version === 1 ? null : ownerIn(desc.owner, start))
+  return undo === null ? null : { start, length, version, undo, size: desc.size, checksum: desc.checksum }
 }
 
-function ownerIn(desc: Buffer, start: number): Owner {
-  const name = desc.toString('latin1', OWNER_AT, OWNER_AT + OWNER_SIZE).replace(/\0+$/, '')
+function ownerIn(bytes: Uint8Array, start: number): Owner {
+  const name = decodeBytes(bytes).replace(/\0+$/, '')
   const owner = OWNERS.find(known => known === name)
   if (owner === undefined) throw newer(`the owner ${JSON.stringify(name)}`, start)
   return owner
@@ -209,31 +229,35 @@ function noteOffset(source: ByteSource, header: ElfHeader, { offset }: ProgramHe
   const at = checksumAt(format)
   const behind = Math.ceil((offset + header.phnum * format.phdr.bytes) / GRAFT_ALIGNMENT) * GRAFT_ALIGNMENT
   const isOurs = (start: number): boolean =>
-    source.size - start >= at + FIXED && OWNER.equals(source.read(start, at).subarray(format.nhdr.bytes))
+    source.size - start >= at + DESC.bytes && OWNER.equals(source.read(start, at).subarray(format.nhdr.bytes))
   return isOurs(offset) ? offset : isOurs(behind) ? behind : null
 }
 
-function decodeUndo(desc: Buffer, owner: Owner | null): Undo | null {
-  const originalSize = Number(desc.readBigUInt64LE(32))
-  let at = FIXED
-  const take = (length: number): Buffer | null => {
-    if (length > desc.length - at) return null
+/** null where the descriptor is cut off. */
+function decodeUndo(
+  bytes: Uint8Array,
+  { originalSize, headerLength, rangeCount, recordLength }: Decoded<typeof DESC>,
+  owner: Owner | null,
+): Undo | null {
+  let at = DESC.bytes
+  const take = (length: number): Uint8Array | null => {
+    if (length > bytes.length - at) return null
     at += length
-    return desc.subarray(at - length, at)
+    return bytes.subarray(at - length, at)
   }
-  const header = take(desc.readUInt32LE(64))
+  const header = take(headerLength)
   if (header === null) return null
   const patches: Patch[] = []
-  for (let count = desc.readUInt32LE(68); count > 0; count--) {
-    const range = take(12)
-    const bytes = range === null ? null : take(range.readUInt32LE(8))
-    if (range === null || bytes === null) return null
-    patches.push({ offset: Number(range.readBigUInt64LE(0)), bytes: inverted(bytes) })
+  for (let count = rangeCount; count > 0; count--) {
+    const head = take(RANGE.bytes)
+    const range = head === null ? null : decode(RANGE, LITTLE, head)
+    const original = range === null ? null : take(range.length)
+    if (range === null || original === null) return null
+    patches.push({ offset: range.offset, bytes: inverted(original) })
   }
-  const length = desc.readUInt32LE(72)
-  if (length === NO_RECORD) return { owner, originalSize, header, patches, record: null }
-  const record = take(length)
-  return record === null ? null : { owner, originalSize, header, patches, record: decodeBytes(record) }
+  if (recordLength === NO_RECORD) return { owner, originalSize, header, patches, record: null }
+  const kept = take(recordLength)
+  return kept === null ? null : { owner, originalSize, header, patches, record: decodeBytes(kept) }
 }
 
 /** The file before the graft, as a view of the current file. */

@@ -7,7 +7,7 @@ import { DT_NEEDED, DT_STRSZ, DT_STRTAB, DT_VERNEED, PT_GNU_STACK, PT_INTERP, SH
 import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
 import { programHeaderPatch } from '../graft/new-headers.ts'
 import { stringTableAddress } from '../graft/placement.ts'
-import { formatOf, put } from '../layout.ts'
+import { encodeField, formatOf } from '../layout.ts'
 import { type Editable, findStringSection } from '../rules/refuse.ts'
 import { findSection, growSections, sectionNumber, type SectionTable, setSection } from '../tables/sections.ts'
 import { type Slack, slackOf } from './slack.ts'
@@ -32,9 +32,9 @@ export function editWords(object: ElfObject, wanted: ElfState): Patch[] | null {
     if (change === 'stack') {
       const index = programHeaders.findIndex(({ type }) => type === PT_GNU_STACK)
       if (index < 0) return null
-      const bytes = new Uint8Array(4)
-      put(format, bytes, 0, { at: 0, width: 4 }, wanted.stack ?? 0)
-      patches.push({ offset: header.phoff + index * format.phdr.bytes + format.phdr.flags.at, bytes })
+      const { flags, bytes: size } = format.phdr
+      const bytes = encodeField(format, flags, wanted.stack ?? 0)
+      patches.push({ offset: header.phoff + index * size + flags.at, bytes })
     } else if (change !== 'osabi') return null
   }
   return patches
@@ -70,8 +70,7 @@ export function renameInPlace(
       continue
     }
     if (name.length === 0 || at < 0 || !name.equals(source.read(strtab.offset + at, name.length))) return null
-    const bytes = new Uint8Array(field.width)
-    put(format, bytes, 0, { at: 0, width: field.width }, at)
+    const bytes = encodeField(format, field, at)
     patches.push({ offset: dynamicSegment.offset + index * size + field.at, bytes })
   }
   return patches
@@ -333,9 +332,7 @@ function newVersionFiles(
   return readVersionNeeds(source, header, programHeaders, address).flatMap(({ at }, index): Patch[] => {
     const file = wanted.versionFiles[index]
     if (file === undefined || file === versionNeeds[index]?.file) return []
-    const { at: field, width } = format.verneed.file
-    const bytes = new Uint8Array(width)
-    put(format, bytes, 0, { at: 0, width }, offsetOf(file))
-    return [{ offset: at + field, bytes }]
+    const field = format.verneed.file
+    return [{ offset: at + field.at, bytes: encodeField(format, field, offsetOf(file)) }]
   })
 }

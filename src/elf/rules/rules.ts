@@ -39,7 +39,7 @@ import {
   SHT_NULL,
 } from '../constants.ts'
 import { extentAt, readStringBytes } from '../memory.ts'
-import { type Field, formatOf, getNumber } from '../layout.ts'
+import { decode, formatOf } from '../layout.ts'
 import { addressLimit, pageSize, SMALLEST_PAGE } from '../machine.ts'
 import { readSections, sectionAddress, sectionNumber } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
@@ -342,15 +342,18 @@ export function checkHash(source: ByteSource, { header, programHeaders, dynamic 
   const address = dynamic?.findLast(({ tag }) => tag === DT_GNU_HASH)?.value
   const extent = address === undefined ? null : extentAt(programHeaders, address)
   if (extent === null) return
-  const word = (at: number): Field => ({ at, width: 4 })
   const format = formatOf(header)
-  const bytes = source.read(extent.offset, 16)
-  const buckets = getNumber(format, bytes, 0, word(0))
-  const bloom = getNumber(format, bytes, 0, word(8))
+  const { gnuHash } = format
+  const { buckets, bloomWords: bloom } = decode(gnuHash, format, source.read(extent.offset, gnuHash.bytes))
   if (bloom === 0 || (bloom & (bloom - 1)) !== 0) {
-    report('hash-table', `DT_GNU_HASH has ${bloom} words of bloom filter, no power of two`, extent.offset + 8, bloom)
+    report(
+      'hash-table',
+      `DT_GNU_HASH has ${bloom} words of bloom filter, no power of two`,
+      extent.offset + gnuHash.bloomWords.at,
+      bloom,
+    )
   }
-  if (16 + bloom * (format.class / 8) + buckets * 4 > extent.length) {
+  if (gnuHash.bytes + bloom * (format.class / 8) + buckets * 4 > extent.length) {
     report('hash-table', `DT_GNU_HASH’s ${buckets} buckets reach beyond its PT_LOAD`, extent.offset, buckets)
   }
 }

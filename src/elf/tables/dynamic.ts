@@ -9,7 +9,7 @@ import {
   DT_SONAME,
   EM_MIPS,
 } from '../constants.ts'
-import { type Format, put } from '../layout.ts'
+import { encode, type Format, formatOf } from '../layout.ts'
 import { differences, type ElfState, stateOf } from '../edit/state.ts'
 import type { DynamicEntry, ElfObject } from '../types.ts'
 
@@ -58,7 +58,7 @@ export function moveDebugHook(
   to: bigint,
 ): DynamicEntry[] {
   if (object.header.machine !== EM_MIPS) return [...entries]
-  const step = object.header.class === 64 ? 16n : 8n
+  const step = BigInt(formatOf(object.header).dyn.bytes)
   const oldIndex = object.dynamic?.findIndex(({ tag }) => tag === DT_MIPS_RLD_MAP_REL) ?? -1
   return entries.map((entry, index) =>
     entry.tag !== DT_MIPS_RLD_MAP_REL || oldIndex < 0
@@ -71,9 +71,6 @@ export function moveDebugHook(
 export function encodeDynamic(format: Format, entries: readonly DynamicEntry[]): Uint8Array {
   const { dyn } = format
   const bytes = new Uint8Array((entries.length + 1) * dyn.bytes)
-  for (const [index, { tag, value }] of entries.entries()) {
-    put(format, bytes, index * dyn.bytes, dyn.tag, tag)
-    put(format, bytes, index * dyn.bytes, dyn.value, value)
-  }
+  for (const [index, entry] of entries.entries()) encode(dyn, format, bytes, index * dyn.bytes, entry)
   return bytes
 }

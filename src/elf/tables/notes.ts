@@ -1,5 +1,6 @@
 // Notes of an object (gABI chapter 5, “Note Section”), read through its PT_NOTE segments.
 import { PT_NOTE } from '../constants.ts'
+import { decode, formatOf } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
 import { decodeBytes } from '../text.ts'
 import type { ElfObject } from '../types.ts'
@@ -13,7 +14,6 @@ interface ElfNote {
 
 /** Useful notes have some hundred bytes. The notes of node (probes) have some hundred KB. */
 const MOST_BYTES = 1 << 16
-const HEADER_BYTES = 12
 
 /**
  * The notes of an object. If a segment is cut off or malformed, only the notes before that point. `object` needs its
@@ -31,20 +31,19 @@ export function readNotes(source: ByteSource, object: ElfObject): ElfNote[] {
 }
 
 function* parseNotes(bytes: Uint8Array, { header }: ElfObject, align: 4 | 8): Generator<ElfNote> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const little = header.byteOrder === 'little'
+  const format = formatOf(header)
+  const { nhdr } = format
   const padded = (size: number) => Math.ceil(size / align) * align
-  for (let at = 0; at + HEADER_BYTES <= bytes.length;) {
-    const namesz = view.getUint32(at, little)
-    const descsz = view.getUint32(at + 4, little)
+  for (let at = 0; at + nhdr.bytes <= bytes.length;) {
+    const { namesz, descsz, type } = decode(nhdr, format, bytes, at)
     // the name follows the header without padding, the description is aligned from the note's start
-    const desc = at + padded(HEADER_BYTES + namesz)
+    const desc = at + padded(nhdr.bytes + namesz)
     if (desc + descsz > bytes.length) return
-    const name = bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + namesz)
+    const name = bytes.subarray(at + nhdr.bytes, at + nhdr.bytes + namesz)
     const nul = name.indexOf(0)
     yield {
       owner: decodeBytes(nul < 0 ? name : name.subarray(0, nul)),
-      type: view.getUint32(at + 8, little),
+      type,
       desc: bytes.subarray(desc, desc + descsz),
     }
     at = desc + padded(descsz)

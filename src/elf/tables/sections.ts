@@ -2,24 +2,11 @@
 // have been stripped. It is kept correct for the tools that read it.
 import { SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB } from '../constants.ts'
 import { ElfError } from '../error.ts'
-import { type Format, formatOf, getAddress, getNumber, put } from '../layout.ts'
+import { encode, type FieldName, type Format, formatOf, getAddress, getNumber } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
 import type { ElfHeader, ProgramHeader } from '../types.ts'
 
-export type SectionField = Exclude<keyof Format['shdr'], 'bytes'>
-
-const FIELDS = [
-  'name',
-  'type',
-  'flags',
-  'addr',
-  'offset',
-  'size',
-  'link',
-  'info',
-  'addralign',
-  'entsize',
-] as const satisfies SectionField[]
+export type SectionField = FieldName<Format['shdr']>
 
 /** A copy of the section header table, and the index of the section that holds the names. */
 export interface SectionTable {
@@ -56,10 +43,7 @@ export function setSection(
   index: number,
   fields: Partial<Readonly<Record<SectionField, number | bigint>>>,
 ): void {
-  for (const name of FIELDS) {
-    const value = fields[name]
-    if (value !== undefined) put(format, bytes, index * format.shdr.bytes, format.shdr[name], value)
-  }
+  encode(format.shdr, format, bytes, index * format.shdr.bytes, fields)
 }
 
 /** The lowest index (never 0, the null section) for which the test is true; -1 without one. */

@@ -2,7 +2,7 @@
 import { DT_GNU_HASH, DT_HASH, DT_STRTAB, DT_SYMTAB, EM_ALPHA, EM_S390, SHN_UNDEF } from '../constants.ts'
 import { ElfError } from '../error.ts'
 import { mustBeAt } from '../memory.ts'
-import { type Field, formatOf, getAddress, getNumber } from '../layout.ts'
+import { decode, formatOf, getNumber } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
 import { encodeText } from '../text.ts'
 import type { ElfObject } from '../types.ts'
@@ -30,16 +30,20 @@ export function definesSymbol(source: ByteSource, object: ElfObject, name: strin
   }
   const isDefinition = (index: number): boolean => {
     const { sym } = format
-    const symbol = read(symtab + BigInt(index * sym.bytes), sym.bytes, 'a symbol')
-    if (getNumber(format, symbol, 0, sym.shndx) === SHN_UNDEF) return false
-    const extent = mustBeAt(programHeaders, strtab + getAddress(format, symbol, 0, sym.name), 'a symbol’s name')
+    const symbol = decode(sym, format, read(symtab + BigInt(index * sym.bytes), sym.bytes, 'a symbol'))
+    if (symbol.shndx === SHN_UNDEF) return false
+    const extent = mustBeAt(programHeaders, strtab + symbol.name, 'a symbol’s name')
     return extent.length >= wanted.length && wanted.equals(source.read(extent.offset, wanted.length))
   }
   const number = (address: bigint, width: 4 | 8, what: string): number =>
-    getNumber(format, read(address, width, what), 0, { at: 0, width } satisfies Field)
+    getNumber(format, read(address, width, what), 0, { at: 0, width })
 
   const gnuHash = value(DT_GNU_HASH)
-  if (gnuHash !== undefined) return inGnuHash(gnuHash, wanted, format.class, number, isDefinition)
+  if (gnuHash !== undefined) {
+    const head = decode(format.gnuHash, format, read(gnuHash, format.gnuHash.bytes, 'DT_GNU_HASH'))
+    const bucketTable = gnuHash + BigInt(format.gnuHash.bytes + head.bloomWords * (format.class / 8))
+    return inGnuHash(head, bucketTable, wanted, number, isDefinition)
+  }
   const hash = value(DT_HASH)
   if (hash === undefined) return false
   // on these two machines the entries of DT_HASH have 8 bytes (glibc: Elf_Symndx), on all others 4
@@ -52,19 +56,15 @@ type ReadNumber = (address: bigint, width: 4 | 8, what: string) => number
 
 /** DT_GNU_HASH: header, bloom filter, buckets, and chains. The last hash of a chain has its lowest bit set. */
 function inGnuHash(
-  table: bigint,
+  { buckets, firstSymbol }: { readonly buckets: number; readonly firstSymbol: number },
+  bucketTable: bigint,
   wanted: Uint8Array,
-  elfClass: 32 | 64,
   number: ReadNumber,
   isDefinition: (index: number) => boolean,
 ): boolean {
-  const buckets = number(table, 4, 'DT_GNU_HASH')
-  const firstSymbol = number(table + 4n, 4, 'DT_GNU_HASH')
-  const bloomWords = number(table + 8n, 4, 'DT_GNU_HASH')
   if (buckets === 0) return false
   let hash = 5381
   for (const byte of wanted.subarray(0, -1)) hash = (Math.imul(hash, 33) + byte) >>> 0
-  const bucketTable = table + 16n + BigInt(bloomWords) * BigInt(elfClass / 8)
   let index = number(bucketTable + 4n * BigInt(hash % buckets), 4, 'a bucket of DT_GNU_HASH')
   if (index === 0) return false
   if (index < firstSymbol) {

@@ -3,7 +3,7 @@
 // is bounded. So a chain with overlapping or repeated records also ends.
 import { ElfError } from '../error.ts'
 import { type Extent, mustBeAt } from '../memory.ts'
-import { type Format, formatOf, getAddress, getNumber } from '../layout.ts'
+import { decode, type Format, formatOf, getNumber } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
 import type { ElfHeader, ProgramHeader } from '../types.ts'
 
@@ -49,25 +49,16 @@ export function readVersionNeeds(
   const spend = budget()
   walk(source, format, mustBeAt(programHeaders, address, 'DT_VERNEED'), verneed, (bytes, extent) => {
     const versions: RawNeededVersion[] = []
-    const first = getNumber(format, bytes, 0, verneed.aux)
+    const { version, cnt, file, aux } = decode(verneed, format, bytes)
     spend(extent)
-    if (first !== 0 && getNumber(format, bytes, 0, verneed.cnt) !== 0) {
-      walk(source, format, advance(extent, first, 'vn_aux'), vernaux, (aux, place) => {
+    if (aux !== 0 && cnt !== 0) {
+      walk(source, format, advance(extent, aux, 'vn_aux'), vernaux, (record, place) => {
         spend(place)
-        versions.push({
-          at: place.offset,
-          name: getAddress(format, aux, 0, vernaux.name),
-          hash: getNumber(format, aux, 0, vernaux.hash),
-          flags: getNumber(format, aux, 0, vernaux.flags),
-        })
+        const { name, hash, flags } = decode(vernaux, format, record)
+        versions.push({ at: place.offset, name, hash, flags })
       })
     }
-    needs.push({
-      at: extent.offset,
-      version: getNumber(format, bytes, 0, verneed.version),
-      file: getAddress(format, bytes, 0, verneed.file),
-      versions,
-    })
+    needs.push({ at: extent.offset, version, file, versions })
   })
   return needs
 }
@@ -86,14 +77,10 @@ export function readVersionDefinitions(
   const spend = budget()
   walk(source, format, mustBeAt(programHeaders, address, 'DT_VERDEF'), verdef, (bytes, extent) => {
     spend(extent)
-    const aux = advance(extent, getNumber(format, bytes, 0, verdef.aux), 'vd_aux')
-    definitions.push({
-      at: extent.offset,
-      version: getNumber(format, bytes, 0, verdef.version),
-      name: getAddress(format, source.read(aux.offset, verdaux.bytes), 0, verdaux.name),
-      hash: getNumber(format, bytes, 0, verdef.hash),
-      flags: getNumber(format, bytes, 0, verdef.flags),
-    })
+    const { version, flags, hash, aux } = decode(verdef, format, bytes)
+    const first = advance(extent, aux, 'vd_aux')
+    const { name } = decode(verdaux, format, source.read(first.offset, verdaux.bytes))
+    definitions.push({ at: extent.offset, version, name, hash, flags })
   })
   return definitions
 }
@@ -111,7 +98,7 @@ function walk(
   source: ByteSource,
   format: Format,
   start: Extent,
-  record: { readonly bytes: number; readonly next: { readonly at: number; readonly width: 2 | 4 | 8 } },
+  record: Pick<Format['verneed'], 'bytes' | 'next'>,
   visit: (bytes: Uint8Array, extent: Extent) => void,
 ): void {
   for (let extent = start; ;) {

@@ -1,8 +1,8 @@
 // The format of glibc's ld.so.cache: its numbers, its flags and the order of its names. Rules from glibc's
 // sysdeps/generic/dl-cache.h, elf/dl-cache.c (what the loader does) and elf/cache.c (what ldconfig writes).
 //
-// The format since glibc 2.2: a header of 48 bytes, entries of 24 bytes sorted for the loader's binary search, strings.
-// ldconfig may put a cache in the older format in front (`ldconfig -c compat`, the default up to glibc 2.31).
+// The format since glibc 2.2: a header, entries sorted for the loader's binary search, strings. Since glibc 2.33 an extension
+// follows them. ldconfig may put a cache in the older format in front (`ldconfig -c compat`, the default up to glibc 2.31).
 import {
   EM_AARCH64,
   EM_ARM,
@@ -16,6 +16,7 @@ import {
   EM_SPARCV9,
   EM_X86_64,
 } from '../../elf/constants.ts'
+import { bits, bytesOf, record, word } from '../../elf/layout.ts'
 import { encodeText } from '../../elf/text.ts'
 import type { ElfClass } from '../../elf/types.ts'
 
@@ -27,18 +28,34 @@ export interface CacheMachine {
 
 export const MAGIC_OLD = 'ld.so-1.7.0'
 export const MAGIC = 'glibc-ld.so.cache1.1'
-export const HEADER = 48
-export const ENTRY = 24
-export const OLD_HEADER = 16
-export const OLD_ENTRY = 12
-/** The byte order of the cache, in the low two bits of the header's flags; 0: the machine's own. */
-export const ENDIAN_AT = 28
+/** `struct cache_file_new`; the magic ends with the version. */
+export const HEADER = record({
+  magic: bytesOf(20),
+  count: word,
+  /** Of all strings together. */
+  stringBytes: word,
+  /** The byte order of the cache, in the low two bits; 0: the machine's own. */
+  flags: bytesOf(1),
+  padding: bytesOf(3),
+  /** From the start of the file; 0 without an extension. */
+  extension: word,
+  unused: bytesOf(12),
+})
+/** `struct file_entry_new`. The offsets of the strings count from the start of the header. */
+export const ENTRY = record({ flags: word, key: word, value: word, osVersion: word, hwcap: bits })
+/** `struct cache_file`, padded after its magic. */
+export const OLD_HEADER = record({ magic: bytesOf(12), count: word })
+/** `struct file_entry`. The offsets of the strings count from the end of the entries. */
+export const OLD_ENTRY = record({ flags: word, key: word, value: word })
+/** `struct cache_extension` */
+export const EXTENSION = record({ magic: word, count: word })
+/** `struct cache_extension_section` */
+export const SECTION = record({ tag: word, flags: word, offset: word, size: word })
+/** The offset of a string from the start of the header. A TAG_HWCAPS section is an array of these. */
+export const STRING = record({ offset: word })
 export const ENDIAN_LITTLE = 2
 export const ENDIAN_BIG = 3
-export const EXTENSION_AT = 32
 export const EXTENSION_MAGIC = 0xeaa42174
-export const EXTENSION_HEADER = 8
-export const EXTENSION_SECTION = 16
 export const TAG_GENERATOR = 0
 export const TAG_HWCAPS = 1
 /**
@@ -134,8 +151,4 @@ export function compareNames(a: string, b: string, unsigned: boolean): number {
 export function byteString(text: string): string {
   // oxlint-disable-next-line no-control-regex -- ASCII, which has one byte for each character
   return /^[\u0000-\u007f]*$/.test(text) ? text : encodeText(text).toString('latin1')
-}
-
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -1,27 +1,26 @@
 // Writes an ld.so.cache as ldconfig does (elf/cache.c). Must not know of files or of the store.
+import { encode } from '../../elf/layout.ts'
 import { encodeText } from '../../elf/text.ts'
 import type { ByteOrder } from '../../elf/types.ts'
 import {
   type CacheMachine,
-  ENDIAN_AT,
   ENDIAN_BIG,
   ENDIAN_LITTLE,
   ENTRY,
-  EXTENSION_AT,
-  EXTENSION_HEADER,
+  EXTENSION,
   EXTENSION_MAGIC,
-  EXTENSION_SECTION,
   FLAG_ELF_LIBC6,
   HEADER,
   HWCAP_EXTENSION,
   MAGIC,
+  SECTION,
+  STRING,
   TAG_GENERATOR,
   TAG_HWCAPS,
   byteString,
   cacheFlags,
   charIsUnsigned,
   compareNames,
-  viewOf,
 } from './cache-format.ts'
 
 /** One entry of a cache that is to be written. */
@@ -61,7 +60,8 @@ export function writeLoaderCache(
   // each string once
   const parts: Buffer[] = []
   const offsets = new Map<string, number>()
-  let end = HEADER + ENTRY * sorted.length
+  const stringsAt = HEADER.bytes + ENTRY.bytes * sorted.length
+  let end = stringsAt
   const place = (text: string): number => {
     const known = offsets.get(text)
     if (known !== undefined) return known
@@ -78,38 +78,31 @@ export function writeLoaderCache(
   const generator = Buffer.from('wheelfix')
   const extension = stringsEnd + ((4 - (stringsEnd % 4)) % 4)
   const sections = names.length === 0 ? 1 : 2
-  const hwcapsAt = extension + EXTENSION_HEADER + sections * EXTENSION_SECTION
-  const generatorAt = hwcapsAt + 4 * names.length
+  const hwcapsAt = extension + EXTENSION.bytes + sections * SECTION.bytes
+  const generatorAt = hwcapsAt + STRING.bytes * names.length
 
   const bytes = new Uint8Array(generatorAt + generator.length)
-  const view = viewOf(bytes)
-  const little = target.byteOrder === 'little'
-  bytes.set(encodeText(MAGIC), 0)
-  view.setUint32(MAGIC.length, sorted.length, little)
-  view.setUint32(MAGIC.length + 4, stringsEnd - HEADER - ENTRY * sorted.length, little)
-  view.setUint8(ENDIAN_AT, little ? ENDIAN_LITTLE : ENDIAN_BIG)
-  view.setUint32(EXTENSION_AT, extension, little)
+  encode(HEADER, target, bytes, 0, {
+    magic: encodeText(MAGIC),
+    count: sorted.length,
+    stringBytes: stringsEnd - stringsAt,
+    flags: Buffer.from([target.byteOrder === 'little' ? ENDIAN_LITTLE : ENDIAN_BIG]),
+    extension,
+  })
   const flags = cacheFlags(target)[0] ?? FLAG_ELF_LIBC6
   placed.forEach(({ entry, key, value }, index) => {
-    const at = HEADER + index * ENTRY
-    view.setUint32(at, flags, little)
-    view.setUint32(at + 4, key, little)
-    view.setUint32(at + 8, value, little)
-    if (entry.hwcapName !== null)
-      view.setBigUint64(at + 16, HWCAP_EXTENSION | BigInt(names.indexOf(entry.hwcapName)), little)
+    const hwcap = entry.hwcapName === null ? 0n : HWCAP_EXTENSION | BigInt(names.indexOf(entry.hwcapName))
+    encode(ENTRY, target, bytes, HEADER.bytes + index * ENTRY.bytes, { flags, key, value, hwcap })
   })
-  bytes.set(Buffer.concat(parts), HEADER + ENTRY * sorted.length)
-  view.setUint32(extension, EXTENSION_MAGIC, little)
-  view.setUint32(extension + 4, sections, little)
-  const writeSection = (index: number, tag: number, offset: number, size: number) => {
-    const at = extension + EXTENSION_HEADER + index * EXTENSION_SECTION
-    view.setUint32(at, tag, little)
-    view.setUint32(at + 8, offset, little)
-    view.setUint32(at + 12, size, little)
+  bytes.set(Buffer.concat(parts), stringsAt)
+  encode(EXTENSION, target, bytes, extension, { magic: EXTENSION_MAGIC, count: sections })
+  const first = extension + EXTENSION.bytes
+  encode(SECTION, target, bytes, first, { tag: TAG_GENERATOR, offset: generatorAt, size: generator.length })
+  if (names.length > 0) {
+    const size = STRING.bytes * names.length
+    encode(SECTION, target, bytes, first + SECTION.bytes, { tag: TAG_HWCAPS, offset: hwcapsAt, size })
   }
-  writeSection(0, TAG_GENERATOR, generatorAt, generator.length)
-  if (names.length > 0) writeSection(1, TAG_HWCAPS, hwcapsAt, 4 * names.length)
-  namePlaces.forEach((offset, index) => view.setUint32(hwcapsAt + 4 * index, offset, little))
+  namePlaces.forEach((offset, index) => encode(STRING, target, bytes, hwcapsAt + STRING.bytes * index, { offset }))
   bytes.set(generator, generatorAt)
   return bytes
 }

@@ -1,18 +1,15 @@
 // glibc's cache (ld.so.cache), read and searched as the loader does (elf/dl-cache.c). Must not know of files or of the
 // store.
 import { ElfError } from '../../elf/error.ts'
+import { decode, getNumber, LITTLE, type Ordered } from '../../elf/layout.ts'
 import { decodeBytes, encodeText } from '../../elf/text.ts'
-import type { ByteOrder } from '../../elf/types.ts'
 import {
   type CacheMachine,
-  ENDIAN_AT,
   ENDIAN_BIG,
   ENDIAN_LITTLE,
   ENTRY,
-  EXTENSION_AT,
-  EXTENSION_HEADER,
+  EXTENSION,
   EXTENSION_MAGIC,
-  EXTENSION_SECTION,
   HEADER,
   HWCAP_EXTENSION,
   HWCAP_ISA_LEVEL_MASK,
@@ -23,12 +20,13 @@ import {
   MAGIC_OLD,
   OLD_ENTRY,
   OLD_HEADER,
+  SECTION,
+  STRING,
   TAG_HWCAPS,
   byteString,
   cacheFlags,
   charIsUnsigned,
   compareNames,
-  viewOf,
 } from './cache-format.ts'
 
 /** One line of `ldconfig -p`. */
@@ -66,22 +64,22 @@ export function readLoaderCache(bytes: Uint8Array): CacheEntry[] {
       throw new ElfError('TRUNCATED', `a loader cache of ${bytes.length} bytes`, 0, bytes.length)
     throw new ElfError('MALFORMED', 'not a loader cache: its magic is missing', 0)
   }
-  const view = viewOf(bytes)
-  if (bytes.length < OLD_HEADER)
+  if (bytes.length < OLD_HEADER.bytes)
     throw new ElfError('TRUNCATED', `a loader cache of ${bytes.length} bytes`, 0, bytes.length)
-  const order = orderOf(view, 12, OLD_HEADER, OLD_ENTRY)
-  const count = view.getUint32(12, order === 'little')
-  assertRoom(bytes, OLD_HEADER, count, OLD_ENTRY)
-  const end = OLD_HEADER + count * OLD_ENTRY
+  const format = orderOf(bytes, 0, OLD_HEADER, OLD_ENTRY.bytes)
+  const { count } = decode(OLD_HEADER, format, bytes)
+  assertRoom(bytes, OLD_HEADER.bytes, count, OLD_ENTRY.bytes)
+  const end = OLD_HEADER.bytes + count * OLD_ENTRY.bytes
   const next = end + ((8 - (end % 8)) % 8)
   if (startsWith(bytes, next, MAGIC)) return readNew(bytes, next)
 
   const entries: CacheEntry[] = []
-  for (let at = OLD_HEADER; at < end; at += OLD_ENTRY) {
-    const soname = stringAt(bytes, end + view.getUint32(at + 4, order === 'little'))
-    const path = stringAt(bytes, end + view.getUint32(at + 8, order === 'little'))
+  for (let at = OLD_HEADER.bytes; at < end; at += OLD_ENTRY.bytes) {
+    const { flags, key, value } = decode(OLD_ENTRY, format, bytes, at)
+    const soname = stringAt(bytes, end + key)
+    const path = stringAt(bytes, end + value)
     if (soname === null || path === null) continue
-    entries.push({ soname, path, flags: view.getUint32(at, order === 'little'), hwcapName: null, hwcap: 0n })
+    entries.push({ soname, path, flags, hwcapName: null, hwcap: 0n })
   }
   return entries
 }
@@ -91,34 +89,32 @@ export function readLoaderCache(bytes: Uint8Array): CacheEntry[] {
  * start of the file
  */
 function readNew(bytes: Uint8Array, base: number): CacheEntry[] {
-  if (bytes.length - base < HEADER)
+  if (bytes.length - base < HEADER.bytes)
     throw new ElfError('TRUNCATED', `the loader cache ends inside its header`, base, bytes.length)
-  const view = viewOf(bytes)
-  const endian = view.getUint8(base + ENDIAN_AT) & 3
-  if (endian === 1) throw new ElfError('MALFORMED', 'the loader cache names no byte order', base + ENDIAN_AT, endian)
-  const order: ByteOrder =
+  const endianAt = base + HEADER.flags.at
+  const endian = (bytes[endianAt] ?? 0) & 3
+  if (endian === 1) throw new ElfError('MALFORMED', 'the loader cache names no byte order', endianAt, endian)
+  const format: Ordered =
     endian === ENDIAN_BIG
-      ? 'big'
+      ? { byteOrder: 'big' }
       : endian === ENDIAN_LITTLE
-        ? 'little'
-        : orderOf(view, base + MAGIC.length, base + HEADER, ENTRY)
-  const little = order === 'little'
-  const count = view.getUint32(base + MAGIC.length, little)
-  assertRoom(bytes, base + HEADER, count, ENTRY)
-  const names = hwcapNames(bytes, base, little)
+        ? { byteOrder: 'little' }
+        : orderOf(bytes, base, HEADER, ENTRY.bytes)
+  const { count, extension } = decode(HEADER, format, bytes, base)
+  assertRoom(bytes, base + HEADER.bytes, count, ENTRY.bytes)
+  const names = hwcapNames(bytes, base, extension, format)
 
   const entries: CacheEntry[] = []
   for (let index = 0; index < count; index++) {
-    const at = base + HEADER + index * ENTRY
-    const soname = stringAt(bytes, base + view.getUint32(at + 4, little))
-    const path = stringAt(bytes, base + view.getUint32(at + 8, little))
-    const hwcap = view.getBigUint64(at + 16, little)
+    const { flags, key, value, hwcap } = decode(ENTRY, format, bytes, base + HEADER.bytes + index * ENTRY.bytes)
+    const soname = stringAt(bytes, base + key)
+    const path = stringAt(bytes, base + value)
     if (soname === null || path === null) continue
     const isExtension = (hwcap & ~HWCAP_ISA_LEVEL_MASK) >> 32n === HWCAP_EXTENSION >> 32n
     const hwcapName = isExtension ? names[Number(hwcap & 0xffffffffn)] : null
     // a subdirectory without a name cannot be active
     if (hwcapName === undefined) continue
-    entries.push({ soname, path, flags: view.getUint32(at, little), hwcapName, hwcap: isExtension ? 0n : hwcap })
+    entries.push({ soname, path, flags, hwcapName, hwcap: isExtension ? 0n : hwcap })
   }
   return entries
 }
@@ -127,25 +123,21 @@ function readNew(bytes: Uint8Array, base: number): CacheEntry[] {
  * The names of the glibc-hwcaps subdirectories, from the extension section; empty where the section is missing or
  * damaged.
  */
-function hwcapNames(bytes: Uint8Array, base: number, little: boolean): string[] {
-  const view = viewOf(bytes)
+function hwcapNames(bytes: Uint8Array, base: number, extension: number, format: Ordered): string[] {
   const inside = (offset: number, length: number) => offset <= bytes.length && length <= bytes.length - offset
-  const extension = view.getUint32(base + EXTENSION_AT, little)
-  if (extension === 0 || extension % 4 !== 0 || !inside(extension, EXTENSION_HEADER)) return []
-  if (view.getUint32(extension, little) !== EXTENSION_MAGIC) return []
-  const count = view.getUint32(extension + 4, little)
-  if (count > (bytes.length - extension) / EXTENSION_SECTION) return []
+  if (extension === 0 || extension % 4 !== 0 || !inside(extension, EXTENSION.bytes)) return []
+  const { magic, count } = decode(EXTENSION, format, bytes, extension)
+  if (magic !== EXTENSION_MAGIC || count > (bytes.length - extension) / SECTION.bytes) return []
   for (let index = 0; index < count; index++) {
-    const section = extension + EXTENSION_HEADER + index * EXTENSION_SECTION
-    if (!inside(section, EXTENSION_SECTION)) return []
-    if (view.getUint32(section, little) !== TAG_HWCAPS) continue
-    const offset = view.getUint32(section + 8, little)
-    const size = view.getUint32(section + 12, little)
-    if (offset % 4 !== 0 || size % 4 !== 0 || !inside(offset, size)) return []
-    return Array.from(
-      { length: size / 4 },
-      (_, place) => stringAt(bytes, base + view.getUint32(offset + 4 * place, little)) ?? '',
-    )
+    const section = extension + EXTENSION.bytes + index * SECTION.bytes
+    if (!inside(section, SECTION.bytes)) return []
+    const { tag, offset: start, size } = decode(SECTION, format, bytes, section)
+    if (tag !== TAG_HWCAPS) continue
+    if (start % 4 !== 0 || size % 4 !== 0 || !inside(start, size)) return []
+    return Array.from({ length: size / STRING.bytes }, (_, place) => {
+      const { offset } = decode(STRING, format, bytes, start + place * STRING.bytes)
+      return stringAt(bytes, base + offset) ?? ''
+    })
   }
   return []
 }
@@ -225,9 +217,14 @@ function isActive(hwcap: bigint, legacy: LegacyHwcaps | null): boolean {
 }
 
 /** The byte order in which `count` entries fit into the file: the wrong byte order gives an absurd number. */
-function orderOf(view: DataView, countAt: number, entriesAt: number, entrySize: number): ByteOrder {
-  const room = (view.byteLength - entriesAt) / entrySize
-  return view.getUint32(countAt, true) <= room ? 'little' : 'big'
+function orderOf(
+  bytes: Uint8Array,
+  base: number,
+  header: typeof HEADER | typeof OLD_HEADER,
+  entryBytes: number,
+): Ordered {
+  const room = (bytes.length - base - header.bytes) / entryBytes
+  return { byteOrder: getNumber(LITTLE, bytes, base, header.count) <= room ? 'little' : 'big' }
 }
 
 function assertRoom(bytes: Uint8Array, offset: number, count: number, size: number): void {
