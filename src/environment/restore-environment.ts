@@ -19,6 +19,7 @@ import { pythonNames } from '../private-loader/python-names.ts'
 import { restoreName } from '../private-loader/python-copy.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
+import { putLinksBack } from './linked.ts'
 import { objectWriter } from './object-writer.ts'
 import { addRow, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
 import { recover } from './recover.ts'
@@ -89,6 +90,7 @@ export function* restoreSteps(
       refused: [...pythons.refused, ...objects.refused],
     }
     if (report.refused.length === 0) removeLoader(venv, folders)
+    putLinksBack(venv)
     if (report.refused.length === 0) rmSync(fsPath(venv.stateFolder), { recursive: true, force: true })
     return report
   } finally {
@@ -98,7 +100,9 @@ export function* restoreSteps(
 
 function scanToRestore(venv: Environment, editable: boolean, env: NodeJS.ProcessEnv): Scan {
   const scan = scanVenv(venv, [], storeDirectory(env))
-  return editable ? scan : { ...scan, objects: scan.objects.filter(({ identity }) => !scan.outside.has(identity)) }
+  const isForeign = (identity: string): boolean =>
+    scan.linked.has(identity) || (!editable && scan.outside.has(identity))
+  return { ...scan, objects: scan.objects.filter(({ identity }) => !isForeign(identity)) }
 }
 
 /** Restores the names of bin/ that the private loader starts. */
