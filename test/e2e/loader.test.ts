@@ -23,7 +23,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { rebuildElf } from '../support/elf.ts'
-import { missing, skip } from '../support/requires.ts'
+import { inapplicable, missing, skip } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
 import { makeVenv, pipInstall, sitePackages, wheelfix, WHEELFIX, withWheels } from '../world/venv.ts'
@@ -337,7 +337,7 @@ int main(int argc, char **argv) {
     const { status, stdout, stderr } = run('loader', venv, ...libs, '--json')
     assert.equal(status, 0, stderr)
     const { path } = (JSON.parse(stdout) as { loader: { path: string } }).loader
-    if (path.startsWith(venv)) return t.skip('this loader has room for a path of 2400 bytes')
+    if (path.startsWith(venv)) return t.skip(inapplicable('this loader has room for a path of 2400 bytes'))
     assert.match(path, new RegExp(`^${cache}/wheelfix/[0-9a-f]{8}/ld-linux`))
     assert.match(stderr, /the path of this venv is too long for the loader: its cache is in .*\/cache\/wheelfix\//)
     wellPython(world, venv, LOAD_CXX)
