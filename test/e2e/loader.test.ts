@@ -26,7 +26,7 @@ import { rebuildElf } from '../support/elf.ts'
 import { inapplicable, missing, skip } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
-import { makeVenv, pipInstall, sitePackages, wheelfix, WHEELFIX, withWheels } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, pipInstall, sitePackages, wheelfix, WHEELFIX, withWheels } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
 import { comparedWith, importAll } from './imports.ts'
 
@@ -79,6 +79,20 @@ suite('the private loader', () => {
       const code = `import ctypes; ctypes.CDLL("${name}"); print(any("${path}" in line for line in open("/proc/self/maps")))`
       assert.equal(wellPython(world, venv, code), 'True', name)
     }
+  })
+
+  test('the objects that venv patched get their bytes back, and the report calls them restored', () => {
+    const venv = makeVenv(world, 'restored')
+    installDemoWheel(world, venv)
+    const objects = () => treeContent(join(sitePackages(world, venv), 'wheelfix_demo'))
+    const before = objects()
+    const patched = wheelfix(world, ['venv', venv, ...libs])
+    assert.match(patched.stdout, /✓ \d objects?: (\d) patched\n/)
+    const number = / (\d) patched\n/.exec(patched.stdout)?.[1] ?? ''
+    const { stdout } = wheelfix(world, ['loader', venv, ...libs])
+    assert.match(stdout, new RegExp(`✓ wheelfix-demo {2}${number} restored\n`))
+    assert.match(stdout, new RegExp(`✓ \\d objects?: ${number} restored\n`))
+    assert.deepEqual(changed(before, objects()), [])
   })
 
   test('ctypes.util.find_library answers with what the loader finds', () => {
