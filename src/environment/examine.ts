@@ -107,6 +107,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     python: loader?.python ?? python,
     ownership: ownershipOf(distributions),
     bin: venv.bin,
+    sharesFolder: true,
     everythingCounts: venv.kind === 'folder' && venv.python === null,
     store,
     ...programLoaderOf(interpreter, settings.programs, loader, env),

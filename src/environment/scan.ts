@@ -24,7 +24,13 @@ import { isTemporary } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { type Belonging, belongingOf } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
-import { isBroken, readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
+import {
+  isBroken,
+  type ReadOptions,
+  readObject,
+  type ScannedObject,
+  type UnreadableObject,
+} from '../resolve/objects.ts'
 import { isCopy } from '../elf/graft/owners.ts'
 
 export interface Scan {
@@ -82,7 +88,8 @@ function mayHoldModules(name: string): boolean {
 
 /**
  * Walks the environment's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last. `store` is the Nix
- * store. `ignored` are globs of files and folders to skip.
+ * store. `ignored` are globs of files and folders to skip. `driver`: look for libraries of the graphics driver that objects
+ * open by name.
  * @throws the errors of readdir(2) for the folders of the venv themselves; unreadable folders below them are reported
  */
 export function scanVenv(
@@ -90,6 +97,7 @@ export function scanVenv(
   extensionSuffixes: readonly string[],
   store: string,
   ignored: readonly string[] = [],
+  driver = false,
 ): Scan {
   const objects: ScannedObject[] = []
   const unreadable: UnreadableObject[] = []
@@ -107,6 +115,7 @@ export function scanVenv(
   const isIgnored = (path: string): boolean => ignored.some(glob => matchesPath(relativeTo(venv.root, path), glob))
   const isRecorded = recordedIn(venv)
   const kept = keptUndos(venv)
+  const reading = { suffixes: extensionSuffixes, isRecorded, driver }
 
   const visit = (directory: string): void => {
     const entries = list(directory)
@@ -170,7 +179,7 @@ export function scanVenv(
   const visitFile = (path: string, name: string, among: Set<string> | null = null): void => {
     const relative = relativeTo(venv.root, path)
     try {
-      const object = scanFile(path, relative, name, extensionSuffixes, isRecorded, kept)
+      const object = scanFile(path, relative, name, reading, kept)
       // wheelfix's copy of the venv's Python is the interpreter, not an object of a wheel
       if (object === null || isCopy(object.owner)) return
       // a source tree holds programs for its build and tests, which nobody imports
@@ -253,8 +262,7 @@ function scanFile(
   path: string,
   relative: string,
   name: string,
-  suffixes: readonly string[],
-  isRecorded: (path: string) => boolean,
+  reading: Omit<ReadOptions, 'isRecorded'> & { readonly isRecorded: (path: string) => boolean },
   kept: KeptUndos,
 ): ScannedObject | null {
   const fd = openSync(fsPath(path), 'r')
@@ -264,7 +272,7 @@ function scanFile(
   }
   const source = sourceOf(fd)
   try {
-    const object = readObject(source, name, suffixes, () => isRecorded(path))
+    const object = readObject(source, name, { ...reading, isRecorded: () => reading.isRecorded(path) })
     if (object === null) return null
     const identity = `${source.status.dev}:${source.status.ino}`
     const scanned: ScannedObject = { path, relative, ...object, status: source.status, identity }

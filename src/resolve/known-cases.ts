@@ -162,3 +162,25 @@ const OPENED_AT_IMPORT: readonly { readonly distribution: string; readonly path:
 export function isOpenedAtImport(path: string): boolean {
   return OPENED_AT_IMPORT.some(known => known.path.test(path))
 }
+
+/**
+ * Extension modules for optional features. Their distribution imports them in a `try` or only where a program asks for the
+ * feature, and works without them. What they miss is optional. `path` matches the end of the path.
+ */
+const OPTIONAL_MODULES: readonly { readonly distribution: string; readonly path: RegExp; readonly source: string }[] = [
+  {
+    distribution: 'numba',
+    path: /\/numba\/np\/ufunc\/(?:tbb|omp)pool\.[^/]+\.so$/,
+    source: 'numba/np/ufunc/parallel.py, select_known_backend',
+  },
+  {
+    distribution: 'cupy',
+    path: /\/(?:cupy_backends\/cuda\/libs\/(?:cutensor|nccl)|cupyx\/_cutensor|cupy\/cuda\/nccl)\.[^/]+\.so$/,
+    source: 'docs.cupy.dev/en/stable/install.html, Optional Libraries; cupy/cuda/__init__.py, __getattr__',
+  },
+]
+
+/** Does the object's distribution work without this module? */
+export function isOptionalModule(path: string): boolean {
+  return OPTIONAL_MODULES.some(known => known.path.test(path))
+}

@@ -122,6 +122,34 @@ export function siblingDirectory(object: ScannedObject, soname: string, input: R
   return way === '' ? '$ORIGIN' : `$ORIGIN/${way}`
 }
 
+/**
+ * The folder of the only library of this name in a distribution that holds libraries for others (nvidia-cublas, tbb), as an
+ * entry relative to the object. Such a distribution has no extension module. On other systems a package opens these libraries
+ * by path before it imports its own modules, or the user names their folder. null where a required distribution brings the
+ * library, because Python loads that one first.
+ */
+export function sharedDirectory(object: ScannedObject, soname: string, input: ResolveInput): string | null {
+  if (!input.sharesFolder || runTimeProvider(object, soname, input) !== null) return null
+  const [only, ...others] = (libraryIndex(input).get(soname) ?? []).filter(({ path }) => {
+    const owner = input.ownership.owner(path)
+    return owner !== null && !modulesOf(input).has(owner)
+  })
+  if (only === undefined || others.length > 0 || !fits(only.original, object.original)) return null
+  return `$ORIGIN/${relative(directoryOf(object.path), directoryOf(only.path))}`
+}
+
+const withModules = new WeakMap<readonly ScannedObject[], ReadonlySet<string>>()
+
+/** The distributions that have an extension module. */
+function modulesOf({ objects, ownership }: ResolveInput): ReadonlySet<string> {
+  const known = withModules.get(objects)
+  if (known !== undefined) return known
+  const owners = objects.flatMap(({ kind, path }) => (kind === 'extension' ? (ownership.owner(path) ?? []) : []))
+  const found = new Set(owners)
+  withModules.set(objects, found)
+  return found
+}
+
 const indexes = new WeakMap<readonly ScannedObject[], ReadonlyMap<string, readonly ScannedObject[]>>()
 
 /** The libraries of the environment, by file name. */
