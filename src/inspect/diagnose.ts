@@ -22,6 +22,7 @@ import { neededStorePaths } from '../environment/report.ts'
 import type { Finding } from './findings.ts'
 import { heldBack, pending, unfinished } from './pending.ts'
 import { foreignPrograms, scriptLaunchers } from './programs.ts'
+import { variableFindings } from './variables/advice.ts'
 import { dlopenNotes, knownCases, findLibraryUsers, pasteFor } from './by-name.ts'
 
 export interface DoctorReport {
@@ -84,6 +85,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
       ...dlopenNotes(examination, now),
       ...knownCases(examination, now.python),
       ...findLibraryUsers(venv),
+      ...variableFindings(examination, { env: options.env }),
       ...foreignPrograms(examination),
       ...scriptLaunchers(venv),
       ...(imports?.findings ?? []),
