@@ -259,8 +259,9 @@ describe('edited objects of this machine', { skip: missing('g++') }, () => {
     editElf(at('lib2/libanswer.so.1'), { searchPath: { tag: 'DT_RPATH', value: '/nix/store/x/lib' } })
     editElf(program, { searchPath: { tag: 'DT_RPATH', value: at('lib2') } })
     const script = ['-ex', 'break answer', '-ex', 'run', '-ex', 'backtrace', '-ex', 'info sharedlibrary']
-    const { stdout } = run('gdb', ['-batch', '-nx', ...script, program])
+    const { stdout, stderr } = run('gdb', ['-batch', '-nx', ...script, program])
     assert.match(stdout, /#1 .* in main/)
+    assert.doesNotMatch(stdout + stderr, /outside of ELF segments/)
     assert.match(stdout, /Yes.*lib2\/libanswer\.so\.1/)
   })
 })

@@ -186,6 +186,7 @@ function newSections(
     {
       note,
       programHeaders,
+      headersInLoad: programHeaders.at + programHeaders.length <= layout.loadEnd,
       dynamic: { ...dynamic, was: dynamicSegment.vaddr },
       strings: { ...stringTable, was: stringTableAddress(object), place: stringsPlace },
       interpreter: interpreter === null ? null : { ...interpreter, was: interpreterWas },
