@@ -3,7 +3,7 @@
 // no other folder that the world's loader searches holds them. Each program multiplies or compiles on the GPU: before, after
 // `wheelfix venv`, and after `wheelfix loader`. Run it as root in a mount namespace of its own to hide /sbin/ldconfig:
 // `unshare -m sh -c 'mount --bind /dev/null /sbin/ldconfig; npm run gpu'`.
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { interpreterOf } from '../support/elf.ts'
 import { which } from '../support/requires.ts'
@@ -96,14 +96,20 @@ while queue:
         files += 1
 print(len(done), "distributions,", files, "files")`
 
-/** The libraries of the driver as the host's loader knows them, linked where NixOS has them. */
-function linkDriver(): string[] {
+/**
+ * Puts the driver's libraries where NixOS has them. Each searches its own folder, as nixpkgs makes it do
+ * (nvidia-x11/builder.sh): libcuda.so.1 opens the driver's compiler by name.
+ */
+function installDriver(world: World): string[] {
   const listed = run('sh', ['-c', 'ldconfig.real -p 2>/dev/null || ldconfig -p']).stdout
   const cuda = /libcuda\.so\.1 .*=> (\/\S+)/.exec(listed)?.[1] ?? '/usr/local/nvidia/lib64/libcuda.so.1'
   const folder = dirname(cuda)
   const names = readdirSync(folder).filter(name => /^lib(cuda|nvidia|nvcuvid|nvoptix)[\w.-]*\.so/.test(name))
   mkdirSync(DRIVER, { recursive: true })
-  for (const name of names) symlinkSync(join(folder, name), join(DRIVER, name))
+  for (const name of names) copyFileSync(realpathSync(join(folder, name)), join(DRIVER, name))
+  const paths = names.map(name => join(DRIVER, name))
+  const { status, stderr } = wheelfix(world, ['elf', '--set-rpath', DRIVER, ...paths])
+  if (status !== 0) throw new Error(stderr)
   return names
 }
 
@@ -175,7 +181,7 @@ function main(): number {
   if (typeof world === 'string') return refuse(world)
   const isOurs = !existsSync(DRIVER)
   try {
-    if (isOurs) console.log(`${DRIVER}: ${linkDriver().length} libraries of the driver`)
+    if (isOurs) console.log(`${DRIVER}: ${installDriver(world).length} libraries of the driver`)
     return tryGpu(world) === 0 ? 0 : 1
   } finally {
     if (isOurs) rmSync(DRIVER, { recursive: true, force: true })
