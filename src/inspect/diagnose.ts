@@ -79,7 +79,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
       ...deadPaths(venv, examination.scan.objects, options),
       ...roots(examination, options.env),
       ...hardLinks(examination),
-      ...examination.plan.warnings.map((message): Finding => {
+      ...[...examination.plan.warnings, ...searchingHere(examination)].map((message): Finding => {
         return { code: 'plan-warning', severity: 'note', message, remedy: null, paths: [] }
       }),
       ...dlopenNotes(examination, now),
@@ -291,4 +291,9 @@ function failingImports({ scan, interpreter }: Examination, env: NodeJS.ProcessE
     return [{ code: 'import-fails', severity, message: `import ${name}: ${error}`, remedy: null, paths: [relative] }]
   })
   return { count: modules.length, findings }
+}
+
+/** Sentences about objects that make the loader search the current directory. */
+function searchingHere({ plan }: Examination): string[] {
+  return plan.conflicts.filter(({ kind }) => kind === 'current-directory').map(({ message }) => message)
 }

@@ -245,6 +245,14 @@ suite('libraries of a distribution that has them for others', () => {
     assert.equal(entryOf({ objects, requires: { numba: ['tbb'] } }), null)
   })
 
+  test('are served at run time where wheels stay as they are', () => {
+    const { of } = planOf({ objects, searchPaths: false })
+    assert.deepEqual(
+      of('numba/pool.abi3.so').needed.map(({ how, provider }) => [how, provider]),
+      [['run-time', `${SITE}/tbb/lib/libtbb.so.12`]],
+    )
+  })
+
   test('are not taken from a distribution with modules, nor where two have them, nor for another machine', () => {
     assert.equal(entryOf({ objects: { ...objects, 'tbb/api.abi3.so': {} } }), null)
     assert.equal(entryOf({ objects: { ...objects, 'other/libtbb.so.12': { soname: 'libtbb.so.12' } } }), null)

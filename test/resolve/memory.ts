@@ -82,6 +82,8 @@ export interface MemoryWorld {
   readonly opensDriver?: Readonly<Record<string, string>>
   /** The folder of the graphics driver. */
   readonly driver?: string
+  /** False: wheels stay as they are, as under the private loader. */
+  readonly searchPaths?: boolean
   /** What each distribution requires; an object belongs to the one that its first folder names. */
   readonly requires?: Readonly<Record<string, readonly string[]>>
 }
@@ -120,7 +122,11 @@ export function planOf(world: MemoryWorld): MemoryPlan {
     return path === undefined ? [] : [{ soname, path, directory: directoryOf(path), source: 'scan' }]
   }
   const sources = { directories: [], pins: new Map(), scan: candidates, store: '/nix/store', trust: TRUSTING }
-  const { plan, after } = makePlan(before, { sources, searchPaths: true, driver: world.driver ?? null })
+  const { plan, after } = makePlan(before, {
+    sources,
+    searchPaths: world.searchPaths ?? true,
+    driver: world.driver ?? null,
+  })
   return {
     plan,
     before,
