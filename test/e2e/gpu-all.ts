@@ -3,7 +3,16 @@
 // no other folder that the world's loader searches holds them. Each program multiplies or compiles on the GPU: before, after
 // `wheelfix venv`, and after `wheelfix loader`. Run it as root in a mount namespace of its own to hide /sbin/ldconfig:
 // `unshare -m sh -c 'mount --bind /dev/null /sbin/ldconfig; npm run gpu'`.
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { interpreterOf } from '../support/elf.ts'
 import { which } from '../support/requires.ts'
