@@ -12,7 +12,6 @@ import { foundAsOwner } from './shared/as-owner.ts'
 import { type Bundle, bundleLines, writeBundle } from './doctor-bundle.ts'
 import { doctorDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
-import { setFlags } from './shared/flags.ts'
 import { overFolders, type PutDocument } from './shared/several.ts'
 import type { ExitStatus } from './shared/status.ts'
 
@@ -70,7 +69,6 @@ async function doctorOne(
       if (options.bundle === undefined) return Promise.resolve(null)
       return writeBundle(options.bundle, { venv, options: asked, version, ...result })
     }
-    setFlags()
     let report: DoctorReport
     try {
       report = diagnose(venv, asked)

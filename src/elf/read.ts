@@ -26,8 +26,8 @@ import { type Headers, readHeaders } from './headers.ts'
 import { type Extent, extentAt, readStringAt, readStringBytes } from './memory.ts'
 import { formatOf, getAddress } from './layout.ts'
 import { findSection, readSections, sectionAddress, sectionNumber } from './tables/sections.ts'
-import type { ByteSource } from './source.ts'
-import { decodeBytes } from './text.ts'
+import { type ByteSource, emptyWindow, locate } from './source.ts'
+import { decodeBytes, SHORT, shortTextAt } from './text.ts'
 import type { DynamicEntry, ElfHeader, ElfObject, ProgramHeader, VersionNeed } from './types.ts'
 import { readVersionDefinitions, readVersionNeeds } from './tables/versions.ts'
 
@@ -38,20 +38,21 @@ const MOST_DYNAMIC_ENTRIES = 1 << 16
 
 /**
  * Reads one object. Finds its strings through DT_STRTAB and the PT_LOADs, so the section table may be stripped.
+ * @param headers the headers of the file, where the caller has read them already
  * @throws ElfError
  */
-export function readElf(source: ByteSource): ElfObject {
-  return readObject(source, readHeaders(source))
+export function readElf(source: ByteSource, headers: Headers = readHeaders(source)): ElfObject {
+  return readObject(source, headers)
 }
 
 /**
  * As `readElf`, but also for an object whose dynamic table is named by a section and by no program header. The result
  * is the object with such a program header. patchelf goes by sections; a loader sees the table only after a graft has
  * added the header.
+ * @param headers the headers of the file, where the caller has read them already
  * @throws ElfError
  */
-export function readBySections(source: ByteSource): ElfObject {
-  const headers = readHeaders(source)
+export function readBySections(source: ByteSource, headers: Headers = readHeaders(source)): ElfObject {
   let { programHeaders } = headers
   try {
     programHeaders = withDynamicSegment(source, headers)
@@ -91,15 +92,29 @@ function withDynamicSegment(source: ByteSource, { header, programHeaders }: Head
 function readObject(source: ByteSource, { header, programHeaders }: Headers): ElfObject {
   const dynamic = readDynamic(source, header, programHeaders)?.entries ?? null
   const strings = stringReader(source, programHeaders, dynamic ?? [])
-  const last = (tag: number): DynamicEntry | undefined => dynamic?.findLast(entry => entry.tag === tag)
-  const one = (tag: number): string | null => {
-    const entry = last(tag)
-    return entry === undefined ? null : strings(entry.value)
+  const needed: string[] = []
+  const filters: string[] = []
+  const auxiliaries: string[] = []
+  // of every other tag the loader takes the last entry
+  let soname: bigint | undefined
+  let rpath: bigint | undefined
+  let runpath: bigint | undefined
+  let flags1 = 0n
+  let verneed: bigint | undefined
+  let verdef: bigint | undefined
+  for (const { tag, value } of dynamic ?? []) {
+    if (tag === DT_NEEDED) needed.push(strings(value))
+    else if (tag === DT_SONAME) soname = value
+    else if (tag === DT_RPATH) rpath = value
+    else if (tag === DT_RUNPATH) runpath = value
+    else if (tag === DT_FLAGS_1) flags1 = value
+    else if (tag === DT_VERNEED) verneed = value
+    else if (tag === DT_VERDEF) verdef = value
+    else if (tag === DT_FILTER) filters.push(strings(value))
+    else if (tag === DT_AUXILIARY) auxiliaries.push(strings(value))
   }
-  const all = (tag: number): string[] =>
-    (dynamic ?? []).filter(entry => entry.tag === tag).map(entry => strings(entry.value))
-
-  const definitions = readVersionDefinitions(source, header, programHeaders, last(DT_VERDEF)?.value)
+  const one = (value: bigint | undefined): string | null => (value === undefined ? null : strings(value))
+  const definitions = readVersionDefinitions(source, header, programHeaders, verdef)
   const base = definitions.find(({ flags }) => (flags & VER_FLG_BASE) !== 0)
 
   return {
@@ -107,14 +122,14 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
     programHeaders,
     dynamic,
     ptInterp: readInterpreter(source, programHeaders),
-    soname: one(DT_SONAME),
-    needed: all(DT_NEEDED),
-    rpath: one(DT_RPATH),
-    runpath: one(DT_RUNPATH),
-    flags1: last(DT_FLAGS_1)?.value ?? 0n,
-    filters: all(DT_FILTER),
-    auxiliaries: all(DT_AUXILIARY),
-    versionNeeds: readVersionNeeds(source, header, programHeaders, last(DT_VERNEED)?.value).map(
+    soname: one(soname),
+    needed,
+    rpath: one(rpath),
+    runpath: one(runpath),
+    flags1,
+    filters,
+    auxiliaries,
+    versionNeeds: readVersionNeeds(source, header, programHeaders, verneed).map(
       (need): VersionNeed => ({
         file: strings(need.file),
         versions: need.versions.map(({ name, flags }) => ({
@@ -123,12 +138,15 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
         })),
       }),
     ),
-    versionDefinitions: definitions
-      .filter(({ flags }) => (flags & VER_FLG_BASE) === 0)
-      .map(({ name }) => strings(name)),
+    versionDefinitions:
+      definitions.length === 0
+        ? NONE
+        : definitions.filter(({ flags }) => (flags & VER_FLG_BASE) === 0).map(({ name }) => strings(name)),
     baseVersion: base === undefined ? null : strings(base.name),
   }
 }
+
+const NONE: readonly never[] = []
 
 /**
  * The same object without its tables, with only what the search for libraries needs. A venv has thousands of objects,
@@ -138,7 +156,33 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
 export function withoutTables(object: ElfObject): ElfObject {
   const isFilter = object.filters.length > 0 || object.auxiliaries.length > 0
   const dynamic = isFilter ? (object.dynamic ?? []).filter(({ tag }) => NAMES_OBJECTS.has(tag)) : []
-  return { ...object, programHeaders: [], dynamic: object.dynamic === null ? null : dynamic }
+  return withFields(object, { programHeaders: [], dynamic: object.dynamic === null ? null : dynamic })
+}
+
+type Changed = Partial<Pick<ElfObject, 'programHeaders' | 'dynamic' | 'ptInterp' | 'needed' | 'rpath' | 'runpath'>>
+
+/**
+ * The object with other values in some fields. It has the fields of `readObject` in their order, which a spread does not
+ * keep: V8 then takes both for one kind, and compiles the simulation of the loader once instead of four times.
+ */
+export function withFields(object: ElfObject, fields: Changed): ElfObject {
+  const { programHeaders, dynamic, ptInterp, needed, rpath, runpath } = fields
+  return {
+    header: object.header,
+    programHeaders: programHeaders ?? object.programHeaders,
+    dynamic: dynamic === undefined ? object.dynamic : dynamic,
+    ptInterp: ptInterp === undefined ? object.ptInterp : ptInterp,
+    soname: object.soname,
+    needed: needed ?? object.needed,
+    rpath: rpath === undefined ? object.rpath : rpath,
+    runpath: runpath === undefined ? object.runpath : runpath,
+    flags1: object.flags1,
+    filters: object.filters,
+    auxiliaries: object.auxiliaries,
+    versionNeeds: object.versionNeeds,
+    versionDefinitions: object.versionDefinitions,
+    baseVersion: object.baseVersion,
+  }
 }
 
 const NAMES_OBJECTS: ReadonlySet<number> = new Set([DT_NEEDED, DT_FILTER, DT_AUXILIARY])
@@ -165,29 +209,34 @@ export function readDynamic(
     const count = Math.min(most - index, 64, Math.floor((source.size - extent.offset) / step) - index)
     const bytes = source.read(extent.offset + index * step, Math.max(count, 1) * step)
     for (let at = 0; at < bytes.length; at += step, index++) {
-      const tag = getAddress(format, bytes, at, format.dyn.tag)
-      if (tag === BigInt(DT_NULL)) return { entries, extent }
+      const tag = Number(getAddress(format, bytes, at, format.dyn.tag))
+      if (tag === DT_NULL) return { entries, extent }
       if (entries.length === MOST_DYNAMIC_ENTRIES) {
         throw new ElfError('UNSUPPORTED', `more than ${MOST_DYNAMIC_ENTRIES} dynamic entries`, extent.offset)
       }
-      entries.push({ tag: Number(tag), value: getAddress(format, bytes, at, format.dyn.value) })
+      entries.push({ tag, value: getAddress(format, bytes, at, format.dyn.value) })
     }
   }
   return { entries, extent }
 }
 
 /** Makes a reader of strings by their offset from DT_STRTAB. DT_STRSZ is no bound, because no loader checks it. */
-function stringReader(
+export function stringReader(
   source: ByteSource,
   programHeaders: readonly ProgramHeader[],
   dynamic: readonly DynamicEntry[],
 ): (offset: bigint) => string {
   const table = dynamic.findLast(({ tag }) => tag === DT_STRTAB)?.value
   const extent = table === undefined ? null : extentAt(programHeaders, table)
+  const window = emptyWindow()
   return offset => {
     if (table === undefined) throw new ElfError('MALFORMED', 'the dynamic table names strings, but no DT_STRTAB')
-    if (extent !== null && offset < extent.length) {
-      const into = Number(offset)
+    const into = Number(offset)
+    if (extent !== null && into < extent.length) {
+      const at = locate(source, window, extent.offset + into, 1)
+      // a NUL behind the end of the mapping ends no string
+      const text = into + SHORT <= extent.length ? shortTextAt(window.bytes, at) : null
+      if (text !== null) return text
       const rest = { offset: extent.offset + into, length: extent.length - into }
       return decodeBytes(readStringBytes(source, rest))
     }

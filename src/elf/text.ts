@@ -4,7 +4,8 @@
 // back into the same byte.
 import { isUtf8 } from 'node:buffer'
 
-const SHORT = 64
+/** Shorter strings are kept. */
+export const SHORT = 64
 
 /**
  * Decoded strings, by a hash of their bytes. The objects of a venv share most strings (libc.so.6, GLIBC_2.2.5). Finding
@@ -13,26 +14,45 @@ const SHORT = 64
 const recent: string[] = []
 const MOST_RECENT = 1 << 12
 
+/** The short ASCII string at `start` that ends with a NUL inside `bytes`; null for any other. */
+export function shortTextAt(bytes: Uint8Array, start: number): string | null {
+  const most = Math.min(bytes.length, start + SHORT)
+  let end = start
+  let hash = 0
+  for (let byte = 1; ; end++) {
+    if (end >= most) return null
+    byte = bytes[end] ?? 0
+    if (byte === 0) break
+    if (byte >= 0x80) return null
+    hash = (Math.imul(hash, 31) + byte) | 0
+  }
+  return recentText(hash, bytes, start, end)
+}
+
 /** Short ASCII bytes as a string; null for others. */
 function decodeShort(bytes: Uint8Array): string | null {
   const { length } = bytes
-  let hash = length
+  let hash = 0
   for (let at = 0; at < length; at++) {
     const byte = bytes[at] ?? 0
     if (byte >= 0x80) return null
     hash = (Math.imul(hash, 31) + byte) | 0
   }
-  const slot = (hash ^ (hash >>> 15)) & (MOST_RECENT - 1)
+  return recentText(hash, bytes, 0, length)
+}
+
+function recentText(hash: number, bytes: Uint8Array, start: number, end: number): string {
+  const slot = (hash ^ (hash >>> 15) ^ (end - start)) & (MOST_RECENT - 1)
   const known = recent[slot]
-  if (known !== undefined && holds(known, bytes)) return known
-  const text = String.fromCharCode(...bytes)
+  if (known !== undefined && holds(known, bytes, start, end)) return known
+  const text = String.fromCharCode(...bytes.subarray(start, end))
   recent[slot] = text
   return text
 }
 
-function holds(text: string, bytes: Uint8Array): boolean {
-  if (text.length !== bytes.length) return false
-  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) !== bytes[at]) return false
+function holds(text: string, bytes: Uint8Array, start: number, end: number): boolean {
+  if (text.length !== end - start) return false
+  for (let at = start; at < end; at++) if (text.charCodeAt(at - start) !== bytes[at]) return false
   return true
 }
 

@@ -8,10 +8,12 @@ export function byName(process: Process, name: string): LinkMap | undefined {
   for (let p: Process | null = process; p !== null; p = p.base) {
     const named = p.names.get(name)
     if (named === undefined) continue
-    const maps = Array.isArray(named) ? named : [named]
     // the objects of the base were there first
-    if (order === null) found = maps[0]
-    else for (const map of maps) if (found === undefined || order.indexOf(map) < order.indexOf(found)) found = map
+    if (order === null) found = Array.isArray(named) ? named[0] : named
+    else {
+      const maps = Array.isArray(named) ? named : [named]
+      for (const map of maps) if (found === undefined || order.indexOf(map) < order.indexOf(found)) found = map
+    }
   }
   return found
 }

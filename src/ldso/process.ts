@@ -106,9 +106,10 @@ function loadDependencies(process: Process, queue: LinkMap[]): void {
     }
     // filtees come before their filter in the loader's list, so what they need comes before the waiting objects
     let place = at + 1
-    for (const { tag, name } of dependenciesOf(map.object)) {
+    for (const dependency of dependenciesOf(map.object)) {
+      const { tag, name } = dependency
       if (tag !== DT_NEEDED && isMusl(process)) continue
-      const found = tag === DT_AUXILIARY ? find(process, map, name) : need(process, map, name)
+      const found = tag === DT_AUXILIARY ? find(process, map, name) : need(process, map, dependency)
       if (found.provider === null) continue
       if (found.fresh) fresh.add(found.provider)
       if (tag === DT_NEEDED) append(found.provider)
@@ -140,6 +141,10 @@ interface Dependency {
   /** DT_NEEDED, DT_FILTER or DT_AUXILIARY. It is no error if the library of a DT_AUXILIARY is missing. */
   readonly tag: number
   readonly name: string
+  /** The versions that the object wants of it. */
+  readonly versions: VersionNeed | null
+  /** What the provider in the last process lacks. It is nearly always the same and is needed thousands of times. */
+  last: { readonly provider: ElfObject; readonly lacking: readonly string[] } | null
 }
 
 const dependencies = new WeakMap<ElfObject, readonly Dependency[]>()
@@ -154,8 +159,9 @@ function dependenciesOf(object: ElfObject): readonly Dependency[] {
   return known
 }
 
-function listDependencies({ needed, filters, auxiliaries, dynamic }: ElfObject): Dependency[] {
-  const entries = (tag: number, names: readonly string[]): Dependency[] => names.map(name => ({ tag, name }))
+function listDependencies({ needed, filters, auxiliaries, dynamic, versionNeeds }: ElfObject): Dependency[] {
+  const entries = (tag: number, names: readonly string[]): Dependency[] =>
+    names.map(name => ({ tag, name, versions: versionNeeds.find(({ file }) => file === name) ?? null, last: null }))
   const named = [...entries(DT_NEEDED, needed), ...entries(DT_FILTER, filters), ...entries(DT_AUXILIARY, auxiliaries)]
   if (filters.length + auxiliaries.length === 0) return named
   const tags = (dynamic ?? []).map(({ tag }) => tag).filter(tag => named.some(entry => entry.tag === tag))
@@ -168,12 +174,21 @@ function listDependencies({ needed, filters, auxiliaries, dynamic }: ElfObject):
 }
 
 /** Resolves one needed of an object. */
-function need(process: Process, map: LinkMap, soname: string): Found {
-  const found = find(process, map, soname)
+function need(process: Process, map: LinkMap, dependency: Dependency): Found {
+  const found = find(process, map, dependency.name)
   const { provider, because } = found
-  const lacking = lackingVersions(process.loader.libc.kind, map.object, soname, provider?.object)
-  map.needed.push({ soname, provider, because, lackingVersions: lacking })
+  const lackingVersions = provider === null || isMusl(process) ? NONE : lackedBy(dependency, provider.object)
+  map.needed.push({ soname: dependency.name, provider, because, lackingVersions })
   return found
+}
+
+function lackedBy(dependency: Dependency, provider: ElfObject): readonly string[] {
+  const { versions, last } = dependency
+  if (versions === null) return NONE
+  if (last !== null && last.provider === provider) return last.lacking
+  const lacking = lackingOf(versions, provider)
+  dependency.last = { provider, lacking }
+  return lacking
 }
 
 /**
@@ -187,15 +202,13 @@ export function lackingVersions(
   provider: ElfObject | undefined,
 ): readonly string[] {
   if (libc === 'musl' || provider === undefined) return NONE
-  // the loader only warns about a provider without any version definitions
-  if (provider.versionDefinitions.length === 0 && provider.baseVersion === null) return NONE
   for (const need of object.versionNeeds) if (need.file === soname) return lackingOf(need, provider)
   return NONE
 }
 
 function lackingOf(need: VersionNeed, provider: ElfObject): readonly string[] {
-  const known = lacking.get(need)
-  if (known !== undefined && known.provider === provider) return known.versions
+  // the loader only warns about a provider without any version definitions
+  if (provider.versionDefinitions.length === 0 && provider.baseVersion === null) return NONE
   let defined = definitions.get(provider)
   if (defined === undefined) {
     const { versionDefinitions, baseVersion } = provider
@@ -204,12 +217,8 @@ function lackingOf(need: VersionNeed, provider: ElfObject): readonly string[] {
   }
   const has = defined
   const versions = need.versions.filter(({ weak, name }) => !weak && !has.has(name)).map(({ name }) => name)
-  lacking.set(need, { provider, versions: versions.length === 0 ? NONE : versions })
-  return versions
+  return versions.length === 0 ? NONE : versions
 }
-
-/** The versions that one provider lacks. The answer is nearly always the same and is needed thousands of times. */
-const lacking = new WeakMap<VersionNeed, { readonly provider: ElfObject; readonly versions: readonly string[] }>()
 
 /** The version definitions of a provider as a set. The set of libc is needed thousands of times. */
 const definitions = new WeakMap<ElfObject, ReadonlySet<string>>()

@@ -14,7 +14,6 @@ import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { type Owner, readUndo, type Undo } from '../elf/graft/undo-note.ts'
 import { zeroedTable } from '../elf/rules/table-lookup.ts'
 import type { FileStatus } from '../io/source.ts'
-import { openedDriverLibrary } from './drivers.ts'
 
 /** Python imports an extension module by name. A library is linked to, or something else loads it. */
 export type ObjectKind = 'extension' | 'library' | 'executable'
@@ -49,8 +48,6 @@ export interface ScannedObject {
   readonly executableStack: boolean
   /** The libraries that the object declares to open by name (.note.dlopen). */
   readonly opens: readonly DlopenFeature[]
-  /** A library of the graphics driver that the object opens by name; null without one, and where nobody asked. */
-  readonly opensDriver: string | null
 }
 
 /** A file that cannot be read, or a file with the ELF magic but invalid tables. */
@@ -83,28 +80,24 @@ function assertWhole({ programHeaders }: ElfObject, size: number): void {
   }
 }
 
-/** What `readObject` looks for beside the tables. */
-export interface ReadOptions {
-  /** The suffixes of extension modules, the bare `.so` last. */
-  readonly suffixes: readonly string[]
-  /** Does a RECORD list the file? Called only when an earlier version changed the file. */
-  readonly isRecorded: () => boolean
-  /** Search the constants for libraries of the graphics driver. It costs a look at all constants of objects that call dlopen. */
-  readonly driver: boolean
-}
-
 /**
  * Reads what wheelfix needs to know of an object called `name`; null when no loader loads it (a relocatable or core file).
+ * @param isRecorded does a RECORD list the file? Called only when an earlier version changed the file
  * @throws ElfError
  */
 export function readObject(
   source: ByteSource,
   name: string,
-  { suffixes, isRecorded, driver }: ReadOptions,
-): Omit<ScannedObject, 'path' | 'relative' | 'status' | 'identity' | 'kept'> | null {
-  const { header } = readHeaders(source)
-  if (header.type !== ET_DYN && header.type !== ET_EXEC) return null
-  const current = readElf(source)
+  suffixes: readonly string[],
+  isRecorded: () => boolean,
+): Pick<
+  ScannedObject,
+  'kind' | 'current' | 'original' | 'undo' | 'owner' | 'losesHeaders' | 'executableStack' | 'opens'
+> | null {
+  const headers = readHeaders(source)
+  const { type } = headers.header
+  if (type !== ET_DYN && type !== ET_EXEC) return null
+  const current = readElf(source, headers)
   assertWhole(current, source.size)
   const top = current.dynamic === null ? null : readUndo(source, current)
   const owner = top === null ? null : ownerOf(top, isRecorded)
@@ -113,16 +106,16 @@ export function readObject(
   const undo = layers === null ? null : joined(layers.own)
   const originalBytes = layers?.base ?? source
   const original = layers === null ? current : readElf(originalBytes)
+  const kept = withoutTables(current)
   return {
     kind: kindOf(originalBytes, original, name, suffixes),
-    current: withoutTables(current),
-    original: withoutTables(original),
+    current: kept,
+    original: original === current ? kept : withoutTables(original),
     undo,
     owner,
     losesHeaders: zeroedTable(current) !== null,
     executableStack: wantsExecutableStack(current),
     opens: dlopenFeatures(readNotes(originalBytes, original)),
-    opensDriver: driver ? openedDriverLibrary(originalBytes, original) : null,
   }
 }
 

@@ -1,13 +1,14 @@
 // How the objects of an environment are loaded in a given state: which loader starts each object, what its process maps, and
 // the result for each DT_NEEDED entry. A plan starts from the resolution of the originals. `why` and `doctor` read a
 // resolution too.
+import { withFields } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { WheelfixError } from '../io/error.ts'
 import { type FileTree, withObjects } from '../ldso/file-tree.ts'
 import { identifyLibc } from '../ldso/libc.ts'
 import { fits } from '../ldso/fits.ts'
 import type { Loader, Process } from '../ldso/search.ts'
-import { isOptionalModule, isOpenedAtImport } from './known-cases.ts'
+import { isOpenedAtImport } from './known-cases.ts'
 import type { ScannedObject } from './objects.ts'
 import { interpreterOf, isStarted, type ProgramLoaders } from './programs.ts'
 import { loaderOf, onTree, type PythonProcess } from './python-process.ts'
@@ -27,8 +28,6 @@ export interface ResolveInput extends ProgramLoaders {
   readonly ownership: Ownership
   /** Nothing shows which objects are loaded, so every object counts. */
   readonly everythingCounts: boolean
-  /** The distributions lie in one folder for good, so a search path may lead from one to another. */
-  readonly sharesFolder: boolean
   /** The folder of the environment's programs. */
   readonly bin: string
 }
@@ -73,7 +72,7 @@ export function simulationInput(input: ResolveInput, states: ObjectStates): Simu
     counts: object => {
       if (input.everythingCounts) return true
       if (object.kind === 'executable') return isStarted(object, input.bin)
-      return object.kind === 'extension' ? !isOptionalModule(object.path) : isOpenedAtImport(object.path)
+      return object.kind === 'extension' || isOpenedAtImport(object.path)
     },
   }
 }
@@ -92,7 +91,7 @@ function programLoader(
   if (named === null || !fits(state, python.interpreter.object)) return null
   if (input.nixLd !== null && named === input.programInterpreter) return loaderOf(input.nixLd, python.loader.tree)
   if (named === python.interpreter.interp || named === python.libc.ldso) return python.loader
-  return otherLoader(object.path, { ...state, ptInterp: named }, python.loader.tree)
+  return otherLoader(object.path, withFields(state, { ptInterp: named }), python.loader.tree)
 }
 
 /** A loader that is neither Python's nor nix-ld's, with its libc; null when the loader is unknown. */

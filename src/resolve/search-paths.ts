@@ -1,11 +1,12 @@
 // The change of one object: its interpreter, and the entries to append to its search path, with their tag and order. It
 // follows from what the object wants and which files serve that.
 import type { ElfEdit, SearchPath } from '../elf/edit/edit.ts'
+import { withFields } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
 import type { LibraryCandidate } from '../nix/libset.ts'
 import { isDriverLibrary } from './drivers.ts'
-import { sharedDirectory, siblingDirectory } from './needed.ts'
+import { siblingDirectory } from './needed.ts'
 import type { ScannedObject } from './objects.ts'
 import { interpreterOf } from './programs.ts'
 import type { Resolution, ResolveInput } from './resolution.ts'
@@ -44,7 +45,7 @@ function tagOf(object: ScannedObject, simulation: Simulation): SearchPath['tag']
 }
 
 /**
- * The entries to append: first those within the environment, then those of the store in the order of most use, then the
+ * The entries to append: first those within the distribution, then those of the store in the order of most use, then the
  * driver's.
  */
 function additionsFor(
@@ -63,10 +64,6 @@ function additionsFor(
     if (sibling !== null) own.add(sibling)
     else if (provider !== null) providers.push(provider)
     else if (isDriverLibrary(soname)) wantsDriver = true
-    else {
-      const shared = sharedDirectory(object, soname, input)
-      if (shared !== null) own.add(shared)
-    }
   }
   return [
     ...own,
@@ -100,14 +97,11 @@ function orderDirectories(providers: readonly LibraryCandidate[], tree: FileTree
 /** The object as the loader will see it after the edit. */
 export function edited(object: ElfObject, edit: ElfEdit): ElfObject {
   const { searchPath, interpreter } = edit
-  return {
-    ...object,
-    ptInterp: interpreter ?? object.ptInterp,
-    ...(searchPath == null
-      ? {}
-      : {
-          rpath: searchPath.tag === 'DT_RPATH' ? searchPath.value : null,
-          runpath: searchPath.tag === 'DT_RUNPATH' ? searchPath.value : null,
-        }),
-  }
+  const ptInterp = interpreter ?? object.ptInterp
+  if (searchPath == null) return withFields(object, { ptInterp })
+  return withFields(object, {
+    ptInterp,
+    rpath: searchPath.tag === 'DT_RPATH' ? searchPath.value : null,
+    runpath: searchPath.tag === 'DT_RUNPATH' ? searchPath.value : null,
+  })
 }

@@ -2,6 +2,7 @@
 // execution. The result keeps, for each object, all the ways in which it is loaded, because the result of a DT_NEEDED entry
 // depends on who loaded the object first. The processes themselves are not kept: a venv has thousands of them, and they
 // differ little.
+import { withFields } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { fits } from '../ldso/fits.ts'
 import { fork, open, startProgram } from '../ldso/process.ts'
@@ -194,7 +195,11 @@ function isSameChain(a: Chain | null, b: Chain | null): boolean {
 }
 
 function haveSameProviders(a: readonly Resolved[], b: readonly Resolution[] | readonly Resolved[]): boolean {
-  return a.length === b.length && a.every(({ provider }, index) => provider?.identity === b[index]?.provider?.identity)
+  if (a.length !== b.length) return false
+  for (let index = 0; index < a.length; index++) {
+    if (a[index]?.provider?.identity !== b[index]?.provider?.identity) return false
+  }
+  return true
 }
 
 /** A mapped object without its process. An equal one that is already known is used again. */
@@ -205,10 +210,11 @@ function mappedObject(
 ): MappedObject {
   if (!ours.has(map.identity)) return { identity: map.identity, chain: null }
   const inherits = inheritsRpath(map)
-  const known = occurrences
-    ?.get(map.identity)
-    ?.find(({ mapped: { chain } }) => chain?.inheritsRpath === inherits && haveSameProviders(chain.needed, map.needed))
-  return known?.mapped ?? { identity: map.identity, chain: chainOf(map) }
+  for (const { mapped } of occurrences?.get(map.identity) ?? NOTHING) {
+    const { chain } = mapped
+    if (chain?.inheritsRpath === inherits && haveSameProviders(chain.needed, map.needed)) return mapped
+  }
+  return { identity: map.identity, chain: chainOf(map) }
 }
 
 function chainOf(map: LinkMap): Chain {
@@ -248,7 +254,7 @@ export function load(object: ScannedObject, { states, python, programLoader }: S
  */
 export function findsByName(object: ScannedObject, soname: string, input: SimulationInput): boolean {
   const state = input.states.get(object.identity) ?? object.original
-  const wanting = { ...state, needed: [...state.needed, soname] }
+  const wanting = withFields(state, { needed: [...state.needed, soname] })
   const process = load(object, { ...input, states: new Map(input.states).set(object.identity, wanting) })
   return process?.maps[0]?.needed.find(needed => needed.soname === soname)?.provider != null
 }

@@ -38,15 +38,16 @@ import {
   SHT_NOBITS,
   SHT_NULL,
 } from '../constants.ts'
-import { extentAt, readStringBytes } from '../memory.ts'
+import { extentAt } from '../memory.ts'
 import { decode, formatOf } from '../layout.ts'
 import { addressLimit, pageSize, SMALLEST_PAGE } from '../machine.ts'
 import { readSections, sectionAddress, sectionNumber } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
-import { elfHash } from '../tables/symbols.ts'
+import { hashOfName } from '../tables/symbols.ts'
 import { zeroedTable } from './table-lookup.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { isExecutable } from '../kind.ts'
+import { stringReader } from '../read.ts'
 import { readVersionDefinitions, readVersionNeeds } from '../tables/versions.ts'
 
 /** A rule that an object breaks. */
@@ -308,11 +309,9 @@ export function checkVersions(
   report: Report,
 ): void {
   const value = (tag: number): bigint | undefined => dynamic?.findLast(entry => entry.tag === tag)?.value
-  const strings = value(DT_STRTAB) ?? 0n
+  const strings = stringReader(source, programHeaders, dynamic ?? [])
   const check = (what: string, { at, name, hash }: { at: number; name: bigint; hash: number }): void => {
-    const text = extentAt(programHeaders, strings + name)
-    const bytes = text === null ? new Uint8Array() : readStringBytes(source, text)
-    if (elfHash(bytes) !== hash) report('version-tables', `${what}: hash ${hex(hash)} does not fit its name`, at, hash)
+    if (hashOfName(strings(name)) !== hash) report('version-tables', `${what}: hash ${hex(hash)} does not fit its name`, at, hash)
   }
   const needs = readVersionNeeds(source, header, programHeaders, value(DT_VERNEED))
   const definitions = readVersionDefinitions(source, header, programHeaders, value(DT_VERDEF))

@@ -100,12 +100,27 @@ function inHash(
 }
 
 /** The hash of DT_HASH and of symbol versions (gABI, “Hash Table”). */
-export function elfHash(name: Uint8Array): number {
+function elfHash(name: Uint8Array): number {
   let hash = 0
   for (const byte of name) {
     hash = ((hash << 4) >>> 0) + byte
     const high = hash & 0xf0000000
     hash = (hash ^ (high >>> 24)) & 0x0fffffff
+  }
+  return hash
+}
+
+/** Hashes by name: the objects of a venv share most of their versions (GLIBC_2.2.5). */
+const hashes = new Map<string, number>()
+const MOST_HASHES = 1 << 12
+
+/** The hash of a version's name. */
+export function hashOfName(name: string): number {
+  let hash = hashes.get(name)
+  if (hash === undefined) {
+    hash = elfHash(encodeText(name))
+    if (hashes.size === MOST_HASHES) hashes.clear()
+    hashes.set(name, hash)
   }
   return hash
 }

@@ -3,8 +3,8 @@
 // is bounded. So a chain with overlapping or repeated records also ends.
 import { ElfError } from '../error.ts'
 import { type Extent, mustBeAt } from '../memory.ts'
-import { decode, type Format, formatOf, getNumber } from '../layout.ts'
-import type { ByteSource } from '../source.ts'
+import { type Format, formatOf, getAddress, getNumber } from '../layout.ts'
+import { type ByteSource, emptyWindow, locate, type Window } from '../source.ts'
 import type { ElfHeader, ProgramHeader } from '../types.ts'
 
 /** The largest real objects have some thousand versions. */
@@ -46,16 +46,21 @@ export function readVersionNeeds(
   const format = formatOf(header)
   const { verneed, vernaux } = format
   const needs: RawVersionNeed[] = []
-  const spend = budget()
-  walk(source, format, mustBeAt(programHeaders, address, 'DT_VERNEED'), verneed, (bytes, extent) => {
+  const chain = chainOf(source, format)
+  const start = mustBeAt(programHeaders, address, 'DT_VERNEED')
+  chain.walk(start, verneed, (bytes, at, extent) => {
     const versions: RawNeededVersion[] = []
-    const { version, cnt, file, aux } = decode(verneed, format, bytes)
-    spend(extent)
-    if (aux !== 0 && cnt !== 0) {
-      walk(source, format, advance(extent, aux, 'vn_aux'), vernaux, (record, place) => {
-        spend(place)
-        const { name, hash, flags } = decode(vernaux, format, record)
-        versions.push({ at: place.offset, name, hash, flags })
+    const first = getNumber(format, bytes, at, verneed.aux)
+    const version = getNumber(format, bytes, at, verneed.version)
+    const file = getAddress(format, bytes, at, verneed.file)
+    if (first !== 0 && getNumber(format, bytes, at, verneed.cnt) !== 0) {
+      chain.walk(advance(extent, first, 'vn_aux'), vernaux, (record, within, { offset }) => {
+        versions.push({
+          at: offset,
+          name: getAddress(format, record, within, vernaux.name),
+          hash: getNumber(format, record, within, vernaux.hash),
+          flags: getNumber(format, record, within, vernaux.flags),
+        })
       })
     }
     needs.push({ at: extent.offset, version, file, versions })
@@ -74,39 +79,49 @@ export function readVersionDefinitions(
   const format = formatOf(header)
   const { verdef, verdaux } = format
   const definitions: RawVersionDefinition[] = []
-  const spend = budget()
-  walk(source, format, mustBeAt(programHeaders, address, 'DT_VERDEF'), verdef, (bytes, extent) => {
-    spend(extent)
-    const { version, flags, hash, aux } = decode(verdef, format, bytes)
-    const first = advance(extent, aux, 'vd_aux')
-    const { name } = decode(verdaux, format, source.read(first.offset, verdaux.bytes))
+  const chain = chainOf(source, format)
+  chain.walk(mustBeAt(programHeaders, address, 'DT_VERDEF'), verdef, (bytes, at, extent) => {
+    const version = getNumber(format, bytes, at, verdef.version)
+    const flags = getNumber(format, bytes, at, verdef.flags)
+    const hash = getNumber(format, bytes, at, verdef.hash)
+    const { offset } = advance(extent, getNumber(format, bytes, at, verdef.aux), 'vd_aux')
+    const within = locate(source, chain.window, offset, verdaux.bytes)
+    const name = getAddress(format, chain.window.bytes, within, verdaux.name)
     definitions.push({ at: extent.offset, version, name, hash, flags })
   })
   return definitions
 }
 
-/** Counts records. @throws ElfError when there are too many */
-function budget(): (extent: Extent) => void {
-  let left = MOST_VERSIONS
-  return ({ offset }) => {
-    if (left-- === 0) throw new ElfError('MALFORMED', `more than ${MOST_VERSIONS} symbol versions`, offset)
-  }
+/** The records of a version table, which form chains and lie close together. */
+interface Chains {
+  readonly window: Window
+  /**
+   * Visits the records of a chain. `next` is the distance to the following record, 0 in the last one.
+   * @throws ElfError `MALFORMED` when a chain leaves its segment, or the table has too many records
+   */
+  walk(
+    start: Extent,
+    record: Pick<Format['verneed'], 'bytes' | 'next'>,
+    visit: (bytes: Uint8Array, at: number, extent: Extent) => void,
+  ): void
 }
 
-/** Visits the records of a chain. `next` is the distance to the following record, 0 in the last one. */
-function walk(
-  source: ByteSource,
-  format: Format,
-  start: Extent,
-  record: Pick<Format['verneed'], 'bytes' | 'next'>,
-  visit: (bytes: Uint8Array, extent: Extent) => void,
-): void {
-  for (let extent = start; ;) {
-    const bytes = source.read(extent.offset, record.bytes)
-    const next = getNumber(format, bytes, 0, record.next)
-    visit(bytes, extent)
-    if (next === 0) return
-    extent = advance(extent, next, 'the next version')
+function chainOf(source: ByteSource, format: Format): Chains {
+  const window = emptyWindow()
+  let left = MOST_VERSIONS
+  return {
+    window,
+    walk(start, record, visit) {
+      for (let extent = start; ;) {
+        const at = locate(source, window, extent.offset, record.bytes)
+        const next = getNumber(format, window.bytes, at, record.next)
+        if (left-- === 0)
+          throw new ElfError('MALFORMED', `more than ${MOST_VERSIONS} symbol versions`, extent.offset)
+        visit(window.bytes, at, extent)
+        if (next === 0) return
+        extent = advance(extent, next, 'the next version')
+      }
+    },
   }
 }
 
