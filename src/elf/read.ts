@@ -28,6 +28,7 @@ import { formatOf, getAddress } from './layout.ts'
 import { findSection, readSections, sectionAddress, sectionNumber } from './tables/sections.ts'
 import { type ByteSource, emptyWindow, locate } from './source.ts'
 import { decodeBytes, SHORT, shortTextAt } from './text.ts'
+import { valueOf } from './tables/entries.ts'
 import type { DynamicEntry, ElfHeader, ElfObject, ProgramHeader, VersionNeed } from './types.ts'
 import { readVersionDefinitions, readVersionNeeds } from './tables/versions.ts'
 
@@ -91,7 +92,7 @@ function withDynamicSegment(source: ByteSource, { header, programHeaders }: Head
 
 function readObject(source: ByteSource, { header, programHeaders }: Headers): ElfObject {
   const dynamic = readDynamic(source, header, programHeaders)?.entries ?? null
-  const strings = stringReader(source, programHeaders, dynamic ?? [])
+  const strings = stringReader(source, programHeaders, dynamic)
   const needed: string[] = []
   const filters: string[] = []
   const auxiliaries: string[] = []
@@ -129,15 +130,13 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
     flags1,
     filters,
     auxiliaries,
-    versionNeeds: readVersionNeeds(source, header, programHeaders, verneed).map(
-      (need): VersionNeed => ({
-        file: strings(need.file),
-        versions: need.versions.map(({ name, flags }) => ({
-          name: strings(name),
-          weak: (flags & VER_FLG_WEAK) !== 0,
-        })),
-      }),
-    ),
+    versionNeeds: readVersionNeeds(source, header, programHeaders, verneed).map((need): VersionNeed => ({
+      file: strings(need.file),
+      versions: need.versions.map(({ name, flags }) => ({
+        name: strings(name),
+        weak: (flags & VER_FLG_WEAK) !== 0,
+      })),
+    })),
     versionDefinitions:
       definitions.length === 0
         ? NONE
@@ -224,9 +223,9 @@ export function readDynamic(
 export function stringReader(
   source: ByteSource,
   programHeaders: readonly ProgramHeader[],
-  dynamic: readonly DynamicEntry[],
+  dynamic: readonly DynamicEntry[] | null,
 ): (offset: bigint) => string {
-  const table = dynamic.findLast(({ tag }) => tag === DT_STRTAB)?.value
+  const table = valueOf(dynamic, DT_STRTAB)
   const extent = table === undefined ? null : extentAt(programHeaders, table)
   const window = emptyWindow()
   return offset => {

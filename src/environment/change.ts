@@ -96,7 +96,7 @@ function fileEdit({ status, edit, record, isOwn, kept, isProgram, libc }: Change
 /** The layers of a file. A file whose undo is kept elsewhere has only that layer. */
 export function layersIn(source: ByteSource, isOwn: (undo: Undo) => boolean, kept: Undo | null): Layers {
   if (kept === null) return layersOf(source, isOwn)
-  return { above: [], own: [{ undo: kept, source }], base: originalSource(source, kept) }
+  return { above: [], own: [{ undo: kept, source }], base: originalSource(source, kept), headers: null }
 }
 
 /** Did the edit leave no note in the file? */

@@ -112,7 +112,7 @@ export function restoreObject(path: string, { dryRun = false, env = {} }: Restor
     const elfs = layersOf(source, isElfs, liftedOwner, undos.of)
     const { above, own } = elfs
     const top = above.slice(0, 1)
-    const layers = own.length > 0 ? elfs : { above: [], own: top, base: above[1]?.source ?? elfs.base }
+    const layers = own.length > 0 ? elfs : { above: [], own: top, base: above[1]?.source ?? elfs.base, headers: null }
     const { edit, inPlace } = regraft(layers, null)
     if (edit !== null && !dryRun) {
       undos.keep(inPlace)

@@ -3,6 +3,7 @@
 import { DF_1_NODEFLIB, DT_DEBUG, PF_R, PF_W, PF_X, PT_GNU_STACK } from '../constants.ts'
 import type { ElfEdit } from './edit.ts'
 import { ElfError } from '../error.ts'
+import { valueOf } from '../tables/entries.ts'
 import type { ElfObject } from '../types.ts'
 
 export interface ElfState {
@@ -22,7 +23,15 @@ export interface ElfState {
   readonly versionFiles: readonly string[]
 }
 
+const states = new WeakMap<ElfObject, ElfState>()
+
 export function stateOf(object: ElfObject): ElfState {
+  let state = states.get(object)
+  if (state === undefined) states.set(object, (state = readState(object)))
+  return state
+}
+
+function readState(object: ElfObject): ElfState {
   return {
     interpreter: object.ptInterp,
     soname: object.soname,
@@ -31,7 +40,7 @@ export function stateOf(object: ElfObject): ElfState {
     runpath: object.runpath,
     flags1: object.flags1,
     osabi: object.header.osabi,
-    debugTag: object.dynamic?.some(({ tag }) => tag === DT_DEBUG) === true,
+    debugTag: valueOf(object.dynamic, DT_DEBUG) !== undefined,
     stack: object.programHeaders.find(({ type }) => type === PT_GNU_STACK)?.flags ?? null,
     versionFiles: object.versionNeeds.map(({ file }) => file),
   }
@@ -76,12 +85,22 @@ export function applyEdit(state: ElfState, edit: ElfEdit): ElfState {
 
 /** The names of the fields that differ, in a fixed order. */
 export function differences(a: ElfState, b: ElfState): (keyof ElfState)[] {
-  const fields = ['interpreter', 'soname', 'rpath', 'runpath', 'flags1', 'osabi', 'debugTag', 'stack'] as const
-  const lists = ['needed', 'versionFiles'] as const
-  return [
-    ...fields.filter(field => a[field] !== b[field]),
-    ...lists.filter(
-      field => a[field].length !== b[field].length || a[field].some((name, index) => name !== b[field][index]),
-    ),
-  ]
+  const found: (keyof ElfState)[] = []
+  if (a.interpreter !== b.interpreter) found.push('interpreter')
+  if (a.soname !== b.soname) found.push('soname')
+  if (a.rpath !== b.rpath) found.push('rpath')
+  if (a.runpath !== b.runpath) found.push('runpath')
+  if (a.flags1 !== b.flags1) found.push('flags1')
+  if (a.osabi !== b.osabi) found.push('osabi')
+  if (a.debugTag !== b.debugTag) found.push('debugTag')
+  if (a.stack !== b.stack) found.push('stack')
+  if (!isSameList(a.needed, b.needed)) found.push('needed')
+  if (!isSameList(a.versionFiles, b.versionFiles)) found.push('versionFiles')
+  return found
+}
+
+function isSameList(a: readonly string[], b: readonly string[]): boolean {
+  if (a.length !== b.length) return false
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false
+  return true
 }

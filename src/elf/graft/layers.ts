@@ -1,5 +1,7 @@
 // The grafts of a file as layers: `wheelfix elf` may have edited it first and `wheelfix venv` afterwards. Each command
 // takes back its own layer and leaves the rest, byte for byte.
+import { ElfError } from '../error.ts'
+import { type Headers, readHeaders } from '../headers.ts'
 import type { ByteSource } from '../source.ts'
 import { originalSource, type Owner, readUndo, type Undo } from './undo-note.ts'
 import type { Patch } from '../overlay.ts'
@@ -18,6 +20,8 @@ export interface Layers {
   readonly own: readonly Layer[]
   /** The file without any of these layers. */
   readonly base: ByteSource
+  /** The headers of `base`, where they were read already. */
+  readonly headers: Headers | null
 }
 
 /** More than enough: each owner has one layer. */
@@ -39,9 +43,14 @@ export function layersOf(
   const above: Layer[] = []
   const own: Layer[] = []
   let base = source
+  let headers: Headers | null = null
   const next = (): Undo | null => {
+    headers = headersOf(base)
     // somebody else may have written the kept records, and they may form a circle
-    return readUndo(base) ?? (above.length + own.length < MOST_LAYERS ? kept(base) : null)
+    return (
+      (headers === null ? null : readUndo(base, headers)) ??
+      (above.length + own.length < MOST_LAYERS ? kept(base) : null)
+    )
   }
   for (let undo = next(); undo !== null; undo = next()) {
     const owner = isOwn(undo) || own.length > 0 ? null : lifted(undo)
@@ -50,7 +59,17 @@ export function layersOf(
     else break
     base = originalSource(base, undo)
   }
-  return { above, own, base }
+  return { above, own, base, headers }
+}
+
+/** null where they cannot be read. */
+function headersOf(source: ByteSource): Headers | null {
+  try {
+    return readHeaders(source)
+  } catch (error) {
+    if (error instanceof ElfError) return null
+    throw error
+  }
 }
 
 /** One undo record that takes off several layers, the topmost first; null for no layer. */

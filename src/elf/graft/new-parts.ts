@@ -1,6 +1,7 @@
 // What a graft adds to an object, before its place is known: the new strings, the lengths of the new tables, the
 // program headers that stay, and the undo record.
 import { DT_VERNEED, PT_GNU_STACK, PT_INTERP, PT_PHDR, SHT_PROGBITS } from '../constants.ts'
+import { valueOf } from '../tables/entries.ts'
 import { newDynamic } from '../tables/dynamic.ts'
 import { hasMovedHeaders, isExecutable, namesMusl } from '../kind.ts'
 import { MOST_PADDING, paddingOf } from './padding.ts'
@@ -153,7 +154,7 @@ export function newVersionNeeds(
   offsetOf: (text: string) => number,
 ): { bytes: Uint8Array; was: bigint } | null {
   const files = object.versionNeeds.map(({ file }) => file)
-  const was = object.dynamic?.findLast(({ tag }) => tag === DT_VERNEED)?.value
+  const was = valueOf(object.dynamic, DT_VERNEED)
   if (was === undefined || files.every((file, index) => wanted.versionFiles[index] === file)) return null
   const format = formatOf(object.header)
   const needs = readVersionNeeds(source, object.header, object.programHeaders, was)

@@ -11,6 +11,7 @@ import {
   DT_RUNPATH,
   DT_SONAME,
 } from '../constants.ts'
+import { valueOf } from '../tables/entries.ts'
 import { encodeText } from '../text.ts'
 import type { ElfObject } from '../types.ts'
 
@@ -40,15 +41,20 @@ export interface NewStrings {
 /** @param known how many bytes of the old string table count; strings beyond them are not reused */
 export function newStrings(object: ElfObject, known: number): NewStrings {
   const old = new Map<string, number>()
-  const values = (tag: number): number[] =>
-    (object.dynamic ?? []).filter(entry => entry.tag === tag).map(({ value }) => Number(value))
   const remember = (text: string | null | undefined, offset: number | undefined): void => {
     if (text !== null && text !== undefined && offset !== undefined && offset < known) old.set(text, offset)
   }
-  for (const [index, offset] of values(DT_NEEDED).entries()) remember(object.needed[index], offset)
-  remember(object.soname, values(DT_SONAME).at(-1))
-  remember(object.rpath, values(DT_RPATH).at(-1))
-  remember(object.runpath, values(DT_RUNPATH).at(-1))
+  let index = 0
+  for (const { tag, value } of object.dynamic ?? []) {
+    if (tag === DT_NEEDED) remember(object.needed[index++], Number(value))
+  }
+  const last = (tag: number): number | undefined => {
+    const value = valueOf(object.dynamic, tag)
+    return value === undefined ? undefined : Number(value)
+  }
+  remember(object.soname, last(DT_SONAME))
+  remember(object.rpath, last(DT_RPATH))
+  remember(object.runpath, last(DT_RUNPATH))
   const added = new Map<string, number>()
   const parts: Uint8Array[] = []
   let length = 0

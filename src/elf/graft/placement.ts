@@ -7,6 +7,7 @@ import type { Placed, StringsPlace } from './new-sections.ts'
 import { formatOf } from '../layout.ts'
 import { addressLimit, loadAlignment, SMALLEST_PAGE } from '../machine.ts'
 import type { Editable } from '../rules/refuse.ts'
+import { valueOf } from '../tables/entries.ts'
 import { endOfContent } from '../tables/sections.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { GRAFT_ALIGNMENT, noteLength } from './undo-note.ts'
@@ -64,8 +65,7 @@ export interface GraftLayout extends Place {
 }
 
 /** DT_STRTAB of an object that can be edited. */
-export const stringTableAddress = (object: ElfObject): bigint =>
-  object.dynamic?.findLast(({ tag }) => tag === DT_STRTAB)?.value ?? 0n
+export const stringTableAddress = (object: ElfObject): bigint => valueOf(object.dynamic, DT_STRTAB) ?? 0n
 
 /**
  * @param size of the file, in bytes

@@ -3,6 +3,7 @@
 import type { FileEdit, FilePiece } from '../edit/file-edit.ts'
 import { graftedSource, type GraftOptions, graftTo } from './graft.ts'
 import { clipped, joined, type Layer, type Layers } from './layers.ts'
+import { type Headers, readHeaders } from '../headers.ts'
 import { isExecutable } from '../kind.ts'
 import { formatOf } from '../layout.ts'
 import type { Owner } from './undo-note.ts'
@@ -41,8 +42,8 @@ export function regraft(
   wanted: ((base: ElfObject) => ElfState) | null,
   options: GraftOptions = {},
 ): Regraft {
-  const { base, above, own } = layers
-  const graft = wanted === null ? null : graftOnto(base, wanted, options)
+  const { base, above, own, headers } = layers
+  const graft = wanted === null ? null : graftOnto(base, wanted, options, headers)
   const under = graft === null ? base : graftedSource(base, graft)
   const inPlace: EditInPlace[] = []
   const note = (edit: FileEdit | null, below: ByteSource, owner: Owner, record: string | null): void => {
@@ -65,8 +66,13 @@ export function regraft(
   return { edit: flattened(base, after, touched), inPlace, before: base, after }
 }
 
-function graftOnto(base: ByteSource, wanted: (base: ElfObject) => ElfState, options: GraftOptions): FileEdit | null {
-  const object = readBySections(base)
+function graftOnto(
+  base: ByteSource,
+  wanted: (base: ElfObject) => ElfState,
+  options: GraftOptions,
+  headers: Headers | null = null,
+): FileEdit | null {
+  const object = readBySections(base, headers ?? readHeaders(base))
   const state = wanted(object)
   const graft = graftTo(base, object, state, options)
   if (graft !== null) verifyState(base, object, graftedSource(base, graft), state, options.pageSize)

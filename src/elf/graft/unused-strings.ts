@@ -1,5 +1,6 @@
 // Which strings of the dynamic string table are unused after an edit, so that their bytes are free. Linkers let a
 // string begin inside another one with the same end: a search path may be the end of a symbol's name.
+import { valueOf } from '../tables/entries.ts'
 import {
   DT_NEEDED,
   DT_RPATH,
@@ -56,7 +57,7 @@ export function unusedStrings(
 ): StringSlot[] {
   const { header, programHeaders } = object
   const dynamic = object.dynamic ?? []
-  const value = (tag: number): bigint | undefined => dynamic.findLast(entry => entry.tag === tag)?.value
+  const value = (tag: number): bigint | undefined => valueOf(object.dynamic, tag)
   const dynsym =
     sections === null ? -1 : findSection(sections, index => sectionNumber(sections, index, 'type') === SHT_DYNSYM)
   if (sections === null || dynsym < 0 || sectionAddress(sections, dynsym, 'addr') !== value(DT_SYMTAB)) return []

@@ -3,6 +3,7 @@
 // programs, which other tools take as templates, and files to which nothing can be appended, because a payload behind
 // the object is addressed from the end. A new text goes where the same text exists already, into the place of an unused
 // text, or behind the segment of the strings (slack.ts).
+import { valueOf } from '../tables/entries.ts'
 import { DT_NEEDED, DT_STRSZ, DT_STRTAB, DT_VERNEED, PT_GNU_STACK, PT_INTERP, SHT_PROGBITS } from '../constants.ts'
 import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
 import { programHeaderPatch } from '../graft/new-headers.ts'
@@ -328,7 +329,7 @@ function newVersionFiles(
 ): Patch[] {
   const { header, programHeaders, versionNeeds } = object
   const format = formatOf(header)
-  const address = object.dynamic?.findLast(({ tag }) => tag === DT_VERNEED)?.value
+  const address = valueOf(object.dynamic, DT_VERNEED)
   return readVersionNeeds(source, header, programHeaders, address).flatMap(({ at }, index): Patch[] => {
     const file = wanted.versionFiles[index]
     if (file === undefined || file === versionNeeds[index]?.file) return []

@@ -29,6 +29,7 @@ import {
 } from '../tables/sections.ts'
 import { type ByteSource } from '../source.ts'
 import { definesSymbol } from '../tables/symbols.ts'
+import { valueOf } from '../tables/entries.ts'
 import { STRING_TAGS } from '../graft/new-strings.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { readUndo } from '../graft/undo-note.ts'
@@ -136,8 +137,8 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
 
 /** DT_STRTAB with DT_STRSZ. If the section is longer, its length counts: loaders heed neither. */
 function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: SectionTable | null): Extent {
-  const address = dynamic?.findLast(({ tag }) => tag === DT_STRTAB)?.value
-  const length = dynamic?.findLast(({ tag }) => tag === DT_STRSZ)?.value
+  const address = valueOf(dynamic, DT_STRTAB)
+  const length = valueOf(dynamic, DT_STRSZ)
   if (address === undefined || length === undefined || length === 0n) {
     throw refused('its dynamic table has no DT_STRTAB or no DT_STRSZ')
   }

@@ -48,6 +48,7 @@ import { zeroedTable } from './table-lookup.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { isExecutable } from '../kind.ts'
 import { stringReader } from '../read.ts'
+import { valueOf } from '../tables/entries.ts'
 import { readVersionDefinitions, readVersionNeeds } from '../tables/versions.ts'
 
 /** A rule that an object breaks. */
@@ -265,7 +266,7 @@ export function checkDynamic(object: ElfObject, report: Report): void {
   if (load !== undefined && (segment.flags & PF_W) !== 0 && (load.flags & PF_W) === 0) {
     report('dynamic-writable', 'PT_DYNAMIC is writable, the PT_LOAD that holds it is not', segment.offset, load.flags)
   }
-  const value = (tag: number): bigint | undefined => dynamic.findLast(entry => entry.tag === tag)?.value
+  const value = (tag: number): bigint | undefined => valueOf(dynamic, tag)
   for (const [tag, sizeTag, name] of TABLES) {
     const address = value(tag)
     const length = sizeTag === 0 ? 1n : (value(sizeTag) ?? 0n)
@@ -308,10 +309,11 @@ export function checkVersions(
   { header, programHeaders, dynamic }: ElfObject,
   report: Report,
 ): void {
-  const value = (tag: number): bigint | undefined => dynamic?.findLast(entry => entry.tag === tag)?.value
-  const strings = stringReader(source, programHeaders, dynamic ?? [])
+  const value = (tag: number): bigint | undefined => valueOf(dynamic, tag)
+  const strings = stringReader(source, programHeaders, dynamic)
   const check = (what: string, { at, name, hash }: { at: number; name: bigint; hash: number }): void => {
-    if (hashOfName(strings(name)) !== hash) report('version-tables', `${what}: hash ${hex(hash)} does not fit its name`, at, hash)
+    if (hashOfName(strings(name)) !== hash)
+      report('version-tables', `${what}: hash ${hex(hash)} does not fit its name`, at, hash)
   }
   const needs = readVersionNeeds(source, header, programHeaders, value(DT_VERNEED))
   const definitions = readVersionDefinitions(source, header, programHeaders, value(DT_VERDEF))
@@ -338,7 +340,7 @@ export function checkVersions(
 
 /** glibc's _dl_setup_hash asserts that the bloom filter's size is a power of two. */
 export function checkHash(source: ByteSource, { header, programHeaders, dynamic }: ElfObject, report: Report): void {
-  const address = dynamic?.findLast(({ tag }) => tag === DT_GNU_HASH)?.value
+  const address = valueOf(dynamic, DT_GNU_HASH)
   const extent = address === undefined ? null : extentAt(programHeaders, address)
   if (extent === null) return
   const format = formatOf(header)

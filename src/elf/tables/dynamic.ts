@@ -15,28 +15,36 @@ import type { DynamicEntry, ElfObject } from '../types.ts'
 
 /** The new entries without the last DT_NULL; `offsetOf` gives a string's offset in the new string table. */
 export function newDynamic(object: ElfObject, wanted: ElfState, offsetOf: (text: string) => number): DynamicEntry[] {
-  const changed = new Set(differences(stateOf(object), wanted))
+  const changed = differences(stateOf(object), wanted)
   const text = (tag: number, value: string | null): DynamicEntry[] =>
     value === null ? [] : [{ tag, value: BigInt(offsetOf(value)) }]
   let entries = [...(object.dynamic ?? [])]
   /** Puts the new entries where the first old one of these tags is, else at the start or end of the table. */
   const replace = (tags: readonly number[], news: readonly DynamicEntry[], otherwise: 'start' | 'end'): void => {
-    const first = entries.findIndex(({ tag }) => tags.includes(tag))
-    const at = first >= 0 ? first : otherwise === 'start' ? 0 : entries.length
-    const isOther = ({ tag }: DynamicEntry): boolean => !tags.includes(tag)
-    entries = [...entries.slice(0, at).filter(isOther), ...news, ...entries.slice(at).filter(isOther)]
+    const replaced: DynamicEntry[] = []
+    let isPut = otherwise === 'start' && !entries.some(({ tag }) => tags.includes(tag))
+    if (isPut) replaced.push(...news)
+    for (const entry of entries) {
+      if (!tags.includes(entry.tag)) replaced.push(entry)
+      else if (!isPut) {
+        replaced.push(...news)
+        isPut = true
+      }
+    }
+    if (!isPut) replaced.push(...news)
+    entries = replaced
   }
-  if (changed.has('needed')) {
+  if (changed.includes('needed')) {
     const needed = wanted.needed.flatMap(name => text(DT_NEEDED, name))
     replace([DT_NEEDED], needed, 'start')
   }
-  if (changed.has('soname')) replace([DT_SONAME], text(DT_SONAME, wanted.soname), 'end')
-  if (changed.has('rpath') || changed.has('runpath')) {
+  if (changed.includes('soname')) replace([DT_SONAME], text(DT_SONAME, wanted.soname), 'end')
+  if (changed.includes('rpath') || changed.includes('runpath')) {
     const paths = [...text(DT_RPATH, wanted.rpath), ...text(DT_RUNPATH, wanted.runpath)]
     replace([DT_RPATH, DT_RUNPATH], paths, 'end')
   }
-  if (changed.has('flags1')) replace([DT_FLAGS_1], [{ tag: DT_FLAGS_1, value: wanted.flags1 }], 'end')
-  if (changed.has('debugTag')) replace([DT_DEBUG], wanted.debugTag ? [{ tag: DT_DEBUG, value: 0n }] : [], 'start')
+  if (changed.includes('flags1')) replace([DT_FLAGS_1], [{ tag: DT_FLAGS_1, value: wanted.flags1 }], 'end')
+  if (changed.includes('debugTag')) replace([DT_DEBUG], wanted.debugTag ? [{ tag: DT_DEBUG, value: 0n }] : [], 'start')
   return entries
 }
 

@@ -4,6 +4,7 @@ import { ElfError } from '../error.ts'
 import { mustBeAt } from '../memory.ts'
 import { decode, formatOf, getNumber } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
+import { valueOf } from './entries.ts'
 import { encodeText } from '../text.ts'
 import type { ElfObject } from '../types.ts'
 
@@ -16,7 +17,7 @@ const LONGEST_CHAIN = 1 << 16
  * @throws ElfError when a table lies outside its segment or does not end
  */
 export function definesSymbol(source: ByteSource, object: ElfObject, name: string): boolean {
-  const value = (tag: number): bigint | undefined => object.dynamic?.findLast(entry => entry.tag === tag)?.value
+  const value = (tag: number): bigint | undefined => valueOf(object.dynamic, tag)
   const symtab = value(DT_SYMTAB)
   const strtab = value(DT_STRTAB)
   if (symtab === undefined || strtab === undefined) return false

@@ -115,8 +115,7 @@ function chainOf(source: ByteSource, format: Format): Chains {
       for (let extent = start; ;) {
         const at = locate(source, window, extent.offset, record.bytes)
         const next = getNumber(format, window.bytes, at, record.next)
-        if (left-- === 0)
-          throw new ElfError('MALFORMED', `more than ${MOST_VERSIONS} symbol versions`, extent.offset)
+        if (left-- === 0) throw new ElfError('MALFORMED', `more than ${MOST_VERSIONS} symbol versions`, extent.offset)
         visit(window.bytes, at, extent)
         if (next === 0) return
         extent = advance(extent, next, 'the next version')
