@@ -24,6 +24,7 @@ export function addInspecting(program: Command, version: string, end: End): void
   addWhy(program, end)
   addDoctor(program, version, end)
   addLibs(program, version, end)
+  addEnv(program, end)
   addNix(program, end)
   addConfig(program, end)
   addElf(program)
@@ -144,6 +145,10 @@ function addLibs(program: Command, version: string, end: End): void {
   libs
     .command('env')
     .summary('print the set as lines for a shell (WHEELFIX_LIBS, NIX_LD_LIBRARY_PATH)')
+    .description(
+      'Prints the folders of the library set, for wheelfix and for nix-ld. The variables that the installed packages read are ' +
+        'in `wheelfix env`.',
+    )
     .argument('[dir]', DIR)
     .addHelpText(
       'after',
@@ -185,6 +190,40 @@ function addLibs(program: Command, version: string, end: End): void {
     .action(async (names, _options, command) => {
       const { libsBuildCommand } = await import('./commands/libs/libs-build.ts')
       end(await libsBuildCommand(names, command.optsWithGlobals(), version))
+    })
+}
+
+function addEnv(program: Command, end: End): void {
+  program
+    .command('env')
+    .summary('show the variables that help the installed packages: certificates, GPU tools, data files')
+    .description(
+      'Some packages look for files in places that a Nix system does not have, and read a variable that tells another place. ' +
+        'Shows these variables with value and reason, for the packages that are installed, and only where they help here. A ' +
+        'search path of libraries is never among them: for those see `wheelfix venv`, and for nix-ld `wheelfix libs env`.',
+    )
+    .argument('[dir]', DIR)
+    .option('--export', 'print lines that a shell evaluates; a variable that is set already stays as it is')
+    .option('--build', 'also what builds from source need: CC, CXX, PKG_CONFIG_PATH, CUDA_HOME')
+    .addOption(libsOption())
+    .addOption(scanOption())
+    .addOption(trustOption())
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(asRootOption())
+    .addOption(colourOption())
+    .addHelpText(
+      'after',
+      examples(
+        ['wheelfix env', 'what would help .venv?'],
+        ['eval "$(wheelfix env --export)"', 'set the variables in this shell, or in an .envrc'],
+        ['wheelfix env --build', 'before pip builds something from source'],
+      ),
+    )
+    .action(async (argument, options) => {
+      const { envCommand } = await import('./commands/env.ts')
+      end(envCommand(argument, options))
     })
 }
 

@@ -180,8 +180,12 @@ async function restoreOutcome(environment: Environment, options: AllCommandOptio
 }
 
 function sayFacts({ summary, lacking }: RunFacts, status: ExitStatus, { dryRun }: AllCommandOptions): Outcome {
-  const { patched, objects, refused, held } = summary
-  const work = patched === 0 ? [] : [`${patched} ${dryRun === true ? 'to patch' : 'patched'}`]
+  const { restored, objects, refused, held } = summary
+  const patched = summary.patched - restored
+  const work = [
+    ...(patched === 0 ? [] : [`${patched} ${dryRun === true ? 'to patch' : 'patched'}`]),
+    ...(restored === 0 ? [] : [`${restored} ${dryRun === true ? 'to restore' : 'restored'}`]),
+  ]
   if (status !== 0) {
     const names = [...new Set(lacking.flatMap(lack => lack.names))]
     const needs = [
@@ -191,6 +195,6 @@ function sayFacts({ summary, lacking }: RunFacts, status: ExitStatus, { dryRun }
     ]
     return { status: 'needs', detail: [...work, ...needs].join(', ') || 'see wheelfix doctor' }
   }
-  if (patched > 0) return { status: dryRun === true ? 'patch' : 'patched', detail: work.join('') }
+  if (summary.patched > 0) return { status: dryRun === true ? 'patch' : 'patched', detail: work.join(', ') }
   return { status: 'fine', detail: count(objects, 'object') }
 }

@@ -12,6 +12,7 @@ import { foundAsOwner } from './shared/as-owner.ts'
 import { type Bundle, bundleLines, writeBundle } from './doctor-bundle.ts'
 import { doctorDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
+import { setFlags } from './shared/flags.ts'
 import { overFolders, type PutDocument } from './shared/several.ts'
 import type { ExitStatus } from './shared/status.ts'
 
@@ -69,6 +70,7 @@ async function doctorOne(
       if (options.bundle === undefined) return Promise.resolve(null)
       return writeBundle(options.bundle, { venv, options: asked, version, ...result })
     }
+    setFlags()
     let report: DoctorReport
     try {
       report = diagnose(venv, asked)

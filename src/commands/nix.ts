@@ -9,6 +9,7 @@ import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
 import { workAsOwner } from './shared/as-owner.ts'
 import { reportFailure } from './shared/failure.ts'
+import { setFlags } from './shared/flags.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export interface NixCommandOptions {
@@ -31,6 +32,7 @@ export function nixCommand(argument: string | undefined, options: NixCommandOpti
     const venv = findVenv({ argument, env, cwd })
     workAsOwner(venv, options.asRoot)
     const { libs, scan, trust, ignoreMissing, ignore } = options
+    setFlags()
     const examined = examine(venv, lookingOnly({ libs, noScan: !scan, trust, ignoreMissing, ignore, env, cwd }))
     writeWarnings(examined.warnings, colours(options.color, env).stderr, env)
     const packages = wheelNeeds(examined)

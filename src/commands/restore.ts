@@ -7,6 +7,7 @@ import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { reportFailure } from './shared/failure.ts'
+import { setFlags } from './shared/flags.ts'
 import { untilSignal } from './interruptible.ts'
 import { type FolderResult, overFolders, type PutDocument } from './shared/several.ts'
 import type { ExitStatus } from './shared/status.ts'
@@ -33,6 +34,7 @@ async function restoreOne(
   const colour = colours(options.color, process.env)
   try {
     const venv = foundAsOwner(() => findEnvironment(argument, process.env, process.cwd()), options.asRoot)
+    setFlags()
     const { restored, refused, warnings, found, nested } = await untilSignal(
       restoreSteps(venv, {
         dryRun: options.dryRun === true,

@@ -14,6 +14,7 @@ import { writeLines } from '../report/print.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { whyDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
+import { setFlags } from './shared/flags.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export interface WhyCommandOptions {
@@ -40,6 +41,7 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions)
     const venv = foundAsOwner(() => findEnvironment(isNamed ? first : undefined, env, cwd), options.asRoot)
     const name = nameIn((isNamed ? rest : words).join(' '))
     const looking = lookingOnly({ libs: options.libs, noScan: !options.scan, trust: options.trust, env, cwd })
+    setFlags()
     const report = whyOf(name, examine(venv, looking), cwd)
     if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
     else if (options.quiet !== true) {

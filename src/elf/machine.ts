@@ -45,7 +45,7 @@ export function pageSize(machine: number): number {
 /** Machines whose kernels have one page size only. */
 const ONE_PAGE_SIZE: ReadonlySet<number> = new Set([EM_386, EM_S390, EM_X86_64])
 /** No kernel has larger pages. Linkers may align to more, for huge pages. */
-const LARGEST_PAGE = 0x10000n
+export const LARGEST_PAGE = 0x10000n
 
 /**
  * The size, in bytes, of the pages that a new PT_LOAD must not share with others: the largest page of the machine. Where

@@ -10,23 +10,34 @@ export interface Patch {
 
 /** The first `size` bytes of `base`, with the patches in place. */
 export function patchedSource(base: ByteSource, size: number, patches: readonly Patch[]): ByteSource {
+  const touching = (offset: number, length: number): readonly Patch[] =>
+    patches.filter(patch => patch.offset < offset + length && patch.offset + patch.bytes.length > offset)
   return {
     size,
     read(offset, length) {
       assertInside(size, offset, length)
       const bytes = base.read(offset, length)
-      const touching = patches.filter(
-        patch => patch.offset < offset + length && patch.offset + patch.bytes.length > offset,
-      )
-      if (touching.length === 0) return bytes
+      const some = touching(offset, length)
+      if (some.length === 0) return bytes
       const patched = new Uint8Array(bytes)
-      for (const patch of touching) {
-        const from = Math.max(offset, patch.offset)
-        const to = Math.min(offset + length, patch.offset + patch.bytes.length)
-        patched.set(patch.bytes.subarray(from - patch.offset, to - patch.offset), from - offset)
-      }
+      layOver(patched, offset, some)
       return patched
     },
+    readInto(target, offset) {
+      assertInside(size, offset, target.length)
+      if (base.readInto === undefined) target.set(base.read(offset, target.length))
+      else base.readInto(target, offset)
+      layOver(target, offset, touching(offset, target.length))
+    },
+  }
+}
+
+/** Replaces bytes of a range that begins at `offset`. Each patch touches the range. */
+function layOver(range: Uint8Array, offset: number, patches: readonly Patch[]): void {
+  for (const patch of patches) {
+    const from = Math.max(offset, patch.offset)
+    const to = Math.min(offset + range.length, patch.offset + patch.bytes.length)
+    range.set(patch.bytes.subarray(from - patch.offset, to - patch.offset), from - offset)
   }
 }
 

@@ -10,6 +10,11 @@ export interface ByteSource {
    * @throws ElfError `TRUNCATED` when the range is not wholly inside the source.
    */
   read(offset: number, length: number): Uint8Array
+  /**
+   * Fills `target` with the bytes at file offset `offset`, where the source can do that without another buffer.
+   * @throws ElfError as `read`
+   */
+  readInto?(target: Uint8Array, offset: number): void
 }
 
 /** @throws ElfError `TRUNCATED` when `offset … offset + length` is not inside `size` bytes. */

@@ -107,6 +107,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     python: loader?.python ?? python,
     ownership: ownershipOf(distributions),
     bin: venv.bin,
+    sharesFolder: true,
     everythingCounts: venv.kind === 'folder' && venv.python === null,
     store,
     ...programLoaderOf(interpreter, settings.programs, loader, env),
@@ -275,7 +276,7 @@ function venvWarnings(venv: Environment, scan: Scan): string[] {
     warnings.push(
       `${count(scan.foreignLinks, 'shared object')} ${agree(scan.foreignLinks, 'is a link', 'are links')} to ` +
         `${agree(scan.foreignLinks, 'a file', 'files')} outside the environment, and ` +
-        `${agree(scan.foreignLinks, 'was', 'were')} not changed (uv: install with UV_LINK_MODE=copy or hardlink)`,
+        `${agree(scan.foreignLinks, 'was', 'were')} not changed: wheelfix path FILE patches one`,
     )
   }
   return warnings

@@ -9,7 +9,7 @@ import type { LoaderPlan } from '../private-loader/loader-plan.ts'
 import type { OutsideFolder } from '../python/belonging.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Environment } from '../python/environment.ts'
-import { DRIVER_DIRECTORIES, isDriverLibrary } from '../resolve/drivers.ts'
+import { DRIVER_DIRECTORIES } from '../resolve/drivers.ts'
 import { type MissingLibrary, missingLibraries, platformsOf } from '../resolve/problems/missing.ts'
 import type { ScannedObject, UnreadableObject } from '../resolve/objects.ts'
 import type { Applied, Plan, PlannedObject } from '../resolve/plan.ts'
@@ -159,7 +159,6 @@ function dependenciesOf(
 ): string[] {
   const noScan = options.noScan || config.noScan
   const isMissing = plan.objects.some(({ missing }) => missing.length > 0)
-  const wantsDriver = plan.objects.some(({ needed }) => needed.some(({ soname }) => isDriverLibrary(soname)))
   const paths = [
     ...interpreter.chain.map(({ path }) => path),
     interpreter.program,
@@ -177,7 +176,8 @@ function dependenciesOf(
     // a new link to a package that was not taken lets us take it
     ...(sources.trust.passedOver().length > 0 ? sources.trust.folders : []),
     ...outsidePaths(plan, objects, venv.root, store),
-    ...(wantsDriver ? DRIVER_DIRECTORIES : []),
+    // without the folder nobody looked for objects that open the driver's libraries by name
+    ...DRIVER_DIRECTORIES,
     ...scan.belonging.sources,
     ...(loader?.files.map(({ path }) => path) ?? []),
     ...(loader?.copies.flatMap(({ paths }) => paths) ?? []),

@@ -1,6 +1,7 @@
 // Restores every file to what it was before wheelfix. It needs only the undo notes inside the files, and no Python.
 import { existsSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
+import type { ByteSource } from '../elf/source.ts'
 import { notesIn, originalSource, type Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
@@ -19,6 +20,7 @@ import { pythonNames } from '../private-loader/python-names.ts'
 import { restoreName } from '../private-loader/python-copy.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
+import { putLinksBack } from './linked.ts'
 import { objectWriter } from './object-writer.ts'
 import { addRow, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
 import { recover } from './recover.ts'
@@ -89,6 +91,7 @@ export function* restoreSteps(
       refused: [...pythons.refused, ...objects.refused],
     }
     if (report.refused.length === 0) removeLoader(venv, folders)
+    putLinksBack(venv)
     if (report.refused.length === 0) rmSync(fsPath(venv.stateFolder), { recursive: true, force: true })
     return report
   } finally {
@@ -98,7 +101,9 @@ export function* restoreSteps(
 
 function scanToRestore(venv: Environment, editable: boolean, env: NodeJS.ProcessEnv): Scan {
   const scan = scanVenv(venv, [], storeDirectory(env))
-  return editable ? scan : { ...scan, objects: scan.objects.filter(({ identity }) => !scan.outside.has(identity)) }
+  const isForeign = (identity: string): boolean =>
+    scan.linked.has(identity) || (!editable && scan.outside.has(identity))
+  return { ...scan, objects: scan.objects.filter(({ identity }) => !isForeign(identity)) }
 }
 
 /** Restores the names of bin/ that the private loader starts. */
@@ -153,9 +158,15 @@ function* restoreObjects(
         if (object.owner === null && mayBeOurs(path, isRecorded)) end({ reason: CHANGED_SINCE })
         continue
       }
-      const reason = unwritten.get(object) ?? checkOriginal(object, undo, warnings)
+      const blocked = unwritten.get(object)
+      const original =
+        blocked === undefined ? lookAtOriginal(object, undo, isRecorded) : { ...UNKNOWN, reason: blocked }
+      const { reason } = original
+      if (original.differs) {
+        warnings.push(`${relative} differs from its RECORD: something else changed it, before or after wheelfix`)
+      }
       // the restored file is another tool's work on ours
-      const below = reason === null && mayBeOurs(path, isRecorded, undo) ? { reason: CHANGED_SINCE } : null
+      const below = original.isOurs ? { reason: CHANGED_SINCE } : null
       if (reason !== null) end({ reason })
       else if (writer === null) end(below)
       else {
@@ -178,34 +189,53 @@ function* restoreObjects(
 /**
  * Does the file carry a note of the owner `venv` that no longer holds? A damaged file that its wheel brought was never
  * changed by wheelfix. A file that cannot be read, or that a newer version changed, may have been.
- * @param above the valid note; the question is about the layers below it
  */
-function mayBeOurs(path: string, isRecorded: (path: string) => boolean, above: Undo | null = null): boolean {
+function mayBeOurs(path: string, isRecorded: (path: string) => boolean): boolean {
   try {
-    const notes = withSource(path, source => notesIn(above === null ? source : originalSource(source, above)))
-    return notes.some(undo => isPlanned(ownerOf(undo, () => isRecorded(path))))
+    return withSource(path, source => hasNoteOfOurs(source, () => isRecorded(path)))
   } catch (error) {
     return !(error instanceof ElfError) || error.code === 'REFUSED'
+  }
+}
+
+/** Does any note in the file belong to the owner `venv`, valid or not? */
+function hasNoteOfOurs(source: ByteSource, isRecorded: () => boolean): boolean {
+  try {
+    return notesIn(source).some(undo => isPlanned(ownerOf(undo, isRecorded)))
+  } catch (error) {
+    if (error instanceof ElfError) return error.code === 'REFUSED'
+    throw error
   }
 }
 
 const CHANGED_SINCE =
   'another tool changed this file after wheelfix did, so its undo note no longer holds: reinstall the package'
 
-/** Warns when the original differs from RECORD. Returns the reason when the original cannot be read. */
-function checkOriginal({ path, relative }: ScannedObject, undo: Undo, warnings: string[]): string | null {
+interface Original {
+  /** Why the original cannot be read; else null. */
+  readonly reason: string | null
+  /** The original has another hash than its RECORD says. */
+  readonly differs: boolean
+  /** The original carries a note of the owner `venv` too. */
+  readonly isOurs: boolean
+}
+
+const UNKNOWN = { differs: false, isOurs: false }
+
+/** Reads the original of an object to its end, once. */
+function lookAtOriginal({ path }: ScannedObject, undo: Undo, isRecorded: (path: string) => boolean): Original {
   const { record } = undo
   try {
-    const holds = withSource(
-      path,
-      source => record === null || hashHolds(fieldsOf(record), originalSource(source, undo)),
-    )
-    if (holds === false) {
-      warnings.push(`${relative} differs from its RECORD: something else changed it, before or after wheelfix`)
-    }
-    return null
+    return withSource(path, source => {
+      const original = originalSource(source, undo)
+      return {
+        reason: null,
+        differs: record !== null && hashHolds(fieldsOf(record), original) === false,
+        isOurs: hasNoteOfOurs(original, () => isRecorded(path)),
+      }
+    })
   } catch (error) {
-    return error instanceof ElfError ? error.message : writeReason(error)
+    return { ...UNKNOWN, reason: error instanceof ElfError ? error.message : writeReason(error) }
   }
 }
 

@@ -23,6 +23,7 @@ import { writeReason } from './change.ts'
 import { type Examination, examine, hasHalfLeft } from './examine.ts'
 import type { VenvOptions } from './options.ts'
 import { neededStorePaths, reportOf, type VenvReport } from './report.ts'
+import { copyLinked } from './linked.ts'
 import { isHalfWritten, recover, type Recovery } from './recover.ts'
 
 /** @throws WheelfixError when nothing could be done */
@@ -53,8 +54,17 @@ export function* runSteps(venv: Environment, options: VenvOptions): Generator<un
   try {
     const again = recover(venv)
     const isOld = lock.waited || again.restored.length > 0 || isOutdated(first)
-    const now = isOld ? examine(venv, options) : first
+    let now = isOld ? examine(venv, options) : first
     yield
+    const linked = ownObjects(now).filter(({ identity, change }) => change !== null && now.scan.linked.has(identity))
+    if (linked.length > 0) {
+      noteFolder(venv)
+      copyLinked(
+        venv,
+        linked.map(({ path }) => path),
+      )
+      now = examine(venv, options)
+    }
     for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
     const written = namesBefore(foldersToWrite(now, options), now.began)
     const { outcomes, warnings, problems } = yield* write(now, options)

@@ -1,20 +1,36 @@
 // Finds every ELF object of an environment by its first bytes and not by its name, and reads what the loader sees in it.
-// (Files with the name of a source are not opened.) Links that leave the environment are counted, never followed. The scan
-// also looks at folders outside that the environment imports from, but the objects there belong to somebody else.
-import { closeSync, openSync, readSync } from 'node:fs'
+// (Files with the name of a source are not opened.) A link of an installer to a file in its cache counts as that file; other
+// links that leave the environment are counted, never followed. The scan also looks at folders outside that the environment imports from, but the objects there belong to somebody else.
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { originalSource } from '../elf/graft/undo-note.ts'
 import { isElf, readElf, withoutTables } from '../elf/read.ts'
 import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
 import { errnoOf } from '../io/error.ts'
 import { matchesPath } from '../io/glob.ts'
-import { entriesIn, fileNameOf, fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
+import {
+  directoryOf,
+  entriesIn,
+  fileNameOf,
+  fsPath,
+  isInside,
+  listDirectory,
+  readLink,
+  realPath,
+  relativeTo,
+} from '../io/path.ts'
 import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { type Belonging, belongingOf } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
-import { isBroken, readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
+import {
+  isBroken,
+  type ReadOptions,
+  readObject,
+  type ScannedObject,
+  type UnreadableObject,
+} from '../resolve/objects.ts'
 import { isCopy } from '../elf/graft/owners.ts'
 
 export interface Scan {
@@ -24,11 +40,10 @@ export interface Scan {
   readonly directories: readonly string[]
   /** Temporary files that a killed run left. */
   readonly leftovers: readonly string[]
-  /**
-   * Files of the venv that link to somewhere else (uv's link mode `symlink`): the number of those that have the name of a
-   * shared object.
-   */
+  /** The number of links to somewhere else that have the name of a shared object and that are no installer's. */
   readonly foreignLinks: number
+  /** The identities of the objects that an installer linked into the environment (link mode `symlink`). */
+  readonly linked: ReadonlySet<string>
   /** Environments inside this one, each with its own Python and state. */
   readonly nested: readonly string[]
   /** What the environment holds and imports besides its own folders. */
@@ -73,7 +88,8 @@ function mayHoldModules(name: string): boolean {
 
 /**
  * Walks the environment's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last. `store` is the Nix
- * store. `ignored` are globs of files and folders to skip.
+ * store. `ignored` are globs of files and folders to skip. `driver`: look for libraries of the graphics driver that objects
+ * open by name.
  * @throws the errors of readdir(2) for the folders of the venv themselves; unreadable folders below them are reported
  */
 export function scanVenv(
@@ -81,6 +97,7 @@ export function scanVenv(
   extensionSuffixes: readonly string[],
   store: string,
   ignored: readonly string[] = [],
+  driver = false,
 ): Scan {
   const objects: ScannedObject[] = []
   const unreadable: UnreadableObject[] = []
@@ -91,12 +108,14 @@ export function scanVenv(
   const seen = new Set<string>()
   const belonging = belongingOf(venv, store)
   const outside = new Set<string>()
+  const linked = new Set<string>()
   const nested: string[] = []
   let isOutside = false
 
   const isIgnored = (path: string): boolean => ignored.some(glob => matchesPath(relativeTo(venv.root, path), glob))
   const isRecorded = recordedIn(venv)
   const kept = keptUndos(venv)
+  const reading = { suffixes: extensionSuffixes, isRecorded, driver }
 
   const visit = (directory: string): void => {
     const entries = list(directory)
@@ -118,7 +137,11 @@ export function scanVenv(
       } else if (kind === 'symlink') {
         // a temporary link is a new target of a name of bin/ that waits for its rename
         if (!isOutside && isTemporary(name)) leftovers.push(path)
-        else if (!isOutside && /\.so(?:\.|$)/.test(name) && leavesVenv(path, root)) foreignLinks++
+        else if (!isOutside && mayLeadOut(venv, path, name)) {
+          const target = linkTarget(path, root, store)
+          if (target === 'file' && isInstallers(venv, path)) visitFile(path, name, linked)
+          else if (target !== null && LIBRARY_NAME.test(name)) foreignLinks++
+        }
       } else if (kind === 'file') {
         if (isTemporary(name)) {
           if (!isOutside) leftovers.push(path)
@@ -153,16 +176,17 @@ export function scanVenv(
     }
   }
 
-  const visitFile = (path: string, name: string): void => {
+  const visitFile = (path: string, name: string, among: Set<string> | null = null): void => {
     const relative = relativeTo(venv.root, path)
     try {
-      const object = scanFile(path, relative, name, extensionSuffixes, isRecorded, kept)
+      const object = scanFile(path, relative, name, reading, kept)
       // wheelfix's copy of the venv's Python is the interpreter, not an object of a wheel
       if (object === null || isCopy(object.owner)) return
       // a source tree holds programs for its build and tests, which nobody imports
       if (isOutside && object.kind === 'executable') return
       objects.push(object)
       if (isOutside) outside.add(object.identity)
+      among?.add(object.identity)
     } catch (error) {
       const errno = errnoOf(error)
       if (isOutside && (error instanceof ElfError || errno !== undefined)) return
@@ -177,7 +201,7 @@ export function scanVenv(
   isOutside = true
   for (const { folder } of belonging.outside) visitOnce(folder)
   leftovers.push(...temporaryFiles(venv.stateFolder, STATE_DEPTH))
-  return { objects, unreadable, directories, leftovers, foreignLinks, nested, belonging, outside }
+  return { objects, unreadable, directories, leftovers, foreignLinks, linked, nested, belonging, outside }
 }
 
 /** The state folder is no deeper than `loader/lib/ld-musl-x86_64.so.1`. */
@@ -199,12 +223,28 @@ function sayErrno(errno: string, what: string): string {
   return `this ${what} cannot be read (${errno})`
 }
 
-function leavesVenv(path: string, root: string): boolean {
+const LIBRARY_NAME = /\.so(?:\.|$)/
+
+/** May the link be an object of a wheel? Of the links in bin/ the names of Python lead out in every venv. */
+function mayLeadOut({ kind, bin }: Environment, path: string, name: string): boolean {
+  return LIBRARY_NAME.test(name) || (kind === 'venv' && directoryOf(path) === bin && !/^(?:python|pypy)/.test(name))
+}
+
+/** Do installers put files there? What a user links into a folder of his own is not the folder's. */
+function isInstallers({ kind, bin, sitePackages }: Environment, path: string): boolean {
+  return (kind === 'venv' && directoryOf(path) === bin) || sitePackages.some(site => isInside(path, site))
+}
+
+/** Where a link out of the environment leads; null for a link into the environment or into the store. */
+function linkTarget(path: string, root: string, store: string): 'file' | 'other' | null {
   try {
-    return !isInside(realPath(path), root)
-  } catch {
+    const real = realPath(path)
+    if (isInside(real, root) || isInside(real, store)) return null
+    return statSync(fsPath(real)).isFile() ? 'file' : 'other'
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
     // a dangling link: an absolute one points out of the venv
-    return readLink(path).startsWith('/')
+    return readLink(path).startsWith('/') ? 'other' : null
   }
 }
 
@@ -222,8 +262,7 @@ function scanFile(
   path: string,
   relative: string,
   name: string,
-  suffixes: readonly string[],
-  isRecorded: (path: string) => boolean,
+  reading: Omit<ReadOptions, 'isRecorded'> & { readonly isRecorded: (path: string) => boolean },
   kept: KeptUndos,
 ): ScannedObject | null {
   const fd = openSync(fsPath(path), 'r')
@@ -233,7 +272,7 @@ function scanFile(
   }
   const source = sourceOf(fd)
   try {
-    const object = readObject(source, name, suffixes, () => isRecorded(path))
+    const object = readObject(source, name, { ...reading, isRecorded: () => reading.isRecorded(path) })
     if (object === null) return null
     const identity = `${source.status.dev}:${source.status.ino}`
     const scanned: ScannedObject = { path, relative, ...object, status: source.status, identity }

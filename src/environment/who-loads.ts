@@ -12,6 +12,7 @@ import { plainInterpreter, type PythonName } from '../private-loader/python-name
 import { chooseLoader } from '../private-loader/store-loader.ts'
 import { type Environment, hasPython } from '../python/environment.ts'
 import { findInterpreter, findProgram, type Interpreter } from '../python/interpreter.ts'
+import { driverDirectory } from '../resolve/drivers.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import type { VenvOptions } from './options.ts'
 import { type Scan, scanVenv } from './scan.ts'
@@ -30,7 +31,9 @@ export function whoLoads(
   ignore: readonly string[],
   options: VenvOptions,
 ): Loaded {
-  const scanFor = (suffixes: readonly string[]): Scan => scanVenv(environment, suffixes, store, ignore)
+  // the private loader finds the driver's libraries in its cache
+  const driver = options.strategy !== 'loader' && driverDirectory() !== null
+  const scanFor = (suffixes: readonly string[]): Scan => scanVenv(environment, suffixes, store, ignore, driver)
   if (hasPython(environment)) {
     const hasLoader = names.some(({ kind }) => kind === 'copy')
     const interpreter = hasLoader ? plainInterpreter(environment, names) : findInterpreter(environment)

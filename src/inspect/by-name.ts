@@ -1,13 +1,11 @@
 // Findings about libraries that are opened by name at run time. No DT_NEEDED shows these libraries.
 import { attributeFor } from '../nix/hints.ts'
-import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { agree, count } from '../io/words.ts'
 import { entriesIn, fileNameOf, relativeTo } from '../io/path.ts'
-import { fork, open } from '../ldso/process.ts'
 import type { Environment } from '../python/environment.ts'
 import { KNOWN_CASES, type KnownCase } from '../resolve/known-cases.ts'
-import type { PythonProcess } from '../resolve/python-process.ts'
+import { isFoundByName, type PythonProcess } from '../resolve/python-process.ts'
 import { findsByName, type SimulationInput } from '../resolve/simulate.ts'
 import { type Examination } from '../environment/examine.ts'
 import type { Finding } from './findings.ts'
@@ -36,7 +34,7 @@ export function knownCases({ distributions, scan, venv }: Examination, python: P
   const findings: Finding[] = []
   for (const known of KNOWN_CASES) {
     const installed = known.distributions.map(name => distributions.get(name)).find(found => found !== undefined)
-    if (installed === undefined || isSettled(known, installed.requires())) continue
+    if (installed === undefined || isSettled(known)) continue
     findings.push({
       code: 'run-time-library',
       severity: 'note',
@@ -47,15 +45,8 @@ export function knownCases({ distributions, scan, venv }: Examination, python: P
   }
   return findings
 
-  function isSettled({ sonames, bundled, broughtBy }: KnownCase, requires: readonly string[]): boolean {
+  function isSettled({ sonames, bundled }: KnownCase): boolean {
     if (bundled !== undefined && scan.objects.some(({ path }) => bundled.test(fileNameOf(path)))) return true
-    if (broughtBy !== undefined) {
-      // a distribution that does not require them (a CPU build) does not use them
-      return (
-        !broughtBy.some(name => requires.includes(name)) ||
-        broughtBy.some(name => distributions.get(name) !== undefined)
-      )
-    }
     return sonames.some(soname => isFoundByName(soname, python))
   }
 }
@@ -63,27 +54,9 @@ export function knownCases({ distributions, scan, venv }: Examination, python: P
 function wayOf({ how, sonames }: KnownCase): string {
   const names = sonames.join(' or ')
   if (how === 'program') return 'runs programs that it downloads, which expect another system'
-  if (how === 'ldconfig') return `asks ldconfig where ${names} is, and this system has no ldconfig`
   if (how === 'find_library')
     return `looks for ${names} with ctypes.util.find_library, which does not search the Nix store`
   return `loads ${names} by name, and does not find it`
-}
-
-/** Does ctypes.CDLL(soname) find a file? _ctypes calls dlopen, and _ctypes has no search path that helps. */
-function isFoundByName(soname: string, python: PythonProcess): boolean {
-  const object: ElfObject = {
-    ...python.interpreter.object,
-    ptInterp: null,
-    soname: null,
-    rpath: null,
-    runpath: null,
-    needed: [soname],
-    filters: [],
-    auxiliaries: [],
-    versionNeeds: [],
-  }
-  const map = open(fork(python.process), python.caller, '/_ctypes.so', '_ctypes', object)
-  return map.needed[0]?.provider != null
 }
 
 /** The size limit of a source file in bytes. A larger file is data. */

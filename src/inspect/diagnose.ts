@@ -22,6 +22,7 @@ import { neededStorePaths } from '../environment/report.ts'
 import type { Finding } from './findings.ts'
 import { heldBack, pending, unfinished } from './pending.ts'
 import { foreignPrograms, scriptLaunchers } from './programs.ts'
+import { variableFindings } from './variables/advice.ts'
 import { dlopenNotes, knownCases, findLibraryUsers, pasteFor } from './by-name.ts'
 
 export interface DoctorReport {
@@ -78,12 +79,13 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
       ...deadPaths(venv, examination.scan.objects, options),
       ...roots(examination, options.env),
       ...hardLinks(examination),
-      ...examination.plan.warnings.map((message): Finding => {
+      ...[...examination.plan.warnings, ...searchingHere(examination)].map((message): Finding => {
         return { code: 'plan-warning', severity: 'note', message, remedy: null, paths: [] }
       }),
       ...dlopenNotes(examination, now),
       ...knownCases(examination, now.python),
       ...findLibraryUsers(venv),
+      ...variableFindings(examination, { env: options.env }),
       ...foreignPrograms(examination),
       ...scriptLaunchers(venv),
       ...(imports?.findings ?? []),
@@ -289,4 +291,9 @@ function failingImports({ scan, interpreter }: Examination, env: NodeJS.ProcessE
     return [{ code: 'import-fails', severity, message: `import ${name}: ${error}`, remedy: null, paths: [relative] }]
   })
   return { count: modules.length, findings }
+}
+
+/** Sentences about objects that make the loader search the current directory. */
+function searchingHere({ plan }: Examination): string[] {
+  return plan.conflicts.filter(({ kind }) => kind === 'current-directory').map(({ message }) => message)
 }

@@ -117,6 +117,16 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     '- sounddevice looks for libportaudio.so.2 with ctypes.util.find_library',
     'Run `wheelfix loader`: a private loader finds libraries by name. Or set the named variable.',
   ],
+  'cuda-stack': [
+    'Packages for CUDA are installed, and a part of what they load at run time is missing here: the driver’s libcuda, NVIDIA’s wheels (nvrtc, cudnn and others), a ptxas that starts, or a variable that tells a package where they are.',
+    '- the CUDA run time is incomplete: triton asks /sbin/ldconfig where libcuda.so.1 is, which does not know the driver’s folder',
+    'Do what the finding says. docs/gpu.md explains the parts.',
+  ],
+  'helpful-variable': [
+    'An installed package, or the Python itself, looks for files in a place that this machine does not have, and reads a variable that tells another place.',
+    '- SSL_CERT_FILE would help: this Python has an OpenSSL that looks for certificates in /etc/ssl/cert.pem and /etc/ssl/certs, and finds none',
+    '`wheelfix env` shows the variables with their reasons. `eval "$(wheelfix env --export)"` sets them in a shell or an .envrc.',
+  ],
   'find-library': [
     'Python code asks ctypes.util.find_library or /sbin/ldconfig for a library. Neither searches the Nix store.',
     '- 2 files look for libraries with ctypes.util.find_library or ldconfig',

@@ -23,6 +23,8 @@ export type FindingCode =
   | 'qt-platform'
   | 'dlopen-note'
   | 'run-time-library'
+  | 'cuda-stack'
+  | 'helpful-variable'
   | 'find-library'
   | 'foreign-program'
   | 'script-interpreter'

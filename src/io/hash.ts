@@ -2,12 +2,21 @@
 import { createHash } from 'node:crypto'
 import type { ByteSource } from '../elf/source.ts'
 
-/** Fits the cache of a processor: 1 GB takes 0.66 s of processor time, and 0.73 s with chunks of 1 MiB. */
-const CHUNK = 1 << 16
+/** One buffer for all files: a new one for each piece costs a tenth of the time, and as much again for garbage collection. */
+const CHUNK = 1 << 17
+const chunk = Buffer.alloc(CHUNK)
 
 /** @param algorithm as `createHash` of node:crypto names it. @throws errors of the source */
 export function digestOf(source: ByteSource, algorithm: string, encoding: 'hex' | 'base64url'): string {
   const hash = createHash(algorithm)
-  for (let at = 0; at < source.size; at += CHUNK) hash.update(source.read(at, Math.min(CHUNK, source.size - at)))
+  for (let at = 0; at < source.size; at += CHUNK) {
+    const length = Math.min(CHUNK, source.size - at)
+    if (source.readInto === undefined) hash.update(source.read(at, length))
+    else {
+      const piece = chunk.subarray(0, length)
+      source.readInto(piece, at)
+      hash.update(piece)
+    }
+  }
   return hash.digest(encoding)
 }

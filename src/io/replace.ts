@@ -198,6 +198,25 @@ export function replaceLink(path: string, target: string): void {
   orDiscard({ temporary }, () => renameSync(fsPath(temporary), fsPath(path)))
 }
 
+/**
+ * Replaces a link to a file by a copy of that file, with its mode, owner and times.
+ * @throws the errors of open(2), write(2) and rename(2); the link is unchanged then
+ */
+export function replaceLinkByCopy(path: string): void {
+  const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK))
+  try {
+    const status = fstatSync(source.fd)
+    const sparseFrom = status.blocks * 512 < status.size ? 0 : status.size
+    commit(
+      stage(path, status, fd => {
+        if (!cloned(fd, source)) writeOnce(fd, source, sparseFrom)
+      }),
+    )
+  } finally {
+    source.close()
+  }
+}
+
 function commit(staged: Staged): void {
   syncStaged(staged)
   renameStaged(staged)

@@ -94,6 +94,10 @@ export function sourceOf(fd: number): FileSource {
       const block = known ?? readBlock(offset)
       return block.bytes.subarray(offset - block.offset, offset - block.offset + length)
     },
+    readInto(target, offset) {
+      assertInside(size, offset, target.length)
+      fill(target, target.length, offset)
+    },
     close() {
       for (const { bytes } of blocks.splice(0)) spare.push(bytes)
       closeSync(fd)

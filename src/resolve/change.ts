@@ -16,6 +16,8 @@ export interface Change {
    * in a better layout.
    */
   readonly regraft?: true
+  /** The object gets back the bytes that it had before wheelfix: nothing has to be changed in it any more. */
+  readonly restores?: true
 }
 
 /** The change that brings an object to its target; null when the object is already there. */
@@ -31,7 +33,8 @@ export function changeOf(object: ScannedObject, edit: ElfEdit | null, target: El
     change.interpreter = { before: current.ptInterp ?? '', after: target.ptInterp ?? '' }
   }
   if (object.undo !== null && edit !== null && object.losesHeaders) change.regraft = true
-  return Object.keys(change).length === 0 ? null : change
+  if (object.undo !== null && edit === null) change.restores = true
+  return change.rpath === undefined && change.interpreter === undefined && change.regraft === undefined ? null : change
 }
 
 function entriesOf(searchPath: string | null): readonly string[] {

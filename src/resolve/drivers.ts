@@ -1,6 +1,9 @@
 // The libraries of the graphics driver. They belong to the running kernel module, so no store path and no wheel holds them.
 // NixOS links the driver's folder at a fixed path. wheelfix writes the path of that link, so that a new driver is found too.
 import { existsSync } from 'node:fs'
+import type { ByteSource } from '../elf/source.ts'
+import { findConstant, namesSymbol } from '../elf/tables/constants.ts'
+import type { ElfObject } from '../elf/types.ts'
 
 /**
  * The sonames that only a driver has: those of CUDA and NVIDIA (nvidia-container-toolkit lists them), those of Intel for
@@ -36,6 +39,18 @@ export const DRIVER_NAMES: readonly string[] = [
 
 export function isDriverLibrary(soname: string): boolean {
   return DRIVER.test(soname)
+}
+
+/** The starts of the names that DRIVER matches. */
+const STARTS = ['libcuda', 'libnv', 'libze_intel', 'libigdrcl', 'libamdocl', 'libdxcore', 'libd3d12', 'librocdxg']
+
+/**
+ * A library of the driver that the object opens by name; null without one. CUDA's run time (libcudart, which many libraries
+ * contain) opens libcuda.so.1 in this way, and the loader then searches the folders of the object that called dlopen. Such an
+ * object calls dlopen and has the name among its constant strings. `object` needs its tables.
+ */
+export function openedDriverLibrary(source: ByteSource, object: ElfObject): string | null {
+  return namesSymbol(source, object, 'dlopen') ? findConstant(source, object, STARTS, isDriverLibrary) : null
 }
 
 /** The folder in which NixOS links the driver's libraries. */

@@ -14,14 +14,11 @@ export interface KnownCase {
    */
   readonly sonames: readonly string[]
   /**
-   * How the distribution looks: by a bare name (dlopen, ctypes), by `ctypes.util.find_library`, in the output of ldconfig,
-   * or for a program.
+   * How the distribution looks: by a bare name (dlopen, ctypes), by `ctypes.util.find_library`, or for a program.
    */
-  readonly how: 'name' | 'find_library' | 'ldconfig' | 'program'
+  readonly how: 'name' | 'find_library' | 'program'
   /** The names of bundled libraries. When the wheel brings one of them, nothing has to be found. */
   readonly bundled?: RegExp
-  /** Other distributions that bring the library and are loaded first. */
-  readonly broughtBy?: readonly string[]
   /** A sentence that says what to do. Users can paste commands from it. */
   readonly remedy: string
   readonly source: string
@@ -30,28 +27,6 @@ export interface KnownCase {
 const LOADER = 'wheelfix loader, which finds libraries by their name'
 
 export const KNOWN_CASES: readonly KnownCase[] = [
-  {
-    distributions: ['triton'],
-    sonames: ['libcuda.so.1'],
-    how: 'ldconfig',
-    remedy: 'export TRITON_LIBCUDA_PATH=/run/opengl-driver/lib (it asks /sbin/ldconfig), and CC to a C compiler',
-    source: 'triton/backends/nvidia/driver.py, libcuda_dirs; NixOS/nixpkgs#426296',
-  },
-  {
-    distributions: ['numba', 'numba-cuda'],
-    sonames: ['libcuda.so', 'libcuda.so.1'],
-    how: 'name',
-    remedy: 'export NUMBA_CUDA_DRIVER=/run/opengl-driver/lib/libcuda.so',
-    source: 'numba/cuda/cudadrv/driver.py, get_cudalib paths',
-  },
-  {
-    distributions: ['torch'],
-    sonames: ['libnvrtc.so.12', 'libnvrtc.so.13'],
-    how: 'name',
-    broughtBy: ['nvidia-cuda-nvrtc-cu12', 'nvidia-cuda-nvrtc'],
-    remedy: 'install the nvidia-* packages that torch requires: torch/__init__.py loads them first',
-    source: 'torch/__init__.py, _preload_cuda_deps; NixOS/nixpkgs#296179',
-  },
   {
     distributions: ['soundfile'],
     sonames: ['libsndfile.so.1'],
@@ -161,4 +136,26 @@ const OPENED_AT_IMPORT: readonly { readonly distribution: string; readonly path:
 /** Does a distribution open this library by its path during its import? */
 export function isOpenedAtImport(path: string): boolean {
   return OPENED_AT_IMPORT.some(known => known.path.test(path))
+}
+
+/**
+ * Extension modules for optional features. Their distribution imports them in a `try` or only where a program asks for the
+ * feature, and works without them. What they miss is optional. `path` matches the end of the path.
+ */
+const OPTIONAL_MODULES: readonly { readonly distribution: string; readonly path: RegExp; readonly source: string }[] = [
+  {
+    distribution: 'numba',
+    path: /\/numba\/np\/ufunc\/(?:tbb|omp)pool\.[^/]+\.so$/,
+    source: 'numba/np/ufunc/parallel.py, select_known_backend',
+  },
+  {
+    distribution: 'cupy',
+    path: /\/(?:cupy_backends\/cuda\/libs\/(?:cutensor|nccl)|cupyx\/_cutensor|cupy\/cuda\/nccl)\.[^/]+\.so$/,
+    source: 'docs.cupy.dev/en/stable/install.html, Optional Libraries; cupy/cuda/__init__.py, __getattr__',
+  },
+]
+
+/** Does the object's distribution work without this module? */
+export function isOptionalModule(path: string): boolean {
+  return OPTIONAL_MODULES.some(known => known.path.test(path))
 }

@@ -17,7 +17,8 @@ export interface PlannedNeeded {
 
 /**
  * - `found`: the loader finds it by its own rules, after the plan
- * - `run-time`: the object does not find it by itself, but a distribution that this one requires loads it first
+ * - `run-time`: the object does not find it by itself, but a distribution that this one requires loads it first. Under the
+ *   private loader also: the distribution that has it for others (`sharedLibrary`)
  * - `missing`: the loader does not find it, or finds it without the wanted versions
  * - `foreign`: the object is for another machine or another libc, so wheelfix does not resolve it
  */
@@ -81,7 +82,10 @@ export function neededOf(object: ScannedObject, { input, simulation }: Resolutio
       return { soname, provider: pathOf(told), how: 'found', resolution: told }
     }
     if (inherited !== null) return { soname, provider: pathOf(inherited), how: 'found', resolution: inherited }
-    const sibling = resolution.provider === null ? runTimeProvider(object, soname, input) : null
+    const sibling =
+      resolution.provider === null
+        ? (runTimeProvider(object, soname, input) ?? sharedLibrary(object, soname, input))
+        : null
     if (sibling !== null) return { soname, provider: sibling.path, how: 'run-time', resolution }
     return { soname, provider: pathOf(resolution), how: 'missing', resolution }
   })
@@ -120,6 +124,42 @@ export function siblingDirectory(object: ScannedObject, soname: string, input: R
   if (only === undefined || siblings?.length !== 1 || !fits(only.original, object.original)) return null
   const way = relative(directoryOf(object.path), directoryOf(only.path))
   return way === '' ? '$ORIGIN' : `$ORIGIN/${way}`
+}
+
+/**
+ * The folder of the shared library of this name, as an entry relative to the object; null without one, and where a required
+ * distribution brings the library, because Python loads that one first.
+ */
+export function sharedDirectory(object: ScannedObject, soname: string, input: ResolveInput): string | null {
+  if (runTimeProvider(object, soname, input) !== null) return null
+  const library = sharedLibrary(object, soname, input)
+  return library === null ? null : `$ORIGIN/${relative(directoryOf(object.path), directoryOf(library.path))}`
+}
+
+/**
+ * The only library of this name in a distribution that holds libraries for others (nvidia-cublas, tbb). Such a distribution
+ * has no extension module. On other systems a package opens these libraries by path before it imports its own modules, or the
+ * user names their folder.
+ */
+function sharedLibrary(object: ScannedObject, soname: string, input: ResolveInput): ScannedObject | null {
+  if (!input.sharesFolder) return null
+  const [only, ...others] = (libraryIndex(input).get(soname) ?? []).filter(({ path }) => {
+    const owner = input.ownership.owner(path)
+    return owner !== null && !modulesOf(input).has(owner)
+  })
+  return only === undefined || others.length > 0 || !fits(only.original, object.original) ? null : only
+}
+
+const withModules = new WeakMap<readonly ScannedObject[], ReadonlySet<string>>()
+
+/** The distributions that have an extension module. */
+function modulesOf({ objects, ownership }: ResolveInput): ReadonlySet<string> {
+  const known = withModules.get(objects)
+  if (known !== undefined) return known
+  const owners = objects.flatMap(({ kind, path }) => (kind === 'extension' ? (ownership.owner(path) ?? []) : []))
+  const found = new Set(owners)
+  withModules.set(objects, found)
+  return found
 }
 
 const indexes = new WeakMap<readonly ScannedObject[], ReadonlyMap<string, readonly ScannedObject[]>>()

@@ -14,6 +14,7 @@ import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { type Owner, readUndo, type Undo } from '../elf/graft/undo-note.ts'
 import { zeroedTable } from '../elf/rules/table-lookup.ts'
 import type { FileStatus } from '../io/source.ts'
+import { openedDriverLibrary } from './drivers.ts'
 
 /** Python imports an extension module by name. A library is linked to, or something else loads it. */
 export type ObjectKind = 'extension' | 'library' | 'executable'
@@ -48,6 +49,8 @@ export interface ScannedObject {
   readonly executableStack: boolean
   /** The libraries that the object declares to open by name (.note.dlopen). */
   readonly opens: readonly DlopenFeature[]
+  /** A library of the graphics driver that the object opens by name; null without one, and where nobody asked. */
+  readonly opensDriver: string | null
 }
 
 /** A file that cannot be read, or a file with the ELF magic but invalid tables. */
@@ -80,20 +83,25 @@ function assertWhole({ programHeaders }: ElfObject, size: number): void {
   }
 }
 
+/** What `readObject` looks for beside the tables. */
+export interface ReadOptions {
+  /** The suffixes of extension modules, the bare `.so` last. */
+  readonly suffixes: readonly string[]
+  /** Does a RECORD list the file? Called only when an earlier version changed the file. */
+  readonly isRecorded: () => boolean
+  /** Search the constants for libraries of the graphics driver. It costs a look at all constants of objects that call dlopen. */
+  readonly driver: boolean
+}
+
 /**
  * Reads what wheelfix needs to know of an object called `name`; null when no loader loads it (a relocatable or core file).
- * @param isRecorded does a RECORD list the file? Called only when an earlier version changed the file
  * @throws ElfError
  */
 export function readObject(
   source: ByteSource,
   name: string,
-  suffixes: readonly string[],
-  isRecorded: () => boolean,
-): Pick<
-  ScannedObject,
-  'kind' | 'current' | 'original' | 'undo' | 'owner' | 'losesHeaders' | 'executableStack' | 'opens'
-> | null {
+  { suffixes, isRecorded, driver }: ReadOptions,
+): Omit<ScannedObject, 'path' | 'relative' | 'status' | 'identity' | 'kept'> | null {
   const headers = readHeaders(source)
   const { type } = headers.header
   if (type !== ET_DYN && type !== ET_EXEC) return null
@@ -116,6 +124,7 @@ export function readObject(
     losesHeaders: zeroedTable(current) !== null,
     executableStack: wantsExecutableStack(current),
     opens: dlopenFeatures(readNotes(originalBytes, original)),
+    opensDriver: driver ? openedDriverLibrary(originalBytes, original) : null,
   }
 }
 

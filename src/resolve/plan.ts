@@ -56,7 +56,10 @@ export interface Plan {
   readonly clashes: readonly Clash[]
   /** What the plan cannot guarantee, because it depends on more than the environment's files. */
   readonly conflicts: readonly Conflict[]
-  /** Sentences about what the plan cannot guarantee. They include the conflicts. */
+  /**
+   * Sentences about what the plan cannot guarantee. They include the conflicts, but not `current-directory`, which the wheel
+   * brings and no user can mend.
+   */
   readonly warnings: readonly string[]
 }
 
@@ -111,7 +114,10 @@ export function makePlan(before: Resolution, options: PlanOptions): { plan: Plan
     conflicts,
     libraries: usedLibraries(serving),
     clashes: [...first.serving].map(([soname, { choice }]) => ({ soname, reasons: choice?.clashes ?? [] })),
-    warnings: [...refusals(serving), ...conflicts.map(({ message }) => message)],
+    warnings: [
+      ...refusals(serving),
+      ...conflicts.filter(({ kind }) => kind !== 'current-directory').map(({ message }) => message),
+    ],
   }
   return { plan, after }
 }

@@ -1,10 +1,11 @@
 // The interpreter of a venv as a running process: what it maps before it loads any wheel.
 import { ElfError } from '../elf/error.ts'
+import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { directoryOf, isInside, namesIn, realPath } from '../io/path.ts'
 import { type CacheEntry, readLoaderCache } from '../ldso/cache/cache.ts'
 import { identifyLibc, type Libc } from '../ldso/libc.ts'
-import { startProgram } from '../ldso/process.ts'
+import { fork, open, startProgram } from '../ldso/process.ts'
 import type { LinkMap, Loader, Process } from '../ldso/search.ts'
 import { tagDirectories } from '../ldso/tags.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
@@ -124,4 +125,21 @@ export function onTree(python: PythonProcess, tree: FileTree): PythonProcess {
   const loader = { tree, libc, cache, environment }
   const { base, main, opening, order, maps, names, identities } = python.process
   return { ...python, loader, process: { loader, base, main, opening, order, maps, names, identities } }
+}
+
+/** Does ctypes.CDLL(soname) find a file? _ctypes calls dlopen, and _ctypes has no search path that helps. */
+export function isFoundByName(soname: string, python: PythonProcess): boolean {
+  const object: ElfObject = {
+    ...python.interpreter.object,
+    ptInterp: null,
+    soname: null,
+    rpath: null,
+    runpath: null,
+    needed: [soname],
+    filters: [],
+    auxiliaries: [],
+    versionNeeds: [],
+  }
+  const map = open(fork(python.process), python.caller, '/_ctypes.so', '_ctypes', object)
+  return map.needed[0]?.provider != null
 }

@@ -8,7 +8,7 @@ import { type FileTree, withObjects } from '../ldso/file-tree.ts'
 import { identifyLibc } from '../ldso/libc.ts'
 import { fits } from '../ldso/fits.ts'
 import type { Loader, Process } from '../ldso/search.ts'
-import { isOpenedAtImport } from './known-cases.ts'
+import { isOptionalModule, isOpenedAtImport } from './known-cases.ts'
 import type { ScannedObject } from './objects.ts'
 import { interpreterOf, isStarted, type ProgramLoaders } from './programs.ts'
 import { loaderOf, onTree, type PythonProcess } from './python-process.ts'
@@ -28,6 +28,8 @@ export interface ResolveInput extends ProgramLoaders {
   readonly ownership: Ownership
   /** Nothing shows which objects are loaded, so every object counts. */
   readonly everythingCounts: boolean
+  /** The distributions lie in one folder for good, so a search path may lead from one to another. */
+  readonly sharesFolder: boolean
   /** The folder of the environment's programs. */
   readonly bin: string
 }
@@ -72,7 +74,7 @@ export function simulationInput(input: ResolveInput, states: ObjectStates): Simu
     counts: object => {
       if (input.everythingCounts) return true
       if (object.kind === 'executable') return isStarted(object, input.bin)
-      return object.kind === 'extension' || isOpenedAtImport(object.path)
+      return object.kind === 'extension' ? !isOptionalModule(object.path) : isOpenedAtImport(object.path)
     },
   }
 }

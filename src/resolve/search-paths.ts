@@ -6,7 +6,7 @@ import type { ElfObject } from '../elf/types.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
 import type { LibraryCandidate } from '../nix/libset.ts'
 import { isDriverLibrary } from './drivers.ts'
-import { siblingDirectory } from './needed.ts'
+import { sharedDirectory, siblingDirectory } from './needed.ts'
 import type { ScannedObject } from './objects.ts'
 import { interpreterOf } from './programs.ts'
 import type { Resolution, ResolveInput } from './resolution.ts'
@@ -45,7 +45,7 @@ function tagOf(object: ScannedObject, simulation: Simulation): SearchPath['tag']
 }
 
 /**
- * The entries to append: first those within the distribution, then those of the store in the order of most use, then the
+ * The entries to append: first those within the environment, then those of the store in the order of most use, then the
  * driver's.
  */
 function additionsFor(
@@ -64,6 +64,10 @@ function additionsFor(
     if (sibling !== null) own.add(sibling)
     else if (provider !== null) providers.push(provider)
     else if (isDriverLibrary(soname)) wantsDriver = true
+    else {
+      const shared = sharedDirectory(object, soname, input)
+      if (shared !== null) own.add(shared)
+    }
   }
   return [
     ...own,

@@ -19,7 +19,8 @@ export function wantsOf(object: ScannedObject, simulation: Simulation): string[]
 
 /**
  * Sonames that the object declares to open by name, does not find, and that a file can serve: the first one of each feature.
- * Libraries that the object only suggests (`suggested`) are left to the user.
+ * Libraries that the object only suggests (`suggested`) are left to the user. A library of the graphics driver is wanted in
+ * any case: it may come later, with the driver.
  */
 export function wantsByName(
   object: ScannedObject,
@@ -27,8 +28,10 @@ export function wantsByName(
   sources: ProviderSources,
 ): string[] {
   const features = object.opens.filter(({ priority }) => priority !== 'suggested')
-  if (features.length === 0) return []
-  return features.flatMap(({ sonames }) => {
+  // the driver's folder comes last, so it stands back where another file is found
+  const driver =
+    object.opensDriver === null || object.original.needed.includes(object.opensDriver) ? [] : [object.opensDriver]
+  const served = features.flatMap(({ sonames }) => {
     if (sonames.some(soname => findsByName(object, soname, simulated))) return []
     const served = sonames.find(
       soname =>
@@ -39,6 +42,7 @@ export function wantsByName(
     )
     return served === undefined || object.original.needed.includes(served) ? [] : [served]
   })
+  return [...served, ...driver]
 }
 
 /** How a soname is served for the objects that want it. */

@@ -129,7 +129,7 @@ export async function openWheel(
       const at = installedPath(entry.name, distribution.dataFolder, installation)
       try {
         const isRecorded = (): boolean => distribution.record.rows.has(entry.name)
-        const read = readObject(source, fileNameOf(entry.name), suffixes, isRecorded)
+        const read = readObject(source, fileNameOf(entry.name), { suffixes, isRecorded, driver: true })
         if (read === null) continue
         const ino = objects.length
         const status = { dev: 0n, ino: BigInt(ino), nlink: 1, size: source.size, mode: entry.mode }
@@ -170,6 +170,7 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
     python: onTree(context.python, tree),
     ownership: ownershipOf(together),
     everythingCounts: false,
+    sharesFolder: false,
     bin: installation.bin,
     store: context.sources.store,
     programInterpreter: context.programInterpreter,

@@ -186,6 +186,8 @@ suite('wheelfix doctor', () => {
       one(findingsOf(venv), 'plan-warning').message,
       /search path of \S+here\/core\S+ makes the loader search the current directory/,
     )
+    // the wheel brings it, so a run does not warn of it each time
+    assert.equal(venv.run('venv', ...libs).stderr, '')
   })
 
   test('a Qt that can open no window: qt-platform', () => {
@@ -218,12 +220,25 @@ suite('wheelfix doctor', () => {
   test('a package that brings what it loads, or another that does, is no trap', () => {
     const venv = venvWith('settled', it => {
       it.install('soundfile', { '_soundfile_data/libsndfile_x86_64.so': {} })
-      it.install('torch', { 'torch/__init__.py': '' }, ['nvidia-cuda-nvrtc-cu12'])
+      it.install('torch', { 'torch/lib/libtorch_cuda.so': {} }, ['nvidia-cuda-nvrtc-cu12', 'sympy'])
       it.install('nvidia-cuda-nvrtc-cu12', { 'nvidia/cuda_nvrtc/lib/libnvrtc.so.12': {} })
     })
     assert.deepEqual(findingsOf(venv), [])
-    const without = venvWith('unsettled', it => it.install('torch', {}, ['nvidia-cuda-nvrtc-cu12']))
-    assert.match(one(findingsOf(without), 'run-time-library').message, /^torch loads libnvrtc\.so\.12/)
+  })
+
+  test('what is missing of the CUDA run time is one finding with one remedy: cuda-stack', () => {
+    const venv = venvWith('cuda', it => {
+      it.install('torch', { 'torch/lib/libtorch_cuda.so': {} }, ['nvidia-cuda-nvrtc-cu12', 'nvidia-cudnn-cu12'])
+      it.install('numba', { 'nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc': '' })
+    })
+    const { severity, message, remedy } = one(findingsOf(venv), 'cuda-stack')
+    assert.equal(severity, 'note')
+    assert.match(message, /torch loads nvidia-cuda-nvrtc-cu12 and nvidia-cudnn-cu12 .*; numba looks for libdevice/)
+    assert.equal(remedy, 'install nvidia-cuda-nvrtc-cu12 nvidia-cudnn-cu12; then: eval "$(wheelfix env --export)"')
+    assert.equal(venv.run('doctor', '--no-scan').status, 0)
+    // a build without CUDA has the same requirements behind markers
+    const cpu = venvWith('cpu', it => it.install('torch', {}, ['nvidia-cuda-nvrtc-cu12']))
+    assert.deepEqual(findingsOf(cpu), [])
   })
 
   test('Python code that asks find_library: find-library', () => {

@@ -19,7 +19,7 @@ const ZEROED = gunzipSync(readFileSync(join(import.meta.dirname, '../../../fixtu
 
 test('a graft that loses its headers is a change, also where nothing else has to change', () => {
   const source = bytesSource(ZEROED)
-  const read = readObject(source, 'libold.so', [], () => true)
+  const read = readObject(source, 'libold.so', { suffixes: [], isRecorded: () => true, driver: false })
   assert.ok(read !== null)
   const status = { dev: 0n, ino: 0n, nlink: 1, size: source.size, mode: 0o644 }
   const object = { path: '/v/libold.so', relative: 'libold.so', ...read, status, identity: '0:0' }

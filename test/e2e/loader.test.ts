@@ -23,10 +23,10 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { rebuildElf } from '../support/elf.ts'
-import { missing, skip } from '../support/requires.ts'
+import { inapplicable, missing, skip } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
-import { makeVenv, pipInstall, sitePackages, wheelfix, WHEELFIX, withWheels } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, pipInstall, sitePackages, wheelfix, WHEELFIX, withWheels } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
 import { comparedWith, importAll } from './imports.ts'
 
@@ -79,6 +79,20 @@ suite('the private loader', () => {
       const code = `import ctypes; ctypes.CDLL("${name}"); print(any("${path}" in line for line in open("/proc/self/maps")))`
       assert.equal(wellPython(world, venv, code), 'True', name)
     }
+  })
+
+  test('the objects that venv patched get their bytes back, and the report calls them restored', () => {
+    const venv = makeVenv(world, 'restored')
+    installDemoWheel(world, venv)
+    const objects = () => treeContent(join(sitePackages(world, venv), 'wheelfix_demo'))
+    const before = objects()
+    const patched = wheelfix(world, ['venv', venv, ...libs])
+    assert.match(patched.stdout, /✓ \d objects?: (\d) patched\n/)
+    const number = / (\d) patched\n/.exec(patched.stdout)?.[1] ?? ''
+    const { stdout } = wheelfix(world, ['loader', venv, ...libs])
+    assert.match(stdout, new RegExp(`✓ wheelfix-demo {2}${number} restored\n`))
+    assert.match(stdout, new RegExp(`✓ \\d objects?: ${number} restored\n`))
+    assert.deepEqual(changed(before, objects()), [])
   })
 
   test('ctypes.util.find_library answers with what the loader finds', () => {
@@ -337,7 +351,7 @@ int main(int argc, char **argv) {
     const { status, stdout, stderr } = run('loader', venv, ...libs, '--json')
     assert.equal(status, 0, stderr)
     const { path } = (JSON.parse(stdout) as { loader: { path: string } }).loader
-    if (path.startsWith(venv)) return t.skip('this loader has room for a path of 2400 bytes')
+    if (path.startsWith(venv)) return t.skip(inapplicable('this loader has room for a path of 2400 bytes'))
     assert.match(path, new RegExp(`^${cache}/wheelfix/[0-9a-f]{8}/ld-linux`))
     assert.match(stderr, /the path of this venv is too long for the loader: its cache is in .*\/cache\/wheelfix\//)
     wellPython(world, venv, LOAD_CXX)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { faultsOf } from '../support/json-schema.ts'
 import { skip } from '../support/requires.ts'
-import { installDemoWheel, makeVenv, wheelfix } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
 const ROOT = join(import.meta.dirname, '../../..')
@@ -27,6 +27,10 @@ suite('the schema wheelfix/1', () => {
   const folder = join(world.root, 'folder')
   mkdirSync(folder)
   cpSync(world.python, join(folder, 'tool'))
+  const numba = makeVenv(world, 'numba')
+  for (const name of ['numba-1.0.dist-info', 'nvidia/cuda_nvcc/nvvm/libdevice']) {
+    mkdirSync(join(sitePackages(world, numba), name), { recursive: true })
+  }
 
   const documents: readonly (readonly [what: string, ...args: string[]])[] = [
     ['check', 'check', venv],
@@ -36,6 +40,8 @@ suite('the schema wheelfix/1', () => {
     ['doctor', 'doctor', venv],
     ['libs', 'libs', venv],
     ['libs env', 'libs', 'env', venv],
+    ['env', 'env', venv, '--build'],
+    ['env with a variable', 'env', numba],
     ['nix', 'nix', venv],
     ['config', 'config', venv],
     ['several', 'check', venv, join(world.root, 'none')],

@@ -1,13 +1,13 @@
-// uv's venvs: files that are hard links into uv's cache, which nobody may change.
+// uv's venvs: files that are hard or symbolic links into uv's cache, which nobody may change.
 import assert from 'node:assert/strict'
-import { statSync } from 'node:fs'
+import { lstatSync, readdirSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { treeContent, treeState } from '../support/tree.ts'
 import { makeStandalonePython } from '../world/standalone.ts'
-import { wheelfix, withWheels } from '../world/venv.ts'
+import { sitePackages, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 import { TESTED_PACKAGES, usePackage } from './packages.ts'
 
@@ -58,6 +58,59 @@ suite('a venv that uv made with hard links', () => {
     const { status, stdout, stderr } = wheelfix(world, ['restore', venv])
     assert.equal(status, 0, stdout + stderr)
     assert.deepEqual(treeContent(venv), asInstalled)
+  })
+
+  test('links into uv’s cache become files where they are patched, and links again when they are restored', () => {
+    const linked = join(world.root, 'linked')
+    const python = join(linked, 'bin/python')
+    uv(['venv', '--python', world.python, linked])
+    uv(['pip', 'install', '--link-mode', 'symlink', '--python', python, ...from, ...used.map(({ name }) => name)])
+    const objects = readdirSync(sitePackages(world, linked), { recursive: true, encoding: 'utf8' })
+      .filter(name => /\.so(?:\.|$)/.test(name))
+      .map(name => join(sitePackages(world, linked), name))
+    const links = () => objects.filter(path => lstatSync(path).isSymbolicLink()).length
+    assert.equal(links(), objects.length)
+    const before = treeContent(linked)
+    const cached = treeContent(cache)
+    assert.equal(wheelfix(world, ['check', linked]).status, 1)
+    assert.match(wheelfix(world, ['venv', '--dry-run', linked]).stdout, /to patch/)
+    assert.deepEqual(treeContent(linked), before)
+    const { status, stdout, stderr } = wheelfix(world, ['venv', linked])
+    assert.equal(status, 0, stdout + stderr)
+    for (const tested of used) {
+      const { works, said } = usePackage(linked, tested, world.env)
+      assert.ok(works, said)
+    }
+    assert.ok(links() > 0 && links() < objects.length)
+    for (const command of ['check', 'doctor']) assert.equal(wheelfix(world, [command, linked]).status, 0)
+    wheelfix(world, ['venv', linked])
+    const patched = treeState(linked)
+    wheelfix(world, ['venv', linked])
+    assert.deepEqual(treeState(linked), patched)
+    assert.equal(wheelfix(world, ['restore', linked]).status, 0)
+    assert.deepEqual(treeContent(linked), before)
+    assert.deepEqual(treeContent(cache), cached)
+
+    // a cache that is gone leaves the files
+    wheelfix(world, ['venv', linked])
+    const files = objects.length - links()
+    assert.ok(files > 0)
+    renameSync(cache, `${cache}.away`)
+    assert.equal(wheelfix(world, ['restore', linked]).status, 0)
+    assert.equal(objects.length - links(), files)
+    renameSync(`${cache}.away`, cache)
+
+    // whatever the list of links says, only a file that is what the link led to becomes a link, and only in the venv
+    wheelfix(world, ['venv', linked])
+    const list = join(linked, '.wheelfix/links.json')
+    const outside = join(world.root, 'outside')
+    writeFileSync(outside, '')
+    writeFileSync(join(linked, 'empty'), '')
+    symlinkSync(world.root, join(linked, 'out'))
+    const said = { '../outside': '/dev/null', 'out/outside': join(linked, 'empty'), 'pyvenv.cfg': outside, empty: '/x' }
+    writeFileSync(list, JSON.stringify(said))
+    assert.equal(wheelfix(world, ['restore', linked]).status, 0)
+    for (const path of [outside, join(linked, 'pyvenv.cfg'), join(linked, 'empty')]) assert.ok(lstatSync(path).isFile())
   })
 
   test('a Python like those that uv installs makes venvs that work', () => {

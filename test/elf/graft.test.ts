@@ -207,6 +207,19 @@ test('a segment is aligned to the machine’s largest page, and --page-size over
   assert.equal(alignOf(objectBytes('x86_64.so'), 0x4000), 0x4000n)
 })
 
+test('a graft takes a page of a 32-bit address space, even if the file asks for 256 MB', () => {
+  for (const name of ['i686.so', 'armv7l.so', 'mipsel.so', 'ppc.so']) {
+    const bytes = poked(objectBytes(name), { phdr: 'align', type: PT_LOAD, value: 0x10000000 })
+    const end = (object: Uint8Array): bigint =>
+      readElf(bytesSource(object))
+        .programHeaders.filter(({ type }) => type === PT_LOAD)
+        .reduce((last, { vaddr, memsz }) => (vaddr + memsz > last ? vaddr + memsz : last), 0n)
+    const result = edited(bytes, { searchPath: { tag: 'DT_RUNPATH', value: STORE } })
+    assert.ok(end(result) - end(bytes) < 0x30000n, name)
+    assert.deepEqual(restored(result), bytes)
+  }
+})
+
 test('an undo record counts only while nothing else has changed the file', () => {
   const result = edited(
     objectBytes('x86_64.so'),

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { randomOf } from '../support/random.ts'
-import { missing, which } from '../support/requires.ts'
+import { inapplicable, missing, skip, which } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 
 const BUNDLE = join(import.meta.dirname, '../../../dist/wheelfix.cjs')
@@ -107,7 +107,7 @@ describe('build, edit, run, read back', { skip: missing('g++', 'readelf') }, () 
       const program = at(`program${round}`)
       const long = 'r'.repeat(200)
       if (linker !== '' && which(`ld.${linker.slice(9)}`) === undefined) {
-        t.skip(`no ${linker.slice(9)} here`)
+        t.skip(skip(`needs ld.${linker.slice(9)}`))
         return
       }
       const built = run('g++', [
@@ -127,7 +127,7 @@ describe('build, edit, run, read back', { skip: missing('g++', 'readelf') }, () 
         return stdout + stderr
       }
       if (built.status !== 0 || runs() !== '42') {
-        t.skip('this linker cannot build it so')
+        t.skip(inapplicable('this linker cannot build it so'))
         return
       }
       if (payload) writeFileSync(program, Buffer.concat([readFileSync(program), Buffer.from('payload '.repeat(1000))]))

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import { after, test } from 'node:test'
 import { WheelfixError, type WheelfixErrorCode } from '../../src/io/error.ts'
 import { findVenv } from '../../src/python/pyvenv.ts'
+import { inapplicable } from '../support/requires.ts'
 
 const root = realpathSync(mkdtempSync(join(tmpdir(), 'wheelfix-venv-')))
 after(() => rmSync(root, { recursive: true }))
@@ -155,12 +156,16 @@ test('a broken pyvenv.cfg is named', () => {
   fails('VENV_INVALID', /too large/, () => find('huge'))
 })
 
-test('what its user may not read is named', { skip: process.getuid?.() === 0 && 'root reads everything' }, () => {
-  const path = venv('locked')
-  chmodSync(join(path, 'pyvenv.cfg'), 0)
-  fails('VENV_INVALID', /cannot be read \(EACCES\)/, () => find(path))
-  const folder = venv('locked-lib')
-  chmodSync(join(folder, 'lib'), 0)
-  fails('VENV_INVALID', /a folder of the virtual environment .* cannot be read: EACCES/, () => find(folder))
-  chmodSync(join(folder, 'lib'), 0o755)
-})
+test(
+  'what its user may not read is named',
+  { skip: process.getuid?.() === 0 && inapplicable('root reads everything') },
+  () => {
+    const path = venv('locked')
+    chmodSync(join(path, 'pyvenv.cfg'), 0)
+    fails('VENV_INVALID', /cannot be read \(EACCES\)/, () => find(path))
+    const folder = venv('locked-lib')
+    chmodSync(join(folder, 'lib'), 0)
+    fails('VENV_INVALID', /a folder of the virtual environment .* cannot be read: EACCES/, () => find(folder))
+    chmodSync(join(folder, 'lib'), 0o755)
+  },
+)

@@ -1,6 +1,7 @@
 // The rules of the resolution and of the plan on objects in memory: one rule a test, no compiler, no process.
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
+import { EM_AARCH64 } from '../../src/elf/constants.ts'
 import { elf, GLIBC, planOf, SITE } from './memory.ts'
 
 const X = '/nix/store/x/lib'
@@ -205,7 +206,8 @@ suite('needed', () => {
   })
 
   test('what another distribution happens to have is not', () => {
-    const { of } = planOf({ objects: { 'a/m.abi3.so': { needed: ['libtorch.so'] }, 'torch/libtorch.so': {} } })
+    const objects = { 'a/m.abi3.so': { needed: ['libtorch.so'] }, 'torch/libtorch.so': {}, 'torch/_C.abi3.so': {} }
+    const { of } = planOf({ objects })
     assert.deepEqual(of('a/m.abi3.so').missing, ['libtorch.so'])
   })
 
@@ -220,6 +222,42 @@ suite('needed', () => {
   test('an object that finds everything is left as it is', () => {
     const { of } = planOf({ objects: { 'a/m.abi3.so': { needed: ['libc.so.6', 'libm.so.6'] } } })
     assert.deepEqual([of('a/m.abi3.so').edit, of('a/m.abi3.so').needed[1]?.provider], [null, `${GLIBC}/libm.so.6`])
+  })
+})
+
+suite('libraries of a distribution that has them for others', () => {
+  const objects = {
+    'numba/pool.abi3.so': { needed: ['libtbb.so.12'] },
+    'tbb/lib/libtbb.so.12': { soname: 'libtbb.so.12' },
+  }
+  const entryOf = (world: Parameters<typeof planOf>[0]) =>
+    planOf(world).of('numba/pool.abi3.so').edit?.searchPath?.value ?? null
+
+  test('are found by an entry that leads to them', () => {
+    assert.equal(entryOf({ objects }), '$ORIGIN/../tbb/lib')
+    assert.deepEqual(planOf({ objects }).of('numba/pool.abi3.so').missing, [])
+  })
+
+  test('stand back behind the library set, and where Python loads the required distribution first', () => {
+    const path = '/nix/store/tbb/lib/libtbb.so.12'
+    const set = { files: { [path]: { soname: 'libtbb.so.12' } }, set: { 'libtbb.so.12': path } }
+    assert.equal(entryOf({ objects, ...set }), '/nix/store/tbb/lib')
+    assert.equal(entryOf({ objects, requires: { numba: ['tbb'] } }), null)
+  })
+
+  test('are served at run time where wheels stay as they are', () => {
+    const { of } = planOf({ objects, searchPaths: false })
+    assert.deepEqual(
+      of('numba/pool.abi3.so').needed.map(({ how, provider }) => [how, provider]),
+      [['run-time', `${SITE}/tbb/lib/libtbb.so.12`]],
+    )
+  })
+
+  test('are not taken from a distribution with modules, nor where two have them, nor for another machine', () => {
+    assert.equal(entryOf({ objects: { ...objects, 'tbb/api.abi3.so': {} } }), null)
+    assert.equal(entryOf({ objects: { ...objects, 'other/libtbb.so.12': { soname: 'libtbb.so.12' } } }), null)
+    const foreign = { soname: 'libtbb.so.12', header: { machine: EM_AARCH64 } }
+    assert.equal(entryOf({ objects: { ...objects, 'tbb/lib/libtbb.so.12': foreign } }), null)
   })
 })
 

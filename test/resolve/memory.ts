@@ -78,6 +78,12 @@ export interface MemoryWorld {
   readonly version?: string
   /** Which file of `files` the library set gives for a soname. */
   readonly set?: Readonly<Record<string, string>>
+  /** The driver's library that an object opens by name, by the object's path below site-packages. */
+  readonly opensDriver?: Readonly<Record<string, string>>
+  /** The folder of the graphics driver. */
+  readonly driver?: string
+  /** False: wheels stay as they are, as under the private loader. */
+  readonly searchPaths?: boolean
   /** What each distribution requires; an object belongs to the one that its first folder names. */
   readonly requires?: Readonly<Record<string, readonly string[]>>
 }
@@ -93,7 +99,9 @@ export interface MemoryPlan {
 /** Resolves and plans. Modules are named `….abi3.so`; everything else is a library. */
 export function planOf(world: MemoryWorld): MemoryPlan {
   const tree = treeOf(world)
-  const objects = Object.entries(world.objects).map(([path, said]) => scanned(path, elf(said)))
+  const objects = Object.entries(world.objects).map(([path, said]) =>
+    scanned(path, elf(said), world.opensDriver?.[path] ?? null),
+  )
   const required = world.requires ?? {}
   const before = resolve({
     objects,
@@ -103,6 +111,7 @@ export function planOf(world: MemoryWorld): MemoryPlan {
       requires: name => new Set(required[name]),
     },
     everythingCounts: false,
+    sharesFolder: true,
     bin: '/venv/bin',
     programInterpreter: null,
     nixLd: null,
@@ -113,7 +122,11 @@ export function planOf(world: MemoryWorld): MemoryPlan {
     return path === undefined ? [] : [{ soname, path, directory: directoryOf(path), source: 'scan' }]
   }
   const sources = { directories: [], pins: new Map(), scan: candidates, store: '/nix/store', trust: TRUSTING }
-  const { plan, after } = makePlan(before, { sources, searchPaths: true, driver: null })
+  const { plan, after } = makePlan(before, {
+    sources,
+    searchPaths: world.searchPaths ?? true,
+    driver: world.driver ?? null,
+  })
   return {
     plan,
     before,
@@ -126,7 +139,7 @@ export function planOf(world: MemoryWorld): MemoryPlan {
   }
 }
 
-function scanned(relative: string, object: ElfObject): ScannedObject {
+function scanned(relative: string, object: ElfObject, opensDriver: string | null): ScannedObject {
   const kind: ObjectKind = relative.endsWith('.abi3.so') ? 'extension' : 'library'
   const path = `${SITE}/${relative}`
   return {
@@ -142,6 +155,7 @@ function scanned(relative: string, object: ElfObject): ScannedObject {
     losesHeaders: false,
     executableStack: object.programHeaders.some(({ type, flags }) => type === PT_GNU_STACK && (flags & PF_X) !== 0),
     opens: [],
+    opensDriver,
   }
 }
 

@@ -125,7 +125,7 @@ suite('the plan', () => {
 
   rule('a library of the right name in another distribution is no provider', venv => {
     venv.install('a', { [`a/core${MODULE}`]: { needed: ['libshared.so'] } })
-    venv.install('b', { 'b/libshared.so': {} })
+    venv.install('b', { 'b/libshared.so': {}, [`b/core${MODULE}`]: {} })
     const { document } = plan(venv)
     assert.equal(objectOf(document, `a/core${MODULE}`).change, null)
     assert.deepEqual(
@@ -134,7 +134,7 @@ suite('the plan', () => {
     )
   })
 
-  rule('nothing that is added leads from one distribution into another, so that one can be removed', venv => {
+  rule('nothing that is added leads into another distribution with modules, so that one can be removed', venv => {
     venv.install('a', { [`a/core${MODULE}`]: { needed: ['libown.so', 'libstdc++.so.6'] }, 'a.libs/libown.so': {} })
     venv.install('b', { [`b/core${MODULE}`]: { needed: ['libown.so'] }, 'b.libs/libown.so': {} })
     venv.run('venv', '--quiet', '--no-scan', '--libs', gcc)

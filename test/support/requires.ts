@@ -1,5 +1,6 @@
-// What a test needs beyond Node and Python. Where it is missing the test is skipped, with the reason printed and counted;
-// in CI (CI=true), where all of it is installed, a skip for want of a tool is a failure.
+// What a test needs beyond Node and Python. Where it is missing, the test is skipped. scripts/test.mjs prints and counts
+// every skipped test with its reason. In CI (CI=true) all of it is installed, and a skipped test is a failure, except where
+// `inapplicable` gave the reason.
 import { appendFileSync, accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
@@ -26,10 +27,15 @@ export function missing(...programs: readonly string[]): string | false {
   return absent.length === 0 ? false : skip(`needs ${absent.join(', ')}`)
 }
 
-/** Records a skip for want of something and gives its reason. @throws Error in CI */
+/** Gives the reason of a skip for want of something. @throws Error in CI */
 export function skip(reason: string): string {
   if (process.env['CI'] === 'true') throw new Error(`in CI nothing may be skipped: ${reason}`)
-  const notes = process.env['WHEELFIX_TEST_SKIPS']
-  if (notes !== undefined) appendFileSync(notes, `${reason}\n`)
+  return reason
+}
+
+/** Gives the reason of a skip that no installed tool prevents. CI accepts it. */
+export function inapplicable(reason: string): string {
+  const accepted = process.env['WHEELFIX_ACCEPTED_SKIPS']
+  if (accepted !== undefined) appendFileSync(accepted, `${reason}\n`)
   return reason
 }

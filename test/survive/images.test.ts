@@ -17,7 +17,7 @@ import {
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { missing, skip } from '../support/requires.ts'
+import { inapplicable, missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { hashFile } from '../support/tree.ts'
 import { wheelfix } from '../world/venv.ts'
@@ -52,7 +52,7 @@ else if (!hasHeaders(world)) test('images of a disk', { skip: skip('needs the he
 else theSuite(world)
 
 function whyNot(): string | false {
-  if (process.env['WHEELFIX_SURVIVE'] !== 'all') return 'takes some minutes: npm run survive'
+  if (process.env['WHEELFIX_SURVIVE'] !== 'all') return inapplicable('takes some minutes: npm run survive')
   if (process.getuid?.() !== 0) return skip('only root may mount images of a disk')
   return missing('g++', 'losetup', 'mkfs.ext4', 'mkfs.xfs', 'mkfs.btrfs')
 }

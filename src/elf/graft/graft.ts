@@ -20,8 +20,9 @@ import type { FileEdit } from '../edit/file-edit.ts'
 import { encodeProgramHeaders, newElfHeader, newProgramHeaders } from './new-headers.ts'
 import { type GraftLayout, layOut, stringTableAddress } from './placement.ts'
 import { type GraftOptions, type GraftParts, newParts, newVersionNeeds } from './new-parts.ts'
+import { type DroppedCache, droppedCache } from './resolution-cache.ts'
 import { graftSections, type GraftSections } from './new-sections.ts'
-import { editInPlace, editWords, interpreterInPlace, renameInPlace } from '../in-place/in-place.ts'
+import { dropInPlace, editInPlace, editWords, interpreterInPlace, renameInPlace } from '../in-place/in-place.ts'
 import { ElfError } from '../error.ts'
 import { isExecutable } from '../kind.ts'
 import { formatOf } from '../layout.ts'
@@ -70,29 +71,32 @@ export function graftTo(
     if (patches === null) throw error
     return patched(source, object, patches, wanted)
   }
+  const cache = droppedCache(source, object, editable.sections, wanted)
+  const inside = (patches: readonly Patch[]): FileEdit =>
+    patched(source, object, [...patches, ...dropInPlace(object, cache)], wanted)
   // only a graft can keep a record
   const renamed = inPlace && options.record === undefined ? renameInPlace(source, object, editable, wanted) : null
-  if (renamed !== null) return patched(source, object, renamed, wanted)
+  if (renamed !== null) return inside(renamed)
   try {
     assertNoPayload(source, object, editable)
   } catch (error) {
     const patches = inPlace ? editInPlace(source, object, editable, wanted) : null
     if (patches === null) throw error
-    return patched(source, object, patches, wanted)
+    return inside(patches)
   }
   // objcopy accepts no grafted program as a template (PyInstaller, bun); an edit in place would break the record of a
   // graft
   const isPlain = inPlace && isExecutable(object) && readUndo(source) === null
   const fitting = isPlain ? editInPlace(source, object, editable, wanted, true) : null
-  if (fitting !== null) return patched(source, object, fitting, wanted)
+  if (fitting !== null) return inside(fitting)
   try {
-    return buildGraft(source, object, editable, wanted, options)
+    return buildGraft(source, object, editable, wanted, options, cache)
   } catch (error) {
     // the .bss of the program leaves no place for a graft; an edit in place would break the record of an existing graft
     const fits = inPlace && error instanceof ElfError && error.code === 'REFUSED' && readUndo(source) === null
     const patches = fits ? editInPlace(source, object, editable, wanted) : null
     if (patches === null) throw error
-    return patched(source, object, patches, wanted)
+    return inside(patches)
   }
 }
 
@@ -121,18 +125,20 @@ function buildGraft(
   editable: Editable,
   wanted: ElfState,
   options: GraftOptions,
+  cache: DroppedCache,
 ): FileEdit {
   const format = formatOf(object.header)
-  const parts = newParts(source, object, editable, wanted, options)
+  const parts = newParts(source, object, editable, wanted, options, cache)
   const layout = layOut(source.size, object, editable, parts, options.pageSize)
   parts.strings.settle(layout.firstNewString)
   const versions = newVersionNeeds(source, object, wanted, parts.strings.offsetOf)
-  const sections = newSections(source, object, editable, layout, versions?.was ?? 0n)
+  const changed = { ...editable, sections: cache.sections }
+  const sections = newSections(source, object, changed, layout, versions?.was ?? 0n)
   const programHeaders = newProgramHeaders(editable, wanted, parts, layout)
   const { at } = layout.programHeaders
   const header = newElfHeader(format, parts.undo.header, wanted, { at, count: programHeaders.length }, sections)
 
-  const patches = parts.undo.patches.map(({ offset, bytes }) => ({ offset, bytes: Buffer.alloc(bytes.length, 'X') }))
+  const { patches } = parts
   const wiped = patchedSource(source, source.size, patches)
 
   const content = emptyContent(layout, sections?.end ?? layout.end)
@@ -180,6 +186,7 @@ function newSections(
     {
       note,
       programHeaders,
+      headersInLoad: programHeaders.at + programHeaders.length <= layout.loadEnd,
       dynamic: { ...dynamic, was: dynamicSegment.vaddr },
       strings: { ...stringTable, was: stringTableAddress(object), place: stringsPlace },
       interpreter: interpreter === null ? null : { ...interpreter, was: interpreterWas },

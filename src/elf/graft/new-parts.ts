@@ -14,6 +14,7 @@ import { newStrings, type NewStrings } from './new-strings.ts'
 import { decodeBytes, encodeText } from '../text.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import type { Owner, Undo } from './undo-note.ts'
+import type { DroppedCache } from './resolution-cache.ts'
 import { unusedStrings } from './unused-strings.ts'
 import { readVersionNeeds } from '../tables/versions.ts'
 import type { Patch } from '../overlay.ts'
@@ -43,6 +44,8 @@ export interface GraftParts {
   /** The loader decides where the program headers go. */
   readonly kind: 'executable' | 'glibc' | 'musl'
   readonly undo: Undo & { readonly owner: Owner }
+  /** What changes below the original size, besides the header. */
+  readonly patches: readonly Patch[]
   /** Not settled yet: the layout decides their distance from DT_STRTAB. */
   readonly strings: NewStrings
   /** Bytes of the dynamic table, its DT_NULL included. */
@@ -73,6 +76,7 @@ export function newParts(
   editable: Editable,
   wanted: ElfState,
   { owner = 'elf', record, libc, wipes }: GraftOptions,
+  cache: DroppedCache,
 ): GraftParts {
   const { strtab } = editable
   const format = formatOf(object.header)
@@ -87,16 +91,26 @@ export function newParts(
   const versionsLength = newVersionNeeds(source, object, wanted, strings.offsetOf)?.bytes.length ?? null
 
   // PT_PHDR must not name a table outside of memory: glibc would take the table for mapped
-  const programHeaders = object.programHeaders.filter(({ type }) => type !== PT_PHDR || kind !== 'glibc')
+  const programHeaders = object.programHeaders.filter(
+    ({ type }, index) => (type !== PT_PHDR || kind !== 'glibc') && !cache.segments.has(index),
+  )
   const addsStack = wanted.stack !== null && !object.programHeaders.some(({ type }) => type === PT_GNU_STACK)
   const header = new Uint8Array(source.read(0, format.ehdr.bytes))
   // before that the new strings only count as new
   strings.settle(strtab.length)
-  const patches =
+  const wiped =
     wipes === undefined ? [] : unusedTexts(source, object, editable, wanted, strings).filter(({ text }) => wipes(text))
+  const patches = [
+    ...wiped.map(({ offset, bytes }) => ({ offset, bytes: Buffer.alloc(bytes.length, 'X') })),
+    ...cache.patches,
+  ]
+  const before = patches.map(({ offset, bytes }) => {
+    return { offset, bytes: new Uint8Array(source.read(offset, bytes.length)) }
+  })
   return {
     kind,
-    undo: { owner, originalSize: source.size, header, patches, record: record ?? null },
+    patches,
+    undo: { owner, originalSize: source.size, header, patches: before, record: record ?? null },
     strings,
     dynamicLength,
     interpreter,

@@ -1,6 +1,14 @@
 // The section headers of an edited object. New tables get new sections at the end of the section table, under the old
 // names. The old sections stay as plain data, because their bytes are still in the file and still mapped.
-import { SHF_ALLOC, SHF_WRITE, SHT_DYNAMIC, SHT_GNU_VERNEED, SHT_PROGBITS, SHT_STRTAB } from '../constants.ts'
+import {
+  SHF_ALLOC,
+  SHF_WRITE,
+  SHT_DYNAMIC,
+  SHT_GNU_VERNEED,
+  SHT_PROGBITS,
+  SHT_SHLIB,
+  SHT_STRTAB,
+} from '../constants.ts'
 import { findStringSection } from '../rules/refuse.ts'
 import {
   findSection,
@@ -36,6 +44,8 @@ export type StringsPlace = 'copied' | 'extended' | 'kept'
 interface GraftTables {
   readonly note: Placed
   readonly programHeaders: Placed
+  /** The PT_LOAD holds all program headers. */
+  readonly headersInLoad: boolean
   readonly dynamic: Placed & { readonly was: bigint }
   readonly strings: Placed & { readonly was: bigint; readonly place: StringsPlace }
   readonly interpreter: (Placed & { readonly was: bigint }) | null
@@ -177,7 +187,9 @@ function addTables(draft: Draft, old: SectionTable, tables: GraftTables, oldStri
     )
   const word = table.format.class / 8
   add('.wheelfix.undo', tables.note, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 4 }, -1)
-  add('.wheelfix.phdr', tables.programHeaders, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 8 }, -1)
+  // outside of the PT_LOAD: gdb warns of any other type there. eu-strip keeps the bytes of any allocated section.
+  const phdrType = tables.headersInLoad ? SHT_PROGBITS : SHT_SHLIB
+  add('.wheelfix.phdr', tables.programHeaders, { type: phdrType, flags: SHF_ALLOC, addralign: 8 }, -1)
   const dynamicLike = { type: SHT_DYNAMIC, flags: SHF_ALLOC | SHF_WRITE, addralign: word, entsize: 2 * word }
   const newDynamic = add('.dynamic', tables.dynamic, dynamicLike, byType(SHT_DYNAMIC))
   const newStrings = addStrings(draft, strings, oldStrings)

@@ -5,7 +5,7 @@ import type { GraftParts } from './new-parts.ts'
 import { MOST_PADDING } from './padding.ts'
 import type { Placed, StringsPlace } from './new-sections.ts'
 import { formatOf } from '../layout.ts'
-import { addressLimit, loadAlignment, SMALLEST_PAGE } from '../machine.ts'
+import { addressLimit, LARGEST_PAGE, loadAlignment, SMALLEST_PAGE } from '../machine.ts'
 import type { Editable } from '../rules/refuse.ts'
 import { valueOf } from '../tables/entries.ts'
 import { endOfContent } from '../tables/sections.ts'
@@ -172,6 +172,8 @@ function place(
   const pages = loadAlignment(object.header, loads, page)
   // the file's own p_align, if it is valid: a whole number of the pages that must stay apart
   const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), pages)
+  // a 32-bit address space has no room for a p_align of 256 MB in every library; the page is what loaders ask for
+  const far = object.header.class === 32 && own > LARGEST_PAGE ? pages : own
   const alignAt = (distanceOfStart: bigint): bigint => (distanceOfStart % own === 0n ? own : pages)
   const free = firstFreeOffset(size, parts, loads, pages)
   const first = loads[0]
@@ -199,9 +201,9 @@ function place(
     // strip moves the PT_LOAD right behind the last section of the PT_LOAD before it, and keeps its addresses
     const before = loads.findLast(({ filesz }) => filesz > 0)
     const behind = BigInt(before === undefined ? start : endOfContent(before, sections))
-    start += Number((((behind - BigInt(start)) % own) + own) % own)
+    start += Number((((behind - BigInt(start)) % far) + far) % far)
   }
-  return { start, address: alignUpAddress(end, own) + (BigInt(start) % own), align: own, stringsPlace }
+  return { start, address: alignUpAddress(end, far) + (BigInt(start) % far), align: far, stringsPlace }
 }
 
 /**

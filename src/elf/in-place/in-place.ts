@@ -7,6 +7,7 @@ import { valueOf } from '../tables/entries.ts'
 import { DT_NEEDED, DT_STRSZ, DT_STRTAB, DT_VERNEED, PT_GNU_STACK, PT_INTERP, SHT_PROGBITS } from '../constants.ts'
 import { encodeDynamic, moveDebugHook, newDynamic, withValues } from '../tables/dynamic.ts'
 import { programHeaderPatch } from '../graft/new-headers.ts'
+import { type DroppedCache, withoutCache } from '../graft/resolution-cache.ts'
 import { stringTableAddress } from '../graft/placement.ts'
 import { encodeField, formatOf } from '../layout.ts'
 import { type Editable, findStringSection } from '../rules/refuse.ts'
@@ -107,6 +108,19 @@ export function editInPlace(
   patches.push({ offset: dynamicSegment.offset, bytes }, ...strings.patches)
   const versions = newVersionFiles(source, object, wanted, strings.offsetOf)
   return [...patches, ...versions, ...slack.patches()]
+}
+
+/** Drops the resolution cache of patchelf. The sections of the dropped notes become plain data. */
+export function dropInPlace(object: ElfObject, cache: DroppedCache): Patch[] {
+  const { sections } = cache
+  const programHeaders = withoutCache(object.programHeaders, cache)
+  return [
+    ...cache.patches,
+    ...programHeaders.flatMap((changed, index) =>
+      cache.segments.has(index) ? [programHeaderPatch(object, index, changed)] : [],
+    ),
+    ...(sections === null ? [] : cache.changed.map(index => sectionPatch(object.header, sections, index, {}))),
+  ]
 }
 
 /** PATH_MAX: the kernel accepts no longer path. */

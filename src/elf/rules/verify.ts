@@ -13,6 +13,7 @@ import {
   PT_GNU_STACK,
   PT_INTERP,
   PT_LOAD,
+  PT_NULL,
   PT_PHDR,
 } from '../constants.ts'
 import { newDynamic } from '../tables/dynamic.ts'
@@ -36,6 +37,7 @@ import {
 import type { ByteSource } from '../source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
+import { droppedCache, hasResolutionCache, withoutCache } from '../graft/resolution-cache.ts'
 import { originalSource, readUndo } from '../graft/undo-note.ts'
 
 export type { Violation } from './rules.ts'
@@ -115,7 +117,10 @@ export function verifyState(
   for (const field of ['class', 'byteOrder', 'abiVersion', 'type', 'machine', 'flags', 'entry'] as const) {
     if (old.header[field] !== now.header[field]) throw broken(`the ELF header’s ${field} has changed`)
   }
-  compareProgramHeaders(old, now, result.size === original.size)
+  const inPlace = result.size === original.size
+  const cache = droppedCache(original, old, null, wanted)
+  compareProgramHeaders({ ...old, programHeaders: withoutCache(old.programHeaders, cache) }, now, inPlace)
+  if (cache.patches.length > 0 && hasResolutionCache(result, now)) throw broken('its resolution cache is still there')
   compareDynamic(old, now, wanted)
   const violations = violationsOf(result, now, page)
   const known = new Set((violations.length === 0 ? [] : violationsOf(original, old, page)).map(({ rule }) => rule))
@@ -165,7 +170,7 @@ function compareProgramHeaders(old: ElfObject, now: ElfObject, inPlace: boolean)
     a.memsz === b.memsz &&
     a.align === b.align
   const fixed = ({ programHeaders }: ElfObject): ProgramHeader[] =>
-    programHeaders.filter(({ type }) => !MOVABLE.has(type))
+    programHeaders.filter(({ type }) => !MOVABLE.has(type) && (inPlace || type !== PT_NULL))
   const before = fixed(old)
   const after = fixed(now)
   if (inPlace) {

@@ -5,6 +5,42 @@ import type { ByteSource } from '../source.ts'
 import { decodeBytes } from '../text.ts'
 import type { ElfObject } from '../types.ts'
 
+/** Where a note lies in the file. */
+interface NotePlace {
+  /** The index of its PT_NOTE. */
+  readonly segment: number
+  readonly owner: string
+  readonly type: number
+  /** File offset. */
+  readonly offset: number
+  /** In bytes, with its padding. */
+  readonly length: number
+}
+
+/** More than any object has. */
+const MOST_NOTES = 1 << 16
+/** Longer than the owner of any known note. */
+const LONGEST_OWNER = 64
+
+/** The notes of an object, by their headers alone. A segment that is cut off or malformed ends at that point. */
+export function* notePlaces(source: ByteSource, { header, programHeaders }: ElfObject): Generator<NotePlace> {
+  const { bytes: headerBytes } = formatOf(header).nhdr
+  let count = 0
+  for (const [segment, { type: kind, offset, filesz, align }] of programHeaders.entries()) {
+    if (kind !== PT_NOTE) continue
+    const end = Math.min(offset + filesz, source.size)
+    for (let at = offset; at + headerBytes <= end && count < MOST_NOTES; count++) {
+      const bytes = source.read(at, Math.min(headerBytes + LONGEST_OWNER, end - at))
+      const { owner, type, desc, descsz } = parseHeader(bytes, 0, header, align === 8n ? 8 : 4)
+      // the last note of a segment need not be padded
+      const length = Math.min(desc + padded(descsz, align === 8n ? 8 : 4), end - at)
+      if (desc + descsz > end - at) break
+      yield { segment, owner, type, offset: at, length }
+      at += length
+    }
+  }
+}
+
 interface ElfNote {
   /** The name that defines the meaning of the type: `GNU`, `FDO`. */
   readonly owner: string
@@ -31,22 +67,30 @@ export function readNotes(source: ByteSource, object: ElfObject): ElfNote[] {
 }
 
 function* parseNotes(bytes: Uint8Array, { header }: ElfObject, align: 4 | 8): Generator<ElfNote> {
+  const { bytes: headerBytes } = formatOf(header).nhdr
+  for (let at = 0; at + headerBytes <= bytes.length;) {
+    const { owner, type, desc, descsz } = parseHeader(bytes, at, header, align)
+    if (desc + descsz > bytes.length) return
+    yield { owner, type, desc: bytes.subarray(desc, desc + descsz) }
+    at = desc + padded(descsz, align)
+  }
+}
+
+const padded = (size: number, align: 4 | 8): number => Math.ceil(size / align) * align
+
+/** The header of the note at `at`; `desc` is the offset of its description in `bytes`, which may lie behind them. */
+function parseHeader(bytes: Uint8Array, at: number, header: ElfObject['header'], align: 4 | 8) {
   const format = formatOf(header)
   const { nhdr } = format
-  const padded = (size: number) => Math.ceil(size / align) * align
-  for (let at = 0; at + nhdr.bytes <= bytes.length;) {
-    const { namesz, descsz, type } = decode(nhdr, format, bytes, at)
+  const { namesz, descsz, type } = decode(nhdr, format, bytes, at)
+  const name = bytes.subarray(at + nhdr.bytes, at + nhdr.bytes + namesz)
+  const nul = name.indexOf(0)
+  return {
+    owner: decodeBytes(nul < 0 ? name : name.subarray(0, nul)),
+    type,
     // the name follows the header without padding, the description is aligned from the note's start
-    const desc = at + padded(nhdr.bytes + namesz)
-    if (desc + descsz > bytes.length) return
-    const name = bytes.subarray(at + nhdr.bytes, at + nhdr.bytes + namesz)
-    const nul = name.indexOf(0)
-    yield {
-      owner: decodeBytes(nul < 0 ? name : name.subarray(0, nul)),
-      type,
-      desc: bytes.subarray(desc, desc + descsz),
-    }
-    at = desc + padded(descsz)
+    desc: at + padded(nhdr.bytes + namesz, align),
+    descsz,
   }
 }
 

@@ -52,6 +52,8 @@ interface LoaderFacts {
 export interface ChangedPackage {
   readonly name: string
   readonly objects: number
+  /** How many of the objects get their original bytes back. */
+  readonly restored: number
   /** The sonames that the package finds now. */
   readonly gains: readonly string[]
   /** The number of its programs that get another loader. */
@@ -89,7 +91,10 @@ export interface Lack {
 /** The numbers of a run. The JSON document has the same ones. */
 interface RunSummary {
   readonly objects: number
+  /** The objects that were changed or will be. */
   readonly patched: number
+  /** How many of those get their original bytes back. */
+  readonly restored: number
   readonly fine: number
   readonly missing: number
   readonly optional: number
@@ -161,10 +166,16 @@ function changedPackages(outcomes: readonly Applied[]): ChangedPackage[] {
   return changedByPackage(outcomes).map(([name, items]) => ({
     name,
     objects: items.length,
+    restored: items.filter(isRestored).length,
     gains: [...new Set(items.flatMap(item => servedSonames(item)))].sort(),
-    programs: items.filter(({ planned: { change } }) => change?.interpreter !== undefined).length,
+    programs: items.filter(item => item.planned.change?.interpreter !== undefined && !isRestored(item)).length,
     again: items.some(({ planned }) => planned.change?.regraft === true),
   }))
+}
+
+/** Is the change that the object gets its original bytes back? */
+function isRestored({ planned }: Applied): boolean {
+  return planned.change?.restores === true
 }
 
 /** The sonames that the object now finds through its new entries. */
@@ -234,6 +245,8 @@ export function summaryOf({ outcomes, unreadable, missing, held, stacks }: VenvR
   return {
     objects: outcomes.length + unreadable.length,
     patched: number('patched') + number('patch'),
+    restored: outcomes.filter(item => (item.status === 'patched' || item.status === 'patch') && isRestored(item))
+      .length,
     fine: number('fine'),
     missing: missing.filter(({ optional }) => !optional).length,
     optional: missing.filter(({ optional }) => optional).length,

@@ -119,12 +119,17 @@ function changeLines(packages: readonly ChangedPackage[], style: ReportStyle, ro
 }
 
 function changeLine(
-  { name, objects, gains, programs, again }: ChangedPackage,
+  { name, objects, restored, gains, programs, again }: ChangedPackage,
   { chalk, pending, screen, details }: ReportStyle,
   width: number,
   digits: number,
 ): string {
-  const head = `${chalk.green(pending ? '•' : '✓')} ${name.padEnd(width)}  ${String(objects).padStart(digits)} ${pending ? 'to patch' : 'patched'}`
+  const patched = objects - restored
+  const work = [
+    ...(patched > 0 ? [`${String(patched).padStart(digits)} ${pending ? 'to patch' : 'patched'}`] : []),
+    ...(restored > 0 ? [`${String(restored).padStart(digits)} ${pending ? 'to restore' : 'restored'}`] : []),
+  ]
+  const head = `${chalk.green(pending ? '•' : '✓')} ${name.padEnd(width)}  ${work.join(', ')}`
   const reasons = [
     ...gains,
     ...(programs > 0 ? [programs === 1 ? 'loader of a program' : `loader of ${programs} programs`] : []),
@@ -254,13 +259,15 @@ function windowSentences(problems: readonly WindowProblem[]): string[] {
 
 function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: ReportStyle): string {
   const { chalk, pending, strict } = style
-  const { objects, patched, missing, optional, refused, held } = summary
+  const { objects, restored, missing, optional, refused, held } = summary
+  const patched = summary.patched - restored
   const nothing = loader !== null && loader.status !== 'fine' ? 'nothing to patch' : 'nothing to do'
   if (objects + held === 0) return `no ELF object in this environment: ${nothing}`
   const lost = strict ? missing + optional : missing
   const windowless = windows.filter(({ opensSomewhere }) => !opensSomewhere).length
   const parts = [
     ...(patched > 0 ? [`${patched} ${pending ? 'to patch' : 'patched'}`] : []),
+    ...(restored > 0 ? [`${restored} ${pending ? 'to restore' : 'restored'}`] : []),
     ...(unfinished ? ['the last run was interrupted'] : []),
     ...(lost > 0 ? [chalk.red(`${count(lost, 'library')} missing`)] : []),
     ...(windowless > 0 ? [chalk.red(`${count(windowless, 'toolkit')} without a window`)] : []),

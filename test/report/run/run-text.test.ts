@@ -27,7 +27,7 @@ const FINE: RunFacts = {
   nested: [],
   unfinished: false,
   incomplete: false,
-  summary: { objects: 78, patched: 0, fine: 78, missing: 0, optional: 0, refused: 0, broken: 0, held: 0 },
+  summary: { objects: 78, patched: 0, restored: 0, fine: 78, missing: 0, optional: 0, refused: 0, broken: 0, held: 0 },
 }
 
 function styleOf(columns: number, more: Partial<ReportStyle> = {}): ReportStyle {
@@ -47,7 +47,14 @@ function styleOf(columns: number, more: Partial<ReportStyle> = {}): ReportStyle 
 }
 
 function changed(name: string, objects = 3): ChangedPackage {
-  return { name, objects, gains: ['libgcc_s.so.1', 'libstdc++.so.6', 'libz.so.1'], programs: 0, again: false }
+  return {
+    name,
+    objects,
+    restored: 0,
+    gains: ['libgcc_s.so.1', 'libstdc++.so.6', 'libz.so.1'],
+    programs: 0,
+    again: false,
+  }
 }
 
 function lack(more: Partial<Lack> = {}): Lack {
@@ -93,7 +100,17 @@ function twoToolkits(): RunFacts {
     optional: [lack({ names: Array.from({ length: 54 }, (_, index) => `libplugin${index}.so.1`) })],
     windows: ['PyQt6', 'PySide6'].map(toolkit => ({ toolkit, failing, opensSomewhere: false })),
     windowAttributes: ['libxcb-keysyms', 'libxcb-util', 'libxcb-wm', 'wayland'],
-    summary: { objects: 767, patched: 756, fine: 11, missing: 11, optional: 54, refused: 0, broken: 0, held: 0 },
+    summary: {
+      objects: 767,
+      patched: 756,
+      restored: 0,
+      fine: 11,
+      missing: 11,
+      optional: 54,
+      refused: 0,
+      broken: 0,
+      held: 0,
+    },
   }
 }
 
@@ -119,6 +136,27 @@ suite('the report of a run', () => {
     assert.match(text, /✗ PyQt6 and PySide6 cannot open a window: the X11 plugin lacks libxcb-icccm\.so\.4/)
     assert.match(text, /- 54 optional libraries are missing/)
     assert.ok(!text.includes('libplugin0'))
+  })
+
+  test('calls an object restored that gets its original bytes back', () => {
+    const facts: RunFacts = {
+      ...FINE,
+      packages: [
+        { ...changed('numpy', 5), restored: 2, gains: [] },
+        { ...changed('pillow', 7), restored: 7, gains: [] },
+      ],
+      summary: { ...FINE.summary, patched: 12, restored: 9, fine: 66 },
+    }
+    const lines = reportLines(facts, styleOf(80))
+    assert.deepEqual(lines.slice(-4), [
+      '✓ numpy   3 patched, 2 restored',
+      '✓ pillow  7 restored',
+      '',
+      '✓ 78 objects: 3 patched, 9 restored',
+    ])
+    const pending = reportLines(facts, styleOf(80, { pending: true })).join('\n')
+    assert.match(pending, /• pillow {2}7 to restore\n/)
+    assert.match(pending, /78 objects: 3 to patch, 9 to restore/)
   })
 
   test('fits 60 columns, however many packages were changed', () => {
