@@ -1,9 +1,8 @@
 // The hints compared with nixpkgs' own files, without an evaluation: is each attribute a package of pkgs/by-name or
 // all-packages.nix, or only an alias of another name? Part of a checkout is enough: what it lacks is named.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { HintRow } from '../../src/nix/hints.ts'
 import { FAMILIES } from '../../src/nix/hints/versions.ts'
+import type { NixpkgsTree } from './nixpkgs-tree.ts'
 
 /** What the files say of an attribute. */
 export interface FileFinding {
@@ -13,15 +12,18 @@ export interface FileFinding {
   readonly by: string
 }
 
-/** Where the packages of a set are defined, one file or folder each. */
+/** Where the packages of a set are: a file that binds their names, or a folder with a file or folder for each. */
 const SETS: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^cudaPackages(?:_\d+)?$/, ['pkgs/development/cuda-modules/packages']],
-  [/^rocmPackages$/, ['pkgs/development/rocm-modules', 'pkgs/development/rocm-modules/6']],
-  [/^gst_all_1$/, ['pkgs/development/libraries/gstreamer']],
-  [/^qt6$/, ['pkgs/development/libraries/qt-6/modules']],
-  [/^qt5$/, ['pkgs/development/libraries/qt-5/modules']],
-  [/^llvmPackages(?:_\d+)?$/, ['pkgs/development/compilers/llvm/common']],
+  [/^rocmPackages$/, ['pkgs/development/rocm-modules/default.nix', 'pkgs/development/rocm-modules']],
+  [/^gst_all_1$/, ['pkgs/development/libraries/gstreamer/default.nix']],
+  [/^qt6$/, ['pkgs/development/libraries/qt-6/default.nix', 'pkgs/development/libraries/qt-6/modules']],
+  [/^qt5$/, ['pkgs/development/libraries/qt-5/5.15/default.nix']],
+  [/^llvmPackages(?:_\d+)?$/, ['pkgs/development/compilers/llvm/common/default.nix']],
 ]
+
+const ALL_PACKAGES = 'pkgs/top-level/all-packages.nix'
+const ALIASES = 'pkgs/top-level/aliases.nix'
 
 /** Every attribute of the data: those of the rows, and those of every version that is kept. */
 export function attributesOf(rows: readonly HintRow[]): string[] {
@@ -31,54 +33,79 @@ export function attributesOf(rows: readonly HintRow[]): string[] {
   ]
 }
 
-/** @param nixpkgs the folder of a checkout, or of the part of one that is there */
-export function checkFiles(attributes: readonly string[], nixpkgs: string): FileFinding[] {
-  const names = packageNames(join(nixpkgs, 'pkgs/top-level/all-packages.nix'))
-  const aliases = aliasesOf(join(nixpkgs, 'pkgs/top-level/aliases.nix'))
+/** @param nixpkgs the whole of it, or a part */
+export function checkFiles(attributes: readonly string[], nixpkgs: NixpkgsTree): FileFinding[] {
+  const text = nixpkgs.read(ALL_PACKAGES)
+  const names = text === null ? null : packageNames(text)
+  const aliases = aliasesOf(nixpkgs.read(ALIASES) ?? '')
   return attributes.map((attribute): FileFinding => {
     const [top = '', ...rest] = attribute.split('.')
-    const alias = aliases?.get(attribute) ?? aliases?.get(top)
-    if (alias !== undefined)
-      return { attribute, state: /\bthrow\b/.test(alias) ? 'removed' : 'renamed', by: alias.trim() }
-    if (rest.length > 0 && top !== 'stdenv') return ofSet(attribute, top, rest[0] ?? '', nixpkgs)
-    const shard = join('pkgs/by-name', top.slice(0, 2).toLowerCase(), top)
-    if (existsSync(join(nixpkgs, shard, 'package.nix'))) return { attribute, state: 'confirmed', by: shard }
-    if (names?.has(top) === true) return { attribute, state: 'confirmed', by: 'all-packages.nix' }
+    const alias = aliases.get(attribute) ?? aliases.get(top)
+    if (alias !== undefined) return { attribute, state: /\bthrow\b/.test(alias) ? 'removed' : 'renamed', by: alias }
+    if (rest.length > 0 && top !== 'stdenv') return ofSet(attribute, top, rest[0] ?? '', nixpkgs, names)
+    // the standard environment is bound by the stages before all packages
+    if (top === 'stdenv') return { attribute, state: 'confirmed', by: 'pkgs/stdenv' }
+    const folder = `pkgs/by-name/${top.slice(0, 2).toLowerCase()}/${top}`
+    if (nixpkgs.list(folder)?.includes('package.nix') === true) return { attribute, state: 'confirmed', by: folder }
+    if (names?.has(top) === true) return { attribute, state: 'confirmed', by: ALL_PACKAGES }
     const lacking = [
-      ...(names === null ? ['all-packages.nix'] : []),
-      ...(existsSync(join(nixpkgs, 'pkgs/by-name')) ? [] : ['pkgs/by-name']),
+      ...(names === null ? [ALL_PACKAGES] : []),
+      ...(nixpkgs.list('pkgs/by-name') === null ? ['pkgs/by-name'] : []),
     ]
-    if (lacking.length > 0) return { attribute, state: 'unknown', by: `this checkout lacks ${lacking.join(' and ')}` }
-    return { attribute, state: 'absent', by: 'neither in pkgs/by-name nor in all-packages.nix' }
+    if (lacking.length > 0) return { attribute, state: 'unknown', by: `these files lack ${lacking.join(' and ')}` }
+    return { attribute, state: 'absent', by: `neither in pkgs/by-name nor in ${ALL_PACKAGES}` }
   })
 }
 
-function ofSet(attribute: string, set: string, name: string, nixpkgs: string): FileFinding {
-  const folders = SETS.find(([pattern]) => pattern.test(set))?.[1] ?? []
-  const there = folders.filter(folder => existsSync(join(nixpkgs, folder)))
-  if (there.length === 0) return { attribute, state: 'unknown', by: `no file is known for the packages of ${set}` }
-  const words = new Set([name, name.replace(/^gst-/, ''), name.replace(/^lib(?=llvm|clang|cxx)/, '')])
-  const file = there
-    .flatMap(folder => readdirSync(join(nixpkgs, folder)).map(entry => join(folder, entry)))
-    .find(path => words.has(path.slice(path.lastIndexOf('/') + 1).replace(/\.nix$/, '')))
-  if (file !== undefined) return { attribute, state: 'confirmed', by: file }
+function ofSet(
+  attribute: string,
+  set: string,
+  name: string,
+  nixpkgs: NixpkgsTree,
+  names: ReadonlySet<string> | null,
+): FileFinding {
+  if (names?.has(set) === false) return { attribute, state: 'absent', by: `${ALL_PACKAGES} has no ${set}` }
+  const places = SETS.find(([pattern]) => pattern.test(set))?.[1] ?? []
+  const there = places.filter(place => nixpkgs.read(place) !== null || nixpkgs.list(place) !== null)
+  const place = there.find(at => {
+    const text = nixpkgs.read(at)
+    if (text !== null) return new RegExp(`^\\s+${name} =`, 'm').test(text)
+    return nixpkgs.list(at)?.some(entry => entry.replace(/\.nix$/, '') === name) === true
+  })
+  if (place !== undefined) return { attribute, state: 'confirmed', by: place }
+  if (there.length === 0)
+    return { attribute, state: 'unknown', by: `these files lack ${places.join(' and ') || `those of ${set}`}` }
   return { attribute, state: 'absent', by: `not in ${there.join(' or ')}` }
 }
 
-/** What all-packages.nix binds: `name =` at its top level, and the words of its `inherit` lists. */
-function packageNames(path: string): Set<string> | null {
-  if (!existsSync(path)) return null
-  const text = readFileSync(path, 'utf8')
-  const bound = [...text.matchAll(/^ {2}([a-zA-Z_][\w'-]*) =/gm)].map(match => match[1] ?? '')
-  const inherited = [...text.matchAll(/^ {2}inherit\b([^;]*);/gms)].flatMap(match =>
-    [...(match[1] ?? '').matchAll(/[a-zA-Z_][\w'-]*/g)].map(([word]) => word),
-  )
-  return new Set([...bound, ...inherited])
+/** What all-packages.nix binds: `name =` at its top level, and the names of its `inherit` lists. */
+function packageNames(text: string): Set<string> {
+  const names = new Set([...text.matchAll(/^ {2}([a-zA-Z_][\w'-]*) =/gm)].map(match => match[1] ?? ''))
+  for (const { index } of text.matchAll(/^ {2}inherit\b/gm)) {
+    const list = text.slice(afterSource(text, index + '  inherit'.length))
+    const plain = list.slice(0, list.indexOf(';')).replaceAll(/#.*$/gm, '')
+    for (const [name] of plain.matchAll(/[a-zA-Z_][\w'-]*/g)) names.add(name)
+  }
+  return names
 }
 
-/** The deprecated names and what they say. */
-function aliasesOf(path: string): Map<string, string> | null {
-  if (!existsSync(path)) return null
-  const text = readFileSync(path, 'utf8')
-  return new Map([...text.matchAll(/^ {2}([a-zA-Z_][\w'-]*) = ?(.*)$/gm)].map(match => [match[1] ?? '', match[0]]))
+/** The offset after the `(…)` of an inherit, which may hold packages and semicolons of its own. */
+function afterSource(text: string, start: number): number {
+  const first = start + (/\S/.exec(text.slice(start))?.index ?? 0)
+  if (text[first] !== '(') return first
+  let depth = 0
+  // strings and comments first, so that a bracket in them does not count
+  const token = /"(?:\\.|[^"\\])*"|''[^]*?''(?!')|#.*$|[()]/gm
+  token.lastIndex = first
+  for (let match = token.exec(text); match !== null; match = token.exec(text)) {
+    depth += match[0] === '(' ? 1 : match[0] === ')' ? -1 : 0
+    if (depth === 0) return token.lastIndex
+  }
+  return first
+}
+
+/** The deprecated names and what they say, each on one line. */
+function aliasesOf(text: string): Map<string, string> {
+  const entries = text.matchAll(/^ {2}"?([a-zA-Z_][\w'-]*)"? =\s*([^]*?);(?: *#.*)?$/gm)
+  return new Map([...entries].map(([whole, name = '']) => [name, whole.replaceAll(/\s+/g, ' ').trim()]))
 }

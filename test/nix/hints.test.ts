@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
@@ -20,6 +20,7 @@ import { missing } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { checkHints } from './hints-check.ts'
 import { attributesOf, checkFiles } from './hints-files.ts'
+import { openNixpkgs } from './nixpkgs-tree.ts'
 import { scratch } from './stores.ts'
 
 test('the data has at least 300 sonames, each once, and only well-formed attributes, outputs and package names', () => {
@@ -233,47 +234,117 @@ test(
   },
 )
 
-test("nixpkgs' files confirm an attribute, or say that it was renamed, removed or never there", t => {
-  const folder = scratch(t)
-  const write = (path: string, text: string) => {
-    mkdirSync(join(folder, path, '..'), { recursive: true })
-    writeFileSync(join(folder, path), text)
-  }
-  const states = (...attributes: string[]) => checkFiles(attributes, folder).map(({ state }) => state)
-  assert.deepEqual(states('zlib'), ['unknown'])
-  write('pkgs/by-name/li/libx11/package.nix', '')
-  write(
-    'pkgs/top-level/all-packages.nix',
-    `{ ... }:
+/** A small nixpkgs whose files have the shapes of the real ones. */
+const NIXPKGS_FILES: Readonly<Record<string, string>> = {
+  'lib/.version': '26.05\n',
+  'pkgs/by-name/li/libx11/package.nix': '',
+  'pkgs/by-name/sd/SDL2_image/package.nix': '',
+  'pkgs/top-level/all-packages.nix': `{ ... }:
 {
   inherit (callPackages ../development/libraries/icu { })
     icu77
-    icu78
+    icu78 # the latest
     ;
+  inherit
+    ({
+      # a semicolon; and a bracket :) of a comment
+      protobuf_21 = callPackage ../development/libraries/protobuf/21.nix { note = "a)"; };
+    })
+    protobuf_21
+    ;
+  inherit (import ./cuda-packages.nix { }) cudaPackages_13_2;
+  inherit gst_all_2;
+  cudaPackages_13 = cudaPackages_13_2;
+  gst_all_1 = callPackage ../development/libraries/gstreamer { };
+  llvmPackages_22 = llvmPackagesSet."22";
+  qt5 = callPackage ../development/libraries/qt-5/5.15 { };
+  qt6 = callPackage ../development/libraries/qt-6 { };
   zlib = callPackage ../development/libraries/zlib {
     inner = 1;
   };
 }
 `,
-  )
-  write(
-    'pkgs/top-level/aliases.nix',
-    `mapAliases {
+  'pkgs/top-level/aliases.nix': `mapAliases {
   libsoup_2_4 = throw "'libsoup_2_4' has been removed"; # Added 2026-06-07
+  oldgone =
+    throw "'oldgone' has been removed; it was unmaintained"; # Added 2026-01-01
   unixODBC = warnAlias "'unixODBC' has been renamed to 'unixodbc'" unixodbc; # Added 2026-02-12
   xorg =
     warnAlias "'xorg' has been renamed";
 }
 `,
-  )
-  write('pkgs/development/cuda-modules/packages/libcublas.nix', '')
-  assert.deepEqual(states('libx11', 'icu78', 'zlib', 'cudaPackages_13.libcublas'), Array(4).fill('confirmed'))
-  assert.deepEqual(states('unixODBC', 'xorg.libX11', 'libsoup_2_4'), ['renamed', 'renamed', 'removed'])
-  assert.deepEqual(states('inner', 'libx12', 'cudaPackages.libnone', 'qt6.qtbase'), [
-    'absent',
-    'absent',
-    'absent',
-    'unknown',
-  ])
+  'pkgs/development/cuda-modules/packages/libcublas.nix': '',
+  'pkgs/development/libraries/gstreamer/default.nix': '{\n    gst-plugins-base = callPackage ./base { };\n}\n',
+  'pkgs/development/libraries/qt-5/5.15/default.nix': '{\n      qtbase = callPackage ../modules/qtbase.nix { };\n}\n',
+  'pkgs/development/compilers/llvm/common/default.nix': '{\n      libllvm = callPackage ./llvm { };\n}\n',
+}
+
+test("nixpkgs' files confirm an attribute, or say that it was renamed, removed or never there", t => {
+  const folder = scratch(t)
+  const states = (...attributes: string[]) =>
+    Object.fromEntries(checkFiles(attributes, openNixpkgs(folder)).map(({ attribute, state }) => [attribute, state]))
+  assert.throws(() => openNixpkgs(folder), /has no folder pkgs and is not a Git directory/)
+  mkdirSync(join(folder, 'pkgs'))
+  assert.deepEqual(states('zlib', 'qt5.qtbase'), { zlib: 'unknown', 'qt5.qtbase': 'unknown' })
+  for (const [path, text] of Object.entries(NIXPKGS_FILES)) {
+    mkdirSync(join(folder, path, '..'), { recursive: true })
+    writeFileSync(join(folder, path), text)
+  }
+  const expected = {
+    libx11: 'confirmed',
+    SDL2_image: 'confirmed',
+    icu78: 'confirmed',
+    zlib: 'confirmed',
+    protobuf_21: 'confirmed',
+    gst_all_2: 'confirmed',
+    'stdenv.cc.cc': 'confirmed',
+    'cudaPackages_13.libcublas': 'confirmed',
+    'gst_all_1.gst-plugins-base': 'confirmed',
+    'qt5.qtbase': 'confirmed',
+    'llvmPackages_22.libllvm': 'confirmed',
+    unixODBC: 'renamed',
+    'xorg.libX11': 'renamed',
+    libsoup_2_4: 'removed',
+    oldgone: 'removed',
+    // words of paths, comments and arguments are not packages
+    development: 'absent',
+    callPackages: 'absent',
+    latest: 'absent',
+    inner: 'absent',
+    libx12: 'absent',
+    'cudaPackages_13.libnone': 'absent',
+    'cudaPackages_12.libcublas': 'absent',
+    'gst_all_1.base': 'absent',
+    'qt6.qtbase': 'unknown',
+  }
+  const attributes = Object.keys(expected)
+  assert.deepEqual(states(...attributes), expected)
   assert.ok(attributesOf(HINTS).includes('icu77') && !attributesOf(HINTS).includes('mesa.osmesa'))
+
+  // the same of a Git directory, without files
+  const git = (...args: string[]) => runWell('git', args, { cwd: folder, env: { ...process.env, HOME: folder } })
+  git('init', '-q', '.')
+  git('add', '.')
+  git('-c', 'user.name=n', '-c', 'user.email=e', 'commit', '-qm', 'nixpkgs')
+  const bare = join(scratch(t), 'nixpkgs.git')
+  git('clone', '-q', '--bare', folder, bare)
+  const tree = openNixpkgs(bare)
+  assert.match(tree.name, /^nixpkgs 26\.05, commit [0-9a-f]{40}$/)
+  assert.equal(tree.folder, null)
+  const told = checkFiles(attributes, tree).map(({ attribute, state }) => [attribute, state])
+  assert.deepEqual(Object.fromEntries(told), expected)
+})
+
+test('docs/hints.md lists every attribute of the data once: as confirmed, or as not confirmed', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/hints.md'), 'utf8')
+  const lists = page.slice(page.indexOf('\n## '), page.indexOf('\n## Left out'))
+  const listed = [...lists.matchAll(/`([^`\s]+)`/g)].map(match => match[1] ?? '')
+  const attributes = attributesOf(HINTS)
+  for (const attribute of attributes) {
+    assert.equal(listed.filter(name => name === attribute).length, 1, `${attribute} in docs/hints.md`)
+  }
+  const [, confirmed, all] = /(\d+) of (\d+) attributes confirmed/.exec(page) ?? []
+  const unconfirmed = /\n## Not confirmed\n[^]*?(?=\n## )/.exec(page)?.[0] ?? ''
+  const left = attributes.filter(attribute => unconfirmed.includes(`\`${attribute}\``)).length
+  assert.deepEqual([Number(confirmed), Number(all)], [attributes.length - left, attributes.length])
 })

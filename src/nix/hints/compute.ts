@@ -385,6 +385,7 @@ export const COMPUTE: readonly HintRow[] = [
   { attribute: 'cudaPackages.cudnn', packages: 'cudnn', sonames: 'libcudnn.so.9', source: 'recipe', note: 'unfree' },
   {
     attribute: 'cudaPackages.cudnn_8_9',
+    gone: '26.05',
     packages: 'cudnn',
     sonames: 'libcudnn.so.8',
     source: 'recipe',
