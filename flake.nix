@@ -87,14 +87,15 @@
           python = functions.pythonWithLibs { };
         in
         {
-          wheelfix = pkgs.runCommand "wheelfix-starts" { nativeBuildInputs = [ (projectFor pkgs).wheelfix ]; } ''
-            wheelfix --version | tee $out
-          '';
+          wheelfix =
+            pkgs.runCommand "wheelfix-starts" { nativeBuildInputs = [ (projectFor pkgs).wheelfix ]; }
+              ''
+                wheelfix --version | tee $out
+              '';
           # a wheel that was patched here installs and imports, and a Python with libraries needs no patched wheel
-          wheel =
-            pkgs.runCommand "wheelfix-wheel-imports" { } ''
-              ${(functions.fixVenv { wheels = demo; })}/bin/python -B -c 'import wheelfix_demo' | tee $out
-            '';
+          wheel = pkgs.runCommand "wheelfix-wheel-imports" { } ''
+            ${(functions.fixVenv { wheels = demo; })}/bin/python -B -c 'import wheelfix_demo' | tee $out
+          '';
           python = pkgs.runCommand "wheelfix-python-finds-libraries" { } ''
             ${python}/bin/python3 -B -c 'import ctypes; print(ctypes.CDLL("libstdc++.so.6"))' | tee $out
           '';

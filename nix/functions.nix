@@ -14,7 +14,8 @@ let
   inherit (pkgs) lib;
 
   directories =
-    libs: lib.makeLibraryPath (sets.manylinux pkgs ++ (if lib.isFunction libs then libs pkgs else libs));
+    libs:
+    lib.makeLibraryPath (sets.manylinux pkgs ++ (if lib.isFunction libs then libs pkgs else libs));
 
   # The name of a wheel's file, because pip reads everything from it. A store path has its hash before the name.
   nameOf =
@@ -67,13 +68,17 @@ rec {
       siblings ? [ ],
       ignoreMissing ? [ ],
     }:
+    let
+      options = name: lib.concatMapStringsSep " " (value: "--${name} ${lib.escapeShellArg "${value}"}");
+      beside = options "with" siblings;
+      ignored = options "ignore-missing" ignoreMissing;
+    in
     make "wheelfix-${name}" { } ''
       mkdir wheel
       ln -s ${wheel} wheel/${lib.escapeShellArg name}
       fix() {
         wheelfix wheel wheel --python ${python.interpreter} \
-          --no-scan --libs ${directories libs} ${lib.concatMapStringsSep " " (path: "--with ${path}") siblings} \
-          ${lib.concatMapStringsSep " " (glob: "--ignore-missing ${lib.escapeShellArg glob}") ignoreMissing} "$@"
+          --no-scan --libs ${directories libs} ${beside} ${ignored} "$@"
       }
       # what is missing, in words, where something is
       fix --output-dir $out --json > report.json || { fix --dry-run; exit 1; }

@@ -1,65 +1,20 @@
-// `npm run desktop`: PyQt5, PyQt6 and PySide6 open a window under a real X server (Xvfb) and show a page of QtWebEngine, in the
-// world, with the libraries of the flake's `desktop` set and no others: the host's own stand in for the store's. LIBS
+// `npm run desktop`: PyQt5, PyQt6, PySide6 and PyGObject open a window under a real X server (Xvfb), and the first three show a
+// page of QtWebEngine, in the world. Once with the libraries of the flake's `desktop` set and no others, and once after
+// `wheelfix libs build --missing` in a real store and nothing else. The host's own libraries stand in for the store's; LIBS
 // (colon-separated) names folders to take libraries from before the host's. Downloads some hundred MB of wheels.
-import { spawn } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { attributeFor, knownSonames } from '../../src/nix/hints.ts'
-import { missing, which } from '../support/requires.ts'
+import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
+import { type NixWorld, nixWorld } from '../world/nix.ts'
 import { makeVenv, pipInstall, WHEELFIX, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
+import { ask, closureOf, GTK, hostFile, QT, type Stack, withDisplay } from './desktop.ts'
+import { pinHostNixpkgs } from './desktop-nixpkgs.ts'
 
 const ROOT = join(import.meta.dirname, '../../..')
-const HOST = [
-  ...(process.env['LIBS'] ?? '').split(':').filter(folder => folder !== ''),
-  '/usr/lib/x86_64-linux-gnu',
-  '/lib/x86_64-linux-gnu',
-]
-
-const STACKS: readonly (readonly [string, readonly string[]])[] = [
-  ['PyQt5', ['PyQt5', 'PyQtWebEngine']],
-  ['PyQt6', ['PyQt6', 'PyQt6-WebEngine']],
-  ['PySide6', ['PySide6-Addons', 'PySide6-WebEngine']],
-]
-
-const WINDOW = `
-import sys
-from STACK.QtWidgets import QApplication, QLabel
-from STACK.QtCore import QTimer
-app = QApplication(sys.argv)
-label = QLabel("hello")
-label.show()
-def tell():
-    print(app.platformName(), label.windowHandle().isExposed())
-    app.quit()
-QTimer.singleShot(500, tell)
-getattr(app, "exec", getattr(app, "exec_", None))()
-`
-
-const PAGE = `
-import sys
-from STACK.QtWidgets import QApplication
-from STACK.QtWebEngineWidgets import QWebEngineView
-app = QApplication(sys.argv)
-view = QWebEngineView()
-def loaded(ok):
-    view.page().runJavaScript("document.title", lambda title: (print(ok, title), app.quit()))
-view.loadFinished.connect(loaded)
-view.setHtml("<title>" + "wheel" + "fix</title>")
-view.show()
-getattr(app, "exec", getattr(app, "exec_", None))()
-`
-
-/** The host's file of a soname. */
-function hostFile(soname: string): string | undefined {
-  return HOST.map(folder => join(folder, soname)).find(path => existsSync(path))
-}
-
-function neededOf(path: string): string[] {
-  return [...runWell('readelf', ['-dW', path]).matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(match => match[1] ?? '')
-}
+let wrong = 0
 
 /** The sonames of the `desktop` set: of every package that libraries.nix names. */
 function sonamesOfSet(): string[] {
@@ -79,47 +34,76 @@ function sonamesOfSet(): string[] {
  * @returns the folder of the first
  */
 function makePackages(world: World): string {
-  const libc = /^(?:ld-linux.*|lib(?:c|m|dl|rt|pthread|resolv|util|anl|mvec|nsl|nss_\w+|thread_db|stdc\+\+|gcc_s))\.so/
   const folder = (name: string) => {
     const path = join(world.store, `${name.padStart(32, '0')}-${name}-1.0/lib`)
     mkdirSync(path, { recursive: true })
     return path
   }
   const [set, rest] = [folder('desktop'), folder('behind')]
-  const wanted = new Set(sonamesOfSet().filter(soname => hostFile(soname) !== undefined && !libc.test(soname)))
   const search = [set, rest, world.libs.glibc, world.libs.gcc].join(':')
-  const done = new Set<string>()
-  const queue = [...wanted]
-  for (let soname = queue.pop(); soname !== undefined; soname = queue.pop()) {
-    const from = hostFile(soname)
-    if (done.has(soname) || libc.test(soname) || from === undefined) continue
-    done.add(soname)
+  const wanted = new Set(sonamesOfSet().filter(soname => hostFile(soname) !== undefined))
+  const files = closureOf(wanted)
+  for (const [soname, from] of files) {
     const path = join(wanted.has(soname) ? set : rest, soname)
     copyFileSync(from, path)
-    queue.push(...neededOf(path))
     runWell(process.execPath, [WHEELFIX, 'elf', '--set-rpath', search, path])
   }
-  console.log(`${wanted.size} libraries of the set, ${done.size - wanted.size} behind them`)
+  const own = [...files.keys()].filter(soname => wanted.has(soname)).length
+  console.log(`${own} libraries of the set, ${files.size - own} behind them`)
   return set
 }
 
-/** Runs Python code of one stack in the venv, with no variable that could find a library. */
-function ask(world: World, venv: string, stack: string, code: string, display: string): string {
-  const file = join(world.root, 'ask.py')
-  writeFileSync(file, code.replaceAll('STACK', stack))
-  const env = {
-    ...world.env,
-    DISPLAY: display,
-    QT_QPA_PLATFORM: 'xcb',
-    // the graphics driver is not the set's to bring, and Chromium's sandbox does not work for root
-    QT_XCB_GL_INTEGRATION: 'none',
-    QT_QUICK_BACKEND: 'software',
-    QTWEBENGINE_DISABLE_SANDBOX: '1',
-    QTWEBENGINE_CHROMIUM_FLAGS: '--disable-gpu',
-    XDG_RUNTIME_DIR: world.root,
+/** Installs the wheels, and lets `fix` fix the venv. */
+function tryStack(world: World, stack: Stack, display: string, fix: (venv: string) => string): void {
+  const { name, packages, window, opened, page } = stack
+  const venv = makeVenv(world, name)
+  pipInstall(world, venv, packages)
+  const before = ask(world, venv, window, display)
+  const said = fix(venv)
+  const window2 = ask(world, venv, window, display)
+  const shown = page === undefined ? 'none' : ask(world, venv, page, display)
+  const isRight = window2 === opened && (page === undefined || shown === 'True wheelfix') && before !== opened
+  if (!isRight) wrong++
+  console.log(`${isRight ? '✓' : '✗'} ${name}\n  before: ${before}\n  window: ${window2}\n  page: ${shown}\n  ${said}`)
+  run('rm', ['-rf', venv])
+}
+
+function withSet(world: World, display: string): void {
+  console.log('\nwith libs-desktop:')
+  const libs = makePackages(world)
+  for (const stack of QT) {
+    tryStack(world, stack, display, venv => {
+      const patched = wheelfix(world, ['venv', venv, '--no-scan', '--json', '--libs', libs, '--libs', world.libs.gcc])
+      const { missing: left } = JSON.parse(patched.stdout) as { missing: { soname: string; optional: boolean }[] }
+      const names = (optional: boolean) => left.filter(item => item.optional === optional).map(({ soname }) => soname)
+      if (names(false).length > 0) wrong++
+      return `missing: ${names(false).join(' ') || 'nothing'}; only for plugins: ${names(true).join(' ') || 'nothing'}`
+    })
   }
-  const { status, stdout, stderr } = run(which('timeout') ?? 'timeout', ['60', join(venv, 'bin/python'), file], { env })
-  return stdout.trim() === '' ? `status ${status}: ${stderr.trim().split('\n').slice(-3).join(' | ')}` : stdout.trim()
+}
+
+function afterBuild(world: NixWorld, display: string): void {
+  console.log('\nafter wheelfix libs build --missing:')
+  // typelibs name the libraries that they describe
+  pinHostNixpkgs(world, ['libgtk-3.so.0', 'libgdk-3.so.0'])
+  const canBuild = run('pkg-config', ['--exists', 'gobject-introspection-1.0', 'cairo']).status === 0
+  if (!canBuild)
+    console.log('- PyGObject: needs libgirepository1.0-dev, libcairo2-dev and gir1.2-gtk-3.0 to build its wheel')
+  for (const stack of canBuild ? [...QT, { ...GTK, packages: buildWheels(world, GTK) }] : QT) {
+    tryStack(world, stack, display, venv => {
+      const env = { HOME: world.root, NIX_CONFIG: 'substitute = false\nbuild-users-group =\nsandbox = false' }
+      const { status, stderr } = wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv], env)
+      return `status ${status}: ${stderr.trim().replaceAll('\n', '\n  ')}`
+    })
+  }
+}
+
+/** @returns the wheels, built on the host */
+function buildWheels(world: World, { packages }: Stack): string[] {
+  const folder = join(world.root, 'built')
+  const pip = ['-m', 'pip', 'wheel', '-q', '--disable-pip-version-check', '--no-deps', '-w', folder, ...packages]
+  runWell(world.host.python.executable, pip)
+  return runWell('find', [folder, '-name', '*.whl']).trim().split('\n')
 }
 
 const lacking = missing('Xvfb', 'readelf', 'gcc', 'timeout')
@@ -128,30 +112,12 @@ if (typeof world === 'string') {
   console.error(world)
   process.exit(1)
 }
-const display = ':87'
-const server = spawn('Xvfb', [display, '-screen', '0', '800x600x24', '-nolisten', 'tcp'], { stdio: 'ignore' })
-let wrong = 0
-try {
-  await setTimeout(1000)
-  const libs = makePackages(world)
-  for (const [stack, packages] of STACKS) {
-    const venv = makeVenv(world, stack)
-    pipInstall(world, venv, packages)
-    const before = ask(world, venv, stack, WINDOW, display)
-    const patched = wheelfix(world, ['venv', venv, '--no-scan', '--json', '--libs', libs, '--libs', world.libs.gcc])
-    const { missing: left } = JSON.parse(patched.stdout) as { missing: { soname: string; optional: boolean }[] }
-    const names = (optional: boolean) => left.filter(item => item.optional === optional).map(({ soname }) => soname)
-    const opened = ask(world, venv, stack, WINDOW, display)
-    const page = ask(world, venv, stack, PAGE, display)
-    const isRight = opened === 'xcb True' && page === 'True wheelfix' && names(false).length === 0
-    if (!isRight) wrong++
-    console.log(`${isRight ? '✓' : '✗'} ${stack}\n  before: ${before}\n  window: ${opened}\n  page: ${page}`)
-    console.log(
-      `  missing: ${names(false).join(' ') || 'nothing'}; only for plugins: ${names(true).join(' ') || 'nothing'}`,
-    )
-  }
-} finally {
-  server.kill()
-  world.dispose()
-}
+const real = nixWorld()
+await withDisplay(display => {
+  if (process.argv[2] !== '--missing') withSet(world, display)
+  if (typeof real === 'string') console.log(`- wheelfix libs build --missing: ${real}`)
+  else afterBuild(real, display)
+})
+world.dispose()
+if (typeof real !== 'string') real.dispose()
 process.exitCode = wrong === 0 ? 0 : 1

@@ -28,14 +28,18 @@ let
           builder = "/bin/bash";
           args = [ ./builder.sh ];
           nativeBuildInputs = map toString inputs;
-          PATH = lib.concatStringsSep ":" (map (input: "${input}/bin") inputs ++ [ "/usr/local/bin:/usr/bin:/bin" ]);
+          PATH = lib.concatStringsSep ":" (
+            map (input: "${input}/bin") inputs ++ [ "/usr/local/bin:/usr/bin:/bin" ]
+          );
           mainProgram = attrs.meta.mainProgram or "";
         }
       );
     in
     drv // (attrs.passthru or { }) // { meta = attrs.meta or { }; };
 
-  runCommand = name: env: buildCommand: mkDerivation (env // { inherit name buildCommand; });
+  runCommand =
+    name: env: buildCommand:
+    mkDerivation (env // { inherit name buildCommand; });
 
   # host programs as a package
   links =
@@ -43,7 +47,8 @@ let
     runCommand name { meta.mainProgram = name; } ''
       mkdir -p $out/bin
       ${lib.concatMapStrings (
-        program: lib.optionalString (host.${program} != null) "ln -s ${host.${program}} $out/bin/${program}\n"
+        program:
+        lib.optionalString (host.${program} != null) "ln -s ${host.${program}} $out/bin/${program}\n"
       ) programs}
     '';
 

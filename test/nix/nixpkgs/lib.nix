@@ -1,6 +1,13 @@
 # The few functions of nixpkgs' library that the flake uses, with nixpkgs' meaning.
 rec {
-  genAttrs = names: make: builtins.listToAttrs (map (name: { inherit name; value = make name; }) names);
+  genAttrs =
+    names: make:
+    builtins.listToAttrs (
+      map (name: {
+        inherit name;
+        value = make name;
+      }) names
+    );
   attrNames = builtins.attrNames;
   filter = builtins.filter;
   isFunction = builtins.isFunction;
@@ -9,7 +16,9 @@ rec {
   optionalAttrs = condition: set: if condition then set else { };
   optionalString = condition: text: if condition then text else "";
   concatStringsSep = builtins.concatStringsSep;
-  concatMapStringsSep = separator: make: list: concatStringsSep separator (map make list);
+  concatMapStringsSep =
+    separator: make: list:
+    concatStringsSep separator (map make list);
   concatMapStrings = concatMapStringsSep "";
   toList = value: if builtins.isList value then value else [ value ];
   hasSuffix =
@@ -20,9 +29,12 @@ rec {
     rest >= 0 && builtins.substring rest (-1) text == suffix;
   toLower =
     let
-      letters = text: builtins.filter (part: builtins.isString part && part != "") (builtins.split "" text);
+      letters =
+        text: builtins.filter (part: builtins.isString part && part != "") (builtins.split "" text);
     in
-    builtins.replaceStrings (letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (letters "abcdefghijklmnopqrstuvwxyz");
+    builtins.replaceStrings (letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (
+      letters "abcdefghijklmnopqrstuvwxyz"
+    );
   escapeShellArg = text: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] (toString text)}'";
   importJSON = path: builtins.fromJSON (builtins.readFile path);
   getLib = package: package.lib or package.out or package;
@@ -35,7 +47,12 @@ rec {
     "no_proxy"
   ];
   fileset = {
-    toSource = { root, fileset }: builtins.path { name = "source"; path = root; };
+    toSource =
+      { root, fileset }:
+      builtins.path {
+        name = "source";
+        path = root;
+      };
     unions = sets: sets;
     fileFilter = predicate: path: path;
   };

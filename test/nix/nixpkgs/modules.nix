@@ -37,7 +37,9 @@ rec {
         value:
         if isA "if" value then
           if value.condition then resolve value.content else { }
-        else if builtins.isAttrs value && !(value ? type && value.type == "derivation") && !(value ? _type) then
+        else if
+          builtins.isAttrs value && !(value ? type && value.type == "derivation") && !(value ? _type)
+        then
           builtins.mapAttrs (_: resolve) value
         else
           value;
