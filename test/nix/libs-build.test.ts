@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { suite, test, type TestContext } from 'node:test'
+import { pinnedNixpkgs } from '../../src/nix/build/pin.ts'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { treeState } from '../support/tree.ts'
@@ -39,6 +40,8 @@ interface Pinned {
   readonly venv: string
   readonly env: NodeJS.ProcessEnv
   readonly narHash: string
+  /** The path of the nixpkgs in the store. */
+  readonly nixpkgs: string
   nix(...args: readonly string[]): string
 }
 
@@ -55,7 +58,7 @@ function pinned(t: TestContext, sonames: readonly string[]): Pinned | null {
   mkdirSync(nixpkgs)
   writeFileSync(join(nixpkgs, 'world.nix'), world.expression)
   writeFileSync(join(nixpkgs, 'default.nix'), NIXPKGS)
-  nix('store', 'add-path', '--name', 'source', nixpkgs)
+  const stored = nix('store', 'add-path', '--name', 'source', nixpkgs)
   const narHash = nix('hash', 'path', nixpkgs)
   rmSync(nixpkgs, { recursive: true })
 
@@ -68,7 +71,7 @@ function pinned(t: TestContext, sonames: readonly string[]): Pinned | null {
   const linked = sonames.map(soname => join(folder, soname))
   compile('void *PyInit_probe(void) { return 0; }', probeOf(world, venv), '-Wl,--no-as-needed', ...linked)
   rmSync(folder, { recursive: true })
-  return { world, venv, env: { ...world.env, HOME: world.root, NIX_CONFIG }, narHash, nix }
+  return { world, venv, env: { ...world.env, HOME: world.root, NIX_CONFIG }, narHash, nixpkgs: stored, nix }
 }
 
 function compile(code: string, file: string, ...more: readonly string[]): void {
@@ -192,6 +195,18 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     const built = wheelfix(world, ['libs', 'build', 'libx11'], env)
     assert.equal(built.status, 0, built.stdout + built.stderr)
     assert.equal(loads(pin), true)
+  })
+
+  test('finds the tree of a lock in the store by its hash, as Nix names it', t => {
+    const pin = pinned(t, [])
+    if (pin === null) return
+    lock(pin, 'flake.lock')
+    const { packages, revision } = pinnedNixpkgs(pin.venv, '/nix/store') ?? assert.fail()
+    const tree = JSON.parse(JSON.parse(/fromJSON ("(?:\\.|[^"])*")/.exec(packages)?.[1] ?? '')) as { path?: string }
+    assert.equal(tree.path, pin.nixpkgs)
+    assert.equal(revision, `github:NixOS/nixpkgs/${rev.slice(0, 12)}`)
+    // of another store, Nix is left to fetch it
+    assert.match(pinnedNixpkgs(pin.venv, '/nonexistent')?.packages ?? '', /NixOS/)
   })
 
   test('evaluates nothing of a lock, and says where one is not JSON or its nixpkgs cannot be had', t => {

@@ -17,6 +17,7 @@ import {
 import { packageNamed } from '../../nix/hints.ts'
 import { type Nixpkgs, pinnedNixpkgs } from '../../nix/build/pin.ts'
 import { findProjectFile } from '../../nix/build/project-file.ts'
+import { storeDirectory } from '../../nix/store.ts'
 import { findVenv, type Venv } from '../../python/pyvenv.ts'
 import { type ColourMode, colours } from '../../report/colour.ts'
 import { absentWords, foundLines, lackingLine } from '../../report/libs-build-text.ts'
@@ -123,7 +124,7 @@ async function buildFor(
     writeLines(process.stderr, ['nothing is missing that a package of nixpkgs is known to have'])
     return { path: null, names: [], status: unknown.length === 0 ? 0 : 1 }
   }
-  const nixpkgs = pinnedNixpkgs(venv.root) ?? usualNixpkgs(env['WHEELFIX_FLAKE'] ?? null, env)
+  const nixpkgs = pinnedNixpkgs(venv.root, storeDirectory(env)) ?? usualNixpkgs(env['WHEELFIX_FLAKE'] ?? null, env)
   const found = await findPackages(all, nixpkgs, context)
   return buildFound(found, unknown, nixpkgs, context)
 }

@@ -1,10 +1,14 @@
 // Which nixpkgs a project pins. Libraries must come from the same nixpkgs as the project's shell and Python. This file reads
-// lock files, turns them into a Nix expression, and evaluates nothing. Everything in the expression has a hash, so Nix
-// fetches nothing that is already in the store.
+// lock files, turns them into a Nix expression, and evaluates nothing. Everything in the expression has a hash, so that
+// nothing is fetched that is already in the store.
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { readRegular } from '../../io/beneath.ts'
 import { WheelfixError } from '../../io/error.ts'
 import { dirname, isAbsolute, join } from 'node:path'
+import { fsPath } from '../../io/path.ts'
 import { projectFiles } from '../../io/project-files.ts'
+import { nixBase32 } from '../daemon/base32.ts'
 
 /** A nixpkgs, for Nix and for the user. */
 export interface Nixpkgs {
@@ -23,7 +27,10 @@ interface Source {
 }
 
 /** devenv.lock comes first, because devenv writes its own flake, and the lock of that flake may be beside it. */
-const READERS: readonly (readonly [name: string, read: (lock: unknown, folder: string) => Source | null])[] = [
+const READERS: readonly (readonly [
+  name: string,
+  read: (lock: unknown, folder: string, store: string) => Source | null,
+])[] = [
   ['devenv.lock', ofFlakeLock],
   ['flake.lock', ofFlakeLock],
   ['npins/sources.json', lock => ofNpins(lock)],
@@ -35,13 +42,14 @@ const MAX_SIZE = 16 << 20
 
 /**
  * The nixpkgs of the nearest lock that pins one, from the folder of an environment upwards to the end of its project.
+ * @param store the folder of the store
  * @throws WheelfixError `IO` for a lock that is not JSON
  */
-export function pinnedNixpkgs(environmentRoot: string): Nixpkgs | null {
+export function pinnedNixpkgs(environmentRoot: string, store: string): Nixpkgs | null {
   const names = READERS.map(([name]) => name)
   for (const path of projectFiles(environmentRoot, names)) {
     const read = READERS.find(([name]) => path.endsWith(`/${name}`))?.[1]
-    const source = read?.(jsonOf(path), dirname(path)) ?? null
+    const source = read?.(jsonOf(path), dirname(path), store) ?? null
     // without the user's settings and overlays: the project's other users must get the same libraries
     if (source !== null)
       return {
@@ -68,7 +76,7 @@ function jsonOf(path: string): unknown {
 }
 
 /** Reads the lock of a flake, or devenv's, which has the same form (Nix manual, "nix flake", Lock files). */
-function ofFlakeLock(lock: unknown, folder: string): Source | null {
+function ofFlakeLock(lock: unknown, folder: string, store: string): Source | null {
   const nodes = field(lock, 'nodes')
   const inputs = (name: string) => fields(field(field(nodes, name), 'inputs'))
   const root = textOf(field(lock, 'root')) ?? 'root'
@@ -93,17 +101,24 @@ function ofFlakeLock(lock: unknown, folder: string): Source | null {
     node = inner
   }
   const locked = fields(field(field(nodes, node ?? ''), 'locked'))
-  return locked.size === 0 ? null : ofTree(locked, folder)
+  return locked.size === 0 ? null : ofTree(locked, folder, store)
 }
 
 const MAX_DEPTH = 8
 
-/** Fetches a tree as Nix fetches a locked input (call-flake.nix). The input's `dir` is a folder in the tree. */
-function ofTree(locked: ReadonlyMap<string, unknown>, folder: string): Source {
+/**
+ * Fetches a tree as Nix fetches a locked input (call-flake.nix). The input's `dir` is a folder in the tree. A tree that is in
+ * the store is taken from there: `fetchTree` of Nix 2.34 looks there only for the inputs of a flake, and downloads the others.
+ */
+function ofTree(locked: ReadonlyMap<string, unknown>, folder: string, store: string): Source {
   const { dir, ...tree } = Object.fromEntries(locked)
   const path = textOf(tree['path'])
   if (path !== null && !isAbsolute(path)) tree['path'] = join(folder, path)
-  const fetched = `(builtins.fetchTree (builtins.fromJSON ${nixString(JSON.stringify(tree))}))`
+  const narHash = textOf(tree['narHash'])
+  const inStore = narHash === null ? null : sourcePath(narHash, store)
+  const isThere = inStore !== null && existsSync(fsPath(inStore))
+  const wanted = isThere ? { type: 'path', path: inStore, narHash } : tree
+  const fetched = `(builtins.fetchTree (builtins.fromJSON ${nixString(JSON.stringify(wanted))}))`
   const subfolder = textOf(dir)
   const [type, owner, repo, rev, url] = ['type', 'owner', 'repo', 'rev', 'url'].map(key => textOf(tree[key]))
   const place = repo == null ? (url ?? path ?? '') : `${type ?? ''}:${owner ?? ''}/${repo}`
@@ -111,6 +126,21 @@ function ofTree(locked: ReadonlyMap<string, unknown>, folder: string): Source {
     folder: subfolder === null ? fetched : `(${fetched} + ${nixString(`/${subfolder}`)})`,
     revision: `${place}${revisionOf(rev)}`,
   }
+}
+
+/**
+ * The store path of a fetched tree (Nix manual, "Complete Store Path Calculation": a recursive SHA-256 with the name source).
+ * @param narHash as a lock has it: `sha256-` and base 64
+ */
+function sourcePath(narHash: string, store: string): string | null {
+  const bytes = Buffer.from(/^sha256-([A-Za-z0-9+/]{43}=)$/.exec(narHash)?.[1] ?? '', 'base64')
+  if (bytes.length !== 32) return null
+  const digest = createHash('sha256')
+    .update(`source:sha256:${bytes.toString('hex')}:${store}:source`)
+    .digest()
+  const folded = Buffer.alloc(20)
+  for (const [index, byte] of digest.entries()) folded.writeUInt8((folded[index % 20] ?? 0) ^ byte, index % 20)
+  return join(store, `${nixBase32(folded)}-source`)
 }
 
 /** Reads npins/sources.json. A pin is a tarball with a hash, or a Git repository without an archive. */
