@@ -208,7 +208,7 @@ test('devbox.json names a package that is there, and its hook patches', { skip: 
   }
   const own = packages.find(name => name.startsWith('path:')) ?? ''
   const out = join(scratch(t), 'tool')
-  succeeds(all.nix(['build', own.replace('path/to/this/clone', all.project), '-o', out]))
+  succeeds(all.nix(['build', own.replace('/path/to/this/clone', all.project), '-o', out]))
   const python = demoVenv(all, folder)
   const hook = { cwd: folder, env: { ...env, PATH: `${out}/bin:${env.PATH}` } }
   runWell('sh', ['-e', '-c', shell.init_hook.join('\n')], hook)
