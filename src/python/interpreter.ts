@@ -287,8 +287,8 @@ function libFolders(program: string): string[] {
 /**
  * The suffixes `.cpython-311-x86_64-linux-gnu.so`, `.abi3.so`, `.so`. Up to 3.7 the tag contains an `m` (pymalloc). A
  * free-threaded build has a `t` (PEP 703). Since 3.15 a free-threaded build accepts the stable ABI `abi3t` instead of
- * `abi3`, other builds accept both (PEP 803), and the stable ABI may name the platform. Pythons for musl called
- * themselves `gnu` before they used `musl`: both count.
+ * `abi3`, other builds accept both (PEP 803). The stable ABI may name the platform, since 3.15 and in Debian's 3.14. Pythons
+ * for musl called themselves `gnu` before they used `musl`: both count.
  */
 export function extensionSuffixes(version: string, freeThreaded: boolean, object: ElfObject): string[] {
   const [major = 3, minor = 0] = version.split('.').map(Number)
@@ -299,7 +299,7 @@ export function extensionSuffixes(version: string, freeThreaded: boolean, object
   const stable = !since315 ? [`abi${major}`] : freeThreaded ? ['abi3t'] : ['abi3', 'abi3t']
   return [
     ...named(`cpython-${major}${minor}${flags}`),
-    ...stable.flatMap(abi => [...(since315 ? named(abi) : []), `.${abi}.so`]),
+    ...stable.flatMap(abi => [...(major === 3 && minor >= 14 ? named(abi) : []), `.${abi}.so`]),
     '.so',
   ]
 }

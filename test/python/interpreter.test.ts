@@ -254,6 +254,7 @@ test('the endings of extension modules, for Pythons that are not here', { skip: 
   })
   const first = (version: string, of: ReturnType<typeof on>) => extensionSuffixes(version, false, of)[0]
   assert.deepEqual(extensionSuffixes('3.13.1', true, on(62)), ['.cpython-313t-x86_64-linux-gnu.so', '.abi3.so', '.so'])
+  assert.ok(extensionSuffixes('3.14.10', false, on(62)).includes('.abi3-x86_64-linux-gnu.so'))
   assert.deepEqual(extensionSuffixes('3.15.0', false, on(62)), [
     '.cpython-315-x86_64-linux-gnu.so',
     '.abi3-x86_64-linux-gnu.so',
