@@ -12,6 +12,8 @@ const HOST = [
   ...(process.env['LIBS'] ?? '').split(':').filter(folder => folder !== ''),
   '/usr/lib/x86_64-linux-gnu',
   '/lib/x86_64-linux-gnu',
+  // of Debian's PulseAudio, for itself
+  '/usr/lib/x86_64-linux-gnu/pulseaudio',
 ]
 
 /** What glibc and the compiler bring, and so the world's own packages. */
