@@ -33,10 +33,14 @@ export function hasMovedHeaders({ header, programHeaders }: ElfObject): boolean 
   return holder.vaddr - BigInt(holder.offset) === first.vaddr - BigInt(first.offset)
 }
 
+/**
+ * Is this the soname of musl's libc? musl's own compiler wrapper links to libc.so; distributions name the file after the
+ * machine.
+ */
+export const isMuslLibc = (soname: string): boolean => soname === 'libc.so' || soname.startsWith('libc.musl-')
+
 /** Does the object itself say that musl loads it? */
 export function namesMusl(object: ElfObject): boolean {
-  // musl's own compiler wrapper links to libc.so; distributions name the file after the machine
-  const isMuslLibc = (name: string): boolean => name === 'libc.so' || name.startsWith('libc.musl-')
   return object.ptInterp?.includes('/ld-musl-') === true || object.needed.some(isMuslLibc)
 }
 

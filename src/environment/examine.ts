@@ -244,6 +244,7 @@ function wantedBy({ objects }: Scan, interpreter: Interpreter, known: readonly s
 function ownershipOf(distributions: Distributions): Ownership {
   const required = new Map<string, ReadonlySet<string>>()
   return {
+    platforms: name => (distributions.get(name)?.tags() ?? []).map(({ platform }) => platform),
     owner: path => distributions.ownerOf(path)?.distribution.name ?? null,
     requires(distribution) {
       let names = required.get(distribution)

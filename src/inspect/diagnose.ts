@@ -21,7 +21,7 @@ import { lookingOnly, type LookOptions } from '../environment/options.ts'
 import { neededStorePaths } from '../environment/report.ts'
 import type { Finding } from './findings.ts'
 import { heldBack, pending, unfinished } from './pending.ts'
-import { foreignPrograms, scriptLaunchers } from './programs.ts'
+import { foreignLibraries, foreignPrograms, scriptLaunchers } from './programs.ts'
 import { variableFindings } from './variables/advice.ts'
 import { dlopenNotes, knownCases, findLibraryUsers, pasteFor } from './by-name.ts'
 
@@ -86,6 +86,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
       ...knownCases(examination, now.python),
       ...findLibraryUsers(venv),
       ...variableFindings(examination, { env: options.env }),
+      ...foreignLibraries(examination),
       ...foreignPrograms(examination),
       ...scriptLaunchers(venv),
       ...(imports?.findings ?? []),

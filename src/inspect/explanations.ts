@@ -137,6 +137,11 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     '! 2 objects outside of the environment do not find their libraries: /home/you/src/foo',
     'If you may change these files, run `wheelfix venv --editable`.',
   ],
+  'foreign-library': [
+    'The loader of this Python cannot load the library: it is for another machine, or for another C library (musl or Android, where this Python uses glibc). Some wheels bring one library for each platform. wheelfix leaves it unchanged.',
+    '- 2 libraries are for another C library',
+    'Nothing.',
+  ],
   'foreign-program': [
     'A program asks for the loader of another system (an Android or BSD program, a test file). This machine does not have that loader, and wheelfix leaves the program unchanged.',
     '- a program asks for /system/bin/linker64, the loader of another system, which does not exist here',

@@ -26,6 +26,7 @@ export type FindingCode =
   | 'cuda-stack'
   | 'helpful-variable'
   | 'find-library'
+  | 'foreign-library'
   | 'foreign-program'
   | 'script-interpreter'
   | 'import-fails'

@@ -5,6 +5,8 @@ import type { Examination } from '../environment/examine.ts'
 import { errnoOf } from '../io/error.ts'
 import { entriesIn, fsPath, isInside, relativeTo } from '../io/path.ts'
 import type { Environment } from '../python/environment.ts'
+import { agree, count } from '../io/words.ts'
+import { fits } from '../ldso/fits.ts'
 import type { Finding } from './findings.ts'
 
 /** Programs whose loader does not exist here and is not replaced (resolve/programs.ts). Nothing can be done about them. */
@@ -19,6 +21,27 @@ export function foreignPrograms({ plan, objects }: Examination): Finding[] {
     code: 'foreign-program',
     severity: 'note',
     message: `${paths.length === 1 ? 'a program asks' : `${paths.length} programs ask`} for ${loader}, the loader of another system, which does not exist here`,
+    remedy: null,
+    paths,
+  }))
+}
+
+/**
+ * Libraries that the loader of this Python cannot load at all: they are for another machine or another C library. A wheel
+ * that brings one for each platform has some. Nothing can be done about them.
+ */
+export function foreignLibraries({ plan, objects, python }: Examination): Finding[] {
+  const byReason = new Map<string, string[]>()
+  for (const { kind, identity, relative, needed } of plan.objects) {
+    const original = objects.get(identity)?.original
+    if (kind === 'executable' || original === undefined || !needed.some(({ how }) => how === 'foreign')) continue
+    const reason = fits(original, python.interpreter.object) ? 'another C library' : 'another machine'
+    byReason.set(reason, [...(byReason.get(reason) ?? []), relative])
+  }
+  return [...byReason].map(([reason, paths]): Finding => ({
+    code: 'foreign-library',
+    severity: 'note',
+    message: `${count(paths.length, 'library')} ${agree(paths.length, 'is', 'are')} for ${reason}`,
     remedy: null,
     paths,
   }))

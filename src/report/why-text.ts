@@ -32,7 +32,9 @@ function processLines({ root, objects }: WhyProcess, painter: Painter): string[]
   return [
     `${chalk.bold(show(root.path, painter))}${owner}`,
     ...changeLines(root, '', painter),
-    ...(root.foreign ? [chalk.yellow('not resolved: it is for another machine, or its loader is not here')] : []),
+    ...(root.foreign
+      ? [chalk.yellow('not resolved: it is for another machine or C library, or its loader is not here')]
+      : []),
     ...(root.needed.some(needed => isShown(needed, painter)) || root.foreign
       ? neededLines(root, '', byPath, painter)
       : [chalk.dim('needs nothing but the C library')]),

@@ -1,8 +1,9 @@
 // One ELF object of an environment: what a loader sees in it now, and what it was before wheelfix changed it.
-import { DF_1_PIE, ET_DYN, ET_EXEC, PT_LOAD } from '../elf/constants.ts'
+import { DF_1_PIE, DT_STRTAB, ET_DYN, ET_EXEC, PT_LOAD } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
-import { readHeaders } from '../elf/headers.ts'
+import { type Headers, readHeaders } from '../elf/headers.ts'
 import { SMALLEST_PAGE } from '../elf/machine.ts'
+import { isDebugFile } from '../elf/tables/sections.ts'
 import { type DlopenFeature, dlopenFeatures, readNotes } from '../elf/tables/notes.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
@@ -83,6 +84,21 @@ function assertWhole({ programHeaders }: ElfObject, size: number): void {
   }
 }
 
+/** The object; null for the debug information of one. @throws ElfError */
+function readLoadable(source: ByteSource, headers: Headers): ElfObject | null {
+  try {
+    const object = readElf(source, headers)
+    const { dynamic, ptInterp } = object
+    const isOdd = dynamic?.some(({ tag }) => tag === DT_STRTAB) !== true || ptInterp?.startsWith('/') === false
+    if (isOdd && isDebugFile(source, headers)) return null
+    assertWhole(object, source.size)
+    return object
+  } catch (error) {
+    if (error instanceof ElfError && isDebugFile(source, headers)) return null
+    throw error
+  }
+}
+
 /** What `readObject` looks for beside the tables. */
 export interface ReadOptions {
   /** The suffixes of extension modules, the bare `.so` last. */
@@ -94,7 +110,8 @@ export interface ReadOptions {
 }
 
 /**
- * Reads what wheelfix needs to know of an object called `name`; null when no loader loads it (a relocatable or core file).
+ * Reads what wheelfix needs to know of an object called `name`; null when no loader loads it (a relocatable or core file, or the
+ * debug information of another file).
  * @throws ElfError
  */
 export function readObject(
@@ -105,8 +122,8 @@ export function readObject(
   const headers = readHeaders(source)
   const { type } = headers.header
   if (type !== ET_DYN && type !== ET_EXEC) return null
-  const current = readElf(source, headers)
-  assertWhole(current, source.size)
+  const current = readLoadable(source, headers)
+  if (current === null) return null
   const top = current.dynamic === null ? null : readUndo(source, current)
   const owner = top === null ? null : ownerOf(top, isRecorded)
   const isOwn = (layer: Undo): boolean => isPlanned(ownerOf(layer, isRecorded))

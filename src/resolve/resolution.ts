@@ -20,6 +20,8 @@ export interface Ownership {
   owner(path: string): string | null
   /** The normalised names of what a distribution requires directly. */
   requires(distribution: string): ReadonlySet<string>
+  /** The platform tags of the distribution's wheel; empty where they are unknown. */
+  platforms(distribution: string): readonly string[]
 }
 
 /** The input of a resolution: objects, and who loads them. */
@@ -70,6 +72,7 @@ export function simulationInput(input: ResolveInput, states: ObjectStates): Simu
     objects: input.objects,
     states,
     python,
+    isForThisLibc: object => isMadeFor(input, object),
     programLoader: (object, state) => programLoader(object, state, python, input),
     counts: object => {
       if (input.everythingCounts) return true
@@ -77,6 +80,17 @@ export function simulationInput(input: ResolveInput, states: ObjectStates): Simu
       return object.kind === 'extension' ? !isOptionalModule(object.path) : isOpenedAtImport(object.path)
     },
   }
+}
+
+/**
+ * Is an object that needs musl's libc meant for this Python all the same? The wheel of such a distribution is the wrong one.
+ * Other distributions bring one library for each platform.
+ */
+function isMadeFor({ ownership }: ResolveInput, { path }: ScannedObject): boolean {
+  const distribution = ownership.owner(path)
+  if (distribution === null) return false
+  const platforms = ownership.platforms(distribution)
+  return platforms.length === 0 || platforms.some(platform => platform.startsWith('musllinux'))
 }
 
 /**

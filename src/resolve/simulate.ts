@@ -2,6 +2,7 @@
 // execution. The result keeps, for each object, all the ways in which it is loaded, because the result of a DT_NEEDED entry
 // depends on who loaded the object first. The processes themselves are not kept: a venv has thousands of them, and they
 // differ little.
+import { isMuslLibc } from '../elf/kind.ts'
 import { withFields } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { fits } from '../ldso/fits.ts'
@@ -26,8 +27,8 @@ export interface Resolved extends Omit<Resolution, 'provider'> {
 /** The result of loading the objects one by one. */
 export interface Simulation {
   /**
-   * By identity: the object loaded alone, with nothing but the interpreter before it. Objects for another machine are
-   * absent.
+   * By identity: the object loaded alone, with nothing but the interpreter before it. Objects for another machine or
+   * C library are absent.
    */
   readonly alone: ReadonlyMap<string, Chain>
   /**
@@ -81,6 +82,8 @@ export interface SimulationInput {
   readonly states: ObjectStates
   /** The interpreter, started over a tree that shows the objects in the same state. */
   readonly python: PythonProcess
+  /** Is this object meant for the interpreter's libc, even though it needs the libc of another system? */
+  readonly isForThisLibc: (object: ScannedObject) => boolean
   /** The loader of an executable; null when the executable cannot start at all. */
   readonly programLoader: (object: ScannedObject, state: ElfObject) => Loader | null
   /** Is this object imported or run by itself? */
@@ -235,7 +238,10 @@ function inheritsRpath(map: LinkMap): boolean {
 }
 
 /** The process that loads an object alone; null when the object cannot be loaded here at all. */
-export function load(object: ScannedObject, { states, python, programLoader }: SimulationInput): Process | null {
+export function load(
+  object: ScannedObject,
+  { states, python, programLoader, isForThisLibc }: SimulationInput,
+): Process | null {
   const state = states.get(object.identity) ?? object.original
   if (state.dynamic === null) return null
   if (object.kind === 'executable') {
@@ -245,7 +251,16 @@ export function load(object: ScannedObject, { states, python, programLoader }: S
   if (!fits(state, python.interpreter.object)) return null
   const process = fork(python.process)
   open(process, python.caller, object.path, object.identity, state)
-  return process
+  return isForOtherLibc(process, state, python.libc.kind) && !isForThisLibc(object) ? null : process
+}
+
+/**
+ * Does the object need the libc of musl (or of Android, which has the same name), which glibc's loader does not find? musl's
+ * loader takes glibc's names for its own libc.
+ */
+function isForOtherLibc({ maps: [own] }: Process, state: ElfObject, libc: 'glibc' | 'musl'): boolean {
+  if (libc !== 'glibc' || !state.needed.some(isMuslLibc)) return false
+  return own?.needed.some(({ soname, provider }) => provider === null && isMuslLibc(soname)) === true
 }
 
 /**

@@ -208,11 +208,20 @@ function treeOf(wheels: readonly Wheel[], disk: FileTree): FileTree {
 function ownershipOf(wheels: readonly Wheel[]): Ownership {
   const owners = new Map<string, string>()
   const requires = new Map<string, ReadonlySet<string>>()
+  const platforms = new Map<string, readonly string[]>()
   for (const { distribution, objects } of wheels) {
     for (const { object } of objects) owners.set(object.path, distribution.name)
     requires.set(distribution.name, distribution.requires)
+    platforms.set(
+      distribution.name,
+      distribution.tags.map(({ platform }) => platform),
+    )
   }
-  return { owner: path => owners.get(path) ?? null, requires: name => requires.get(name) ?? new Set() }
+  return {
+    owner: path => owners.get(path) ?? null,
+    requires: name => requires.get(name) ?? new Set(),
+    platforms: name => platforms.get(name) ?? [],
+  }
 }
 
 function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject): WheelOutcome {

@@ -37,7 +37,8 @@ export function compareVenv(root: string, env: NodeJS.ProcessEnv): Comparison {
   const programLoader = programLoaders(python, env)
 
   const simulated = objects.flatMap(object => {
-    const process = load(object, { objects, states, python, programLoader, counts: () => true })
+    const everything = { counts: () => true, isForThisLibc: () => true }
+    const process = load(object, { objects, states, python, programLoader, ...everything })
     return process === null ? [] : [{ object, process }]
   })
   const libraries = simulated.filter(({ object }) => object.kind !== 'executable').map(({ object }) => object.path)

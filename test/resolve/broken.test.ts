@@ -1,7 +1,7 @@
 // Files that begin as ELF files do and that no loader would load, and paths that a user has left out: neither fails a run.
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { readElf } from '../../src/elf/read.ts'
 import { PT_LOAD } from '../../src/elf/constants.ts'
@@ -99,6 +99,62 @@ suite('files that no loader would load', () => {
     for (const command of ['check', 'venv', 'doctor']) {
       const { status, stdout } = venv.run(command, '--no-scan')
       assert.equal(status, 0, `${command}: ${stdout}`)
+    }
+  })
+
+  rule('the debugging information of programs and libraries is nothing to load, whatever tool made it', venv => {
+    const folder = join(venv.site, 'plain')
+    const program = join(world.root, 'program')
+    const made: string[] = []
+    for (const [kind, flags] of Object.entries({ pie: ['-pie'], exec: ['-no-pie'], so: ['-shared', '-fPIC'] })) {
+      writeFileSync(`${program}.c`, 'int numbers[9000] = { 1 }; int main(int count) { return numbers[count]; }\n')
+      runWell('gcc', ['-g', ...flags, '-o', program, `${program}.c`])
+      for (const tool of ['objcopy', 'llvm-objcopy', 'eu-strip'].filter(tool => missing(tool) === false)) {
+        // also under the name of a module, as a debugger's folder may have it
+        for (const name of [`${kind}-${tool}.debug`, `${kind}${tool.replace('-', '')}.abi3.so`]) {
+          const path = join(folder, name)
+          if (tool === 'eu-strip') runWell(tool, ['-f', path, '-o', `${program}.stripped`, program])
+          else runWell(tool, ['--only-keep-debug', program, path])
+          chmodSync(path, 0o755)
+          made.push(path)
+        }
+      }
+    }
+    for (const path of made) assert.equal(loads_(venv, path), false)
+    for (const command of ['check', 'venv', 'doctor']) {
+      const { status, stdout } = venv.run(command, '--no-scan')
+      assert.equal(status, 0, `${command}: ${stdout}`)
+      for (const path of made) assert.ok(!stdout.includes(basename(path)), `${command}: ${stdout}`)
+    }
+    const { summary } = documentOf(venv, 'check')
+    assert.deepEqual([summary.refused, summary.broken], [0, 0])
+  })
+
+  rule('libraries for another C library are a note, unless their wheel is for that library alone', venv => {
+    const objects = {
+      [`both/musl/core${MODULE}`]: { needed: ['libc.musl-x86_64.so.1'] },
+      [`both/android/core${MODULE}`]: { needed: ['libc.so', 'libm.so', 'libdl.so'] },
+      [`both/glibc/core${MODULE}`]: { needed: ['libc.so.6'] },
+    }
+    venv.install('both', objects)
+    const wheel = (tag: string): void => {
+      writeFileSync(join(venv.site, 'both-1.0.dist-info/WHEEL'), `Wheel-Version: 1.0\nTag: ${tag}\n`)
+    }
+    wheel('py3-none-any')
+    for (const command of ['check', 'venv', 'doctor']) {
+      const { status, stdout } = venv.run(command, '--no-scan')
+      assert.equal(status, 0, `${command}: ${stdout}`)
+      if (command === 'doctor') assert.match(stdout, /2 libraries are for another C library {2}foreign-library/)
+    }
+    assert.match(venv.run('why', 'both/musl/core.abi3.so').stdout, /for another machine or C library/)
+    wheel('cp311-abi3-manylinux_2_17_x86_64')
+    assert.equal(venv.run('check', '--no-scan').status, 0)
+    wheel('cp311-abi3-musllinux_1_2_x86_64')
+    // the quick answer looks at the objects, which a real reinstall replaces
+    rmSync(join(venv.root, '.wheelfix'), { recursive: true, force: true })
+    for (const command of ['check', 'venv', 'doctor']) {
+      const { status, stdout } = venv.run(command, '--no-scan')
+      assert.equal(status, 1, `${command}: ${stdout}`)
     }
   })
 

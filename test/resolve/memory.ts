@@ -109,6 +109,7 @@ export function planOf(world: MemoryWorld): MemoryPlan {
     ownership: {
       owner: path => path.slice(SITE.length + 1).split('/')[0] ?? null,
       requires: name => new Set(required[name]),
+      platforms: () => [],
     },
     everythingCounts: false,
     sharesFolder: true,

@@ -1,10 +1,10 @@
 // The section header table, as raw records that can be changed and written back. Loaders never look at it, and it may
 // have been stripped. It is kept correct for the tools that read it.
-import { SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB } from '../constants.ts'
+import { PT_DYNAMIC, SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB } from '../constants.ts'
 import { ElfError } from '../error.ts'
 import { encode, type FieldName, type Format, formatOf, getAddress, getNumber } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
-import type { ElfHeader, ProgramHeader } from '../types.ts'
+import type { ElfHeader, ElfObject, ProgramHeader } from '../types.ts'
 
 export type SectionField = FieldName<Format['shdr']>
 
@@ -68,6 +68,26 @@ export function hasOwnNames(table: SectionTable): boolean {
         sectionNumber(table, index, 'type') === SHT_SYMTAB && sectionNumber(table, index, 'link') === table.namesIndex,
     ) < 0
   )
+}
+
+/**
+ * Does the file hold only the debug information of another file (objcopy --only-keep-debug, eu-strip -f)? Its headers are
+ * those of the other file, and its sections of code and data have no bytes.
+ */
+export function isDebugFile(
+  source: ByteSource,
+  { header, programHeaders }: Pick<ElfObject, 'header' | 'programHeaders'>,
+): boolean {
+  const table = readSections(source, header)
+  if (table === null) return false
+  const dynamic = programHeaders.find(({ type }) => type === PT_DYNAMIC)
+  const loaded = [header.entry, dynamic?.vaddr ?? 0n].filter(address => address !== 0n)
+  const isEmptied = (index: number, address: bigint): boolean => {
+    const start = sectionAddress(table, index, 'addr')
+    const isInside = address >= start && address < start + sectionAddress(table, index, 'size')
+    return sectionNumber(table, index, 'type') === SHT_NOBITS && isInside
+  }
+  return loaded.some(address => findSection(table, index => isEmptied(index, address)) > 0)
 }
 
 /** The bytes of the section names; null without such a section. @throws ElfError `TRUNCATED` */
