@@ -33,6 +33,8 @@ export function makeProgram(version: string, end: End): Command {
   const program = new Command('wheelfix')
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(version)
+    // descriptions are readable in 60 columns, too
+    .configureHelp({ minWidthToWrap: 20 })
     // the words after a command's first word may belong to another program
     .enablePositionalOptions()
     .addHelpText('after', EXIT_STATUSES)
@@ -333,6 +335,11 @@ function addWheel(program: Command, _: string, end: End): void {
 const NO_WHEELS: readonly string[] = []
 
 const EXIT_STATUSES = `
--q, -v and --color may also stand before the command. \`wheelfix COMMAND --help\` shows examples.
-Exit status: 0 success; 1 something is missing, unpatched or was refused; 2 nothing could be done;
-70 a bug in wheelfix.`
+-q, -v and --color may also come before the command.
+wheelfix COMMAND --help shows examples.
+
+Exit status:
+  0   success
+  1   something is missing, unpatched or was refused
+  2   nothing could be done
+  70  a bug in wheelfix`

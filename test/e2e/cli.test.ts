@@ -24,6 +24,14 @@ const COMMANDS = [...call('--help').stdout.matchAll(/^ {2}([a-z]+) [[<]/gm)]
   ])
 
 suite('the command line', () => {
+  test('the help fits a terminal of 60 columns', { skip: missing('script') }, () => {
+    for (const args of ['--help', 'venv --help', 'libs build --help']) {
+      const { stdout } = run('script', ['-qc', `stty cols 60; ${process.execPath} ${WHEELFIX} ${args}`, '/dev/null'])
+      const long = stdout.split('\r\n').filter(line => line.length > 60 && !/^(?:Usage:| {2}(?:wheelfix|# ))/.test(line))
+      assert.deepEqual(long, [], args)
+    }
+  })
+
   test('every command has examples in its help', () => {
     assert.ok(COMMANDS.length > 12)
     for (const command of COMMANDS.filter(([name]) => name !== 'elf')) {
