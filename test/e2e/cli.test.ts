@@ -27,7 +27,9 @@ suite('the command line', () => {
   test('the help fits a terminal of 60 columns', { skip: missing('script') }, () => {
     for (const args of ['--help', 'venv --help', 'libs build --help']) {
       const { stdout } = run('script', ['-qc', `stty cols 60; ${process.execPath} ${WHEELFIX} ${args}`, '/dev/null'])
-      const long = stdout.split('\r\n').filter(line => line.length > 60 && !/^(?:Usage:| {2}(?:wheelfix|# ))/.test(line))
+      const long = stdout
+        .split('\r\n')
+        .filter(line => line.length > 60 && !/^(?:Usage:| {2}(?:wheelfix|# ))/.test(line))
       assert.deepEqual(long, [], args)
     }
   })
