@@ -22,7 +22,6 @@ import {
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit, FilePiece } from '../elf/edit/file-edit.ts'
 import { graftedSource } from '../elf/graft/graft.ts'
-import type { ByteSource } from '../elf/source.ts'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf, WheelfixError } from './error.ts'
 import { fsPath } from './path.ts'
@@ -103,7 +102,7 @@ export function writeEdited(to: number, source: FileSource, edit: FileEdit): voi
   if (cloned(to, source)) writeEdit(to, edit)
   else {
     const { blocks, size } = fstatSync(source.fd)
-    writeOnce(to, graftedSource(source, edit), blocks * 512 < size ? 0 : edit.baseSize)
+    writeOnce(to, editedChunks(source, edit), blocks * 512 < size ? 0 : edit.baseSize)
   }
 }
 
@@ -247,15 +246,39 @@ function cloned(to: number, { fd, status: { dev } }: FileSource): boolean {
 /** The unit in which holes are kept: the block size of most file systems. */
 const BLOCK = 4096
 
+/** Small enough for the cache of a processor core. */
+const CHUNK = 1 << 18
+
+/** The content of an edited file in order. The bytes of a chunk are valid until the next one. */
+function* editedChunks(source: FileSource, edit: FileEdit): Generator<Uint8Array> {
+  const whole = graftedSource(source, edit)
+  const changed = [{ offset: 0, bytes: edit.header }, ...edit.patches]
+  const memory = new Uint8Array(Math.min(CHUNK, whole.size))
+  for (let offset = 0; offset < whole.size; offset += CHUNK) {
+    const end = Math.min(offset + CHUNK, whole.size)
+    const isCopy = end <= edit.baseSize && !changed.some(at => at.offset < end && at.offset + at.bytes.length > offset)
+    if (isCopy) readFully(source.fd, memory, end - offset, offset)
+    yield isCopy ? memory.subarray(0, end - offset) : whole.read(offset, end - offset)
+  }
+}
+
+function readFully(fd: number, bytes: Uint8Array, length: number, offset: number): void {
+  for (let done = 0; done < length;) {
+    const count = readSync(fd, bytes, done, length - done, offset + done)
+    if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being copied: run again`)
+    done += count
+  }
+}
+
 /**
- * Writes the bytes of a source, each once, from the first to the last. From `sparseFrom` on, blocks of zeros become holes.
- * (Node does not have lseek(2)'s SEEK_HOLE.)
+ * Writes the chunks of a file, each byte once, from the first to the last. From `sparseFrom` on, blocks of zeros become
+ * holes. (Node does not have lseek(2)'s SEEK_HOLE.)
  */
-function writeOnce(to: number, content: ByteSource, sparseFrom: number): void {
+function writeOnce(to: number, chunks: Iterable<Uint8Array>, sparseFrom: number): void {
   const zeros = Buffer.alloc(BLOCK)
-  let end = 0
-  for (let offset = 0; offset < content.size; offset += CHUNK) {
-    const chunk = content.read(offset, Math.min(CHUNK, content.size - offset))
+  let offset = 0
+  let written = 0
+  for (const chunk of chunks) {
     // consecutive blocks are written together
     let start = 0
     for (let at = firstBlock(sparseFrom - offset); at < chunk.length; at += BLOCK) {
@@ -264,11 +287,14 @@ function writeOnce(to: number, content: ByteSource, sparseFrom: number): void {
       if (start < at) writeFully(to, chunk.subarray(start, at), offset + start)
       start = at + block.length
     }
-    if (start < chunk.length) writeFully(to, chunk.subarray(start), offset + start)
-    end = start < chunk.length ? content.size : offset
+    if (start < chunk.length) {
+      writeFully(to, chunk.subarray(start), offset + start)
+      written = offset + chunk.length
+    }
+    offset += chunk.length
   }
   // the file ends with a hole
-  if (end < content.size) ftruncateSync(to, content.size)
+  if (written < offset) ftruncateSync(to, offset)
 }
 
 /** The first block boundary at or after an offset. */
@@ -303,15 +329,12 @@ export function writePieces(fd: number, pieces: readonly FilePiece[], offset: nu
   }
 }
 
-const CHUNK = 1 << 20
-
 function copyWithin(fd: number, from: number, length: number, to: number): void {
   const chunk = new Uint8Array(Math.min(CHUNK, length))
-  for (let done = 0; done < length;) {
-    const count = readSync(fd, chunk, 0, Math.min(chunk.length, length - done), from + done)
-    if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${from + done} while being copied: run again`)
+  for (let done = 0; done < length; done += chunk.length) {
+    const count = Math.min(chunk.length, length - done)
+    readFully(fd, chunk, count, from + done)
     writeFully(fd, chunk.subarray(0, count), to + done)
-    done += count
   }
 }
 

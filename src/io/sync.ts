@@ -5,19 +5,17 @@ import { closeSync, constants, fdatasyncSync, openSync, statfsSync } from 'node:
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
 
-/** `f_type` of statfs(2), as linux/magic.h names them. */
+/** `f_type` of statfs(2), as linux/magic.h names it. */
 const EXT4_SUPER_MAGIC = 0xef53
-const BTRFS_SUPER_MAGIC = 0x9123683e
 
 /**
- * Does the file system write a file's bytes before a rename by which the file replaces another one? ext4 does
- * (auto_da_alloc, the default, Documentation/admin-guide/ext4.rst), and so does btrfs; xfs does not. No file system
- * does it for a new name.
+ * Does the file system write the new blocks of a file before a rename by which the file replaces another one? ext4 does
+ * (auto_da_alloc, the default, Documentation/admin-guide/ext4.rst). btrfs begins to write them, but a commit of the names
+ * may come first (fs/btrfs/inode.c, btrfs_rename), and xfs does not even begin. No file system does it for a new name.
  */
 export function ordersReplacement(path: string): boolean {
   try {
-    const { type } = statfsSync(fsPath(path))
-    return type === EXT4_SUPER_MAGIC || type === BTRFS_SUPER_MAGIC
+    return statfsSync(fsPath(path)).type === EXT4_SUPER_MAGIC
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return false

@@ -5,7 +5,6 @@
 import {
   closeSync,
   constants,
-  copyFileSync,
   fchmodSync,
   fdatasyncSync,
   fstatSync,
@@ -16,16 +15,14 @@ import {
   openSync,
   readFileSync,
   renameSync,
-  rmSync,
 } from 'node:fs'
 import { type FileEdit, sizeAfter } from '../elf/edit/file-edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
-import { SET_ID, temporaryOf, writeFully, writePieces } from '../io/replace.ts'
+import { SET_ID, writeFully, writePieces } from '../io/replace.ts'
 import { type FileStatus, sourceOf, withSource } from '../io/source.ts'
-import { ordersReplacement } from '../io/sync.ts'
 import type { Place } from '../python/environment.ts'
 import {
   digestOfEnd,
@@ -55,24 +52,9 @@ interface JournalledFile {
  */
 export function inPlaceObjects<File extends JournalledFile>(objects: readonly File[]): Set<File> {
   const single = objects.filter(({ status, undo }) => status.nlink === 1 && undo === null)
-  const [first] = single
-  if (first === undefined || clonesInOrder(first.path)) return new Set()
+  if (single.length === 0) return new Set()
   const mounted = mountPoints()
   return new Set(single.filter(({ path }) => !mounted.has(path)))
-}
-
-/** Is the path on btrfs? There a copy costs nothing, and a rename is whole after a power loss without a sync. */
-function clonesInOrder(path: string): boolean {
-  if (!ordersReplacement(path)) return false
-  const probe = temporaryOf(path)
-  try {
-    copyFileSync(fsPath(path), fsPath(probe), constants.COPYFILE_FICLONE_FORCE | constants.COPYFILE_EXCL)
-    return true
-  } catch {
-    return false
-  } finally {
-    rmSync(fsPath(probe), { force: true })
-  }
 }
 
 /** The mount points. A mount point may be a single file, and no rename replaces it (proc(5), mountinfo). */
