@@ -32,6 +32,27 @@ export async function untilSignal<Result>(steps: Generator<undefined, Result>, l
   }
 }
 
+/**
+ * Does work that has its own turns of the event loop, and asks whether a signal came. A second signal ends the process at
+ * once.
+ * @param work gets a function that returns the name of the signal, or null
+ */
+export async function withSignals<Result>(
+  work: (caught: () => NodeJS.Signals | null) => Promise<Result>,
+): Promise<Result> {
+  let caught: NodeJS.Signals | null = null
+  const take = (signal: NodeJS.Signals): void => {
+    caught = signal
+    for (const name of SIGNALS) process.off(name, take)
+  }
+  for (const signal of SIGNALS) process.on(signal, take)
+  try {
+    return await work(() => caught)
+  } finally {
+    await endBySignal(() => caught, take)
+  }
+}
+
 /** Ends the process by the signal, also after the last step: then the report is printed first. */
 async function endBySignal(caught: () => NodeJS.Signals | null, take: (signal: NodeJS.Signals) => void): Promise<void> {
   if (caught() === null) await setImmediate()

@@ -10,6 +10,7 @@ import type { WheelFailure, WheelOptions, WheelReport, WheelRun } from '../wheel
 import { runWheels } from '../wheel/run-wheels.ts'
 import { objectEntry } from '../report/run/run-json.ts'
 import { SCHEMA } from '../report/schema.ts'
+import { withSignals } from './interruptible.ts'
 import { reportFailure } from './shared/failure.ts'
 import type { ExitStatus } from './shared/status.ts'
 
@@ -48,14 +49,14 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
   const style = { chalk: colour.stdout, quiet, verbose: options.verbose === true }
   let run: WheelRun<Result>
   try {
-    run = await runWheels(
-      optionsOf(options, files, (done, total) => bar.step(Math.round(done / 1e6), Math.round(total / 1e6))),
-      report => ({
+    const progress = (done: number, total: number) => bar.step(Math.round(done / 1e6), Math.round(total / 1e6))
+    run = await withSignals(interrupted =>
+      runWheels({ ...optionsOf(options, files, progress), interrupted }, report => ({
         status: statusOf(report, options),
         entry: json ? (isFailure(report) ? failureEntry(report) : wheelEntry(report)) : null,
         lines: json || isFailure(report) ? [] : wheelLines(report, style),
         error: isFailure(report) ? report.error : null,
-      }),
+      })),
     )
   } catch (error) {
     return reportFailure(error, options)
@@ -91,7 +92,7 @@ function optionsOf(
   options: WheelCommandOptions,
   files: readonly string[],
   progress: WheelOptions['progress'],
-): WheelOptions {
+): Omit<WheelOptions, 'interrupted'> {
   if (options.restore === true && (options.check === true || options.tag !== undefined))
     throw new WheelfixError('USAGE', '--restore goes with neither --check nor --tag')
   return {

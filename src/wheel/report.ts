@@ -36,6 +36,8 @@ export interface WheelOptions {
   readonly cwd: string
   /** Called with the bytes read and written so far, and the total, for all wheels. */
   readonly progress: (done: number, total: number) => void
+  /** The name of the signal that ends the run, or null. Asked often; a wheel in work is then dropped. */
+  readonly interrupted: () => string | null
 }
 
 /** A soname that a wheel does not find. `expected`: another package must bring it. */

@@ -5,6 +5,7 @@ import { availableParallelism } from 'node:os'
 import { basename, join } from 'node:path'
 import { WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
+import { count } from '../io/words.ts'
 import { missingLibraries } from '../resolve/problems/missing.ts'
 import { trustWarnings } from '../resolve/scan-sources.ts'
 import type { WheelEntry } from '../zip/read.ts'
@@ -48,6 +49,7 @@ export async function runWheels<T>(
   const progress = (count: number): void => {
     done += count
     options.progress(done, total)
+    assertRunning(options)
   }
   const siblings = new Map<string, Wheel>()
   try {
@@ -62,6 +64,7 @@ export async function runWheels<T>(
       }
     }
     const results: T[] = []
+    let written = 0
     const queue = files.entries()
     const claims: Claims = {
       inputs: new Map(files.filter(exists).map(file => [realPath(file), file])),
@@ -69,15 +72,34 @@ export async function runWheels<T>(
     }
     const work = async (): Promise<void> => {
       for (const [index, file] of queue) {
-        results[index] = summarise(await runWheel(file, siblings, prepared, claims, options, progress))
+        if (options.interrupted() !== null) return
+        const report = await runWheel(file, siblings, prepared, claims, options, progress)
+        if ('error' in report && report.error.code === 'INTERRUPTED') return
+        written++
+        results[index] = summarise(report)
       }
     }
     await Promise.all(Array.from({ length: Math.min(files.length, availableParallelism()) }, work))
+    assertAllDone(written, files.length, options)
     const warnings = [...prepared.warnings, ...trustWarnings(prepared.context.sources.trust)]
     return { python, results, warnings }
   } finally {
     for (const wheel of siblings.values()) wheel.close()
   }
+}
+
+/** @throws WheelfixError `INTERRUPTED` after a signal; whoever writes a file removes the unfinished one then */
+function assertRunning({ interrupted }: WheelOptions): void {
+  const signal = interrupted()
+  if (signal !== null) throw new WheelfixError('INTERRUPTED', `interrupted by ${signal}`)
+}
+
+/** @throws WheelfixError `INTERRUPTED`, whose sentence says what is left to do */
+function assertAllDone(done: number, all: number, { interrupted }: WheelOptions): void {
+  const signal = interrupted()
+  if (signal === null || done === all) return
+  const left = `${done} of ${count(all, 'wheel')} done; nothing of the others was written: run the same command again`
+  throw new WheelfixError('INTERRUPTED', `interrupted by ${signal}: ${left}`)
 }
 
 async function runWheel(

@@ -1,11 +1,12 @@
 // Writes a patched or restored wheel: the changed objects, RECORD with their correct hashes and sizes, and, for a tag,
 // the files that contain the tag. A rename makes the output appear, complete or not at all.
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, type Hash, randomBytes } from 'node:crypto'
 import {
-  chmodSync,
   closeSync,
   constants,
   copyFileSync,
+  fchmodSync,
+  fdatasyncSync,
   mkdirSync,
   openSync,
   renameSync,
@@ -18,8 +19,7 @@ import { decodeBytes, encodeText } from '../elf/text.ts'
 import { isAlive } from '../io/alive.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { digestOf } from '../io/hash.ts'
-import { exists, fsPath, listDirectory } from '../io/path.ts'
-import { ordersReplacement, syncFile } from '../io/sync.ts'
+import { fsPath, listDirectory } from '../io/path.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
 import { readEntry } from '../zip/content.ts'
 import type { WheelName } from '../python/tags.ts'
@@ -30,7 +30,7 @@ import type { Range } from '../zip/splice.ts'
 import { type Cut, readUndo, textUndo, undoText, type WheelUndo, writeUndo } from './archive-note.ts'
 import { type ArchiveOptions, type EntryChange, writeArchive } from '../zip/write.ts'
 
-/** The end of an output's name while it is written; the number of the process comes before it. */
+/** The end of an output's name while it is written; the number of the process and a random one come before it. */
 const TEMPORARY = '.wheelfix-tmp'
 
 /** A build tag (`1nixos`) or a local version (`+nixos`) to add to the file name and the metadata. */
@@ -183,16 +183,16 @@ export async function copyWheel(path: string, output: string): Promise<void> {
   )
 }
 
-/** Makes `output` by a rename, with the mode of the original wheel. */
+/** Makes `output` by a rename, with the mode of the original wheel. Its bytes are on the disk before the rename. */
 export async function toOutput<T>(path: string, output: string, make: (temporary: string) => Promise<T>): Promise<T> {
   const folder = dirname(output)
-  const temporary = join(folder, `.${basename(output)}.${process.pid}${TEMPORARY}`)
+  const random = randomBytes(6).toString('hex')
+  const temporary = join(folder, `.${basename(output)}.${process.pid}-${random}${TEMPORARY}`)
   try {
     mkdirSync(fsPath(folder), { recursive: true })
     removeLeftovers(folder, basename(output))
     const made = await make(temporary)
-    chmodSync(fsPath(temporary), statSync(fsPath(path)).mode & 0o777)
-    if (!exists(output) || !ordersReplacement(temporary)) syncFile(temporary)
+    finish(temporary, statSync(fsPath(path)).mode & 0o777)
     renameSync(fsPath(temporary), fsPath(output))
     return made
   } catch (error) {
@@ -203,11 +203,23 @@ export async function toOutput<T>(path: string, output: string, make: (temporary
   }
 }
 
-/** Removes leftovers of killed runs for this output. */
+/** Sets the mode, and waits until the bytes are on the disk. */
+function finish(temporary: string, mode: number): void {
+  const fd = openSync(fsPath(temporary), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    fchmodSync(fd, mode)
+    fdatasyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Removes leftovers of killed runs for this output. The name begins with the number of the process. */
 function removeLeftovers(folder: string, name: string): void {
   for (const entry of listDirectory(folder)) {
     if (!entry.name.startsWith(`.${name}.`) || !entry.name.endsWith(TEMPORARY)) continue
-    const pid = Number(entry.name.slice(name.length + 2, -TEMPORARY.length))
+    const [, digits] = /^(\d+)(?:-[0-9a-f]+)?$/.exec(entry.name.slice(name.length + 2, -TEMPORARY.length)) ?? []
+    const pid = Number(digits)
     if (Number.isSafeInteger(pid) && pid > 0 && (pid === process.pid || !isAlive(pid)))
       rmSync(fsPath(join(folder, entry.name)), { force: true })
   }
