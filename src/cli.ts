@@ -250,7 +250,7 @@ function addPython(program: Command, _: string, end: End): void {
     )
     .action(async (argument, options) => {
       const { pythonCommand } = await import('./commands/python.ts')
-      end(pythonCommand(argument, options))
+      end(await pythonCommand(argument, options))
     })
 }
 

@@ -21,6 +21,7 @@ import {
 } from '../tools/places.ts'
 import { reasonAgainst } from '../tools/untouchable.ts'
 import { answerFor } from './shared/answer.ts'
+import { untilSignal } from './interruptible.ts'
 import { reportFailure, sentenceOf } from './shared/failure.ts'
 import type { ExitStatus } from './shared/status.ts'
 
@@ -54,6 +55,8 @@ export async function allCommand(options: AllCommandOptions, version: string): P
     return reportFailure(error, { json: options.json === true })
   }
 }
+
+const LEFT = 'each file is whole; the same command completes it'
 
 /** The content of a row without the place of the environment. */
 type Outcome = Pick<AllRow, 'status' | 'detail'>
@@ -117,6 +120,8 @@ async function outcomeOf(
     })
     return { ...sayFacts(facts, status, options), nested: facts.nested }
   } catch (error) {
+    // the process ends by the signal, so no table is printed
+    if (error instanceof WheelfixError && error.code === 'INTERRUPTED') throw error
     return { status: 'failed', detail: sentenceOf(error), nested: [] }
   }
 }
@@ -149,13 +154,13 @@ function runOptionsOf({ libs, scan, trust, dryRun }: AllCommandOptions): VenvOpt
 
 /** Gives an installed Python a loader of the store when its own loader does not exist. */
 async function pythonOutcome({ root }: ToolPlace, options: AllCommandOptions): Promise<Outcome> {
-  const { needsLoader, runStandalone } = await import('../private-loader/standalone.ts')
+  const { needsLoader, standaloneSteps } = await import('../private-loader/standalone.ts')
   const { env } = process
   if (!needsLoader(root, env)) return { status: 'fine', detail: 'starts already' }
   const mode = options.restore === true ? 'restore' : options.dryRun === true ? 'plan' : 'apply'
   const { libs, trust, scan } = options
   const asked = { directory: root, libc: null, loader: false, libs, trust, noScan: !scan, mode, env, cwd: '/' } as const
-  const { status, libc } = runStandalone(asked)
+  const { status, libc } = await untilSignal(standaloneSteps(asked), () => LEFT)
   const with_ = libc === null ? '' : ` with ${libc.dir}`
   if (status === 'restored') return { status: 'restored', detail: 'as it was' }
   if (status === 'fine') return { status: 'fine', detail: options.restore === true ? 'nothing of wheelfix' : 'starts' }
@@ -163,8 +168,9 @@ async function pythonOutcome({ root }: ToolPlace, options: AllCommandOptions): P
 }
 
 async function restoreOutcome(environment: Environment, options: AllCommandOptions) {
-  const { restoreVenv } = await import('../environment/restore-environment.ts')
-  const report = restoreVenv(environment, { dryRun: options.dryRun === true, editable: false, env: process.env })
+  const { restoreSteps } = await import('../environment/restore-environment.ts')
+  const steps = restoreSteps(environment, { dryRun: options.dryRun === true, editable: false, env: process.env })
+  const report = await untilSignal(steps, () => LEFT)
   const { restored, refused, found, nested } = report
   const [first] = refused
   const outcome: Outcome =

@@ -1,11 +1,12 @@
 // `wheelfix python`: gives another system's Python a loader of the Nix store.
 import { resolve } from 'node:path'
-import { isMade, makePython, removePython } from '../private-loader/make-python.ts'
-import { runStandalone, type StandaloneReport } from '../private-loader/standalone.ts'
+import { isMade, makeSteps, removeSteps } from '../private-loader/make-python.ts'
+import { type StandaloneReport, standaloneSteps } from '../private-loader/standalone.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { installationOf } from '../python/installation.ts'
+import { untilSignal } from './interruptible.ts'
 import { reportFailure } from './shared/failure.ts'
 import { SCHEMA } from '../report/schema.ts'
 import type { ExitStatus } from './shared/status.ts'
@@ -27,11 +28,11 @@ export interface PythonCommandOptions {
   readonly color: ColourMode
 }
 
-export function pythonCommand(directory: string, options: PythonCommandOptions): ExitStatus {
+export async function pythonCommand(directory: string, options: PythonCommandOptions): Promise<ExitStatus> {
   const { env } = process
   const colour = colours(options.color, env)
   try {
-    const report = reportOn(directory, options)
+    const report = await untilSignal(stepsOn(directory, options), () => LEFT)
     writeWarnings(report.warnings, colour.stderr, process.env)
     if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
     else if (options.quiet !== true) writeLines(process.stdout, linesOf(report))
@@ -41,16 +42,18 @@ export function pythonCommand(directory: string, options: PythonCommandOptions):
   }
 }
 
-function reportOn(directory: string, options: PythonCommandOptions): StandaloneReport {
+const LEFT = 'each file is whole; the same command completes it, and --restore takes it back'
+
+function stepsOn(directory: string, options: PythonCommandOptions): Generator<undefined, StandaloneReport> {
   const { env } = process
   const cwd = process.cwd()
   const { libs, trust, scan, dryRun, restore, make, update = false, from = null } = options
   const common = { directory, libs, noScan: !scan, trust, env, cwd }
-  if (make === true) return makePython({ ...common, from, update, mode: dryRun === true ? 'plan' : 'apply' })
-  if (restore === true && isMade(resolve(cwd, directory))) return removePython(directory, env, cwd)
+  if (make === true) return makeSteps({ ...common, from, update, mode: dryRun === true ? 'plan' : 'apply' })
+  if (restore === true && isMade(resolve(cwd, directory))) return removeSteps(directory, env, cwd)
   const mode = restore === true ? 'restore' : dryRun === true ? 'plan' : 'apply'
   const edited = { ...common, directory: installationOf(directory, cwd) }
-  return runStandalone({ ...edited, libc: options.libc ?? null, loader: options.loader === true, mode })
+  return standaloneSteps({ ...edited, libc: options.libc ?? null, loader: options.loader === true, mode })
 }
 
 function documentOf({ root, version, pythons, status, libc, loader }: StandaloneReport) {

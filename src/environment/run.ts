@@ -15,7 +15,7 @@ import type { PlannedObject } from '../resolve/plan.ts'
 import { namesBefore } from '../state/answers.ts'
 import { journalState } from '../state/journal-file.ts'
 import { noteDiffers, noteFolder } from '../state/folders.ts'
-import { lockVenv } from '../state/lock.ts'
+import { dropStaleLock, lockVenv } from '../state/lock.ts'
 import { pinsDiffer, writePins } from '../state/pins.ts'
 import { readProgramInterpreter, writeProgramInterpreter } from '../state/program-loader.ts'
 import { type ApplyInput, applyPlan, applySteps, recordsAreStale } from './apply.ts'
@@ -46,6 +46,7 @@ export function* runSteps(venv: Environment, options: VenvOptions): Generator<un
   const recovered = recoverVenv(venv)
   const first = examine(venv, options)
   if (!needsWriting(first, options)) {
+    dropStaleLock(venv)
     const outcomes = applyPlan(ownObjects(first), applyInput(first, options, false))
     return reportOf(withWarnings(first, recovered), outcomes, rootsOf(first, options), DONE, options)
   }

@@ -7,10 +7,10 @@ import { originalSource } from '../elf/graft/undo-note.ts'
 import { isElf, readElf, withoutTables } from '../elf/read.ts'
 import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
 import { errnoOf } from '../io/error.ts'
+import { temporaryFiles } from '../io/leftovers.ts'
 import { matchesPath } from '../io/glob.ts'
 import {
   directoryOf,
-  entriesIn,
   fileNameOf,
   fsPath,
   isInside,
@@ -206,16 +206,6 @@ export function scanVenv(
 
 /** The state folder is no deeper than `loader/lib/ld-musl-x86_64.so.1`. */
 const STATE_DEPTH = 3
-
-/** The temporary files below a folder. No link is followed. */
-function temporaryFiles(folder: string, depth: number): string[] {
-  if (depth === 0) return []
-  return entriesIn(folder).flatMap(({ name, kind }) => {
-    const path = `${folder}/${name}`
-    if (kind === 'directory') return temporaryFiles(path, depth - 1)
-    return isTemporary(name) ? [path] : []
-  })
-}
 
 function sayErrno(errno: string, what: string): string {
   if (errno === 'EACCES' || errno === 'EPERM')

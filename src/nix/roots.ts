@@ -2,10 +2,11 @@
 // Nix knows these links as indirect roots, so a collection keeps what the venv needs. Without Nix nothing is made. This file
 // knows links, and not why the venv needs a path.
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, renameSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
 import { directoryOf, fileNameOf, fsPath, isWritable, makeFolders, namesIn, readLink, realFolder } from '../io/path.ts'
+import { replaceLink } from '../io/replace.ts'
 import { nixBase32 } from './daemon/base32.ts'
 import { invalidPaths, knowsItsState } from './daemon/database.ts'
 import { askDaemon, callDaemon, daemonSocket } from './daemon/daemon.ts'
@@ -165,11 +166,11 @@ function register(lacking: readonly Root[], env: NodeJS.ProcessEnv): string | nu
   if (!knowsItsState(env)) return `${nobody}NIX_STORE_DIR is set, NIX_STATE_DIR is not`
   if (!hasNix(env)) return `${nobody}Nix is not installed here`
   const socket = daemonSocket(env)
-  for (const root of lacking) replaceLink(root.link, root.storePath)
+  for (const root of lacking) makeLink(root.link, root.storePath)
   if (socket !== null && registerByDaemon(socket, lacking)) return null
   // the user owns the store: this does what nix-store does, without a process for each link
   if (isWritable(`${stateDirectory(env)}/gcroots/auto`)) {
-    for (const { link } of lacking) replaceLink(registration(link, env), link)
+    for (const { link } of lacking) makeRegistration(registration(link, env), link)
     return null
   }
   return registerByProgram(lacking, env) ? null : `${nobody}neither the Nix daemon nor nix-store can be asked`
@@ -186,18 +187,25 @@ function registerByProgram(lacking: readonly Root[], env: NodeJS.ProcessEnv): bo
   })
 }
 
-/** Replaces a link by a rename, so that a link exists at every moment. */
-function replaceLink(link: string, target: string): void {
+/** Makes a link. A link to another path is replaced by a rename, so that one exists at every moment. */
+function makeLink(link: string, target: string): void {
   if (targetOf(link) === target) return
   // VENV/.wheelfix/roots/NAME; the state of a folder may be in the user's state folder, which may not exist
   const folder = directoryOf(link)
   const state = directoryOf(folder)
   if (fileNameOf(state) === '.wheelfix') makeFolders(folder, directoryOf(state))
   else mkdirSync(fsPath(folder), { recursive: true })
-  const temporary = `${link}.tmp${process.pid}`
-  rmSync(fsPath(temporary), { force: true })
-  symlinkSync(fsPath(target), fsPath(temporary))
-  renameSync(fsPath(temporary), fsPath(link))
+  replaceLink(link, target)
+}
+
+/**
+ * Makes Nix's own link to ours. What has its name leads elsewhere and protects nothing of ours, so no rename is needed, and a
+ * killed run leaves no other name in the folder.
+ */
+function makeRegistration(path: string, link: string): void {
+  if (targetOf(path) === link) return
+  rmSync(fsPath(path), { force: true })
+  symlinkSync(fsPath(link), fsPath(path))
 }
 
 /** Removes the links that are not for one of `paths`. */

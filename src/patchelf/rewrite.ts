@@ -1,7 +1,17 @@
 // Changes or restores one object on disk for `wheelfix elf`. A file that it edited before is edited again from its original.
 // So its grafts never stack, and an edit that leads back restores the same bytes. The changes of `wheelfix venv` come on
 // top, as if the edit had been there first.
-import { accessSync, chmodSync, closeSync, constants, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  accessSync,
+  fchmodSync,
+  closeSync,
+  constants,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
 import type { GraftOptions } from '../elf/graft/graft.ts'
@@ -13,6 +23,7 @@ import { differences, type ElfState, stateOf } from '../elf/edit/state.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { Owner, Undo } from '../elf/graft/undo-note.ts'
 import { fsPath, realPath } from '../io/path.ts'
+import { removeOldTemporaries } from '../io/leftovers.ts'
 import { replaceFile, temporaryOf } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { ownerOf } from '../elf/graft/owners.ts'
@@ -128,7 +139,9 @@ export function restoreObject(path: string, { dryRun = false, env = {} }: Restor
  */
 function replaceWritable(path: string, edit: FileEdit): void {
   accessSync(fsPath(path), constants.W_OK)
-  replaceFile(realPath(path), edit)
+  const target = realPath(path)
+  removeOldTemporaries(target)
+  replaceFile(target, edit)
 }
 
 const CHUNK = 1 << 20
@@ -148,8 +161,8 @@ function writeCopy(result: ByteSource, output: string): void {
   const target = old === undefined ? output : realPath(output)
   const temporary = temporaryOf(target)
   try {
-    writeAll(result, fsPath(temporary), 'wx')
-    if (old !== undefined) chmodSync(fsPath(temporary), old.mode & 0o7777)
+    removeOldTemporaries(target)
+    writeAll(result, fsPath(temporary), 'wx', old === undefined ? null : old.mode & 0o7777)
     if (old === undefined || !ordersReplacement(temporary)) syncFile(temporary)
     renameSync(fsPath(temporary), fsPath(target))
   } catch (error) {
@@ -158,13 +171,14 @@ function writeCopy(result: ByteSource, output: string): void {
   }
 }
 
-function writeAll(source: ByteSource, path: string | Buffer, flags: 'w' | 'wx'): void {
+function writeAll(source: ByteSource, path: string | Buffer, flags: 'w' | 'wx', mode: number | null = null): void {
   const fd = openSync(path, flags, 0o777)
   try {
     for (let at = 0; at < source.size; at += CHUNK) {
       const bytes = source.read(at, Math.min(CHUNK, source.size - at))
       for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done)
     }
+    if (mode !== null) fchmodSync(fd, mode)
   } finally {
     closeSync(fd)
   }

@@ -1,12 +1,14 @@
 // Makes a Python of the user's own from a Python of the Nix store: a prefix of links to its library, and in bin/ copies that
 // a private loader starts. An environment takes its loader from the Python that made it. So when uv, pipx, virtualenv or
 // `python -m venv` make an environment with this Python, its wheels work at once.
-import { existsSync, lstatSync, mkdirSync, rmdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
+import { removeTemporaries } from '../io/leftovers.ts'
 import { entriesIn, fsPath, isInside, readLink } from '../io/path.ts'
+import { isTemporary, replaceContent, replaceLink } from '../io/replace.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { knownSonames } from '../nix/hints.ts'
 import { namedDirectories } from '../nix/libset.ts'
@@ -25,7 +27,7 @@ import { servedLibraries } from './library-cache.ts'
 import { isLoaderPending, removeLoader, writeLoader } from './private-loader.ts'
 import { loaderFolders, planLoader } from './loader-plan.ts'
 import { restoreName } from './python-copy.ts'
-import { plainInterpreter, pythonNames } from './python-names.ts'
+import { isLink, plainInterpreter, type PythonName, pythonNames } from './python-names.ts'
 import type { StandaloneReport } from './standalone.ts'
 
 interface MakeOptions extends ScanOptions {
@@ -47,36 +49,58 @@ export function isMade(directory: string): boolean {
 
 /** The program of the store that a prefix was made from; null when wheelfix did not make the folder. */
 function madeFrom(root: string): string | null {
+  return readNote(root)?.program ?? null
+}
+
+/** The content of `made.json`. */
+interface Note {
+  /** The program of the store that the prefix is made from. */
+  readonly program: string
+  /** The programs that it was made from, while links to them may be left. */
+  readonly before?: readonly string[]
+}
+
+function readNote(root: string): Note | null {
   const bytes = readRegular(notePath(root), LARGEST_NOTE)
   if (bytes === null) return null
   try {
     const note: unknown = JSON.parse(bytes.toString('utf8'))
-    const program = typeof note === 'object' && note !== null && 'program' in note ? note.program : null
-    return typeof program === 'string' && isAbsolute(program) ? program : null
+    if (typeof note !== 'object' || note === null) return null
+    const { program, before = [] } = note as Partial<Record<string, unknown>>
+    const isPath = (value: unknown): value is string => typeof value === 'string' && isAbsolute(value)
+    return isPath(program) && Array.isArray(before) ? { program, before: before.filter(isPath) } : null
   } catch (error) {
     if (error instanceof SyntaxError) return null
     throw error
   }
 }
 
+function writeNote(root: string, note: Note): void {
+  replaceContent(notePath(root), `${JSON.stringify(note)}\n`)
+}
+
 function notePath(root: string): string {
   return `${stateFolderIn(root)}/made.json`
 }
 
-/** The size limit of a note in bytes. A note holds one path. */
+/** The size limit of a note in bytes. A note holds a few paths. */
 const LARGEST_NOTE = 1 << 14
 
-/** @throws WheelfixError when nothing could be done */
-export function makePython(options: MakeOptions): StandaloneReport {
+/**
+ * Makes the prefix in steps. After each step the next run can complete this one, because the note of the prefix is written
+ * first. The names of bin/ lead to a Python at every moment.
+ * @throws WheelfixError when nothing could be done
+ */
+export function* makeSteps(options: MakeOptions): Generator<undefined, StandaloneReport> {
   const { env, cwd } = options
   const root = resolve(cwd, options.directory)
   refuseStore(nearest(root), env)
   const made = isMade(root)
-  if (!made && entriesIn(root).length > 0) {
+  if (!made && !isEmpty(root)) {
     throw new WheelfixError('PATH_REFUSED', `${root} is not empty: name a folder that does not exist yet`, root)
   }
   const keep = made && options.from === null && !options.update
-  const found = keep ? plainOf(root) : findInterpreter(targetPython(options.from ?? 'python3', env, cwd))
+  const found = keep ? plainOf(root, env, cwd) : findInterpreter(targetPython(options.from ?? 'python3', env, cwd))
   // environments must not be made with the wrapper or script that leads to the program
   const base = { ...found, chain: [] }
   const store = storeDirectory(env)
@@ -95,15 +119,16 @@ export function makePython(options: MakeOptions): StandaloneReport {
   const lock = lockVenv(place)
   try {
     checkStateFolder(place)
+    yield
+    for (const folder of [place.stateFolder, place.bin]) removeTemporaries(folder, 1)
     const relinked = linkPrefix(place, base)
-    if (madeFrom(root) !== base.program) {
-      writeFileSync(fsPath(notePath(root)), `${JSON.stringify({ program: base.program })}\n`)
-    }
+    yield
     const { loader, sources } = plan()
     const isPending = relinked || isLoaderPending(loader)
     if (isPending) sources.warnings.push(...writeLoader(loader).warnings)
     const libraries = servedLibraries(loader.content)
     writePins(place, libraries)
+    yield
     const needed = [base.program, loader.python.libc.dir, ...libraries.map(({ path }) => path)]
     const roots = addRoots(place.stateFolder, needed, env)
     return { ...reportOf(place, base, { loader, sources }, isPending ? 'patched' : 'fine'), roots }
@@ -112,27 +137,61 @@ export function makePython(options: MakeOptions): StandaloneReport {
   }
 }
 
-/** Removes a prefix that wheelfix made, and only what wheelfix put there. */
-export function removePython(directory: string, env: NodeJS.ProcessEnv, cwd: string): StandaloneReport {
+/**
+ * Removes a prefix that wheelfix made, and only what wheelfix put there, in steps. The note goes last, so the next run can
+ * complete this one.
+ */
+export function* removeSteps(
+  directory: string,
+  env: NodeJS.ProcessEnv,
+  cwd: string,
+): Generator<undefined, StandaloneReport> {
   const root = resolve(cwd, directory)
   const place = placeOf(root, null)
-  const names = pythonNames(place)
-  const prefix = dirname(dirname(madeFrom(root) ?? root))
-  const folders = loaderFolders(place, names, env)
-  for (const name of names) {
-    restoreName(name)
-    rmSync(fsPath(name.path), { force: true })
+  const lock = lockVenv(place)
+  try {
+    yield
+    const { program, before = [] } = readNote(root) ?? { program: root }
+    const prefixes = [program, ...before].map(prefixOf)
+    const names = pythonNames(place)
+    const folders = loaderFolders(place, names, env)
+    for (const name of names) {
+      restoreName(name)
+      rmSync(fsPath(name.path), { force: true })
+    }
+    dropRoots(place.stateFolder, env)
+    removeLoader(place, folders)
+    for (const { name, kind } of entriesIn(root)) {
+      const path = join(root, name)
+      if (kind === 'symlink' && prefixes.some(prefix => isInside(readLink(path), prefix))) rmSync(fsPath(path))
+    }
+    removeTemporaries(place.bin, 1)
+    for (const { name } of entriesIn(place.stateFolder)) {
+      const path = `${place.stateFolder}/${name}`
+      if (path !== notePath(root)) rmSync(fsPath(path), { recursive: true, force: true })
+    }
+    rmSync(fsPath(place.stateFolder), { recursive: true, force: true })
+    for (const folder of [place.bin, root]) removeEmpty(folder)
+    const pythons = names.map(({ name }) => ({ path: `bin/${name}`, before: '', after: '' }))
+    return { root, version: '', pythons, status: 'restored', libc: null, loader: null, roots: null, warnings: [] }
+  } finally {
+    lock.release()
   }
-  dropRoots(place.stateFolder, env)
-  removeLoader(place, folders)
-  rmSync(fsPath(place.stateFolder), { recursive: true, force: true })
-  for (const { name, kind } of entriesIn(root)) {
-    const path = join(root, name)
-    if (kind === 'symlink' && isInside(readLink(path), prefix)) rmSync(fsPath(path))
-  }
-  for (const folder of [place.bin, root]) removeEmpty(folder)
-  const pythons = names.map(({ name }) => ({ path: `bin/${name}`, before: '', after: '' }))
-  return { root, version: '', pythons, status: 'restored', libc: null, loader: null, roots: null, warnings: [] }
+}
+
+/** The prefix of `PREFIX/bin/python3`. */
+function prefixOf(program: string): string {
+  return dirname(dirname(program))
+}
+
+/** Does the folder hold nothing but what a run leaves that was killed before it wrote its note? */
+function isEmpty(root: string): boolean {
+  return entriesIn(root).every(({ name }) =>
+    name === 'bin'
+      ? entriesIn(join(root, name)).length === 0
+      : name === basename(stateFolderIn(root)) &&
+        entriesIn(join(root, name)).every(entry => /^lock(?:\.\d+)?$/.test(entry.name) || isTemporary(entry.name)),
+  )
 }
 
 function removeEmpty(folder: string): void {
@@ -168,9 +227,12 @@ function placeOf(root: string, base: Interpreter | null): PythonEnvironment {
 }
 
 /** The Python of the store that a prefix was made from. */
-function plainOf(root: string): Interpreter {
+function plainOf(root: string, env: NodeJS.ProcessEnv, cwd: string): Interpreter {
   const place = placeOf(root, null)
-  return plainInterpreter(place, pythonNames(place))
+  const names = pythonNames(place)
+  const note = names.some(({ path }) => path === place.python) ? null : madeFrom(root)
+  // a run was killed before it made the names
+  return note === null ? plainInterpreter(place, names) : findInterpreter(targetPython(note, env, cwd))
 }
 
 /**
@@ -178,29 +240,36 @@ function plainOf(root: string): Interpreter {
  * changed
  */
 function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter): boolean {
-  const prefix = dirname(dirname(program))
+  const note = readNote(root)
+  const before = note === null ? [] : [note.program, ...(note.before ?? [])].filter(other => other !== program)
+  if (note?.program !== program) writeNote(root, { program, before })
+  const prefix = prefixOf(program)
   const wanted = new Map(
     entriesIn(prefix)
       .filter(({ name }) => name !== 'bin' && name !== 'nix-support')
       .map(({ name }) => [join(root, name), join(prefix, name)]),
   )
-  const before = madeFrom(root)
-  const stale = entriesIn(root).filter(({ name, kind }) => {
-    const isOurs =
-      kind === 'symlink' && before !== null && isInside(readLink(join(root, name)), dirname(dirname(before)))
-    return isOurs && !wanted.has(join(root, name))
-  })
-  for (const { name } of stale) rmSync(fsPath(join(root, name)))
+  const isOurs = (path: string): boolean =>
+    [program, ...before].some(other => isInside(readLink(path), prefixOf(other)))
+  const stale = entriesIn(root)
+    .map(({ name, kind }) => ({ kind, path: join(root, name) }))
+    .filter(({ kind, path }) => kind === 'symlink' && !wanted.has(path) && isOurs(path))
+  for (const { path } of stale) rmSync(fsPath(path))
   let changed = stale.length > 0
   for (const [link, target] of wanted) changed = relink(link, target) || changed
-  const name = basename(program)
-  const isOf = pythonNames(placeOf(root, null)).some(
-    ({ replaced }) => replaced !== 'file' && 'link' in replaced && replaced.link === program,
-  )
-  if (isOf) return changed
-  for (const old of pythonNames(placeOf(root, null))) rmSync(fsPath(old.path))
-  for (const link of [name, 'python3', 'python']) symlinkSync(fsPath(program), fsPath(join(bin, link)))
-  return true
+  const names = pythonNames(placeOf(root, null))
+  const leadsTo = ({ replaced }: PythonName, target: string): boolean => isLink(replaced) && replaced.link === target
+  for (const link of [basename(program), 'python3', 'python']) {
+    if (names.some(name => name.name === link && leadsTo(name, program))) continue
+    replaceLink(join(bin, link), program)
+    changed = true
+  }
+  // python3.11 after an update to 3.12
+  for (const name of pythonNames(placeOf(root, null))) {
+    if (before.some(other => leadsTo(name, other))) rmSync(fsPath(name.path))
+  }
+  if (before.length > 0) writeNote(root, { program })
+  return changed
 }
 
 function relink(link: string, target: string): boolean {

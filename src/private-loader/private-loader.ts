@@ -8,6 +8,7 @@ import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
+import { removeTemporaries } from '../io/leftovers.ts'
 import { fsPath, isInside, listDirectory, makeFolders, readLink } from '../io/path.ts'
 import { renameStaged, replaceLink, type Staged, stageContent, syncStaged } from '../io/replace.ts'
 import { readLoaderCache } from '../ldso/cache/cache.ts'
@@ -131,6 +132,7 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
   const warnings: string[] = []
   const fresh = !existsSync(fsPath(plan.folder))
   try {
+    removeTemporaries(plan.folder, LOADER_DEPTH)
     writeFiles(
       plan.files.filter(file => !isWritten(file)),
       plan.root,
@@ -153,6 +155,9 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
   }
   return { warnings }
 }
+
+/** The folder of a loader holds `lib/ld-musl-x86_64.so.1` at most. */
+const LOADER_DEPTH = 2
 
 /** Writes files and links. The bytes of all files are on the disk before the first file gets its name. */
 function writeFiles(files: readonly LoaderFile[], root: string): void {

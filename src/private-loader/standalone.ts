@@ -7,6 +7,7 @@ import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
+import { removeTemporaries } from '../io/leftovers.ts'
 import { fsPath, isInside, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { identifyLibc, isFhsLoader, type Libc } from '../ldso/libc.ts'
@@ -24,8 +25,8 @@ import { servedLibraries } from './library-cache.ts'
 import { chooseLoader } from './store-loader.ts'
 import { interpreterOf, plainInterpreter, type PythonName, pythonNames } from './python-names.ts'
 import { isUpToDate, type PythonCopy, restoreName, tryCopy, writeCopy } from './python-copy.ts'
-import { lockVenv } from '../state/lock.ts'
-import { readPins, writePins } from '../state/pins.ts'
+import { dropStaleLock, lockVenv } from '../state/lock.ts'
+import { pinsDiffer, readPins, writePins } from '../state/pins.ts'
 import { startPython } from '../resolve/python-process.ts'
 import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-sources.ts'
 
@@ -75,8 +76,12 @@ export function needsLoader(directory: string, env: NodeJS.ProcessEnv): boolean 
   }
 }
 
-/** @throws WheelfixError when nothing could be done */
-export function runStandalone(options: StandaloneOptions): StandaloneReport {
+/**
+ * Gives a Python its loader, or takes it back, in steps. The first step comes before any write. After each step the next run
+ * can complete this one.
+ * @throws WheelfixError when nothing could be done
+ */
+export function* standaloneSteps(options: StandaloneOptions): Generator<undefined, StandaloneReport> {
   const { env } = options
   const store = storeDirectory(env)
   const place = placeOf(resolve(options.cwd, options.directory), store)
@@ -87,7 +92,7 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
     throw new WheelfixError('PYTHON_NOT_FOUND', `${place.bin} holds no Python of its own to edit`, place.root)
   }
   const venv = { ...place, python: first.path }
-  if (options.mode === 'restore') return restore(venv, names, env)
+  if (options.mode === 'restore') return yield* restore(venv, names, env)
 
   const base = plainInterpreter(venv, names)
   if (!isFhsLoader(base.interp)) {
@@ -124,25 +129,28 @@ export function runStandalone(options: StandaloneOptions): StandaloneReport {
   const loader = options.loader ? planLoader({ venv, names, python, sources, wanted, env }) : null
   const copies = loader?.copies ?? files.map(file => plainEdit(file, chosen))
   if (loader === null) for (const copy of copies) tryOrRefuse(copy, chosen)
-  const pending = loader === null ? !copies.every(isUpToDate) : isLoaderPending(loader)
+  const libraries = loader === null ? [] : servedLibraries(loader.content)
+  const pending = loader === null ? !copies.every(isUpToDate) : isLoaderPending(loader) || pinsDiffer(venv, libraries)
 
   const passedOver = new Set([...trustWarnings(trust), ...trustWarnings(scan.trust)])
   const warnings = [...named.warnings, ...passedOver, ...(loader?.warnings ?? [])]
-  const libraries = loader === null ? [] : servedLibraries(loader.content)
   const needed = [chosen, python.libc.dir, ...libraries.map(({ path }) => path)]
   let roots = checkRoots(venv.stateFolder, needed, env)
   // when there is nothing to do, the folder keeps its time
   if (options.mode === 'apply' && (pending || (roots.hasNix && roots.problem !== null))) {
     const lock = lockVenv(venv)
     try {
+      yield
+      for (const folder of [venv.stateFolder, venv.bin]) removeTemporaries(folder, 1)
       if (loader !== null) warnings.push(...writeLoader(loader).warnings)
       else for (const copy of copies) if (!isUpToDate(copy)) write(copy)
       if (loader !== null) writePins(venv, libraries)
+      yield
       roots = addRoots(venv.stateFolder, needed, env)
     } finally {
       lock.release()
     }
-  }
+  } else if (options.mode === 'apply') dropStaleLock(venv)
   const after = loader?.loader ?? chosen
   return {
     root: venv.root,
@@ -219,11 +227,16 @@ function write(copy: PythonCopy): void {
 }
 
 /** Restores everything. Takes the lock when there is something to restore. */
-function restore(venv: PythonEnvironment, names: readonly PythonName[], env: NodeJS.ProcessEnv): StandaloneReport {
+function* restore(
+  venv: PythonEnvironment,
+  names: readonly PythonName[],
+  env: NodeJS.ProcessEnv,
+): Generator<undefined, StandaloneReport> {
   const isTouched = existsSync(fsPath(venv.stateFolder)) || names.some(({ kind }) => kind === 'copy')
   if (!isTouched) return restoreNames(venv, names, env)
   const lock = lockVenv(venv)
   try {
+    yield
     return restoreNames(venv, lock.waited ? pythonNames(venv, 'standalone') : names, env)
   } finally {
     lock.release()
@@ -245,6 +258,7 @@ function restoreNames(venv: PythonEnvironment, names: readonly PythonName[], env
   }))
   dropRoots(venv.stateFolder, env)
   removeLoader(venv, folders)
+  removeTemporaries(venv.bin, 1)
   rmSync(fsPath(venv.stateFolder), { recursive: true, force: true })
   return {
     root: venv.root,

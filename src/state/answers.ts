@@ -12,6 +12,7 @@ import { findConfig } from '../config/find-config.ts'
 import type { Place } from '../python/environment.ts'
 import { readAnswers, writeAnswers } from './answer-files.ts'
 import { isJournalQuiet } from './journal-file.ts'
+import { dropStaleLock } from './lock.ts'
 
 /** The answer of a run that left nothing to do. */
 interface Answer {
@@ -139,7 +140,9 @@ export function recall(place: Place, options: Question, strict: boolean, version
   const known = stamp.answers.find(({ settings }) => isFor(now, settings))
   if (known === undefined || findConfig(root) !== stamp.config) return null
   if (!isJournalQuiet(place)) return null
-  return holds(stamp.states, root) && holds(known.states, root) ? known.answer : null
+  if (!holds(stamp.states, root) || !holds(known.states, root)) return null
+  dropStaleLock(place)
+  return known.answer
 }
 
 /** Does an answer for `settings` hold for `now`? The choice of a flag is pinned, so it also holds without the flag. */

@@ -11,6 +11,7 @@ import type { ByteSource } from '../elf/source.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { graftedSource } from '../elf/graft/graft.ts'
 import { digestOf } from '../io/hash.ts'
+import { removeOldTemporaries } from '../io/leftovers.ts'
 import { entriesIn, makeFolders } from '../io/path.ts'
 import { replaceContent } from '../io/replace.ts'
 import type { Place } from '../python/environment.ts'
@@ -60,7 +61,9 @@ export function keepUndo(
   }
   const folder = `${place.stateFolder}/${FOLDER}`
   makeFolders(folder, place.root)
-  replaceContent(`${folder}/${nameOf(graftedSource(source, edit))}`, `${JSON.stringify(content)}\n`)
+  const path = `${folder}/${nameOf(graftedSource(source, edit))}`
+  removeOldTemporaries(path)
+  replaceContent(path, `${JSON.stringify(content)}\n`)
 }
 
 function nameOf(source: ByteSource): string {

@@ -8,6 +8,7 @@ import {
   constants,
   fstatSync,
   linkSync,
+  lstatSync,
   openSync,
   readSync,
   renameSync,
@@ -58,6 +59,17 @@ export function lockVenv(place: Place, patience = PATIENCE_MS): Lock {
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
     waited = true
+  }
+}
+
+/** Removes the lock of a killed run, without waiting. For a run that has nothing to write. */
+export function dropStaleLock(place: Place): void {
+  if (lstatSync(fsPath(`${place.stateFolder}/lock`), { throwIfNoEntry: false }) === undefined) return
+  try {
+    lockVenv(place, 0).release()
+  } catch (error) {
+    // another run is working, or this user may not write here
+    if (!(error instanceof WheelfixError)) throw error
   }
 }
 

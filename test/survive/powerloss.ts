@@ -13,6 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { createHash } from 'node:crypto'
 import { dirname, join } from 'node:path'
 
 /** One change, as machine.cjs records it. */
@@ -127,6 +128,11 @@ class Inode {
     this.pending = later
   }
 
+  fingerprint(): string {
+    const bytes = [this.durable, this.now].map(content => createHash('sha256').update(content).digest('hex'))
+    return `${bytes.join()} ${this.mode} ${this.pending.map(({ offset, bytes: { length } }) => `${offset}+${length}`).join()}`
+  }
+
   after({ keeps, grows }: Luck): Buffer {
     const kept = this.pending.filter(page => keeps(page))
     const end = kept.reduce((most, { offset, bytes }) => Math.max(most, offset + bytes.length), this.durable.length)
@@ -218,6 +224,18 @@ export class Disk {
           if (name === change.path || name.startsWith(`${change.path}/`)) this.names.delete(name)
         }
     }
+  }
+
+  /** What the disk holds, and what may be lost of it. */
+  digest(): string {
+    const hash = createHash('sha256')
+    for (const [path, node] of [...this.names].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      hash.update(`${path}\0`)
+      if (node === 'folder') hash.update('folder')
+      else if (!(node instanceof Inode)) hash.update(node.link)
+      else hash.update(node.fingerprint())
+    }
+    return hash.digest('hex')
   }
 
   /** Is any byte not on the disk yet? */
