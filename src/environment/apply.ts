@@ -21,7 +21,7 @@ import { addRow, type RecordReader, recordReader, rewriteRecordFiles, type RowCh
 export interface ApplyInput {
   readonly place: Place
   readonly distributions: Distributions
-  /** The objects of the plan, by identity. */
+  /** The objects of the plan, by path. */
   readonly objects: ReadonlyMap<string, ScannedObject>
   /** The libc that loads the objects. */
   readonly libc: ChangeJob['libc']
@@ -74,8 +74,8 @@ export function* applySteps(
 }
 
 /** @throws Error when the plan is about other objects, which is a mistake of the caller */
-function objectOf({ identity, path }: PlannedObject, { objects }: Pick<ApplyInput, 'objects'>): ScannedObject {
-  const object = objects.get(identity)
+function objectOf({ path }: PlannedObject, { objects }: Pick<ApplyInput, 'objects'>): ScannedObject {
+  const object = objects.get(path)
   if (object === undefined) throw new Error(`the plan names ${path}, which was not scanned`)
   return object
 }

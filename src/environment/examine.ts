@@ -41,8 +41,10 @@ export interface Examination {
   readonly python: PythonProcess
   readonly distributions: Distributions
   readonly scan: Scan
-  /** The objects of the scan, by identity. */
+  /** The objects of the scan, by identity. Of two names of one file it holds one. */
   readonly objects: ReadonlyMap<string, ScannedObject>
+  /** The objects of the scan, by path: each name of a file is changed by itself. */
+  readonly byPath: ReadonlyMap<string, ScannedObject>
   readonly sources: ProviderSources
   readonly plan: Plan
   /** How the objects are loaded after the plan is applied. */
@@ -121,6 +123,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     distributions,
     scan,
     objects: new Map(scan.objects.map(object => [object.identity, object])),
+    byPath: new Map(scan.objects.map(object => [object.path, object])),
     sources,
     plan,
     resolution: after,

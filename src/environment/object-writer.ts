@@ -1,7 +1,7 @@
 // Writes the new bytes of objects, some hundred at a time. The journal of a batch is synced once, before the first object of
 // the batch changes. Files that are renamed are synced before the first rename.
 import { lstatSync } from 'node:fs'
-import { filesWithMore, keepMore } from '../io/attributes.ts'
+import { extrasOf } from '../io/attributes.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
@@ -99,7 +99,7 @@ function inPlaceChange(place: Place, { object: { path }, edit, record, fields }:
 
 function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject) => boolean): void {
   const waiting: { readonly staged: Staged; readonly end: Waiting['end'] }[] = []
-  const withMore = filesWithMore(
+  const extras = extrasOf(
     batch.filter(({ object }) => !isInPlace(object) || !isWritable(object)).map(({ object }) => object.path),
   )
   for (const { object, edit, end } of batch) {
@@ -108,7 +108,7 @@ function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject
       done = isInPlace(object) && changedInPlace(object, edit)
       if (done) return
       const staged = stageFile(object.path, edit, object.status)
-      if (withMore.has(object.path)) keepMore(staged)
+      extras.keep(staged)
       if (staged.mustSync) waiting.push({ staged, end })
       else {
         renameStaged(staged)

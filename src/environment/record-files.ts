@@ -2,7 +2,7 @@
 // text to text.
 import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
-import { filesWithMore, keepMore } from '../io/attributes.ts'
+import { extrasOf } from '../io/attributes.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { renameStaged, type Staged, stageContent, syncStaged } from '../io/replace.ts'
@@ -85,14 +85,14 @@ export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
     }
   }
   const staged: Staged[] = []
-  const withMore = filesWithMore([...changes.keys()])
+  const extras = extrasOf([...changes.keys()])
   for (const [record, rows] of changes) {
     attempt(record, () => {
       const before = readRecord(record)
       const after = rewriteRecord(before, rows)
       if (after === before) return
       const item = stageContent(record, Buffer.from(after, 'latin1'))
-      if (withMore.has(record)) keepMore(item)
+      extras.keep(item)
       staged.push(item)
     })
   }

@@ -1,14 +1,14 @@
 // Recovers from an interrupted run, or from a power loss after a finished one, by the journal: every half-written object
 // becomes what it was. An object is identified by its bytes and not by its inode. In a copied venv or after a remount the
 // inode is a different one, and a library that was installed meanwhile may have the old inode.
-import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, futimesSync } from 'node:fs'
+import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync } from 'node:fs'
 import { EI_CLASS, EI_DATA, ELFCLASS32, ELFDATA2MSB } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { encode, formatOf, getNumber } from '../elf/layout.ts'
 import { isElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { readUndo } from '../elf/graft/undo-note.ts'
-import { writeFully } from '../io/replace.ts'
+import { keepTimes, writeFully } from '../io/replace.ts'
 import { sourceOf } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
 import { fieldsOf, type RecordFields } from '../python/record.ts'
@@ -209,7 +209,7 @@ function putBack(fd: number, entry: JournalEntry | OldEntry): void {
   if ('patches' in entry) for (const { offset, before } of entry.patches) writeFully(fd, before, offset)
   fdatasyncSync(fd)
   ftruncateSync(fd, entry.before.size)
-  futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
+  keepTimes(fd, { atimeMs, mtimeMs })
 }
 
 /** Restores the RECORD rows of restored originals. The lost change had emptied these rows. */

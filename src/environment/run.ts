@@ -18,6 +18,7 @@ import { noteDiffers, noteFolder } from '../state/folders.ts'
 import { dropStaleLock, lockVenv } from '../state/lock.ts'
 import { pinsDiffer, writePins } from '../state/pins.ts'
 import { readProgramInterpreter, writeProgramInterpreter } from '../state/program-loader.ts'
+import { pruneUndos } from '../state/unused-undos.ts'
 import { type ApplyInput, applyPlan, applySteps, recordsAreStale } from './apply.ts'
 import { writeReason } from './change.ts'
 import { type Examination, examine, hasHalfLeft } from './examine.ts'
@@ -110,9 +111,10 @@ function foldersToWrite(now: Examination, { rehash }: VenvOptions): Set<string> 
  * @throws WheelfixError when the private loader cannot be made; then nothing is changed
  */
 function* write(now: Examination, options: VenvOptions) {
-  const { venv, names, libraries, objects } = now
+  const { venv, names, libraries, byPath } = now
   // restore finds the folder by this note, whatever happens next
   noteFolder(venv)
+  pruneUndos(venv, now.scan.directories, now.scan.objects.filter(({ kept }) => kept === true).length)
   // the loader first: a file that names it must never find it missing
   const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
   const outcomes = yield* applySteps(ownObjects(now), applyInput(now, options, true))
@@ -132,7 +134,7 @@ function* write(now: Examination, options: VenvOptions) {
       for (const name of names) restoreName(name)
       // a program that could not be changed still asks for the private loader
       const asked = outcomes.some(
-        ({ status, planned }) => status === 'refused' && asksFor(objects.get(planned.identity), folders),
+        ({ status, planned }) => status === 'refused' && asksFor(byPath.get(planned.path), folders),
       )
       if (!asked) removeLoader(venv, folders)
     })
@@ -182,9 +184,9 @@ function withWarnings(examination: Examination, warnings: readonly string[]): Ex
 
 /** Did another run end between the examination and the lock? Then the files may have changed. */
 function isOutdated(examination: Examination): boolean {
-  const { scan, objects } = examination
-  const pending = ownObjects(examination).flatMap(({ identity, change }) =>
-    change === null ? [] : (objects.get(identity) ?? []),
+  const { scan, byPath } = examination
+  const pending = ownObjects(examination).flatMap(({ path, change }) =>
+    change === null ? [] : (byPath.get(path) ?? []),
   )
   return (
     scan.leftovers.length > 0 ||
@@ -214,17 +216,17 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
 
 /** Did an earlier run patch its files and then stop before it was done? */
 function isUnfinished(examination: Examination): boolean {
-  const { venv, scan, objects, distributions } = examination
+  const { venv, scan, byPath, distributions } = examination
   return (
     scan.leftovers.length > 0 ||
     hasHalfLeft(examination) ||
     isHalfWritten(venv) ||
-    recordsAreStale(ownObjects(examination), { objects, distributions })
+    recordsAreStale(ownObjects(examination), { objects: byPath, distributions })
   )
 }
 
 function applyInput(examination: Examination, options: VenvOptions, write: boolean): ApplyInput {
-  const { venv, distributions, objects, python } = examination
+  const { venv, distributions, byPath: objects, python } = examination
   const { rehash, progress } = options
   return { place: venv, distributions, objects, libc: python.libc.kind, write, rehash, progress }
 }

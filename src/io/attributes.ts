@@ -1,22 +1,56 @@
-// What a file has besides bytes, mode, owner and times: an access control list and extended attributes. Node cannot
+// What a file has besides bytes, mode, owner and times: an access control list, extended attributes, a label of SELinux. Node cannot
 // read or write these. A copy without its list would be open to the wrong users: in stat(2) the list's mask stands for
 // the group's bits.
 import { spawnSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { WheelfixError } from './error.ts'
-import { fsPath } from './path.ts'
+import { directoryOf, fsPath } from './path.ts'
 import type { Staged } from './replace.ts'
 
 /** An argument list may have 2 MiB (execve(2)), including the environment. */
 const MOST_BYTES = 512 << 10
 const TIMEOUT_MS = 10_000
 
+/** What some files have besides, found before they are replaced. */
+interface Extras {
+  /**
+   * Gives a staged file everything that its original has besides bytes.
+   * @throws WheelfixError `IO`: then do not replace the file
+   */
+  keep(this: void, staged: Staged): void
+}
+
 /**
- * Which of the files have more than that. Uses one process for all files: getfattr where it is installed (NixOS has
- * it), else ls, which shows only access control lists. Returns none where neither works.
+ * Finds out what files have besides. Uses one process for all files: getfattr where it is installed (NixOS has it), else
+ * ls, which shows only access control lists. Nothing is found where neither works.
  */
-export function filesWithMore(all: readonly string[]): Set<string> {
+export function extrasOf(paths: readonly string[]): Extras {
+  const labelled = new Set<string>()
+  const more = filesWithMore(paths, labelled)
+  const labels = labelsOf([...labelled])
+  const usual = new Map<string, string>()
+  /** A new file gets its label from its folder, so one new file of a folder speaks for the others. */
+  const hasOtherLabel = ({ path, temporary }: Staged): boolean => {
+    const label = labels.get(path)
+    if (label === undefined) return false
+    const folder = directoryOf(path)
+    const known = usual.get(folder) ?? labelsOf([temporary]).get(temporary) ?? ''
+    usual.set(folder, known)
+    return known !== label
+  }
+  return {
+    keep(staged) {
+      if (more.has(staged.path) || hasOtherLabel(staged)) keepMore(staged)
+    },
+  }
+}
+
+/**
+ * Which of the files have an access control list or extended attributes?
+ * @param labelled receives the files with a label of SELinux
+ */
+export function filesWithMore(all: readonly string[], labelled = new Set<string>()): Set<string> {
   const found = new Set<string>()
   // Node passes to programs only bytes that are UTF-8
   const paths = all.filter(path => path.isWellFormed())
@@ -27,24 +61,40 @@ export function filesWithMore(all: readonly string[]): Set<string> {
       bytes += encodeText(path).length + 1
       some.push(path)
     }
-    for (const path of byGetfattr(some) ?? byLs(some)) found.add(path)
+    for (const path of byGetfattr(some, labelled) ?? byLs(some)) found.add(path)
   }
   return found
 }
 
-/** The label of SELinux; a new file gets the same label from its folder. */
+/** The label of SELinux. */
 const LABEL = 'security.selinux'
 
 /** null where there is no getfattr. */
-function byGetfattr(paths: readonly string[]): string[] | null {
-  const said = output('getfattr', ['--absolute-names', '-h', '-m', '-', '--'], paths)
+function byGetfattr(paths: readonly string[], labelled: Set<string>): string[] | null {
+  const blocks = attributesOf(paths, ['-m', '-'])
+  if (blocks === null) return null
+  for (const [path, names] of blocks) if (names.includes(LABEL)) labelled.add(path)
+  return [...blocks].flatMap(([path, names]) => (names.some(name => name !== LABEL) ? path : []))
+}
+
+/** The labels of files that have one. */
+function labelsOf(paths: readonly string[]): Map<string, string> {
+  const blocks = paths.length === 0 ? null : attributesOf(paths, ['-n', LABEL])
+  return new Map([...(blocks ?? [])].map(([path, lines]) => [path, lines.join('')]))
+}
+
+/** What getfattr prints for each file, by lines; null where it cannot run. */
+function attributesOf(paths: readonly string[], options: readonly string[]): Map<string, string[]> | null {
+  const said = output('getfattr', ['--absolute-names', '-h', ...options, '--'], paths)
   if (said === null) return null
   const named = new Map(paths.map(path => [encodeText(path).toString('latin1'), path]))
-  return said.split('\n\n').flatMap(block => {
-    const [head = '', ...names] = block.split('\n').filter(line => line !== '')
+  const blocks = said.split('\n\n').flatMap((block): [string, string[]][] => {
+    const [head = '', ...lines] = block.split('\n').filter(line => line !== '')
     const file = head.replace(/^# file: /, '').replaceAll(/\\([0-7]{3})/g, (_, octal) => fromOctal(octal))
-    return names.some(name => name !== LABEL) ? (named.get(file) ?? []) : []
+    const path = named.get(file)
+    return path === undefined ? [] : [[path, lines]]
   })
+  return new Map(blocks)
 }
 
 function fromOctal(digits: string): string {
@@ -70,11 +120,8 @@ function output(program: string, options: readonly string[], paths: readonly str
   return error !== undefined || status === null || (status !== 0 && stdout === '') ? null : stdout
 }
 
-/**
- * Gives a staged file everything that its original has besides bytes.
- * @throws WheelfixError `IO`: then do not replace the file
- */
-export function keepMore({ path, temporary }: Staged): void {
+/** @throws WheelfixError `IO` */
+function keepMore({ path, temporary }: Staged): void {
   const { status } = spawnSync('cp', ['--attributes-only', '--preserve=all', '--', path, temporary], {
     timeout: TIMEOUT_MS,
     stdio: 'ignore',
@@ -84,4 +131,4 @@ export function keepMore({ path, temporary }: Staged): void {
   throw new WheelfixError('IO', `${REASON}: it needs cp of coreutils on PATH`, path)
 }
 
-const REASON = 'it has an access control list or extended attributes, which cannot be kept'
+const REASON = 'it has an access control list, extended attributes or a label of SELinux, which cannot be kept'

@@ -316,7 +316,16 @@ function keepStatus(fd: number, { uid, gid, mode, atimeMs, mtimeMs }: Stats): vo
     isOwners = false
   }
   fchmodSync(fd, mode & 0o7777 & ~(isOwners ? 0 : SET_ID))
-  futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
+  keepTimes(fd, { atimeMs, mtimeMs })
+}
+
+/**
+ * Sets the times of an open file. Node can set microseconds, and cuts off the rest of a number of seconds: half a
+ * microsecond more keeps a time the same through any number of changes.
+ */
+export function keepTimes(fd: number, { atimeMs, mtimeMs }: Pick<Stats, 'atimeMs' | 'mtimeMs'>): void {
+  const seconds = (milliseconds: number): number => (Math.round(milliseconds * 1000) + 0.5) / 1e6
+  futimesSync(fd, seconds(atimeMs), seconds(mtimeMs))
 }
 
 /** Writes pieces to an open file, from `offset` on. Ranges are copied within the file. */

@@ -10,7 +10,6 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
-  futimesSync,
   lstatSync,
   openSync,
   readFileSync,
@@ -21,7 +20,7 @@ import { ElfError } from '../elf/error.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
-import { SET_ID, writeFully, writePieces } from '../io/replace.ts'
+import { keepTimes, SET_ID, writeFully, writePieces } from '../io/replace.ts'
 import { type FileStatus, sourceOf, withSource } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
 import {
@@ -202,7 +201,7 @@ export function changeInPlace(path: string, status: FileStatus, edit: FileEdit):
     }
     // the kernel clears these bits at the first write (inode(7))
     if ((mode & SET_ID) !== 0) fchmodSync(fd, mode & 0o7777)
-    futimesSync(fd, atimeMs / 1000, mtimeMs / 1000)
+    keepTimes(fd, { atimeMs, mtimeMs })
   } finally {
     source.close()
   }

@@ -13,6 +13,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -55,6 +56,26 @@ suite('replacing a file', () => {
     assert.equal(readFileSync(at('kept'), 'utf8'), 'NEWetail')
     assert.deepEqual([now.mode, Math.trunc(now.mtimeMs)], [old.mode, Math.trunc(old.mtimeMs)])
     assert.notEqual(now.ino, old.ino)
+  })
+
+  test('keeps the microseconds of a time through any number of changes', () => {
+    writeFileSync(at('timed'), 'base')
+    const mtime = (): bigint => statSync(at('timed'), { bigint: true }).mtimeNs / 1000n
+    for (let microseconds = 1_700_000_000_000_001; microseconds < 1_700_000_000_002_000; microseconds += 97) {
+      utimesSync(at('timed'), (microseconds + 0.5) / 1e6, (microseconds + 0.5) / 1e6)
+      for (let time = 0; time < 3; time++) {
+        replaceFile(at('timed'), EDIT)
+        assert.equal(mtime(), BigInt(microseconds), 'replaced')
+        changeInPlace(
+          at('timed'),
+          withSource(at('timed'), source => source.status),
+          { ...EDIT, baseSize: 8 },
+        )
+        assert.equal(mtime(), BigInt(microseconds), 'in place')
+        writeFileSync(at('timed'), 'base')
+        utimesSync(at('timed'), (microseconds + 0.5) / 1e6, (microseconds + 0.5) / 1e6)
+      }
+    }
   })
 
   test('keeps the owner as root', { skip: isRoot ? false : skip('only root may give files away') }, () => {

@@ -1,6 +1,6 @@
 // A file that is replaced keeps its access control list and its extended attributes.
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, linkSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, linkSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { filesWithMore } from '../../src/io/attributes.ts'
@@ -15,6 +15,8 @@ const ACL = '02000000 01000600ffffffff 02000400d2040000 04000400ffffffff 1000060
   ' ',
   '',
 )
+
+const isRoot = process.getuid?.() === 0
 
 const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
 if (typeof world === 'string') test('attributes', { skip: skip(world) })
@@ -78,6 +80,18 @@ function theSuite(world: World): void {
       for (const command of ['venv', 'restore']) {
         well(command)
         for (const path of [object, record]) assert.equal(get(path, 'user.origin'), '666f6f', command)
+      }
+    })
+
+    const labelled = isRoot && !existsSync('/sys/fs/selinux/enforce')
+    const noLabels = labelled ? missing('getfattr') : skip('only root may set labels, where SELinux is off')
+    test('a label of SELinux that the folder does not give to a new file', { skip: noLabels }, () => {
+      prepare()
+      const label = Buffer.from('system_u:object_r:textrel_shlib_t:s0\0').toString('hex')
+      for (const path of [object, record]) set(path, 'security.selinux', label)
+      for (const command of ['venv', 'restore']) {
+        well(command)
+        for (const path of [object, record]) assert.equal(get(path, 'security.selinux'), label, command)
       }
     })
 

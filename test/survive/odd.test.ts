@@ -1,7 +1,17 @@
 // Files, folders and disks that are not as usual: sparse files, the longest names, mounts of single files, file systems that
 // may not be written, errors that libuv has no name for, and what vanishes or changes while wheelfix works.
 import assert from 'node:assert/strict'
-import { copyFileSync, cpSync, existsSync, linkSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  linkSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { missing, skip, which } from '../support/requires.ts'
@@ -69,6 +79,27 @@ function theSuite(world: World): void {
         assert.ok(isSparse(), 'restored')
         assert.ok(readFileSync(path).equals(before))
       }
+    })
+
+    test('two names of one file in the venv are both patched and given back, RECORD too', () => {
+      prepare()
+      const record = join(site, 'trio-1.0.dist-info/RECORD')
+      const row = readFileSync(record, 'utf8')
+        .split('\n')
+        .find(line => line.startsWith(small))
+      linkSync(join(site, small), join(site, 'twin.so'))
+      writeFileSync(record, `${readFileSync(record, 'utf8')}${String(row).replace(small, 'twin.so')}\n`)
+      const before = venvFiles(venv)
+      well('venv')
+      const after = venvFiles(venv)
+      for (const name of [small, 'twin.so'])
+        assert.notEqual(
+          after.get(join(site, name).slice(venv.length + 1)),
+          before.get(join(site, name).slice(venv.length + 1)),
+        )
+      well('check')
+      well('restore')
+      assert.deepEqual(venvFiles(venv), before)
     })
 
     test('names of 240 to 255 bytes are patched and given back', () => {
