@@ -204,13 +204,8 @@ export function replaceLink(path: string, target: string): void {
 export function replaceLinkByCopy(path: string): void {
   const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK))
   try {
-    const status = fstatSync(source.fd)
-    const sparseFrom = status.blocks * 512 < status.size ? 0 : status.size
-    commit(
-      stage(path, status, fd => {
-        if (!cloned(fd, source)) writeOnce(fd, source, sparseFrom)
-      }),
-    )
+    const unchanged = { baseSize: source.size, tail: [], patches: [], header: new Uint8Array() }
+    commit(stage(path, fstatSync(source.fd), fd => writeEdited(fd, source, unchanged)))
   } finally {
     source.close()
   }
