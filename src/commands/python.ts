@@ -1,6 +1,6 @@
 // `wheelfix python`: gives another system's Python a loader of the Nix store.
 import { resolve } from 'node:path'
-import { isMade, makeSteps, removeSteps } from '../private-loader/make-python.ts'
+import { isOurs, makeSteps, removeSteps } from '../private-loader/make-python.ts'
 import { type StandaloneReport, standaloneSteps } from '../private-loader/standalone.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
@@ -50,7 +50,7 @@ function stepsOn(directory: string, options: PythonCommandOptions): Generator<un
   const { libs, trust, scan, dryRun, restore, make, update = false, from = null } = options
   const common = { directory, libs, noScan: !scan, trust, env, cwd }
   if (make === true) return makeSteps({ ...common, from, update, mode: dryRun === true ? 'plan' : 'apply' })
-  if (restore === true && isMade(resolve(cwd, directory))) return removeSteps(directory, env, cwd)
+  if (restore === true && isOurs(resolve(cwd, directory))) return removeSteps(directory, env, cwd)
   const mode = restore === true ? 'restore' : dryRun === true ? 'plan' : 'apply'
   const edited = { ...common, directory: installationOf(directory, cwd) }
   return standaloneSteps({ ...edited, libc: options.libc ?? null, loader: options.loader === true, mode })

@@ -9,16 +9,7 @@ import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
 import { errnoOf } from '../io/error.ts'
 import { temporaryFiles } from '../io/leftovers.ts'
 import { matchesPath } from '../io/glob.ts'
-import {
-  directoryOf,
-  fileNameOf,
-  fsPath,
-  isInside,
-  listDirectory,
-  readLink,
-  realPath,
-  relativeTo,
-} from '../io/path.ts'
+import { directoryOf, fileNameOf, fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
 import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'

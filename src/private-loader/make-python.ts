@@ -42,8 +42,12 @@ interface MakeOptions extends ScanOptions {
   readonly cwd: string
 }
 
-/** Did wheelfix make this folder? */
-export function isMade(directory: string): boolean {
+/** Did wheelfix make this folder, or is nothing in it but what a run leaves that was killed while it made or removed it? */
+export function isOurs(directory: string): boolean {
+  return isMade(directory) || (existsSync(fsPath(directory)) && isEmpty(directory))
+}
+
+function isMade(directory: string): boolean {
   return madeFrom(directory) !== null && !existsSync(fsPath(join(directory, 'pyvenv.cfg')))
 }
 
@@ -148,6 +152,12 @@ export function* removeSteps(
 ): Generator<undefined, StandaloneReport> {
   const root = resolve(cwd, directory)
   const place = placeOf(root, null)
+  const report = { root, version: '', status: 'restored', libc: null, loader: null, roots: null, warnings: [] } as const
+  if (!isMade(root)) {
+    // a killed run has removed all but empty folders
+    if (existsSync(fsPath(place.bin))) for (const folder of [place.bin, root]) removeEmpty(folder)
+    return { ...report, pythons: [] }
+  }
   const lock = lockVenv(place)
   try {
     yield
@@ -172,8 +182,7 @@ export function* removeSteps(
     }
     rmSync(fsPath(place.stateFolder), { recursive: true, force: true })
     for (const folder of [place.bin, root]) removeEmpty(folder)
-    const pythons = names.map(({ name }) => ({ path: `bin/${name}`, before: '', after: '' }))
-    return { root, version: '', pythons, status: 'restored', libc: null, loader: null, roots: null, warnings: [] }
+    return { ...report, pythons: names.map(({ name }) => ({ path: `bin/${name}`, before: '', after: '' })) }
   } finally {
     lock.release()
   }
@@ -249,11 +258,11 @@ function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter):
       .filter(({ name }) => name !== 'bin' && name !== 'nix-support')
       .map(({ name }) => [join(root, name), join(prefix, name)]),
   )
-  const isOurs = (path: string): boolean =>
+  const isLinked = (path: string): boolean =>
     [program, ...before].some(other => isInside(readLink(path), prefixOf(other)))
   const stale = entriesIn(root)
     .map(({ name, kind }) => ({ kind, path: join(root, name) }))
-    .filter(({ kind, path }) => kind === 'symlink' && !wanted.has(path) && isOurs(path))
+    .filter(({ kind, path }) => kind === 'symlink' && !wanted.has(path) && isLinked(path))
   for (const { path } of stale) rmSync(fsPath(path))
   let changed = stale.length > 0
   for (const [link, target] of wanted) changed = relink(link, target) || changed
