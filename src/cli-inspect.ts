@@ -21,7 +21,7 @@ import {
 type End = (status: ExitStatus) => void
 
 export function addInspecting(program: Command, version: string, end: End): void {
-  addWhy(program, end)
+  addWhy(program, version, end)
   addDoctor(program, version, end)
   addLibs(program, version, end)
   addEnv(program, end)
@@ -32,7 +32,7 @@ export function addInspecting(program: Command, version: string, end: End): void
   addCompletions(program, end)
 }
 
-function addWhy(program: Command, end: End): void {
+function addWhy(program: Command, version: string, end: End): void {
   program
     .command('why')
     .summary('say where an object gets each of its libraries from, and why')
@@ -60,7 +60,7 @@ function addWhy(program: Command, end: End): void {
     )
     .action(async (words, options) => {
       const { whyCommand } = await import('./commands/why.ts')
-      end(whyCommand(words, options))
+      end(whyCommand(words, options, version))
     })
 }
 

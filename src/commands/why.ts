@@ -7,6 +7,8 @@ import type { WhyObject } from '../inspect/reasons.ts'
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { whyOf } from '../inspect/reasons.ts'
+import { settledSubject } from '../inspect/settled.ts'
+import { subjectOf } from '../inspect/subject.ts'
 import { findEnvironment } from '../state/folders.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
@@ -32,7 +34,7 @@ export interface WhyCommandOptions {
  * Status 1: a library is missing.
  * @param words the environment, when it is named, then the name; more words are a traceback line without its quotes
  */
-export function whyCommand(words: readonly string[], options: WhyCommandOptions): ExitStatus {
+export function whyCommand(words: readonly string[], options: WhyCommandOptions, version: string): ExitStatus {
   const { env } = process
   const cwd = process.cwd()
   try {
@@ -42,7 +44,8 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions)
     const name = nameIn((isNamed ? rest : words).join(' '))
     const looking = lookingOnly({ libs: options.libs, noScan: !options.scan, trust: options.trust, env, cwd })
     setFlags()
-    const report = whyOf(name, examine(venv, looking), cwd)
+    const subject = settledSubject(venv, looking, version) ?? subjectOf(examine(venv, looking))
+    const report = whyOf(name, subject, cwd)
     if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
     else if (options.quiet !== true) {
       const style = { chalk: colours(options.color, env).stdout, verbose: options.verbose === true }

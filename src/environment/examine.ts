@@ -166,7 +166,7 @@ interface Settings {
 }
 
 /** The settings of the command line, else of the configuration, else of an earlier run. */
-function settingsOf(venv: Environment, options: VenvOptions): Settings {
+export function settingsOf(venv: Environment, options: VenvOptions): Settings {
   const config = readConfig(venv.root)
   const names = venv.kind === 'venv' ? pythonNames(venv) : []
   const hasLoader = names.some(({ kind }) => kind === 'copy')
@@ -197,7 +197,7 @@ function librariesNamed(
 }
 
 /** The loader for programs of wheels that ask for the loader of another system. */
-function programLoaderOf(
+export function programLoaderOf(
   interpreter: Interpreter,
   programs: ProgramInterpreter | null,
   loader: LoaderPlan | null,
@@ -244,7 +244,7 @@ function wantedBy({ objects }: Scan, interpreter: Interpreter, known: readonly s
   return wanted
 }
 
-function ownershipOf(distributions: Distributions): Ownership {
+export function ownershipOf(distributions: Distributions): Ownership {
   const required = new Map<string, ReadonlySet<string>>()
   return {
     platforms: name => (distributions.get(name)?.tags() ?? []).map(({ platform }) => platform),

@@ -238,6 +238,23 @@ export function recordedIn({ sitePackages }: Pick<Environment, 'sitePackages'>):
   }
 }
 
+/**
+ * Reads single files of an environment as the scan does.
+ * @returns a function that gives null for a file that is not an object of the environment, or cannot be read
+ */
+export function objectReader(venv: Environment, suffixes: readonly string[]): (path: string) => ScannedObject | null {
+  const reading = { suffixes, isRecorded: recordedIn(venv), driver: false }
+  const kept = keptUndos(venv)
+  return path => {
+    try {
+      return scanFile(path, relativeTo(venv.root, path), fileNameOf(path), reading, kept)
+    } catch (error) {
+      if (error instanceof ElfError || errnoOf(error) !== undefined) return null
+      throw error
+    }
+  }
+}
+
 /** Reads one file; null when it is not an object that a loader loads (not ELF, or a relocatable or core file). */
 function scanFile(
   path: string,

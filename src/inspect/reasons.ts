@@ -1,27 +1,21 @@
 // Why the objects of a venv get their libraries. Each object is loaded into its own process, as it will be after the plan,
 // with the searched places for every DT_NEEDED entry. The result is plain data. This file does not know how it is shown.
-import { statSync } from 'node:fs'
-import { WheelfixError } from '../io/error.ts'
-import { fsPath, isInside, realPath } from '../io/path.ts'
-import { listed, nearest } from '../io/words.ts'
+import { isInside, realPath } from '../io/path.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import { fateOf } from '../ldso/candidate.ts'
 import { openStep, pathIn, searchParts } from '../ldso/process.ts'
 import type { Because, LinkMap, Process, SearchDirectory } from '../ldso/search.ts'
-import { modulePaths } from '../python/belonging.ts'
-import { normaliseName } from '../python/distributions.ts'
 import type { Environment } from '../python/environment.ts'
 import type { Change } from '../resolve/change.ts'
 import { hintOf } from '../resolve/problems/hint.ts'
 import type { NeededHow } from '../resolve/needed.ts'
-import type { PlannedObject } from '../resolve/plan.ts'
-import { processOf } from '../resolve/resolution.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
-import type { Examination } from '../environment/examine.ts'
+import { type NamedObjects, namedObjects } from './named-objects.ts'
+import type { Subject } from './subject.ts'
 
 export interface WhyReport {
   /** The meaning of the name that the user gave. */
-  readonly kind: 'distribution' | 'module' | 'file' | 'soname'
+  readonly kind: NamedObjects['kind']
   /** The objects with this name, each with its process. For a soname: the objects that need it or have it. */
   readonly processes: readonly WhyProcess[]
   /** The soname, when the name is one: only DT_NEEDED entries of that name matter then. */
@@ -76,79 +70,14 @@ interface Tried {
 }
 
 /** @throws WheelfixError `USAGE` when the name means nothing in this venv */
-export function whyOf(name: string, examination: Examination, cwd: string): WhyReport {
-  const { kind, objects } = find(name, examination, cwd)
-  const planned = new Map(examination.plan.objects.map(item => [item.identity, item]))
+export function whyOf(name: string, subject: Subject, cwd: string): WhyReport {
+  const { kind, objects } = namedObjects(name, subject, cwd)
   const processes = objects.map(object => {
-    const process = processOf(object, examination.resolution)
+    const process = subject.load(object)
     const [map] = process?.maps ?? []
-    return process === null || map === undefined
-      ? foreignProcess(object, planned.get(object.identity))
-      : whyProcess(process, map, planned, examination)
+    return process === null || map === undefined ? foreignProcess(object, subject) : whyProcess(process, map, subject)
   })
   return { kind, processes, soname: kind === 'soname' ? name : null }
-}
-
-interface Found {
-  readonly kind: WhyReport['kind']
-  readonly objects: readonly ScannedObject[]
-}
-
-/** A path, else a distribution, else a module, else a soname. */
-function find(name: string, examination: Examination, cwd: string): Found {
-  const { scan, venv, distributions } = examination
-  const among = (kind: Found['kind'], test: (object: ScannedObject) => boolean): Found | null => {
-    const objects = scan.objects.filter(test)
-    return objects.length === 0 ? null : { kind, objects }
-  }
-  const bases = [cwd, venv.root, ...venv.sitePackages]
-  const named = bases.map(base => (name.startsWith('/') ? name : `${base}/${name}`))
-  const files = new Set(named.map(realOrNull))
-  // the names of one file may be hard links: the path decides, but is resolved only where the file is the same
-  const identities = new Set(named.map(identityOf))
-  const byFile = among('file', ({ path, identity }) => identities.has(identity) && files.has(realOrNull(path)))
-  if (byFile !== null) return byFile
-
-  const normal = normaliseName(name)
-  const owned = among('distribution', ({ path }) => distributions.ownerOf(path)?.distribution.name === normal)
-  if (owned !== null) return owned
-  if (distributions.get(normal) !== undefined) {
-    throw new WheelfixError('USAGE', `${name} is installed in ${venv.root}, but it has no ELF object`, venv.root)
-  }
-
-  const folders = modulePaths(name, scan.belonging.importRoots)
-  const module =
-    among(
-      'module',
-      ({ path, kind }) => kind === 'extension' && folders.some(folder => path.startsWith(`${folder}.`)),
-    ) ?? among('module', ({ path }) => folders.some(folder => path.startsWith(`${folder}/`)))
-  if (module !== null) return module
-
-  const needs = among('soname', ({ current, original }) => {
-    return current.soname === name || original.needed.includes(name)
-  })
-  if (needs !== null) return needs
-  const sonames = scan.objects.flatMap(({ original }) => original.needed)
-  const like = nearest(name, [...distributions.all.map(({ displayName }) => displayName), ...sonames])
-  const advice =
-    like.length === 0
-      ? 'name a package that is installed there'
-      : `did you mean ${listed(like).replace(/ and /, ' or ')}?`
-  throw new WheelfixError(
-    'USAGE',
-    `${name} is not a file, distribution, module or soname of ${venv.root}: ${advice}`,
-    venv.root,
-  )
-}
-
-/** The identity of a file as `ScannedObject` has it; null when it cannot be looked at. */
-function identityOf(path: string): string | null {
-  try {
-    const { dev, ino } = statSync(fsPath(path), { bigint: true })
-    return `${dev}:${ino}`
-  } catch {
-    return null // not there: the name is something else
-  }
 }
 
 function realOrNull(path: string): string | null {
@@ -159,16 +88,11 @@ function realOrNull(path: string): string | null {
   }
 }
 
-function whyProcess(
-  process: Process,
-  root: LinkMap,
-  planned: ReadonlyMap<string, PlannedObject>,
-  examination: Examination,
-): WhyProcess {
+function whyProcess(process: Process, root: LinkMap, subject: Subject): WhyProcess {
   const seen = new Set([root])
   const objects: WhyObject[] = []
   for (const map of seen) {
-    objects.push(objectOf(process, map, planned.get(map.identity), examination))
+    objects.push(objectOf(process, map, subject))
     for (const { provider } of map.needed) if (provider !== null) seen.add(provider)
   }
   const [first] = objects
@@ -176,18 +100,13 @@ function whyProcess(
   return { root: first, objects }
 }
 
-function objectOf(
-  process: Process,
-  map: LinkMap,
-  planned: PlannedObject | undefined,
-  { plan, python, venv }: Examination,
-): WhyObject {
+function objectOf(process: Process, map: LinkMap, subject: Subject): WhyObject {
+  const { python, venv } = subject
+  const planned = subject.planned(map)
   const name = namer(process, venv)
-  const clashes = (soname: string) => plan.clashes.find(clash => clash.soname === soname)?.reasons ?? []
-  const hows = new Map(planned?.needed.map(({ soname, how }) => [soname, how]))
   const needed = map.needed.map(({ soname, provider, because, lackingVersions }): WhyNeeded => {
     const served = provider !== null && lackingVersions.length === 0
-    const how = served ? 'found' : (hows.get(soname) ?? 'missing')
+    const how = served ? 'found' : (planned?.how(soname) ?? 'missing')
     return {
       soname,
       provider: provider === null ? null : name(provider.path),
@@ -197,7 +116,7 @@ function objectOf(
       tried: because.by === 'loaded' || because.by === 'path' ? [] : triedFor(process, map, soname, name),
       lackingVersions,
       libc: isLibcFamily(soname, python.libc.kind),
-      hint: how === 'missing' ? hintOf(soname, lackingVersions, clashes(soname), python.libc) : null,
+      hint: how === 'missing' ? hintOf(soname, lackingVersions, subject.clashes(soname), python.libc) : null,
     }
   })
   return {
@@ -247,7 +166,8 @@ function absence({ loader }: Process, { by, directory }: SearchDirectory): Tried
   return by !== 'cache' && loader.tree.names(directory).size === 0 ? 'no folder' : 'no file'
 }
 
-function foreignProcess(object: ScannedObject, planned: PlannedObject | undefined): WhyProcess {
+function foreignProcess(object: ScannedObject, subject: Subject): WhyProcess {
+  const planned = subject.planned(object)
   const needed = object.original.needed.map((soname): WhyNeeded => ({
     soname,
     provider: null,

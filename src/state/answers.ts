@@ -20,6 +20,8 @@ interface Answer {
   readonly warnings: readonly string[]
   /** The content of the report, as plain data: the next run may have another width and other colours. */
   readonly facts: unknown
+  /** What else the plan says of the objects, as plain data: for the commands that ask about single objects. */
+  readonly details?: unknown
 }
 
 /** The question: the command line and the environment. */
@@ -132,17 +134,49 @@ function entriesOf(list: string): string[] {
 
 /** The answer of the last run when nothing has changed since; else null. */
 export function recall(place: Place, options: Question, strict: boolean, version: string): Answer | null {
+  const known = recallFor(place, options, version, settings => isFor(settingsOf(options, strict), settings))
+  if (known === null) return null
+  dropStaleLock(place)
+  return known.answer
+}
+
+/** An answer that still holds, with the files that it is about: the objects, and files that cannot be read. */
+interface SettledAnswer {
+  readonly answer: Answer
+  /** Absolute, in the order of the scan, each file once. */
+  readonly files: readonly string[]
+}
+
+/** As `recall`, for a question to which it makes no difference which missing libraries count. */
+export function recallSettled(place: Place, options: Question, version: string): SettledAnswer | null {
+  const known = recallFor(place, options, version, settings => {
+    const { ignoreMissing, strict } = settings
+    return isFor({ ...settingsOf(options, strict), ignoreMissing }, settings)
+  })
+  if (known === null) return null
+  const files = Object.entries(known.stamp.states).filter(([path, state]) => !isOfFolder(state) && path !== CONFIG)
+  // two names of one file: which of them a process shows depends on more than their states
+  if (new Set(files.map(([, state]) => state.split(' ', 1)[0])).size < files.length) return null
+  return {
+    answer: known.answer,
+    files: files.map(([path]) => (path.startsWith('/') ? path : `${place.root}/${path}`)),
+  }
+}
+
+function recallFor(
+  place: Place,
+  options: Question,
+  version: string,
+  isAnswered: (settings: Settings) => boolean,
+): { readonly stamp: Stamp; readonly answer: Answer } | null {
   if (options.update || options.rehash) return null
   const { root } = place
   const stamp = readStamp(place, options.env)
   if (stamp === null || stamp.version !== version || stamp.graft !== GRAFT_FORMAT || stamp.root !== root) return null
-  const now = settingsOf(options, strict)
-  const known = stamp.answers.find(({ settings }) => isFor(now, settings))
+  const known = stamp.answers.find(({ settings }) => isAnswered(settings))
   if (known === undefined || findConfig(root) !== stamp.config) return null
   if (!isJournalQuiet(place)) return null
-  if (!holds(stamp.states, root) || !holds(known.states, root)) return null
-  dropStaleLock(place)
-  return known.answer
+  return holds(stamp.states, root) && holds(known.states, root) ? { stamp, answer: known.answer } : null
 }
 
 /** Does an answer for `settings` hold for `now`? The choice of a flag is pinned, so it also holds without the flag. */
@@ -236,7 +270,7 @@ function statesOf(subject: Subject): States | null {
     if (!isKnown) return null
     states[path] = sayState(status)
   }
-  return Object.assign(states, { 'pyvenv.cfg': stateOf(root, 'pyvenv.cfg') })
+  return Object.assign(states, { [CONFIG]: stateOf(root, CONFIG) })
 }
 
 /** Did only this run put anything into the folder? */
@@ -263,6 +297,14 @@ function statesAround({ root, dependencies, made, began }: Subject): States | nu
  */
 function stateOf(root: string, path: string): string {
   return sayState(path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync))
+}
+
+/** Beside the folders and objects, the states have this file. */
+const CONFIG = 'pyvenv.cfg'
+
+/** Is this the state of a folder? A folder has no size. */
+function isOfFolder(state: string): boolean {
+  return /^\d+ {2}/.test(state)
 }
 
 function sayState(status: Stats | null): string {

@@ -121,6 +121,47 @@ suite('wheelfix why', () => {
     )
   })
 
+  test('what is told from the answer of the last run is what the whole work tells', () => {
+    const settled = testVenv(world, 'settled')
+    settled.install('torch', {
+      [`torch/_C${MODULE}`]: { needed: ['libtorch.so'], rpath: '$ORIGIN/lib' },
+      'torch/lib/libtorch.so': { needed: ['libc10.so', 'libstdc++.so.6'] },
+      'torch/lib/libc10.so': { needed: ['libgone.so.9'] },
+    })
+    // finds c10 in every process, but not by itself; another distribution has the next one
+    settled.install('vision', { [`vision/_C${MODULE}`]: { needed: ['libc10.so', 'libz.so.1'] } }, ['torch'])
+    settled.install('chain', {
+      [`chain/top${MODULE}`]: { needed: ['liblow.so', 'libhigh.so'], rpath: '$ORIGIN/libs' },
+      'chain/libs/libhigh.so': { needed: ['liblow.so'] },
+      'chain/libs/liblow.so': {},
+    })
+    settled.program('tool', { needed: ['libz.so.1'] })
+    settled.run('venv', ...libs)
+    const state = join(settled.root, '.wheelfix/state.json')
+    const names = [
+      'torch',
+      'vision',
+      'chain',
+      'chain.top',
+      'torch/lib/libc10.so',
+      'bin/tool',
+      'libz.so.1',
+      'libgone.so.9',
+    ]
+    const answers = (): string[] =>
+      [...names, 'nonesuch'].flatMap(name => {
+        const { status, stdout, stderr } = settled.run('why', name, '--json', '--no-scan')
+        return [`${name}: ${status}`, stdout, stderr]
+      })
+    const known = answers()
+    assert.deepEqual(
+      ['run-time', 'inherited', 'missing', 'found'].filter(how => !known.join('').includes(`"how":"${how}"`)),
+      [],
+    )
+    rmSync(state)
+    assert.deepEqual(known, answers())
+  })
+
   test('in a patched venv nothing is left to change', () => {
     venv.run('venv', ...libs)
     const { stdout } = venv.run('why', 'left.core', '--no-scan')

@@ -47,6 +47,7 @@ export async function answerFor(
   // from here on the whole work is done: the rest of the program is loaded only now
   const { runSteps } = await import('../../environment/run.ts')
   const { answerable } = await import('../../environment/report.ts')
+  const { detailsOf } = await import('../../inspect/settled.ts')
   setFlags()
   let written = { done: 0, total: 0 }
   const steps = runSteps(environment, {
@@ -66,7 +67,8 @@ export async function answerFor(
   const subject = options.mode === 'plan' ? null : answerable(report)
   if (subject !== null) {
     const settled = factsOf(settledReport(report))
-    const answer = { status: statusOf(command, settled, counts), warnings: report.warnings, facts: settled }
+    const { warnings } = report
+    const answer = { status: statusOf(command, settled, counts), warnings, facts: settled, details: detailsOf(report) }
     remember(subject, options, strict, version, answer)
   }
   return { facts, status, warnings: report.warnings, counts, report, isNew: true }

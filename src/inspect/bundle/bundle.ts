@@ -14,6 +14,7 @@ import { readState } from '../../python/state-folder.ts'
 import type { Anonymiser } from './anonymous.ts'
 import type { DoctorOptions, DoctorReport } from '../diagnose.ts'
 import { whyOf, type WhyReport } from '../reasons.ts'
+import { subjectOf } from '../subject.ts'
 
 export interface BundleInput {
   readonly venv: Environment
@@ -115,9 +116,10 @@ function whyEntries(
   { why, options }: BundleInput,
 ): [string, object][] {
   if (examination === null) return []
+  const subject = subjectOf(examination)
   return files.flatMap((path): [string, object][] => {
     try {
-      return [[path, why(path, whyOf(path, examination, options.cwd))]]
+      return [[path, why(path, whyOf(path, subject, options.cwd))]]
     } catch (error) {
       // the file is not an object of the environment
       if (!(error instanceof WheelfixError)) throw error

@@ -1,0 +1,113 @@
+// An environment in which nothing is to be done, as the last run left it. A question about some of its objects needs to read
+// only these and what they load: the plan would change nothing, and what it says of libraries that are not found is kept
+// with the answer of the last run.
+import { ownershipOf, programLoaderOf, settingsOf } from '../environment/examine.ts'
+import type { VenvOptions } from '../environment/options.ts'
+import type { VenvReport } from '../environment/report.ts'
+import { objectReader } from '../environment/scan.ts'
+import { realPath, relativeTo } from '../io/path.ts'
+import { diskTree, type FileTree } from '../ldso/file-tree.ts'
+import { storeDirectory } from '../nix/store.ts'
+import { belongingOf } from '../python/belonging.ts'
+import { type Distributions, readDistributions } from '../python/distributions.ts'
+import { type Environment, hasPython } from '../python/environment.ts'
+import { findInterpreter } from '../python/interpreter.ts'
+import type { NeededHow } from '../resolve/needed.ts'
+import { startPython } from '../resolve/python-process.ts'
+import { type ResolveInput, simulationInput } from '../resolve/resolution.ts'
+import { load } from '../resolve/simulate.ts'
+import { recallSettled } from '../state/answers.ts'
+import type { ListedObject, Subject } from './subject.ts'
+
+/** What a plan says of libraries that are not found. Kept with an answer, as plain data. */
+interface Details {
+  /** By the relative path of an object: the result for each DT_NEEDED entry that is not simply found. */
+  readonly hows: Readonly<Record<string, Readonly<Record<string, NeededHow>>>>
+  /** By soname: why files of this name were rejected. */
+  readonly clashes: Readonly<Record<string, readonly string[]>>
+}
+
+/** The details of a report's plan; null when the objects are not as its plan wants them. */
+export function detailsOf({ plan, outcomes, held, unfinished, loader }: VenvReport): Details | null {
+  const isSettled = outcomes.every(({ status }) => status === 'fine' || status === 'patched')
+  if (!isSettled || held.length > 0 || unfinished || loader !== null) return null
+  const hows = plan.objects.map(({ relative, needed }) => {
+    const lost = needed.filter(({ how }) => how !== 'found' && how !== 'foreign')
+    return [relative, Object.fromEntries(lost.map(({ soname, how }) => [soname, how]))] as const
+  })
+  const clashes = plan.clashes.filter(({ reasons }) => reasons.length > 0)
+  return {
+    hows: Object.fromEntries(hows.filter(([, lost]) => Object.keys(lost).length > 0)),
+    clashes: Object.fromEntries(clashes.map(({ soname, reasons }) => [soname, reasons])),
+  }
+}
+
+function isDetails(value: unknown): value is Details {
+  if (typeof value !== 'object' || value === null || !('hows' in value) || !('clashes' in value)) return false
+  return [value.hows, value.clashes].every(part => typeof part === 'object' && part !== null && !Array.isArray(part))
+}
+
+/**
+ * The environment as the last run left it; null when anything has changed since, or something is still to be done.
+ * @throws WheelfixError when its Python cannot be found
+ */
+export function settledSubject(venv: Environment, options: VenvOptions, version: string): Subject | null {
+  if (venv.kind !== 'venv' || !hasPython(venv)) return null
+  const known = recallSettled(venv, options, version)
+  const details = known?.answer.details
+  if (known === null || !isDetails(details)) return null
+  const settings = settingsOf(venv, options)
+  if (settings.strategy !== 'rpath' || settings.hasLoader) return null
+
+  const store = storeDirectory(options.env)
+  const interpreter = findInterpreter(venv)
+  const tree = diskTree()
+  const python = startPython(interpreter, tree, store, options.env)
+  const distributions = readDistributions(venv.sitePackages, new Set(known.files))
+  const readFrom = objectReader(venv, interpreter.extensionSuffixes)
+  const input: ResolveInput = {
+    objects: [],
+    python,
+    ownership: ownershipOf(distributions),
+    bin: venv.bin,
+    everythingCounts: false,
+    sharesFolder: false,
+    store,
+    ...programLoaderOf(interpreter, settings.programs, null, options.env),
+  }
+  const simulated = simulationInput(input, new Map())
+  const objects = known.files.map((path): ListedObject => {
+    let object: ReturnType<typeof readFrom> | undefined
+    return { path, read: () => (object ??= readFrom(path)) }
+  })
+  let byPath: ReadonlyMap<string, string> | null = null
+  return {
+    venv,
+    python,
+    distributions,
+    importRoots: belongingOf(venv, store).importRoots,
+    objects,
+    load: object => load(object, { ...simulated, states: new Map([[object.identity, object.current]]) }),
+    planned({ path }) {
+      byPath ??= new Map(known.files.map(file => [tree.canonical(file), file]))
+      const file = byPath.get(tree.canonical(path)) ?? byPath.get(realOr(path, tree))
+      if (file === undefined) return undefined
+      const hows = details.hows[relativeTo(venv.root, file)] ?? {}
+      return { distribution: ownerIn(distributions, file), change: null, how: soname => hows[soname] ?? 'found' }
+    },
+    clashes: soname => details.clashes[soname] ?? [],
+  }
+}
+
+function ownerIn(distributions: Distributions, path: string): string | null {
+  return distributions.ownerOf(path)?.distribution.name ?? null
+}
+
+/** A path without links: a library may be mapped by a link that stands beside it. */
+function realOr(path: string, tree: FileTree): string {
+  try {
+    return realPath(path)
+  } catch {
+    return tree.canonical(path)
+  }
+}
