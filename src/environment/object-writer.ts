@@ -19,6 +19,8 @@ interface NewObject {
   /** The RECORD and the row that list the object. */
   readonly record: { readonly record: string; readonly row: string } | null
   readonly fields: string | null
+  /** Gets all bytes of the new content in order, where the file is copied byte by byte; else none. */
+  readonly see?: (bytes: Uint8Array) => void
 }
 
 interface ObjectWriter {
@@ -102,12 +104,12 @@ function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject
   const extras = extrasOf(
     batch.filter(({ object }) => !isInPlace(object) || !isWritable(object)).map(({ object }) => object.path),
   )
-  for (const { object, edit, end } of batch) {
+  for (const { object, edit, see, end } of batch) {
     let done = false
     const refusal = attempt(() => {
       done = isInPlace(object) && changedInPlace(object, edit)
       if (done) return
-      const staged = stageFile(object.path, edit, object.status)
+      const staged = stageFile(object.path, edit, object.status, see)
       extras.keep(staged)
       if (staged.mustSync) waiting.push({ staged, end })
       else {

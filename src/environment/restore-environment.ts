@@ -1,14 +1,13 @@
 // Restores every file to what it was before wheelfix. It needs only the undo notes inside the files, and no Python.
 import { existsSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
-import type { ByteSource } from '../elf/source.ts'
 import { notesIn, originalSource, type Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { complete, pauses } from '../io/steps.ts'
 import { readDistributions } from '../python/distributions.ts'
-import { fieldsOf, hashHolds } from '../python/record.ts'
+import { fieldsOf, hashCheck, hashHolds } from '../python/record.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Environment } from '../python/environment.ts'
 import { writeReason } from './change.ts'
@@ -159,19 +158,22 @@ function* restoreObjects(
         continue
       }
       const blocked = unwritten.get(object)
-      const original =
-        blocked === undefined ? lookAtOriginal(object, undo, isRecorded) : { ...UNKNOWN, reason: blocked }
-      const { reason } = original
-      if (original.differs) {
+      // the restored file is another tool's work on ours
+      const below = blocked === undefined && mayBeOurs(path, isRecorded, undo) ? { reason: CHANGED_SINCE } : null
+      const seen = originalCheck(object, undo)
+      const differs = (): void => {
         warnings.push(`${relative} differs from its RECORD: something else changed it, before or after wheelfix`)
       }
-      // the restored file is another tool's work on ours
-      const below = original.isOurs ? { reason: CHANGED_SINCE } : null
-      if (reason !== null) end({ reason })
-      else if (writer === null) end(below)
-      else {
+      if (blocked !== undefined) end({ reason: blocked })
+      else if (writer === null) {
+        const reason = tryOriginal(object, undo, differs)
+        end(reason === null ? below : { reason })
+      } else {
         const edit = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
-        writer.add({ object, edit, record: null, fields: null }, refusal => end(refusal ?? below))
+        writer.add({ object, edit, record: null, fields: null, see: seen.see }, refusal => {
+          if (refusal === null && !seen.holds()) differs()
+          end(refusal ?? below)
+        })
       }
     }
   } finally {
@@ -189,53 +191,60 @@ function* restoreObjects(
 /**
  * Does the file carry a note of the owner `venv` that no longer holds? A damaged file that its wheel brought was never
  * changed by wheelfix. A file that cannot be read, or that a newer version changed, may have been.
+ * @param above the valid note; the question is about the layers below it
  */
-function mayBeOurs(path: string, isRecorded: (path: string) => boolean): boolean {
+function mayBeOurs(path: string, isRecorded: (path: string) => boolean, above: Undo | null = null): boolean {
   try {
-    return withSource(path, source => hasNoteOfOurs(source, () => isRecorded(path)))
+    const notes = withSource(path, source => notesIn(above === null ? source : originalSource(source, above)))
+    return notes.some(undo => isPlanned(ownerOf(undo, () => isRecorded(path))))
   } catch (error) {
     return !(error instanceof ElfError) || error.code === 'REFUSED'
-  }
-}
-
-/** Does any note in the file belong to the owner `venv`, valid or not? */
-function hasNoteOfOurs(source: ByteSource, isRecorded: () => boolean): boolean {
-  try {
-    return notesIn(source).some(undo => isPlanned(ownerOf(undo, isRecorded)))
-  } catch (error) {
-    if (error instanceof ElfError) return error.code === 'REFUSED'
-    throw error
   }
 }
 
 const CHANGED_SINCE =
   'another tool changed this file after wheelfix did, so its undo note no longer holds: reinstall the package'
 
-interface Original {
-  /** Why the original cannot be read; else null. */
-  readonly reason: string | null
-  /** The original has another hash than its RECORD says. */
-  readonly differs: boolean
-  /** The original carries a note of the owner `venv` too. */
-  readonly isOurs: boolean
+/**
+ * Compares the original with RECORD's hash while it is written, so that it is read once. Where the file system copies by
+ * reference, the restored file is read.
+ */
+function originalCheck({ path }: ScannedObject, { record, originalSize }: Undo) {
+  const fields = record === null ? null : fieldsOf(record)
+  const check = fields === null ? null : hashCheck(fields)
+  let count = 0
+  return {
+    see: (bytes: Uint8Array): void => {
+      check?.update(bytes)
+      count += bytes.length
+    },
+    /** Called once the file is restored. False when the hash is another one. */
+    holds(): boolean {
+      if (fields === null || check === null) return true
+      if (count === originalSize) return check.holds() !== false
+      try {
+        return withSource(path, source => hashHolds(fields, source)) !== false
+      } catch (error) {
+        // another program removed it meanwhile
+        if (error instanceof ElfError || errnoOf(error) !== undefined) return true
+        throw error
+      }
+    },
+  }
 }
 
-const UNKNOWN = { differs: false, isOurs: false }
-
-/** Reads the original of an object to its end, once. */
-function lookAtOriginal({ path }: ScannedObject, undo: Undo, isRecorded: (path: string) => boolean): Original {
+/** Reads the original to its end, as a restore would. Returns the reason when it cannot be read. */
+function tryOriginal({ path }: ScannedObject, undo: Undo, differs: () => void): string | null {
   const { record } = undo
   try {
-    return withSource(path, source => {
-      const original = originalSource(source, undo)
-      return {
-        reason: null,
-        differs: record !== null && hashHolds(fieldsOf(record), original) === false,
-        isOurs: hasNoteOfOurs(original, () => isRecorded(path)),
-      }
-    })
+    const holds = withSource(
+      path,
+      source => record === null || hashHolds(fieldsOf(record), originalSource(source, undo)),
+    )
+    if (holds === false) differs()
+    return null
   } catch (error) {
-    return { ...UNKNOWN, reason: error instanceof ElfError ? error.message : writeReason(error) }
+    return error instanceof ElfError ? error.message : writeReason(error)
   }
 }
 

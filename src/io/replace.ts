@@ -78,16 +78,22 @@ export interface Staged {
  * Writes a file's new bytes beside it, with the file's mode, owner and times. A file with more than one link gets its
  * own inode: the other names (in a package manager's cache) keep the old bytes.
  * @param expected the file that the edit was made for
+ * @param see gets all bytes of the new content in order; none where the file system copies by reference
  * @throws WheelfixError `BUSY` if the path is another file by now; the errors of open(2) and write(2), among them ELOOP
  * for a link. No temporary file is left after an error
  */
-export function stageFile(path: string, edit: FileEdit, expected: FileStatus | null = null): Staged {
+export function stageFile(
+  path: string,
+  edit: FileEdit,
+  expected: FileStatus | null = null,
+  see: (bytes: Uint8Array) => void = () => {},
+): Staged {
   const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK))
   try {
     if (expected !== null && source.status.ino !== expected.ino) {
       throw new WheelfixError('BUSY', 'another program replaced it during this run: run again', path)
     }
-    return stage(path, fstatSync(source.fd), fd => writeEdited(fd, source, edit))
+    return stage(path, fstatSync(source.fd), fd => writeEdited(fd, source, edit, see))
   } finally {
     source.close()
   }
@@ -98,11 +104,16 @@ export function stageFile(path: string, edit: FileEdit, expected: FileStatus | n
  * filling the holes of a sparse file. Otherwise each byte is written once, in order. ext4 sends only new blocks to the disk
  * before a rename, so a header that is written over the copy of an old one could arrive half a minute later.
  */
-export function writeEdited(to: number, source: FileSource, edit: FileEdit): void {
+export function writeEdited(
+  to: number,
+  source: FileSource,
+  edit: FileEdit,
+  see: (bytes: Uint8Array) => void = () => {},
+): void {
   if (cloned(to, source)) writeEdit(to, edit)
   else {
     const { blocks, size } = fstatSync(source.fd)
-    writeOnce(to, editedChunks(source, edit), blocks * 512 < size ? 0 : edit.baseSize)
+    writeOnce(to, editedChunks(source, edit), blocks * 512 < size ? 0 : edit.baseSize, see)
   }
 }
 
@@ -269,11 +280,17 @@ function readFully(fd: number, bytes: Uint8Array, length: number, offset: number
  * Writes the chunks of a file, each byte once, from the first to the last. From `sparseFrom` on, blocks of zeros become
  * holes. (Node does not have lseek(2)'s SEEK_HOLE.)
  */
-function writeOnce(to: number, chunks: Iterable<Uint8Array>, sparseFrom: number): void {
+function writeOnce(
+  to: number,
+  chunks: Iterable<Uint8Array>,
+  sparseFrom: number,
+  see: (bytes: Uint8Array) => void,
+): void {
   const zeros = Buffer.alloc(BLOCK)
   let offset = 0
   let written = 0
   for (const chunk of chunks) {
+    see(chunk)
     // consecutive blocks are written together
     let start = 0
     for (let at = firstBlock(sparseFrom - offset); at < chunk.length; at += BLOCK) {

@@ -1,9 +1,9 @@
 // RECORD, the list of a distribution's files: rows of path, hash and size as CSV (PEP 376, PEP 427; "Recording
 // installed projects" of the packaging specifications). The functions take a text and return a text: fields change, and
 // every other byte stays. A RECORD that is not UTF-8 passes through elf/text.ts unharmed.
-import { getHashes } from 'node:crypto'
+import { createHash, getHashes } from 'node:crypto'
 import type { ByteSource } from '../elf/source.ts'
-import { digestOf } from '../io/hash.ts'
+import { digestOf, readThrough } from '../io/hash.ts'
 
 /** The raw hash and size fields of a row, including quotes; both are empty where the row does not have them. */
 export interface RecordFields {
@@ -148,15 +148,32 @@ function spells(text: string, digest: Buffer): boolean {
   )
 }
 
-/**
- * Does the hash of a row match the file? Null where the hash cannot be checked, because its algorithm is unknown. A row
- * without a hash matches any file.
- */
-export function hashHolds({ hash }: RecordFields, source: ByteSource): boolean | null {
-  const digest = digestIn(hash)
-  if (digest === null) return true
-  if (digest.algorithm === null) return null
-  return spells(digest.text, Buffer.from(digestOf(source, digest.algorithm, 'hex'), 'hex'))
+/** Compares a file with the hash of a row while something else reads the file. */
+interface HashCheck {
+  /** Takes the next bytes of the file. */
+  update(bytes: Uint8Array): void
+  /**
+   * Does the hash match all the bytes? Null where it cannot be checked, because its algorithm is unknown. A row without a
+   * hash matches any file. Called once, at the end.
+   */
+  holds(): boolean | null
+}
+
+export function hashCheck({ hash: field }: RecordFields): HashCheck {
+  const digest = digestIn(field)
+  if (digest === null) return { update: () => {}, holds: () => true }
+  const { algorithm, text } = digest
+  if (algorithm === null) return { update: () => {}, holds: () => null }
+  const hash = createHash(algorithm)
+  return { update: bytes => hash.update(bytes), holds: () => spells(text, hash.digest()) }
+}
+
+/** Does the hash of a row match the file? As `HashCheck.holds`. */
+export function hashHolds(fields: RecordFields, source: ByteSource): boolean | null {
+  const algorithm = digestIn(fields.hash)?.algorithm
+  const check = hashCheck(fields)
+  if (algorithm != null) readThrough(source, bytes => check.update(bytes))
+  return check.holds()
 }
 
 /** The size in a row, in bytes; null where the row has none. */

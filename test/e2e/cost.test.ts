@@ -1,6 +1,7 @@
 // What a run asks of the file system for each object: the difference of two environments, of which one has more of the same
 // objects. A slow path shows here on any machine, however busy it is.
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { constants, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
@@ -14,9 +15,13 @@ const FEW = 10
 const MANY = 60
 
 const CALLS = { openSync: 5, closeSync: 5, fstatSync: 6, lstatSync: 3, futimesSync: 1 }
-const FIRST_RUN = { ...CALLS, readSync: 8, read: 50_000, writeSync: 3, written: 3400 }
-const RENAMED = { copyFileSync: 1, ftruncateSync: 1, fchmodSync: 1, renameSync: 1, statSync: 1, statfsSync: 1 }
-const RESTORE = { ...CALLS, ...RENAMED, readSync: 6, read: 37_000, writeSync: 1, written: 100 }
+const FIRST_RUN = { ...CALLS, readSync: 8, read: 50_200, writeSync: 3, written: 3400 }
+/** Each byte of the file is read once and written once, besides the reads of the scan. */
+const RENAMED = { fchmodSync: 1, renameSync: 1, statfsSync: 1, writeSync: 1 }
+const RESTORE = { openSync: 4, closeSync: 4, fstatSync: 5, lstatSync: 1, futimesSync: 1, readSync: 7, ...RENAMED }
+const CLONED = { copyFileSync: 1, ftruncateSync: 1, statSync: 1 }
+/** What a scan reads of a patched object. */
+const SCANNED = 37_000
 
 const world = missing('gcc') === false ? buildWorld() : (missing('gcc') as string)
 if (typeof world === 'string') test('cost', { skip: skip(world) })
@@ -27,6 +32,7 @@ function theSuite(world: World): void {
     after(() => world.dispose())
     const library = makeExtension(world)
     const { size } = statSync(library)
+    const hash = `sha256=${createHash('sha256').update(readFileSync(library)).digest('base64url')}`
     const few = environmentOf(FEW)
     const many = environmentOf(MANY)
 
@@ -38,7 +44,7 @@ function theSuite(world: World): void {
       const names = Array.from({ length: objects }, (_, index) => `many/m${index}.abi3.so`)
       for (const name of names) copyFileSync(library, join(site, name))
       writeFileSync(join(site, 'many-1.0.dist-info/METADATA'), 'Metadata-Version: 2.1\nName: many\nVersion: 1.0\n')
-      writeFileSync(join(site, 'many-1.0.dist-info/RECORD'), names.map(name => `${name},,${size}\n`).join(''))
+      writeFileSync(join(site, 'many-1.0.dist-info/RECORD'), names.map(name => `${name},${hash},${size}\n`).join(''))
       return venv
     }
 
@@ -88,10 +94,13 @@ function theSuite(world: World): void {
     test('a run with nothing to do', () => {
       within(costOf(['venv']), { lstatSync: 1, read: 150 })
     })
+    test('why, of one object, after that run', () => {
+      within(costOf(['why', 'many.m0']), { lstatSync: 1, read: 300 })
+    })
     test('a restore', () => {
-      // the file system copies by reference, or each byte is read and written once
-      const bytes = { copied: size + 4096, read: RESTORE.read + size, written: RESTORE.written + size }
-      within(costOf(['restore']), { ...RESTORE, ...bytes, readSync: RESTORE.readSync + 1 })
+      // each byte is read and written once; where the file system copies by reference, it is copied and read
+      const bytes = { read: SCANNED + size, written: size + 100, copied: size + 4096 }
+      within(costOf(['restore']), { ...RESTORE, ...CLONED, ...bytes })
     })
   })
 }

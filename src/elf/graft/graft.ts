@@ -103,6 +103,7 @@ export function graftTo(
 /** The file after the graft. */
 export function graftedSource(source: ByteSource, graft: FileEdit): ByteSource {
   const base = patchedSource(source, graft.baseSize, [...graft.patches, { offset: 0, bytes: graft.header }])
+  if (graft.tail.length === 0) return base
   return extendedSource(
     base,
     graft.tail.map(piece =>
