@@ -3,10 +3,10 @@ import { existsSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { notesIn, originalSource, type Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { fsPath, isInside } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { complete, pauses } from '../io/steps.ts'
-import { readDistributions } from '../python/distributions.ts'
+import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { fieldsOf, hashCheck, hashHolds } from '../python/record.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Environment } from '../python/environment.ts'
@@ -21,7 +21,7 @@ import type { ScannedObject } from '../resolve/objects.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { putLinksBack } from './linked.ts'
 import { objectWriter } from './object-writer.ts'
-import { addRow, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
+import { addRow, recordReader, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
 import { recover } from './recover.ts'
 import { recordedIn, type Scan, scanVenv } from './scan.ts'
 
@@ -135,6 +135,7 @@ function* restoreObjects(
   const { dryRun, editable, env } = options
   const scan = scanToRestore(venv, editable, env)
   const isRecorded = recordedIn(venv)
+  const lacksUndo = undoLosses(venv, env)
   const restored: ScannedObject[] = []
   const refused: { path: string; reason: string }[] = scan.unreadable
     .filter(({ path }) => mayBeOurs(path, isRecorded))
@@ -155,6 +156,7 @@ function* restoreObjects(
       }
       if (undo === null) {
         if (object.owner === null && mayBeOurs(path, isRecorded)) end({ reason: CHANGED_SINCE })
+        else if (lacksUndo(object)) end({ reason: UNDO_GONE })
         continue
       }
       const blocked = unwritten.get(object)
@@ -201,6 +203,25 @@ function mayBeOurs(path: string, isRecorded: (path: string) => boolean, above: U
     return !(error instanceof ElfError) || error.code === 'REFUSED'
   }
 }
+
+/**
+ * Says of a program whether wheelfix gave it its loader in place and the undo is gone, because somebody removed the state
+ * folder. Such a program has a loader of the store, and a row without a hash in its RECORD, as no installer writes it.
+ */
+function undoLosses(venv: Environment, env: NodeJS.ProcessEnv): (object: ScannedObject) => boolean {
+  const records = recordReader()
+  let distributions: Distributions | null = null
+  return ({ kind, owner, path, current }) => {
+    if (kind !== 'executable' || owner !== null || current.ptInterp === null) return false
+    if (!isInside(current.ptInterp, storeDirectory(env))) return false
+    distributions ??= readDistributions(venv.sitePackages)
+    const at = rowOf(distributions.ownerOf(path))
+    return at !== null && records(at.record).get(at.row)?.hash === ''
+  }
+}
+
+const UNDO_GONE =
+  'it was changed in place, and what restores it is gone with the state folder (.wheelfix/undo): reinstall the package'
 
 const CHANGED_SINCE =
   'another tool changed this file after wheelfix did, so its undo note no longer holds: reinstall the package'

@@ -38,6 +38,7 @@ function theSuite(world: World): void {
     const nameOf = (stem: string): string =>
       readdirSync(sitePackages(world, template)).find(name => name.startsWith(stem)) ?? ''
     const [small, large] = [nameOf('small.'), nameOf('large.')]
+    const record = join(site, 'trio-1.0.dist-info/RECORD')
     const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
     const argsOf = (command: string, ...options: readonly string[]) => [
       command,
@@ -81,9 +82,22 @@ function theSuite(world: World): void {
       }
     })
 
+    test('restore does not say 0 of a program whose undo was removed with the state folder', () => {
+      prepare()
+      well('venv')
+      rmSync(join(venv, '.wheelfix'), { recursive: true })
+      const { status, stdout } = fix('restore')
+      assert.equal(status, 1, stdout)
+      assert.match(stdout, /bin\/tool: .*reinstall\s+the\s+package/s)
+      // an installer puts the program and its RECORD back
+      for (const name of ['bin/tool', record.slice(venv.length + 1)])
+        copyFileSync(join(template, name), join(venv, name))
+      well('restore')
+      assert.deepEqual(venvFiles(venv), venvFiles(template))
+    })
+
     test('two names of one file in the venv are both patched and given back, RECORD too', () => {
       prepare()
-      const record = join(site, 'trio-1.0.dist-info/RECORD')
       const row = readFileSync(record, 'utf8')
         .split('\n')
         .find(line => line.startsWith(small))
