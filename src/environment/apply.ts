@@ -21,8 +21,8 @@ import { addRow, type RecordReader, recordReader, rewriteRecordFiles, type RowCh
 export interface ApplyInput {
   readonly place: Place
   readonly distributions: Distributions
-  /** The objects of the plan, by path. */
-  readonly objects: ReadonlyMap<string, ScannedObject>
+  /** The objects of the plan, by path: two of them may be one file. */
+  readonly byPath: ReadonlyMap<string, ScannedObject>
   /** The libc that loads the objects. */
   readonly libc: ChangeJob['libc']
   readonly write: boolean
@@ -74,8 +74,8 @@ export function* applySteps(
 }
 
 /** @throws Error when the plan is about other objects, which is a mistake of the caller */
-function objectOf({ path }: PlannedObject, { objects }: Pick<ApplyInput, 'objects'>): ScannedObject {
-  const object = objects.get(path)
+function objectOf({ path }: PlannedObject, { byPath }: Pick<ApplyInput, 'byPath'>): ScannedObject {
+  const object = byPath.get(path)
   if (object === undefined) throw new Error(`the plan names ${path}, which was not scanned`)
   return object
 }
@@ -180,11 +180,11 @@ function restoreRows(pending: readonly PlannedObject[], input: ApplyInput): Map<
 /** Did a killed run change objects but leave their original fields in RECORD? */
 export function recordsAreStale(
   planned: readonly PlannedObject[],
-  { objects, distributions }: Pick<ApplyInput, 'objects' | 'distributions'>,
+  { byPath, distributions }: Pick<ApplyInput, 'byPath' | 'distributions'>,
 ): boolean {
   const records = recordReader()
   return planned.some(item => {
-    const object = objectOf(item, { objects })
+    const object = objectOf(item, { byPath })
     if (object.undo?.record == null || item.edit === null) return false
     const at = rowOf(distributions.ownerOf(object.path))
     return at !== null && isStale(object, records(at.record).get(at.row))

@@ -221,14 +221,14 @@ function isUnfinished(examination: Examination): boolean {
     scan.leftovers.length > 0 ||
     hasHalfLeft(examination) ||
     isHalfWritten(venv) ||
-    recordsAreStale(ownObjects(examination), { objects: byPath, distributions })
+    recordsAreStale(ownObjects(examination), { byPath, distributions })
   )
 }
 
 function applyInput(examination: Examination, options: VenvOptions, write: boolean): ApplyInput {
-  const { venv, distributions, byPath: objects, python } = examination
+  const { venv, distributions, byPath, python } = examination
   const { rehash, progress } = options
-  return { place: venv, distributions, objects, libc: python.libc.kind, write, rehash, progress }
+  return { place: venv, distributions, byPath, libc: python.libc.kind, write, rehash, progress }
 }
 
 /** Keeps everything in the store that the venv needs from garbage collection. A dry run only looks whether it is kept. */

@@ -39,9 +39,9 @@ export function heldBack({ venv, plan, held }: Examination): Finding[] {
 }
 
 /** The pending changes, and the objects that cannot be changed. A run would end in the same way. */
-export function pending({ venv, plan, distributions, objects, held, python }: Examination): Finding[] {
+export function pending({ venv, plan, distributions, byPath, held, python }: Examination): Finding[] {
   const libc = python.libc.kind
-  const input = { place: venv, distributions, objects, libc, write: false, rehash: false, progress: () => {} }
+  const input = { place: venv, distributions, byPath, libc, write: false, rehash: false, progress: () => {} }
   const tried = applyPlan(
     plan.objects.filter(({ identity }) => !held.has(identity)),
     input,
