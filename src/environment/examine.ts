@@ -8,7 +8,7 @@ import { diskTree } from '../ldso/file-tree.ts'
 import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
 import { fits } from '../ldso/fits.ts'
 import { knownSonames } from '../nix/hints.ts'
-import { type LibraryDirectories, namedDirectories, type UsedLibrary } from '../nix/libset.ts'
+import type { UsedLibrary } from '../nix/libset.ts'
 import { prepareRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { servedLibraries } from '../private-loader/library-cache.ts'
@@ -23,7 +23,7 @@ import type { ScannedObject } from '../resolve/objects.ts'
 import { makePlan, type Plan, type PlanOptions } from '../resolve/plan.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
 import { type PythonProcess, startPython } from '../resolve/python-process.ts'
-import { scanSources, trustWarnings } from '../resolve/scan-sources.ts'
+import { librarySources, trustWarnings } from '../resolve/library-sources.ts'
 import { type Ownership, resolve, type Resolution, type ResolveInput } from '../resolve/resolution.ts'
 import { builtSetLink } from '../state/lock.ts'
 import { readPins } from '../state/pins.ts'
@@ -88,19 +88,18 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   const tree = diskTree()
   const python = startPython(interpreter, tree, store, env)
 
-  const named = librariesNamed(venv, config, python, store, options)
+  // the scan of the store asks for all of them together
+  const sonames = new Set<string>()
+  const flags = { ...options, libs: [...options.libs, ...builtSet(venv).map(path => `${path}/lib`)] }
+  const pins = options.update ? new Map<string, never>() : readPins(venv)
+  const { named, sources } = librarySources(python, flags, sonames, config, pins)
   const scan = loaded.scan()
   for (const { path, identity, current } of scan.objects) tree.adopt(path, { identity, object: current })
   const distributions = readDistributions(venv.sitePackages, new Set(scan.objects.map(({ path }) => path)))
 
   // a private loader also serves libraries that are opened by name or installed later
   const wanted = wantedBy(scan, interpreter, strategy === 'rpath' ? [] : knownSonames())
-  const sources: ProviderSources = {
-    directories: named.directories,
-    pins: options.update ? new Map() : readPins(venv),
-    ...scanSources(python, { ...options, noScan: options.noScan || config.noScan }, wanted.keys()),
-    store,
-  }
+  for (const soname of wanted.keys()) sonames.add(soname)
   const loader = strategy === 'rpath' ? null : planLoader({ venv, names, python, sources, wanted, env })
   const faults = loader === null ? [] : loaderFaults(loader, names)
 
@@ -175,25 +174,6 @@ export function settingsOf(venv: Environment, options: VenvOptions): Settings {
   const strategy = asked ?? (hasLoader ? 'loader' : 'rpath')
   const programs = options.interpreter ?? config.interpreter ?? readProgramInterpreter(venv)
   return { config, names, hasLoader, strategy, programs }
-}
-
-function librariesNamed(
-  venv: Environment,
-  config: Config,
-  python: PythonProcess,
-  store: string,
-  { libs, env, cwd }: VenvOptions,
-): LibraryDirectories {
-  const flags = [...libs, ...builtSet(venv).map(path => `${path}/lib`)]
-  return namedDirectories({
-    flags,
-    config: config.libs,
-    configFile: config.path,
-    closure: python.closure,
-    env,
-    cwd,
-    store,
-  })
 }
 
 /** The loader for programs of wheels that ask for the loader of another system. */

@@ -1,6 +1,7 @@
 // Finds every ELF object of an environment by its first bytes and not by its name, and reads what the loader sees in it.
-// (Files with the name of a source are not opened.) A link of an installer to a file in its cache counts as that file; other
-// links that leave the environment are counted, never followed. The scan also looks at folders outside that the environment imports from, but the objects there belong to somebody else.
+// (Files with the name of a source are not opened.) A link of an installer to a file in its cache counts as that file.
+// Other links that leave the environment are counted, never followed. The scan also looks at folders outside that the
+// environment imports from, but the objects there belong to somebody else.
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { originalSource } from '../elf/graft/undo-note.ts'
@@ -9,7 +10,17 @@ import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
 import { errnoOf } from '../io/error.ts'
 import { temporaryFiles } from '../io/leftovers.ts'
 import { matchesPath } from '../io/glob.ts'
-import { directoryOf, fileNameOf, fsPath, isInside, listDirectory, readLink, realPath, relativeTo } from '../io/path.ts'
+import {
+  directoryOf,
+  type DirectoryEntry,
+  fileNameOf,
+  fsPath,
+  isInside,
+  listDirectory,
+  readLink,
+  realPath,
+  relativeTo,
+} from '../io/path.ts'
 import { sourceOf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
@@ -77,6 +88,32 @@ function mayHoldModules(name: string): boolean {
   return /^[A-Za-z_]\w*(?:\.libs)?$/.test(name) && name !== 'node_modules'
 }
 
+/** How the objects are read. `isRecorded` says whether a RECORD lists a file. */
+type Reading = Omit<ReadOptions, 'isRecorded'> & { readonly isRecorded: (path: string) => boolean }
+
+/** A walk in progress: what it knows, and what it found so far. */
+interface Walk {
+  readonly venv: Environment
+  /** The real path of the environment's root. */
+  readonly root: string
+  readonly store: string
+  readonly ignored: readonly string[]
+  readonly reading: Reading
+  readonly kept: KeptUndos
+  /** The real paths of the folders from which a walk began. */
+  readonly seen: Set<string>
+  /** The walk is in a folder that does not belong to the environment. */
+  isOutside: boolean
+  readonly objects: ScannedObject[]
+  readonly unreadable: UnreadableObject[]
+  readonly directories: string[]
+  readonly leftovers: string[]
+  foreignLinks: number
+  readonly linked: Set<string>
+  readonly nested: string[]
+  readonly outside: Set<string>
+}
+
 /**
  * Walks the environment's folders. `extensionSuffixes` are those of the interpreter, the bare `.so` last. `store` is the Nix
  * store. `ignored` are globs of files and folders to skip. `driver`: look for libraries of the graphics driver that objects
@@ -90,109 +127,115 @@ export function scanVenv(
   ignored: readonly string[] = [],
   driver = false,
 ): Scan {
-  const objects: ScannedObject[] = []
-  const unreadable: UnreadableObject[] = []
-  const directories: string[] = []
-  const leftovers: string[] = []
-  let foreignLinks = 0
-  const root = realPath(venv.root)
-  const seen = new Set<string>()
   const belonging = belongingOf(venv, store)
-  const outside = new Set<string>()
-  const linked = new Set<string>()
-  const nested: string[] = []
-  let isOutside = false
-
-  const isIgnored = (path: string): boolean => ignored.some(glob => matchesPath(relativeTo(venv.root, path), glob))
-  const isRecorded = recordedIn(venv)
-  const kept = keptUndos(venv)
-  const reading = { suffixes: extensionSuffixes, isRecorded, driver }
-
-  const visit = (directory: string): void => {
-    const entries = list(directory)
-    // a source tree may hold other environments, and this one too
-    if (directory !== venv.root && entries.some(({ name }) => name === 'pyvenv.cfg')) {
-      if (isOutside) return
-      if (venv.kind === 'folder') {
-        nested.push(directory)
-        return
-      }
-    }
-    directories.push(directory)
-    const below: string[] = []
-    for (const { name, kind } of entries) {
-      const path = `${directory}/${name}`
-      if (isIgnored(path)) continue
-      if (kind === 'directory') {
-        if (!SKIPPED.has(name) && (!isOutside || mayHoldModules(name))) below.push(path)
-      } else if (kind === 'symlink') {
-        // a temporary link is a new target of a name of bin/ that waits for its rename
-        if (!isOutside && isTemporary(name)) leftovers.push(path)
-        else if (!isOutside && mayLeadOut(venv, path, name)) {
-          const target = linkTarget(path, root, store)
-          if (target === 'file' && isInstallers(venv, path)) visitFile(path, name, linked)
-          else if (target !== null && LIBRARY_NAME.test(name)) foreignLinks++
-        }
-      } else if (kind === 'file') {
-        if (isTemporary(name)) {
-          if (!isOutside) leftovers.push(path)
-        } else if (!isSourceName(name)) visitFile(path, name)
-      }
-    }
-    for (const path of below) visit(path)
+  const walk: Walk = {
+    venv,
+    root: realPath(venv.root),
+    store,
+    ignored,
+    reading: { suffixes: extensionSuffixes, isRecorded: recordedIn(venv), driver },
+    kept: keptUndos(venv),
+    seen: new Set(),
+    isOutside: false,
+    objects: [],
+    unreadable: [],
+    directories: [],
+    leftovers: [],
+    foreignLinks: 0,
+    linked: new Set(),
+    nested: [],
+    outside: new Set(),
   }
-
-  /** Visits a folder once, even when several ways lead to it. */
-  const visitOnce = (folder: string): void => {
-    const real = realPath(folder)
-    if (seen.has(real)) return
-    seen.add(real)
-    visit(folder)
-  }
-
-  const list = (directory: string) => {
-    try {
-      return listDirectory(directory)
-    } catch (error) {
-      const errno = errnoOf(error)
-      if (errno === undefined) throw error
-      if (isOutside) return []
-      unreadable.push({
-        path: directory,
-        relative: relativeTo(venv.root, directory),
-        reason: sayErrno(errno, 'folder'),
-        broken: false,
-      })
-      return []
-    }
-  }
-
-  const visitFile = (path: string, name: string, among: Set<string> | null = null): void => {
-    const relative = relativeTo(venv.root, path)
-    try {
-      const object = scanFile(path, relative, name, reading, kept)
-      // wheelfix's copy of the venv's Python is the interpreter, not an object of a wheel
-      if (object === null || isCopy(object.owner)) return
-      // a source tree holds programs for its build and tests, which nobody imports
-      if (isOutside && object.kind === 'executable') return
-      objects.push(object)
-      if (isOutside) outside.add(object.identity)
-      among?.add(object.identity)
-    } catch (error) {
-      const errno = errnoOf(error)
-      if (isOutside && (error instanceof ElfError || errno !== undefined)) return
-      if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message, broken: isBroken(error) })
-      else if (errno !== undefined) unreadable.push({ path, relative, reason: sayErrno(errno, 'file'), broken: false })
-      else throw error
-    }
-  }
-
-  for (const folder of [...venv.walk, ...belonging.folders]) visitOnce(folder)
-  for (const path of [...venv.files, ...belonging.files]) visitFile(path, fileNameOf(path))
-  isOutside = true
-  for (const { folder } of belonging.outside) visitOnce(folder)
-  leftovers.push(...temporaryFiles(venv.stateFolder, STATE_DEPTH))
+  for (const folder of [...venv.walk, ...belonging.folders]) visitOnce(walk, folder)
+  for (const path of [...venv.files, ...belonging.files]) visitFile(walk, path, fileNameOf(path))
+  walk.isOutside = true
+  for (const { folder } of belonging.outside) visitOnce(walk, folder)
+  walk.leftovers.push(...temporaryFiles(venv.stateFolder, STATE_DEPTH))
+  const { objects, unreadable, directories, leftovers, foreignLinks, linked, nested, outside } = walk
   return { objects, unreadable, directories, leftovers, foreignLinks, linked, nested, belonging, outside }
+}
+
+/** Visits a folder once, even when several ways lead to it. */
+function visitOnce(walk: Walk, folder: string): void {
+  const real = realPath(folder)
+  if (walk.seen.has(real)) return
+  walk.seen.add(real)
+  visitFolder(walk, folder)
+}
+
+function visitFolder(walk: Walk, directory: string): void {
+  const { venv, isOutside, leftovers } = walk
+  const entries = list(walk, directory)
+  // a source tree may hold other environments, and this one too
+  if (directory !== venv.root && entries.some(({ name }) => name === 'pyvenv.cfg')) {
+    if (isOutside) return
+    if (venv.kind === 'folder') {
+      walk.nested.push(directory)
+      return
+    }
+  }
+  walk.directories.push(directory)
+  const below: string[] = []
+  for (const { name, kind } of entries) {
+    const path = `${directory}/${name}`
+    if (walk.ignored.some(glob => matchesPath(relativeTo(venv.root, path), glob))) continue
+    if (kind === 'directory') {
+      if (!SKIPPED.has(name) && (!isOutside || mayHoldModules(name))) below.push(path)
+    } else if (kind === 'symlink') {
+      if (!isOutside) visitLink(walk, path, name)
+    } else if (kind === 'file') {
+      if (isTemporary(name)) {
+        if (!isOutside) leftovers.push(path)
+      } else if (!isSourceName(name)) visitFile(walk, path, name)
+    }
+  }
+  for (const path of below) visitFolder(walk, path)
+}
+
+function visitLink(walk: Walk, path: string, name: string): void {
+  const { venv, root, store } = walk
+  // a temporary link is a new target of a name of bin/ that waits for its rename
+  if (isTemporary(name)) walk.leftovers.push(path)
+  else if (mayLeadOut(venv, path, name)) {
+    const target = linkTarget(path, root, store)
+    if (target === 'file' && isInstallers(venv, path)) visitFile(walk, path, name, walk.linked)
+    else if (target !== null && LIBRARY_NAME.test(name)) walk.foreignLinks++
+  }
+}
+
+function visitFile(walk: Walk, path: string, name: string, among: Set<string> | null = null): void {
+  const { venv, isOutside, unreadable } = walk
+  const relative = relativeTo(venv.root, path)
+  try {
+    const object = scanFile(path, relative, name, walk.reading, walk.kept)
+    // wheelfix's copy of the venv's Python is the interpreter, not an object of a wheel
+    if (object === null || isCopy(object.owner)) return
+    // a source tree holds programs for its build and tests, which nobody imports
+    if (isOutside && object.kind === 'executable') return
+    walk.objects.push(object)
+    if (isOutside) walk.outside.add(object.identity)
+    among?.add(object.identity)
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (isOutside && (error instanceof ElfError || errno !== undefined)) return
+    if (error instanceof ElfError) unreadable.push({ path, relative, reason: error.message, broken: isBroken(error) })
+    else if (errno !== undefined) unreadable.push({ path, relative, reason: sayErrno(errno, 'file'), broken: false })
+    else throw error
+  }
+}
+
+function list({ venv, isOutside, unreadable }: Walk, directory: string): readonly DirectoryEntry[] {
+  try {
+    return listDirectory(directory)
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === undefined) throw error
+    if (!isOutside) {
+      const relative = relativeTo(venv.root, directory)
+      unreadable.push({ path: directory, relative, reason: sayErrno(errno, 'folder'), broken: false })
+    }
+    return []
+  }
 }
 
 /** The state folder is no deeper than `loader/lib/ld-musl-x86_64.so.1`. */
@@ -260,7 +303,7 @@ function scanFile(
   path: string,
   relative: string,
   name: string,
-  reading: Omit<ReadOptions, 'isRecorded'> & { readonly isRecorded: (path: string) => boolean },
+  reading: Reading,
   kept: KeptUndos,
 ): ScannedObject | null {
   const fd = openSync(fsPath(path), 'r')

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { directoryOf, fsPath } from '../io/path.ts'
 import { isLibcFamily, type Libc } from '../ldso/libc.ts'
 import { diskTree } from '../ldso/file-tree.ts'
-import { type LibrarySource, namedDirectories, type UsedLibrary } from '../nix/libset.ts'
+import { type LibrarySource, type UsedLibrary } from '../nix/libset.ts'
 import { type Policy, POLICIES } from '../nix/policies.ts'
 import { parseStoreName, storeDirectory, storePathOf } from '../nix/store.ts'
 import { findInterpreter } from '../python/interpreter.ts'
@@ -12,17 +12,15 @@ import type { PythonEnvironment } from '../python/environment.ts'
 import { readConfig } from '../config/config.ts'
 import { hintOf } from '../resolve/problems/hint.ts'
 import { type MissingLibrary, missingLibraries } from '../resolve/problems/missing.ts'
-import { chooseProvider, type ProviderSources } from '../resolve/providers.ts'
+import { chooseProvider } from '../resolve/providers.ts'
 import { startPython } from '../resolve/python-process.ts'
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
-import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-sources.ts'
+import { librarySources, type SourceOptions, trustWarnings } from '../resolve/library-sources.ts'
 
-interface LibsOptions extends ScanOptions {
-  readonly libs: readonly string[]
+interface LibsOptions extends SourceOptions {
   /** Only the sonames of this policy; null: of all policies for the Python's libc, and of what the venv needs. */
   readonly policy: Policy | null
-  readonly cwd: string
 }
 
 /** One soname of the set. */
@@ -88,7 +86,7 @@ export function listLibraries(venv: PythonEnvironment, options: LibsOptions): Li
 
 /** What a venv takes and misses, and where wheelfix looks for libraries. A bare Python has only the latter. */
 function setOf(venv: PythonEnvironment, options: LibsOptions) {
-  const { libs, env, cwd } = options
+  const { env, cwd } = options
   if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {
     const examined = examine(venv, lookingOnly(options))
     const { plan, python, libraries, sources, warnings } = examined
@@ -105,22 +103,8 @@ function setOf(venv: PythonEnvironment, options: LibsOptions) {
   const store = storeDirectory(env)
   const python = startPython(findInterpreter(venv), diskTree(), store, env)
   const config = readConfig(`${cwd}/.venv`)
-  const named = namedDirectories({
-    flags: libs,
-    config: config.libs,
-    configFile: config.path,
-    closure: python.closure,
-    env,
-    cwd,
-    store,
-  })
   const sonames = POLICIES.flatMap(({ libraries }) => libraries)
-  const sources: ProviderSources = {
-    directories: named.directories,
-    pins: new Map(),
-    ...scanSources(python, { ...options, noScan: options.noScan || config.noScan }, sonames),
-    store,
-  }
+  const { named, sources } = librarySources(python, options, sonames, config)
   const none = {
     used: new Map<string, UsedLibrary>(),
     missing: new Map<string, MissingLibrary>(),

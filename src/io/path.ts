@@ -18,7 +18,7 @@ export function fsPath(path: string): string | Buffer {
 }
 
 /** One name of a directory listing, decoded. */
-interface DirectoryEntry {
+export interface DirectoryEntry {
   readonly name: string
   readonly kind: 'file' | 'directory' | 'symlink' | 'other'
 }

@@ -59,21 +59,12 @@ export function sourceOf(fd: number): FileSource {
   const blocks: Block[] = []
   let replaced = 0
 
-  const fill = (bytes: Uint8Array, length: number, offset: number): void => {
-    let done = 0
-    while (done < length) {
-      const count = readSync(fd, bytes, done, length - done, offset + done)
-      if (count === 0)
-        throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being read`, offset + done)
-      done += count
-    }
-  }
   const readBlock = (offset: number): Block => {
     const start = offset - (offset % BLOCK)
     const isMore = blocks.length === MOST_BLOCKS
     const bytes = (isMore ? undefined : spare.pop()) ?? new Uint8Array(2 * BLOCK)
     const block = { offset: start, length: Math.min(bytes.length, size - start), bytes }
-    fill(bytes, block.length, start)
+    readFully(fd, bytes, block.length, start)
     // a dropped block is not used again, because a caller may still look at it
     blocks[isMore ? replaced++ % MOST_BLOCKS : blocks.length] = block
     return block
@@ -87,7 +78,7 @@ export function sourceOf(fd: number): FileSource {
       assertInside(size, offset, length)
       if (length > BLOCK) {
         const bytes = new Uint8Array(length)
-        fill(bytes, length, offset)
+        readFully(fd, bytes, length, offset)
         return bytes
       }
       const known = blocks.find(block => offset >= block.offset && offset + length <= block.offset + block.length)
@@ -96,7 +87,7 @@ export function sourceOf(fd: number): FileSource {
     },
     readInto(target, offset) {
       assertInside(size, offset, target.length)
-      fill(target, target.length, offset)
+      readFully(fd, target, target.length, offset)
     },
     close() {
       for (const { bytes } of blocks.splice(0)) spare.push(bytes)
@@ -112,5 +103,15 @@ export function withSource<T>(path: string, use: (source: FileSource) => T): T {
     return use(source)
   } finally {
     source.close()
+  }
+}
+
+/** Reads `length` bytes of the file into `bytes`. @throws ElfError `TRUNCATED` where the file ends sooner */
+export function readFully(fd: number, bytes: Uint8Array, length: number, offset: number): void {
+  for (let done = 0; done < length;) {
+    const count = readSync(fd, bytes, done, length - done, offset + done)
+    if (count === 0)
+      throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being read`, offset + done)
+    done += count
   }
 }

@@ -5,7 +5,7 @@ import { ElfError } from '../elf/error.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf } from '../io/error.ts'
-import { namesIn, realPath } from '../io/path.ts'
+import { directoryOf, fileNameOf, namesIn, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 
 /** The errors of open(2) after which every loader tries the next directory. */
@@ -142,8 +142,7 @@ export function withLinks(tree: FileTree, directory: string, links: ReadonlyMap<
     names: folder => (folder === directory ? names : tree.names(folder)),
     canonical: path => tree.canonical(path),
     open(path) {
-      const slash = path.lastIndexOf('/')
-      const target = path.slice(0, slash) === directory ? links.get(path.slice(slash + 1)) : undefined
+      const target = directoryOf(path) === directory ? links.get(fileNameOf(path)) : undefined
       return tree.open(target ?? path)
     },
   }

@@ -1,4 +1,5 @@
 // The objects in a process. Finds them by their names, in the order of the loader's list, and by inode.
+import { fileNameOf } from '../io/path.ts'
 import type { LinkMap, Process } from './search.ts'
 
 /** The first object of the loader's list that has this name (elf/dl-load.c, _dl_lookup_map). */
@@ -56,7 +57,7 @@ export function addName(process: Process, name: string, map: LinkMap): void {
  */
 export function nameAgain(process: Process, map: LinkMap, wanted: string): void {
   if (process.loader.libc.kind !== 'musl') addName(process, wanted, map)
-  else if (!wanted.includes('/')) addName(process, map.path.slice(map.path.lastIndexOf('/') + 1), map)
+  else if (!wanted.includes('/')) addName(process, fileNameOf(map.path), map)
 }
 
 /**

@@ -85,7 +85,8 @@ interface Entry {
  * no package name answers. The candidates come in order of preference: names in the data before guessed names, packages
  * before link farms, the newest version first, ties by path. A path that Nix's database does not know is left out, when the
  * database can be asked (a copy that was never registered, a path that a collection is removing).
- * @param expected the sonames that the caller may ask for; they are looked up together, with one question to the database
+ * @param expected the sonames that the caller may ask for; they are looked up together, with one question to the database.
+ * The scanner reads them when it is asked for a soname that it does not know yet, so the caller may add some before that
  */
 export function storeScanner(context: ScanContext, expected: Iterable<string> = []): StoreScanner {
   const { store } = context
@@ -99,9 +100,10 @@ export function storeScanner(context: ScanContext, expected: Iterable<string> = 
     }
   }
   // each step covers all expected sonames, so that the database is asked once for each step
-  const unasked = new Set([...expected].filter(isWanted))
+  const unasked = new Set<string>()
   const unnamed = new Set<string>()
   const askNames = () => {
+    for (const name of expected) if (isWanted(name) && !known.has(name) && !unnamed.has(name)) unasked.add(name)
     entries ??= readEntries(store)
     remember(searchNames([...unasked], entries, store))
     for (const name of unasked) if (!known.has(name)) unnamed.add(name)

@@ -11,16 +11,15 @@ import { entriesIn, fsPath, isInside, readLink } from '../io/path.ts'
 import { isTemporary, replaceContent, replaceLink } from '../io/replace.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { knownSonames } from '../nix/hints.ts'
-import { namedDirectories } from '../nix/libset.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { addRoots, dropRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
-import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
+import { barePython, type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import { targetPython } from '../python/named.ts'
 import { startPython } from '../resolve/python-process.ts'
-import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-sources.ts'
+import { librarySources, type SourceOptions, trustWarnings } from '../resolve/library-sources.ts'
 import { lockVenv } from '../state/lock.ts'
 import { readPins, writePins } from '../state/pins.ts'
 import { servedLibraries } from './library-cache.ts'
@@ -30,16 +29,14 @@ import { restoreName } from './python-copy.ts'
 import { isLink, plainInterpreter, type PythonName, pythonNames } from './python-names.ts'
 import type { StandaloneReport } from './standalone.ts'
 
-interface MakeOptions extends ScanOptions {
+interface MakeOptions extends SourceOptions {
   /** The prefix to make. It must not exist, or must be a prefix that wheelfix made. */
   readonly directory: string
   /** A venv, a program or a name on PATH; null for the Python that the prefix was made from before, else `python3`. */
   readonly from: string | null
-  readonly libs: readonly string[]
   /** Take the present libraries, and the present Python of `from` or `python3`. */
   readonly update: boolean
   readonly mode: 'apply' | 'plan'
-  readonly cwd: string
 }
 
 /** Did wheelfix make this folder, or is nothing in it but what a run leaves that was killed while it made or removed it? */
@@ -218,21 +215,7 @@ function nearest(path: string): string {
 }
 
 function placeOf(root: string, base: Interpreter | null): PythonEnvironment {
-  const bin = join(root, 'bin')
-  return {
-    kind: 'python',
-    root,
-    stateFolder: stateFolderIn(root),
-    config: new Map(),
-    home: bin,
-    python: join(bin, base === null ? 'python3' : basename(base.program)),
-    program: null,
-    systemSitePackages: false,
-    sitePackages: [],
-    bin,
-    walk: [],
-    files: [],
-  }
+  return barePython(join(root, 'bin', base === null ? 'python3' : basename(base.program)))
 }
 
 /** The Python of the store that a prefix was made from. */
@@ -293,16 +276,14 @@ function relink(link: string, target: string): boolean {
 }
 
 function planned(place: PythonEnvironment, base: Interpreter, store: string, options: MakeOptions) {
-  const { env, cwd, libs, update } = options
+  const { env, update } = options
   const python = startPython(base, diskTree(), store, env)
   const wanted = new Map(knownSonames().map((soname): [string, ElfObject[]] => [soname, []]))
-  const named = namedDirectories({ flags: libs, config: [], closure: python.closure, env, cwd, store })
-  const scan = scanSources(python, options, wanted.keys())
   const pins = update ? new Map<string, never>() : readPins(place)
-  const sources = { directories: named.directories, pins, ...scan, store }
+  const { named, sources } = librarySources(python, options, wanted.keys(), null, pins)
   const names = pythonNames(place)
   const loader = planLoader({ venv: place, names, python, sources, wanted, env })
-  return { loader, sources: { warnings: [...named.warnings, ...trustWarnings(scan.trust), ...loader.warnings] } }
+  return { loader, sources: { warnings: [...named.warnings, ...trustWarnings(sources.trust), ...loader.warnings] } }
 }
 
 function reportOf(

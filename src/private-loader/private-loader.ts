@@ -9,7 +9,7 @@ import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { removeTemporaries } from '../io/leftovers.ts'
-import { fsPath, isInside, listDirectory, makeFolders, readLink } from '../io/path.ts'
+import { exists, fsPath, isInside, listDirectory, makeFolders, readLink } from '../io/path.ts'
 import { renameStaged, replaceLink, type Staged, stageContent, syncStaged } from '../io/replace.ts'
 import { readLoaderCache } from '../ldso/cache/cache.ts'
 import { probeLoader } from './ldso-copy.ts'
@@ -95,7 +95,7 @@ export function hasLoaderFiles(venv: Environment, folders: readonly string[]): b
 /** The cache folder of another user, which may not be looked at, holds nothing of this venv. */
 function isThere(path: string): boolean {
   try {
-    return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
+    return exists(path)
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return false

@@ -13,11 +13,10 @@ import { withSource } from '../io/source.ts'
 import { identifyLibc, isFhsLoader, type Libc } from '../ldso/libc.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { knownSonames } from '../nix/hints.ts'
-import { namedDirectories } from '../nix/libset.ts'
 import { addRoots, checkRoots, dropRoots, type RootsReport } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { namedStorePaths, storeTrust } from '../nix/trust/trust.ts'
-import { type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
+import { barePython, type PythonEnvironment } from '../python/environment.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
 import { isLoaderPending, removeLoader, writeLoader } from './private-loader.ts'
 import { loaderFolders, type LoaderPlan, planLoader } from './loader-plan.ts'
@@ -28,18 +27,16 @@ import { isUpToDate, type PythonCopy, restoreName, tryCopy, writeCopy } from './
 import { dropStaleLock, lockVenv } from '../state/lock.ts'
 import { pinsDiffer, readPins, writePins } from '../state/pins.ts'
 import { startPython } from '../resolve/python-process.ts'
-import { type ScanOptions, scanSources, trustWarnings } from '../resolve/scan-sources.ts'
+import { librarySources, type SourceOptions, trustWarnings } from '../resolve/library-sources.ts'
 
-interface StandaloneOptions extends ScanOptions {
+interface StandaloneOptions extends SourceOptions {
   /** The folder that holds bin/python3.X. */
   readonly directory: string
   /** The folder or loader of a glibc; null: wheelfix looks for one. */
   readonly libc: string | null
   /** Also make a private loader, so that wheels find their libraries. */
   readonly loader: boolean
-  readonly libs: readonly string[]
   readonly mode: 'apply' | 'plan' | 'restore'
-  readonly cwd: string
 }
 
 export interface StandaloneReport {
@@ -116,23 +113,14 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
   const interpreter = { ...base, object: { ...base.object, ptInterp: chosen }, interp: chosen }
   const python = startPython(interpreter, diskTree(), store, env)
   const wanted = new Map(knownSonames().map((soname): [string, ElfObject[]] => [soname, []]))
-  const named = namedDirectories({
-    flags: options.libs,
-    config: [],
-    closure: python.closure,
-    env,
-    cwd: options.cwd,
-    store,
-  })
-  const scan = scanSources(python, options, wanted.keys())
-  const sources = { directories: named.directories, pins: readPins(venv), ...scan, store }
+  const { named, sources } = librarySources(python, options, wanted.keys(), null, readPins(venv))
   const loader = options.loader ? planLoader({ venv, names, python, sources, wanted, env }) : null
   const copies = loader?.copies ?? files.map(file => plainEdit(file, chosen))
   if (loader === null) for (const copy of copies) tryOrRefuse(copy, chosen)
   const libraries = loader === null ? [] : servedLibraries(loader.content)
   const pending = loader === null ? !copies.every(isUpToDate) : isLoaderPending(loader) || pinsDiffer(venv, libraries)
 
-  const passedOver = new Set([...trustWarnings(trust), ...trustWarnings(scan.trust)])
+  const passedOver = new Set([...trustWarnings(trust), ...trustWarnings(sources.trust)])
   const warnings = [...named.warnings, ...passedOver, ...(loader?.warnings ?? [])]
   const needed = [chosen, python.libc.dir, ...libraries.map(({ path }) => path)]
   let roots = checkRoots(venv.stateFolder, needed, env)
@@ -170,22 +158,9 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
 function placeOf(root: string, store: string): PythonEnvironment {
   const fault = faultOf(root, store)
   if (fault !== null) throw new WheelfixError('PYTHON_NOT_FOUND', `${root} ${fault}`, root)
-  const bin = join(root, 'bin')
-  const place = { root, stateFolder: stateFolderIn(root) }
+  const place = barePython(join(root, 'bin/python3'))
   checkStateFolder(place)
-  return {
-    kind: 'python',
-    ...place,
-    config: new Map(),
-    home: bin,
-    python: join(bin, 'python3'),
-    program: null,
-    systemSitePackages: false,
-    sitePackages: [],
-    bin,
-    walk: [],
-    files: [],
-  }
+  return place
 }
 
 /** The reason not to edit a folder, as the second half of a sentence; null when it may be edited. */

@@ -1,6 +1,7 @@
 // An environment: the unit that is patched. A virtual environment is the most common kind. Other kinds are an installed
 // Python, a folder that `pip install --target` filled, and a tool's own tree. pyvenv.ts and state/folders.ts find
 // environments; this file only holds what all kinds have in common.
+import { dirname } from 'node:path'
 
 /** Where an environment is, and where wheelfix keeps its own files for it. Both paths are absolute. */
 export interface Place {
@@ -45,6 +46,26 @@ export interface PythonEnvironment extends Environment {
 
 export function hasPython(environment: Environment): environment is PythonEnvironment {
   return environment.python !== null
+}
+
+/** A Python without packages, as an environment. Its program is in `bin` below the root, or in a folder like it. */
+export function barePython(python: string): PythonEnvironment {
+  const bin = dirname(python)
+  const root = dirname(bin)
+  return {
+    kind: 'python',
+    root,
+    stateFolder: stateFolderIn(root),
+    config: new Map(),
+    home: bin,
+    python,
+    program: null,
+    systemSitePackages: false,
+    sitePackages: [],
+    bin,
+    walk: [],
+    files: [],
+  }
 }
 
 /** The default state folder of an environment, inside its root. */

@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { type PythonEnvironment, stateFolderIn } from './environment.ts'
+import { barePython, type PythonEnvironment } from './environment.ts'
 import { findVenv } from './pyvenv.ts'
 import { askShim, isScript } from './shim.ts'
 
@@ -31,12 +31,12 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
   }
   if (statSync(fsPath(path)).isDirectory()) {
     if (existsSync(fsPath(join(path, 'pyvenv.cfg')))) return findVenv({ argument: path, env, cwd })
-    return bare(join(path, 'bin/python3'))
+    return barePython(join(path, 'bin/python3'))
   }
   const root = dirname(dirname(path))
   return existsSync(fsPath(join(root, 'pyvenv.cfg')))
     ? { ...findVenv({ argument: root, env, cwd }), python: path }
-    : bare(isScript(path) ? askShim(path, env, cwd) : path)
+    : barePython(isScript(path) ? askShim(path, env, cwd) : path)
 }
 
 /** The program of that name on PATH; null where there is none. */
@@ -46,24 +46,4 @@ export function onPath(program: string, env: NodeJS.ProcessEnv): string | null {
     if (folder !== '' && existsSync(fsPath(path))) return path
   }
   return null
-}
-
-/** An interpreter without a venv, as an empty environment. */
-function bare(python: string): PythonEnvironment {
-  const bin = dirname(python)
-  const root = dirname(bin)
-  return {
-    kind: 'python',
-    root,
-    stateFolder: stateFolderIn(root),
-    config: new Map(),
-    home: bin,
-    python,
-    program: null,
-    systemSitePackages: false,
-    sitePackages: [],
-    bin,
-    walk: [],
-    files: [],
-  }
 }

@@ -1,10 +1,10 @@
 // What a venv is and where it is: pyvenv.cfg (PEP 405), its folders, and the rule that finds a venv when the user names
 // none. Runs nothing and follows no link out of the venv.
-import { accessSync, constants, existsSync, lstatSync, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
+import { exists, fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
 import { type Environment, stateFolderIn } from './environment.ts'
 import { adviceWithoutVenv, searchVenv } from './search-venv.ts'
 
@@ -137,27 +137,26 @@ function noVenv(root: string, prefix: string): WheelfixError {
     return say(prefix === '' ? ' does not exist; make it first (python3 -m venv, uv venv)' : ', which does not exist')
   }
   if (!isFolder(root)) return say(' is a file; name the folder of a virtual environment')
-  if (existsSync(join(root, 'conda-meta'))) {
+  if (existsSync(fsPath(join(root, 'conda-meta')))) {
     return say(
       ' is a conda environment, which brings its own libraries; wheelfix serves virtual environments (python3 -m venv)',
     )
   }
   for (let folder = root; folder !== dirname(folder); folder = dirname(folder)) {
-    if (existsSync(join(folder, 'pyvenv.cfg')))
+    if (existsSync(fsPath(join(folder, 'pyvenv.cfg'))))
       return say(` is a folder of the virtual environment ${folder}; name that`)
   }
   if (basename(root) === 'site-packages' || basename(root) === 'dist-packages') {
     return say(' is a bare package folder without a pyvenv.cfg; name a virtual environment')
   }
-  if (existsSync(join(root, '.venv', 'pyvenv.cfg'))) {
+  if (existsSync(fsPath(join(root, '.venv', 'pyvenv.cfg')))) {
     return say(` is not a virtual environment (no pyvenv.cfg): did you mean ${join(root, '.venv')}?`)
   }
   return say(' is not a virtual environment (no pyvenv.cfg): name one, or create one with python3 -m venv or uv venv')
 }
 
 function pythonOf(bin: string): string {
-  const exists = (name: string) => lstatSync(join(bin, name), { throwIfNoEntry: false }) !== undefined
-  return join(bin, ['python', 'python3'].find(exists) ?? 'python')
+  return join(bin, ['python', 'python3'].find(name => exists(join(bin, name))) ?? 'python')
 }
 
 /**

@@ -1,5 +1,6 @@
 // Command lines that install and start in one go, `uv run`, `uvx` and `pre-commit run`: what makes their environment and
 // starts nothing. Knows words, not what uv does with them; uv's own --help tells which options take a value.
+import { fileNameOf } from '../io/path.ts'
 import type { ToolName } from './places.ts'
 
 /** A command line as words, the program first. */
@@ -52,7 +53,7 @@ const UV_PROJECT = new Set([
 
 export function planCommand(words: Words, question: CommandQuestion): CommandPlan {
   const [program = '', first = '', second = ''] = words
-  const name = program.slice(program.lastIndexOf('/') + 1)
+  const name = fileNameOf(program)
   if (name === 'uv' && UV_PROJECT.has(first)) return { prepare: null, tools: [] }
   const tool = TOOL_OF.get(name)
   const tools = tool === undefined ? [] : [tool]

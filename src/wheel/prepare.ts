@@ -3,14 +3,12 @@ import { join, resolve } from 'node:path'
 import { readConfig } from '../config/config.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
-import { namedDirectories } from '../nix/libset.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { findInterpreter } from '../python/interpreter.ts'
 import { targetPython } from '../python/named.ts'
-import type { ProviderSources } from '../resolve/providers.ts'
 import { isInside } from '../io/path.ts'
 import { type PythonProcess, startPython } from '../resolve/python-process.ts'
-import { scanSources } from '../resolve/scan-sources.ts'
+import { librarySources } from '../resolve/library-sources.ts'
 import type { WheelContext } from './fix-wheel.ts'
 import type { WheelOptions } from './report.ts'
 
@@ -34,21 +32,7 @@ export function prepare(options: WheelOptions): Preparation {
   const interpreter = findInterpreter(targetPython(options.python, env, cwd))
   const python = startPython(interpreter, diskTree(), store, env)
   const config = readConfig(join(resolve(cwd), '.venv'))
-  const named = namedDirectories({
-    flags: options.libs,
-    config: config.libs,
-    configFile: config.path,
-    closure: python.closure,
-    env,
-    cwd,
-    store,
-  })
-  const sources: ProviderSources = {
-    directories: named.directories,
-    pins: new Map(),
-    ...scanSources(python, { ...options, noScan: options.noScan || config.noScan }, wanted),
-    store,
-  }
+  const { named, sources } = librarySources(python, options, wanted, config)
   const programs = options.interpreter ?? config.interpreter
   const nixLd = programs === 'nix-ld' ? nixLdLibc(interpreter.object, env) : null
   const programInterpreter = nixLd?.nixLd?.shim ?? (isFhsLoader(interpreter.interp) ? null : interpreter.interp)

@@ -2,14 +2,15 @@
 // neither), so that no corrupt entry is carried on. ELF objects need random reads, and inflating cannot seek. So they
 // are kept in an unlinked scratch file, and memory stays at some MB for a wheel of any size.
 import { randomBytes } from 'node:crypto'
-import { closeSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, openSync, unlinkSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { crc32, createInflateRaw, inflateRawSync } from 'node:zlib'
-import { ElfError } from '../elf/error.ts'
 import { assertInside, type ByteSource } from '../elf/source.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
+import { writeFully } from '../io/replace.ts'
+import { readFully } from '../io/source.ts'
 import { type Archive, refusal, STORED, type WheelEntry } from './read.ts'
 
 /** Entries up to this size are inflated in one call: a stream costs about 0.5 ms, as much as inflating 150 KB. */
@@ -261,7 +262,7 @@ function openScratch(folder: string): Scratch {
       return bytes =>
         guarded(() => {
           const file = opened()
-          writeRange(file, bytes, at)
+          writeFully(file, bytes, at)
           at += bytes.length
           return rangeSource(file, start, size)
         })
@@ -293,17 +294,6 @@ function rangeSource(fd: number, start: number, size: number): ByteSource {
 /** @throws ElfError `TRUNCATED` where the file ends sooner */
 export function readRange(fd: number, offset: number, length: number): Buffer {
   const bytes = Buffer.allocUnsafeSlow(length)
-  let done = 0
-  while (done < length) {
-    const count = readSync(fd, bytes, done, length - done, offset + done)
-    if (count === 0)
-      throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being read`, offset + done)
-    done += count
-  }
+  readFully(fd, bytes, length, offset)
   return bytes
-}
-
-export function writeRange(fd: number, bytes: Uint8Array, offset: number): void {
-  let done = 0
-  while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, offset + done)
 }

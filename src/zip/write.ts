@@ -4,8 +4,9 @@
 // entries, and their existing records get the new numbers. Before the file gets its name, the new data is inflated
 // again and compared.
 import type { ByteSource } from '../elf/source.ts'
+import { writeFully } from '../io/replace.ts'
 import type { ReadStream } from './blocks.ts'
-import { inflatedSums, readRange, writeRange } from './content.ts'
+import { inflatedSums, readRange } from './content.ts'
 import { encode, encodeAnew, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
 import { type Archive, DEFLATED, encodeName, type WheelEntry } from './read.ts'
 import type { Range } from './splice.ts'
@@ -99,7 +100,7 @@ export async function writeArchive(
   try {
     for (const entry of byOffset) {
       if (isAdded(entry)) {
-        writeRange(fd, entry.local, at)
+        writeFully(fd, entry.local, at)
         patches.set(entry, { offset: at })
         at += entry.local.length
         continue
@@ -112,7 +113,7 @@ export async function writeArchive(
         if (change?.name === undefined) at = copy(source.fd, entry.headerOffset, entry.end, fd, at)
         else {
           const header = patchLocal(source.read(entry.headerOffset, entry.dataOffset - entry.headerOffset), name, false)
-          writeRange(fd, header, at)
+          writeFully(fd, header, at)
           at = copy(source.fd, entry.dataOffset, entry.end, fd, at + header.length)
         }
         patches.set(entry, { ...name, offset })
@@ -136,10 +137,10 @@ export async function writeArchive(
 
   const directoryOffset = at
   const directory = Buffer.concat(stays.map(entry => patchCentral(entry.central, patches.get(entry) ?? {})))
-  writeRange(fd, directory, at)
+  writeFully(fd, directory, at)
   at += directory.length
   const now = { directoryOffset, directorySize: directory.length, entryCount: stays.length }
-  writeRange(fd, patchEnding(ending, now, comment), at)
+  writeFully(fd, patchEnding(ending, now, comment), at)
 }
 
 function isAdded(entry: WheelEntry | AddedEntry): entry is AddedEntry {
@@ -193,7 +194,7 @@ async function writeChanged(
       at = start
     }
     if (bytes instanceof Uint8Array) {
-      writeRange(fd, bytes, at)
+      writeFully(fd, bytes, at)
       at += bytes.length
     } else {
       const from = entry.dataOffset + bytes.offset
@@ -201,9 +202,9 @@ async function writeChanged(
     }
     if (crc32 !== undefined) {
       const content = { crc32, compressedSize: at - start, size }
-      writeRange(fd, patchLocal(local, { ...name, content, streamed }, zip64), offset)
+      writeFully(fd, patchLocal(local, { ...name, content, streamed }, zip64), offset)
       if (streamed) {
-        writeRange(fd, patchDescriptor(descriptor, content), at)
+        writeFully(fd, patchDescriptor(descriptor, content), at)
         at += descriptor.length
       }
       return { start, end: at, patch: { ...name, offset, content, streamed } }
@@ -232,7 +233,7 @@ function copy(from: number, start: number, end: number, to: number, offset: numb
   let at = offset
   for (let done = start; done < end; done += COPY) {
     const bytes = readRange(from, done, Math.min(COPY, end - done))
-    writeRange(to, bytes, at)
+    writeFully(to, bytes, at)
     at += bytes.length
   }
   return at

@@ -1,6 +1,7 @@
 // The report of a run for a person, at most one screen: the environment, the changes, the libraries, then the problems,
 // because the eye is at the end, and what to do next.
 import type { ChalkInstance } from 'chalk'
+import { fileNameOf } from '../../io/path.ts'
 import { agree, count, listed } from '../../io/words.ts'
 import type { WindowProblem } from '../../resolve/problems/windows.ts'
 import { fitItems, packageOf, type Screen, shortPath, widthOf, wrap } from '../layout.ts'
@@ -231,16 +232,12 @@ function lackLines(lacks: readonly Lack[], style: ReportStyle): string[] {
 
 function lackSentence({ packages, names, files, through }: Lack): string {
   const [file = ''] = files
-  const who = files.length > 1 ? count(files.length, 'file') : packages.includes(file) ? 'it' : nameOf(file)
+  const who = files.length > 1 ? count(files.length, 'file') : packages.includes(file) ? 'it' : fileNameOf(file)
   const way = through.length === 0 ? '' : ` (through ${listed(through, MOST_LINES)})`
   return (
     `${listed(packages, MOST_LINES)} ${agree(packages.length, 'needs', 'need')} ${listed(names, MOST_NAMES)}, which ` +
     `${agree(names.length, 'is', 'are')} missing${way}: ${who} cannot load`
   )
-}
-
-function nameOf(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1)
 }
 
 /** What the toolkits cannot do. Toolkits that miss the same libraries share a sentence. */
