@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { EM_ARM, EM_MIPS, EM_PPC64, EM_RISCV, EM_X86_64 } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { bytesSource } from '../../src/elf/source.ts'
+import type { ElfHeader } from '../../src/elf/types.ts'
 import { fits } from '../../src/ldso/fits.ts'
 import { makeLibrary } from '../support/library.ts'
 
@@ -42,4 +43,14 @@ test('the ABI in e_flags has to agree', () => {
     assert.ok(a !== undefined && b !== undefined)
     assert.equal(fits(a, b), expected, `${machine}: ${program.toString(16)} and ${library.toString(16)}`)
   }
+})
+
+test('class, byte order and machine have to agree', () => {
+  const object = readElf(bytesSource(makeLibrary({ soname: null, machine: EM_X86_64 })))
+  const other = (change: Partial<ElfHeader>): boolean =>
+    fits({ ...object, header: { ...object.header, ...change } }, object)
+  assert.equal(other({}), true)
+  assert.equal(other({ class: 32 }), false)
+  assert.equal(other({ byteOrder: 'big' }), false)
+  assert.equal(other({ machine: EM_ARM }), false)
 })
