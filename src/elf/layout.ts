@@ -1,6 +1,6 @@
-// The record codec: where each field of each ELF record is, for both classes, in one table, and `decode` and `encode`, which
-// turn the bytes of a record into numbers and back in both byte orders. Other files know records only by the names of their
-// fields. Formats outside ELF (the undo note, glibc's cache) describe their records with `record`, beside their own rules.
+// The record codec. One table says where each field of each ELF record is, in both classes. `decode` and `encode` turn the
+// bytes of a record into numbers and back, in both byte orders. Other files know records only by the names of their fields.
+// Formats outside ELF (the undo note, glibc's cache) describe their records with `record`, beside their own rules.
 import { ElfError } from './error.ts'
 import type { ByteOrder, ElfClass } from './types.ts'
 

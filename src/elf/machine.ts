@@ -33,7 +33,7 @@ const LARGE_PAGES: ReadonlySet<number> = new Set([
 ])
 const MEDIUM_PAGES: ReadonlySet<number> = new Set([EM_68K, EM_SPARC, EM_SPARC32PLUS, EM_SPARCV9])
 
-/** No kernel has smaller pages, in bytes. A smaller wish has the same effect as this one. */
+/** No kernel has smaller pages, in bytes. A caller that asks for smaller pages gets this size. */
 export const SMALLEST_PAGE = 4096
 
 /** The largest page size, in bytes, of any kernel of this machine (the linker's MAXPAGESIZE where page sizes vary). */
@@ -50,7 +50,7 @@ export const LARGEST_PAGE = 0x10000n
 /**
  * The size, in bytes, of the pages that a new PT_LOAD must not share with others: the largest page of the machine. Where
  * page sizes vary, it is the largest p_align of the file instead, if that is larger and still a possible page size.
- * @param page an explicit wish, in bytes
+ * @param page the size that the caller asks for, in bytes
  */
 export function loadAlignment(
   { machine }: ElfHeader,

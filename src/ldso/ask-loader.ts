@@ -96,7 +96,7 @@ const NOWHERE = '/wheelfix-nowhere'
 export function askSubdirectories(loader: string | null, libc: string): string[] {
   if (loader === null) return []
   const { stderr } = spawnSync(loader, ['--list', libc], {
-    // the loader searches for a library that does not exist; it is no error that it cannot be preloaded
+    // a library that cannot be preloaded is not an error, so the loader is made to search for one that does not exist
     env: { LD_DEBUG: 'libs', LD_LIBRARY_PATH: NOWHERE, LD_PRELOAD: 'wheelfix-none' },
     encoding: 'latin1',
     timeout: 5000,

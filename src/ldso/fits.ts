@@ -31,7 +31,7 @@ export function isSameMachine(a: ElfHeader, b: ElfHeader): boolean {
     case EM_MIPS:
       return isSameIn(a, b, EF_MIPS_ABI2 | EF_MIPS_NAN2008) && (a.flags & EF_MIPS_FP64) === 0
     case EM_PPC64:
-      // 0 fits either
+      // an object without a mark fits both ABIs
       return (a.flags & EF_PPC64_ABI) === 0 || (b.flags & EF_PPC64_ABI) === 0 || isSameIn(a, b, EF_PPC64_ABI)
     case EM_ARM:
       return isSameFloatAbi(a, b)

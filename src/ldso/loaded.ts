@@ -9,7 +9,7 @@ export function byName(process: Process, name: string): LinkMap | undefined {
   for (let p: Process | null = process; p !== null; p = p.base) {
     const named = p.names.get(name)
     if (named === undefined) continue
-    // the objects of the base were there first
+    // the objects of the base were mapped first, so they come first
     if (order === null) found = Array.isArray(named) ? named[0] : named
     else {
       const maps = Array.isArray(named) ? named : [named]

@@ -10,8 +10,8 @@ export function isMuslItself(soname: string): boolean {
 }
 
 /**
- * Is this file, found by a search, another C library? musl takes itself instead. musl goes by
- * the symbols of the file, this function by its name.
+ * Is this file, found by a search, another C library? musl then takes itself instead. It decides by the symbols of the
+ * file, this function by its name.
  */
 export function isAnotherLibc(path: string): boolean {
   return /\/ld-musl-[^/]+\.so\.1$/.test(path)

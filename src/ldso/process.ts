@@ -52,8 +52,8 @@ export function startProgram(loader: Loader, path: string, identity: string, obj
 }
 
 /**
- * The file that PT_INTERP names, also a private loader. If that file does not exist yet or is nix-ld, the libc's own
- * loader.
+ * The loader of a program: the file that PT_INTERP names (a private loader, for example), or the libc's own loader if that
+ * file does not exist yet or is nix-ld.
  */
 function openLoader(loader: Loader, interpreter: string | null): OpenedAt | null {
   const named = interpreter === null || loader.libc.nixLd !== null ? null : openAt(loader, interpreter)

@@ -71,7 +71,7 @@ function streams(world: World): void {
     assert.equal(stderr, '1\n')
   })
 
-  test('a report that cannot be written is said in a sentence and is no success', () => {
+  test('a report that cannot be written gives a sentence and no success', () => {
     const full = openSync('/dev/full', 'w')
     const args = [WHEELFIX, 'venv', venv, '--dry-run']
     const { status, stderr } = spawnSync(process.execPath, args, { env: world.env, stdio: ['ignore', full, 'pipe'] })

@@ -217,7 +217,7 @@ suite('wheelfix doctor', () => {
     assert.match(remedy ?? '', /^wheelfix libs build portaudio, then wheelfix loader/)
   })
 
-  test('a package that brings what it loads, or another that does, is no trap', () => {
+  test('a package that brings what it loads, itself or through another one, gives no finding', () => {
     const venv = venvWith('settled', it => {
       it.install('soundfile', { '_soundfile_data/libsndfile_x86_64.so': {} })
       it.install('torch', { 'torch/lib/libtorch_cuda.so': {} }, ['nvidia-cuda-nvrtc-cu12', 'sympy'])

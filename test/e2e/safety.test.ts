@@ -248,7 +248,7 @@ function theSuite(world: World): void {
       assert.deepEqual(await once(running, 'exit'), [7, null])
     })
 
-    test('a name that is no UTF-8 is patched and reported as Python would decode it', () => {
+    test('a name that is not UTF-8 is patched, and reported as Python decodes it', () => {
       const venv = copy()
       const site = sitePackages(world, venv)
       const [name = ''] = moduleNames(world)

@@ -108,7 +108,7 @@ suite('a store', () => {
     remove(farm)
   })
 
-  test('a stub of a driver is no driver', () => {
+  test('a stub of a driver does not count as the driver', () => {
     const stubs = addPackage('cuda-12.4-stubs')
     for (const name of ['libcuda.so.1', 'libcuda.so'])
       writeFileSync(join(stubs, name), makeLibrary({ soname: 'libcuda.so.1', machine }))

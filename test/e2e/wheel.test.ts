@@ -313,7 +313,7 @@ suite('wheelfix wheel', () => {
     assert.deepEqual(examine(join(link, 'real')), examine(path))
   })
 
-  test('says what is wrong with options: two that exclude each other, an output that is no folder', () => {
+  test('says what is wrong with options: two that exclude each other, an output that is not a folder', () => {
     for (const [args, reason] of [
       [['--restore', '--tag', '1nixos'], /--restore goes with neither/],
       [['--restore', '--check'], /--restore goes with neither/],

@@ -123,7 +123,7 @@ describe('an exception crosses a grafted library', { skip: missing('g++') }, () 
       }
     })
 
-    test(`a graft on top of another behaves alike (${linker})`, { skip: skipped }, () => {
+    test(`a graft on top of another one behaves in the same way (${linker})`, { skip: skipped }, () => {
       for (const [kind, flags] of Object.entries(KINDS)) {
         // gold knows no such option
         if (linker === 'gold' && kind === 'no separate code') continue
@@ -225,10 +225,10 @@ describe(
   },
 )
 
-describe('what an earlier version grafted', () => {
+describe('a graft of an earlier version', () => {
   const bytes = gunzipSync(readFileSync(join(import.meta.dirname, '../../../fixtures/grafted/zeroed-headers.so.gz')))
 
-  test('is named by the rule that it breaks', () => {
+  test('is reported by the rule that it breaks', () => {
     const violations = verifyElf(bytesSource(bytes))
     assert.deepEqual(
       violations.map(({ rule }) => rule),
@@ -237,7 +237,7 @@ describe('what an earlier version grafted', () => {
     assert.equal(zeroedTable(readElf(bytesSource(bytes)))?.page, 4096)
   })
 
-  test('the rule tells what the real loader does', { skip: missing('g++') || otherMachine() }, () => {
+  test('is judged by the rule as by the real loader', { skip: missing('g++') || otherMachine() }, () => {
     const folder = mkdtempSync(join(tmpdir(), 'wheelfix-exceptions-'))
     try {
       writeFileSync(join(folder, 'catcher.cc'), CATCHER)

@@ -8,7 +8,7 @@ test('mutated objects are read, edited, verified and restored, or give an ElfErr
   assert.ok(counts.parsed > 2000 && counts.edited > 500 && counts.rejected < counts.edited / 10, JSON.stringify(counts))
 })
 
-test('a mutated library that the real loader opens, it opens after the edit too', { skip: missing('gcc') }, () => {
+test('a mutated library that the real loader opens also opens after the edit', { skip: missing('gcc') }, () => {
   const counts = fuzzLoader(7, 80)
   assert.ok(counts.loaded > 20 && counts.rejected < counts.edited / 10, JSON.stringify(counts))
 })

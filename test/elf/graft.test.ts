@@ -54,7 +54,7 @@ for (const name of objectNames) {
 }
 
 for (const name of objectNames) {
-  test(`${name}: old strings that are to be wiped are gone from the file, and come back`, () => {
+  test(`${name}: wiped strings are gone from the file, and come back with the undo`, () => {
     const bytes = objectBytes(name)
     const { ptInterp: interpreter, rpath, runpath } = readElf(bytesSource(bytes))
     for (const [what, edit] of Object.entries(editsOf(bytes))) {
@@ -78,7 +78,7 @@ for (const name of objectNames) {
   })
 }
 
-test('no string is wiped in a table that names the sections, too', () => {
+test('no string is wiped in a table that also holds the section names', () => {
   const bytes = objectBytes('x86_64.so')
   const object = readElf(bytesSource(bytes))
   const sections = readSections(bytesSource(bytes), object.header)
@@ -100,7 +100,7 @@ function isShared(bytes: Buffer, text: string): boolean {
   return at < 0 || bytes.indexOf(`${text}\0`, at + 2) >= 0 || bytes.indexOf(`${text}\0`) !== at + 1
 }
 
-test('an edit that asks for what is there already is none', () => {
+test('an edit that asks for the present state changes nothing', () => {
   const bytes = objectBytes('x86_64.so')
   const { rpath, soname, needed } = readElf(bytesSource(bytes))
   assert.equal(makeGraft(bytesSource(bytes), {}), null)
@@ -148,7 +148,7 @@ test('verneed’s file names follow a replaced needed', () => {
   }
 })
 
-test('the stack’s flag alone is one word in place, and takes itself back', () => {
+test('the stack’s flag is changed in place, and the opposite edit changes it back', () => {
   for (const name of objectNames.filter(one => one.endsWith('.exe'))) {
     const bytes = objectBytes(name)
     const stack = readElf(bytesSource(bytes)).programHeaders.find(({ type }) => type === PT_GNU_STACK)
@@ -161,7 +161,7 @@ test('the stack’s flag alone is one word in place, and takes itself back', () 
   }
 })
 
-test('a shared object for glibc keeps its program headers out of memory, a program and a musl object in it', () => {
+test('a shared object for glibc has its program headers outside of memory, a program and a musl object inside', () => {
   const holds = (bytes: Uint8Array): boolean => {
     const { header, programHeaders } = readElf(bytesSource(bytes))
     return programHeaders.some(
@@ -189,7 +189,7 @@ test('a program’s graft keeps the distance of address and offset of its first 
   }
 })
 
-test('a segment is aligned to the machine’s largest page, and --page-size overrules it', () => {
+test('a segment is aligned to the machine’s largest page, or as --page-size says', () => {
   const alignOf = (bytes: Uint8Array, pageSize?: number): bigint | undefined => {
     const edit: ElfEdit = { searchPath: { tag: 'DT_RUNPATH', value: STORE } }
     const options = pageSize === undefined ? {} : { pageSize }
@@ -239,7 +239,7 @@ test('an undo record counts only while nothing else has changed the file', () =>
   assert.equal(readUndo(bytesSource(inside)), null, 'another string')
 })
 
-test('an undo record of a later version, or of an unknown owner, is refused and says so', () => {
+test('an undo record of a later version or of an unknown owner is refused, with the reason', () => {
   for (const change of [
     (result: Buffer, note: number) => result.writeUInt32LE(3, note + 8),
     (result: Buffer, note: number) => result.write('somebody', note + 24 + 48, 'latin1'),
@@ -254,7 +254,7 @@ test('an undo record of a later version, or of an unknown owner, is refused and 
   }
 })
 
-test('the old dynamic table stays in its place for code that looks there', () => {
+test('the old dynamic table stays in its place, for code that looks there', () => {
   const bytes = objectBytes('x86_64.exe')
   const segment = readElf(bytesSource(bytes)).programHeaders.find(({ type }) => type === PT_DYNAMIC)
   const result = edited(bytes, { addNeeded: ['libmore.so'] })

@@ -94,7 +94,7 @@ describe('layers of grafts', () => {
       assert.ok(elf(both, null).equals(first), 'elf --restore leaves what venv did')
     })
 
-    test(`${name}: neither piles up, and each order ends the same`, () => {
+    test(`${name}: grafts do not pile up, and both orders end with the same state`, () => {
       let bytes = original
       for (const value of ['$ORIGIN', '$ORIGIN/lib', '$ORIGIN/../lib']) {
         bytes = elf(bytes, { searchPath: { tag: 'DT_RPATH', value } })

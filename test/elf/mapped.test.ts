@@ -88,7 +88,7 @@ suite('files as the loader maps them', { skip: missing('gcc') }, () => {
     proveEdit(cutStrings(build('cut.so', '-shared', '-fPIC')), opens)
   })
 
-  test('what is zeroed behind p_filesz is not taken for what stands in the file', () => {
+  test('bytes that the loader zeroes behind p_filesz are not read from the file', () => {
     const bytes = cutStrings(build('zeroed.so', '-shared', '-fPIC'))
     setLoad(bytes, 0, 'memsz', 4096n)
     assert.throws(() => readHeadersOf(bytes), ElfError)
@@ -112,7 +112,7 @@ suite('files as the loader maps them', { skip: missing('gcc') }, () => {
     }
   })
 
-  test('address and offset that do not agree modulo the page are refused, as no loader maps them', () => {
+  test('an address and an offset that do not agree modulo the page are refused: no loader maps them', () => {
     const bytes = build('torn', '-shared', '-fPIC')
     const load = readHeadersOf(bytes).programHeaders.findLast(({ type }) => type === PT_LOAD)
     const last = readHeadersOf(bytes).programHeaders.filter(({ type }) => type === PT_LOAD).length - 1
@@ -135,7 +135,7 @@ suite('files as the loader maps them', { skip: missing('gcc') }, () => {
     }
   })
 
-  test('a section table that is not there, of another shape, or that leaves the file', () => {
+  test('a section table that is missing, has another record size, or leaves the file', () => {
     const bytes = build('sections', '-pie', '-s')
     const changes: readonly (readonly [string, (bytes: Buffer) => Buffer])[] = [
       ['behind the end', copy => (copy.writeBigUInt64LE(BigInt(copy.length + 4096), 40), copy)],
@@ -191,7 +191,7 @@ function sectionSize(bytes: Buffer, index: number, size: bigint): Buffer {
   return bytes
 }
 
-test('a PT_LOAD that goes on from the one before it is one stretch; another distance begins a new one', () => {
+test('a PT_LOAD that continues the one before it counts as one range with it; another distance begins a new range', () => {
   const load = (vaddr: bigint, offset: number, filesz: number, memsz = BigInt(filesz)): ProgramHeader => ({
     type: PT_LOAD,
     flags: 4,

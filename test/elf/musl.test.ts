@@ -85,7 +85,7 @@ describe('edited objects under musl', { skip: missing('musl-gcc') }, () => {
     })
   }
 
-  test('musl itself is refused: no program would start any more', { skip: missing('musl-gcc') }, () => {
+  test('musl itself is refused, because no program would start after the edit', { skip: missing('musl-gcc') }, () => {
     writeFileSync(at('empty.c'), 'int main(void) { return 0; }\n')
     runWell('musl-gcc', ['-o', at('empty'), at('empty.c')])
     const libc = withSource(at('empty'), readElf).ptInterp ?? ''

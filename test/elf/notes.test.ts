@@ -47,7 +47,7 @@ test('a note that is cut off ends the notes', () => {
   assert.deepEqual(notesOf(Buffer.alloc(64, 0xff)), [])
 })
 
-test('features are read, with recommended for a priority that is not named; what is no such JSON has none', () => {
+test('features are read, with the priority recommended where none is named; a note with other content has no features', () => {
   const features = (text: string) => dlopenFeatures(notesOf(note('FDO', FDO, text, true)))
   assert.deepEqual(
     features('[{"soname":["liba.so.1","libb.so"]},{"feature":"f","priority":"required","soname":["c"]}]\0'),

@@ -42,7 +42,7 @@ test('patchelf#492, #528, #557: every PT_LOAD has its address and offset equal m
   }
 })
 
-test('patchelf#664: a stale DT_VERDEF is what --verify finds, and no edit makes one', () => {
+test('patchelf#664: --verify finds a stale DT_VERDEF, and no edit makes one', () => {
   const bytes = objectBytes('x86_64.so')
   const object = readElf(bytesSource(bytes))
   const segment = object.programHeaders.find(({ type }) => type === PT_DYNAMIC)
@@ -92,7 +92,7 @@ test('patchelf#79, #216, LIEF#1366: machines with 64 KiB pages get segments that
   }
 })
 
-test('no segment shares a page with another, however small the pages that are asked for; --verify finds one that does', () => {
+test('no segment shares a page with another one, even with the smallest --page-size; --verify finds one that does', () => {
   for (const name of objectNames) {
     const bytes = objectBytes(name)
     const graft = makeGraft(bytesSource(bytes), EDIT, { pageSize: 64 })
@@ -118,7 +118,7 @@ test('patchelf#622: the lowest address of a program stays the lowest', () => {
   }
 })
 
-test('repairwheel#33: no PT_LOAD ends behind the file, though loaders since glibc 2.29 may map it all the same', () => {
+test('repairwheel#33: no PT_LOAD ends behind the file, although loaders since glibc 2.29 may map it', () => {
   for (const name of objectNames) {
     const result = edited(objectBytes(name), EDIT)
     for (const { offset, filesz } of loadsOf(result)) assert.ok(offset + filesz <= result.length, name)
@@ -130,7 +130,7 @@ test('repairwheel#33: no PT_LOAD ends behind the file, though loaders since glib
   }
 })
 
-test('patchelf#250, #368, #639, #664: of the dynamic table only the strings and the search path change, on no machine an address', () => {
+test('patchelf#250, #368, #639, #664: only the strings and the search path of the dynamic table change, and no address, on any machine', () => {
   for (const name of objectNames) {
     const bytes = objectBytes(name)
     const hook = [DT_DEBUG, DT_MIPS_RLD_MAP_REL]
@@ -142,7 +142,7 @@ test('patchelf#250, #368, #639, #664: of the dynamic table only the strings and 
   }
 })
 
-test('patchelf#663: where PT_PHDR is kept it is in a PT_LOAD, at the distance of that', () => {
+test('patchelf#663: a PT_PHDR that is kept is in a PT_LOAD, with the same distance between address and offset', () => {
   for (const name of objectNames) {
     const { header, programHeaders } = readElf(bytesSource(edited(objectBytes(name), EDIT)))
     const phdr = programHeaders.find(({ type }) => type === PT_PHDR)

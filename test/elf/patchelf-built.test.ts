@@ -108,7 +108,7 @@ int main(int c, char **v) {
     },
   )
 
-  test('patchelf#639, LIEF#466: DT_INIT, DT_FINI and the arrays run, each once', () => {
+  test('patchelf#639, LIEF#466: DT_INIT, DT_FINI and the arrays run once each', () => {
     const source =
       '#include <stdio.h>\nvoid start(void) { puts("init"); }\nvoid end(void) { puts("fini"); }\n__attribute__((constructor)) static void a(void) { puts("array"); }\n__attribute__((destructor)) static void z(void) { puts("end of array"); }\n'
     const program = compile('init', `${source}int main(void) { return 0; }\n`, '-Wl,-init,start', '-Wl,-fini,end')
@@ -124,7 +124,7 @@ int main(int c, char **v) {
     assert.equal(one(tight), opened)
   })
 
-  test('patchelf#643: the program headers of a library stand at the end of its file', () => {
+  test('patchelf#643: the program headers of a library are at the end of its file', () => {
     const path = library('far.so', 'int one(void) { return 1; }\n')
     const bytes = readFileSync(path)
     const { header } = readElf(bytesSource(bytes))
@@ -139,7 +139,7 @@ int main(int c, char **v) {
     assert.equal(one(path), '1\n')
   })
 
-  test('patchelf#403, #426, #446: whatever grows, each section is in the segment that it was in', () => {
+  test('patchelf#403, #426, #446: each section stays in its segment, whatever grows', () => {
     for (const [name, ...flags] of [
       ['bfd', '-no-pie'],
       ['huge', '-no-pie', '-Wl,-z,max-page-size=0x200000'],
@@ -190,7 +190,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     }
   })
 
-  test('patchelf#663: PT_PHDR is in a PT_LOAD, also where that is aligned to 0x8000', () => {
+  test('patchelf#663: PT_PHDR is in a PT_LOAD, also in one that is aligned to 0x8000', () => {
     for (const pie of ['-pie', '-no-pie']) {
       const program = compile(`aligned${pie}`, 'int main(void) { return 0; }\n', pie, '-Wl,-z,max-page-size=0x8000')
       editElf(program, GROW)
@@ -213,7 +213,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     assert.equal(run(program, []).status, 0)
   })
 
-  test('patchelf#146, #152: .dynamic that no segment lets be written', { skip: missing('ld.lld') }, () => {
+  test('patchelf#146, #152: .dynamic in segments that are all read-only', { skip: missing('ld.lld') }, () => {
     const path = library('readonly.so', 'int one(void) { return 1; }\n', '-fuse-ld=lld', '-Wl,-z,rodynamic')
     assert.equal(one(path), '1\n')
     editElf(path, GROW)
@@ -276,7 +276,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     assert.ok(statSync(program).size < size + 0x10000)
   })
 
-  test('patchelf#197, #128, #619, #640: two .shstrtab, an empty section amidst, numbers that name sections', () => {
+  test('patchelf#197, #128, #619, #640: two .shstrtab, an empty section in the middle, numbers that name sections', () => {
     const path = library('sections.so', 'int one(void) { return 1; }\n', '-g')
     changeSections(path, (table, find, bytes) => {
       const set = (index: number, field: 'name' | 'type' | 'info', value: number): void =>
@@ -304,7 +304,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     assert.match(runWell('nm', [path]), / T one$/m)
   })
 
-  test('patchelf#250, #368: both kinds of hash table go on working', () => {
+  test('patchelf#250, #368: both kinds of hash table keep working', () => {
     for (const style of ['gnu', 'sysv', 'both']) {
       const path = library(`hash-${style}.so`, 'int one(void) { return 1; }\n', `-Wl,--hash-style=${style}`)
       editElf(path, GROW)
@@ -319,7 +319,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     assert.match(runWell('nm', ['-D', path]), / a_symbol_name$/m)
   })
 
-  test('patchelf’s invalid-elf: a broken section table is refused in one line, or no matter for what runs', () => {
+  test('patchelf’s invalid-elf: a broken section table is refused in one line, or the edited program runs', () => {
     const bytes = readFileSync(compile('sectioned', 'int main(void) { return 42; }\n'))
     const source = bytesSource(bytes)
     const { header } = readElf(source)
@@ -421,7 +421,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     assert.equal(one(path), '5\n')
   })
 
-  test('LIEF#326: a million relocations cost no time, and none is changed', () => {
+  test('LIEF#326: a million relocations cost no time and do not change', () => {
     const asm = '.data\\n.balign 8\\n.globl table\\ntable: .rept 1000000\\n.quad table\\n.endr\\n.text\\n'
     const path = library(
       'relocations.so',
@@ -437,7 +437,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     assert.equal(one(path), '1\n')
   })
 
-  test('formatelf: code that may be written, in a segment with all three rights', () => {
+  test('formatelf: writable code, in a segment with all three rights', () => {
     const asm = '.section .both,\\"awx\\",@progbits\\n.globl here\\nhere: ret\\n.text\\n'
     const path = library(
       'rwx.so',
@@ -448,7 +448,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     assert.equal(one(path), '1\n')
   })
 
-  test('a payload that a program reads from its own end is there after an edit that is refused, and after one in place', () => {
+  test('a program finds the payload at its end after a refused edit, and after an edit in place', () => {
     const program = compile(
       'payload',
       `#include <stdio.h>

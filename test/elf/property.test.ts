@@ -93,7 +93,7 @@ for (const { form, names } of FORMS) {
     )
   })
 
-  test(`${form}: an object with any fields of its headers and tables changed is read and verified, or throws so too`, () => {
+  test(`${form}: an object with changed fields in its headers and tables is read and verified, or throws an ElfError`, () => {
     const number = fc.oneof(
       fc.bigInt({ min: 0n, max: 0xffffn }),
       fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
@@ -121,7 +121,7 @@ for (const { form, names } of FORMS) {
     )
   })
 
-  test(`${form}: an edit gives what verifies, breaks no rule, and restores to the same bytes`, () => {
+  test(`${form}: the result of an edit verifies, breaks no rule, and restores to the same bytes`, () => {
     fc.assert(
       fc.property(anyObject, anyEdit, anyOptions, anyWipes, (name, any, others, wipes) => {
         const options = { ...others, ...wipes }
@@ -146,7 +146,7 @@ for (const { form, names } of FORMS) {
     )
   })
 
-  test(`${form}: an edit after another is the edit of both`, () => {
+  test(`${form}: two edits, one after the other, give the same file as one edit with both`, () => {
     fc.assert(
       fc.property(anyObject, anyEdit, anyEdit, anyWipes, (name, a, b, options) => {
         const bytes = bytesNamed(name)
@@ -162,7 +162,7 @@ for (const { form, names } of FORMS) {
     )
   })
 
-  test(`${form}: the same edit twice is the same file`, () => {
+  test(`${form}: the same edit made twice gives the same file`, () => {
     fc.assert(
       fc.property(anyObject, anyEdit, anyWipes, (name, any, options) => {
         const bytes = bytesNamed(name)
@@ -186,7 +186,7 @@ for (const { form, names } of FORMS) {
     )
   })
 
-  test(`${form}: edits that lead back to where the file began give back its bytes`, () => {
+  test(`${form}: edits that lead back to the original state give the original bytes`, () => {
     fc.assert(
       fc.property(anyObject, fc.array(anyEdit, { minLength: 1, maxLength: 4 }), anyWipes, (name, edits, options) => {
         const bytes = bytesNamed(name)

@@ -49,7 +49,7 @@ test('addresses past 2^53 are exact', () => {
   assert.equal(programHeaders[1]?.vaddr, 0x6000000000002000n)
 })
 
-test('every field of both headers is the one of the bytes, whatever value it has', () => {
+test('every field of both headers is read as it is in the bytes, whatever its value', () => {
   const values = [0n, 1n, 0x7fffffffn, 0xffffffffn, (1n << 53n) - 1n, 1n << 53n, (1n << 53n) + 1n, (1n << 64n) - 1n]
   for (const name of ['x86_64.so', 's390x.so', 'i686.so', 'ppc.so']) {
     const bytes = objectBytes(name)
@@ -78,7 +78,7 @@ test('every field of both headers is the one of the bytes, whatever value it has
   }
 })
 
-test('the program headers may stand anywhere in the file', () => {
+test('the program headers may be anywhere in the file', () => {
   for (const name of ['x86_64.so', 's390x.so', 'i686.so', 'ppc.exe']) {
     const bytes = objectBytes(name)
     const { header, ...rest } = readElf(bytesSource(bytes))
@@ -93,7 +93,7 @@ test('the program headers may stand anywhere in the file', () => {
   }
 })
 
-test('PN_XNUM, and section numbers that do not fit, stand in section 0', () => {
+test('PN_XNUM and section numbers that do not fit are read from section 0', () => {
   const bytes = objectBytes('x86_64.so')
   const { header } = readElf(bytesSource(bytes))
   const format = formatOfBytes(bytes)
@@ -128,7 +128,7 @@ test('an offset or size past 2^53 is TRUNCATED: no file reaches there', () => {
   }
 })
 
-test('what is no ELF file is NOT_ELF', () => {
+test('a file that is not an ELF file is NOT_ELF', () => {
   assert.throws(() => readElf(bytesSource(Buffer.from('#!/bin/sh\n'))), code('NOT_ELF'))
   assert.throws(() => readElf(bytesSource(Buffer.alloc(0))), code('NOT_ELF'))
   assert.throws(() => readElf(bytesSource(Buffer.from('!<arch>\nlibfoo.o/       0'))), code('NOT_ELF'))
@@ -142,7 +142,7 @@ test('a wrong e_phentsize is MALFORMED', () => {
   }
 })
 
-test('a chain of versions that bites its tail or never ends stops', () => {
+test('reading stops at a chain of versions that forms a circle or never ends', () => {
   const bytes = objectBytes('x86_64.so')
   const { dynamic, programHeaders } = readElf(bytesSource(bytes))
   const at = extentAt(programHeaders, dynamic?.find(({ tag }) => tag === DT_VERNEED)?.value ?? 0n)?.offset ?? 0
@@ -168,13 +168,13 @@ test('a string without its NUL is an error, also at the very end of the file', (
   assert.throws(() => readElf(bytesSource(bytes)), code('MALFORMED'))
 })
 
-test('an object without PT_DYNAMIC has no dynamic table; one whose table is empty neither', () => {
+test('an object without PT_DYNAMIC, or with an empty one, has no dynamic table', () => {
   const bytes = objectBytes('x86_64.so')
   assert.equal(readElf(bytesSource(poked(bytes, { phdr: 'type', type: PT_DYNAMIC, value: 0 }))).dynamic, null)
   assert.equal(readElf(bytesSource(poked(bytes, { phdr: 'filesz', type: PT_DYNAMIC, value: 0 }))).dynamic, null)
 })
 
-test('a few kilobytes are read of a large object', () => {
+test('only a few kilobytes of a large object are read', () => {
   const bytes = Buffer.concat([objectBytes('x86_64.so'), Buffer.alloc(1 << 20)])
   const source = bytesSource(bytes)
   let read = 0

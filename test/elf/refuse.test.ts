@@ -38,7 +38,7 @@ test('a core file and a relocatable object are refused', () => {
   assertRefused(poked(objectBytes('x86_64.so'), { ehdr: 'type', value: ET_REL }), /relocatable/)
 })
 
-test('an archive is no ELF file', () => {
+test('an archive is not an ELF file', () => {
   assertRefused(Buffer.from('!<arch>\n'.padEnd(200)), /magic/, 'NOT_ELF')
 })
 
@@ -51,7 +51,7 @@ test('a static program is refused: it loads no libraries', () => {
   assertRefused(program, /PT_DYNAMIC/)
 })
 
-test('a static-pie has a dynamic table and is refused all the same', () => {
+test('a static-pie is refused, although it has a dynamic table', () => {
   const bytes = poked(objectBytes('x86_64.exe'), { phdr: 'type', type: PT_INTERP, value: PT_NULL })
   const { dynamic, programHeaders } = readElf(bytesSource(bytes))
   const segment = programHeaders.find(({ type }) => type === PT_DYNAMIC)
@@ -94,7 +94,7 @@ test('a file that is cut off anywhere is not edited', () => {
   assertRefused(bytes.subarray(0, -1), /appended/)
 })
 
-test('PT_LOADs that overlap or stand in the wrong order are refused', () => {
+test('PT_LOADs that overlap or are in the wrong order are refused', () => {
   for (const name of ['x86_64.so', 's390x.so', 'armv7l.so']) {
     const bytes = objectBytes(name)
     assertRefused(poked(bytes, { phdr: 'memsz', type: PT_LOAD, value: 0x4000000 }), /overlaps/)
@@ -120,7 +120,7 @@ test('a segment that reaches behind the file, or is larger there than in memory,
   assertRefused(poked(bytes, { phdr: 'memsz', type: PT_LOAD, value: 1 }), /larger in the file/)
 })
 
-test('a payload behind the program is refused: it is addressed from the end of the file', () => {
+test('a program with a payload is refused: the payload is found from the end of the file', () => {
   const payloads: Record<string, Buffer> = {
     zip: Buffer.from('PK\x05\x06'.padEnd(22, '\0'), 'latin1'),
     'PyInstaller’s archive': Buffer.concat([
@@ -147,7 +147,7 @@ test('a payload behind the program is refused: it is addressed from the end of t
   }
 })
 
-test('a payload stays where it is when the edit fits in place, for those who ask for that', () => {
+test('with inPlace, an edit that fits in place leaves the payload where it is', () => {
   const payload = Buffer.from('payload')
   for (const name of ['x86_64.exe', 's390x.exe', 'i686.exe', 'x86_64.so', 'ppc64.so', 'mipsel.so']) {
     const bytes = Buffer.concat([objectBytes(name), payload])
@@ -171,7 +171,7 @@ test('a payload stays where it is when the edit fits in place, for those who ask
   }
 })
 
-test('before a payload new strings go into the zeros behind the segment of the old ones, where there are any', () => {
+test('in front of a payload, new strings go into the zeros behind the segment of the old strings', () => {
   const payload = Buffer.concat([Buffer.alloc(100), Buffer.from('payload')])
   const path = '/nix/store/0123456789abcdfghijklmnpqrsvwxyz-lib/lib'
   const made: string[] = []
@@ -203,7 +203,7 @@ test('before a payload new strings go into the zeros behind the segment of the o
   assert.ok(made.length > 20, made.join(', '))
 })
 
-test('an interpreter that fits is set whatever else the object is, as the kernel asks for no more', () => {
+test('an interpreter that fits is set in any kind of object, because the kernel asks for nothing else', () => {
   // patchelf’s empty-note: no dynamic table, and an empty PT_LOAD that is out of order
   const bytes = poked(objectBytes('x86_64.exe'), { phdr: 'type', type: PT_DYNAMIC, value: PT_NULL })
   assertRefused(bytes, /PT_DYNAMIC/)
@@ -229,17 +229,17 @@ test('an interpreter that fits is set whatever else the object is, as the kernel
   )
 })
 
-test('zeros behind the object are no payload', () => {
+test('zeros behind the object are not a payload', () => {
   const bytes = Buffer.concat([objectBytes('x86_64.so'), Buffer.alloc(5000)])
   assert.notEqual(makeGraft(bytesSource(bytes), EDIT), null)
 })
 
-test('no edit needs no safety: what is there already is refused nowhere', () => {
+test('an edit that changes nothing is never refused', () => {
   const bytes = Buffer.concat([objectBytes('x86_64.so'), Buffer.from('payload')])
   assert.equal(makeGraft(bytesSource(bytes), {}), null)
 })
 
-test('an interpreter cannot be set where there is none', () => {
+test('an interpreter cannot be set in an object without one', () => {
   assert.throws(() => makeGraft(bytesSource(objectBytes('x86_64.so')), { interpreter: '/ld.so' }), /no interpreter/)
 })
 
@@ -268,7 +268,7 @@ test('a graft that would leave a 32-bit address space is refused', () => {
   assertRefused(bytes, /address space/)
 })
 
-test('a program whose memory is far larger than its file is refused rather than filled up', () => {
+test('a program whose memory is far larger than its file is refused, not padded', () => {
   const bytes = objectBytes('x86_64.exe')
   const object = readElf(bytesSource(bytes))
   const index = object.programHeaders.findLastIndex(({ type }) => type === PT_LOAD)

@@ -121,7 +121,7 @@ describe('edited objects of this machine', { skip: missing('g++') }, () => {
     assert.equal(runWell(at('opener'), [at('edited.so')]), '42\n')
   })
 
-  test('a needed that is added is loaded; one that is replaced is loaded instead, its versions too', () => {
+  test('an added needed is loaded; the replacement of a needed is loaded instead of it, with its versions', () => {
     cpSync(at('lib/libanswer.so.1'), at('libmore.so'))
     cpSync(at('opener'), at('opener2'))
     editElf(at('opener2'), { addNeeded: [at('libmore.so')], searchPath: { tag: 'DT_RUNPATH', value: folder } })
@@ -218,7 +218,7 @@ describe('edited objects of this machine', { skip: missing('g++') }, () => {
     })
   }
 
-  test('eu-elflint has no more to say than the two lines of README.md', { skip: missing('eu-elflint') }, () => {
+  test('eu-elflint complains only about the two things that README.md names', { skip: missing('eu-elflint') }, () => {
     const known = /_DYNAMIC_ symbol value \S+ does not match dynamic segment address|'\.wheelfix\.phdr'/
     forEachEdited(
       path => run('eu-elflint', ['--gnu-ld', path]).stdout.split('\n'),

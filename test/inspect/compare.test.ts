@@ -27,26 +27,26 @@ function processOf(needed: Readonly<Record<string, string | null>>, lacking: rea
 
 const lost = (soname: string) => ({ error: `${soname}: cannot open shared object file: No such file`, files: [] })
 
-test('the first library that the loader misses has to be one that we miss', () => {
+test('the first library that the loader misses must be one that we miss', () => {
   assert.deepEqual(differences(processOf({ 'liba.so': null }), lost('liba.so')), [])
   assert.deepEqual(differences(processOf({ 'liba.so': '/etc/passwd' }), lost('liba.so')), [
     'the loader does not find liba.so, wheelfix does',
   ])
 })
 
-test('what loads may miss nothing', () => {
+test('an object that loads must miss nothing', () => {
   const files = ['/usr/bin/dash', '/bin/sh']
   const said = differences(processOf({ 'liba.so': null }), { error: null, files })
   assert.ok(said.includes('wheelfix does not find liba.so, the loader does'))
 })
 
-test('a version that the loader misses has to be one that we miss', () => {
+test('a version that the loader misses must be one that we miss', () => {
   const error = "/lib/libc.so.6: version `GLIBC_9.9' not found (required by /x.so)"
   assert.equal(differences(processOf({ 'libc.so.6': '/etc/passwd' }), { error, files: [] }).length, 1)
   assert.deepEqual(differences(processOf({ 'libc.so.6': '/etc/passwd' }, ['GLIBC_9.9']), { error, files: [] }), [])
 })
 
-test('a symbol that is not there is no matter of where libraries are', () => {
+test('a missing symbol does not count as a missing library', () => {
   const error = '/x.so: undefined symbol: f'
   assert.deepEqual(differences(processOf({ 'libc.so.6': '/etc/passwd' }), { error, files: [] }), [])
 })

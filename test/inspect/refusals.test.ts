@@ -96,7 +96,7 @@ suite('what the loader refuses', () => {
     assert.match(findings[0].message, /undefined symbol: absent; it loads once libabsent\.so is loaded for all$/)
   })
 
-  rule('functions that are bound when they are called are no matter of loading', (venv, build) => {
+  rule('functions that are bound at their first call do not matter for loading', (venv, build) => {
     build(`lazy${MODULE}`, 'int later(void); int use(void) { return later(); }\n', '-Wl,-z,lazy')
     assert.deepEqual(refusals(venv), { status: 0, findings: [] })
     build(`now${MODULE}`, 'int later(void); int use(void) { return later(); }\n', '-Wl,-z,now')

@@ -284,7 +284,7 @@ suite('wheelfix env', () => {
     assert.doesNotMatch(wheelfix(world, ['env', venv, '--no-scan', '--export']).stdout, /TCL_LIBRARY/)
   })
 
-  test('wrong usage and a folder that is no environment: status 2 and a sentence', () => {
+  test('wrong usage, and a folder that is not an environment: status 2 and a sentence', () => {
     const { status, stderr } = wheelfix(world, ['env', join(world.root, 'nowhere')])
     assert.equal(status, 2)
     assert.match(stderr, /^error: /)

@@ -38,7 +38,7 @@ suite('replacing a file', () => {
   })
   after(() => rmSync(folder, { recursive: true }))
 
-  test('goes by a name that nobody can foresee, whatever the length of the name', () => {
+  test('uses a temporary name that nobody can predict, whatever the length of the name', () => {
     for (const name of ['lib.so', 'x'.repeat(255), 'ü'.repeat(127)]) {
       const [one, two] = [temporaryOf(at(name)), temporaryOf(at(name))]
       assert.notEqual(one, two)
@@ -87,7 +87,7 @@ suite('replacing a file', () => {
     assert.deepEqual([uid, gid, mode & 0o7777], [1234, 1234, 0o4755])
   })
 
-  test('in place keeps the set-user-ID bit, which the kernel takes away', () => {
+  test('keeps the set-user-ID bit in place, which the kernel removes at a write', () => {
     writeFileSync(at('setuid'), 'base')
     // root keeps it anyway: an effective user without the capability does not
     if (isRoot) chownSync(at('setuid'), 65534, 65534)
@@ -102,7 +102,7 @@ suite('replacing a file', () => {
     assert.equal(statSync(at('setuid')).mode & 0o7777, 0o4755)
   })
 
-  test('a new file is as the umask says', () => {
+  test('gives a new file the mode of the umask', () => {
     const umask = process.umask(0o027)
     try {
       replaceContent(at('new'), 'text')
@@ -112,7 +112,7 @@ suite('replacing a file', () => {
     assert.equal(statSync(at('new')).mode & 0o777, 0o640)
   })
 
-  test('follows no link, and leaves nothing', () => {
+  test('follows no link, and leaves no file behind', () => {
     writeFileSync(at('outside'), 'base')
     symlinkSync(at('outside'), at('link'))
     assert.throws(
@@ -123,7 +123,7 @@ suite('replacing a file', () => {
     assert.deepEqual(readdirSync(folder).filter(isTemporary), [])
   })
 
-  test('refuses another file than the one that was looked at', () => {
+  test('refuses a file that was replaced after it was looked at', () => {
     writeFileSync(at('one'), 'base')
     writeFileSync(at('two'), 'base')
     const status = withSource(at('one'), source => source.status)
@@ -134,7 +134,7 @@ suite('replacing a file', () => {
     assert.deepEqual(readdirSync(folder).filter(isTemporary), [])
   })
 
-  test('writes to no file outside while somebody puts links in the place of its temporary files', async () => {
+  test('writes to no outside file while somebody replaces its temporary files by links', async () => {
     const shared = at('shared')
     const victim = at('victim')
     mkdirSync(shared)

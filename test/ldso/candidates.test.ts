@@ -51,7 +51,7 @@ const KINDS: Readonly<Record<Mutation, readonly [glibc: Outcome, musl?: Outcome]
 }
 
 for (const libc of ['glibc', 'musl'] as const) {
-  suite(`what ${libc} comes upon`, { skip }, () => {
+  suite(`what ${libc} does with a file that it finds`, { skip }, () => {
     if (skip !== false) return
     const interpreter =
       libc === 'glibc'

@@ -67,7 +67,7 @@ test(
   },
 )
 
-test('version, folder and CPU levels are those that the loader of this machine tells', { skip: glibcHost }, () => {
+test('version, folder and CPU levels are those that the loader of this machine reports', { skip: glibcHost }, () => {
   const libc = identify(process.execPath)
   assert.ok(runWell(libc.ldso, ['--version']).includes(` version ${libc.version}.`))
   const told = runWell(libc.ldso, ['--list', process.execPath])
@@ -81,7 +81,7 @@ test('version, folder and CPU levels are those that the loader of this machine t
   )
 })
 
-test('a loader that cannot be asked is taken at its strings', { skip: glibcHost }, () => {
+test('a loader that cannot be asked is judged by its strings', { skip: glibcHost }, () => {
   const libc = identify(process.execPath)
   const path = join(root, 'silent-ld.so')
   writeFileSync(
@@ -110,13 +110,13 @@ function fakeLoader(name: string, strings: string, diagnostics: string): string 
   return path
 }
 
-test('of the levels of a CPU those that are active count, and a null platform is none', () => {
+test('only the active levels of a CPU count, and a null platform counts as none', () => {
   const said = 'dl_dst_lib="lib64"\ndl_hwcaps_subdirs="z16:z15:z14:z13"\ndl_hwcaps_subdirs_active=0xa\ndl_platform=0x0'
   const { hwcaps, lib, platform } = under(fakeLoader('s390x', '\0/etc/ld.so.cache\0', said), IN_STORE)
   assert.deepEqual({ hwcaps, lib, platform }, { hwcaps: ['z15', 'z13'], lib: 'lib64', platform: '' })
 })
 
-test('code before the built-in directories is no part of them', () => {
+test('code in front of the built-in directories is not part of them', () => {
   const strings =
     '\0/proc/self/\0x\0/\xb4\xe2/\0/lib/arm-linux-gnueabi/\0/lib/\0/home/\xc3\xa9/ld.so.cache\0/etc/ld.so.cache)'
   const libc = under(fakeLoader('armel', strings, ''))

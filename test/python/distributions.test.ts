@@ -47,7 +47,7 @@ test('names are compared as PEP 503 says', () => {
   assert.equal(distributions.get('pydantic-core')?.displayName, 'pydantic_core')
 })
 
-test('the owner of a file is who lists it first', () => {
+test('a file belongs to the distribution that lists it first', () => {
   const owner = distributions.ownerOf(join(sitePackages, 'pydantic_core/_pydantic_core.abi3.so'))
   assert.equal(owner?.distribution.name, 'later')
   assert.equal(owner.row, 'pydantic_core/_pydantic_core.abi3.so')
@@ -55,7 +55,7 @@ test('the owner of a file is who lists it first', () => {
   assert.equal(distributions.ownerOf(join(sitePackages, 'numpy/x.so')), null)
 })
 
-test('a row that leaves site-packages, or is quoted, resolves', () => {
+test('a quoted row, and a row that leaves site-packages, are resolved', () => {
   const owner = distributions.ownerOf(join(root, 'bin/ruff'))
   assert.equal(owner?.distribution.name, 'ruff')
   assert.equal(owner.row, '../../../bin/ruff')
@@ -82,7 +82,7 @@ test('METADATA, WHEEL and INSTALLER are read when asked for', () => {
   )
 })
 
-test('owners are those that importlib.metadata tells', { skip: missing('python3') }, () => {
+test('owners are those that importlib.metadata names', { skip: missing('python3') }, () => {
   const script =
     'import importlib.metadata as m,json,sys,os;' +
     'd=[p for p in sys.path if p.endswith("-packages")];' +

@@ -76,7 +76,7 @@ function fails(code: WheelfixErrorCode, message: RegExp, path: string): void {
   )
 }
 
-test('a link is followed from the folder that it really is in', { skip: needsPython }, () => {
+test('a relative link is followed from the folder that it is really in', { skip: needsPython }, () => {
   // bin/python -> alias/python, alias -> far/away, far/away/python -> ../up: below far, not below root
   mkdirSync(join(root, 'far/away'), { recursive: true })
   symlinkSync('far/away', join(root, 'alias'))
@@ -106,7 +106,7 @@ test(
   },
 )
 
-test('a script that computes what it runs is taken at the home of pyvenv.cfg', { skip: needsPython }, () => {
+test('a script that computes what it runs counts as the home of pyvenv.cfg', { skip: needsPython }, () => {
   const path = venv('shim', python => script(python, '#!/bin/sh\nexec "$(command -v python3)" "$@"\n'))
   const found = find(path)
   assert.equal(found.program, host.exe)
@@ -119,7 +119,7 @@ test('a script without a Python behind it is refused', () => {
   fails('PYTHON_UNSUPPORTED', /is a script that does not say which Python it starts/, path)
 })
 
-test('what a script execs is the last command that hands on its arguments', () => {
+test('a script execs the last of its commands that passes on the arguments', () => {
   assert.equal(scriptTarget('#!/bin/sh\nexec /a/b "$@"\n'), '/a/b')
   assert.equal(scriptTarget('exec -a "$0" \'/with space/b\' "$@"'), '/with space/b')
   assert.equal(scriptTarget('exec -l -a x /a\\ b "$@"'), '/a b')
@@ -159,7 +159,7 @@ for (const documented of [true, false]) {
   )
 }
 
-test('an ELF program that is no Python and names none is refused', { skip: missing('gcc') }, () => {
+test('an ELF program that is not Python and names no Python is refused', { skip: missing('gcc') }, () => {
   writeFileSync(join(root, 'other.c'), 'int main(void) { return 0; }')
   const path = venv('other', python => runWell('gcc', ['-o', python, join(root, 'other.c')]))
   fails('PYTHON_UNSUPPORTED', /not Python, and names no Python/, path)
@@ -171,7 +171,7 @@ test('a static interpreter is refused', { skip: missing('gcc') }, () => {
   fails('PYTHON_UNSUPPORTED', /linked statically/, path)
 })
 
-test('a Python that is gone is named, with how to make the venv anew', () => {
+test('the message about a missing Python names it and says how to make the venv again', () => {
   const gone = '/nix/store/00000000000000000000000000000000-python3-3.11.9/bin/python3.11'
   fails(
     'PYTHON_NOT_FOUND',
@@ -195,7 +195,7 @@ test('a Python that is gone is named, with how to make the venv anew', () => {
   )
 })
 
-test('links and scripts that lead round in a circle end', () => {
+test('links and scripts that form a circle are refused', () => {
   fails(
     'PYTHON_NOT_FOUND',
     /leads back to itself/,
@@ -208,7 +208,7 @@ test('links and scripts that lead round in a circle end', () => {
   )
 })
 
-test('what cannot be an interpreter is refused with its path', () => {
+test('a file that cannot be an interpreter is refused with its path', () => {
   fails(
     'PYTHON_UNSUPPORTED',
     /bin\/python is not a file/,
@@ -239,13 +239,13 @@ test('a damaged interpreter is refused', { skip: needsPython }, () => {
   fails('PYTHON_UNSUPPORTED', /is a damaged ELF file/, path)
 })
 
-test('the program wins over a pyvenv.cfg that was left behind', { skip: needsPython }, () => {
+test('the program wins over an old pyvenv.cfg', { skip: needsPython }, () => {
   const path = venv('stale', python => symlinkSync(host.exe, python))
   writeFileSync(join(path, 'pyvenv.cfg'), `home = ${host.home}\nversion = 3.2.1\n`)
   assert.equal(find(path).version, host.version.split('.').slice(0, 2).join('.'))
 })
 
-test('the endings of extension modules, for Pythons that are not here', { skip: needsPython }, () => {
+test('the suffixes of extension modules, for Pythons that are not installed here', { skip: needsPython }, () => {
   const { object } = find(venv('suffixes', python => symlinkSync(host.exe, python)))
   const on = (machine: number, more: object = {}, interpreter = '/lib/ld-linux.so.2') => ({
     ...object,

@@ -11,11 +11,11 @@ test('a compressed tag set stands for every combination of its parts (PEP 425)',
   ])
 })
 
-test('what is no tag gives none', () => {
+test('a text that is not a tag gives no tags', () => {
   for (const text of ['', 'py3', 'py3-none', 'py3--any', 'a-b-c-d']) assert.deepEqual(parseTags(text), [])
 })
 
-test('the tags stand in the WHEEL file and in the file name, with or without a build number', () => {
+test('the tags are in the WHEEL file and in the file name, with or without a build number', () => {
   const tag = { python: 'cp311', abi: 'cp311', platform: 'manylinux_2_28_aarch64' }
   assert.deepEqual(tagsOfWheelFile('Wheel-Version: 1.0\r\nTag: cp311-cp311-manylinux_2_28_aarch64\r\n'), [tag])
   assert.deepEqual(tagsOfWheelName('torch-2.9.0+cpu-cp311-cp311-manylinux_2_28_aarch64.whl'), [tag])
@@ -23,7 +23,7 @@ test('the tags stand in the WHEEL file and in the file name, with or without a b
   assert.deepEqual(tagsOfWheelName('torch-2.9.0.tar.gz'), [])
 })
 
-test('a wheel variant has its label behind the platform, a build number before the Python', () => {
+test('a wheel variant has its label after the platform, and a build number before the Python tag', () => {
   const tag = { python: 'cp311', abi: 'cp311', platform: 'manylinux_2_28_x86_64' }
   const split = (name: string) => splitWheelName(name)
   assert.deepEqual(tagsOfWheelName('torch-2.9.0-cp311-cp311-manylinux_2_28_x86_64-cu128.whl'), [tag])
@@ -64,7 +64,7 @@ test('old manylinux names are the policies that PEP 600 gives them', () => {
   assert.equal(policy('manylinux2014_ppc64le'), 'manylinux_2_17')
 })
 
-test('a platform tag tells the libc that it promises, or nothing', () => {
+test('a platform tag names the libc that it promises, or no libc', () => {
   assert.deepEqual(platformPolicy('manylinux_2_28_x86_64'), {
     kind: 'manylinux',
     name: 'manylinux_2_28',

@@ -50,7 +50,7 @@ test('the argument wins, then VIRTUAL_ENV, then the nearest .venv upwards', () =
   assert.equal(find(undefined, { VIRTUAL_ENV: '' }, cwd).root, near)
 })
 
-test('inside a venv, that venv is meant', () => {
+test('in a folder of a venv, that venv is taken', () => {
   const path = venv('inside')
   assert.equal(find(undefined, {}, join(path, 'lib/python3.11/site-packages')).root, path)
 })
@@ -74,7 +74,7 @@ test('pyvenv.cfg is read as Python reads it', () => {
   assert.equal(config.get('prompt'), 'a = b')
 })
 
-test('lib64 counts once where it is a link to lib, and for itself where it is a folder', () => {
+test('lib64 is not counted where it is a link to lib, and counts where it is a folder', () => {
   const linked = venv('lib64-link', { 'lib64-link/lib64': '->lib' })
   assert.deepEqual(find(linked).sitePackages, [join(linked, 'lib/python3.11/site-packages')])
   const apart = venv('lib64-dir', { 'lib64-dir/lib64/python3.11/site-packages/b.so': '' })
@@ -85,7 +85,7 @@ test('lib64 counts once where it is a link to lib, and for itself where it is a 
   ])
 })
 
-test('of several versions the one of pyvenv.cfg is in use', () => {
+test('of several versions, the one in pyvenv.cfg is in use', () => {
   const path = venv('upgraded', { 'upgraded/lib/python3.10/site-packages/old.py': '' })
   assert.deepEqual(find(path).sitePackages, [join(path, 'lib/python3.11/site-packages')])
 })
@@ -111,7 +111,7 @@ test('bin/python3 stands in where there is no bin/python, and a dangling link co
   assert.equal(find(path).python, join(path, 'bin/python3'))
 })
 
-test('what is no venv is told apart', () => {
+test('each kind of folder that is not a venv gets its own message', () => {
   lay({
     'conda/conda-meta/history': '',
     'bare/site-packages/numpy/__init__.py': '',
@@ -133,7 +133,7 @@ test('what is no venv is told apart', () => {
   fails('VENV_NOT_FOUND', /is not a virtual environment \(no pyvenv\.cfg\)/, () => find('plain'))
 })
 
-test('no venv anywhere says what to do', () => {
+test('without a venv, the message says what to do', () => {
   fails('VENV_NOT_FOUND', /VIRTUAL_ENV is not set and there is no \.venv in \/ or above; name one/, () =>
     find(undefined, {}, '/'),
   )

@@ -66,44 +66,48 @@ suite('the answer for an environment without a state folder', () => {
     assert.ok(!existsSync(join(venv, '.wheelfix')))
   })
 
-  test('what is there in its place is not followed, not opened and not removed', { skip: missing('mkfifo') }, () => {
-    forget()
-    fix()
-    const [name = ''] = readdirSync(answers)
-    const outside = join(world.root, 'outside')
-    mkdirSync(outside)
-    writeFileSync(join(outside, 'precious'), 'p')
-    for (const path of [state, join(state, 'wheelfix'), answers, join(answers, name)]) {
-      for (const make of [
-        () => runWell('mkfifo', [path]),
-        () => mkdirSync(path),
-        () => symlinkSync(path, path),
-        () => symlinkSync(join(outside, 'new'), path),
-        () => symlinkSync(join(outside, 'precious'), path),
-        () => symlinkSync('/dev/zero', path),
-        () => {
-          writeFileSync(path, '')
-          truncateSync(path, 2 ** 40)
-        },
-      ]) {
-        forget()
-        mkdirSync(join(path, '..'), { recursive: true })
-        make()
-        const then = treeState(outside)
-        const { status, stderr } = fix()
-        assert.deepEqual([status, stderr], [0, ''], path)
-        assert.deepEqual(treeState(outside), then, path)
+  test(
+    'a file, folder, link or device in its place is not followed, opened or removed',
+    { skip: missing('mkfifo') },
+    () => {
+      forget()
+      fix()
+      const [name = ''] = readdirSync(answers)
+      const outside = join(world.root, 'outside')
+      mkdirSync(outside)
+      writeFileSync(join(outside, 'precious'), 'p')
+      for (const path of [state, join(state, 'wheelfix'), answers, join(answers, name)]) {
+        for (const make of [
+          () => runWell('mkfifo', [path]),
+          () => mkdirSync(path),
+          () => symlinkSync(path, path),
+          () => symlinkSync(join(outside, 'new'), path),
+          () => symlinkSync(join(outside, 'precious'), path),
+          () => symlinkSync('/dev/zero', path),
+          () => {
+            writeFileSync(path, '')
+            truncateSync(path, 2 ** 40)
+          },
+        ]) {
+          forget()
+          mkdirSync(join(path, '..'), { recursive: true })
+          make()
+          const then = treeState(outside)
+          const { status, stderr } = fix()
+          assert.deepEqual([status, stderr], [0, ''], path)
+          assert.deepEqual(treeState(outside), then, path)
+        }
       }
-    }
-    forget()
-    mkdirSync(join(state, 'wheelfix'), { recursive: true })
-    symlinkSync(outside, answers)
-    const then = treeState(outside)
-    assert.equal(fix().status, 0)
-    assert.deepEqual(treeState(outside), then)
-  })
+      forget()
+      mkdirSync(join(state, 'wheelfix'), { recursive: true })
+      symlinkSync(outside, answers)
+      const then = treeState(outside)
+      assert.equal(fix().status, 0)
+      assert.deepEqual(treeState(outside), then)
+    },
+  )
 
-  test('an answer that does not hold, or is no answer, is not given', () => {
+  test('a stale or damaged answer is not given', () => {
     forget()
     const wanted = fix().stdout
     const [name = ''] = readdirSync(answers)

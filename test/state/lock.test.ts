@@ -70,7 +70,7 @@ async function kill(child: ChildProcess): Promise<void> {
   await ended
 }
 
-test('the lock of a process that is gone is taken over, and nothing of it stays', t => {
+test('the lock of a dead process is taken over, and no file of it stays', t => {
   const { place, path } = makeVenv(t)
   const { pid } = spawnSync(process.execPath, ['-e', '0'])
   // as wheelfix 0.1 wrote it
@@ -94,7 +94,7 @@ test('a lock without a signature is not taken for a killed run’s while it is n
 for (const [how, search] of PATHS) {
   const options = { skip: how === 'with flock' ? missing('flock') : false }
 
-  test(`${how}: who is alive keeps the lock, who was killed loses it`, options, async t => {
+  test(`${how}: a living process keeps the lock, a killed one loses it`, options, async t => {
     const venv = makeVenv(t)
     const child = await holder(t, venv, search, [])
     for (const [, other] of PATHS)
@@ -107,7 +107,7 @@ for (const [how, search] of PATHS) {
     assert.deepEqual(readdirSync(venv.place.stateFolder), [])
   })
 
-  test(`${how}: a number that was given again, or another boot of this machine, holds nothing`, options, t => {
+  test(`${how}: a reused process number, or another boot of this machine, does not hold the lock`, options, t => {
     const venv = makeVenv(t)
     for (const other of [{ start: '1' }, { boot: 'another' }]) {
       writeFileSync(venv.path, `${JSON.stringify({ ...ownIdentity(), ...other, kernel: false })}\n`)
@@ -115,7 +115,7 @@ for (const [how, search] of PATHS) {
     }
   })
 
-  test(`${how}: what cannot be looked into is never stolen: another namespace, another machine`, options, t => {
+  test(`${how}: a lock of another namespace or another machine is never taken over`, options, t => {
     const venv = makeVenv(t)
     const { pid } = spawnSync(process.execPath, ['-e', '0'])
     for (const other of [{ namespace: 'pid:[1]' }, { boot: 'another', host: 'another' }]) {

@@ -24,7 +24,7 @@ else if (!hasHeaders(world)) test('attributes', { skip: skip('needs the headers 
 else theSuite(world)
 
 function theSuite(world: World): void {
-  suite('a file that is replaced keeps what it has besides', () => {
+  suite('a replaced file keeps its other attributes', () => {
     after(() => world.dispose())
     const template = makeTemplate(world)
     const venv = join(world.root, 'venv')

@@ -98,7 +98,7 @@ function theSuite(world: World): void {
       }
     }
 
-    test('who only looks does not call a venv fine whose new header has no graft behind it', () => {
+    test('a command that only looks does not call a venv fine whose new header has no graft', () => {
       renew(fresh, venv)
       const disk = new Disk(venv, true)
       for (const change of record([['venv']], 'ext4', 0)) disk.apply(change)

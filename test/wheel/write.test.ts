@@ -112,7 +112,7 @@ describe('a rewritten archive', () => {
     }
   })
 
-  test('has the same bytes when it is made twice, whatever the pieces took', async () => {
+  test('has the same bytes when it is made twice, however long each piece took', async () => {
     const contents = Buffer.alloc(5_000_000, 'again and again ')
     const make = async (): Promise<Buffer> =>
       readFileSync(
@@ -124,7 +124,7 @@ describe('a rewritten archive', () => {
     assert.deepEqual(await make(), await make())
   })
 
-  test('can leave entries out and call them something else', async () => {
+  test('can leave entries out and rename them', async () => {
     const path = await rewrite(
       makeZip(varied),
       archive =>
@@ -226,7 +226,7 @@ describe('numbers past 32 bits', () => {
     assert.deepEqual([full.readBigUInt64LE(35), full.readBigUInt64LE(43)], [5_000_000_000n, 4_500_000_000n])
   })
 
-  test('go where they stood, in the local header and its zip64 field at once as Python wrote them, too', () => {
+  test('stay where they were, also in both the local header and its zip64 field, as Python writes them', () => {
     const field = (size: bigint, compressedSize: bigint): Buffer => {
       const bytes = Buffer.from('0100100000000000000000000000000000000000', 'hex')
       bytes.writeBigUInt64LE(size, 4)

@@ -23,7 +23,7 @@ function joined(pieces: readonly StreamPiece[], stream: Buffer): Buffer {
   )
 }
 
-test('the blocks of a stream are those that zlib made: their sizes and bits add up', () => {
+test('the blocks of a stream are found as zlib made them: their sizes and bits add up', () => {
   for (const options of [
     { level: 0 },
     { level: 1 },
@@ -43,7 +43,7 @@ test('the blocks of a stream are those that zlib made: their sizes and bits add 
   }
 })
 
-test('only what is near a change is compressed anew', async () => {
+test('only the bytes near a change are compressed again', async () => {
   const old = someContent(4_000_000, 3)
   const stream = deflateRawSync(old)
   const now = Buffer.concat([old, Buffer.from('appended')])
@@ -54,7 +54,7 @@ test('only what is near a change is compressed anew', async () => {
   assert.ok(anew < stream.length / 10, `${anew} of ${stream.length}`)
 })
 
-test('a spliced stream inflates to the new content, whatever changed and whatever made the old one', async () => {
+test('a spliced stream inflates to the new content, whatever changed and whichever program made the old one', async () => {
   let spliced = 0
   await fc.assert(
     fc.asyncProperty(
@@ -99,7 +99,7 @@ test('a spliced stream inflates to the new content, whatever changed and whateve
   assert.ok(spliced > 10, `${spliced} were spliced`)
 })
 
-test('a spliced stream of zlib gives the stream of before again, the copied blocks copied', async () => {
+test('a stream of zlib that is spliced back is the old stream again, with the copied blocks', async () => {
   let copied = 0
   await fc.assert(
     fc.asyncProperty(

@@ -21,8 +21,8 @@ export interface ElfEdit {
   /** DT_NEEDED entries to remove, after the renaming. */
   readonly removeNeeded?: readonly string[]
   /**
-   * DT_NEEDED entries to put first, after the removal; the last one comes foremost. Entries that exist already do not
-   * move.
+   * DT_NEEDED entries to put in front, one after the other, after the removal: the last one becomes the first entry.
+   * Entries that exist already do not move.
    */
   readonly addNeeded?: readonly string[]
   /** true sets DF_1_NODEFLIB in DT_FLAGS_1. */

@@ -96,7 +96,7 @@ export function newParts(
   )
   const addsStack = wanted.stack !== null && !object.programHeaders.some(({ type }) => type === PT_GNU_STACK)
   const header = new Uint8Array(source.read(0, format.ehdr.bytes))
-  // before that the new strings only count as new
+  // only now do the new strings have offsets, which the search for unused strings asks for
   strings.settle(strtab.length)
   const wiped =
     wipes === undefined ? [] : unusedTexts(source, object, editable, wanted, strings).filter(({ text }) => wipes(text))

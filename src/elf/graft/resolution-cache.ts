@@ -14,7 +14,7 @@ const OWNER = 'NixOS'
 const NT_NIXOS_LD_CACHE = 0x63a86cb6
 /** The undo note of a graft keeps the bytes. A real cache has some hundred. */
 const MOST_BYTES = 1 << 19
-/** n_namesz and n_descsz, by which a reader finds the next note. */
+/** n_namesz and n_descsz. A reader needs them to find the next note. */
 const SIZES_BYTES = 8
 
 export interface DroppedCache {
@@ -107,7 +107,7 @@ const UNUSED = {
   align: 0n,
 } as const satisfies ProgramHeader
 
-/** Has the object such a cache? */
+/** Does the object have such a cache? */
 export function hasResolutionCache(source: ByteSource, object: ElfObject): boolean {
   return object.programHeaders.some(({ type }) => type === PT_NOTE) && cachesOf(source, object).length > 0
 }

@@ -26,7 +26,7 @@ export type Owner = (typeof OWNERS)[number]
 
 /** How to take a graft off. */
 export interface Undo {
-  /** null: an earlier version wrote the note. The record, or the RECORD that lists the file, may tell. */
+  /** null: an earlier version wrote the note. `ownerOf` then finds the owner by `record` and by the wheel's RECORD. */
   readonly owner: Owner | null
   /** Size in bytes of the file without the graft. */
   readonly originalSize: number
@@ -180,7 +180,7 @@ function validUndo(source: ByteSource, { header, programHeaders }: Headers): Und
   const load = programHeaders
     .filter(({ type }) => type === PT_LOAD)
     .reduce<ProgramHeader | null>((last, next) => (last !== null && last.offset > next.offset ? last : next), null)
-  // in hardly any other file are the program headers behind this point, so other files cost no further read
+  // few other files have their program headers behind this point, so the others cost no further read
   if (load === null || load.offset === 0 || header.phoff <= load.offset) return null
   const start = noteOffset(source, header, load)
   const note = start === null ? null : readNote(source, header, start)

@@ -44,8 +44,8 @@ const EDITED = new Set([DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH])
 const READERS = new Set([SHT_DYNSYM, SHT_DYNAMIC, SHT_GNU_VERDEF, SHT_GNU_VERNEED])
 
 /**
- * The strings of `EDITED` entries to which nothing refers any more, not even to a part of them. None where the
- * references cannot be known: without a section of the symbols, since no loader needs to know their number.
+ * The strings of `EDITED` entries to which nothing refers any more, not even to a part of them. Empty where the
+ * references cannot be known: only the section of the symbols tells how many there are, because loaders need not know.
  * @param offsetOf the place of each string of the wanted state, from DT_STRTAB
  */
 export function unusedStrings(

@@ -88,7 +88,7 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
     throw refused('its dynamic table has no DT_NULL inside PT_DYNAMIC', dynamicSegment.filesz)
   }
   if (dynamic.some(({ tag }) => !Number.isSafeInteger(tag))) throw refused('it has a dynamic tag past 2^53')
-  // throws for a record of another version: a graft must not bury what that record brings back
+  // throws for the record of a later version, which this version could not take off any more
   readUndo(source, object)
   return { dynamicSegment, strtab: stringTable(object, sections), sections }
 }

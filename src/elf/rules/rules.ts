@@ -94,7 +94,7 @@ export function checkLoads(
     if (vaddr < end)
       report('load-order', `${name} overlaps the one before it or comes after a higher one`, offset, vaddr)
     if ((align & (align - 1n)) !== 0n)
-      report('load-align', `${name} has p_align ${align}, no power of two`, offset, align)
+      report('load-align', `${name} has p_align ${align}, which is not a power of two`, offset, align)
     // glibc before 2.35 demands this for p_align, and every loader for its own page size
     else if (align > 1n && (vaddr - BigInt(offset)) % align !== 0n) {
       report('load-align', `${name}: address and offset ${offset} differ modulo p_align ${hex(align)}`, offset, align)
@@ -349,7 +349,7 @@ export function checkHash(source: ByteSource, { header, programHeaders, dynamic 
   if (bloom === 0 || (bloom & (bloom - 1)) !== 0) {
     report(
       'hash-table',
-      `DT_GNU_HASH has ${bloom} words of bloom filter, no power of two`,
+      `DT_GNU_HASH has ${bloom} words of bloom filter, which is not a power of two`,
       extent.offset + gnuHash.bloomWords.at,
       bloom,
     )

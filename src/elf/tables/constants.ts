@@ -8,7 +8,7 @@ import { readSectionNames, readSections, sectionNumber, type SectionTable } from
 
 /** How many bytes one read takes. */
 const CHUNK = 1 << 20
-/** A wanted string is shorter. */
+/** In bytes. No string that is looked for is longer. */
 const LONGEST = 256
 /** Section names need less. A longer table is not read. */
 const MOST_NAMES = 1 << 20
