@@ -40,6 +40,7 @@ export interface ApplyInput {
  *   original            its hash          patches the object first, then empties the row
  *   patched, with note  its hash          empties the row: the note shows that it is stale
  *   patched, with note  empty             nothing: done
+ *   patched, with note  the true hash     (of --rehash) to change it again: empties the row, then changes the object
  *   patched, with note  its hash          to restore it: writes the row first, then the object loses its note
  *   original            its hash          nothing: done
  */
@@ -56,7 +57,7 @@ export function* applySteps(
 ): Generator<undefined, readonly Applied[]> {
   const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader()
-  const unrecorded = input.write ? restoreRows(pending, input) : new Map<string, string>()
+  const unrecorded = input.write ? prepareRows(pending, records, input) : new Map<string, string>()
   const { refusals, sizes } = yield* changeObjects(pending, unrecorded, records, input)
   const outcomes = planned.map((item): Applied => {
     if (item.change === null) return { planned: item, status: 'fine', reason: null }
@@ -162,17 +163,20 @@ function fieldsBefore({ undo }: ScannedObject, at: ReturnType<typeof rowOf>, rec
 }
 
 /**
- * Writes back the RECORD fields of the objects that become originals again. RECORD is written before the objects, because
- * the undo note holds its old fields and goes away with the change. Returns the RECORDs that cannot be written, with the
- * reason.
+ * Makes rows right that would be wrong while their objects change. The RECORD fields of the objects that become originals
+ * again are written back, because the undo note holds them and goes away with the change. The hash of an object that is
+ * patched already (--rehash wrote it) goes, because no later run could see that it is of an earlier state. Returns the
+ * RECORDs that cannot be written, with the reason.
  */
-function restoreRows(pending: readonly PlannedObject[], input: ApplyInput): Map<string, string> {
+function prepareRows(pending: readonly PlannedObject[], records: RecordReader, input: ApplyInput): Map<string, string> {
   const changes: RowChanges = new Map()
   for (const item of pending) {
     const object = objectOf(item, input)
-    if (item.edit !== null || object.undo?.record == null) continue
+    if (object.undo?.record == null) continue
     const at = rowOf(input.distributions.ownerOf(object.path))
-    if (at !== null) addRow(changes, at, fieldsOf(object.undo.record))
+    if (at === null) continue
+    if (item.edit === null) addRow(changes, at, fieldsOf(object.undo.record))
+    else if ((records(at.record).get(at.row)?.hash ?? '') !== '') addRow(changes, at, EMPTY_FIELDS)
   }
   return rewriteRecordFiles(changes)
 }
