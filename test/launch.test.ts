@@ -89,7 +89,7 @@ describe('the code cache', () => {
     writeFileSync(cache(), built)
   })
 
-  test('of another program, though of the same length, is left alone', () => {
+  test('of another program with the same length is left alone', () => {
     const program = join(folder, 'wheelfix.cjs')
     const text = readFileSync(program, 'latin1')
     const shouted = text.replace('Makes PyPI wheels work', 'MAKES PYPI WHEELS WORK')
@@ -100,12 +100,12 @@ describe('the code cache', () => {
     assert.equal(start().at(-1), 'used')
   })
 
-  test('that is not there is not missed', () => {
+  test('can be absent', () => {
     rmSync(cache())
     assert.match(start().join(' '), /^\d+\.\d+\.\d+ none$/)
   })
 })
 
-test('the program imports nothing while it runs: where its text is run there is nobody to do it', () => {
+test('the program imports nothing while it runs, because its text is run without a loader of modules', () => {
   assert.doesNotMatch(readFileSync(join(DIST, 'wheelfix.cjs'), 'latin1'), /(?<![\w.$])import\(/)
 })

@@ -219,7 +219,7 @@ export function readDynamic(
   return { entries, extent }
 }
 
-/** Makes a reader of strings by their offset from DT_STRTAB. DT_STRSZ is no bound, because no loader checks it. */
+/** Makes a reader of strings by their offset from DT_STRTAB. DT_STRSZ does not limit them, because no loader checks it. */
 export function stringReader(
   source: ByteSource,
   programHeaders: readonly ProgramHeader[],

@@ -58,7 +58,7 @@ function isBelow(path: string, root: string): boolean {
   }
 }
 
-/** Has a file the bytes that a link with this target would lead to? */
+/** Does a file have the bytes that a link with this target would lead to? */
 function isSameFile(path: string, target: string): boolean {
   const other = isAbsolute(target) ? target : join(dirname(path), target)
   try {

@@ -42,7 +42,7 @@ export interface Scan {
   readonly directories: readonly string[]
   /** Temporary files that a killed run left. */
   readonly leftovers: readonly string[]
-  /** The number of links to somewhere else that have the name of a shared object and that are no installer's. */
+  /** The number of links out of the environment that have the name of a shared object and that no installer made. */
   readonly foreignLinks: number
   /** The identities of the objects that an installer linked into the environment (link mode `symlink`). */
   readonly linked: ReadonlySet<string>
@@ -254,7 +254,7 @@ function mayLeadOut({ kind, bin }: Environment, path: string, name: string): boo
   return LIBRARY_NAME.test(name) || (kind === 'venv' && directoryOf(path) === bin && !/^(?:python|pypy)/.test(name))
 }
 
-/** Do installers put files there? What a user links into a folder of his own is not the folder's. */
+/** Do installers put files there? A link that users made in a folder of their own does not belong to the folder. */
 function isInstallers({ kind, bin, sitePackages }: Environment, path: string): boolean {
   return (kind === 'venv' && directoryOf(path) === bin) || sitePackages.some(site => isInside(path, site))
 }

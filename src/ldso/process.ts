@@ -138,7 +138,7 @@ function loadDependencies(process: Process, queue: LinkMap[]): void {
 }
 
 interface Dependency {
-  /** DT_NEEDED, DT_FILTER or DT_AUXILIARY. It is no error if the library of a DT_AUXILIARY is missing. */
+  /** DT_NEEDED, DT_FILTER or DT_AUXILIARY. A missing library of a DT_AUXILIARY is not an error. */
   readonly tag: number
   readonly name: string
   /** The versions that the object wants of it. */

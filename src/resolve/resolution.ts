@@ -83,7 +83,7 @@ export function simulationInput(input: ResolveInput, states: ObjectStates): Simu
 }
 
 /**
- * Is an object that needs musl's libc meant for this Python all the same? The wheel of such a distribution is the wrong one.
+ * Is an object that needs musl's libc nevertheless meant for this Python? The wheel of such a distribution is the wrong one.
  * Other distributions bring one library for each platform.
  */
 function isMadeFor({ ownership }: ResolveInput, { path }: ScannedObject): boolean {

@@ -28,7 +28,7 @@ export function wantsByName(
   sources: ProviderSources,
 ): string[] {
   const features = object.opens.filter(({ priority }) => priority !== 'suggested')
-  // the driver's folder comes last, so it stands back where another file is found
+  // the driver's folder comes last, so any other file is found before it
   const driver =
     object.opensDriver === null || object.original.needed.includes(object.opensDriver) ? [] : [object.opensDriver]
   const served = features.flatMap(({ sonames }) => {

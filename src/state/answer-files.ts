@@ -27,7 +27,7 @@ export function readAnswers(place: Place, env: NodeJS.ProcessEnv): string | null
     : null
 }
 
-/** Keeps a text for the next run. Without it the next run only takes longer, so an error of the file system is no error. */
+/** Keeps a text for the next run. Without it the next run only takes longer, so errors of the file system are ignored. */
 export function writeAnswers(place: Place, text: string, env: NodeJS.ProcessEnv): void {
   const folder = answersFolder(env)
   try {

@@ -138,7 +138,7 @@ let isFlockAbsent = false
 /**
  * Takes the kernel lock on an open file by flock(1). The lock belongs to the open file, so it outlives the flock process and
  * ends with this process. Takes 3 ms.
- * @param patience a wait for a new file, because other runs lock it for a moment to read its holder
+ * @param patience how long to wait, in milliseconds: other runs lock a new file for a moment to read its holder
  * @returns `absent` when flock(1) does not exist, or when this file system has no such lock
  */
 function lockInKernel(fd: number, patience: number): 'held' | 'busy' | 'absent' {

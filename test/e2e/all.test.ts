@@ -141,7 +141,7 @@ suite('wheelfix all', () => {
     )
   })
 
-  test('a tool that is at work is left alone, and so is a folder of another user', t => {
+  test('a running tool is left alone, and so is a folder of another user', t => {
     const lock = join(data, 'uv/tools/.lock')
     if (run('sh', ['-c', 'command -v flock']).status !== 0) return t.skip(skip('needs flock'))
     const command = `exec 9>>"${lock}"; flock 9; "${process.execPath}" "$@"`

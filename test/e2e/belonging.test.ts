@@ -120,7 +120,7 @@ suite('what belongs to an environment', () => {
     })
   }
 
-  test('an editable tree without objects, or whose objects need nothing, is not spoken of', () => {
+  test('an editable tree without objects, or whose objects need nothing, is not mentioned', () => {
     const venv = testVenv(world, 'pure')
     const source = join(world.root, 'pure-source')
     mkdirSync(join(source, 'pure'), { recursive: true })

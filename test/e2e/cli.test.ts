@@ -205,7 +205,7 @@ function inProject(world: World): void {
     rmSync(join(root, 'wheelfix.toml'))
   })
 
-  test('another active environment than the project’s own is warned about', () => {
+  test('a warning names an active environment that is not the project’s own', () => {
     makeVenv(world, 'other')
     const { stderr } = within(['check'], root, { VIRTUAL_ENV: join(world.root, 'other') })
     assert.match(
@@ -215,7 +215,7 @@ function inProject(world: World): void {
     assert.equal(within(['check'], root, { VIRTUAL_ENV: venv }).stderr, '')
   })
 
-  test('an environment is found where people have it, else the sentence says how to find it', () => {
+  test('an environment is found in its usual places, else the message says how to find it', () => {
     for (const name of ['venv', 'env']) {
       makeVenv(world, `named-${name}/${name}`)
       assert.match(within(['check'], join(world.root, `named-${name}`)).stdout, new RegExp(`/named-${name}/${name}\n`))

@@ -59,7 +59,7 @@ suite('wheelfix doctor', () => {
     return found[0] as Finding
   }
 
-  test('finds nothing wrong with a patched venv, whose Python agrees', () => {
+  test('finds no problem in a patched venv, whose Python agrees', () => {
     const venv = venvWith('fine')
     const { status, stdout } = venv.run('doctor', '--no-scan')
     assert.match(stdout, /checked 1 object against the real loader: all match/)
@@ -180,7 +180,7 @@ suite('wheelfix doctor', () => {
     assert.match(linked[0]?.message ?? '', /^1 patched object is a hard link: a cache of the installer may hold it,/)
   })
 
-  test('what the plan cannot make certain: plan-warning', () => {
+  test('what the plan cannot guarantee: plan-warning', () => {
     const venv = venvWith('warned', it => it.install('here', { [`here/core${MODULE}`]: { runpath: '/nowhere:' } }))
     assert.match(
       one(findingsOf(venv), 'plan-warning').message,
@@ -190,7 +190,7 @@ suite('wheelfix doctor', () => {
     assert.equal(venv.run('venv', ...libs).stderr, '')
   })
 
-  test('a Qt that can open no window: qt-platform', () => {
+  test('a Qt that cannot open a window: qt-platform', () => {
     const venv = venvWith('qt', it =>
       it.install('pyqt6', { 'PyQt6/Qt6/plugins/platforms/libqxcb.so': { needed: ['libxcb-cursor.so.0'] } }),
     )
@@ -226,7 +226,7 @@ suite('wheelfix doctor', () => {
     assert.deepEqual(findingsOf(venv), [])
   })
 
-  test('what is missing of the CUDA run time is one finding with one remedy: cuda-stack', () => {
+  test('the missing parts of the CUDA run time are one finding with one remedy: cuda-stack', () => {
     const venv = venvWith('cuda', it => {
       it.install('torch', { 'torch/lib/libtorch_cuda.so': {} }, ['nvidia-cuda-nvrtc-cu12', 'nvidia-cudnn-cu12'])
       it.install('numba', { 'nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc': '' })
@@ -279,7 +279,7 @@ suite('wheelfix doctor', () => {
     assert.equal(status, 0, stdout)
   })
 
-  test('a venv that needs nothing any more keeps no libraries', () => {
+  test('a venv that no longer needs libraries keeps none', () => {
     const store = join(world.store, `${'9'.repeat(32)}-kept`)
     mkdirSync(join(store, 'lib'), { recursive: true })
     const library = join(store, 'lib/libkept.so.1')

@@ -112,7 +112,7 @@ test(
   },
 )
 
-test('what is read beneath a folder is a regular file below it, reached by no link, of a bounded size', t => {
+test('only regular files of a bounded size below a folder are read, and no link is followed', t => {
   const folder = mkdtempSync(join(tmpdir(), 'wheelfix-beneath-'))
   t.after(() => rmSync(folder, { recursive: true }))
   mkdirSync(join(folder, 'a/b'), { recursive: true })

@@ -17,7 +17,7 @@ import { buildWorld, type World } from '../world/world.ts'
 
 const ZEROED = gunzipSync(readFileSync(join(import.meta.dirname, '../../../fixtures/grafted/zeroed-headers.so.gz')))
 
-test('a graft that loses its headers is a change, also where nothing else has to change', () => {
+test('a graft that loses its headers must change, even if nothing else must', () => {
   const source = bytesSource(ZEROED)
   const read = readObject(source, 'libold.so', { suffixes: [], isRecorded: () => true, driver: false })
   assert.ok(read !== null)

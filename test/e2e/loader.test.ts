@@ -67,7 +67,7 @@ suite('the private loader', () => {
     return venv
   }
 
-  test('a library of the set loads by its bare name, which it did not before', () => {
+  test('a library of the set loads by its bare name, and did not before', () => {
     const venv = makeVenv(world, 'bare')
     assert.match(runPython(world, venv, LOAD_CXX).stderr, /libstdc\+\+\.so\.6: cannot open shared object file/)
     assert.equal(wheelfix(world, ['loader', venv, ...libs]).status, 0)
@@ -95,7 +95,7 @@ suite('the private loader', () => {
     assert.deepEqual(changed(before, objects()), [])
   })
 
-  test('ctypes.util.find_library answers with what the loader finds', () => {
+  test('ctypes.util.find_library names what the loader finds', () => {
     const folder = join(world.store, '0123456789abcdfghijklmnpqrsvwxyz-find-1.0/lib')
     mkdirSync(folder, { recursive: true })
     // a library under names of its own, and one with its DT_SONAME beside a longer one
@@ -123,7 +123,7 @@ suite('the private loader', () => {
     assert.deepEqual(changed(before, treeContent(venv)), [])
   })
 
-  test('the Python is the same to itself and to what it starts', () => {
+  test('the Python reports the same prefixes and paths as before, and so do its child processes', () => {
     const plain = makeVenv(world, 'plain')
     const venv: string = loaded()
     const ask =
@@ -195,7 +195,7 @@ int main() {
     assert.ok(!/^LD_/m.test(said))
   })
 
-  test('a venv made with it inside is one of the base Python, and needs a loader of its own', () => {
+  test('a venv made from this venv belongs to the base Python, and needs a loader of its own', () => {
     const venv = loaded()
     const inner = join(world.root, 'inner')
     runWell(join(venv, 'bin/python'), ['-m', 'venv', '--without-pip', inner], { env: world.env })
@@ -208,7 +208,7 @@ int main() {
     wellPython(world, inner, LOAD_CXX)
   })
 
-  test('behind a compiled wrapper its environment settings are kept', { skip: missing('gcc') }, () => {
+  test('the environment settings of a compiled wrapper are kept', { skip: missing('gcc') }, () => {
     const bin = join(world.root, 'env/bin')
     mkdirSync(bin, { recursive: true })
     const program = runWell('readlink', ['-f', world.python]).trim()
@@ -238,7 +238,7 @@ int main(int argc, char **argv) {
     assert.deepEqual(changed(before, treeContent(venv)), [])
   })
 
-  test('a second run writes nothing, whatever command it is and without the flags of the first', () => {
+  test('a second run writes nothing, with any command and without the flags of the first run', () => {
     const venv = loaded()
     const state = () =>
       readdirSync(venv, { recursive: true, encoding: 'utf8' })
@@ -432,7 +432,7 @@ int main(int argc, char **argv) {
     }
   })
 
-  test('a base Python that is gone is named with what to do, and restore still works', () => {
+  test('a missing base Python is named, with what to do, and restore still works', () => {
     const gone = join(world.root, 'gone')
     mkdirSync(join(gone, 'bin'), { recursive: true })
     symlinkSync(world.python, join(gone, 'bin/python3'))
@@ -449,7 +449,7 @@ int main(int argc, char **argv) {
     assert.deepEqual(changed(before, treeContent(venv)), [])
   })
 
-  test('a venv that may not be written stays as it is', () => {
+  test('a read-only venv stays as it is', () => {
     const venv = makeVenv(world, 'readonly')
     const before = treeContent(venv)
     chmodSync(world.root, 0o755)
@@ -599,7 +599,7 @@ suite('the private loader and real wheels', () => {
   after(() => world.dispose())
   const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
 
-  test('wheels stay as they are, import, and so do those that are installed later', () => {
+  test('wheels stay as they are and import, also those that are installed later', () => {
     const venv = makeVenv(world, 'wheels')
     pipInstall(world, venv, ['numpy', 'ruff', 'lxml', 'pillow', 'greenlet'])
     const site = sitePackages(world, venv)

@@ -85,7 +85,7 @@ suite('programs that nix-ld starts', () => {
     }
   })
 
-  test('that were given a loader of the store before are put back, and the other way round', () => {
+  test('get their loader back after they had one of the store, and the reverse', () => {
     const { venv, programs } = venvWithPrograms()
     const original = readFileSync(programs.foreign)
     assert.equal(machine.wheelfix(['venv', venv, '--no-scan', '--libs', zlib], env).status, 0)
@@ -119,7 +119,7 @@ suite('programs that nix-ld starts', () => {
     assert.deepEqual(readFileSync(programs.dead), readFileSync(dead))
   })
 
-  test('find what NIX_LD_LIBRARY_PATH has, and need no change', () => {
+  test('find what is in NIX_LD_LIBRARY_PATH, and need no change', () => {
     const { venv } = venvWithPrograms()
     const run = machine.wheelfix(['venv', venv, '--interpreter', 'nix-ld', '--no-scan', '--dry-run', '--json'], {
       ...env,
@@ -130,7 +130,7 @@ suite('programs that nix-ld starts', () => {
     assert.equal(foreign?.needed.find(({ soname }) => soname === 'libz.so.1')?.because, 'NIX_LD_LIBRARY_PATH')
   })
 
-  test('can be asked for in the configuration, which a flag overrules', () => {
+  test('can be chosen in the configuration, and a flag overrules it', () => {
     const { project, venv, programs } = venvWithPrograms()
     const settings = join(project, 'wheelfix.toml')
     writeFileSync(settings, 'interpreter = "nix-ld"\n')
@@ -173,7 +173,7 @@ suite('programs that nix-ld starts', () => {
     assert.equal(machine.run(program, [], env).status, 0)
   })
 
-  test('cannot be had where nix-ld is not, or leads nowhere', () => {
+  test('are refused where nix-ld is missing or leads nowhere', () => {
     const { venv, programs } = venvWithPrograms()
     const absent = wheelfix(world, ['venv', venv, ...nixLd, '--json'])
     assert.equal(absent.status, 2)

@@ -129,7 +129,7 @@ test(
   },
 )
 
-test('a venv in the Nix store is refused, but for the output of a build', t => {
+test('a venv in the Nix store is refused, except in the output of a build', t => {
   if (typeof world === 'string') return t.skip(skip(world))
   const place = join(world.store, `${storeHash('venv')}-venv`)
   const venv = makeVenv(world, place.slice(world.root.length + 1))

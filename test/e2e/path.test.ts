@@ -95,7 +95,7 @@ suite('wheelfix path', () => {
     assert.deepEqual(treeContent(target), before)
   })
 
-  test('the Python is told by the scripts of the folder', () => {
+  test('the scripts of the folder name the Python', () => {
     const target = folder('scripts')
     buildModule(join(target, `core${MODULE}`))
     mkdirSync(join(target, 'bin'))
@@ -124,7 +124,7 @@ suite('wheelfix path', () => {
     assert.deepEqual(treeContent(root), before)
   })
 
-  test('a single file, and nothing beside it', () => {
+  test('a single file, and no other file beside it', () => {
     const tools = folder('single')
     for (const name of ['one', 'two']) program(join(tools, name))
     const other = treeContent(tools).get('two')
@@ -164,7 +164,7 @@ suite('wheelfix path', () => {
     assert.deepEqual(treeContent(cache), before)
   })
 
-  test('several folders: on after a bad one, the worst status, one document', () => {
+  test('several folders: the run continues after a bad one, with the worst status and one document', () => {
     const venvs = ['one', 'two'].map(name => makeVenv(world, `several-${name}`))
     for (const venv of venvs) installDemoWheel(world, venv)
     const gone = join(world.root, 'no-such-folder')
@@ -182,7 +182,7 @@ suite('wheelfix path', () => {
     assert.equal(wheelfix(world, ['check', one, two, ...libs]).status, 1)
   })
 
-  test('what is not one tool’s or one environment’s is refused with the reason', () => {
+  test('a folder of more than one tool or environment is refused, with the reason', () => {
     symlinkSync('/usr/lib', join(world.root, 'link-to-usr'))
     const home = join(world.root, 'home')
     for (const [path, reason] of [

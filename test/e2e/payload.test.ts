@@ -74,7 +74,7 @@ int main(void) { char last[8] = ""; FILE *own = fopen("/proc/self/exe", "rb");
     },
   )
 
-  rule('a program that another tool changed since is that tool’s: nothing is taken back', (venv, tool) => {
+  rule('a program that another tool has changed since is left to that tool', (venv, tool) => {
     venv.run('venv', '--no-scan')
     const changed = readFileSync(tool)
     changed.write('CHANGED', changed.length - 7)

@@ -93,7 +93,7 @@ suite('a resolution cache of patchelf', () => {
       }
     })
 
-    test(`any other edit leaves it (${kind})`, () => {
+    test(`any other edit leaves it alone (${kind})`, () => {
       const path = make()
       patchelf('--build-resolution-cache', path)
       elf('--set-soname', 'libother.so', '--add-debug-tag', path)

@@ -74,7 +74,7 @@ suite('wheelfix run', () => {
     assert.equal(run(join(venv, 'bin/python'), ['-c', 'import numpy'], { env }).status, 0)
   })
 
-  test('a command that fails, or does not exist, keeps its status and its words', () => {
+  test('a command that fails or does not exist keeps its status and its message', () => {
     const { status, stdout, stderr } = wheelfixRun('sh', '-c', 'echo out; echo err >&2; exit 7')
     assert.deepEqual([status, stdout, stderr], [7, 'out\n', 'err\n'])
     const absent = wheelfixRun('no-such-program')

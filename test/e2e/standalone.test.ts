@@ -59,7 +59,7 @@ suite('a Python of another system', () => {
     assert.deepEqual(treeContent(root), before)
   })
 
-  test('runs with the libraries of the store and its own, and none of the system it was made for', () => {
+  test('runs with libraries of the store and its own ones, and without those of its own system', () => {
     const { root } = standalone('--libc', world.outputs.glibc)
     const ask =
       'import ctypes, hashlib, lzma, sqlite3, ssl, sys, zlib; print(sys.prefix); ' +
@@ -123,7 +123,7 @@ suite('a Python of another system', () => {
     assert.equal(interpreterOf(join(venv, 'bin/python3')), glibc)
   })
 
-  test('is moved with its loader of the store, and needs its private one again', () => {
+  test('can be moved with a loader of the store, and needs its private loader made again', () => {
     const { root } = standalone('--libc', world.outputs.glibc)
     renameSync(root, `${root}-moved`)
     python(`${root}-moved`, 'import ssl')

@@ -75,7 +75,7 @@ suite('a store', () => {
     remove(lib)
   })
 
-  test('a profile and a farm of links stand for the folders of the libraries themselves', () => {
+  test('a profile or a link farm counts as the folders of the libraries themselves', () => {
     const farm = addPackage('manylinux2014-farm')
     for (const name of ['libstdc++.so.6', 'libgcc_s.so.1']) symlinkSync(join(libs.gcc, name), join(farm, name))
     for (const name of ['libc.so.6', 'libm.so.6']) symlinkSync(join(libs.glibc, name), join(farm, name))

@@ -136,7 +136,7 @@ suite('damaged wheels', () => {
     return makeZip(parts, below(4) === 0 ? { zip64: true } : {})
   }
 
-  test(`${RUNS} are refused with a reason, or come out as Python read them, and nothing else is written`, () => {
+  test(`${RUNS} are refused with a reason, or come out as Python reads them, and nothing else is written`, () => {
     mkdirSync(folder('in'))
     for (let run = 0; run < RUNS; run += 1) {
       const bytes = run % 4 === 0 ? damaged(readFileSync(join(FIXTURES, DEMO))) : makeWheel()
@@ -161,7 +161,7 @@ suite('damaged wheels', () => {
     assert.deepEqual(readdirSync(folder('restored')), readdirSync(folder('out')))
   })
 
-  test('a damaged record of the original is refused or found out, and leads nowhere else', () => {
+  test('a damaged record of the original is refused or noticed, and never leads elsewhere', () => {
     mkdirSync(folder('told'))
     const names = readdirSync(folder('out'))
     for (let run = 0; run < Math.min(RUNS, Math.max(100, RUNS / 4)); run += 1) {

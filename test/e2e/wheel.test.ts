@@ -219,7 +219,7 @@ suite('wheelfix wheel', () => {
       }
     })
 
-    test('says so where the bytes are others than the original ones, and gives back contents and RECORD', () => {
+    test('says when the bytes differ from the original, and gives back contents and RECORD', () => {
       const folder = join(world.root, 'by-another')
       mkdirSync(folder)
       const path = join(folder, DEMO)
@@ -235,7 +235,7 @@ suite('wheelfix wheel', () => {
       assert.equal(entry?.['original'], 'contents')
     })
 
-    test('says so where the wheel was changed after it was patched, or has lost what it told of its original', () => {
+    test('says when the wheel was changed after it was patched, or has lost the note about its original', () => {
       const folder = join(world.root, 'since')
       mkdirSync(folder)
       const path = join(folder, DEMO)
@@ -249,7 +249,7 @@ suite('wheelfix wheel', () => {
       assert.deepEqual(examine(join(restored, DEMO)), examine(demo))
     })
 
-    test('takes no name from the wheel that leads elsewhere, and nothing that makes no sound wheel', () => {
+    test('refuses a name in the wheel that leads elsewhere, and a note that does not give a sound wheel', () => {
       const folder = join(world.root, 'crafted')
       mkdirSync(folder)
       const path = join(folder, DEMO)
@@ -293,7 +293,7 @@ suite('wheelfix wheel', () => {
     assert.deepEqual(readdirSync(join(folder, 'out')), [build('3nixos')])
   })
 
-  test('--in-place replaces the wheel, keeping its mode, and -o never does by accident', () => {
+  test('--in-place replaces the wheel and keeps its mode; -o never replaces it by accident', () => {
     const path = join(world.root, 'place', DEMO)
     mkdirSync(join(world.root, 'place'))
     copyFileSync(demo, path)
@@ -329,7 +329,7 @@ suite('wheelfix wheel', () => {
     assert.match(wheel(join(out, DEMO), '-o', join(world.root, 'dry'), '--dry-run', ...libs).stdout, /to be copied/)
   })
 
-  test('--json has one entry a wheel, with objects as of a venv', () => {
+  test('--json has one entry for each wheel, with objects as for a venv', () => {
     const { stdout } = wheel(demo, '--dry-run', '--json', ...libs)
     const document = JSON.parse(stdout) as Record<string, unknown>
     assert.deepEqual(Object.keys(document), ['schema', 'command', 'python', 'wheels'])
@@ -341,7 +341,7 @@ suite('wheelfix wheel', () => {
     assert.deepEqual(entry['summary'], summary)
   })
 
-  test('--check compares with the policies of the tag and tells what is missing', () => {
+  test('--check compares the wheel with the policies of its tag and says what is missing', () => {
     const { status, stdout } = wheel(demo, '--check')
     assert.equal(status, 1)
     assert.match(stdout, /claims +manylinux_2_17_x86_64/)
@@ -351,7 +351,7 @@ suite('wheelfix wheel', () => {
     assert.equal(wheel(demo, '--check', ...libs).status, 0)
   })
 
-  test('a Python that is not of Nix is warned about: no wheel needs a patch for it', () => {
+  test('a Python from outside of Nix gives a warning: no wheel needs a patch for it', () => {
     const { stderr } = wheelfix(world, [
       'wheel',
       demo,
@@ -364,7 +364,7 @@ suite('wheelfix wheel', () => {
     assert.doesNotMatch(wheel(demo, '--check', ...libs).stderr, /not a Python of Nix/)
   })
 
-  test('--tag marks the result: a build tag in the name and in WHEEL, a local version in all that names the version', () => {
+  test('--tag marks the result: a build tag in the name and in WHEEL, a local version wherever the version is named', () => {
     const tagged = join(world.root, 'tagged')
     assert.equal(wheel(demo, '-o', tagged, '--tag', '1nixos', ...libs).status, 0)
     assert.equal(wheel(demo, '-o', tagged, '--tag', '+nixos', ...libs).status, 0)
@@ -378,7 +378,7 @@ suite('wheelfix wheel', () => {
     assert.match(stderr, /begins with a digit/)
   })
 
-  test('a wheel variant keeps its label, behind a build tag as well, and comes back', () => {
+  test('a wheel variant keeps its label, also with a build tag, and is restored', () => {
     const folder = join(world.root, 'variant')
     const name = DEMO.replace('.whl', '-cu128.whl')
     mkdirSync(join(folder, 'in'), { recursive: true })
@@ -420,7 +420,7 @@ suite('wheelfix wheel', () => {
       })
     }
 
-    test('a module that is not the one that RECORD tells of: a new hash must not hide it', () => {
+    test('a module whose hash differs from RECORD: a new hash must not hide it', () => {
       const folder = join(world.root, 'changed')
       mkdirSync(folder)
       const path = join(folder, DEMO)
@@ -433,7 +433,7 @@ suite('wheelfix wheel', () => {
       assert.match(stderr, /not the file that RECORD lists/)
     })
 
-    test('a module with two rows in RECORD of which one is false', () => {
+    test('a module with two rows in RECORD, one of them false', () => {
       const path = withRecord('two-rows', text => `${text}wheelfix_demo/_demo.abi3.so,sha256=${'A'.repeat(43)},7\n`)
       const { status, stderr } = wheel(path, '-o', join(path, '../out'), ...libs)
       assert.equal(status, 2)
@@ -478,7 +478,7 @@ suite('wheelfix wheel', () => {
     })
   }
 
-  test('a hash of an unknown algorithm is called unknown, and gives way to a true one', () => {
+  test('a hash of an unknown algorithm is called unknown, and is replaced by a true one', () => {
     const path = withRecord('unknown hash', text => text.replace(/^(.*\.so),.*,(.*)$/gm, '$1,quick=abc,$2'))
     const { status, stdout } = wheel(path, '-o', join(path, '../out'), ...libs)
     assert.equal(status, 0)
@@ -489,7 +489,7 @@ suite('wheelfix wheel', () => {
     assert.deepEqual(examine(join(path, '../out', DEMO)).wrong, [])
   })
 
-  test('no report names the folder that the wheel is pretended to be in', { skip: missing('gcc') }, () => {
+  test('no report names the folder in which the wheel seems to be installed', { skip: missing('gcc') }, () => {
     const folder = join(world.root, 'pretended')
     mkdirSync(folder)
     const build = (file: string, ...args: string[]): Buffer => {
@@ -529,7 +529,7 @@ suite('wheelfix wheel', () => {
     for (const { name } of files.slice(0, 3)) assert.match(json ?? '', new RegExp(`"provider":"${String(name)}"`))
   })
 
-  test('signatures are left out, and that is said', () => {
+  test('signatures are left out, and the report says so', () => {
     const folder = join(world.root, 'signed')
     mkdirSync(folder)
     const path = join(folder, DEMO)
@@ -661,7 +661,7 @@ suite('real wheels, patched before they are installed', () => {
     works(venv)
   })
 
-  test('hashes that uv pip compile takes of a folder hold for pip and for uv', () => {
+  test('the hashes that uv pip compile takes from a folder are accepted by pip and by uv', () => {
     const venv = makeVenv(world, 'compiled')
     const requirements = join(world.root, 'compiled.txt')
     writeFileSync(join(world.root, 'compiled.in'), used.map(({ name }) => name).join('\n'))

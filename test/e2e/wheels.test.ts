@@ -39,7 +39,7 @@ function theWholeWay(title: string, world: World | string): void {
       }
     })
 
-    test('check tells that changes are pending and writes nothing', () => {
+    test('check says that changes are pending, and writes nothing', () => {
       const state = treeState(venv)
       assert.equal(wheelfix(world, ['check', venv]).status, 1)
       assert.deepEqual(treeState(venv), state)
@@ -54,7 +54,7 @@ function theWholeWay(title: string, world: World | string): void {
       assert.deepEqual(treeState(venv), state)
     })
 
-    test('what the plan promises is not yet true', () => {
+    test('the plan does not hold before the run', () => {
       assert.notDeepEqual(disagreements(parseReport(planned), `${venv}/bin/python`, world.env), [])
     })
 
@@ -89,7 +89,7 @@ function theWholeWay(title: string, world: World | string): void {
       assert.deepEqual(treeState(venv), state)
     })
 
-    test('check is content', () => {
+    test('check succeeds', () => {
       const { status, stdout, stderr } = wheelfix(world, ['check', venv])
       assert.equal(status, 0, stdout + stderr)
     })

@@ -84,7 +84,7 @@ suite('wheelfix why', () => {
     assert.ok(gone?.tried.some(({ by }) => by === 'built-in'))
   })
 
-  test('a distribution is all of its objects', () => {
+  test('a distribution stands for all of its objects', () => {
     const { kind, objects } = ask('Left')
     assert.equal(kind, 'distribution')
     assert.equal(objects.length, 3)
@@ -95,12 +95,12 @@ suite('wheelfix why', () => {
     assert.equal(ask(join(venv.site, `left/other${MODULE}`)).kind, 'file')
   })
 
-  test('a package of modules is all that is below it', () => {
+  test('a package of modules stands for everything below it', () => {
     venv.install('deep', { [`deep_package/sub/one${MODULE}`]: {}, [`deep_package/sub/two${MODULE}`]: {} })
     assert.deepEqual([ask('deep_package.sub').kind, ask('deep_package.sub').objects.length], ['module', 2])
   })
 
-  test('a soname is shown with those who need it', () => {
+  test('a soname is shown with the objects that need it', () => {
     assert.equal(ask('libstdc++.so.6').kind, 'soname')
     const { stdout, status } = venv.run('why', 'libstdc++.so.6', ...libs)
     assert.match(
@@ -111,7 +111,7 @@ suite('wheelfix why', () => {
     assert.equal(status, 1)
   })
 
-  test('a distribution without objects and an unknown name are told apart', () => {
+  test('a distribution without objects and an unknown name get different messages', () => {
     const pure = venv.run('why', 'pure')
     assert.deepEqual([pure.status, /has no ELF object/.test(pure.stderr)], [2, true])
     const unknown = venv.run('why', 'nonesuch')
@@ -121,7 +121,7 @@ suite('wheelfix why', () => {
     )
   })
 
-  test('what is told from the answer of the last run is what the whole work tells', () => {
+  test('the kept answer of the last run says the same as the whole work', () => {
     const settled = testVenv(world, 'settled')
     settled.install('torch', {
       [`torch/_C${MODULE}`]: { needed: ['libtorch.so'], rpath: '$ORIGIN/lib' },

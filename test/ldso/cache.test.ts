@@ -167,7 +167,7 @@ test('the same entries in any order give the same bytes, and every one is found 
   )
 })
 
-test('an empty, cut or foreign file is an error with a code, and damaged fields are no crash', () => {
+test('an empty, cut or foreign file is an error with a code, and damaged fields do not crash', () => {
   assert.equal(codeOf(new Uint8Array(0)), 'TRUNCATED')
   assert.equal(codeOf(Buffer.from('glibc-ld.so.cache1.1')), 'TRUNCATED')
   assert.equal(codeOf(Buffer.from('this is no cache of libraries')), 'MALFORMED')

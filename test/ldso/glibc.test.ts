@@ -227,7 +227,7 @@ suite('the search of glibc', { skip }, () => {
     finds(program({ needed: ['liba.so'], runpath: '$ORIGIN/other:$ORIGIN/good' }), ['good/liba.so'])
   })
 
-  rule('a file that is no ELF file ends the search', () => {
+  rule('a file that is not an ELF file ends the search', () => {
     library('good/liba.so')
     shop.write(at('script/liba.so'), 'INPUT(-lc)'.padEnd(200))
     const path = program({ needed: ['liba.so'], runpath: '$ORIGIN/script:$ORIGIN/good' })
@@ -265,7 +265,7 @@ suite('the search of glibc', { skip }, () => {
     finds(path, [], ['libm.so.6'])
   })
 
-  rule('the built-in directories and the cache serve who has no search path', () => {
+  rule('the built-in directories and the cache serve an object without a search path', () => {
     const path = program({ needed: ['libm.so.6'] })
     const [needed] = start(path).main.needed
     assert.ok(needed?.because.by === 'cache' || needed?.because.by === 'built-in')
@@ -292,7 +292,7 @@ suite('the search of glibc', { skip }, () => {
     finds(program({ needed: ['liba.so'], runpath: '$ORIGIN/lib' }), ['lib/liba.so', 'lib/libb.so'])
   })
 
-  rule('of a diamond the bottom is found by who comes first', () => {
+  rule('the bottom of a diamond is found by the object that comes first', () => {
     library('left/libd.so')
     library('right/libd.so')
     library('lib/libl.so', { needed: ['libd.so'], runpath: '$ORIGIN/../left' })

@@ -188,13 +188,13 @@ test("no loader, and NixOS's stub in its place, name the remedies", () => {
   )
 })
 
-test('a private loader that is gone is made again, or done without', () => {
+test('the message about a missing private loader says how to make it again or remove it', () => {
   fails('LOADER_NOT_FOUND', /run "wheelfix loader" .* or "wheelfix restore"/, () =>
     under('/x/.venv/.wheelfix/loader/ld.so'),
   )
 })
 
-test('what is no loader is refused', () => {
+test('a file that is not a loader is refused', () => {
   const other = join(root, 'other')
   writeFileSync(other, 'hello')
   symlinkSync('circle', join(root, 'circle'))

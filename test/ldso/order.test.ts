@@ -72,7 +72,7 @@ for (const libc of ['glibc', 'musl'] as const) {
         maps([root], ['lib/libroot.so', 'lib/libleft.so', 'lib/libright.so', 'left/libx.so'])
       })
 
-      rule('what a filtee needs comes before what is waiting already', () => {
+      rule('the needed of a filtee come before objects that wait already', () => {
         for (const side of ['left', 'right']) {
           library(`${side}/libx.so`)
           library(`lib/lib${side}.so`, { needed: ['libx.so'], runpath: `$ORIGIN/../${side}` })
@@ -86,7 +86,7 @@ for (const libc of ['glibc', 'musl'] as const) {
         maps([root], ['lib/libroot.so', 'lib/libleft.so', 'lib/libright.so', 'right/libx.so'])
       })
 
-      rule('DT_FILTER may stand before DT_NEEDED', () => {
+      rule('DT_FILTER may come before DT_NEEDED', () => {
         library('lib/libfiltee.so', { soname: 'libsame.so' })
         library('lib/libsame.so')
         const links = [
@@ -98,7 +98,7 @@ for (const libc of ['glibc', 'musl'] as const) {
         maps([last], ['lib/liblast.so', 'lib/libfiltee.so', 'lib/libsame.so'])
       })
 
-      rule('of two objects of one soname the filtee comes before its filter, whenever it was loaded', () => {
+      rule('a filtee comes before its filter with the same soname, whenever it was loaded', () => {
         library('lib/libfiltee.so', { soname: 'libsame.so' })
         const links = [
           { tag: 'DT_AUXILIARY', name: 'libfiltee.so' },
@@ -114,14 +114,14 @@ for (const libc of ['glibc', 'musl'] as const) {
         maps([filter], [], /libfiltee\.so: version `V_1' not found/)
       })
 
-      rule('a path that equals a loaded soname is that object', () => {
+      rule('a path that equals a loaded soname means that object', () => {
         const path = library('lib/libb.so')
         const first = library('lib/liba.so', { soname: path })
         maps([first, path], ['lib/liba.so'])
         maps([path, first], ['lib/liba.so', 'lib/libb.so'])
       })
 
-      rule('a provider with nothing but its base version lacks all others', () => {
+      rule('a provider with only its base version lacks all others', () => {
         library('lib/libv.so', { defines: ['libv.so'] })
         const user = (version: string, weak = false) =>
           library('lib/liba.so', {

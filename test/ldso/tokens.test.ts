@@ -4,11 +4,11 @@ import { expandTokens } from '../../src/ldso/tokens.ts'
 
 const VALUES = { origin: '/o', lib: 'lib64', platform: 'x86_64' }
 
-test('tokens are replaced in both spellings, as often as they stand there', () => {
+test('tokens are replaced in both spellings, each time they occur', () => {
   assert.equal(expandTokens('$ORIGIN/${ORIGIN}/$LIB/${PLATFORM}', VALUES), '/o//o/lib64/x86_64')
 })
 
-test('a name without braces ends before what is no letter, digit or underscore', () => {
+test('a name without braces ends before any character but a letter, digit or underscore', () => {
   assert.equal(expandTokens('$LIB-x $LIBx $LIB_ $LIB1 ${LIB}x', VALUES), 'lib64-x $LIBx $LIB_ $LIB1 lib64x')
 })
 
@@ -16,7 +16,7 @@ test('other dollars stay', () => {
   assert.equal(expandTokens('$ORIGI ${ORIGIN $$LIB $', VALUES), '$ORIGI ${ORIGIN $lib64 $')
 })
 
-test('without a platform a string that asks for it is dropped', () => {
+test('without a platform, a string with $PLATFORM is dropped', () => {
   assert.equal(expandTokens('/a/$PLATFORM', { ...VALUES, platform: '' }), null)
   assert.equal(expandTokens('/a/$LIB', { ...VALUES, platform: '' }), '/a/lib64')
 })

@@ -69,18 +69,22 @@ for (const [what, make] of [
   ],
   ['whose bin/python is a copy', (world: World) => [world.python, '--copies']],
 ] as const) {
-  test(`a collection leaves the Python of a venv ${what}`, { skip: missing('nix-store', 'nix-collect-garbage') }, t => {
-    const managed = managedWorld(t)
-    if (managed === null) return
-    const { world, env, collect } = managed
-    const [python = '', ...options] = make(world)
-    const venv = join(world.root, 'venv')
-    runWell(python, ['-m', 'venv', '--without-pip', ...options, venv], { env })
-    installDemoWheel(world, venv)
-    assert.equal(wheelfix(world, ['venv', venv]).status, 0)
-    collect()
-    runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo, json'], { env })
-  })
+  test(
+    `a garbage collection keeps the Python of a venv ${what}`,
+    { skip: missing('nix-store', 'nix-collect-garbage') },
+    t => {
+      const managed = managedWorld(t)
+      if (managed === null) return
+      const { world, env, collect } = managed
+      const [python = '', ...options] = make(world)
+      const venv = join(world.root, 'venv')
+      runWell(python, ['-m', 'venv', '--without-pip', ...options, venv], { env })
+      installDemoWheel(world, venv)
+      assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+      collect()
+      runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo, json'], { env })
+    },
+  )
 }
 
 test(

@@ -67,18 +67,18 @@ for (const [mode, when] of [
   })
 }
 
-test('what refuses us says why', async t => {
+test('a daemon that refuses a connection says why', async t => {
   const { socket } = await fakeDaemon(t, 'refuse')
   assert.deepEqual(askDaemon(socket, QUESTIONS), { ...NOTHING, refusal: 'no' })
 })
 
-test('what is no daemon answers nothing', async t => {
+test('a socket without a daemon gives no answer', async t => {
   const { socket } = await fakeDaemon(t, 'garbage')
   assert.equal(askDaemon(socket, QUESTIONS), null)
   assert.equal(askDaemon(join(tmpdir(), 'wheelfix-no-such-socket'), QUESTIONS), null)
 })
 
-test('one that says nothing at all is given up', async t => {
+test('a daemon that never answers is given up', async t => {
   const { socket } = await fakeDaemon(t, 'silent')
   assert.equal(askDaemon(socket, QUESTIONS), null)
 })
@@ -88,7 +88,7 @@ for (const [mode, what] of [
   ['many', 'a list of a trillion items'],
   ['talk', 'messages without an end'],
 ] as const) {
-  test(`${what} is not waited for, nor kept`, async t => {
+  test(`${what} neither delays the run nor fills the memory`, async t => {
     const { socket } = await fakeDaemon(t, mode)
     const before = process.memoryUsage.rss()
     const began = Date.now()

@@ -79,7 +79,7 @@ function narHash(path: string): string {
   return `sha256-${hash.digest('base64')}`
 }
 
-test('the hash of what is bundled in the flake is the one that npm gives', { skip: missing('npm') }, t => {
+test('the hash of the bundled packages in the flake is the one that npm gives', { skip: missing('npm') }, t => {
   const modules = installModules(scratch(t))
   if (typeof modules !== 'string') {
     t.skip(modules.skip)

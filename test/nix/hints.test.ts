@@ -43,7 +43,7 @@ test('a hint names attribute and output', () => {
   assert.equal(hintFor('libdb.so'), null)
 })
 
-test('a name that changed is told with the older one and the release', () => {
+test('a hint for a renamed attribute gives the old name and the release', () => {
   const told = (soname: string) => describeHint(hintFor(soname) ?? assert.fail())
   assert.equal(told('libX11.so.6'), 'in nixpkgs: libx11 (xorg.libX11 before 26.05)')
   assert.equal(told('libodbc.so.2'), 'in nixpkgs: unixodbc (unixODBC before 26.05)')
@@ -87,7 +87,7 @@ test('each version of a library that nixpkgs keeps several of is its own package
   }
 })
 
-test('another version is called another version, and is nothing to add', () => {
+test('another version is called another version, and is not offered', () => {
   const others = {
     'libavcodec.so.59': ['ffmpeg_6', 'libavcodec.so.60'],
     'libicuuc.so.99': ['icu78', 'libicuuc.so.78'],
@@ -108,7 +108,7 @@ test('another version is called another version, and is nothing to add', () => {
   }
 })
 
-test('what a release dropped is told as such, and is nothing to add', () => {
+test('a library that a release dropped is called dropped, and is not offered', () => {
   const hint = hintFor('libOSMesa.so.8')
   assert.equal(describeHint(hint ?? assert.fail()), 'in nixpkgs before 25.11: mesa.osmesa')
   assert.equal(attributeFor('libOSMesa.so.8'), null)

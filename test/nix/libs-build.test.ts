@@ -124,7 +124,7 @@ function lock(pin: Pinned, name: string): void {
 }
 
 suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'bash') }, () => {
-  test('--missing takes what is missing from the nixpkgs that the project pins, by the name that it has there', async t => {
+  test('--missing takes the missing libraries from the nixpkgs that the project pins, by their names in it', async t => {
     const pin = pinned(t, ['libX11.so.6', 'libstdc++.so.6'])
     if (pin === null) return
     const { world, venv, env } = pin
@@ -159,7 +159,7 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     assert.match(wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv], env).stderr, /nothing is missing/)
   })
 
-  test('--missing builds what there is, and names what is not there, of another version, or known to nobody', t => {
+  test('--missing builds what exists, and names what is absent, has another version, or is unknown', t => {
     const pin = pinned(t, ['libX11.so.6', 'libcups.so.2', 'libgtk-x11-2.0.so.0', 'libre2.so.11', 'libof-nobody.so.3'])
     if (pin === null) return
     const { world, venv, env } = pin
@@ -174,7 +174,7 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     assert.ok(existsSync(join(venv, '.wheelfix/libs/lib/libX11.so.6')))
   })
 
-  test('takes a name of today in a nixpkgs that has the former one, and refuses what is not there', t => {
+  test('takes a current name in a nixpkgs that has only the old one, and refuses an absent name', t => {
     const pin = pinned(t, ['libX11.so.6'])
     if (pin === null) return
     const { world, venv, env } = pin
@@ -209,7 +209,7 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     assert.match(pinnedNixpkgs(pin.venv, '/nonexistent')?.packages ?? '', /NixOS/)
   })
 
-  test('evaluates nothing of a lock, and says where one is not JSON or its nixpkgs cannot be had', t => {
+  test('evaluates nothing in a lock, and says when it is not JSON or its nixpkgs is not available', t => {
     const pin = pinned(t, ['libX11.so.6'])
     if (pin === null) return
     const { world, venv, env } = pin

@@ -198,7 +198,7 @@ test('the flake with flake-parts has the shell and the tool', { skip: needsNix }
   assert.match(version, /^\d+\.\d+\.\d+/)
 })
 
-test('devbox.json names a package that is there, and its hook patches', { skip: needsNix }, t => {
+test('devbox.json names a package that exists, and its hook patches', { skip: needsNix }, t => {
   const made = project(t)
   if (made === null) return
   const { all, folder, env } = made
@@ -235,7 +235,7 @@ suite('pre-commit', () => {
     return
   }
 
-  test('fails while the venv is to be patched, and passes then', () => {
+  test('fails while the venv is unpatched, and passes afterwards', () => {
     const folder = join(world.root, 'project')
     const bin = join(world.root, 'bin')
     for (const path of [folder, bin]) mkdirSync(path)
@@ -257,7 +257,7 @@ suite('pre-commit', () => {
     assert.match(then.stdout, /^wheelfix\.+Passed$/m)
   })
 
-  test('and its parser of YAML takes every recipe', () => {
+  test('accepts every YAML recipe with its own parser', () => {
     const blocks = [...README.matchAll(/^```yaml\n([^]*?)^```$/gm)].map(([, text = '']) => text)
     assert.equal(blocks.length, 4)
     const parse = 'import sys, yaml\nfor text in sys.argv[1:]: assert isinstance(yaml.safe_load(text), dict), text'

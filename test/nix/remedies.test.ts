@@ -47,7 +47,7 @@ suite('a line to paste', () => {
     test(`works in a file of kind ${kind}`, { skip: missing('nix-instantiate') }, () => pasted(world, kind))
   }
 
-  test('is for the file that the project has, the nearest first', () => {
+  test('is for the project’s own file, the nearest first', () => {
     const found = (files: Readonly<Record<string, string>>) => {
       const folder = join(world.root, `project-${Object.keys(files).join('-').replaceAll('/', '_')}`)
       mkdirSync(join(folder, '.git'), { recursive: true })

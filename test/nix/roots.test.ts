@@ -23,7 +23,7 @@ test('hashes are written as Nix writes them', () => {
   assert.equal(nixBase32(bytes), '143xibwh31h9bvxzalr0sjvbbvpa6ffs')
 })
 
-test('links have readable names, two store paths of one name are told apart, and a second run changes nothing', t => {
+test('links have readable names, also for two store paths of one name, and a second run changes nothing', t => {
   const folder = scratch(t)
   const { env, add } = fakeStore(folder, { auto: true })
   const venv = venvIn(folder)
@@ -74,7 +74,7 @@ test('a venv that was moved has roots that Nix does not know: a check says so an
   assert.deepEqual(states(addRoots(stateFolderIn(moved), [path], env)), ['rooted'])
 })
 
-test('a store path whose name another comes to share has one root still, by another name', t => {
+test('a store path keeps one root, under another name, when another path gets its name', t => {
   const folder = scratch(t)
   const { env, add } = fakeStore(folder, { auto: true })
   const venv = venvIn(folder)
@@ -96,7 +96,7 @@ test('a check says that all roots were removed, but asks for none in a venv that
   assert.match(checkRoots(stateFolderIn(venv), [path], env).problem ?? '', /1 of 1 store paths are not protected/)
 })
 
-test('a root whose store path is gone is reported, and dropped by the next run', t => {
+test('a root of a missing store path is reported, and the next run drops it', t => {
   const folder = scratch(t)
   const { env, add } = fakeStore(folder, { auto: true })
   const venv = venvIn(folder)
@@ -110,7 +110,7 @@ test('a root whose store path is gone is reported, and dropped by the next run',
   assert.deepEqual(readdirSync(join(venv, '.wheelfix/roots')), ['zlib-1.3.1'])
 })
 
-test('without Nix nothing is made and the report says so; a store of one’s own with the usual state is not known either', t => {
+test('without Nix no root is made, and the report says so; the same holds for a private store with the usual state folder', t => {
   const folder = scratch(t)
   const { env, add } = fakeStore(folder)
   const venv = venvIn(folder)

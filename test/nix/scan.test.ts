@@ -27,7 +27,7 @@ test('the newest package comes first, by version and not by text, and ties are o
   })
 })
 
-test('derivations, sources, debug files, stubs and driver libraries are no candidates', t => {
+test('derivations, sources, debug files, stubs and driver libraries are not candidates', t => {
   const { store, env, add } = fakeStore(scratch(t))
   add('zlib-1.3.1.drv', ['lib/libz.so.1'])
   add('zlib-1.3.1-source', ['lib/libz.so.1'])
@@ -55,7 +55,7 @@ test('a link leads to the package itself, also from a farm of links, and a folde
   )
 })
 
-test('where no name answers, lib folders are looked into', t => {
+test('lib folders are searched where no name matches', t => {
   const { store, env, add } = fakeStore(scratch(t))
   const odd = add('vendor-bundle-2.0', ['lib/libtbb.so.12'])
   add('python3.12-oddity-1.0', ['lib/libodd.so.1'])

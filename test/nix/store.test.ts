@@ -4,7 +4,7 @@ import { compareVersions, parseStoreName, stateDirectory, storeDirectory, storeP
 
 const HASH = 'kxs7xs55471l8r9w665fx0dd9mpkkwzs'
 
-test('the store and the state are where Nix’s own variables say, without a slash at the end', () => {
+test('the store and the state are where Nix’s own variables say, without a trailing slash', () => {
   assert.equal(storeDirectory({}), '/nix/store')
   assert.equal(storeDirectory({ NIX_STORE_DIR: '/tmp/w/store/' }), '/tmp/w/store')
   assert.equal(storeDirectory({ NIX_STORE_DIR: '' }), '/nix/store')

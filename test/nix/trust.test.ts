@@ -127,7 +127,7 @@ assert len(set(base.execute("select sigs from ValidPaths"))) == 1`
   assert.deepEqual([good, evil].map(trust().reasonFor), ['signature', null])
 })
 
-test('an unsigned system, as of an ISO or a WSL image, is trusted with all that it leads to', { skip }, async t => {
+test('an unsigned system (an ISO or a WSL image) is trusted with everything that it leads to', { skip }, async t => {
   const { register, trust, system } = await daemonStore(t)
   const gcc = register('gcc-14.3.0-lib', [register('glibc-2.40')])
   const whole = register('nixos-system-nixos-25.05', [register('system-path', [gcc])])
@@ -143,7 +143,7 @@ test('the closure of the interpreter is trusted, beyond what its files name', { 
   assert.equal(trust({ interpreter: [`${python}/bin/python3.12`] }).reasonFor(gcc), 'closure')
 })
 
-test('profiles of root and of oneself are trusted, and those of others are not', { skip }, async t => {
+test('profiles of root and of the user are trusted, those of others are not', { skip }, async t => {
   const { register, trust, state, home } = await daemonStore(t)
   const [own, roots, stranger] = ['a-1', 'b-1', 'c-1'].map(name => register(name)) as [string, string, string]
   const link = (target: string, path: string) => {
@@ -195,7 +195,7 @@ test('a registered link counts by its owner, and only where its owner can be bel
   process.chdir(here)
 })
 
-test('what the user names is taken, and only of the store', { skip }, async t => {
+test('a package that the user names is taken, if it is in the store', { skip }, async t => {
   const { register, trust, env, folder } = await daemonStore(t)
   const [path, other] = [register(GCC), register('gcc-98.0.0-lib')]
   symlinkSync(path, join(folder, 'result'))
@@ -206,7 +206,7 @@ test('what the user names is taken, and only of the store', { skip }, async t =>
   assert.throws(() => namedStorePaths([folder], env), { code: 'USAGE' })
 })
 
-test('without a daemon all is one user’s; a store of one’s own with the usual state is', t => {
+test('without a daemon everything belongs to one user, also a private store with the usual state folder', t => {
   const { env, add } = fakeStore(scratch(t))
   const path = add(GCC, ['lib/libstdc++.so.6'])
   const { NIX_STATE_DIR: _, ...stateless } = env
@@ -214,7 +214,7 @@ test('without a daemon all is one user’s; a store of one’s own with the usua
     assert.equal(storeTrust({ env: environment, interpreter: [], named: [] }).reasonFor(path), 'single-user')
 })
 
-test('a root that goes past the daemon asks it all the same whose a package is', { skip }, async t => {
+test('root, who does not need the daemon, still asks it whose a package is', { skip }, async t => {
   const { register, env } = await daemonStore(t)
   const path = register(GCC)
   const state = env['NIX_STATE_DIR'] ?? ''
@@ -224,7 +224,7 @@ test('a root that goes past the daemon asks it all the same whose a package is',
   assert.equal(storeTrust({ env: local, interpreter: [], named: [] }).reasonFor(path), null)
 })
 
-test('a socket behind which nobody is leaves what the interpreter’s own files name, and says so', t => {
+test('with a dead socket, only what the interpreter’s own files name is taken, and the report says so', t => {
   const folder = scratch(t)
   const { env, add } = fakeStore(folder)
   const [python, other] = [add('python3-3.12.8', ['bin/python3']), add(GCC, ['lib/libstdc++.so.6'])]

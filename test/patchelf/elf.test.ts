@@ -108,7 +108,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     cpSync(at('libfoo.so'), at('l'))
   })
 
-  test('what a file is without an edit is printed as patchelf prints it', () => {
+  test('the properties of an unedited file are printed as patchelf prints them', () => {
     assert.equal(well('--print-interpreter', at('m')), `${stateOfFile(at('m')).interpreter}\n`)
     assert.equal(well('--print-needed', at('m')), 'libfoo.so.1\nlibm.so.6\nlibc.so.6\n')
     assert.equal(well('--print-soname', at('l')), 'libfoo.so.1\n')
@@ -133,7 +133,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.equal(ours('--restore', at('m')).status, 1, 'there is nothing left to restore')
   })
 
-  test('one edit after another, and one that leads back, leave what one edit leaves', () => {
+  test('several edits, and an edit that leads back, give the same file as one edit', () => {
     cpSync(at('m'), at('m2'))
     const original = readFileSync(at('m'))
     well('--set-rpath', '/a', at('m'))
@@ -206,7 +206,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     well('--output', '/dev/null', '--set-rpath', '/a', at('m'))
   })
 
-  test('a file that may not be written to is not replaced either, though its folder may be', () => {
+  test('a read-only file is not replaced either, even in a writable folder', () => {
     chmodSync(folder, 0o777)
     chmodSync(at('m'), 0o444)
     const original = readFileSync(at('m'))
@@ -233,7 +233,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.equal(stateOfFile(at('m')).runpath, '/from/a/file')
   })
 
-  test('what is refused stays untouched, with a reason', () => {
+  test('a refused file stays untouched, and the message gives the reason', () => {
     const payload = Buffer.concat([readFileSync(at('m')), Buffer.from('PK\x05\x06'.padEnd(22, '\0'))])
     writeFileSync(at('payload'), payload)
     const { status, stderr } = ours('--set-rpath', 'a'.repeat(5000), at('payload'))
@@ -242,7 +242,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.deepEqual(readFileSync(at('payload')), payload)
   })
 
-  test('before a payload an edit that fits is made in place, and the payload stays where it was', () => {
+  test('in front of a payload, an edit that fits is made in place, and the payload stays where it was', () => {
     const payload = Buffer.from('PK\x05\x06'.padEnd(22, '\0'))
     writeFileSync(at('payload'), Buffer.concat([readFileSync(at('l')), payload]))
     const { size } = statSync(at('payload'))
@@ -252,7 +252,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     assert.deepEqual(readFileSync(at('payload')).subarray(-payload.length), payload)
   })
 
-  test('before a payload every edit is made that fits: strings that stand there already, and the places of unused ones', () => {
+  test('in front of a payload, every edit that fits is made: with strings of the file, and in the places of unused ones', () => {
     const payload = Buffer.from('payload '.repeat(100))
     writeFileSync(at('dep.map'), 'DEP_1 { global: dep; };\n')
     writeFileSync(at('dep.c'), 'int dep(void) { return 7; }\n')
@@ -328,7 +328,7 @@ int main(void) {
     })
   }
 
-  test('before a payload a search path that is the end of a symbol’s name is not written over', () => {
+  test('in front of a payload, a search path that is the end of a symbol’s name is not overwritten', () => {
     writeFileSync(at('tail.c'), 'int one(void) { return 1; }\nint a_symbol_name;\n')
     runWell('gcc', ['-shared', '-fPIC', '-o', at('tail.so'), at('tail.c'), '-Wl,-rpath,symbol_name'])
     const bytes = Buffer.concat([readFileSync(at('tail.so')), Buffer.from('payload')])
@@ -389,7 +389,7 @@ int main(void) {
     })
   }
 
-  test('a dynamic table that only a section names is edited as patchelf does, and is named by a program header then', () => {
+  test('a dynamic table that only a section names is edited as by patchelf, and gets a program header', () => {
     const library = at('sectioned/libfoo.so.1')
     mkdirSync(at('sectioned'))
     const loads = (): boolean => run(at('main'), [], { env: { LD_LIBRARY_PATH: at('sectioned') } }).status === 0
@@ -413,7 +413,7 @@ int main(void) {
     }
   })
 
-  test('a needed whose new name stands in the file already changes one word, and the opposite edit changes it back', () => {
+  test('a needed whose new name is already in the file changes one word, and the opposite edit changes it back', () => {
     const original = readFileSync(at('m'))
     well('--replace-needed', 'libfoo.so.1', 'foo.so.1', at('m'))
     assert.equal(well('--print-needed', at('m')), 'foo.so.1\nlibm.so.6\nlibc.so.6\n')
@@ -460,7 +460,7 @@ int main(void) {
     assert.equal(tags(), 0)
   })
 
-  test('the name patchelf is closed over: who reads half of the output breaks nothing', () => {
+  test('called patchelf, a reader that closes the pipe early breaks nothing', () => {
     const { stderr } = run('sh', ['-c', `"${at('patchelf')}" --print-needed "${at('m')}" | true`])
     assert.equal(stderr, '')
   })
@@ -543,7 +543,7 @@ int main(void) {
       })
     }
 
-    test('patchelf#265: --shrink-rpath keeps what holds a needed library, and that alone', () => {
+    test('patchelf#265: --shrink-rpath keeps only the folders that hold a needed library', () => {
       const rpath = `${folder}:/no/such:/lib/x86_64-linux-gnu:$ORIGIN:`
       for (const args of [['--shrink-rpath'], ['--shrink-rpath', '--allowed-rpath-prefixes', '/lib']]) {
         cpSync(at('libfoo.so'), at('libfoo.so.1'))

@@ -210,7 +210,7 @@ describe('build, edit, run, read back', { skip: missing('g++', 'readelf') }, () 
     assert.deepEqual(values(at('a/libouter.so'), 'RUNPATH'), ['$ORIGIN/../b'])
   })
 
-  test('a shared object with a large .dynstr, and one that was enlarged by zeros, stay what they are', () => {
+  test('a shared object with a large .dynstr, or one enlarged by zeros, keeps its kind', () => {
     const functions = Array.from({ length: 2000 }, (_, index) => `void function_${index}(void) {}\n`).join('')
     writeFileSync(at('large.c'), `${functions}int main(void) { return 0; }\n`)
     runWell('gcc', ['-rdynamic', '-o', at('large'), at('large.c')])
@@ -242,7 +242,7 @@ describe('build, edit, run, read back', { skip: missing('g++', 'readelf') }, () 
     assert.equal(values(at('again.so'), 'RUNPATH').at(0)?.length, 30)
   })
 
-  test('what cannot be written is said with status 1', () => {
+  test('a file that cannot be written gives a message and status 1', () => {
     const { status, stderr } = run(at('patchelf'), [
       '--set-rpath',
       '/x',

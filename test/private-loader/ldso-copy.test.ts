@@ -195,7 +195,7 @@ test('a missing, empty or damaged cache does no harm', { skip: needsHost }, () =
 const arm = '/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1'
 const needsArm = missing('qemu-aarch64-static') || (!existsSync(arm) && skip('needs libc6-arm64-cross'))
 
-test('the loader of aarch64 is told in its own instructions where the path stands', { skip: needsArm }, () => {
+test('in a loader of aarch64 the instructions are changed to point to the path', { skip: needsArm }, () => {
   const cache = join(long, 'arm.cache')
   const { bytes, how } = makePrivateLoader(readFileSync(arm), '2.36', cache)
   assert.equal(how, 'redirected')
@@ -211,7 +211,7 @@ test('the loader of aarch64 is told in its own instructions where the path stand
   assert.match(stdout, new RegExp(`libc\\.so\\.6 => ${path.replaceAll('.', '\\.')} `))
 })
 
-test('the slot is the one NUL-delimited path of a cache; the usage text is none', () => {
+test('the slot is the only NUL-delimited path of a cache; the usage text does not count', () => {
   const bytes = Buffer.from('x\0/nix/store/abc-glibc-2.40/etc/ld.so.cache\0 Do not use /etc/ld.so.cache\0')
   assert.deepEqual(cacheSlot(bytes), { offset: 2, room: 41 })
 })

@@ -35,14 +35,14 @@ lay({
 })
 const distributions = readDistributions([sitePackages])
 
-test('every dist-info and egg-info folder is a distribution, but the leftovers of an interrupted pip', () => {
+test('every dist-info and egg-info folder is a distribution, except the leftovers of an interrupted pip', () => {
   assert.deepEqual(
     distributions.all.map(({ name, version }) => `${name} ${version}`),
     ['pyyaml 6.0.1', 'editable 1', 'later 1', 'pydantic-core 2.41', 'ruff 0.14'],
   )
 })
 
-test('names are compared as PEP 503 says', () => {
+test('names are compared as in PEP 503', () => {
   assert.equal(normaliseName('Zope._Interface--X'), 'zope-interface-x')
   assert.equal(distributions.get('pydantic-core')?.displayName, 'pydantic_core')
 })

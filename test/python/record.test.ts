@@ -27,7 +27,7 @@ for (const [name, end] of [
   ['LF', '\n'],
   ['CRLF', '\r\n'],
 ] as const) {
-  test(`emptied fields change nothing but their own row, with ${name} line ends`, () => {
+  test(`emptied fields change only their own row, with ${name} line ends`, () => {
     const path = 'numpy/_core/_multiarray_umath.cpython-311-x86_64-linux-gnu.so'
     const text = RECORD.join(end)
     const emptied = rewriteRecord(text, new Map([[path, EMPTY_FIELDS]]))
@@ -61,12 +61,12 @@ test('a row without fields gets them, a fourth field stays, and the last line ne
   assert.equal(rewriteRecord('a.so,,0,extra\r\nb', changes), 'a.so,sha256=x,1,extra\r\nb')
 })
 
-test('a source is a file as any other', () => {
+test('a row of a source is treated like any other', () => {
   const changes = new Map([['a.py', { hash: 'sha256=x', size: '1' }]])
   assert.equal(rewriteRecord('a.py,,\nb.pyi,,\nc.so,,\n', changes), 'a.py,sha256=x,1\nb.pyi,,\nc.so,,\n')
 })
 
-test('a path that no row has changes nothing', () => {
+test('a path without a row changes nothing', () => {
   const text = RECORD.join('\n')
   assert.equal(rewriteRecord(text, new Map([['numpy', EMPTY_FIELDS]])), text)
   assert.equal(recordRows(text).get('numpy'), undefined)
@@ -81,7 +81,7 @@ test('any text stays as it is without changes, and its rows cost no more than it
   )
 })
 
-test('rows without a quote are the same rows where a quoted one follows', () => {
+test('rows without a quote are read in the same way when a quoted row follows', () => {
   fc.assert(
     fc.property(fc.array(fc.constantFrom('a', 'b', ',', '\n', '\r\n', '\r')), parts => {
       const text = parts.join('')
@@ -91,7 +91,7 @@ test('rows without a quote are the same rows where a quoted one follows', () => 
   )
 })
 
-test('rows with an ending that nobody wants are left out, in plain text and in CSV', () => {
+test('rows with an unwanted suffix are left out, in plain text and in CSV', () => {
   for (const text of ['a.py,,\nb.so,,\nc/.py\npy,,\n', 'a.py,,\r\nb.so,,\r\n"c/.py"\r\npy,,\r\n']) {
     assert.deepEqual([...recordPaths(text, ['.py', '.pyc'])], ['b.so', 'py'])
   }
@@ -153,7 +153,7 @@ test('a digest of every algorithm of hashlib holds in every spelling', { skip: m
   }
 })
 
-test('no hash describes any file, and a hash of an unknown algorithm cannot be checked', () => {
+test('an empty hash fits any file, and a hash of an unknown algorithm cannot be checked', () => {
   for (const hash of ['', '""', ' ']) assert.equal(holds(hash), true)
   for (const hash of ['crc32=363a3020', 'sha257=aa', 'aa', '=aa', 'constructor=aa']) assert.equal(holds(hash), null)
   for (const hash of ['sha256=', 'sha256=!', 'md5=aa']) assert.equal(holds(hash), false)

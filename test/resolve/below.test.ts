@@ -116,7 +116,7 @@ suite('what is missing below a library outside of the venv', () => {
     )
   })
 
-  rule('counts below a library that only those who load the bundled one find', venv => {
+  rule('counts below a library that only the users of the bundled library find', venv => {
     outside('libouta.so.1', { needed: ['libgone.so.1'] })
     venv.install('a', {
       [`a/core${MODULE}`]: { needed: ['libmid.so'], rpath: `$ORIGIN:${opt}` },
@@ -158,7 +158,7 @@ suite('what is missing below a library outside of the venv', () => {
     assert.equal(venv.run('check', '--strict', '--no-scan').status, 1)
   })
 
-  rule('is not missing where all who bring it in have loaded it before', venv => {
+  rule('is not missing where every object that brings it in has loaded it before', venv => {
     outside('libouta.so.1', { needed: ['libfirst.so.1'] })
     venv.install('a', {
       [`a/core${MODULE}`]: { needed: ['libfirst.so.1', 'libmid.so'], runpath: '$ORIGIN' },

@@ -73,14 +73,14 @@ suite('files that no loader would load', () => {
     })
   }
 
-  rule('a file that is cut only behind its segments is an object as any other', venv => {
+  rule('a file that is cut only behind its segments is an ordinary object', venv => {
     const path = join(venv.site, 'plain/libpart.so')
     writeFileSync(path, whole.subarray(0, loadEnd))
     assert.equal(loads_(venv, path), true)
     assert.equal(documentOf(venv, 'check').summary.broken, 0)
   })
 
-  rule('debugging information apart, relocatable files and those of other machines fail nothing', venv => {
+  rule('separate debugging information, relocatable files and files for other machines never fail', venv => {
     const folder = join(venv.site, 'plain')
     runWell('objcopy', ['--only-keep-debug', library, join(folder, 'libpart.so.debug')])
     runWell('gcc', ['-c', '-o', join(folder, 'part.o'), source])
@@ -102,7 +102,7 @@ suite('files that no loader would load', () => {
     }
   })
 
-  rule('the debugging information of programs and libraries is nothing to load, whatever tool made it', venv => {
+  rule('the debugging information of programs and libraries is not an object, whichever tool made it', venv => {
     const folder = join(venv.site, 'plain')
     const program = join(world.root, 'program')
     const made: string[] = []
@@ -158,7 +158,7 @@ suite('files that no loader would load', () => {
     }
   })
 
-  rule('a run with nothing but broken files left to do is remembered, until one of them changes', venv => {
+  rule('the answer of a run that left only broken files is kept until one of them changes', venv => {
     const path = join(venv.site, 'plain/libpart.so')
     writeFileSync(path, whole.subarray(0, 100))
     // something to patch, so that the venv has a state

@@ -23,7 +23,7 @@ test('what programs ask a driver for belongs to the driver: NVIDIA, Intel, AMD a
   }
 })
 
-test('libraries that packages bring are nobody’s driver', () => {
+test('libraries that packages bring are not driver libraries', () => {
   const brought =
     'libcudart.so.12 libcudnn.so.9 libnvrtc.so.12 libze_loader.so.1 libOpenCL.so.1 libamdhip64.so.6 ' +
     'libhsa-runtime64.so.1 libdrm_amdgpu.so.1 libd3d12shim.so libcuda.so.1.bak'

@@ -124,7 +124,7 @@ suite('conflicts', () => {
     )
   })
 
-  test('which is none where it is loaded already, or comes from its own directory', () => {
+  test('but not where it is loaded already or comes from its own directory', () => {
     const farm = '/nix/store/farm/lib'
     const { plan } = planOf({
       objects: { 'a/m.abi3.so': { needed: ['libc.so.6', 'libm.so.6'], runpath: farm } },
@@ -205,7 +205,7 @@ suite('needed', () => {
     )
   })
 
-  test('what another distribution happens to have is not', () => {
+  test('what another distribution has is not', () => {
     const objects = { 'a/m.abi3.so': { needed: ['libtorch.so'] }, 'torch/libtorch.so': {}, 'torch/_C.abi3.so': {} }
     const { of } = planOf({ objects })
     assert.deepEqual(of('a/m.abi3.so').missing, ['libtorch.so'])
@@ -238,7 +238,7 @@ suite('libraries of a distribution that has them for others', () => {
     assert.deepEqual(planOf({ objects }).of('numba/pool.abi3.so').missing, [])
   })
 
-  test('stand back behind the library set, and where Python loads the required distribution first', () => {
+  test('come after the library set, and do not serve where Python loads the required distribution first', () => {
     const path = '/nix/store/tbb/lib/libtbb.so.12'
     const set = { files: { [path]: { soname: 'libtbb.so.12' } }, set: { 'libtbb.so.12': path } }
     assert.equal(entryOf({ objects, ...set }), '/nix/store/tbb/lib')

@@ -123,7 +123,7 @@ suite('the plan', () => {
     assert.deepEqual(objectOf(plan(venv).document, `a/core${MODULE}`).change?.rpath?.after, ['$ORIGIN/deep/lib'])
   })
 
-  rule('a library of the right name in another distribution is no provider', venv => {
+  rule('a library of the right name in another distribution does not serve', venv => {
     venv.install('a', { [`a/core${MODULE}`]: { needed: ['libshared.so'] } })
     venv.install('b', { 'b/libshared.so': {}, [`b/core${MODULE}`]: {} })
     const { document } = plan(venv)
@@ -134,7 +134,7 @@ suite('the plan', () => {
     )
   })
 
-  rule('nothing that is added leads into another distribution with modules, so that one can be removed', venv => {
+  rule('no added entry leads into another distribution with modules, so each can be removed alone', venv => {
     venv.install('a', { [`a/core${MODULE}`]: { needed: ['libown.so', 'libstdc++.so.6'] }, 'a.libs/libown.so': {} })
     venv.install('b', { [`b/core${MODULE}`]: { needed: ['libown.so'] }, 'b.libs/libown.so': {} })
     venv.run('venv', '--quiet', '--no-scan', '--libs', gcc)
@@ -155,7 +155,7 @@ suite('the plan', () => {
     )
   })
 
-  rule('a needed that depends on who loads first is said', venv => {
+  rule('the report names a needed that depends on the order of loading', venv => {
     venv.install('a', {
       [`a/one${MODULE}`]: { needed: ['libmid.so'], rpath: '$ORIGIN/lib:$ORIGIN/left' },
       [`a/two${MODULE}`]: { needed: ['libmid.so'], rpath: '$ORIGIN/lib:$ORIGIN/right' },
@@ -194,7 +194,7 @@ suite('the plan', () => {
     assert.doesNotMatch(warnings, /whichever is loaded first/)
   })
 
-  rule('one soname from the files of two distributions is said', venv => {
+  rule('the report names a soname that two distributions bring', venv => {
     for (const name of ['left', 'right']) {
       venv.install(name, {
         [`${name}/core${MODULE}`]: { needed: ['libQt6Core.so.6'], runpath: '$ORIGIN' },
@@ -290,7 +290,7 @@ suite('the plan', () => {
       assert.deepEqual(objectOf(document, `a/core${MODULE}`).change?.rpath?.after, [fresh])
     })
 
-    rule('where no provider has the version, the newest wanted and what was there is said', venv => {
+    rule('where no provider has the version, the message names the newest wanted one and what was found', venv => {
       const old = storeLibraries('old2', { 'libv.so.1': path => versioned(path, 'libv.so.1', ['V_1']) })
       const scratch = join(world.root, 'libv.so.1')
       versioned(scratch, 'libv.so.1', ['V_1', 'V_9', 'V_10'])
@@ -300,7 +300,7 @@ suite('the plan', () => {
       assert.match(document.missing[0]?.hint ?? '', /V_10/)
     })
 
-    rule('a weak version that is lacking is no matter', venv => {
+    rule('a missing weak version does not matter', venv => {
       const old = storeLibraries('old3', { 'libv.so.1': path => versioned(path, 'libv.so.1', ['V_1']) })
       const scratch = join(world.root, 'libv.so.1')
       versioned(scratch, 'libv.so.1', ['V_1', 'V_2'])
@@ -313,7 +313,7 @@ suite('the plan', () => {
       assert.deepEqual(objectOf(document, `a/core${MODULE}`).change?.rpath?.after, [old])
     })
 
-    rule('a wheel that is too new for this glibc is told so', venv => {
+    rule('the message says when a wheel is too new for this glibc', venv => {
       const scratch = join(world.root, 'libc.so.6')
       versioned(scratch, 'libc.so.6', ['GLIBC_2.99'])
       venv.install('a', { 'a/x.txt': '' })
@@ -354,7 +354,7 @@ suite('the plan', () => {
     })
   })
 
-  rule('what an object says that it opens by name is served too, unless it is only suggested', venv => {
+  rule('a library that an object declares to open by name is served too, unless it is only suggested', venv => {
     const set = storeLibraries('named', { 'libone.so.1': copyOf(venv), 'libtwo.so.1': copyOf(venv) })
     venv.install('a', { 'a/x.txt': '' })
     const features = [
@@ -368,7 +368,7 @@ suite('the plan', () => {
     assert.equal(objectOf(plan(venv, [set]).document, 'a/libnoted.so').change, null)
   })
 
-  rule('a musllinux wheel in a glibc Python, and what it is, is said', venv => {
+  rule('the message names a musllinux wheel in a glibc Python', venv => {
     venv.install('a', { [`a/core${MODULE}`]: { needed: ['libc.musl-x86_64.so.1'] } })
     assert.match(
       plan(venv).document.missing[0]?.hint ?? '',

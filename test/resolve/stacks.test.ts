@@ -30,7 +30,7 @@ test('modules and what they link to are refused an executable stack from glibc 2
   }
 })
 
-test('an object that says nothing of its stack asks for an executable one, but not on every machine', () => {
+test('an object without PT_GNU_STACK asks for an executable stack, but not on every machine', () => {
   assert.equal(wantsExecutableStack(elf()), true)
   assert.equal(wantsExecutableStack(elf({ header: { machine: 183 } })), false)
   assert.equal(wantsExecutableStack(elf({ programHeaders: stack(PF_R | PF_W) })), false)

@@ -34,7 +34,7 @@ test('uv run keeps its options, and runs nothing in place of the command', () =>
   }
 })
 
-test('uvx and uv tool run take the tool as the requirement that it is', () => {
+test('uvx and uv tool run take the tool’s name as a requirement', () => {
   for (const [line, wanted] of [
     ['uvx ruff check .', "uvx --from ruff python -c ''"],
     ['uvx ruff@0.5.0', "uvx --from ruff==0.5.0 python -c ''"],
@@ -46,7 +46,7 @@ test('uvx and uv tool run take the tool as the requirement that it is', () => {
   }
 })
 
-test('what installs alone has nothing to prepare, and its tool is known', () => {
+test('a command that installs by itself needs no preparation, and its tool is known', () => {
   const tools = (line: string) => planCommand(line.split(' '), question).tools
   for (const line of ['uv sync', 'uv add numpy', 'pip install x', 'uv tool install ruff', 'pipx install x', 'make']) {
     assert.equal(prepared(line), null, line)
@@ -60,7 +60,7 @@ test('what installs alone has nothing to prepare, and its tool is known', () => 
   assert.deepEqual(tools('/usr/bin/make'), [])
 })
 
-test('options end at the first word that is none, or at two dashes', () => {
+test('options end at the first word that is not an option, or at two dashes', () => {
   assert.deepEqual(splitOptions(['-w', 'a', '--all-extras', 'x', '-w', 'b'], HELP), {
     options: ['-w', 'a', '--all-extras'],
     command: ['x', '-w', 'b'],

@@ -68,7 +68,7 @@ suite('the places of tools', () => {
     }
   })
 
-  test('Pythons come first, links to them and what is half made do not count', () => {
+  test('Pythons come first; links to them and unfinished ones do not count', () => {
     const managed = python('home/.local/share/uv/python/cpython-3.12.8-linux-x86_64-gnu')
     symlinkSync(managed, join(root, 'home/.local/share/uv/python/cpython-3.12-linux-x86_64-gnu'))
     python('home/.local/share/uv/python/.temp/cpython-3.13.0')

@@ -115,7 +115,7 @@ function twoToolkits(): RunFacts {
 }
 
 suite('the report of a run', () => {
-  test('says in a few lines that nothing is to be done', () => {
+  test('says in a few lines that there is nothing to do', () => {
     assert.deepEqual(reportLines(FINE, styleOf(80)), [
       '/home/you/project/.venv',
       'Python 3.12.8  /nix/store/…-python3-3.12.8/bin/python3.12',
@@ -183,7 +183,7 @@ suite('the report of a run', () => {
     ])
   })
 
-  test('breaks no command into lines, as it could not be pasted then', () => {
+  test('never breaks a command into lines, so that it can be pasted', () => {
     const facts = { ...FINE, lacking: [lack()], summary: { ...FINE.summary, missing: 1 } }
     assert.deepEqual(reportLines(facts, styleOf(36)).slice(-5), [
       '→ to add them:',
