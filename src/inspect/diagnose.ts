@@ -23,7 +23,8 @@ import type { Finding } from './findings.ts'
 import { heldBack, pending, unfinished } from './pending.ts'
 import { foreignLibraries, foreignPrograms, scriptLaunchers } from './programs.ts'
 import { variableFindings } from './variables/advice.ts'
-import { dlopenNotes, knownCases, findLibraryUsers, pasteFor } from './by-name.ts'
+import { opensByName } from './opens/opens.ts'
+import { dlopenNotes, knownCases, pasteFor } from './by-name.ts'
 
 export interface DoctorReport {
   readonly venv: Environment
@@ -84,7 +85,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
       }),
       ...dlopenNotes(examination, now),
       ...knownCases(examination, now.python),
-      ...findLibraryUsers(venv),
+      ...opensByName(examination, now, options.env),
       ...variableFindings(examination, { env: options.env }),
       ...foreignLibraries(examination),
       ...foreignPrograms(examination),

@@ -127,10 +127,10 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     '- SSL_CERT_FILE would help: this Python has an OpenSSL that looks for certificates in /etc/ssl/cert.pem and /etc/ssl/certs, and finds none',
     '`wheelfix env` shows the variables with their reasons. `eval "$(wheelfix env --export)"` sets them in a shell or an .envrc.',
   ],
-  'find-library': [
-    'Python code asks ctypes.util.find_library or /sbin/ldconfig for a library. Neither searches the Nix store.',
-    '- 2 files look for libraries with ctypes.util.find_library or ldconfig',
-    'If the package fails, run `wheelfix loader`, which makes find_library work.',
+  'opens-by-name': [
+    'A package opens a library by its name at run time, and nothing finds it. No loader looks for it before, so the import may work and a feature of the package fails.',
+    '- sounddevice opens libportaudio.so.2 by name, and nothing finds it',
+    'If you use that feature, do what the finding says: a private loader finds libraries by name. `wheelfix elf --add-rpath DIR FILE` helps an object that opens the library itself.',
   ],
   'outside-unpatched': [
     'The environment imports objects from outside of its folder (an editable install, a .pth file), and they do not find their libraries. wheelfix changes files outside only if you tell it to.',

@@ -25,7 +25,7 @@ export type FindingCode =
   | 'run-time-library'
   | 'cuda-stack'
   | 'helpful-variable'
-  | 'find-library'
+  | 'opens-by-name'
   | 'foreign-library'
   | 'foreign-program'
   | 'script-interpreter'

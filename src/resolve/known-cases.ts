@@ -1,5 +1,6 @@
-// The libraries and programs that popular distributions open by name at run time. No DT_NEEDED shows them. Each row is a
-// fact about a distribution, with its source. Other files decide what to do about it.
+// The libraries and programs that popular distributions open by name at run time, and whose names neither their code nor
+// their objects show (inspect/opens finds the others). Each row is a fact about a distribution, with its source. Other files
+// decide what to do about it.
 
 /**
  * A library or program that a distribution opens by name, and that a Nix system does not have in the place where the
@@ -17,8 +18,6 @@ export interface KnownCase {
    * How the distribution looks: by a bare name (dlopen, ctypes), by `ctypes.util.find_library`, or for a program.
    */
   readonly how: 'name' | 'find_library' | 'program'
-  /** The names of bundled libraries. When the wheel brings one of them, nothing has to be found. */
-  readonly bundled?: RegExp
   /** A sentence that says what to do. Users can paste commands from it. */
   readonly remedy: string
   readonly source: string
@@ -28,82 +27,11 @@ const LOADER = 'wheelfix loader, which finds libraries by their name'
 
 export const KNOWN_CASES: readonly KnownCase[] = [
   {
-    distributions: ['soundfile'],
-    sonames: ['libsndfile.so.1'],
-    how: 'find_library',
-    bundled: /^libsndfile.*\.so/,
-    remedy: `install the platform wheel of soundfile, which brings libsndfile; or ${LOADER}`,
-    source: 'bastibe/python-soundfile, soundfile.py',
-  },
-  {
-    distributions: ['sounddevice'],
-    sonames: ['libportaudio.so.2'],
-    how: 'find_library',
-    remedy: `wheelfix libs build portaudio, then ${LOADER}`,
-    source: 'spatialaudio/python-sounddevice, sounddevice.py',
-  },
-  {
-    distributions: ['pyglet'],
-    sonames: ['libGL.so', 'libGL.so.1'],
-    how: 'find_library',
-    remedy: `wheelfix libs build libGL libx11, then ${LOADER}`,
-    source: 'pyglet/lib.py, load_library',
-  },
-  {
     distributions: ['pyopengl'],
     sonames: ['libGL.so.1', 'libGL.so'],
     how: 'find_library',
     remedy: `wheelfix libs build libGL libGLU, then ${LOADER}`,
     source: 'mcfletch/pyopengl, OpenGL/platform/ctypesloader.py',
-  },
-  {
-    distributions: ['glcontext', 'moderngl'],
-    sonames: ['libGL.so', 'libGL.so.1'],
-    how: 'find_library',
-    remedy: `wheelfix libs build libGL libx11, then ${LOADER}`,
-    source: 'moderngl/glcontext, glcontext/__init__.py',
-  },
-  {
-    distributions: ['python-magic'],
-    sonames: ['libmagic.so.1'],
-    how: 'find_library',
-    remedy: `wheelfix libs build file, then ${LOADER}; or install python-magic-bin`,
-    source: 'ahupp/python-magic, magic/loader.py; cachix/devenv#1807',
-  },
-  {
-    distributions: ['pyzbar'],
-    sonames: ['libzbar.so.0'],
-    how: 'find_library',
-    remedy: `wheelfix libs build zbar, then ${LOADER}`,
-    source: 'NaturalHistoryMuseum/pyzbar, pyzbar/zbar_library.py',
-  },
-  {
-    distributions: ['pyusb'],
-    sonames: ['libusb-1.0.so.0'],
-    how: 'find_library',
-    remedy: `wheelfix libs build libusb1, then ${LOADER}`,
-    source: 'pyusb/pyusb, usb/backend/libusb1.py',
-  },
-  {
-    distributions: ['cairocffi', 'cairosvg'],
-    sonames: ['libcairo.so.2'],
-    how: 'name',
-    remedy: `wheelfix libs build cairo, then ${LOADER}`,
-    source: 'Kozea/cairocffi, cairocffi/__init__.py, dlopen',
-  },
-  {
-    distributions: ['weasyprint'],
-    sonames: ['libpango-1.0.so.0', 'libgobject-2.0.so.0'],
-    how: 'name',
-    remedy: `wheelfix libs build pango glib fontconfig harfbuzz, then ${LOADER}`,
-    source: 'Kozea/WeasyPrint, weasyprint/text/ffi.py',
-  },
-  {
-    distributions: ['python-vlc'],
-    sonames: ['libvlc.so.5'],
-    how: 'find_library',
-    remedy: `wheelfix libs build libvlc, then ${LOADER}`,
-    source: 'oaubert/python-vlc, vlc.py, find_lib',
   },
   {
     distributions: ['playwright'],

@@ -1,0 +1,218 @@
+// Findings about libraries that a package opens by name at run time, and that nothing finds. Nobody has to know the package:
+// the names are in its Python code and in the strings of its objects. What is bundled, part of the C library or found is
+// left out, and so is a name that no package of nixpkgs has.
+import type { Examination } from '../../environment/examine.ts'
+import { readElf } from '../../elf/read.ts'
+import { ElfError } from '../../elf/error.ts'
+import { errnoOf } from '../../io/error.ts'
+import { withSource } from '../../io/source.ts'
+import { directoryOf, fileNameOf } from '../../io/path.ts'
+import { agree, listed } from '../../io/words.ts'
+import { isLibcFamily } from '../../ldso/libc.ts'
+import { isOfThisMachine } from '../../ldso/runnable.ts'
+import { attributeFor, isDriverHint, knownSonames } from '../../nix/hints.ts'
+import { hasPython } from '../../python/environment.ts'
+import { isDriverLibrary } from '../../resolve/drivers.ts'
+import { chooseProvider } from '../../resolve/providers.ts'
+import { isFoundByName } from '../../resolve/python-process.ts'
+import { findsByName, type SimulationInput } from '../../resolve/simulate.ts'
+import type { ScannedObject } from '../../resolve/objects.ts'
+import type { Finding } from '../findings.ts'
+import { type Opening, openedBySources } from './sources.ts'
+import { namesInStrings } from './strings.ts'
+
+/** A library that is opened and not found. */
+interface Lost {
+  /** A soname that nixpkgs has: the one that is asked for, or one of the same library. */
+  readonly soname: string
+  readonly file: string
+}
+
+/** @param now the objects as they are on disk */
+export function opensByName(examination: Examination, now: SimulationInput, env: NodeJS.ProcessEnv): Finding[] {
+  const { interpreter, scan, distributions, venv } = examination
+  const isFound = finder(examination, now)
+  const lost = new Map<string, Lost[]>()
+  const found = new Map<string, Set<string>>()
+  const note = (owner: string, names: readonly string[], file: string, isOpened = false): void => {
+    if (isOpened || isFound(owner, names)) {
+      found.set(owner, new Set([...(found.get(owner) ?? []), ...names.map(name => stemOf(name))]))
+      return
+    }
+    const soname = names.some(name => SPARE.test(stemOf(name))) ? null : wantedOf(names)
+    if (soname !== null) lost.set(owner, [...(lost.get(owner) ?? []), { soname, file }])
+  }
+  const canParse = hasPython(venv) && isOfThisMachine(interpreter.object)
+  const sources = canParse ? openedBySources(venv, interpreter.executable, env) : []
+  for (const { owner, file, names } of sources) note(owner, names.flatMap(fileNameFor), file)
+  for (const object of scan.objects) {
+    // no Python loads a program, and some are templates for programs of others
+    if (object.kind === 'executable') continue
+    const names = stringsOf(object).filter(
+      name => !object.current.needed.includes(name) && name !== object.current.soname && !LINKED_IN.test(stemOf(name)),
+    )
+    const owner = distributions.ownerOf(object.path)?.distribution.displayName ?? fileNameOf(object.path)
+    for (const same of byStem(names)) {
+      const isOpened = same.some(name => findsByName(object, name, now))
+      note(owner, same, object.relative, isOpened)
+    }
+  }
+  return [...lost].flatMap(([owner, items]) => {
+    const needed = withoutAlternatives(items, found.get(owner) ?? new Set())
+    return needed.length === 0 ? [] : [findingOf(owner, needed, examination)]
+  })
+}
+
+/**
+ * Packages do without these as well. They are other allocators and thread pools, tools that look into crashes, something that
+ * the package can do by itself (SDL resamples), and an old driver for hardware that has a newer one (mfx).
+ */
+const SPARE =
+  /^(?:samplerate|mfx|numa|iomp5|gomp|omp|tbb|tbbmalloc(?:_proxy)?|tcmalloc|jemalloc|unwind|bfd|dw|elf|gcc_s)$/
+
+/** An object with a copy of it linked in takes over the one of the process, if there is one (AWS's libraries in pyarrow). */
+const LINKED_IN = /^crypto$/
+
+/** Kinds of libraries of which a program needs one: it tries them in turn. The likeliest kind of each comes first. */
+const ALTERNATIVES: readonly (readonly RegExp[])[] = [
+  // a window, on X11 or Wayland
+  [/^(?:X|xcb)/, /^(?:wayland|decor)-/],
+  // sound
+  [/^pulse/, /^asound$/, /^pipewire-/, /^jack$/, /^sndio$/, /^openal$/],
+  // USB devices
+  [/^usb-1\.0$/, /^usb-0\.1$/],
+]
+
+/** What is left of the libraries when one of each kind is enough. */
+function withoutAlternatives(items: readonly Lost[], found: ReadonlySet<string>): readonly Lost[] {
+  let left = items
+  for (const kinds of ALTERNATIVES) {
+    const isOf = (kind: RegExp, { soname }: Lost) => kind.test(stemOf(soname))
+    const isThere = kinds.some(
+      kind => [...found].some(stem => kind.test(stem)) && !items.some(item => isOf(kind, item)),
+    )
+    const first = isThere ? undefined : kinds.find(kind => left.some(item => isOf(kind, item)))
+    left = left.filter(item => !kinds.some(kind => kind !== first && isOf(kind, item)))
+  }
+  return left
+}
+
+/** The file name that a call looks for; none for another system's, or for a path. */
+function fileNameFor({ how, name }: Opening['names'][number]): string[] {
+  if (SONAME.test(name)) return [name]
+  const isBare = how === 'find' && /^[A-Za-z][\w+.-]*$/.test(name) && !/\.(?:dll|dylib|framework|so)$/i.test(name)
+  return isBare ? [`lib${name}.so`] : []
+}
+
+const SONAME = /^lib[\w+-][\w+.-]*\.so(?:\.\d+)*$/
+
+/** `X11` of libX11.so.6. */
+function stemOf(soname: string): string {
+  return /^lib(.*?)\.so(?:\.|$)/.exec(soname)?.[1] ?? soname
+}
+
+/** The names of one library stand together: libX11.so.6 and libX11.so. */
+function byStem(names: readonly string[]): string[][] {
+  const groups = new Map<string, string[]>()
+  for (const name of names) groups.set(stemOf(name), [...(groups.get(stemOf(name)) ?? []), name])
+  return [...groups.values()]
+}
+
+/** The sonames in the hints, by their stem. */
+function knownByStem(): ReadonlyMap<string, readonly string[]> {
+  const known = new Map<string, string[]>()
+  for (const soname of knownSonames()) known.set(stemOf(soname), [...(known.get(stemOf(soname)) ?? []), soname])
+  return known
+}
+
+/** The soname to build, of names of which each is enough; null when no package of nixpkgs has any. */
+function wantedOf(names: readonly string[]): string | null {
+  const known = knownByStem()
+  const all = [...names, ...names.flatMap(name => known.get(stemOf(name)) ?? [])]
+  return all.find(name => attributeFor(name) !== null) ?? null
+}
+
+/** Is one of these names found, brought by a distribution, or no business of a library set? */
+function finder({ scan, distributions }: Examination, { python }: SimulationInput) {
+  const known = knownByStem()
+  const cached = new Map<string, string[]>()
+  for (const { soname } of python.loader.cache) {
+    cached.set(stemOf(soname), [...(cached.get(stemOf(soname)) ?? []), soname])
+  }
+  const files = scan.objects.map(({ path }) => {
+    return { name: fileNameOf(path), owner: distributions.ownerOf(path)?.distribution.displayName ?? '' }
+  })
+  const answers = new Map<string, boolean>()
+  const isOpened = (name: string): boolean => {
+    const answer = answers.get(name) ?? isFoundByName(name, python)
+    answers.set(name, answer)
+    return answer
+  }
+  return (owner: string, names: readonly string[]): boolean => {
+    const stems = [...new Set(names.map(name => stemOf(name)))]
+    const same = stems.flatMap(stem => [...(known.get(stem) ?? []), ...(cached.get(stem) ?? [])])
+    const all = [...new Set([...names, ...same])]
+    if (all.some(name => isLibcFamily(name, python.libc.kind === 'musl' ? 'musl' : 'glibc'))) return true
+    if (all.some(name => isDriverLibrary(name) || isDriverHint(name))) return true
+    if (files.some(file => stems.some(stem => isBrought(file, stem, owner)))) return true
+    return all.some(name => isOpened(name))
+  }
+}
+
+/** auditwheel adds a hash to the names of libraries that it puts into a wheel. Only the wheel itself finds such a file. */
+function isBrought(file: { readonly name: string; readonly owner: string }, stem: string, owner: string): boolean {
+  const { name } = file
+  const rest = name.startsWith(`lib${stem}`)
+    ? name.slice(stem.length + 3)
+    : name.startsWith(stem)
+      ? name.slice(stem.length)
+      : null
+  if (rest === null) return false
+  return /^(?:\.|$)/.test(rest) || (file.owner === owner && /^[-_.\d]/.test(rest))
+}
+
+function stringsOf({ path }: ScannedObject): string[] {
+  try {
+    return withSource(path, source => namesInStrings(source, readElf(source)))
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return []
+    throw error
+  }
+}
+
+function findingOf(owner: string, items: readonly Lost[], { python, sources, loader }: Examination): Finding {
+  // one name for each package: libGL.so.1 stands for libEGL.so.1 and the others of libGL
+  const names = new Map<string, string>()
+  for (const { soname } of items.toSorted(
+    (a, b) => rank(a.soname) - rank(b.soname) || (a.soname < b.soname ? -1 : 1),
+  )) {
+    const attribute = attributeFor(soname) ?? soname
+    if (!names.has(attribute)) names.set(attribute, soname)
+  }
+  const providers = [...names].map(([attribute, soname]) => {
+    return { attribute, path: chooseProvider(soname, [], python, sources).provider?.path ?? null }
+  })
+  const absent = providers.filter(({ path }) => path === null).map(({ attribute }) => attribute)
+  const files = [...new Set(items.map(({ file }) => file))]
+  const steps = [
+    ...(absent.length === 0 ? [] : [`wheelfix libs build ${absent.sort().join(' ')}`]),
+    ...(loader === null || absent.length > 0 ? ['wheelfix loader, which finds libraries by their name'] : []),
+  ]
+  const [only] = providers
+  const [file] = files
+  // an object's own dlopen goes through the search path of the object
+  const isObject = file !== undefined && files.length === 1 && !/\.pyc?$/.test(file)
+  const path = isObject && providers.length === 1 && only?.path != null ? directoryOf(only.path) : null
+  return {
+    code: 'opens-by-name',
+    severity: 'note',
+    message: `${owner} opens ${listed([...names.values()], 6)} by name, and nothing finds ${agree(names.size, 'it', 'them')}`,
+    remedy: `${steps.join(', then ')}${path === null ? '' : `; or for this object alone: wheelfix elf --add-rpath ${path} ${file}`}`,
+    paths: files,
+  }
+}
+
+/** The best known library of a package comes first. */
+function rank(soname: string): number {
+  return /^lib(?:GL|X11|pulse|cairo|gobject-2\.0)\.so/.test(soname) ? 0 : 1
+}

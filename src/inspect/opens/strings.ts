@@ -1,0 +1,92 @@
+// The names of libraries among the strings of an object that calls dlopen. No section and no symbol says which of its strings
+// dlopen gets, so a name counts only when it stands alone, as a C compiler stores it.
+import {
+  DT_STRSZ,
+  DT_STRTAB,
+  PF_R,
+  PF_W,
+  PF_X,
+  PT_LOAD,
+  SHF_ALLOC,
+  SHF_WRITE,
+  SHT_PROGBITS,
+} from '../../elf/constants.ts'
+import { extentAt } from '../../elf/memory.ts'
+import type { ByteSource } from '../../elf/source.ts'
+import { readSections, sectionNumber } from '../../elf/tables/sections.ts'
+import type { ElfObject } from '../../elf/types.ts'
+
+/** No string table of a real object is larger. */
+const LARGEST_NAMES = 64 << 20
+/** The constants of an object beyond this many bytes are data, such as weights or tables. */
+const LARGEST_CONSTANTS = 32 << 20
+const PART = 1 << 20
+/** No name of a library is longer (NAME_MAX). */
+const LONGEST = 255
+
+/** Names that dlopen may get, each once; empty for an object that does not call dlopen. */
+export function namesInStrings(source: ByteSource, object: ElfObject): string[] {
+  const found = new Set<string>()
+  if (!callsDlopen(source, object)) return []
+  for (const { offset, length } of constantsOf(source, object)) {
+    for (let at = offset; at < offset + length; at += PART) {
+      // the parts overlap, so that a name across their border is found
+      const end = Math.min(at + PART + LONGEST, offset + length)
+      for (const name of namesIn(source.read(at, end - at), at === offset)) found.add(name)
+    }
+  }
+  return [...found]
+}
+
+function callsDlopen(source: ByteSource, { dynamic, programHeaders }: ElfObject): boolean {
+  const value = (tag: number) => dynamic?.find(entry => entry.tag === tag)?.value
+  const [table, size] = [value(DT_STRTAB), value(DT_STRSZ)]
+  if (table === undefined || size === undefined || size > BigInt(LARGEST_NAMES)) return false
+  const extent = extentAt(programHeaders, table)
+  if (extent === null || extent.length < Number(size)) return false
+  return /\0dlm?open\0/.test(Buffer.from(source.read(extent.offset, Number(size))).toString('latin1'))
+}
+
+interface Range {
+  readonly offset: number
+  readonly length: number
+}
+
+/** Where constants are: sections that are mapped and neither written nor run; without sections such segments. */
+function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject): Range[] {
+  const sections = readSections(source, header)
+  const ranges: Range[] = []
+  const add = (offset: number, length: number): void => {
+    const rest = Math.min(length, LARGEST_CONSTANTS - ranges.reduce((sum, range) => sum + range.length, 0))
+    if (rest > 0 && offset + rest <= source.size) ranges.push({ offset, length: rest })
+  }
+  for (let index = 1; index < (sections?.count ?? 0); index++) {
+    if (sections === null || sectionNumber(sections, index, 'type') !== SHT_PROGBITS) continue
+    const flags = sectionNumber(sections, index, 'flags')
+    if ((flags & SHF_ALLOC) === 0 || (flags & (SHF_WRITE | SHF_EXECINSTR)) !== 0) continue
+    add(sectionNumber(sections, index, 'offset'), sectionNumber(sections, index, 'size'))
+  }
+  if (sections !== null) return ranges
+  for (const { type, flags, offset, filesz } of programHeaders) {
+    if (type === PT_LOAD && (flags & (PF_R | PF_W | PF_X)) === PF_R) add(offset, filesz)
+  }
+  return ranges
+}
+
+/** gABI, “Section Attribute Flags”. */
+const SHF_EXECINSTR = 4
+
+const NAME = /(?<=\0)lib[\w+-][\w+.-]*\.so(?:\.\d+)*(?=\0)/g
+/** Rust keeps its constants without an end, one behind the other. There only a name with a version is sure to be whole. */
+const FUSED = /lib[A-Z]?[a-z\d+_-]+[A-Z]*\d*(?:-\d+\.\d+)?\.so\.\d+(?=[^\d.]|$)/g
+const RUST = 'called `Result::unwrap()`'
+
+/** @param isFirst a range of constants begins here, so its first byte begins a string */
+function namesIn(bytes: Uint8Array, isFirst: boolean): string[] {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (!buffer.includes('.so')) return []
+  const text = `${isFirst ? '\0' : ''}${buffer.toString('latin1')}`
+  const found = [...text.matchAll(NAME)].map(([name]) => name)
+  if (buffer.includes(RUST)) found.push(...[...text.matchAll(FUSED)].map(([name]) => name))
+  return found.filter(name => name.length <= LONGEST)
+}
