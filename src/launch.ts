@@ -3,7 +3,7 @@
 // Without a matching cache the text is compiled as usual. Node's own cache (module.enableCompileCache, since 22.8) holds
 // only the functions that ran when it was made. Measured against ours it costs 3 to 9 ms more processor time on a whole run,
 // and 5 to 7 ms less on --version (Node 22, 24 and 26).
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { Script } from 'node:vm'
 import { crc32 } from 'node:zlib'
 import front from 'wheelfix:front'
@@ -17,6 +17,8 @@ interface Stage {
 const FRONT: Stage = { text: front, name: 'wheelfix-front' }
 const WHOLE: Stage = { text: program, name: 'wheelfix' }
 
+/** The commands whose answer is kept in the environment. */
+const OF_ENVIRONMENTS = new Set(['venv', 'check', 'loader'])
 /** The commands for which the first stage may be enough. The other commands would load it in vain. */
 const OF_FRONT = new Set(['venv', 'check', 'loader', 'path', 'help', '--help', '-h', '--version', '-V'])
 
@@ -73,9 +75,22 @@ function startStage(stage: Stage): void {
   run(require, module, () => startStage(WHOLE))
 }
 
+/**
+ * Is there an environment, and no answer that an earlier run kept in it? Then the whole program is needed, and the first
+ * stage would only find that out. A guess from the command line is enough, because both stages come to the same end.
+ */
+function isFirstRun([command = '', ...args]: readonly string[]): boolean {
+  if (!OF_ENVIRONMENTS.has(command) || args.some(arg => arg === '--help' || arg === '-h')) return false
+  const [first] = args
+  const named = first === undefined || first.startsWith('-') ? process.env['VIRTUAL_ENV'] : first
+  const folder = named === undefined || named === '' ? '.venv' : named
+  return existsSync(`${folder}/pyvenv.cfg`) && !existsSync(`${folder}/.wheelfix/state.json`)
+}
+
 /** Runs the program. Node starts this file, or bin/wheelfix.cjs, to which npm links, calls it. */
 export function start(): void {
-  startStage(OF_FRONT.has(process.argv[2] ?? '--help') ? FRONT : WHOLE)
+  const args = process.argv.slice(2)
+  startStage(OF_FRONT.has(args[0] ?? '--help') && !isFirstRun(args) ? FRONT : WHOLE)
 }
 
 if (require.main === module) start()
