@@ -1,5 +1,5 @@
 // Applies a plan, object by object: edit → verify → write → RECORD. An object that cannot be changed never stops the others.
-// A dry run takes the same steps up to the write, so that it ends as the real run would.
+// A dry run takes the same steps up to the bytes of each graft, so that it refuses what the real run would.
 import { type FileEdit, sizeAfter } from '../elf/edit/file-edit.ts'
 import type { Undo } from '../elf/graft/undo-note.ts'
 import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
@@ -14,7 +14,7 @@ import type { ScannedObject } from '../resolve/objects.ts'
 import type { Applied, PlannedObject } from '../resolve/plan.ts'
 import { inPlaceObjects } from '../state/journal.ts'
 import { keepUndo } from '../state/kept-undos.ts'
-import { type ChangeJob, isInPlace, layersIn, prepareChange, type Refusal, refusalOf } from './change.ts'
+import { type ChangeJob, isInPlace, layersIn, prepareChange, type Refusal, refusalOf, tryChange } from './change.ts'
 import { objectWriter } from './object-writer.ts'
 import { addRow, type RecordReader, recordReader, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
 
@@ -119,16 +119,21 @@ function* changeObjects(
       const reason = item.edit === null && at !== null ? unrecorded.get(at.record) : undefined
       const fields = fieldsBefore(object, at, records)
       const kept = object.kept === true ? object.undo : null
-      const job = { path, isOwn, kept, isProgram: object.kind === 'executable', libc: input.libc }
+      const isProgram = object.kind === 'executable'
+      const job = { path, isOwn, kept, isProgram, libc: input.libc, status, edit: item.edit, record: fields }
+      if (writer === null) {
+        end(item, tryChange(job))
+        continue
+      }
       const edit =
-        reason === undefined
-          ? prepareChange({ ...job, status, edit: item.edit, record: fields })
-          : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
-      if (!('reason' in edit)) sizes.set(item, sizeAfter(edit))
-      if ('reason' in edit) end(item, edit)
-      else if (writer === null) end(item, null)
-      else if (item.edit !== null && !keep(input.place, job, edit, fields, refusal => end(item, refusal))) continue
-      else writer.add({ object, edit, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
+        reason === undefined ? prepareChange(job) : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
+      if ('reason' in edit) {
+        end(item, edit)
+        continue
+      }
+      sizes.set(item, sizeAfter(edit))
+      if (item.edit !== null && !keep(input.place, job, edit, fields, refusal => end(item, refusal))) continue
+      writer.add({ object, edit, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
     }
   } finally {
     writer?.finish()

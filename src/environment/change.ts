@@ -3,7 +3,7 @@ import type { ElfEdit } from '../elf/edit/edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { type Layers, layersOf } from '../elf/graft/layers.ts'
-import { regraft } from '../elf/graft/regraft.ts'
+import { regraft, tryRegraft } from '../elf/graft/regraft.ts'
 import { originalSource, type Undo } from '../elf/graft/undo-note.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { applyEdit, stateOf } from '../elf/edit/state.ts'
@@ -47,6 +47,19 @@ export function prepareChange(job: ChangeJob): FileEdit | Refusal {
   }
 }
 
+/** Why an object could not be changed; null where it could. Takes the steps of `prepareChange` up to the new bytes. */
+export function tryChange(job: ChangeJob): Refusal | null {
+  try {
+    withSource(job.path, source => {
+      const { layers, wanted, options } = regraftOf(job, source)
+      if (!tryRegraft(layers, wanted, options)) throw unchanged()
+    })
+    return null
+  } catch (error) {
+    return refusalOf(error)
+  }
+}
+
 /** Why an object cannot be changed. @throws the error itself when it is a bug */
 export function refusalOf(error: unknown): Refusal {
   if (error instanceof ElfError) return { reason: error.message, passing: false }
@@ -76,7 +89,19 @@ const WRITE_REASONS: Readonly<Record<string, string>> = {
 }
 
 /** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError; WheelfixError `BUSY` */
-function fileEdit({ status, edit, record, isOwn, kept, isProgram, libc }: ChangeJob, source: FileSource): FileEdit {
+function fileEdit(job: ChangeJob, source: FileSource): FileEdit {
+  const { layers, wanted, options } = regraftOf(job, source)
+  const { edit } = regraft(layers, wanted, options)
+  if (edit === null) throw unchanged()
+  return edit
+}
+
+function unchanged(): ElfError {
+  return new ElfError('REFUSED', 'the edit changes nothing')
+}
+
+/** What `regraft` is asked for. @throws ElfError; WheelfixError `BUSY` */
+function regraftOf({ status, edit, record, isOwn, kept, isProgram, libc }: ChangeJob, source: FileSource) {
   if (source.status.ino !== status.ino || source.size !== status.size) {
     throw new WheelfixError('BUSY', 'another program changed it during this run: run again')
   }
@@ -88,9 +113,7 @@ function fileEdit({ status, edit, record, isOwn, kept, isProgram, libc }: Change
     ...(libc === 'musl' ? { libc } : {}),
     ...(record === null ? {} : { record }),
   } as const
-  const result = regraft(layersIn(source, isOwn, kept), wanted, options)
-  if (result.edit === null) throw new ElfError('REFUSED', 'the edit changes nothing')
-  return result.edit
+  return { layers: layersIn(source, isOwn, kept), wanted, options }
 }
 
 /** The layers of a file. A file whose undo is kept elsewhere has only that layer. */

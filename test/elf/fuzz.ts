@@ -9,7 +9,10 @@ import { join } from 'node:path'
 import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { DT_STRSZ, DT_SYMTAB, SHT_DYNSYM } from '../../src/elf/constants.ts'
 import { ElfError } from '../../src/elf/error.ts'
+import { applyEdit, stateOf } from '../../src/elf/edit/state.ts'
 import { graftedSource, makeGraft } from '../../src/elf/graft/graft.ts'
+import { layersOf } from '../../src/elf/graft/layers.ts'
+import { regraft, tryRegraft } from '../../src/elf/graft/regraft.ts'
 import { extentAt } from '../../src/elf/memory.ts'
 import { formatOf, getAddress } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
@@ -182,6 +185,37 @@ function one(mutant: Buffer, counts: FuzzCounts, random: () => number, edit: boo
   const undo = readUndo(result)
   if (undo === null || !bytesOf(originalSource(result, undo)).equals(bytes))
     throw new Error('the original does not come back')
+}
+
+/**
+ * A dry run asks only whether an edit can be made. Its answer must be that of the edit, for any mutant.
+ * @returns how many edits were made, and how many refused
+ */
+export function fuzzTry(seed: number, mutants: number): { made: number; refused: number } {
+  const random = randomOf(seed)
+  const counts = { made: 0, refused: 0 }
+  for (let mutant = 0; mutant < mutants; mutant++) {
+    const name = objectNames[Math.floor(random() * objectNames.length)] ?? ''
+    const original = objectBytes(name)
+    const bytes = mutate(original, hotOffsets(original), random)
+    const edit = EDITS[Math.floor(random() * EDITS.length)] ?? {}
+    const options = { owner: 'venv', inPlace: random() < 0.5 } as const
+    const said = (ask: typeof regraft | typeof tryRegraft): string => {
+      try {
+        const layers = layersOf(bytesSource(bytes), () => true)
+        const result = ask(layers, object => applyEdit(stateOf(object), edit), options)
+        return String(typeof result === 'boolean' ? result : result.edit !== null)
+      } catch (error) {
+        if (!(error instanceof ElfError)) throw error
+        return `${error.code}: ${error.message}`
+      }
+    }
+    const [made, tried] = [said(regraft), said(tryRegraft)]
+    if (made !== tried) throw new Error(`seed ${seed}, mutant ${mutant} of ${name}: ${tried}, but the edit: ${made}`)
+    if (made === 'true') counts.made++
+    else counts.refused++
+  }
+  return counts
 }
 
 const SHF_EXECINSTR = 4

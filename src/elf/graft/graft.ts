@@ -30,7 +30,7 @@ import { readElf } from '../read.ts'
 import { assertEditable, assertNoPayload, type Editable } from '../rules/refuse.ts'
 import type { ByteSource } from '../source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../edit/state.ts'
-import type { ElfObject } from '../types.ts'
+import type { ElfObject, ProgramHeader } from '../types.ts'
 import { encodeNote, sealNote, readUndo } from './undo-note.ts'
 import { extendedSource, type Patch, patchedSource } from '../overlay.ts'
 
@@ -49,12 +49,16 @@ export function makeGraft(source: ByteSource, edit: ElfEdit, options: GraftOptio
   return graftTo(source, object, applyEdit(stateOf(object), edit), options)
 }
 
-/** As `makeGraft`, but takes the wanted state instead of an edit. */
+/**
+ * As `makeGraft`, but takes the wanted state instead of an edit.
+ * @param fill makes the bytes of the graft
+ */
 export function graftTo(
   source: ByteSource,
   object: ElfObject,
   wanted: ElfState,
   options: GraftOptions = {},
+  fill: (design: GraftDesign) => FileEdit = fillGraft,
 ): FileEdit | null {
   const changes = differences(stateOf(object), wanted)
   if (changes.length === 0) return null
@@ -90,7 +94,7 @@ export function graftTo(
   const fitting = isPlain ? editInPlace(source, object, editable, wanted, true) : null
   if (fitting !== null) return inside(fitting)
   try {
-    return buildGraft(source, object, editable, wanted, options, cache)
+    return fill(designGraft(source, object, editable, wanted, options, cache))
   } catch (error) {
     // the .bss of the program leaves no place for a graft; an edit in place would break the record of an existing graft
     const fits = inPlace && error instanceof ElfError && error.code === 'REFUSED' && readUndo(source) === null
@@ -119,15 +123,32 @@ function patched(source: ByteSource, { header }: ElfObject, patches: readonly Pa
   return { baseSize: source.size, tail: [], patches, header: head }
 }
 
-/** Collects the new parts, places them, makes the headers, writes the bytes, and seals all of them. */
-function buildGraft(
+/** A graft whose parts have their places, and nothing else can refuse. Its bytes are still to be made. */
+export interface GraftDesign {
+  readonly source: ByteSource
+  readonly object: ElfObject
+  readonly editable: Editable
+  readonly wanted: ElfState
+  readonly parts: GraftParts
+  readonly layout: GraftLayout
+  readonly versions: ReturnType<typeof newVersionNeeds>
+  readonly sections: GraftSections | null
+  readonly programHeaders: readonly ProgramHeader[]
+  /** The new ELF header. */
+  readonly header: Uint8Array
+  /** File offset of the end. */
+  readonly end: number
+}
+
+/** Collects the new parts, places them, and makes the headers. */
+function designGraft(
   source: ByteSource,
   object: ElfObject,
   editable: Editable,
   wanted: ElfState,
   options: GraftOptions,
   cache: DroppedCache,
-): FileEdit {
+): GraftDesign {
   const format = formatOf(object.header)
   const parts = newParts(source, object, editable, wanted, options, cache)
   const layout = layOut(source.size, object, editable, parts, options.pageSize)
@@ -138,12 +159,19 @@ function buildGraft(
   const programHeaders = newProgramHeaders(editable, wanted, parts, layout)
   const { at } = layout.programHeaders
   const header = newElfHeader(format, parts.undo.header, wanted, { at, count: programHeaders.length }, sections)
+  const end = sections?.end ?? layout.end
+  return { source, object, editable, wanted, parts, layout, versions, sections, programHeaders, header, end }
+}
 
+/** Writes the bytes of a graft, and seals them. */
+export function fillGraft(design: GraftDesign): FileEdit {
+  const { source, object, editable, wanted, parts, layout, versions, sections, programHeaders, header, end } = design
+  const format = formatOf(object.header)
   const { patches } = parts
   const wiped = patchedSource(source, source.size, patches)
 
-  const content = emptyContent(layout, sections?.end ?? layout.end)
-  content.write(encodeProgramHeaders(format, programHeaders), at)
+  const content = emptyContent(layout, end)
+  content.write(encodeProgramHeaders(format, programHeaders), layout.programHeaders.at)
   writeTables(content, wiped, object, editable, wanted, parts, layout)
   if (versions !== null && layout.versions !== null) content.write(versions.bytes, layout.versions.at)
   if (sections !== null) {

@@ -1,7 +1,8 @@
 // The only way to change the graft of an object: take the caller's own layer off, make the edit, verify it, and put the
 // layers of other owners on top again. The result is a list of changes to the current file.
+import { DT_VERDEF, DT_VERNEED } from '../constants.ts'
 import type { FileEdit, FilePiece } from '../edit/file-edit.ts'
-import { graftedSource, type GraftOptions, graftTo } from './graft.ts'
+import { fillGraft, type GraftDesign, graftedSource, type GraftOptions, graftTo } from './graft.ts'
 import { clipped, joined, type Layer, type Layers } from './layers.ts'
 import { type Headers, readHeaders } from '../headers.ts'
 import { isExecutable } from '../kind.ts'
@@ -11,7 +12,9 @@ import { readBySections, readElf } from '../read.ts'
 import type { ByteSource } from '../source.ts'
 import { differences, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject } from '../types.ts'
-import { verifyState } from '../rules/verify.ts'
+import { valueOf } from '../tables/entries.ts'
+import { readVersionDefinitions, readVersionNeeds } from '../tables/versions.ts'
+import { verifyHeaders, verifyState } from '../rules/verify.ts'
 
 interface Regraft {
   /** What must be written; null where the file is already right. */
@@ -64,6 +67,55 @@ export function regraft(
     after = graftedSource(after, again)
   }
   return { edit: flattened(base, after, touched), inPlace, before: base, after }
+}
+
+/**
+ * Would `regraft` make an edit? Takes all its steps up to the bytes of the graft, which are neither made nor checked.
+ * @throws as `regraft`
+ */
+export function tryRegraft(
+  layers: Layers,
+  wanted: ((base: ElfObject) => ElfState) | null,
+  options: GraftOptions = {},
+): boolean {
+  const { base, own, above, headers } = layers
+  if (wanted === null || above.length > 0) return regraft(layers, wanted, options).edit !== null
+  const object = readBySections(base, headers ?? readHeaders(base))
+  const state = wanted(object)
+  let isFilled = true
+  const edit = graftTo(base, object, state, options, design => {
+    isFilled = !isPlain(design)
+    return isFilled ? fillGraft(design) : unfilled(design, options.pageSize)
+  })
+  // an edit in place has no bytes to spare
+  if (edit !== null && isFilled) verifyState(base, object, graftedSource(base, edit), state, options.pageSize)
+  return edit !== null || own.length > 0
+}
+
+/**
+ * Are the strings of the versions inside the string table, and is no section table behind the end of the file? Otherwise
+ * only the bytes show what a copy makes of the strings, and what a longer file makes of the section table.
+ */
+function isPlain({ source, object, editable: { strtab }, sections }: GraftDesign): boolean {
+  const { header, programHeaders, dynamic } = object
+  if (sections === null && header.shoff !== 0) return false
+  const needs = readVersionNeeds(source, header, programHeaders, valueOf(dynamic, DT_VERNEED))
+  const definitions = readVersionDefinitions(source, header, programHeaders, valueOf(dynamic, DT_VERDEF))
+  const isInside = ({ name }: { readonly name: bigint }): boolean => name < strtab.length
+  return (
+    source.read(strtab.offset + strtab.length - 1, 1)[0] === 0 &&
+    needs.every(({ file, versions }) => file < strtab.length && versions.every(isInside)) &&
+    definitions.every(isInside)
+  )
+}
+
+/** Checks the headers of a graft, and gives its size. It holds none of its bytes, so it stays in this file. */
+function unfilled(design: GraftDesign, page: number | undefined): FileEdit {
+  const { source, object, editable, layout, programHeaders, header, sections, end } = design
+  const newHeader = { ...object.header, phoff: layout.programHeaders.at, phnum: programHeaders.length }
+  const news = { header: newHeader, programHeaders, sections: sections?.table ?? null, end }
+  verifyHeaders(source.size, object, editable.sections, news, page)
+  return { baseSize: source.size, tail: [{ hole: true, length: end - source.size }], patches: [], header }
 }
 
 function graftOnto(

@@ -41,7 +41,7 @@ import {
 import { extentAt } from '../memory.ts'
 import { decode, formatOf } from '../layout.ts'
 import { addressLimit, pageSize, SMALLEST_PAGE } from '../machine.ts'
-import { readSections, sectionAddress, sectionNumber } from '../tables/sections.ts'
+import { sectionAddress, sectionNumber, type SectionTable } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
 import { hashOfName } from '../tables/symbols.ts'
 import { zeroedTable } from './table-lookup.ts'
@@ -70,10 +70,11 @@ const hex = (value: bigint | number): string => `0x${value.toString(16)}`
 
 /**
  * What every PT_LOAD must be (glibc dl-load.c and dl-map-segments.h; the kernel's binfmt_elf.c).
+ * @param size of the file, in bytes
  * @param page the largest page, in bytes, that the file is meant for
  */
 export function checkLoads(
-  source: ByteSource,
+  size: number,
   { header, programHeaders }: ElfObject,
   report: Report,
   page = pageSize(header.machine),
@@ -87,7 +88,7 @@ export function checkLoads(
     const { vaddr, offset, filesz, memsz, align } = load
     const name = `the PT_LOAD at ${hex(vaddr)}`
     // glibc before 2.36 reports this; later versions map the file and die of SIGBUS
-    if (offset + filesz > source.size) {
+    if (offset + filesz > size) {
       report('load-in-file', `${name} ends at ${offset + filesz}, behind the end of the file`, offset, filesz)
     }
     if (BigInt(filesz) > memsz) report('load-sizes', `${name} has p_filesz above p_memsz`, offset, memsz)
@@ -193,7 +194,7 @@ export function checkInterpreter(source: ByteSource, { programHeaders }: ElfObje
 }
 
 /** A segment that describes a part of a PT_LOAD must lie in one, with the same distance between address and offset. */
-export function checkSegments(source: ByteSource, { programHeaders }: ElfObject, report: Report): void {
+export function checkSegments(size: number, { programHeaders }: ElfObject, report: Report): void {
   const names: readonly (readonly [number, string])[] = [
     [PT_DYNAMIC, 'PT_DYNAMIC'],
     [PT_NOTE, 'PT_NOTE'],
@@ -204,7 +205,7 @@ export function checkSegments(source: ByteSource, { programHeaders }: ElfObject,
   for (const { type, offset, vaddr, filesz, align } of programHeaders) {
     const name = names.find(([number]) => number === type)?.[1]
     if (name === undefined || filesz === 0) continue
-    if (offset + filesz > source.size) {
+    if (offset + filesz > size) {
       report('segment-in-file', `${name} ends at ${offset + filesz}, behind the end of the file`, offset, filesz)
       continue
     }
@@ -360,18 +361,22 @@ export function checkHash(source: ByteSource, { header, programHeaders, dynamic 
 }
 
 /** Loaders see no sections, but strip and similar tools lay out the file by them. */
-export function checkSections(source: ByteSource, { header, programHeaders }: ElfObject, report: Report): void {
-  const table = readSections(source, header)
+export function checkSections(
+  table: SectionTable | null,
+  size: number,
+  { programHeaders }: ElfObject,
+  report: Report,
+): void {
   if (table === null) return
   for (let index = 1; index < table.count; index++) {
     const type = sectionNumber(table, index, 'type')
     const offset = sectionNumber(table, index, 'offset')
-    const size = sectionNumber(table, index, 'size')
+    const length = sectionNumber(table, index, 'size')
     if (type === SHT_NULL || type === SHT_NOBITS) continue
-    if (offset + size > source.size) {
-      report('sections', `section ${index} ends at ${offset + size}, behind the end of the file`, offset, size)
+    if (offset + length > size) {
+      report('sections', `section ${index} ends at ${offset + length}, behind the end of the file`, offset, length)
     }
-    if ((sectionNumber(table, index, 'flags') & SHF_ALLOC) === 0 || size === 0) continue
+    if ((sectionNumber(table, index, 'flags') & SHF_ALLOC) === 0 || length === 0) continue
     const address = sectionAddress(table, index, 'addr')
     const mapped = extentAt(programHeaders, address)
     if (mapped !== null && mapped.offset !== offset) {

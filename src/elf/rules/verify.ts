@@ -34,9 +34,10 @@ import {
   type Report,
   type Violation,
 } from './rules.ts'
+import { readSections, type SectionTable } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../edit/state.ts'
-import type { ElfObject, ProgramHeader } from '../types.ts'
+import type { ElfHeader, ElfObject, ProgramHeader } from '../types.ts'
 import { droppedCache, hasResolutionCache, withoutCache } from '../graft/resolution-cache.ts'
 import { originalSource, readUndo } from '../graft/undo-note.ts'
 
@@ -63,30 +64,31 @@ function violation(rule: string, message: string, offset?: number, value?: bigin
   }
 }
 
+/** Runs checks that may meet an unreadable part. */
+function guarded(report: Report, rule: string, check: () => void): void {
+  try {
+    check()
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error
+    report(rule, error.message, error.offset, error.value)
+  }
+}
+
 function violationsOf(source: ByteSource, object: ElfObject, page?: number): Violation[] {
   const violations: Violation[] = []
   const report: Report = (rule, message, offset, value) => {
     violations.push(violation(rule, message, offset, value))
   }
-  /** Runs checks that may meet an unreadable part. */
-  const guarded = (rule: string, check: () => void): void => {
-    try {
-      check()
-    } catch (error) {
-      if (!(error instanceof ElfError)) throw error
-      report(rule, error.message, error.offset, error.value)
-    }
-  }
-  guarded('readable', () => {
-    checkLoads(source, object, report, page)
+  guarded(report, 'readable', () => {
+    checkLoads(source.size, object, report, page)
     checkProgramHeaders(object, report)
     checkTableLookup(object, report, page)
     checkInterpreter(source, object, report)
-    checkSegments(source, object, report)
+    checkSegments(source.size, object, report)
     checkDynamic(object, report)
-    guarded('version-tables', () => checkVersions(source, object, report))
-    guarded('hash-table', () => checkHash(source, object, report))
-    guarded('sections', () => checkSections(source, object, report))
+    guarded(report, 'version-tables', () => checkVersions(source, object, report))
+    guarded(report, 'hash-table', () => checkHash(source, object, report))
+    guarded(report, 'sections', () => checkSections(readSections(source, object.header), source.size, object, report))
   })
   return violations
 }
@@ -139,6 +141,45 @@ export function verifyState(
   if (restored.size !== original.size || !ranges.every(isSame)) {
     throw broken('the undo record does not bring the original back')
   }
+}
+
+/** The headers of an edited file, before its bytes are made. */
+interface NewHeaders {
+  readonly header: ElfHeader
+  readonly programHeaders: readonly ProgramHeader[]
+  readonly sections: SectionTable | null
+  /** Size of the file in bytes. */
+  readonly end: number
+}
+
+/**
+ * The part of `verifyState` that needs only the headers of the result: what loaders check before they read a table.
+ * @param size of the original, in bytes
+ * @throws ElfError `BROKEN`
+ */
+export function verifyHeaders(
+  size: number,
+  old: ElfObject,
+  oldSections: SectionTable | null,
+  { header, programHeaders, sections, end }: NewHeaders,
+  page?: number,
+): void {
+  const check = (fileSize: number, object: ElfObject, table: SectionTable | null): Violation[] => {
+    const found: Violation[] = []
+    const report: Report = (rule, message, offset, value) => {
+      found.push(violation(rule, message, offset, value))
+    }
+    checkLoads(fileSize, object, report, page)
+    checkProgramHeaders(object, report)
+    checkTableLookup(object, report, page)
+    checkSegments(fileSize, object, report)
+    guarded(report, 'sections', () => checkSections(table, fileSize, object, report))
+    return found
+  }
+  const found = check(end, { ...old, header, programHeaders }, sections)
+  const known = new Set((found.length === 0 ? [] : check(size, old, oldSections)).map(({ rule }) => rule))
+  const fresh = found.find(({ rule }) => !known.has(rule))
+  if (fresh !== undefined) throw broken(`${fresh.rule}: ${fresh.message}`, fresh.offset, fresh.value)
 }
 
 function readResult(result: ByteSource, old: ElfObject): ElfObject {
