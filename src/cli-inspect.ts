@@ -108,27 +108,34 @@ function addElf(program: Command): void {
     .argument('<file...>')
 }
 
+/** `wheelfix libs` with its options, which also apply to `env` and `build`. */
+function libsWithOptions(program: Command) {
+  return (
+    program
+      .command('libs')
+      // its options may also follow `env` and `build`
+      .enablePositionalOptions(false)
+      .summary('show which libraries there are, where they come from, and which are missing')
+      .description(
+        'Lists the library set: for each soname that wheels may expect or that the environment needs, the file that serves it, ' +
+          'its package and its source.',
+      )
+      .argument('[dir]', DIR)
+      .option('--policy <name>', 'only what this policy allows (manylinux_2_28, manylinux2014, musllinux_1_2 …)')
+      .option('--python <python>', 'without an environment, the Python that the libraries are for (default: python3)')
+      .addOption(libsOption())
+      .addOption(scanOption())
+      .addOption(trustOption())
+      .addOption(jsonOption())
+      .addOption(quietOption())
+      .addOption(verboseOption())
+      .addOption(asRootOption())
+      .addOption(colourOption())
+  )
+}
+
 function addLibs(program: Command, version: string, end: End): void {
-  const libs = program
-    .command('libs')
-    // its options may also follow `env` and `build`
-    .enablePositionalOptions(false)
-    .summary('show which libraries there are, where they come from, and which are missing')
-    .description(
-      'Lists the library set: for each soname that wheels may expect or that the environment needs, the file that serves it, ' +
-        'its package and its source.',
-    )
-    .argument('[dir]', DIR)
-    .option('--policy <name>', 'only what this policy allows (manylinux_2_28, manylinux2014, musllinux_1_2 …)')
-    .option('--python <python>', 'without an environment, the Python that the libraries are for (default: python3)')
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  const libs = libsWithOptions(program)
     .addHelpText(
       'after',
       examples(

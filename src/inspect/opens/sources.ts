@@ -5,7 +5,7 @@ import { entriesIn, relativeTo } from '../../io/path.ts'
 import type { Environment } from '../../python/environment.ts'
 import { readDistributions } from '../../python/distributions.ts'
 import { LARGEST_RECORD } from '../../python/record.ts'
-import { plainEnvironment } from '../ask-python.ts'
+import { plainEnvironment } from '../real-loader/ask-python.ts'
 import { SOURCE_SCRIPT } from './source-script.ts'
 
 /** The size limit of a source file in bytes. A larger file is data. */

@@ -1,14 +1,14 @@
 // Findings from the messages of the real loader, when it refuses an object for a reason that has nothing to do with where
 // libraries are. Each finding is as serious as it is certain. An object that fails alone may work after its package has
 // loaded another one.
-import { readElf } from '../elf/read.ts'
-import { definesSymbol } from '../elf/tables/symbols.ts'
-import { ElfError } from '../elf/error.ts'
-import { errnoOf } from '../io/error.ts'
-import { fileNameOf } from '../io/path.ts'
-import { withSource } from '../io/source.ts'
-import type { ScannedObject } from '../resolve/objects.ts'
-import type { Finding } from './findings.ts'
+import { readElf } from '../../elf/read.ts'
+import { definesSymbol } from '../../elf/tables/symbols.ts'
+import { ElfError } from '../../elf/error.ts'
+import { errnoOf } from '../../io/error.ts'
+import { fileNameOf } from '../../io/path.ts'
+import { withSource } from '../../io/source.ts'
+import type { ScannedObject } from '../../resolve/objects.ts'
+import type { Finding } from '../findings.ts'
 
 /** An object that the loader does not load, with the loader's message. */
 export interface Refusal {

@@ -4,12 +4,12 @@ import { copyFileSync, existsSync, mkdtempSync, realpathSync, rmSync, writeFileS
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
-import type { ElfObject } from '../../src/elf/types.ts'
-import { askProgram, differences } from '../../src/inspect/compare.ts'
-import type { LinkMap, Process } from '../../src/ldso/search.ts'
-import { interpreterOf } from '../support/elf.ts'
-import { missing } from '../support/requires.ts'
-import { runWell } from '../support/run.ts'
+import type { ElfObject } from '../../../src/elf/types.ts'
+import { askProgram, differences } from '../../../src/inspect/real-loader/compare.ts'
+import type { LinkMap, Process } from '../../../src/ldso/search.ts'
+import { interpreterOf } from '../../support/elf.ts'
+import { missing } from '../../support/requires.ts'
+import { runWell } from '../../support/run.ts'
 
 /** A process with one object that needs these: a file that serves it, or null. */
 function processOf(needed: Readonly<Record<string, string | null>>, lacking: readonly string[] = []): Process {

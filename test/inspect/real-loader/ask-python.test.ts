@@ -4,9 +4,9 @@ import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { askPython } from '../../src/inspect/ask-python.ts'
-import { missing } from '../support/requires.ts'
-import { runWell } from '../support/run.ts'
+import { askPython } from '../../../src/inspect/real-loader/ask-python.ts'
+import { missing } from '../../support/requires.ts'
+import { runWell } from '../../support/run.ts'
 
 suite('an object that ends its process', { skip: missing('gcc', 'python3') }, () => {
   const folder = mkdtempSync(join(realpathSync(tmpdir()), 'wheelfix-ends-'))

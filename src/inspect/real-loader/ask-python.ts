@@ -1,7 +1,7 @@
 // Asks the venv's own Python. It loads each object in a fresh child process. The kernel's map of that process and the
 // loader's messages show the result. This file knows nothing of how wheelfix resolves.
 import { spawnSync } from 'node:child_process'
-import { decodeBytes, encodeText } from '../elf/text.ts'
+import { decodeBytes, encodeText } from '../../elf/text.ts'
 
 /** The result of loading one object alone. */
 export interface Verdict {

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { refusalFindings } from '../../src/inspect/refusals.ts'
-import type { ScannedObject } from '../../src/resolve/objects.ts'
-import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
-import { missing, skip } from '../support/requires.ts'
-import { runWell } from '../support/run.ts'
-import { buildWorld } from '../world/world.ts'
+import { refusalFindings } from '../../../src/inspect/real-loader/refusals.ts'
+import type { ScannedObject } from '../../../src/resolve/objects.ts'
+import { MODULE, testVenv, type TestVenv } from '../../resolve/venv.ts'
+import { missing, skip } from '../../support/requires.ts'
+import { runWell } from '../../support/run.ts'
+import { buildWorld } from '../../world/world.ts'
 
 interface Finding {
   readonly code: string

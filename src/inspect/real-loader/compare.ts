@@ -1,15 +1,15 @@
 // Compares our resolution with the real loader's answers, for the objects of a venv on disk. If they differ, our resolution
 // is wrong.
 import { spawnSync } from 'node:child_process'
-import { errnoOf } from '../io/error.ts'
-import { fileNameOf, realPath } from '../io/path.ts'
-import { isOfThisMachine } from '../ldso/runnable.ts'
-import type { Process } from '../ldso/search.ts'
-import type { Finding } from './findings.ts'
+import { errnoOf } from '../../io/error.ts'
+import { fileNameOf, realPath } from '../../io/path.ts'
+import { isOfThisMachine } from '../../ldso/runnable.ts'
+import type { Process } from '../../ldso/search.ts'
+import type { Finding } from '../findings.ts'
 import { askPython, plainEnvironment, type Verdict } from './ask-python.ts'
 import { isAboutSearch, type Refusal, refusalFindings } from './refusals.ts'
-import { load, type SimulationInput } from '../resolve/simulate.ts'
-import type { Examination } from '../environment/examine.ts'
+import { load, type SimulationInput } from '../../resolve/simulate.ts'
+import type { Examination } from '../../environment/examine.ts'
 
 interface LoaderComparison {
   readonly asked: number
