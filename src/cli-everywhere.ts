@@ -24,8 +24,9 @@ function addRun(program: Command, version: string, end: End): void {
     .command('run')
     .summary('run a command that installs, and patch what it installed')
     .description(
-      'Starts the command and then patches what it installed: the project’s environment, and tools of uv, pipx and ' +
-        'pre-commit. uv run and uvx install first, then start. The status is that of the command.',
+      'Starts the command and then patches what it installed: the project’s environment, what pip is told to install into, ' +
+        'and environments of the tool itself. uv run, uvx, tox and others install first, then start. The status is that ' +
+        'of the command.',
     )
     .usage('[--] <command...>')
     .argument('<command...>', 'the command with its arguments')
@@ -50,13 +51,13 @@ function addAll(program: Command, version: string, end: End): void {
     .summary('patch what Python tools made: uv, pipx, pre-commit')
     .description(
       'Finds the environments that Python tools made, by the tools’ own folders, and patches them: tools, scripts and ' +
-        'managed Pythons of uv, pipx and pre-commit. What belongs to another user, lies on another machine’s disk or is ' +
+        'managed Pythons of uv, pipx, pre-commit and prek. What belongs to another user, lies on another machine’s disk or is ' +
         'being written is not changed.',
     )
     .option(
       '--only <tools>',
-      'only these, with commas (repeatable): uv, pipx, pre-commit, poetry, pipenv, hatch, pdm, virtualenvwrapper, tox, nox, ' +
-        'editors (default: $WHEELFIX_TOOLS, else uv, pipx, pre-commit)',
+      'only these, with commas (repeatable): uv, pipx, pre-commit, prek, poetry, pipenv, hatch, pdm, virtualenvwrapper, tox, ' +
+        'nox, editors (default: $WHEELFIX_TOOLS, else uv, pipx, pre-commit, prek)',
       collect,
       [],
     )

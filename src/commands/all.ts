@@ -66,7 +66,7 @@ async function rowsOf(options: AllCommandOptions, version: string): Promise<AllR
   if ((env['HOME'] ?? '') === '') {
     throw new WheelfixError('USAGE', 'HOME is not set, so the folders of the tools are not known: set it')
   }
-  return await rowsFor(placesOf(toolsOf(options, env), { env, cwd: process.cwd() }), options, version)
+  return await rowsFor(await placesOf(toolsOf(options, env), { env, cwd: process.cwd() }), options, version)
 }
 
 /** Patches the environments at these places with the default options. */
@@ -126,11 +126,11 @@ async function outcomeOf(
   }
 }
 
-function environmentOf({ kind, root }: ToolPlace): Environment {
+function environmentOf({ kind, root, python = null }: ToolPlace): Environment {
   const { env } = process
   const cwd = process.cwd()
   if (kind === 'venv') return findVenv({ argument: root, env, cwd })
-  return findFolder({ argument: root, python: null, program: null, stateHere: false, env, cwd })
+  return findFolder({ argument: root, python, program: null, stateHere: false, env, cwd })
 }
 
 function runOptionsOf({ libs, scan, trust, dryRun }: AllCommandOptions): VenvOptions {

@@ -1,49 +1,60 @@
 // `wheelfix run`: runs a command that installs, and then patches what it installed. A command that installs and starts in
 // one go (`uv run`, `uvx`) is made to install first.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { readRegular } from '../io/beneath.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { onPath } from '../python/named.ts'
-import { findVenv } from '../python/pyvenv.ts'
 import type { AllRow } from '../report/all-text.ts'
 import { writeLines } from '../report/print.ts'
-import { placesOf, type ToolName, type ToolPlace } from '../tools/places.ts'
 import { planCommand } from '../tools/command-line.ts'
 import { patchPlaces } from './all.ts'
-import { reportFailure } from './shared/failure.ts'
+import { placesFor } from './run-places.ts'
+import { reportFailure, writeError } from './shared/failure.ts'
 
 /**
- * The exit status of the command, or 2 when the command could not be started. A signal that ended the command ends this
- * process too.
+ * The exit status of the command; 127 when there is no such program, 126 when it cannot be started, as shells count. A
+ * signal that ended the command ends this process too.
  */
 export async function runCommand(words: readonly string[], version: string): Promise<number> {
   try {
-    const { prepare, tools } = planCommand(words, { help, isScript })
-    const patch = async (): Promise<AllRow[]> => await patchPlaces(placesFor(words, tools), version)
-    let early: AllRow[] = []
-    if (prepare !== null) {
-      let end = await start(prepare, 'prepare')
-      early = await patch()
-      // the command may have failed because uv had just installed a Python, which starts only now that it is patched
-      if (end.status !== 0 && early.some(isDone)) {
-        end = await start(prepare, 'prepare')
-        early = [...early, ...(await patch())]
-      }
+    const plan = planCommand(words, { help, isScript })
+    const patch = async (): Promise<AllRow[]> => await patchPlaces(await placesFor(words, plan), version)
+    if (plan.prepare !== null) {
+      const end = await prepare(plan.prepare, patch)
       if (end.signal !== null) return endBy(end.signal)
-      say(early)
     }
-    const { status, signal } = await start(words, 'command')
-    if (signal !== null) return endBy(signal)
+    let end = await start(words, 'command')
+    if (end.errno === 'ENOENT' && pathOf(words) !== null) {
+      // its loader or its Python is not there: perhaps only until it is patched
+      const early = await patch()
+      say(early)
+      if (early.some(isDone)) end = await start(words, 'command')
+    }
+    if (end.errno !== null) return sayUnstarted(words, end.errno)
+    if (end.signal !== null) return endBy(end.signal)
     const late = await patch()
     say(late)
-    if (status !== 0 && late.some(isDone)) writeLines(process.stderr, [AGAIN])
-    return status
+    if (end.status !== 0 && late.some(isDone)) writeLines(process.stderr, [AGAIN])
+    return end.status
   } catch (error) {
     return reportFailure(error)
   }
+}
+
+/** Makes and patches the environment of the command. What fails here is for the command itself to say. */
+async function prepare(words: readonly string[], patch: () => Promise<AllRow[]>): Promise<End> {
+  let end = await start(words, 'prepare')
+  let rows = await patch()
+  // it may have failed because uv had just installed a Python, which starts only now that it is patched
+  if (end.status !== 0 && rows.some(isDone)) {
+    end = await start(words, 'prepare')
+    rows = [...rows, ...(await patch())]
+  }
+  if (end.signal === null) say(rows)
+  return end
 }
 
 const AGAIN =
@@ -68,27 +79,48 @@ function say(rows: readonly AllRow[]): void {
 interface End {
   readonly status: number
   readonly signal: NodeJS.Signals | null
+  /** Why the program could not be started; null when it was. */
+  readonly errno: string | null
 }
 
-/** @throws WheelfixError `USAGE` for a program that cannot be started */
 function start(words: readonly string[], purpose: 'prepare' | 'command'): Promise<End> {
   const [program = '', ...args] = words
-  return new Promise((settle, fail) => {
+  return new Promise(settle => {
     // set before the child exists: from its first moment on the child decides
     let child: ChildProcess | null = null
     const release = passSignals(signal => child?.kill(signal))
     child = spawn(program, args, { stdio: purpose === 'command' ? 'inherit' : ['ignore', 'ignore', 'inherit'] })
     child.once('error', error => {
       release()
-      const errno = errnoOf(error)
-      const why = errno === 'ENOENT' ? 'there is no such program' : `it cannot be started (${errno ?? error.message})`
-      fail(new WheelfixError('USAGE', `${program}: ${why}`, program))
+      settle({ status: 1, signal: null, errno: errnoOf(error) ?? error.message })
     })
     child.once('close', (status, signal) => {
       release()
-      settle({ status: status ?? 0, signal })
+      settle({ status: status ?? 0, signal, errno: null })
     })
   })
+}
+
+/** The file of the command, as a shell would find it; null where there is none. */
+function pathOf([program = '']: readonly string[]): string | null {
+  const path = program.includes('/') ? resolve(program) : onPath(program, process.env)
+  return path !== null && existsSync(fsPath(path)) ? path : null
+}
+
+/** Says why the program could not be started. @returns the status that a shell would give */
+function sayUnstarted(words: readonly string[], errno: string): number {
+  const [program = ''] = words
+  const path = pathOf(words)
+  const why =
+    errno === 'ENOENT'
+      ? path === null
+        ? 'there is no such program'
+        : 'it is there, but not the loader or interpreter that it asks for. wheelfix path FILE gives a program a loader'
+      : errno === 'EACCES'
+        ? 'it may not be executed: it is a folder, or chmod +x is missing'
+        : `it cannot be started (${errno})`
+  writeError(`${program}: ${why}`)
+  return errno === 'ENOENT' ? 127 : 126
 }
 
 const PASSED: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGCONT', 'SIGWINCH']
@@ -99,12 +131,28 @@ const OF_THE_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT']
 /** Passes signals on to the child, so that the child and not this process decides. */
 function passSignals(take: (signal: NodeJS.Signals) => void): () => void {
   const pass = (signal: NodeJS.Signals): void => {
-    if (!OF_THE_TERMINAL.includes(signal) || !process.stdin.isTTY) take(signal)
+    if (!OF_THE_TERMINAL.includes(signal) || !isInForeground()) take(signal)
   }
   const signals = [...PASSED, ...OF_THE_TERMINAL]
   for (const signal of signals) process.on(signal, pass)
   return () => {
     for (const signal of signals) process.off(signal, pass)
+  }
+}
+
+/**
+ * Is this process in the foreground of a terminal? Standard input does not tell: it may be a pipe. In /proc/self/stat the
+ * process group (field 5) is then the foreground group of the terminal (field 8, proc_pid_stat(5)).
+ */
+function isInForeground(): boolean {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'utf8')
+    // the name in field 2 may have spaces and parentheses
+    const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return group === foreground
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return process.stdin.isTTY
   }
 }
 
@@ -141,35 +189,4 @@ const LARGEST_SCRIPT = 1 << 20
 function isScript(path: string): boolean {
   if (!path.endsWith('.py')) return false
   return readRegular(resolve(path), LARGEST_SCRIPT)?.includes('# /// script') ?? false
-}
-
-/** The project's environment, the environment of the program itself (`.venv/bin/pip`), and those of the tool. */
-function placesFor(words: readonly string[], tools: readonly ToolName[]): ToolPlace[] {
-  const { env } = process
-  const cwd = process.cwd()
-  const own = [projectVenv(words, env, cwd), programVenv(words, env, cwd)].flatMap(root => root ?? [])
-  const project = [...new Set(own)].map((root): ToolPlace => ({ tool: 'project', kind: 'venv', root, locks: [] }))
-  return [...project, ...placesOf(tools, { env, cwd })]
-}
-
-function projectVenv(words: readonly string[], env: NodeJS.ProcessEnv, cwd: string): string | null {
-  const at = words.findIndex(word => word === '--project' || word === '--directory')
-  const folder = at === -1 ? cwd : resolve(cwd, words[at + 1] ?? '.')
-  const named = env['UV_PROJECT_ENVIRONMENT']
-  try {
-    if (named !== undefined) return findVenv({ argument: resolve(folder, named), env, cwd }).root
-    // a uv project has its own environment, whatever is active
-    const isUv = /(?:^|\/)uvx?$/.test(words[0] ?? '')
-    return findVenv({ env: isUv ? { ...env, VIRTUAL_ENV: '' } : env, cwd: folder }).root
-  } catch (error) {
-    if (error instanceof WheelfixError) return null
-    throw error
-  }
-}
-
-/** The venv that holds the program. */
-function programVenv([program = '']: readonly string[], env: NodeJS.ProcessEnv, cwd: string): string | null {
-  const path = program.includes('/') ? resolve(cwd, program) : onPath(program, env)
-  const root = path === null ? null : dirname(dirname(path))
-  return root !== null && existsSync(fsPath(join(root, 'pyvenv.cfg'))) ? root : null
 }

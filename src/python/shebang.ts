@@ -11,11 +11,17 @@ const LARGEST_SCRIPT = 1 << 14
 /** The first existing Python that a script of the folder names; null where none does. */
 export function shebangPython(folder: string): string | null {
   for (const { name, kind } of entriesIn(folder)) {
-    const bytes = kind === 'file' ? readRegular(join(folder, name), LARGEST_SCRIPT) : null
-    const python = bytes === null ? null : pythonOf(decodeBytes(bytes))
-    if (python !== null && existsSync(fsPath(python))) return python
+    const python = kind === 'file' ? scriptPython(join(folder, name)) : null
+    if (python !== null) return python
   }
   return null
+}
+
+/** The existing Python that a script names; null where it names none. */
+export function scriptPython(path: string): string | null {
+  const bytes = readRegular(path, LARGEST_SCRIPT)
+  const python = bytes === null ? null : pythonOf(decodeBytes(bytes))
+  return python !== null && existsSync(fsPath(python)) ? python : null
 }
 
 /**

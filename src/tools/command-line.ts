@@ -1,5 +1,6 @@
-// Command lines that install and start in one go, `uv run`, `uvx` and `pre-commit run`: what makes their environment and
-// starts nothing. Knows words, not what uv does with them; uv's own --help tells which options take a value.
+// Command lines of installers. Says what makes the environment of a command that installs and starts in one go (`uv run`,
+// `uvx`, `tox` …), and which places a command fills. Knows words, not what a tool does with them; the tools' own --help tells
+// which options take a value.
 import { fileNameOf } from '../io/path.ts'
 import type { ToolName } from './places.ts'
 
@@ -12,28 +13,39 @@ interface CommandPlan {
   readonly prepare: Words | null
   /** The tools whose environments it may make or change, beside the project's own. */
   readonly tools: readonly ToolName[]
+  /** Does it work on the environment of a uv project, whatever is active? */
+  readonly ofUvProject: boolean
+  /** The places that pip or uv is told to install into. */
+  readonly filled: readonly FilledPlace[]
+}
+
+export interface FilledPlace {
+  /** `user`: the user's site-packages, and no path; `python`: an environment, or a Python in it. */
+  readonly kind: 'target' | 'prefix' | 'python' | 'user'
+  readonly path: string
 }
 
 /** What is asked of the world outside. */
 interface CommandQuestion {
-  /** The text of `uv run --help` or `uv tool run --help`. */
+  /** What a program prints for its help: `uv run --help`. */
   readonly help: (words: Words) => string
   /** Is this a script with metadata of its own (PEP 723)? */
   readonly isScript: (path: string) => boolean
 }
 
-const TOOL_OF: ReadonlyMap<string, ToolName> = new Map([
-  ['uv', 'uv'],
-  ['uvx', 'uv'],
-  ['pipx', 'pipx'],
-  ['pre-commit', 'pre-commit'],
-  ['git', 'pre-commit'],
-  ['poetry', 'poetry'],
-  ['pipenv', 'pipenv'],
-  ['hatch', 'hatch'],
-  ['pdm', 'pdm'],
-  ['tox', 'tox'],
-  ['nox', 'nox'],
+const TOOLS_OF: ReadonlyMap<string, readonly ToolName[]> = new Map([
+  ['uv', ['uv']],
+  ['uvx', ['uv']],
+  ['pipx', ['pipx']],
+  ['pre-commit', ['pre-commit']],
+  ['prek', ['prek']],
+  ['git', ['pre-commit', 'prek']],
+  ['poetry', ['poetry']],
+  ['pipenv', ['pipenv']],
+  ['hatch', ['hatch']],
+  ['pdm', ['pdm']],
+  ['tox', ['tox']],
+  ['nox', ['nox']],
 ])
 
 /** Subcommands of uv that touch nothing but the project's environment, or one that is named. */
@@ -52,19 +64,68 @@ const UV_PROJECT = new Set([
 ])
 
 export function planCommand(words: Words, question: CommandQuestion): CommandPlan {
+  const { head, name, rest } = programOf(words)
+  const tools = TOOLS_OF.get(name) ?? []
+  const plan: CommandPlan = { prepare: null, tools, ofUvProject: false, filled: filledBy(name, rest) }
+  if (name === 'uv') return planUv(plan, head, rest, question)
+  const prepare = PREPARE[name]
+  return prepare === undefined ? plan : { ...plan, prepare: prepare(head, rest, question) }
+}
+
+/** The words that start the program, its name, and its arguments: `python -m tox run` is tox, too. */
+function programOf(words: Words): { readonly head: Words; readonly name: string; readonly rest: Words } {
   const [program = '', first = '', second = ''] = words
   const name = fileNameOf(program)
-  if (name === 'uv' && UV_PROJECT.has(first)) return { prepare: null, tools: [] }
-  const tool = TOOL_OF.get(name)
-  const tools = tool === undefined ? [] : [tool]
-  if (name === 'uv' && first === 'run')
-    return { prepare: prepareRun([program, 'run'], words.slice(2), question), tools }
-  if (name === 'uvx') return { prepare: prepareTool([program], words.slice(1), question), tools }
-  if (name === 'uv' && first === 'tool' && second === 'run') {
-    return { prepare: prepareTool([program, 'tool', 'run'], words.slice(3), question), tools }
+  if (/^(?:python|pypy)[\d.]*$/.test(name) && first === '-m') {
+    return { head: words.slice(0, 3), name: second.replaceAll('_', '-'), rest: words.slice(3) }
   }
-  if (name === 'pre-commit' && first === 'run') return { prepare: [program, 'install-hooks'], tools }
-  return { prepare: null, tools }
+  return { head: words.slice(0, 1), name, rest: words.slice(1) }
+}
+
+function planUv(plan: CommandPlan, head: Words, args: Words, question: CommandQuestion): CommandPlan {
+  // uv takes its global options before the subcommand, too
+  const [global, [command = '', ...rest]] = subcommand(head, args, question)
+  const started = [...head, ...global]
+  if (command === 'run') {
+    return { ...plan, ofUvProject: true, prepare: prepareRun(started, rest, question) }
+  }
+  if (command === 'tool') {
+    const [more, [action = '', ...words]] = subcommand([...head, 'tool'], rest, question)
+    const prepare = action === 'run' ? prepareTool([...started, 'tool', ...more, 'run'], words, question) : null
+    return { ...plan, prepare }
+  }
+  if (!UV_PROJECT.has(command)) return plan
+  return { ...plan, tools: [], ofUvProject: command !== 'pip', filled: filledBy(command, rest) }
+}
+
+/** The options before a subcommand, and the subcommand with its arguments. */
+function subcommand(head: Words, args: Words, { help }: CommandQuestion): [Words, Words] {
+  if (args[0]?.startsWith('-') !== true) return [[], args]
+  const { options, command } = splitOptions(args, help([...head, '--help']))
+  return [options, command]
+}
+
+type Prepare = (head: Words, args: Words, question: CommandQuestion) => Words | null
+
+const PREPARE: Readonly<Record<string, Prepare>> = {
+  uvx: prepareTool,
+  'pre-commit': (head, args) => (args[0] === 'run' ? [...head, 'install-hooks', ...configOf(args)] : null),
+  prek: (head, args) => {
+    const runs = args.length === 0 || args[0] === 'run' || args[0]?.startsWith('-') === true
+    return runs && !args.some(word => HELP.has(word)) ? [...head, 'install-hooks', ...configOf(args)] : null
+  },
+  tox: prepareTox,
+  nox: prepareNox,
+  hatch: prepareHatch,
+}
+
+const HELP = new Set(['-h', '--help', '-V', '--version'])
+
+/** The file that `-c` or `--config` names, as options. */
+function configOf(args: Words): Words {
+  const at = args.findIndex(word => word === '-c' || word === '--config')
+  const joined = args.filter(word => word.startsWith('--config='))
+  return at === -1 ? joined : args.slice(at, at + 2)
 }
 
 /** A program that ends at once, run in the environment that has been made. */
@@ -74,24 +135,22 @@ const NOTHING = ['python', '-c', '']
 const KINDS_OF_COMMAND = new Set(['-m', '--module', '-s', '--script', '--gui-script'])
 
 function prepareRun(head: Words, args: Words, { help, isScript }: CommandQuestion): Words | null {
-  const { options, command } = splitOptions(args, help([...head, '--help']))
+  const [uv = ''] = head
+  const { options, command } = splitOptions(args, help([uv, 'run', '--help']))
   const [target] = command
   if (target === undefined) return null
   const kept = options.filter(option => !KINDS_OF_COMMAND.has(option))
-  if (isScript(target)) {
-    // its environment is the script's own; options of `uv run` that sync does not know would end it
-    const [uv = ''] = head
-    return [uv, 'sync', '--script', target]
-  }
-  return [...head, ...kept, ...NOTHING]
+  // its environment is the script's own; options of `uv run` that sync does not know would end it
+  if (isScript(target)) return [...head, 'sync', '--script', target]
+  return [...head, 'run', ...kept, ...NOTHING]
 }
 
 function prepareTool(head: Words, args: Words, { help }: CommandQuestion): Words | null {
   const { options, command } = splitOptions(args, help([...head, '--help']))
   const [target] = command
   if (target === undefined) return null
-  const named = options.some(option => option === '--from' || option.startsWith('--from='))
-  return [...head, ...options, ...(named ? [] : ['--from', requirementOf(target)]), ...NOTHING]
+  const isNamed = options.some(option => option === '--from' || option.startsWith('--from='))
+  return [...head, ...options, ...(isNamed ? [] : ['--from', requirementOf(target)]), ...NOTHING]
 }
 
 /** `ruff@0.5.0` is `ruff==0.5.0`; `ruff@latest` asks for what is newest, which is what a plain name gets the first time. */
@@ -100,6 +159,47 @@ function requirementOf(target: string): string {
   if (version === undefined || version === 'latest' || target.includes('://'))
     return version === 'latest' ? name : target
   return `${name}==${version}`
+}
+
+/** The words before two dashes: what follows is for the commands that a tool runs. */
+function ownWords(args: Words): Words {
+  const dashes = args.indexOf('--')
+  return dashes === -1 ? args : args.slice(0, dashes)
+}
+
+const TOX_RUNS = new Set(['run', 'r', 'run-parallel', 'p', 'legacy', 'le'])
+
+/** `--notest` installs and runs nothing. What `-r` makes would be made once more by the command itself. */
+function prepareTox(head: Words, args: Words): Words | null {
+  const own = ownWords(args)
+  const [first = '-'] = own
+  const runs = first.startsWith('-') || TOX_RUNS.has(first)
+  const isNew = own.some(word => word === '-r' || word === '--recreate' || HELP.has(word))
+  return runs && !isNew ? [...head, ...own, '--notest'] : null
+}
+
+/** nox makes each environment once more in every run that is not told to reuse it. */
+function prepareNox(head: Words, args: Words): Words | null {
+  const own = ownWords(args)
+  const reuses = own.some((word, at) => {
+    const value = word === '--reuse-venv' ? own[at + 1] : /^--reuse-venv=(.*)$/.exec(word)?.[1]
+    return /^(?:-r|-R|--reuse-existing-virtualenvs)$/.test(word) || value === 'yes' || value === 'always'
+  })
+  if (!reuses || own.some(word => HELP.has(word) || word === '-l' || word === '--list')) return null
+  return [...head, ...own.map(word => (word === '-R' ? '-r' : word)), '--install-only']
+}
+
+/** `hatch run ENV:COMMAND` runs Python in the same environment in place of the command. */
+function prepareHatch(head: Words, args: Words, { help }: CommandQuestion): Words | null {
+  const { options, command } = splitOptions(args, help([...head, '--help']))
+  const [action, ...rest] = command
+  if (action !== 'run') return null
+  // +py=3.12 and -py=3.12 choose environments of a matrix
+  const at = rest.findIndex(word => !/^[+-]/.test(word))
+  const target = rest[at]
+  if (target === undefined) return null
+  const prefix = /^[\w.-]+:/.exec(target)?.[0] ?? ''
+  return [...head, ...options, 'run', ...rest.slice(0, at), `${prefix}python`, '-c', '']
 }
 
 /** The options before the command, and the command with its arguments. */
@@ -116,8 +216,31 @@ export function splitOptions(args: Words, help: string): { readonly options: Wor
   return { options: args.slice(0, at), command: args.slice(at) }
 }
 
-/** The options that take a value in a word of its own, as clap shows them: `-p, --python <PYTHON>`. */
+/**
+ * The options that take a value in a word of its own, as clap shows them: `-p, --python <PYTHON>`, and as click does:
+ * `-e, --env TEXT`.
+ */
 function valuedOptions(help: string): ReadonlySet<string> {
-  const names = [...help.matchAll(/^\s+(?:(-\w), )?(--[\w-]+) <[^>]*>/gm)]
+  const names = [...help.matchAll(/^\s+(?:(-\w), )?(--[\w-]+) (?:<[^>]*>|[A-Z]{2,}\b)/gm)]
   return new Set(names.flatMap(([, short, long = '']) => (short === undefined ? [long] : [short, long])))
+}
+
+/** Options of pip and of `uv pip` that say where to install. */
+const FILLING: ReadonlyMap<string, FilledPlace['kind']> = new Map([
+  ['--target', 'target'],
+  ['-t', 'target'],
+  ['--prefix', 'prefix'],
+  ['--python', 'python'],
+  ['-p', 'python'],
+])
+
+function filledBy(name: string, args: Words): FilledPlace[] {
+  if (!/^pip[\d.]*$/.test(name)) return []
+  return args.flatMap((word, at): FilledPlace[] => {
+    if (word === '--user') return [{ kind: 'user', path: '' }]
+    const [option = '', value] = word.startsWith('--') ? word.split(/=(.*)/s) : [word]
+    const kind = FILLING.get(option)
+    const path = value ?? args[at + 1]
+    return kind === undefined || path === undefined ? [] : [{ kind, path }]
+  })
 }

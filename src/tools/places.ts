@@ -1,8 +1,10 @@
-// Where Python tools keep the environments that they make, by the tools' own variables and default folders. Lists folders
-// and reads nothing in them but whether a pyvenv.cfg is there.
+// Where Python tools keep the environments that they make, by the tools' own variables, configuration and default folders.
+// Lists folders, and reads nothing in them but whether a pyvenv.cfg is there.
 import { existsSync } from 'node:fs'
-import { dirname, isAbsolute, join } from 'node:path'
+import { basename, dirname, isAbsolute, join } from 'node:path'
 import { entriesIn, fsPath, realPath } from '../io/path.ts'
+import { hatchPaths, noxFolders, projectAbove, projectsOf, projectVenvs, toxFolders } from './projects.ts'
+import { expanded, type Folders, foldersOf, named, type PlacesQuestion, tomlValue } from './settings.ts'
 
 /** An environment of a tool. */
 export interface ToolPlace {
@@ -12,41 +14,27 @@ export interface ToolPlace {
   readonly root: string
   /** Files on which the tool holds a lock while it writes there. */
   readonly locks: readonly string[]
+  /** The Python that loads a folder, where that is known. */
+  readonly python?: string | null
 }
 
-/** Who asks: the tools' variables, and the folder whose own environments (tox, nox) count. */
-interface PlacesQuestion {
-  readonly env: NodeJS.ProcessEnv
-  readonly cwd: string
-}
+type Found = Omit<ToolPlace, 'tool'>
 
-interface Folders extends PlacesQuestion {
-  readonly home: string
-  readonly data: string
-  readonly cache: string
-}
-
-type Finder = (folders: Folders) => Omit<ToolPlace, 'tool'>[]
+type Finder = (folders: Folders) => Found[] | Promise<Found[]>
 
 const FINDERS = {
   uv: findUv,
   pipx: findPipx,
   'pre-commit': findPreCommit,
-  poetry: ({ env, cache }) => {
-    const base = env['POETRY_CACHE_DIR'] ?? join(cache, 'pypoetry')
-    return venvsIn(env['POETRY_VIRTUALENVS_PATH'] ?? join(base, 'virtualenvs'))
-  },
-  pipenv: ({ env, data }) => venvsIn(env['WORKON_HOME'] ?? join(data, 'virtualenvs')),
-  hatch: ({ env, data }) => {
-    const base = env['HATCH_DATA_DIR'] ?? join(data, 'hatch')
-    // PROJECT/ID/NAME
-    const below = foldersIn(join(base, 'env/virtual')).flatMap(project => foldersIn(project))
-    return [...below.flatMap(folder => venvsIn(folder)), ...pythonsIn(join(base, 'pythons'), 'python')]
-  },
-  pdm: ({ data }) => [...venvsIn(join(data, 'pdm/venvs')), ...pythonsIn(join(data, 'pdm/python'))],
-  virtualenvwrapper: ({ env, home }) => venvsIn(env['WORKON_HOME'] ?? join(home, '.virtualenvs')),
-  tox: ({ env, cwd }) => venvsIn(env['TOX_WORK_DIR'] ?? join(cwd, '.tox')),
-  nox: ({ cwd }) => venvsIn(join(cwd, '.nox')),
+  prek: findPrek,
+  poetry: findPoetry,
+  pipenv: findPipenv,
+  hatch: findHatch,
+  pdm: findPdm,
+  virtualenvwrapper: folders => venvsIn(named(folders, 'WORKON_HOME') ?? join(folders.home, '.virtualenvs')),
+  // environments that build packages have hidden names
+  tox: async folders => (await toxFolders(folders)).flatMap(folder => venvsIn(folder, { hidden: true })),
+  nox: folders => noxFolders(folders).flatMap(folder => venvsIn(folder)),
   editors: findEditors,
 } as const satisfies Record<string, Finder>
 
@@ -55,29 +43,19 @@ export type ToolName = keyof typeof FINDERS
 export const TOOL_NAMES: readonly ToolName[] = Object.keys(FINDERS).filter(name => isToolName(name))
 
 /** Those whose environments belong to no project, which has a command of its own for its environment. */
-export const DEFAULT_TOOLS: readonly ToolName[] = ['uv', 'pipx', 'pre-commit']
+export const DEFAULT_TOOLS: readonly ToolName[] = ['uv', 'pipx', 'pre-commit', 'prek']
 
 export function isToolName(name: string): name is ToolName {
   return name in FINDERS
 }
 
 /** The environments of these tools, each once, Pythons first: environments are made with them. */
-export function placesOf(tools: readonly ToolName[], { env, cwd }: PlacesQuestion): ToolPlace[] {
-  const home = env['HOME'] ?? ''
-  if (!isAbsolute(home)) return []
-  const base = (name: string, usual: string): string => {
-    const named = env[name] ?? ''
-    return isAbsolute(named) ? named : join(home, usual)
-  }
-  const folders = {
-    env,
-    cwd,
-    home,
-    data: base('XDG_DATA_HOME', '.local/share'),
-    cache: base('XDG_CACHE_HOME', '.cache'),
-  }
+export async function placesOf(tools: readonly ToolName[], question: PlacesQuestion): Promise<ToolPlace[]> {
+  const folders = foldersOf(question)
+  if (folders === null) return []
   const seen = new Set<string>()
-  const places = tools.flatMap(tool => FINDERS[tool](folders).map((place): ToolPlace => ({ tool, ...place })))
+  const places: ToolPlace[] = []
+  for (const tool of tools) places.push(...(await FINDERS[tool](folders)).map(place => ({ tool, ...place })))
   const own = places.filter(({ root }) => {
     const real = realPath(root)
     if (seen.has(real)) return false
@@ -89,24 +67,50 @@ export function placesOf(tools: readonly ToolName[], { env, cwd }: PlacesQuestio
 }
 
 /** Tools, managed Pythons, and in the cache the environments of scripts and of `uvx` (crates/uv-cache, CacheBucket). */
-function findUv({ env, data, cache }: Folders): Omit<ToolPlace, 'tool'>[] {
-  const tools = env['UV_TOOL_DIR'] ?? join(data, 'uv/tools')
-  const pythons = env['UV_PYTHON_INSTALL_DIR'] ?? join(data, 'uv/python')
-  const cached = env['UV_CACHE_DIR'] ?? join(cache, 'uv')
+async function findUv(folders: Folders): Promise<Found[]> {
+  const tools = named(folders, 'UV_TOOL_DIR') ?? join(folders.data, 'uv/tools')
+  const pythons = named(folders, 'UV_PYTHON_INSTALL_DIR') ?? join(folders.data, 'uv/python')
+  const cached = await uvCache(folders)
   const buckets = foldersIn(cached).filter(path => /\/(?:environments|archive)-v\d+$/.test(path))
   return [
-    ...pythonsIn(pythons, '', [join(pythons, '.lock')]),
-    ...venvsIn(tools, [join(tools, '.lock')]),
-    ...buckets.flatMap(bucket => venvsIn(bucket, [join(cached, '.lock')])),
+    ...pythonsIn(pythons, [join(pythons, '.lock')]),
+    ...venvsIn(tools, { locks: [join(tools, '.lock')] }),
+    ...buckets.flatMap(bucket => venvsIn(bucket, { locks: [join(cached, '.lock')] })),
   ]
 }
 
-/** Since 1.3 in $XDG_DATA_HOME, before in ~/.local/pipx (pipx, paths.py); what `pipx run` makes is in its cache. */
-function findPipx({ env, home, data, cache }: Folders): Omit<ToolPlace, 'tool'>[] {
-  const homes = env['PIPX_HOME'] === undefined ? [join(data, 'pipx'), join(home, '.local/pipx')] : [env['PIPX_HOME']]
+/** The variable, then `cache-dir` of the project, of the user and of the system (uv, "Configuration files"). */
+async function uvCache(folders: Folders): Promise<string> {
+  const { env, cwd, cache, config } = folders
+  const variable = named(folders, 'UV_CACHE_DIR')
+  if (variable !== null) return variable
+  if ((env['UV_NO_CONFIG'] ?? '') === '') {
+    const project = projectAbove(cwd, ['uv.toml', 'pyproject.toml']) ?? cwd
+    const files = [join(config, 'uv/uv.toml'), '/etc/uv/uv.toml']
+    const only = named(folders, 'UV_CONFIG_FILE')
+    const ofProject = await tomlValue(join(project, 'pyproject.toml'), 'tool', 'uv', 'cache-dir')
+    for (const file of only === null ? [join(project, 'uv.toml'), ...files] : [only]) {
+      const set = (await tomlValue(file, 'cache-dir')) ?? (dirname(file) === project ? ofProject : undefined)
+      const folder = expanded(folders, set, dirname(file))
+      if (folder !== null) return folder
+    }
+  }
+  return join(cache, 'uv')
+}
+
+/**
+ * Since 1.3 in $XDG_DATA_HOME, before in ~/.local/pipx (pipx, paths.py). What `pipx run` makes is in its cache. Root also has
+ * the environments of all users.
+ */
+function findPipx(folders: Folders): Found[] {
+  const { home, data, cache } = folders
+  const chosen = named(folders, 'PIPX_HOME')
+  const shared = process.geteuid?.() === 0 ? [named(folders, 'PIPX_GLOBAL_HOME') ?? '/opt/pipx'] : []
+  const homes = [...(chosen === null ? [join(data, 'pipx'), join(home, '.local/pipx')] : [chosen]), ...shared]
+  const lockOf = (root: string): string => join(dirname(root), `.${basename(root)}.lock`)
   return [
     ...homes.flatMap(folder => [
-      ...venvsIn(join(folder, 'venvs')),
+      ...venvsIn(join(folder, 'venvs')).map(place => ({ ...place, locks: [...place.locks, lockOf(place.root)] })),
       ...venvsIn(join(folder, '.cache')),
       ...pythonsIn(join(folder, 'py')),
     ]),
@@ -115,26 +119,111 @@ function findPipx({ env, home, data, cache }: Folders): Omit<ToolPlace, 'tool'>[
 }
 
 /** A folder for each repository; in it an environment for each language (pre-commit, store.py and lang_base.py). */
-function findPreCommit({ env, cache }: Folders): Omit<ToolPlace, 'tool'>[] {
-  const base = env['PRE_COMMIT_HOME'] ?? join(cache, 'pre-commit')
+function findPreCommit(folders: Folders): Found[] {
+  const base = named(folders, 'PRE_COMMIT_HOME') ?? join(folders.cache, 'pre-commit')
   const locks = [join(base, '.lock')]
   const environments = foldersIn(base)
     .filter(path => /\/repo[^/]*$/.test(path))
     .flatMap(repo => foldersIn(repo))
-  return environments.flatMap((root): Omit<ToolPlace, 'tool'>[] => {
+  return environments.flatMap((root): Found[] => {
     if (isVenv(root)) return [{ kind: 'venv', root, locks }]
     // where language_version is a path the environment lies deeper: py_env-/usr/bin/python3
     return /\/\w+env-[^/]*$/.test(root) ? [{ kind: 'folder', root, locks }] : []
   })
 }
 
+/** The successor of pre-commit in Rust: an environment for each hook, named after its language, and Pythons and Nodes. */
+function findPrek(folders: Folders): Found[] {
+  const base = named(folders, 'PREK_HOME') ?? join(folders.cache, 'prek')
+  const locks = [join(base, '.lock')]
+  const hooks = foldersIn(join(base, 'hooks')).map((root): Found => {
+    return { kind: isVenv(root) ? 'venv' : 'folder', root, locks: [...locks, join(root, '.lock')] }
+  })
+  return [
+    ...pythonsIn(join(base, 'tools/python'), locks),
+    ...hooks,
+    ...foldersIn(join(base, 'tools/node')).map((root): Found => ({ kind: 'folder', root, locks })),
+  ]
+}
+
+/** In the cache; a setting may move them, also that of a project (poetry, config/config.py). */
+async function findPoetry(folders: Folders): Promise<Found[]> {
+  const { cwd, cache, config, data } = folders
+  const project = projectAbove(cwd, ['poetry.toml', 'poetry.lock'])
+  const user = join(named(folders, 'POETRY_CONFIG_DIR') ?? join(config, 'pypoetry'), 'config.toml')
+  const files = [...(project === null ? [] : [join(project, 'poetry.toml')]), user]
+  const setting = async (variable: string, ...keys: readonly string[]): Promise<unknown> => {
+    if ((folders.env[variable] ?? '') !== '') return folders.env[variable]
+    for (const file of files) {
+      const value = await tomlValue(file, ...keys)
+      if (value !== undefined) return value
+    }
+    return undefined
+  }
+  const base = expanded(folders, await setting('POETRY_CACHE_DIR', 'cache-dir'), cwd) ?? join(cache, 'pypoetry')
+  const own = named(folders, 'POETRY_HOME') ?? join(data, 'pypoetry')
+  const inside = (value: unknown): string | null => {
+    const text = typeof value === 'string' ? value.replaceAll('{cache-dir}', base).replaceAll('{data-dir}', own) : value
+    return expanded(folders, text, project ?? cwd)
+  }
+  const venvs = inside(await setting('POETRY_VIRTUALENVS_PATH', 'virtualenvs', 'path')) ?? join(base, 'virtualenvs')
+  const pythons = inside(await setting('POETRY_PYTHON_INSTALLATION_DIR', 'python', 'installation-dir'))
+  return [
+    ...pythonsIn(pythons ?? join(own, 'python')),
+    ...venvsIn(venvs),
+    ...projectVenvs(folders, ['poetry.lock']).flatMap(path => venvAt(path)),
+  ]
+}
+
+function findPipenv(folders: Folders): Found[] {
+  const base = named(folders, 'WORKON_HOME') ?? join(folders.data, 'virtualenvs')
+  return [...venvsIn(base), ...projectVenvs(folders, ['Pipfile'], base).flatMap(path => venvAt(path))]
+}
+
+/** PROJECT/ID/NAME, or NAME where the folder lies in the project; a setting may move it (hatch, cli/application.py). */
+async function findHatch(folders: Folders): Promise<Found[]> {
+  const file = named(folders, 'HATCH_CONFIG') ?? join(folders.config, 'hatch/config.toml')
+  const dirs = async (...keys: readonly string[]): Promise<unknown> => await tomlValue(file, 'dirs', ...keys)
+  const set = expanded(folders, await dirs('data'), folders.cwd)
+  const base = named(folders, 'HATCH_DATA_DIR') ?? set ?? join(folders.data, 'hatch')
+  const moved = await dirs('env', 'virtual')
+  const projects = projectsOf(folders.cwd, ['hatch.toml', 'pyproject.toml'])
+  const places = [folders.cwd, ...projects].map(project => expanded(folders, moved, project))
+  const pythons = await dirs('python')
+  return [
+    ...pythonsIn((pythons === 'isolated' ? null : expanded(folders, pythons, folders.cwd)) ?? join(base, 'pythons')),
+    ...[join(base, 'env/virtual'), ...places].flatMap(folder => (folder === null ? [] : venvsBelow(folder, 3))),
+    ...(await hatchPaths(folders)).flatMap(path => venvAt(path)),
+  ]
+}
+
+/** Environments that are not in their project, Pythons, and the folders of PEP 582 (pdm, project/config.py). */
+async function findPdm(folders: Folders): Promise<Found[]> {
+  const { cwd, config, data } = folders
+  const projects = projectsOf(cwd, ['pdm.lock', 'pdm.toml', '.pdm-python'])
+  const user = named(folders, 'PDM_CONFIG_FILE') ?? join(config, 'pdm/config.toml')
+  const files = [...projects.map(project => join(project, 'pdm.toml')), user]
+  const setting = async (...keys: readonly string[]): Promise<string[]> => {
+    const values = await Promise.all(files.map(async file => expanded(folders, await tomlValue(file, ...keys), cwd)))
+    return values.filter(value => value !== null)
+  }
+  const packages = projectsOf(cwd, ['__pypackages__']).flatMap(project => foldersIn(join(project, '__pypackages__')))
+  return [
+    ...[join(data, 'pdm/python'), ...(await setting('python', 'install_root'))].flatMap(path => pythonsIn(path)),
+    ...[join(data, 'pdm/venvs'), ...(await setting('venv', 'location'))].flatMap(path => venvsIn(path)),
+    ...projectVenvs(folders, ['pdm.lock', '.pdm-python']).flatMap(path => venvAt(path)),
+    ...packages.map((root): Found => ({ kind: 'folder', root, locks: [] })),
+  ]
+}
+
 /** The extensions of VS Code, its forks and their servers that bring programs for Python. */
-function findEditors({ env, home }: Folders): Omit<ToolPlace, 'tool'>[] {
+function findEditors(folders: Folders): Found[] {
+  const { home } = folders
   const editors = ['.vscode', '.vscode-insiders', '.vscode-oss', '.vscode-server', '.cursor', '.cursor-server']
   const forks = ['.windsurf', '.windsurf-server', '.positron', '.vscodium-server', '.vscode-server-insiders']
-  const folders = [...editors, ...forks].map(name => join(home, name, 'extensions'))
-  const extensions = [...(env['VSCODE_EXTENSIONS'] === undefined ? [] : [env['VSCODE_EXTENSIONS']]), ...folders]
-  return extensions
+  const usual = [...editors, ...forks].map(name => join(home, name, 'extensions'))
+  const chosen = named(folders, 'VSCODE_EXTENSIONS')
+  return [...(chosen === null ? [] : [chosen]), ...usual]
     .flatMap(folder => foldersIn(folder))
     .filter(path => PYTHON_EXTENSION.test(path))
     .map(root => ({ kind: 'folder', root, locks: [] }))
@@ -144,16 +233,30 @@ function findEditors({ env, home }: Folders): Omit<ToolPlace, 'tool'>[] {
 const PYTHON_EXTENSION =
   /\/(?:ms-python\.|ms-toolsai\.|charliermarsh\.|astral-sh\.|detachhead\.|meta\.pyrefly|anysphere\.(?:pyright|cursorpyright|python))[^/]*$/i
 
-function venvsIn(folder: string, locks: readonly string[] = []): Omit<ToolPlace, 'tool'>[] {
-  return foldersIn(folder)
-    .filter(path => isVenv(path))
-    .map(root => ({ kind: 'venv', root, locks }))
+interface VenvsIn {
+  readonly locks?: readonly string[]
+  /** Do hidden folders count? */
+  readonly hidden?: boolean
 }
 
-/** Installed Pythons: folders (links to them are other names) with bin/python3.X, perhaps in a folder of theirs. */
-function pythonsIn(folder: string, inside = '', locks: readonly string[] = []): Omit<ToolPlace, 'tool'>[] {
+function venvsIn(folder: string, { locks = [], hidden = false }: VenvsIn = {}): Found[] {
+  return foldersIn(folder, hidden).flatMap(path => venvAt(path, locks))
+}
+
+/** The venv at a path, if there is one. uv holds a lock in a venv while it writes there. */
+function venvAt(root: string, locks: readonly string[] = []): Found[] {
+  return isVenv(root) ? [{ kind: 'venv', root, locks: [...locks, join(root, '.lock')] }] : []
+}
+
+function venvsBelow(folder: string, depth: number): Found[] {
+  if (depth === 0) return []
+  return foldersIn(folder).flatMap(path => (isVenv(path) ? venvAt(path) : venvsBelow(path, depth - 1)))
+}
+
+/** Installed Pythons: folders (links to them are other names) with bin/python3.X, some in a folder `python` (hatch, pbs). */
+function pythonsIn(folder: string, locks: readonly string[] = []): Found[] {
   return foldersIn(folder)
-    .map(path => join(path, inside))
+    .flatMap(path => [path, join(path, 'python')])
     .filter(path => entriesIn(join(path, 'bin')).some(({ name }) => /^(?:python|pypy)3?(?:\.\d+)?$/.test(name)))
     .map(root => ({ kind: 'python', root, locks }))
 }
@@ -163,15 +266,16 @@ function isVenv(path: string): boolean {
 }
 
 /** The folders in a folder; links are other names of them, or lead out. Hidden ones are half made (uv's `.tmp…`). */
-function foldersIn(folder: string): string[] {
+function foldersIn(folder: string, hidden = false): string[] {
   if (!isAbsolute(folder)) return []
   return entriesIn(folder)
-    .filter(({ name, kind }) => kind === 'directory' && !name.startsWith('.'))
+    .filter(({ name, kind }) => kind === 'directory' && (hidden || !name.startsWith('.')))
     .map(({ name }) => join(folder, name))
 }
 
 /** What an environment is called in a list: `ruff`, `repo1a2b/py_env-python3.12`. */
 export function nameOf({ tool, root }: ToolPlace): string {
   const [name = '', above = ''] = root.split('/').toReversed()
-  return tool === 'pre-commit' || tool === 'hatch' ? `${above}/${name}` : name || dirname(root)
+  const isShort = name !== '.venv' && tool !== 'pre-commit' && tool !== 'hatch'
+  return isShort ? name || dirname(root) : `${above}/${name}`
 }

@@ -1,11 +1,12 @@
 // Commands that install, and what they installed works: one command each from failing to working, with its own status.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { rebuildElf } from '../support/elf.ts'
 import { skip } from '../support/requires.ts'
-import { run, type RunResult } from '../support/run.ts'
+import { run, type RunResult, runWell } from '../support/run.ts'
 import { installTools } from '../world/tools.ts'
 import { WHEELFIX, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
@@ -77,13 +78,85 @@ suite('wheelfix run', () => {
   test('a command that fails or does not exist keeps its status and its message', () => {
     const { status, stdout, stderr } = wheelfixRun('sh', '-c', 'echo out; echo err >&2; exit 7')
     assert.deepEqual([status, stdout, stderr], [7, 'out\n', 'err\n'])
-    const absent = wheelfixRun('no-such-program')
-    assert.equal(absent.status, 2)
-    assert.match(absent.stderr, /there is no such program/)
   })
+
+  test('a command that cannot be started has the status that a shell gives it, and a reason', () => {
+    const plain = join(project, 'plain')
+    writeFileSync(plain, 'echo x\n')
+    const lost = join(project, 'lost')
+    writeFileSync(lost, '#!/no/such/python\n', { mode: 0o755 })
+    for (const [word, wanted, why] of [
+      ['no-such-program', 127, /there is no such program/],
+      ['./no-such-program', 127, /there is no such program/],
+      [lost, 127, /not the loader or interpreter that it asks for/],
+      [plain, 126, /may not be executed/],
+      [project, 126, /may not be executed/],
+    ] as const) {
+      const { status, stdout, stderr } = wheelfixRun(word)
+      assert.deepEqual([status, stdout], [wanted, ''], word)
+      assert.match(stderr.replaceAll(/\s+/g, ' '), why)
+    }
+  })
+
+  test('a program whose loader is not there is patched, and then started', () => {
+    const venv = join(world.root, 'with-ruff')
+    for (const args of [
+      ['venv', '-q', venv],
+      ['pip', 'install', '-q', '-p', venv, 'ruff'],
+    ])
+      assert.equal(run(uv, args, { env }).status, 0)
+    const ruff = join(venv, 'bin/ruff')
+    rebuildElf(ruff, { interpreter: world.host.loader.replace(/^.*\//, '/lib64/absent-linux-here/') })
+    const { status, stdout, stderr } = wheelfixRun(ruff, '--version')
+    assert.equal(status, 0, stderr)
+    assert.match(stdout, /^ruff /)
+    assert.match(stderr, /with-ruff: 1 patched/)
+  })
+
+  test('pip --target, --user and --python, and uv pip in the active environment', () => {
+    const venv = join(world.root, 'seeded')
+    assert.equal(run(uv, ['venv', '-q', '--seed', '--system-site-packages', venv], { env }).status, 0)
+    const pip = join(venv, 'bin/pip')
+    const python = join(venv, 'bin/python')
+    const home = join(world.root, 'home')
+    const target = join(project, 'vendor')
+    const other = join(world.root, 'active')
+    assert.equal(run(uv, ['venv', '-q', other], { env }).status, 0)
+    for (const [words, starts, more] of [
+      [[pip, 'install', '-q', '--target', 'vendor', 'numpy'], world.python, { PYTHONPATH: target }],
+      [[python, '-m', 'pip', '-q', '--python', other, 'install', 'numpy'], join(other, 'bin/python'), {}],
+      [[uv, 'pip', 'install', '-q', 'numpy', '--reinstall'], join(other, 'bin/python'), { VIRTUAL_ENV: other }],
+      [
+        [python, '-m', 'pip', 'install', '-q', 'numpy', '--user', '--force-reinstall'],
+        python,
+        { PYTHONNOUSERSITE: undefined, PYTHONUSERBASE: join(home, 'user') },
+      ],
+    ] as const) {
+      const asked = { ...env, ...more }
+      const what = words.join(' ')
+      const { status, stderr } = run(process.execPath, [WHEELFIX, 'run', '--', ...words], { env: asked, cwd: project })
+      assert.equal(status, 0, `${what}\n${stderr}`)
+      const { status: ended, stderr: said } = run(starts, ['-c', 'import numpy'], { env: { ...world.env, ...more } })
+      assert.equal(ended, 0, `${what}\n${stderr}${said}`)
+    }
+  })
+
+  for (const [how, line] of [
+    ['a terminal', 'exec "$@"'],
+    ['a pipe, in a terminal', 'echo | "$@"'],
+  ] as const) {
+    test(`Ctrl-C reaches the whole group once, with standard input from ${how}`, () => {
+      const log = join(world.root, `signals-${how.length}`)
+      const child = [world.host.python.executable, '-c', COUNT_SIGNALS, log]
+      const words = ['sh', '-c', line, 'sh', process.execPath, WHEELFIX, 'run', '--', ...child]
+      runWell(world.host.python.executable, ['-c', IN_TERMINAL, log, ...words], { env })
+      assert.equal(readFileSync(log, 'utf8'), 'ready\nSIGINT\n')
+    })
+  }
 
   for (const [signal, code] of [
     ['SIGTERM', null],
+    ['SIGHUP', null],
     ['SIGINT', null],
     ['SIGTERM', 9],
   ] as const) {
@@ -103,3 +176,26 @@ suite('wheelfix run', () => {
     })
   }
 })
+
+/** Writes each SIGINT that arrives within a second after the first into a file. */
+const COUNT_SIGNALS = `
+import signal, sys, time
+log = open(sys.argv[1], "w", buffering=1)
+seen = []
+signal.signal(signal.SIGINT, lambda *_: (seen.append(time.time()), log.write("SIGINT\\n")))
+log.write("ready\\n")
+while not seen or time.time() - seen[0] < 1: time.sleep(0.05)
+`
+
+/** Starts a command in a terminal of its own, and presses Ctrl-C when the file says that it is ready. */
+const IN_TERMINAL = `
+import os, pty, sys, time
+pid, terminal = pty.fork()
+if pid == 0: os.execvp(sys.argv[2], sys.argv[2:])
+while not os.path.exists(sys.argv[1]) or "ready" not in open(sys.argv[1]).read(): time.sleep(0.05)
+os.write(terminal, b"\\x03")
+try:
+    while os.read(terminal, 4096): pass
+except OSError: pass
+os.waitpid(pid, 0)
+`

@@ -11,6 +11,9 @@ const HELP = `
   -s, --script
   -p, --python <PYTHON>
       --from <FROM>
+      --cache-dir <CACHE_DIR>
+  -e, --env TEXT              The name of the environment
+      --data-dir TEXT         A folder
 `
 const question = { help: () => HELP, isScript: (path: string) => path === 'script.py' }
 const prepared = (line: string): string | null =>
@@ -29,6 +32,9 @@ test('uv run keeps its options, and runs nothing in place of the command', () =>
     ['uv run -s script.py', 'uv sync --script script.py'],
     ['/opt/bin/uv run x', "/opt/bin/uv run python -c ''"],
     ['uv run', null],
+    ['uv -q run pytest', "uv -q run python -c ''"],
+    ['uv --cache-dir x run -q script.py', 'uv --cache-dir x sync --script script.py'],
+    ['python3.12 -m uv run pytest', "python3.12 -m uv run python -c ''"],
   ] as const) {
     assert.equal(prepared(line), wanted, line)
   }
@@ -41,6 +47,8 @@ test('uvx and uv tool run take the tool’s name as a requirement', () => {
     ['uvx ruff@latest', "uvx --from ruff python -c ''"],
     ['uvx --with numpy --from ipython ipython3', "uvx --with numpy --from ipython python -c ''"],
     ['uv tool run black', "uv tool run --from black python -c ''"],
+    ['uv -q tool -q run black', "uv -q tool -q run --from black python -c ''"],
+    ['uv tool install black', null],
   ] as const) {
     assert.equal(prepared(line), wanted, line)
   }
@@ -56,8 +64,71 @@ test('a command that installs by itself needs no preparation, and its tool is kn
   assert.deepEqual(tools('uv tool install ruff'), ['uv'])
   assert.deepEqual(tools('uv python install 3.12'), ['uv'])
   assert.deepEqual(tools('pipx install black'), ['pipx'])
-  assert.deepEqual(tools('git commit -m x'), ['pre-commit'])
+  assert.deepEqual(tools('git commit -m x'), ['pre-commit', 'prek'])
+  assert.deepEqual(tools('python -m poetry install'), ['poetry'])
   assert.deepEqual(tools('/usr/bin/make'), [])
+})
+
+test('tox, nox, hatch and prek install first, where their second run keeps what the first made', () => {
+  for (const [line, wanted] of [
+    ['tox', 'tox --notest'],
+    ['tox -e py,lint', 'tox -e py,lint --notest'],
+    ['tox run -e py -- -x', 'tox run -e py --notest'],
+    ['python -m tox p', 'python -m tox p --notest'],
+    ['tox -r', null],
+    ['tox list', null],
+    ['tox --version', null],
+    ['nox -r -s tests -- -x', 'nox -r -s tests --install-only'],
+    ['nox -R', 'nox -r --install-only'],
+    ['nox --reuse-venv=yes', 'nox --reuse-venv=yes --install-only'],
+    ['nox --reuse-venv always', 'nox --reuse-venv always --install-only'],
+    ['nox --reuse-venv no', null],
+    ['nox', null],
+    ['nox -R -l', null],
+    ['hatch run pytest -x', "hatch run python -c ''"],
+    ['hatch run lint:ruff check', "hatch run lint:python -c ''"],
+    ['hatch -e lint run ruff', "hatch -e lint run python -c ''"],
+    ['hatch --data-dir x run +py=3.12 test:cov', "hatch --data-dir x run +py=3.12 test:python -c ''"],
+    ['hatch build', null],
+    ['prek', 'prek install-hooks'],
+    ['prek run -a -c other.yaml', 'prek install-hooks -c other.yaml'],
+    ['prek --config=other.yaml', 'prek install-hooks --config=other.yaml'],
+    ['prek --version', null],
+    ['prek list', null],
+    ['pre-commit run --config x.yaml', 'pre-commit install-hooks --config x.yaml'],
+    ['python -m pre_commit run', 'python -m pre_commit install-hooks'],
+  ] as const) {
+    assert.equal(prepared(line), wanted, line)
+  }
+})
+
+test('the places that pip is told to install into', () => {
+  for (const [line, wanted] of [
+    ['pip install x', []],
+    ['pip install --target vendor x', [{ kind: 'target', path: 'vendor' }]],
+    ['pip3.12 install -t vendor x', [{ kind: 'target', path: 'vendor' }]],
+    ['python -m pip install --target=a=b x', [{ kind: 'target', path: 'a=b' }]],
+    ['pip install --user x', [{ kind: 'user', path: '' }]],
+    ['pip --python other install x', [{ kind: 'python', path: 'other' }]],
+    ['uv pip install --prefix=p x', [{ kind: 'prefix', path: 'p' }]],
+    ['uv -q pip install -p other/bin/python x', [{ kind: 'python', path: 'other/bin/python' }]],
+    ['uv add --target x', []],
+    ['make --target x', []],
+    ['pip install --target', []],
+  ] as const) {
+    assert.deepEqual(planCommand(line.split(' '), question).filled, wanted, line)
+  }
+})
+
+test('a uv project has its own environment; uv pip takes the active one', () => {
+  const isOwn = (line: string) => planCommand(line.split(' '), question).ofUvProject
+  assert.deepEqual(['uv sync', 'uv -q run x', 'uv add y'].map(isOwn), [true, true, true])
+  assert.deepEqual(['uv pip install x', 'pip install x', 'uvx y', 'poetry install'].map(isOwn), [
+    false,
+    false,
+    false,
+    false,
+  ])
 })
 
 test('options end at the first word that is not an option, or at two dashes', () => {

@@ -1,0 +1,96 @@
+// The environments that a command may have changed: the project's own, that of the program, what the command names, and those of
+// its tool.
+import { spawnSync } from 'node:child_process'
+import { existsSync, statSync } from 'node:fs'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { WheelfixError } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
+import { onPath } from '../python/named.ts'
+import { findVenv } from '../python/pyvenv.ts'
+import { scriptPython } from '../python/shebang.ts'
+import type { FilledPlace, planCommand } from '../tools/command-line.ts'
+import { placesOf, type ToolPlace } from '../tools/places.ts'
+
+type CommandPlan = ReturnType<typeof planCommand>
+
+type Words = readonly string[]
+
+export async function placesFor(words: Words, { tools, ofUvProject, filled }: CommandPlan): Promise<ToolPlace[]> {
+  const { env } = process
+  const cwd = process.cwd()
+  const named = filled.flatMap(place => filledPlace(place, words, env, cwd))
+  // what is installed elsewhere is not in the project's environment
+  const own = named.length > 0 ? [] : [projectVenv(words, ofUvProject, env, cwd), programVenv(words, env, cwd)]
+  const venvs = [...new Set(own.flatMap(root => root ?? []))].map(venvPlace)
+  return [...named, ...venvs, ...(await placesOf(tools, { env, cwd }))]
+}
+
+/** Options of uv that name the folder of the project. */
+const PROJECT_OPTIONS = ['--project', '--directory']
+
+/** @param ofUv a uv project has its own environment, whatever is active */
+function projectVenv(words: Words, ofUv: boolean, env: NodeJS.ProcessEnv, cwd: string): string | null {
+  const at = words.findIndex(word => PROJECT_OPTIONS.includes(word))
+  const joined = words.find(word => PROJECT_OPTIONS.some(option => word.startsWith(`${option}=`)))
+  const asked = joined?.replace(/^[^=]*=/, '') ?? (at === -1 ? (ofUv ? env['UV_PROJECT'] : undefined) : words[at + 1])
+  const folder = resolve(cwd, asked ?? '.')
+  const named = env['UV_PROJECT_ENVIRONMENT'] ?? ''
+  const isOwn = ofUv && !words.includes('--active')
+  try {
+    if (isOwn && named !== '') return findVenv({ argument: resolve(folder, named), env, cwd }).root
+    return findVenv({ env: isOwn ? { ...env, VIRTUAL_ENV: '' } : env, cwd: folder }).root
+  } catch (error) {
+    if (error instanceof WheelfixError) return null
+    throw error
+  }
+}
+
+/** The venv that holds the program. */
+function programVenv(words: Words, env: NodeJS.ProcessEnv, cwd: string): string | null {
+  const path = programPath(words, env, cwd)
+  return path === null ? null : venvOf(path)
+}
+
+function programPath([program = '']: Words, env: NodeJS.ProcessEnv, cwd: string): string | null {
+  return program.includes('/') ? resolve(cwd, program) : onPath(program, env)
+}
+
+/** The venv in whose bin/ a file lies. */
+function venvOf(path: string): string | null {
+  const root = dirname(dirname(path))
+  return existsSync(fsPath(join(root, 'pyvenv.cfg'))) ? root : null
+}
+
+function venvPlace(root: string): ToolPlace {
+  return { tool: 'project', kind: 'venv', root, locks: [] }
+}
+
+/** The place that an option of pip names. A folder is loaded by the Python that runs pip. */
+function filledPlace({ kind, path }: FilledPlace, words: Words, env: NodeJS.ProcessEnv, cwd: string): ToolPlace[] {
+  const given = resolve(cwd, path)
+  if (kind === 'python') {
+    const root = isFolder(given) ? given : venvOf(given)
+    return root !== null && existsSync(fsPath(join(root, 'pyvenv.cfg'))) ? [venvPlace(root)] : []
+  }
+  const program = programPath(words, env, cwd)
+  const python = program === null ? null : (scriptPython(program) ?? (isPython(program) ? program : null))
+  const root = kind === 'user' ? userSite(python) : given
+  return root !== null && isFolder(root) ? [{ tool: 'project', kind: 'folder', root, locks: [], python }] : []
+}
+
+function isPython(path: string): boolean {
+  return /\/(?:python|pypy)[\d.]*$/.test(path)
+}
+
+function isFolder(path: string): boolean {
+  return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
+}
+
+/** The folder of `pip install --user`, as this Python says. */
+function userSite(python: string | null): string | null {
+  if (python === null) return null
+  const args = ['-c', 'import site; print(site.getusersitepackages())']
+  const { stdout } = spawnSync(python, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+  const path = (stdout ?? '').trim()
+  return isAbsolute(path) ? path : null
+}
