@@ -132,7 +132,7 @@ function findPreCommit(folders: Folders): Found[] {
   })
 }
 
-/** The successor of pre-commit in Rust: an environment for each hook, named after its language, and Pythons and Nodes. */
+/** The successor of pre-commit in Rust: an environment for each hook, named after its language, and programs of its own. */
 function findPrek(folders: Folders): Found[] {
   const base = named(folders, 'PREK_HOME') ?? join(folders.cache, 'prek')
   const locks = [join(base, '.lock')]
@@ -142,7 +142,9 @@ function findPrek(folders: Folders): Found[] {
   return [
     ...pythonsIn(join(base, 'tools/python'), locks),
     ...hooks,
-    ...foldersIn(join(base, 'tools/node')).map((root): Found => ({ kind: 'folder', root, locks })),
+    ...foldersIn(join(base, 'tools'))
+      .filter(path => /\/(?:uv|node|bun|deno)$/.test(path))
+      .map((root): Found => ({ kind: 'folder', root, locks })),
   ]
 }
 

@@ -1,12 +1,14 @@
 // A Python of one's own as everybody's base: what is made with it works at once, with no wheelfix command.
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { skip } from '../support/requires.ts'
+import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { treeDifferences, treeState } from '../support/tree.ts'
+import { RECIPES } from '../world/packages.ts'
 import { installTools } from '../world/tools.ts'
+import { moduleSource } from '../world/module.ts'
 import { makeVenv, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
@@ -79,12 +81,85 @@ suite('wheelfix python --make', () => {
     assert.equal(wheelfix(world, ['check', venv]).status, 0)
   })
 
+  test('a project with a C extension, built from source, as a tool of uvx, of uv tool install and of pipx', t => {
+    if (missing('gcc') !== false) return t.skip(missing('gcc') as string)
+    const project = join(world.root, 'native')
+    mkdirSync(project)
+    for (const [name, text] of Object.entries(NATIVE)) writeFileSync(join(project, name), text)
+    const said = /works 3\.0/
+    for (const args of [
+      ['run', '--no-project', '--with', project, 'native-tool'],
+      ['tool', 'run', '--from', project, 'native-tool'],
+    ]) {
+      const { status, stdout, stderr } = uv(...args)
+      assert.equal(status, 0, `${args.join(' ')}\n${stdout}${stderr}`)
+      assert.match(stdout, said)
+    }
+    assert.equal(uv('tool', 'install', project).status, 0)
+    const program = join(world.root, 'home/.local/bin/native-tool')
+    assert.match(runWell(program, [], { env: world.env }), said)
+    assert.equal(uv('tool', 'uninstall', 'native-tool').status, 0)
+    tools.well('pipx', ['install', project], { env })
+    assert.match(runWell(program, [], { env: world.env }), said)
+  })
+
+  test('uv sync of a project, every preference of uv, and tox', () => {
+    const project = join(world.root, 'synced')
+    mkdirSync(project)
+    const toml = '[project]\nname = "p"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = ["numpy"]\n'
+    writeFileSync(join(project, 'pyproject.toml'), toml)
+    tools.well('uv', ['sync'], { env, cwd: project })
+    imports(join(project, '.venv/bin/python'))
+    for (const preference of ['managed', 'system', 'only-system']) {
+      const chosen = { ...env, UV_PYTHON_PREFERENCE: preference }
+      const args = [
+        'run',
+        '--no-project',
+        '--with',
+        'numpy',
+        'python',
+        '-c',
+        `${IMPORT}; import sys; print(sys.base_prefix)`,
+      ]
+      assert.ok(tools.well('uv', args, { env: chosen, cwd: world.root }).includes(prefix), preference)
+    }
+    const tested = join(world.root, 'tested')
+    mkdirSync(tested)
+    writeFileSync(
+      join(tested, 'tox.ini'),
+      `[testenv]\nskip_install = true\ndeps = numpy\ncommands = python -c "${IMPORT}"\n`,
+    )
+    // tox takes the Python that runs it
+    tools.well('uv', ['tool', 'install', 'tox'], { env, cwd: world.root })
+    const { status, stdout } = run(join(world.root, 'home/.local/bin/tox'), ['run'], { env, cwd: tested })
+    assert.equal(status, 0, stdout)
+    assert.match(stdout, /3\.0/)
+    assert.ok(!('PYTHONHOME' in env))
+  })
+
   test('a second run changes nothing, and an update is what it was made for', () => {
     const before = treeState(join(prefix, 'bin'))
     assert.match(well('--make', prefix), /is in place/)
     assert.deepEqual(treeDifferences(treeState(join(prefix, 'bin')), before), [])
     well('--make', prefix, '--update', '--from', world.python)
     imports(join(world.root, 'by-uv/bin/python'))
+  })
+
+  test('an update takes a new Python of the store, and what was made with the old one works without that', () => {
+    const { python: old } = world.outputs
+    const rebuilt = join(world.store, `${'z'.repeat(32)}-${basename(old).slice(33)}`)
+    const links = { glibc: join(world.root, 'g'), libgcc: join(world.root, 'c') }
+    RECIPES.python.install({ ...world.outputs, python: rebuilt }, world.host, links, { compilerInClosure: false })
+    well('--make', prefix, '--update', '--from', join(rebuilt, 'bin/python3'))
+    renameSync(old, `${old}-away`)
+    try {
+      imports(join(world.root, 'by-uv/bin/python'))
+      assert.match(well('--make', prefix), /is in place/)
+      const ask = 'import sys, ssl; print(sys.prefix)'
+      assert.equal(runWell(python, ['-c', ask], { env: world.env }), `${prefix}\n`)
+    } finally {
+      renameSync(`${old}-away`, old)
+    }
   })
 
   test('other folders are left alone, and what was made is removed', () => {
@@ -105,3 +180,28 @@ suite('wheelfix python --make', () => {
     assert.deepEqual(readdirSync(prefix), ['mine'])
   })
 })
+
+/** A project with a program, a dependency with binaries, and an extension module that needs the C++ library. */
+const NATIVE: Readonly<Record<string, string>> = {
+  'pyproject.toml': `[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "native-tool"
+version = "1.0"
+dependencies = ["numpy"]
+[project.scripts]
+native-tool = "native_tool:main"
+[tool.setuptools]
+py-modules = ["native_tool"]
+`,
+  'setup.py': `from setuptools import Extension, setup
+link = ["-Wl,--no-as-needed", "-lstdc++"]
+setup(ext_modules=[Extension("native_core", ["native_core.c"], extra_link_args=link)])
+`,
+  'native_tool.py': `def main():
+    import native_core, numpy
+    print("works", numpy.ones(3).sum())
+`,
+  'native_core.c': moduleSource('native_core'),
+}

@@ -198,7 +198,7 @@ suite('environments of tools', () => {
   after(() => world.dispose())
   const uv = installTools(world, ['uv'])
   const home = join(world.root, 'home')
-  const env = { ...uv.env, PATH: `${home}/.local/bin:${uv.env['PATH'] ?? ''}` }
+  const env = { ...uv.env, PATH: `${home}/.local/bin:${join(world.root, 'tools/bin')}:${uv.env['PATH'] ?? ''}` }
   const wheels = join(world.root, 'wheels')
   const from = process.env['WHEELFIX_TEST_WHEELS']
   const index = from === undefined ? [] : ['--no-index', '--find-links', from]

@@ -5,7 +5,7 @@ import { dirname } from 'node:path'
 import { runWell } from '../support/run.ts'
 
 /** The module definition of CPython's stable ABI (Include/moduleobject.h), written out. */
-const source = (name: string): string => `
+export const moduleSource = (name: string): string => `
 struct object { long references; void *type; };
 struct base { struct object head; void *init; long index; void *copy; };
 struct definition { struct base base; const char *name, *doc; long size; void *methods, *slots, *traverse, *clear, *free; };
@@ -20,6 +20,6 @@ export function buildModule(path: string): void {
   const name = /([^/.]+)\.[^/]*$/.exec(path)?.[1] ?? ''
   mkdirSync(dirname(path), { recursive: true })
   const file = `${path}.c`
-  writeFileSync(file, source(name))
+  writeFileSync(file, moduleSource(name))
   runWell('gcc', ['-shared', '-fPIC', '-o', path, file, '-Wl,--no-as-needed', '-lstdc++'])
 }
