@@ -17,6 +17,7 @@ import { test } from 'node:test'
 import { attributeFor } from '../../src/nix/hints.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
+import { installTools } from '../world/tools.ts'
 import { installDemoWheel, makeVenv, pipInstall, withWheels } from '../world/venv.ts'
 import { flakes, OPTIONS, ROOT, succeeds } from './flakes.ts'
 import { scratch } from './stores.ts'
@@ -352,6 +353,15 @@ test(
     const plain = makeVenv({ ...world, python: join(outside, 'python/bin/python3') }, 'plain')
     pipInstall(world, plain, ['numpy', 'shapely'])
     runWell(join(plain, 'bin/python'), ['-c', 'import numpy, shapely'], { env: world.env })
+    // so do those that uv installs with it
+    const tools = installTools(world, ['uv'])
+    const withIt = { env: { UV_PYTHON: join(outside, 'python/bin/python3') }, cwd: outside }
+    const use = ['--with', 'numpy', 'python', '-c', 'import numpy']
+    for (const args of [
+      ['run', '--no-project', ...use],
+      ['tool', 'run', ...use],
+    ])
+      tools.well('uv', args, withIt)
     // its loader alone serves any program that names it
     succeeds(all.nix(['build', 'path:.#loader', '-o', join(outside, 'loader')], team))
     const program = join(outside, 'program')
