@@ -1,0 +1,42 @@
+// When the entries of the journal are on the disk. test/survive/power.test.ts proves what that is good for.
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { mock, test } from 'node:test'
+import { openJournal } from '../../src/state/journal.ts'
+
+const FILE = { size: 4, header: Buffer.from('head') }
+const entry = (path: string) => ({ path, before: FILE, after: FILE, end: null, patches: [], record: null })
+
+test('entries are on the disk before add() returns, and so is the name of a new journal', () => {
+  const root = fs.mkdtempSync(join(tmpdir(), 'wheelfix-journal-'))
+  const place = { root, stateFolder: join(root, '.wheelfix') }
+  fs.mkdirSync(place.stateFolder)
+  const calls: string[] = []
+  for (const name of ['writeSync', 'fdatasyncSync', 'fsyncSync'] as const) {
+    const real = fs[name] as (...args: readonly unknown[]) => unknown
+    mock.method(fs, name, (...args: readonly unknown[]) => {
+      calls.push(`${name} ${fs.readlinkSync(`/proc/self/fd/${String(args[0])}`).slice(root.length + 1)}`)
+      return real(...args)
+    })
+  }
+  syncBuiltinESMExports()
+  try {
+    const journal = openJournal(place)
+    journal.add([entry('a.so'), entry('b.so')])
+    const first = calls.splice(0)
+    journal.add([entry('c.so')])
+    const second = calls.splice(0)
+    journal.finish()
+
+    const written = ['writeSync .wheelfix/journal', 'fdatasyncSync .wheelfix/journal']
+    assert.deepEqual(first, [...written, 'fsyncSync .wheelfix'])
+    assert.deepEqual(second, written)
+  } finally {
+    mock.restoreAll()
+    syncBuiltinESMExports()
+    fs.rmSync(root, { recursive: true })
+  }
+})
