@@ -15,6 +15,7 @@ const NOTHING: DaemonAnswers = {
   valid: new Set(),
   described: new Map(),
   closure: new Set(),
+  isWholeClosure: true,
   rootsAdded: 0,
   refusal: null,
 }

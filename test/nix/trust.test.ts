@@ -136,6 +136,19 @@ test('an unsigned system (an ISO or a WSL image) is trusted with everything that
   assert.equal(trust().reasonFor(gcc), 'closure')
 })
 
+test('a closure that ended early goes on when something else is asked for', { skip }, async t => {
+  const { register, trust, system } = await daemonStore(t)
+  const deep = register('deep-1', [register('deepest-1')])
+  const gcc = register('gcc-14.3.0-lib')
+  const stranger = register('gcc-99.0.0-lib')
+  symlinkSync(register('nixos-system-nixos-25.05', [gcc, register('system-path', [deep])]), system)
+  const judge = trust()
+  assert.deepEqual([gcc, deep, stranger].map(judge.reasonFor), ['closure', 'closure', null])
+  const other = trust()
+  other.expect([gcc, stranger])
+  assert.deepEqual([stranger, gcc, deep].map(other.reasonFor), [null, 'closure', 'closure'])
+})
+
 test('the closure of the interpreter is trusted, beyond what its files name', { skip }, async t => {
   const { register, trust } = await daemonStore(t)
   const gcc = register('gcc-14.3.0-lib')

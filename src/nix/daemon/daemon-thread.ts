@@ -16,6 +16,7 @@ export interface ThreadQuestions {
   readonly valid: readonly Uint8Array[]
   readonly describe: readonly Uint8Array[]
   readonly closureOf: readonly Uint8Array[]
+  readonly until: readonly Uint8Array[]
   readonly addRoots: readonly Uint8Array[]
 }
 
@@ -33,6 +34,7 @@ export interface ThreadAnswers {
   readonly valid: readonly Uint8Array[]
   readonly described: readonly ThreadPathInfo[]
   readonly closure: readonly Uint8Array[]
+  readonly isWholeClosure: boolean
   readonly rootsAdded: number
   readonly refusal: string | null
 }
@@ -182,21 +184,24 @@ async function openSession(socket: string): Promise<Session | null> {
 
 /**
  * The closure of `paths`: the paths and everything that they lead to by their references. The daemon is asked in waves, and
- * answers in order.
+ * answers in order. If `until` names paths, the search ends after the wave in which the last of them was found.
  */
 async function closureOver(
   paths: readonly Uint8Array[],
+  until: readonly Uint8Array[],
   describe: (paths: readonly Uint8Array[]) => Promise<readonly ThreadPathInfo[]>,
-): Promise<Uint8Array[]> {
+): Promise<Pick<ThreadAnswers, 'closure' | 'isWholeClosure'>> {
   // more paths than any store of today's machines
   const MAX_PATHS = 200_000
   const key = (path: Uint8Array) => Buffer.from(path).toString('latin1')
   const asked = new Set(paths.map(key))
   const closure: Uint8Array[] = []
+  const missing = new Set(until.map(key))
   for (let wave = paths; wave.length > 0 && asked.size < MAX_PATHS;) {
     const next: Uint8Array[] = []
     for (const { path, references } of await describe(wave)) {
       closure.push(path)
+      missing.delete(key(path))
       for (const reference of references) {
         if (asked.has(key(reference))) continue
         asked.add(key(reference))
@@ -204,8 +209,9 @@ async function closureOver(
       }
     }
     wave = next
+    if (until.length > 0 && missing.size === 0) return { closure, isWholeClosure: wave.length === 0 }
   }
-  return closure
+  return { closure, isWholeClosure: true }
 }
 
 /** Asks all questions in order, until the daemon refuses or hangs up. The answers before that are valid. */
@@ -217,6 +223,7 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
     valid: [] as Uint8Array[],
     described: [] as readonly ThreadPathInfo[],
     closure: [] as readonly Uint8Array[],
+    isWholeClosure: true,
     rootsAdded: 0,
     refusal,
   }
@@ -254,7 +261,9 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
       if (answers.refusal === null) answers.valid = (await wire.readStrings()).map(bytes => Uint8Array.from(bytes))
     }
     if (answers.refusal === null) answers.described = await describe(questions.describe)
-    if (answers.refusal === null) answers.closure = await closureOver(questions.closureOf, describe)
+    if (answers.refusal === null) {
+      Object.assign(answers, await closureOver(questions.closureOf, questions.until, describe))
+    }
     for (const link of questions.addRoots) {
       if (answers.refusal !== null) break
       wire.write(integer(OP_ADD_INDIRECT_ROOT), string(link))

@@ -16,6 +16,8 @@ export interface DaemonQuestions {
   readonly describe?: readonly string[]
   /** Which paths do these store paths reference, directly or not? */
   readonly closureOf?: readonly string[]
+  /** The closure may end once it has all of these. */
+  readonly until?: readonly string[]
   /** Links to register as indirect roots. */
   readonly addRoots?: readonly string[]
 }
@@ -37,6 +39,8 @@ export interface DaemonAnswers {
   /** By path. Invalid paths are left out. */
   readonly described: ReadonlyMap<string, PathInfo>
   readonly closure: ReadonlySet<string>
+  /** False when the closure ended early. */
+  readonly isWholeClosure: boolean
   /** How many of the links are now registered, counted from the first. */
   readonly rootsAdded: number
   /** The daemon's message when it refused a question. The answers before that are valid. */
@@ -95,6 +99,7 @@ export function askDaemon(socket: string, questions: DaemonQuestions, timeout = 
     valid: bytes(questions.valid),
     describe: bytes(questions.describe),
     closureOf: bytes(questions.closureOf),
+    until: bytes(questions.until),
     addRoots: bytes(questions.addRoots),
   } satisfies ThreadQuestions)
   if (Atomics.wait(answered, 0, before, timeout) === 'timed-out') {

@@ -55,6 +55,9 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
   const own = storePathsOf(interpreter, store)
   const reasons = new Map<string, TrustReason>()
   const expected = new Set<string>()
+  const unsigned = new Set<string>()
+  /** Did the computation of the first closure that is left end early? */
+  let wasCut = false
   let keys: PublicKeys | undefined
   let isSilent = false
 
@@ -69,17 +72,23 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
   const wellNamed = (paths: readonly string[]) => paths.filter(path => VALID_NAME.test(path.slice(store.length + 1)))
   const readSignatures = (): void => {
     const described = ask({ describe: wellNamed([...expected]) })?.described.values() ?? []
+    for (const path of expected) unsigned.add(path)
     expected.clear()
     keys ??= trustedKeys(env)
     for (const info of described) if (isSigned(info, keys)) settle([info.path], 'signature')
   }
   /**
-   * The closures in the order of their size, small ones first. Each is computed only when the ones before gave no reason.
+   * The closures in the order of their size, small ones first. Each is computed only when the ones before gave no reason, and
+   * the first time only as far as to the paths that are asked for.
    */
   const closures = [() => own, () => profilePaths(env, places), () => registeredPaths(env)]
   const readClosure = (): void => {
-    const roots = wellNamed(closures.shift()?.() ?? [])
-    if (roots.length > 0) settle(ask({ closureOf: roots }, CLOSURE_TIMEOUT_MS)?.closure ?? [], 'closure')
+    const roots = wellNamed(closures[0]?.() ?? [])
+    const until = wasCut ? [] : wellNamed([...unsigned].filter(path => !reasons.has(path)))
+    const answers = roots.length === 0 ? null : ask({ closureOf: roots, until }, CLOSURE_TIMEOUT_MS)
+    settle(answers?.closure ?? [], 'closure')
+    wasCut = answers?.isWholeClosure === false
+    if (!wasCut) closures.shift()
   }
   const judge = (storePath: string): TrustReason => {
     if (!reasons.has(storePath)) {
