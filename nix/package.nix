@@ -54,20 +54,20 @@ stdenvNoCC.mkDerivation (finalAttrs: {
     runHook preBuild
     cp -r ${finalAttrs.passthru.modules} node_modules
     flags="--bundle --platform=node --format=cjs --target=node20 --minify-whitespace --minify-syntax"
-    esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=program.txt
+    esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=dist/program.txt
     # the first stage leaves out what is loaded on demand; where a name is missing here, it is only larger
     leftOut=
-    for name in all completions config doctor elf/elf explain libs/libs libs/libs-build nix python restore run \
+    for name in all completions config doctor elf/elf env explain libs/libs libs/libs-build nix python restore run \
       shared/failure wheel why; do
       leftOut="$leftOut --external:*/commands/$name.ts"
     done
-    for name in describe environment/run environment/report; do leftOut="$leftOut --external:*/$name.ts"; done
+    for name in describe environment/run environment/report environment/restore-environment inspect/settled \
+      private-loader/standalone; do leftOut="$leftOut --external:*/$name.ts"; done
     set -f
-    esbuild src/front.ts $flags $leftOut --supported:dynamic-import=false \
+    esbuild src/front.ts $flags $leftOut --external:smol-toml --supported:dynamic-import=false \
       --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=front.txt
     set +f
-    esbuild src/launch.ts $flags --alias:wheelfix:program=./program.txt --alias:wheelfix:front=./front.txt \
-      --loader:.txt=text --outfile=dist/wheelfix.cjs
+    esbuild src/launch.ts $flags --alias:wheelfix:front=./front.txt --loader:.txt=text --outfile=dist/wheelfix.cjs
     # V8 seeds its hashes at random; with a seed the same program gives the same cache
     node --random-seed=1 --eval 'require("./dist/wheelfix.cjs").writeCache()'
     runHook postBuild

@@ -107,5 +107,6 @@ describe('the code cache', () => {
 })
 
 test('the program imports nothing while it runs, because its text is run without a loader of modules', () => {
-  assert.doesNotMatch(readFileSync(join(DIST, 'wheelfix.cjs'), 'latin1'), /(?<![\w.$])import\(/)
+  for (const name of ['wheelfix.cjs', 'program.txt'])
+    assert.doesNotMatch(readFileSync(join(DIST, name), 'latin1'), /(?<![\w.$])import\(/)
 })

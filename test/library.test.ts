@@ -29,7 +29,7 @@ function install(project: string): void {
     cpSync(join(ROOT, name), join(copy, name), { recursive: true })
   symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
   mkdirSync(join(copy, 'dist'))
-  cpSync(join(ROOT, 'dist/wheelfix.cjs'), join(copy, 'dist/wheelfix.cjs'))
+  for (const name of ['wheelfix.cjs', 'program.txt']) cpSync(join(ROOT, 'dist', name), join(copy, 'dist', name))
   runWell(process.execPath, [TSC, '-p', join(copy, 'tsconfig.lib.json')])
   runWell('npm', ['pack', '--ignore-scripts', '--pack-destination', packed], { cwd: copy, env: process.env })
   const tarball = readdirSync(packed).find(name => name.endsWith('.tgz')) ?? ''

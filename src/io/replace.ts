@@ -1,6 +1,5 @@
 // How changed bytes reach the disk: first a copy beside the file, then one rename. A process that has the old file open
 // or mapped keeps it. A run that is killed in between leaves a temporary file, and the old file complete.
-import { createHash, randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -19,6 +18,7 @@ import {
   symlinkSync,
   writeSync,
 } from 'node:fs'
+import { crypto } from './crypto.ts'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit, FilePiece } from '../elf/edit/file-edit.ts'
 import { graftedSource } from '../elf/graft/graft.ts'
@@ -51,7 +51,7 @@ const RANDOM = 6
 export function temporaryOf(path: string): string {
   const slash = path.lastIndexOf('/')
   const name = path.slice(slash + 1)
-  const random = `.${randomBytes(RANDOM).toString('hex')}${SUFFIX}`
+  const random = `.${crypto().randomBytes(RANDOM).toString('hex')}${SUFFIX}`
   const isLong = encodeText(name).length + 1 + random.length > LONGEST_NAME
   return `${path.slice(0, slash + 1)}.${isLong ? digestOfName(name) : name}${random}`
 }
@@ -63,7 +63,7 @@ export function createFile(path: string): number {
 }
 
 function digestOfName(name: string): string {
-  return createHash('sha256').update(encodeText(name)).digest('hex').slice(0, 32)
+  return crypto().createHash('sha256').update(encodeText(name)).digest('hex').slice(0, 32)
 }
 
 /** The complete next content of a file, beside it, waiting for the rename. */

@@ -1,9 +1,9 @@
 // Where the answers of earlier runs are kept: in the state folder of the environment. An environment in which nothing was
 // ever to do has no state folder and does not get one for this: its answers are kept in the user's own state folder, in a
 // file that is named after the environment's path.
-import { createHash } from 'node:crypto'
 import { lstatSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { crypto } from '../io/crypto.ts'
 import { encodeText } from '../elf/text.ts'
 import { readBeneath } from '../io/beneath.ts'
 import { errnoOf } from '../io/error.ts'
@@ -51,7 +51,7 @@ function answersFolder(env: NodeJS.ProcessEnv): string | null {
 }
 
 function nameFor({ root }: Place): string {
-  return `${createHash('sha256').update(encodeText(root)).digest('hex').slice(0, 32)}.json`
+  return `${crypto().createHash('sha256').update(encodeText(root)).digest('hex').slice(0, 32)}.json`
 }
 
 /** Is this a folder, not a link to one, that belongs to this user, and that nobody else may write to? */

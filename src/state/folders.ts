@@ -1,9 +1,9 @@
 // Folders that are not virtual environments: where wheelfix keeps their state, and how it recognises them. A folder may
 // belong to another tool, so wheelfix puts no files into it. Its state is in the user's folder ($XDG_STATE_HOME), unless the
 // user wants it in the folder itself.
-import { createHash } from 'node:crypto'
 import { existsSync, lstatSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
+import { crypto } from '../io/crypto.ts'
 import { encodeText } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
@@ -159,7 +159,7 @@ export function stateHome(env: NodeJS.ProcessEnv): string | null {
 }
 
 function keyedFolder(path: string, home: string): string {
-  const key = createHash('sha256').update(encodeText(path)).digest('hex').slice(0, 16)
+  const key = crypto().createHash('sha256').update(encodeText(path)).digest('hex').slice(0, 16)
   return join(home, 'wheelfix', `${basename(path)}-${key}`)
 }
 

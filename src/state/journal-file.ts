@@ -12,7 +12,6 @@
 // `journal`: the run was interrupted. Recovery examines each object (recover.ts), and restores it if it is not whole.
 // `journal.kept` of this boot: only a power loss can lose anything. It is dropped after every object is synced.
 // `journal.kept` of another boot: recovery examines each object as if the run had been interrupted.
-import { createHash } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -24,6 +23,7 @@ import {
   readSync,
   rmSync,
 } from 'node:fs'
+import { crypto } from '../io/crypto.ts'
 import { openBeneath } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { exists, fsPath } from '../io/path.ts'
@@ -54,7 +54,7 @@ export interface OldEntry {
 export const END_LENGTH = 4096
 
 export function digestOfEnd(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex').slice(0, 32)
+  return crypto().createHash('sha256').update(bytes).digest('hex').slice(0, 32)
 }
 
 export function journalPath(place: Place): string {
