@@ -76,7 +76,14 @@ interface Stamp {
 }
 
 /** Each path with its state. */
-type States = Readonly<Record<string, string>>
+type States = Readonly<Record<string, State>>
+
+/**
+ * The fields that change with a file or folder: inode, size, mtime and ctime in milliseconds. A folder has the size -1. null:
+ * nothing is there. (Numbers, because a run with nothing to do compares thousands of them, and a text of each costs as much
+ * as the system call.)
+ */
+type State = readonly [ino: number, size: number, mtimeMs: number, ctimeMs: number] | null
 
 /** The answer to one question. A shell hook asks from another environment than a terminal. */
 interface KnownAnswer {
@@ -156,7 +163,7 @@ export function recallSettled(place: Place, options: Question, version: string):
   if (known === null) return null
   const files = Object.entries(known.stamp.states).filter(([path, state]) => !isOfFolder(state) && path !== CONFIG)
   // two names of one file: which of them a process shows depends on more than their states
-  if (new Set(files.map(([, state]) => state.split(' ', 1)[0])).size < files.length) return null
+  if (new Set(files.map(([, state]) => state?.[0])).size < files.length) return null
   return {
     answer: known.answer,
     files: files.map(([path]) => (path.startsWith('/') ? path : `${place.root}/${path}`)),
@@ -189,7 +196,7 @@ function isFor(now: Settings, settings: Settings): boolean {
 }
 
 function holds(states: States, root: string): boolean {
-  for (const path in states) if (stateOf(root, path) !== states[path]) return false
+  for (const path in states) if (!isAsKnown(statusIn(root, path), states[path])) return false
   return true
 }
 
@@ -255,7 +262,7 @@ export function namesBefore(folders: Iterable<string>, began: number): Map<strin
 /** The folders and objects of the venv; null when one is gone, or when something other than this run changed one. */
 function statesOf(subject: Subject): States | null {
   const { root, directories, objects, began } = subject
-  const states: Record<string, string> = {}
+  const states: Record<string, State> = {}
   for (const directory of directories) {
     const status = statusOf(directory)
     // the state is read before the names: the next run sees a change that comes after both
@@ -270,7 +277,7 @@ function statesOf(subject: Subject): States | null {
     if (!isKnown) return null
     states[path] = sayState(status)
   }
-  return Object.assign(states, { [CONFIG]: stateOf(root, CONFIG) })
+  return Object.assign(states, { [CONFIG]: sayState(statusIn(root, CONFIG)) })
 }
 
 /** Did only this run put anything into the folder? */
@@ -283,7 +290,7 @@ function isAsWritten(folder: string, { written, made }: Subject): boolean {
 
 /** The dependencies; null when something other than this run changed one since the run began. */
 function statesAround({ root, dependencies, made, began }: Subject): States | null {
-  const states: Record<string, string> = {}
+  const states: Record<string, State> = {}
   for (const path of dependencies) {
     const status = statusOf(path)
     if (status !== null && isRecent(status, began) && !made.has(path) && !isInside(path, root)) return null
@@ -292,24 +299,34 @@ function statesAround({ root, dependencies, made, began }: Subject): States | nu
   return states
 }
 
-/**
- * The fields that change with a file or folder: inode, size, and both times. Outside the venv a link counts as its target.
- */
-function stateOf(root: string, path: string): string {
-  return sayState(path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync))
+/** Outside the venv a link counts as its target. */
+function statusIn(root: string, path: string): Stats | null {
+  return path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync)
+}
+
+/** @param known as it was kept: anybody may have written it */
+function isAsKnown(status: Stats | null, known: State | undefined): boolean {
+  if (status === null || known == null) return status === null && known === null
+  return (
+    status.ino === known[0] && sizeOf(status) === known[1] && status.mtimeMs === known[2] && status.ctimeMs === known[3]
+  )
 }
 
 /** Beside the folders and objects, the states have this file. */
 const CONFIG = 'pyvenv.cfg'
 
-/** Is this the state of a folder? A folder has no size. */
-function isOfFolder(state: string): boolean {
-  return /^\d+ {2}/.test(state)
+function isOfFolder(state: State): boolean {
+  return state?.[1] === OF_FOLDER
 }
 
-function sayState(status: Stats | null): string {
-  if (status === null) return 'absent'
-  return `${status.ino} ${status.isDirectory() ? '' : status.size} ${status.mtimeMs} ${status.ctimeMs}`
+const OF_FOLDER = -1
+
+function sizeOf(status: Stats): number {
+  return status.isDirectory() ? OF_FOLDER : status.size
+}
+
+function sayState(status: Stats | null): State {
+  return status === null ? null : [status.ino, sizeOf(status), status.mtimeMs, status.ctimeMs]
 }
 
 function statusOf(path: string, ask: typeof lstatSync = statSync): Stats | null {
