@@ -108,13 +108,20 @@ suite('opens-by-name', () => {
       'ctypes.CDLL("libc.so.6"); find_library("m"); find_library("pthread")',
       'ctypes.CDLL("libcuda.so.1"); ctypes.CDLL("libnvidia-ml.so.1")',
       'ctypes.CDLL("libofnobody.so.7"); find_library("ofnobody")',
+      'ctypes.CDLL("libcudart.so.13"); ctypes.CDLL("libtbb.so.12")',
     )
-    assert.deepEqual(none, [[], [], []])
+    assert.deepEqual(none, [[], [], [], []])
     const venv = testVenv(world, 'bundles')
     venv.install('opener', {
       'opener/__init__.py': 'find_library("portaudio")',
       'opener.libs/libportaudio-1a2b.so.2': {},
     })
+    assert.deepEqual(findingsIn(world, venv.root), [])
+    const rtree = {
+      'rtree/__init__.py': 'find_library("spatialindex_c")',
+      'rtree.libs/libspatialindex-0123abcd.so': {},
+    }
+    venv.install('rtree', rtree)
     assert.deepEqual(findingsIn(world, venv.root), [])
     // the hash of another wheel's copy is a name that nobody else asks for
     venv.install('other', { 'other/__init__.py': 'find_library("portaudio")' })

@@ -40,7 +40,8 @@ export function opensByName(examination: Examination, now: SimulationInput, env:
       return
     }
     const soname = names.some(name => SPARE.test(stemOf(name))) ? null : wantedOf(names)
-    if (soname !== null) lost.set(owner, [...(lost.get(owner) ?? []), { soname, file }])
+    // what wheels of NVIDIA bring belongs to another finding (variables/advice.ts)
+    if (soname !== null && !isOfCuda(soname)) lost.set(owner, [...(lost.get(owner) ?? []), { soname, file }])
   }
   const canParse = hasPython(venv) && isOfThisMachine(interpreter.object)
   const sources = canParse ? openedBySources(venv, interpreter.executable, env) : []
@@ -69,6 +70,10 @@ export function opensByName(examination: Examination, now: SimulationInput, env:
  */
 const SPARE =
   /^(?:samplerate|mfx|numa|iomp5|gomp|omp|tbb|tbbmalloc(?:_proxy)?|tcmalloc|jemalloc|unwind|bfd|dw|elf|gcc_s)$/
+
+function isOfCuda(soname: string): boolean {
+  return attributeFor(soname)?.startsWith('cudaPackages') === true
+}
 
 /** An object with a copy of it linked in takes over the one of the process, if there is one (AWS's libraries in pyarrow). */
 const LINKED_IN = /^crypto$/
@@ -159,16 +164,19 @@ function finder({ scan, distributions }: Examination, { python }: SimulationInpu
   }
 }
 
-/** auditwheel adds a hash to the names of libraries that it puts into a wheel. Only the wheel itself finds such a file. */
+/**
+ * auditwheel adds a hash to the names of libraries that it puts into a wheel, and only the wheel itself finds such a file. Its
+ * code then opens what the folder holds, also by a name with an ending of its own (rtree: libspatialindex for
+ * spatialindex_c).
+ */
 function isBrought(file: { readonly name: string; readonly owner: string }, stem: string, owner: string): boolean {
   const { name } = file
-  const rest = name.startsWith(`lib${stem}`)
-    ? name.slice(stem.length + 3)
-    : name.startsWith(stem)
-      ? name.slice(stem.length)
-      : null
-  if (rest === null) return false
-  return /^(?:\.|$)/.test(rest) || (file.owner === owner && /^[-_.\d]/.test(rest))
+  const start = [`lib${stem}`, stem].find(beginning => name.startsWith(beginning))
+  const rest = start === undefined ? null : name.slice(start.length)
+  if (rest !== null && /^(?:\.|$)/.test(rest)) return true
+  if (file.owner !== owner) return false
+  const base = /^lib(.+)-[0-9a-f]{8}\.so/.exec(name)?.[1]
+  return (rest !== null && /^[-_.\d]/.test(rest)) || (base !== undefined && stem.startsWith(`${base}_`))
 }
 
 function stringsOf({ path }: ScannedObject): string[] {
