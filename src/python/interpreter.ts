@@ -299,7 +299,8 @@ export function extensionSuffixes(version: string, freeThreaded: boolean, object
   const stable = !since315 ? [`abi${major}`] : freeThreaded ? ['abi3t'] : ['abi3', 'abi3t']
   return [
     ...named(`cpython-${major}${minor}${flags}`),
-    ...stable.flatMap(abi => [...(major === 3 && minor >= 14 ? named(abi) : []), `.${abi}.so`]),
+    ...stable.flatMap(abi => [...(since315 ? named(abi) : []), `.${abi}.so`]),
+    ...(major === 3 && minor === 14 ? named('abi3') : []),
     '.so',
   ]
 }

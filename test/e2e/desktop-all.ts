@@ -93,6 +93,10 @@ function afterBuild(world: NixWorld, display: string): void {
     tryStack(world, stack, display, venv => {
       const env = { HOME: world.root, NIX_CONFIG: 'substitute = false\nbuild-users-group =\nsandbox = false' }
       const { status, stderr } = wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv], env)
+      if (stack.byName !== undefined) {
+        wheelfix(world, ['libs', 'build', stack.byName, venv], env)
+        wheelfix(world, ['loader', '--no-scan', venv], env)
+      }
       return `status ${status}: ${stderr.trim().replaceAll('\n', '\n  ')}`
     })
   }

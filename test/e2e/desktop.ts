@@ -29,6 +29,8 @@ export interface Stack {
   readonly opened: string
   /** The same for a page of WebEngine; prints `True wheelfix`. */
   readonly page?: string
+  /** The package of nixpkgs with a library that it opens by name, which no search path of a file can tell. */
+  readonly byName?: string
 }
 
 const QT_WINDOW = `
@@ -82,6 +84,8 @@ export const QT: readonly Stack[] = [
   window: QT_WINDOW.replaceAll('STACK', name),
   opened: 'xcb True',
   page: QT_PAGE.replaceAll('STACK', name),
+  // Chromium of Qt 5 stops without libudev
+  ...(name === 'PyQt5' ? { byName: 'systemd' } : {}),
 }))
 
 /** PyGObject has no wheels for Linux on PyPI: pip builds one from the source, of a release that fits the host's GLib. */

@@ -1,4 +1,5 @@
-// fixWheels on a remote builder: another machine behind ssh, which is this one with a Nix store of its own.
+// fixWheels on a remote builder: another machine behind ssh, which is this one with a Nix store of its own. With
+// WHEELFIX_REMOTE_WHEELS=DIR it takes the wheels of that folder instead of the demo's, and says how long each part took.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import {
@@ -20,6 +21,9 @@ import { run, runWell } from '../support/run.ts'
 import { makeVenv, sitePackages } from '../world/venv.ts'
 import { flakes, OPTIONS, ROOT, succeeds } from './flakes.ts'
 import { scratch } from './stores.ts'
+
+const DEMO = join(ROOT, 'fixtures/demo-wheel')
+const WHEELS = process.env['WHEELFIX_REMOTE_WHEELS'] ?? DEMO
 
 interface Remote {
   /** The folder that is its /nix. */
@@ -123,7 +127,8 @@ test(
     for (const name of readdirSync('/nix/var').filter(name => name.startsWith('wf')))
       cpSync(join('/nix/var', name), join(remote.nix, 'var', name), { recursive: true, verbatimSymlinks: true })
     const team = scratch(t)
-    cpSync(join(ROOT, 'fixtures/demo-wheel'), join(team, 'wheels'), { recursive: true })
+    cpSync(WHEELS, join(team, 'wheels'), { recursive: true })
+    const count = readdirSync(WHEELS).filter(name => name.endsWith('.whl')).length
     writeFileSync(
       join(team, 'flake.nix'),
       `{
@@ -142,16 +147,20 @@ test(
     const out = join(scratch(t), 'result')
     const ssh = { NIX_SSHOPTS: remote.options }
     const builder = ['--max-jobs', '0', '--builders', `${remote.url} x86_64-linux ${remote.key} 1`]
-    const { stderr, ...built } = all.nix(['build', 'path:.#there', '-o', out, '-L', ...builder], team, ssh)
-    assert.equal(built.status, 0, stderr)
-    const places = [...stderr.matchAll(/^building '.*-(wheelfix-wheel\w*).*' on '(.*)'/gm)]
-    assert.deepEqual(
-      places.map(([, name, place]) => [name, place]),
-      [
-        ['wheelfix-wheelfix_demo', remote.url],
-        ['wheelfix-wheels', remote.url],
-      ],
+    const timed = <T>(what: string, work: () => T): T => {
+      const start = performance.now()
+      const result = work()
+      t.diagnostic(`${what}: ${((performance.now() - start) / 1000).toFixed(1)} s for ${count} wheels`)
+      return result
+    }
+    const { stderr, ...built } = timed('built there', () =>
+      all.nix(['build', 'path:.#there', '-o', out, '-L', ...builder], team, ssh),
     )
+    assert.equal(built.status, 0, stderr)
+    const places = [...stderr.matchAll(/^building '[^']*-(wheelfix-[\w.]+?)(?:-\d[^']*)?\.drv' on '(.*)'/gm)]
+    assert.deepEqual(new Set(places.map(([, , place]) => place)), new Set([remote.url]))
+    assert.equal(places.length, count + 1)
+    assert.equal(places.at(-1)?.[1], 'wheelfix-wheels')
     const result = readlinkSync(out)
     const wheel = readdirSync(result).find(name => name.endsWith('.whl')) ?? ''
     const path = dirname(readlinkSync(join(result, wheel)))
@@ -164,10 +173,13 @@ test(
     const second = join(scratch(t), 'store')
     const substitute = ['--option', 'substitute', 'true', '--option', 'substituters', remote.url]
     const noBuild = ['--option', 'require-sigs', 'false', '--max-jobs', '0', '--no-link']
-    succeeds(all.nix(['build', 'path:.#there', '--store', second, ...substitute, ...noBuild], team, ssh))
+    timed('substituted by another store', () =>
+      succeeds(all.nix(['build', 'path:.#there', '--store', second, ...substitute, ...noBuild], team, ssh)),
+    )
     assert.ok(existsSync(join(second, path)))
     runWell('chmod', ['-R', 'u+w', second])
 
+    if (WHEELS !== DEMO) return
     const venv = makeVenv(world, 'venv')
     runWell(world.host.python.executable, ['-m', 'zipfile', '-e', join(result, wheel), sitePackages(world, venv)])
     runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env: world.env })
