@@ -34,6 +34,9 @@ function clone(t: TestContext): Clone | null {
   const env = { ...process.env, HOME: home, NIX_REMOTE: '' }
   const git = (...args: readonly string[]) => runWell('git', ['-C', folder, ...args], { env })
   git('init', '-q')
+  // nothing may change the folder while Nix copies it
+  git('config', 'maintenance.auto', 'false')
+  git('config', 'gc.auto', '0')
   git('add', '.')
   git('-c', 'user.name=n', '-c', 'user.email=e', 'commit', '-qm', 'clone')
   const beside = join(dirname(folder), 'beside')
