@@ -175,6 +175,18 @@ suite('opens-by-name', () => {
     assert.deepEqual(findingsIn(world, venv.root, '--libs', folder), [])
   })
 
+  test('of several versions of a library the newest is named, whatever comes first', () => {
+    const venv = testVenv(world, 'versions')
+    const code = `#include <dlfcn.h>
+      static const char *names[] = { "libudev.so.0", "libudev.so.1" };
+      void *f(int which) { return dlopen(names[which], RTLD_NOW); }`
+    compile(world, venv, 'opener/calls.so', code)
+    venv.install('opener', {})
+    const [only] = findingsIn(world, venv.root)
+    assert.match(only?.message ?? '', /opens libudev\.so\.1 by name/)
+    assert.match(only?.remedy ?? '', /^wheelfix libs build systemd, then wheelfix loader/)
+  })
+
   test('with a private loader that has the library nothing is said', () => {
     const venv = testVenv(world, 'loaded')
     const folder = join(world.store, `${'2'.repeat(32)}-portaudio-19/lib`)

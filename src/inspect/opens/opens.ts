@@ -134,7 +134,11 @@ function knownByStem(): ReadonlyMap<string, readonly string[]> {
 function wantedOf(names: readonly string[]): string | null {
   const known = knownByStem()
   const all = [...names, ...names.flatMap(name => known.get(stemOf(name)) ?? [])]
-  return all.find(name => attributeFor(name) !== null) ?? null
+  const first = all.find(name => attributeFor(name) !== null)
+  if (first === undefined) return null
+  // of several versions the newest: Chromium's strings name libudev.so.0 before libudev.so.1
+  const same = names.filter(name => stemOf(name) === stemOf(first) && attributeFor(name) !== null)
+  return same.toSorted((a, b) => b.localeCompare(a, 'en', { numeric: true }))[0] ?? first
 }
 
 /** Is one of these names found, brought by a distribution, or no business of a library set? */
