@@ -297,7 +297,7 @@ test('every Python of this machine is read as it is', { skip: needsPython }, () 
     const made = venv(`of ${path.replaceAll('/', '_')}`, python => symlinkSync(path, python), 'version_info = \n')
     const found = find(made)
     // only Debian's 3.14 has the suffix with the platform
-    const suffixes = found.extensionSuffixes.filter(name => told[1].includes(name) || !/^\.abi3-/.test(name))
+    const suffixes = found.extensionSuffixes.filter(name => told[1].includes(name) || !name.startsWith('.abi3-'))
     assert.deepEqual([found.program, suffixes], told)
   }
 })
