@@ -2,9 +2,9 @@
 import type { ElfEdit } from '../elf/edit/edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
-import { type Layers, layersOf } from '../elf/graft/layers.ts'
+import { layersIn } from '../elf/graft/layers.ts'
 import { regraft, tryRegraft } from '../elf/graft/regraft.ts'
-import { originalSource, type Undo } from '../elf/graft/undo-note.ts'
+import type { Undo } from '../elf/graft/undo-note.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { applyEdit, stateOf } from '../elf/edit/state.ts'
 import type { ElfObject } from '../elf/types.ts'
@@ -114,12 +114,6 @@ function regraftOf({ status, edit, record, isOwn, kept, isProgram, libc }: Chang
     ...(record === null ? {} : { record }),
   } as const
   return { layers: layersIn(source, isOwn, kept), wanted, options }
-}
-
-/** The layers of a file. A file whose undo is kept elsewhere has only that layer. */
-export function layersIn(source: ByteSource, isOwn: (undo: Undo) => boolean, kept: Undo | null): Layers {
-  if (kept === null) return layersOf(source, isOwn)
-  return { above: [], own: [{ undo: kept, source }], base: originalSource(source, kept), headers: null }
 }
 
 /** Did the edit leave no note in the file? */

@@ -34,7 +34,7 @@ function headLine(report: WheelReport, chalk: ChalkInstance): string {
   const { path, output, status, written, outcomes, restored, original, policy } = report
   const name = chalk.bold(basename(path))
   const to = output === null || output === path || policy !== null ? '' : ` → ${output}`
-  const count = outcomes.filter(({ planned }) => planned.change !== null).length
+  const count = outcomes.filter(({ planned, status }) => planned.change !== null && status !== 'refused').length
   const objects = `${outcomes.length} ${outcomes.length === 1 ? 'object' : 'objects'}`
   switch (status) {
     case 'patched':

@@ -13,6 +13,18 @@ const MARK = 'wheelfix-undo '
  */
 const MOST_ITEMS = 8
 
+/** The most programs with an undo here. Their texts share the comment with everything else. */
+const MOST_PROGRAMS = 64
+/** The most characters of all their undos, so that the rest fits into the comment. */
+export const MOST_PROGRAM_TEXT = 40_000
+
+/** The undo of a program that was edited in place (io/program-undo.ts). */
+export interface ProgramUndo {
+  /** SHA-256 of the edited program, in hex. */
+  readonly sha256: string
+  readonly text: string
+}
+
 /** Names and hashes are those of the archive before the first patch, even if it was patched several times since. */
 export interface WheelUndo {
   /** The file name. */
@@ -28,6 +40,8 @@ export interface WheelUndo {
   readonly rows: readonly Cut[]
   /** Entries that were left out (signatures); null: they were too large to keep. */
   readonly dropped: readonly AddedEntry[] | null
+  /** Programs that carry no undo note, because they were edited in place. Earlier versions wrote none. */
+  readonly programs?: readonly ProgramUndo[]
 }
 
 /** A part of a text, and where it was, in UTF-16 units. */
@@ -132,13 +146,15 @@ function isUndo(value: unknown): value is EncodedUndo {
     (value['stem'] === null || typeof value['stem'] === 'string') &&
     listOf(value['texts'], { name: 'string', at: 'number', length: 'number', text: 'string' }) &&
     listOf(value['rows'], { at: 'number', text: 'string' }) &&
+    (value['programs'] === undefined ||
+      listOf(value['programs'], { sha256: 'string', text: 'string' }, MOST_PROGRAMS)) &&
     (value['dropped'] === null ||
       listOf(value['dropped'], { position: 'number', index: 'number', local: 'string', central: 'string' }))
   )
 }
 
-function listOf(value: unknown, kinds: Readonly<Record<string, 'string' | 'number'>>): boolean {
-  return Array.isArray(value) && value.length <= MOST_ITEMS && value.every((item: unknown) => has(item, kinds))
+function listOf(value: unknown, kinds: Readonly<Record<string, 'string' | 'number'>>, most = MOST_ITEMS): boolean {
+  return Array.isArray(value) && value.length <= most && value.every((item: unknown) => has(item, kinds))
 }
 
 function has(value: unknown, kinds: Readonly<Record<string, 'string' | 'number'>>): value is Record<string, unknown> {

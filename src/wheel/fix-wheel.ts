@@ -3,9 +3,10 @@
 // written.
 import { posix } from 'node:path'
 import { ElfError } from '../elf/error.ts'
-import { layersOf } from '../elf/graft/layers.ts'
+import { layersIn } from '../elf/graft/layers.ts'
 import { regraft } from '../elf/graft/regraft.ts'
-import type { Undo } from '../elf/graft/undo-note.ts'
+import { originalSource, type Undo } from '../elf/graft/undo-note.ts'
+import { readElf, withoutTables } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { applyEdit, stateOf } from '../elf/edit/state.ts'
 import type { ElfObject } from '../elf/types.ts'
@@ -17,6 +18,8 @@ import type { ProviderSources } from '../resolve/providers.ts'
 import type { ResolvedObject } from '../resolve/needed.ts'
 import { onTree, type PythonProcess } from '../resolve/python-process.ts'
 import { isBroken, readObject, type ScannedObject, type UnreadableObject } from '../resolve/objects.ts'
+import { digestOf } from '../io/hash.ts'
+import { parseUndo, undoText } from '../io/program-undo.ts'
 import { matchesPath } from '../io/glob.ts'
 import { directoryOf, fileNameOf, isInside, relativeTo } from '../io/path.ts'
 import type { Libc } from '../ldso/libc.ts'
@@ -32,6 +35,7 @@ import {
 } from './distribution.ts'
 import { type Archive, openArchive, refusal, type WheelEntry } from '../zip/read.ts'
 import type { Range } from '../zip/splice.ts'
+import { MOST_PROGRAM_TEXT, type ProgramUndo, readUndo } from './archive-note.ts'
 import { installedTree } from './wheel-tree.ts'
 
 /** A wheel with checked structure and contents; the caller closes it. */
@@ -80,6 +84,8 @@ export interface NewContent {
   readonly changes?: readonly Range[]
   /** Where the contents differ from the beginning of the entry's bytes. */
   readonly undone?: readonly Range[]
+  /** The undo of a program that was edited in place. */
+  readonly program?: ProgramUndo
 }
 
 /** One object and its result: `content` is null where the object does not change. */
@@ -124,6 +130,7 @@ export async function openWheel(
     const objects: WheelObject[] = []
     const unreadable: UnreadableObject[] = []
     const suffixes = suffixesOf(archive, python)
+    const programs = readUndo(archive.ending).undo?.programs ?? []
     for (const [entry, source] of contents.objects) {
       if (ignoredPaths.some(glob => matchesPath(entry.name, glob))) continue
       const at = installedPath(entry.name, distribution.dataFolder, installation)
@@ -134,7 +141,8 @@ export async function openWheel(
         const ino = objects.length
         const status = { dev: 0n, ino: BigInt(ino), nlink: 1, size: source.size, mode: entry.mode }
         const identity = `wheel:${number}:${ino}`
-        objects.push({ entry, source, object: { path: at, relative: entry.name, ...read, status, identity } })
+        const object = { path: at, relative: entry.name, ...read, status, identity }
+        objects.push({ entry, source, object: { ...object, ...keptIn(programs, source, object) } })
       } catch (error) {
         if (!(error instanceof ElfError)) throw error
         unreadable.push({ path: at, relative: entry.name, reason: error.message, broken: isBroken(error) })
@@ -145,6 +153,20 @@ export async function openWheel(
     close()
     throw error
   }
+}
+
+/** What the archive's note says of a program that was edited in place. @throws ElfError */
+function keptIn(
+  programs: readonly ProgramUndo[],
+  source: ByteSource,
+  { kind, owner }: ScannedObject,
+): Partial<ScannedObject> {
+  if (programs.length === 0 || kind !== 'executable' || owner !== null) return {}
+  const digest = digestOf(source, 'sha256', 'hex')
+  const known = programs.find(({ sha256 }) => sha256 === digest)
+  const undo = known === undefined ? null : parseUndo(known.text, source, 'wheel')
+  if (undo === null) return {}
+  return { undo, owner: 'wheel', kept: true, original: withoutTables(readElf(originalSource(source, undo))) }
 }
 
 /**
@@ -184,9 +206,13 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
   })
   const byIdentity = new Map(wheel.objects.map(object => [object.object.identity, object]))
   const outcomes: WheelOutcome[] = []
+  let room = MOST_PROGRAM_TEXT
   for (const planned of plan.objects) {
     const own = byIdentity.get(planned.identity)
-    if (own !== undefined) outcomes.push(outcomeOf(wheel, own, planned))
+    if (own === undefined) continue
+    const outcome = outcomeOf(wheel, own, planned, room)
+    room -= outcome.content?.program?.text.length ?? 0
+    outcomes.push(outcome)
   }
   return { plan, outcomes, expected: expectedOf(outcomes, byIdentity, tree, installation) }
 }
@@ -224,32 +250,49 @@ function ownershipOf(wheels: readonly Wheel[]): Ownership {
   }
 }
 
-function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject): WheelOutcome {
+function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject, room: number): WheelOutcome {
   const { entry } = own
   if (planned.change === null) {
     return { entry, planned, status: 'fine', reason: null, content: null, unchecked: null }
   }
   const unchecked = checkRecord(wheel, own)
   try {
-    return { entry, planned, status: 'patch', reason: null, content: edited(wheel, own, planned), unchecked }
+    return { entry, planned, status: 'patch', reason: null, content: edited(wheel, own, planned, room), unchecked }
   } catch (error) {
     if (!(error instanceof ElfError)) throw error
     return { entry, planned, status: 'refused', reason: error.message, content: null, unchecked }
   }
 }
 
-/** The new bytes of an object: the original with a graft, or the original again. @throws ElfError */
-function edited(wheel: Wheel, { entry, source, object }: WheelObject, { edit }: PlannedObject): NewContent {
+/**
+ * The new bytes of an object: the original with an edit, or the original again. A program is edited in place where that
+ * fits, because other tools take programs as templates, and a payload behind one must not move. The archive's note then
+ * holds the undo.
+ * @param room characters that the note has left for such undos
+ * @throws ElfError
+ */
+function edited(
+  wheel: Wheel,
+  { entry, source, object }: WheelObject,
+  { edit }: PlannedObject,
+  room: number,
+): NewContent {
   const { undo } = object
   const fields = wheel.distribution.record.rows.get(entry.name)
   const record = undo === null ? (fields === undefined ? null : `${fields.hash},${fields.size}`) : undo.record
   const isOwn = (layer: Undo): boolean => isPlanned(ownerOf(layer, () => fields !== undefined))
+  const layers = layersIn(source, isOwn, object.kept === true ? undo : null)
   const wanted = edit === null ? null : (base: ElfObject) => applyEdit(stateOf(base), edit)
   const options = { owner: 'wheel', ...(record === null ? {} : { record }) } as const
-  const { edit: graft, after } = regraft(layersOf(source, isOwn), wanted, options)
-  if (undo !== null || graft === null || graft.baseSize !== source.size) return { source: after }
+  const made = regraft(layers, wanted, { ...options, inPlace: object.kind === 'executable' })
+  const [place] = made.inPlace
+  const text = place === undefined ? null : undoText(place.base, place.edit, place.record)
+  const { edit: graft, after } = text === null || text.length <= room ? made : regraft(layers, wanted, options)
+  const program =
+    text === null || text.length > room ? {} : { program: { sha256: digestOf(after, 'sha256', 'hex'), text } }
+  if (undo !== null || graft === null || graft.baseSize !== source.size) return { source: after, ...program }
   const patches = graft.patches.map(({ offset, bytes }) => ({ offset, length: bytes.length }))
-  return { source: after, changes: [{ offset: 0, length: graft.header.length }, ...patches] }
+  return { source: after, changes: [{ offset: 0, length: graft.header.length }, ...patches], ...program }
 }
 
 /**

@@ -83,7 +83,9 @@ export async function writeWheel(
       recordBefore: text,
       recordAfter: now => retagged?.record(now) ?? now,
       entryName: name => retagged?.entry(name) ?? name,
-      ...(undo === null ? {} : { comment: writeUndo({ ...undo, ...retagged?.undo }, known.comment) }),
+      ...(undo === null
+        ? {}
+        : { comment: writeUndo({ ...undo, ...retagged?.undo, ...programsOf(wheel, all, undo) }, known.comment) }),
       ...(onProgress === undefined ? {} : { onProgress }),
     }),
   )
@@ -153,6 +155,19 @@ export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting):
   } finally {
     closeSync(fd)
   }
+}
+
+/** The undos of the programs that are edited in place in the new wheel: those of this run, and those that stay. */
+function programsOf(
+  { objects }: Wheel,
+  contents: ReadonlyMap<WheelEntry, NewContent>,
+  { programs: known = [] }: WheelUndo,
+): Pick<WheelUndo, 'programs'> {
+  const staying = objects.filter(({ entry, object }) => object.kept === true && !contents.has(entry))
+  const kept = new Set(staying.map(({ source }) => digestOf(source, 'sha256', 'hex')))
+  const made = [...contents.values()].flatMap(({ program }) => program ?? [])
+  const programs = [...known.filter(({ sha256 }) => kept.has(sha256)), ...made]
+  return programs.length === 0 ? {} : { programs }
 }
 
 /** The record for a wheel that is patched for the first time; null where the record of an earlier patch was lost. */

@@ -62,6 +62,12 @@ export function layersOf(
   return { above, own, base, headers }
 }
 
+/** The layers of a file. A file whose undo is kept elsewhere has only that layer. */
+export function layersIn(source: ByteSource, isOwn: (undo: Undo) => boolean, kept: Undo | null): Layers {
+  if (kept === null) return layersOf(source, isOwn)
+  return { above: [], own: [{ undo: kept, source }], base: originalSource(source, kept), headers: null }
+}
+
 /** null where they cannot be read. */
 function headersOf(source: ByteSource): Headers | null {
   try {
