@@ -46,6 +46,18 @@ export function readElf(source: ByteSource, headers: Headers = readHeaders(sourc
   return readObject(source, headers)
 }
 
+/** The search paths alone, for an object whose libraries nobody asks for. @throws ElfError */
+export function readSearchPaths(source: ByteSource): Pick<ElfObject, 'rpath' | 'runpath'> {
+  const { header, programHeaders } = readHeaders(source)
+  const dynamic = readDynamic(source, header, programHeaders)?.entries ?? null
+  const strings = stringReader(source, programHeaders, dynamic)
+  const one = (tag: number): string | null => {
+    const value = valueOf(dynamic, tag)
+    return value === undefined ? null : strings(value)
+  }
+  return { rpath: one(DT_RPATH), runpath: one(DT_RUNPATH) }
+}
+
 /**
  * As `readElf`, but also for an object whose dynamic table is named by a section and by no program header. The result
  * is the object with such a program header. patchelf goes by sections; a loader sees the table only after a graft has

@@ -150,6 +150,8 @@ function keep(
   record: string | null,
   end: (refusal: Refusal) => void,
 ): boolean {
+  // nearly every edit appends a note
+  if (edit.tail.length > 0) return true
   try {
     withSource(path, source => {
       if (isInPlace(edit, source)) keepUndo(place, source, layersIn(source, isOwn, kept).base, edit, record)

@@ -2,10 +2,10 @@
 // (Files with the name of a source are not opened.) A link of an installer to a file in its cache counts as that file.
 // Other links that leave the environment are counted, never followed. The scan also looks at folders outside that the
 // environment imports from, but the objects there belong to somebody else.
-import { closeSync, openSync, readSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { originalSource } from '../elf/graft/undo-note.ts'
-import { isElf, readElf, withoutTables } from '../elf/read.ts'
+import { readElf, withoutTables } from '../elf/read.ts'
 import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
 import { errnoOf } from '../io/error.ts'
 import { temporaryFiles } from '../io/leftovers.ts'
@@ -21,7 +21,7 @@ import {
   realPath,
   relativeTo,
 } from '../io/path.ts'
-import { sourceOf } from '../io/source.ts'
+import { openElf } from '../io/source.ts'
 import { isTemporary } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { type Belonging, belongingOf } from '../python/belonging.ts'
@@ -76,11 +76,39 @@ const SOURCE_SUFFIXES = new Set([
   '.map',
   '.json',
   '.md',
+  // texts, tables, pictures and fonts: half of the other files
+  '.txt',
+  '.rst',
+  '.csv',
+  '.c',
+  '.cc',
+  '.cpp',
+  '.f',
+  '.f90',
+  '.pxi',
+  '.R',
+  '.html',
+  '.css',
+  '.svg',
+  '.png',
+  '.jpg',
+  '.ttf',
+  '.afm',
+  '.mat',
+  '.npy',
+  '.npz',
+  '.sav',
+  '.gz',
+  '.mplstyle',
+  '.typed',
 ])
+
+/** Files of a .dist-info folder. */
+const INFO_NAMES = new Set(['RECORD', 'METADATA', 'INSTALLER', 'WHEEL', 'REQUESTED', 'LICENSE'])
 
 function isSourceName(name: string): boolean {
   const dot = name.lastIndexOf('.')
-  return dot > 0 && SOURCE_SUFFIXES.has(name.slice(dot))
+  return dot > 0 ? SOURCE_SUFFIXES.has(name.slice(dot)) : INFO_NAMES.has(name)
 }
 
 /** Of a source tree the scan looks only at modules that can be imported, and at library folders beside them. */
@@ -306,12 +334,8 @@ function scanFile(
   reading: Reading,
   kept: KeptUndos,
 ): ScannedObject | null {
-  const fd = openSync(fsPath(path), 'r')
-  if (!isElf(readMagic(fd))) {
-    closeSync(fd)
-    return null
-  }
-  const source = sourceOf(fd)
+  const source = openElf(path)
+  if (source === null) return null
   try {
     const object = readObject(source, name, { ...reading, isRecorded: () => reading.isRecorded(path) })
     if (object === null) return null
@@ -324,11 +348,4 @@ function scanFile(
   } finally {
     source.close()
   }
-}
-
-const magic = new Uint8Array(4)
-
-/** Most files of a venv are not objects. Four bytes show it, without any more system calls. */
-function readMagic(fd: number): Uint8Array {
-  return magic.subarray(0, readSync(fd, magic, 0, 4, 0))
 }

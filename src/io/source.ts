@@ -1,6 +1,7 @@
 // A file as a ByteSource. A few cached blocks serve small reads, and large reads go straight to the disk. So a 500 MB
 // library costs some KB of memory.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { isElf } from '../elf/read.ts'
 import { assertInside, type ByteSource } from '../elf/source.ts'
 import { ElfError } from '../elf/error.ts'
 import { fsPath } from './path.ts'
@@ -50,13 +51,39 @@ export function openSource(path: string): FileSource {
  * @throws ElfError `NOT_ELF` for anything but a regular file
  */
 export function sourceOf(fd: number): FileSource {
+  return sourceWith(fd, null)
+}
+
+/**
+ * Opens a file if it begins with the ELF magic; else null. Most files of a venv do not. The read that shows it also gets
+ * the headers of those that do.
+ * @throws as `openSource`
+ */
+export function openElf(path: string): FileSource | null {
+  const fd = openSync(fsPath(path), 'r')
+  const bytes = spare.pop() ?? new Uint8Array(2 * BLOCK)
+  let length
+  try {
+    length = readSync(fd, bytes, 0, bytes.length, 0)
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+  if (length >= 4 && isElf(bytes)) return sourceWith(fd, { offset: 0, length, bytes })
+  spare.push(bytes)
+  closeSync(fd)
+  return null
+}
+
+/** @param first what was read of the start of the file */
+function sourceWith(fd: number, first: Block | null): FileSource {
   const stat = fstatSync(fd, { bigint: true })
   if (!stat.isFile()) {
     closeSync(fd)
     throw new ElfError('NOT_ELF', 'not a regular file')
   }
   const size = Number(stat.size)
-  const blocks: Block[] = []
+  const blocks: Block[] = first === null ? [] : [first]
   let replaced = 0
 
   const readBlock = (offset: number): Block => {

@@ -3,10 +3,16 @@ import type { ElfObject } from '../elf/types.ts'
 import type { LinkMap, Loader, SearchDirectory } from './search.ts'
 import { expandTokens, type TokenValues } from './tokens.ts'
 
+/** An object by its path, as far as its search paths go. */
+export interface Tagged {
+  readonly path: string
+  readonly object: Pick<ElfObject, 'rpath' | 'runpath'>
+}
+
 /** The directories of one tag of one object, in order. */
 export function tagDirectories(
   loader: Loader,
-  map: LinkMap,
+  map: Tagged,
   tag: 'DT_RPATH' | 'DT_RUNPATH',
 ): readonly SearchDirectory[] {
   // with both tags the loader ignores DT_RPATH (elf/get-dynamic-info.h)
@@ -35,8 +41,8 @@ interface Expanded {
  * An object is mapped into thousands of simulated processes, mostly by the same path. So its tags are expanded once.
  */
 const expanded = {
-  DT_RPATH: new WeakMap<ElfObject, Expanded>(),
-  DT_RUNPATH: new WeakMap<ElfObject, Expanded>(),
+  DT_RPATH: new WeakMap<Tagged['object'], Expanded>(),
+  DT_RUNPATH: new WeakMap<Tagged['object'], Expanded>(),
 }
 
 /** musl also separates entries at a newline. It drops the whole string if a `$` begins any other token than ORIGIN. */
@@ -45,7 +51,7 @@ function entriesOf(text: string, { libc }: Loader): string[] {
   return /\$(?!ORIGIN|\{ORIGIN\})/.test(text) ? [] : text.split(/[:\n]/)
 }
 
-function entryDirectory(entry: string, loader: Loader, map: LinkMap): string | null {
+function entryDirectory(entry: string, loader: Loader, map: Tagged): string | null {
   const values = tokens(loader, map)
   // for musl $ORIGIN ends with its last letter, whatever follows
   const directory =
@@ -123,7 +129,7 @@ function mayHaveSubdirectories(names: ReadonlySet<string>): boolean {
  * The values of the tokens in the strings of an object. Some libcs must be asked for the last two, so these are
  * computed on use.
  */
-export function tokens({ libc }: Loader, { path }: LinkMap): TokenValues {
+export function tokens({ libc }: Loader, { path }: Pick<LinkMap, 'path'>): TokenValues {
   const slash = path.lastIndexOf('/')
   return {
     origin: slash <= 0 ? '/' : path.slice(0, slash),

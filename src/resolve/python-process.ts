@@ -1,13 +1,16 @@
 // The interpreter of a venv as a running process: what it maps before it loads any wheel.
 import { ElfError } from '../elf/error.ts'
+import { readSearchPaths } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
+import { errnoOf } from '../io/error.ts'
 import { directoryOf, isInside, namesIn, realPath } from '../io/path.ts'
+import { withSource } from '../io/source.ts'
 import { type CacheEntry, readLoaderCache } from '../ldso/cache/cache.ts'
 import { identifyLibc, type Libc } from '../ldso/libc.ts'
 import { fork, open, startProgram } from '../ldso/process.ts'
 import type { LinkMap, Loader, Process } from '../ldso/search.ts'
-import { tagDirectories } from '../ldso/tags.ts'
+import { type Tagged, tagDirectories } from '../ldso/tags.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 
@@ -84,7 +87,7 @@ function readCache(path: string): readonly CacheEntry[] {
  * libraries fit.
  */
 function closureOf(loader: Loader, process: Process, caller: LinkMap, store: string): string[] {
-  const maps = [process.main, caller, ...ownModules(loader, process.main, caller)]
+  const maps: readonly Tagged[] = [process.main, caller, ...ownModules(process.main, caller)]
   const directories = new Set<string>()
   for (const map of maps) {
     for (const tag of ['DT_RPATH', 'DT_RUNPATH'] as const) {
@@ -97,8 +100,8 @@ function closureOf(loader: Loader, process: Process, caller: LinkMap, store: str
 }
 
 /** The extension modules of the standard library, in lib-dynload. */
-function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
-  const modules: LinkMap[] = []
+function ownModules(main: LinkMap, caller: LinkMap): Tagged[] {
+  const modules: Tagged[] = []
   // a venv made with --copies holds the program itself, but not libpython
   const prefixes = new Set([
     main.path.slice(0, main.path.lastIndexOf('/bin/')),
@@ -109,12 +112,21 @@ function ownModules(loader: Loader, main: LinkMap, caller: LinkMap): LinkMap[] {
     const folder = `${prefix}/lib/${lib}/lib-dynload`
     for (const name of namesIn(folder)) {
       const path = `${folder}/${name}`
-      const file = name.endsWith('.so') ? loader.tree.open(path) : null
-      if (file?.object)
-        modules.push({ path, identity: file.identity, object: file.object, openedBy: caller, needed: [] })
+      const object = name.endsWith('.so') ? searchPathsOf(path) : null
+      if (object !== null) modules.push({ path, object })
     }
   }
   return modules
+}
+
+/** null for what cannot be read. */
+function searchPathsOf(path: string): Tagged['object'] | null {
+  try {
+    return withSource(path, readSearchPaths)
+  } catch (error) {
+    if (error instanceof ElfError || errnoOf(error) !== undefined) return null
+    throw error
+  }
 }
 
 /**
