@@ -48,18 +48,17 @@ function theSuite(world: World): void {
       return venv
     }
 
+    /** All calls and bytes of one run. */
+    function countsOf(venv: string, [name, ...options]: readonly [string, ...string[]]): Record<string, number> {
+      const log = join(world.root, 'counts.json')
+      const result = wheelfix(world, [name, venv, ...options], { NODE_OPTIONS: `--require=${COUNT}`, COUNT_LOG: log })
+      assert.equal(result.status, 0, result.stdout + result.stderr)
+      return JSON.parse(readFileSync(log, 'utf8')) as Record<string, number>
+    }
+
     /** The calls and bytes for each object, those of less than a tenth left out. */
-    function costOf(command: readonly [string, ...string[]], status = 0): Readonly<Record<string, number>> {
-      const [ofFew, ofMany] = [few, many].map(venv => {
-        const log = join(world.root, 'counts.json')
-        const [name, ...options] = command
-        const result = wheelfix(world, [name, venv, ...options], {
-          NODE_OPTIONS: `--require=${COUNT}`,
-          COUNT_LOG: log,
-        })
-        assert.equal(result.status, status, result.stdout + result.stderr)
-        return JSON.parse(readFileSync(log, 'utf8')) as Record<string, number>
-      })
+    function costOf(command: readonly [string, ...string[]]): Readonly<Record<string, number>> {
+      const [ofFew, ofMany] = [few, many].map(venv => countsOf(venv, command))
       const each = Object.entries(ofMany ?? {}).map(([name, count]): [string, number] => {
         return [name, (count - (ofFew?.[name] ?? 0)) / (MANY - FEW)]
       })
@@ -93,6 +92,14 @@ function theSuite(world: World): void {
     })
     test('a run with nothing to do', () => {
       within(costOf(['venv']), { lstatSync: 1, read: 150 })
+    })
+    test('a run with nothing to do reads the first stage of the program, and not the whole', () => {
+      const { openSync = 0, readdirSync = 0, read = 0 } = countsOf(few, ['venv'])
+      // what readFileSync reads by readSync counts twice
+      const whole = 2 * statSync(join(import.meta.dirname, '../../../dist/program.txt')).size
+      assert.ok(read < whole, `${read} bytes are read; the whole program has ${whole}`)
+      // the code cache, pyvenv.cfg, the state folder, the kept answer, the settings; and the way to site-packages
+      assert.ok(openSync <= 5 && readdirSync <= 3, `${openSync} files are opened, ${readdirSync} folders are listed`)
     })
     test('why, of one object, after that run', () => {
       within(costOf(['why', 'many.m0']), { lstatSync: 1, read: 300 })
