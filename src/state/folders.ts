@@ -1,7 +1,17 @@
 // Folders that are not virtual environments: where wheelfix keeps their state, and how it recognises them. A folder may
 // belong to another tool, so wheelfix puts no files into it. Its state is in the user's folder ($XDG_STATE_HOME), unless the
 // user wants it in the folder itself.
-import { existsSync, lstatSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { crypto } from '../io/crypto.ts'
 import { encodeText } from '../elf/text.ts'
@@ -56,6 +66,12 @@ export function findFolder(question: FolderQuestion): Environment {
   if (fault !== null) throw refused(path, fault)
   const isFile = !statSync(fsPath(path)).isDirectory()
   if (isFile && !lstatSync(fsPath(path)).isFile()) throw refused(path, 'is neither a folder nor a regular file')
+  if (isFile && isArchive(path)) {
+    const how = path.endsWith('.whl')
+      ? `wheelfix wheel ${basename(path)} patches it`
+      : 'unpack it and name the folder (shiv unpacks into ~/.shiv, pex into its cache)'
+    throw refused(path, `is an archive, whose files nothing loads in place: ${how}`)
+  }
   const root = isFile ? dirname(path) : path
   const stateFolder = stateFolderOf(path, isFile, question)
   checkStateFolder({ root, stateFolder })
@@ -188,6 +204,26 @@ function faultOf(path: string, env: NodeJS.ProcessEnv): string | null {
   if (system !== undefined) return `belongs to the system (${system}), whose package manager changes its files`
   if (/^\/home\/[^/]+$/.test(path)) return 'is a home folder: name the folder of one tool or environment in it'
   return SHARED.has(path) ? 'holds the files of everybody: name the folder of one tool or environment' : null
+}
+
+/** The end of central directory record of a ZIP archive has 22 bytes and a comment (APPNOTE.TXT 4.3.16). */
+const LONGEST_END = 22 + 0xffff
+const END_SIGNATURE = Buffer.from('PK\x05\x06', 'latin1')
+
+/** Is this a ZIP archive: a wheel, or a zipapp, which begins with a line for the kernel? A program may carry an archive. */
+function isArchive(path: string): boolean {
+  const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const { size } = fstatSync(fd)
+    const start = Buffer.alloc(4)
+    readSync(fd, start, 0, 4, 0)
+    if (!start.subarray(0, 2).equals(Buffer.from('PK')) && !start.subarray(0, 2).equals(Buffer.from('#!'))) return false
+    const end = Buffer.alloc(Math.min(size, LONGEST_END))
+    readSync(fd, end, 0, end.length, size - end.length)
+    return end.includes(END_SIGNATURE)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 function realOr(path: string): string {

@@ -201,6 +201,29 @@ suite('wheelfix path', () => {
     }
   })
 
+  test('a zipapp and a wheel are refused, with what to do; a zipapp that is unpacked imports', () => {
+    const source = folder('zipapp')
+    buildModule(join(source, `core${MODULE}`))
+    writeFileSync(join(source, '__main__.py'), 'import core\n')
+    const archive = join(world.root, 'app.pyz')
+    runWell(world.host.python.executable, ['-m', 'zipapp', source, '-o', archive, '-p', world.python])
+    cpSync(archive, join(world.root, 'app-1.0-py3-none-any.whl'))
+    for (const [name, advice] of [
+      ['app.pyz', /unpack it/],
+      ['app-1.0-py3-none-any.whl', /wheelfix wheel/],
+    ] as const) {
+      const { status, stdout, stderr } = wheelfix(world, ['path', join(world.root, name), ...libs])
+      assert.deepEqual([status, stdout], [2, ''])
+      assert.match(stderr, /is an archive/)
+      assert.match(stderr, advice)
+    }
+    const unpacked = folder('unpacked')
+    runWell(world.host.python.executable, ['-m', 'zipfile', '-e', archive, unpacked])
+    assert.ok(!imports(unpacked, 'core'))
+    well('path', unpacked, '--python', world.python, ...libs)
+    assert.ok(imports(unpacked, 'core'))
+  })
+
   test('a venv in the Nix store is looked at, and never written to', () => {
     const venv = join(world.store, `${'0'.repeat(32)}-venv`)
     cpSync(makeVenv(world, 'for-the-store'), venv, { recursive: true, verbatimSymlinks: true })
