@@ -138,6 +138,7 @@ function documents(world: World): void {
       assert.deepEqual(Object.keys(summary ?? {}), [
         'objects',
         'patched',
+        'restored',
         'fine',
         'missing',
         'optional',
