@@ -216,7 +216,7 @@ function theSuite(world: World): void {
         }
         let kills = 0
         let journals = 0
-        for (let at = 1; ; at += Math.ceil(STEP / 3), kills++) {
+        for (let at = 1; ; at += Math.ceil(STEP / 6), kills++) {
           prepare(fresh)
           const env = { NODE_OPTIONS: `--require ${DISTURB}`, DISTURB_AT: String(at), DISTURB_BY: 'kill' }
           if (fix('venv', venv, env).status !== 128) break
