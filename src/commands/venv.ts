@@ -145,7 +145,7 @@ function styleFor(command: Command, venv: Environment, options: VenvCommandOptio
   return {
     chalk: colours(options.color, env).stdout,
     screen: screenOf(process.stdout, env),
-    command,
+    repair: venv.kind === 'folder' ? 'path' : command === 'check' ? 'venv' : command,
     pending: command === 'check' || options.dryRun === true,
     quiet: options.quiet === true,
     strict,

@@ -8,7 +8,8 @@ import type { Because } from '../ldso/search.ts'
  */
 export function because({ how, resolution, soname }: PlannedNeeded, show: (path: string) => string): string {
   if (how === 'foreign') return 'not resolved: the object is for another machine or C library'
-  if (how === 'run-time') return 'not found by itself: a distribution that this one requires loads it first'
+  if (how === 'run-time')
+    return 'not found by itself: Python loads it first, from this distribution or one that it requires'
   if (resolution === null) return 'not found'
   const lacking = resolution.lackingVersions
   if (lacking.length > 0) return `found, but it does not define ${lacking.join(', ')}`

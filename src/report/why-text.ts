@@ -90,7 +90,7 @@ function detailsOf(needed: WhyNeeded, object: WhyObject, painter: Painter): stri
   if (lackingVersions.length > 0) {
     lines.push(`${show(provider ?? '', painter)} does not define ${lackingVersions.join(', ')}`)
   }
-  if (how === 'run-time') lines.push('a distribution that this one requires loads it first')
+  if (how === 'run-time') lines.push('Python loads it first, from this distribution or one that it requires')
   if (how === 'inherited') lines.push('found in every process in which something links to this object')
   if (how === 'found') lines.push(chalk.dim(reasonOf(needed, painter)))
   if (verbose || how === 'missing') lines.push(...triedLines(needed, object, painter))

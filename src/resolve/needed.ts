@@ -3,7 +3,7 @@ import { fits } from '../ldso/fits.ts'
 import { directoryOf, fileNameOf } from '../io/path.ts'
 import { relative } from 'node:path'
 import type { ScannedObject } from './objects.ts'
-import type { Resolution, ResolveInput } from './resolution.ts'
+import type { Ownership, Resolution, ResolveInput } from './resolution.ts'
 import type { LostBelow, Resolved, Simulation } from './simulate.ts'
 
 /** The result for one DT_NEEDED entry of one object. */
@@ -17,8 +17,8 @@ export interface PlannedNeeded {
 
 /**
  * - `found`: the loader finds it by its own rules, after the plan
- * - `run-time`: the object does not find it by itself, but a distribution that this one requires loads it first. Under the
- *   private loader also: the distribution that has it for others (`sharedLibrary`)
+ * - `run-time`: the object does not find it by itself, but Python loads it first, from this distribution or one that it
+ *   requires, or under the private loader from a distribution that has it for others (`sharedLibrary`)
  * - `missing`: the loader does not find it, or finds it without the wanted versions
  * - `foreign`: the object is for another machine or another libc, so wheelfix does not resolve it
  */
@@ -92,17 +92,32 @@ export function neededOf(object: ScannedObject, { input, simulation }: Resolutio
 }
 
 /**
- * A library of this name in a distribution that the object's distribution requires. Python loads the required distribution
- * first.
+ * A library that Python loads before the object: one of this name in a distribution that the object's distribution requires,
+ * directly or not; or one with this DT_SONAME and another file name there or in the object's own distribution. No search path
+ * finds a file of another name, so its distribution opens it by path (pyexiv2).
  */
 export function runTimeProvider(object: ScannedObject, soname: string, input: ResolveInput): ScannedObject | null {
   const distribution = input.ownership.owner(object.path)
   if (distribution === null) return null
-  const required = input.ownership.requires(distribution)
-  const provider = libraryIndex(input)
+  const required = requiredBy(distribution, input.ownership)
+  const ownerOf = ({ path }: ScannedObject) => input.ownership.owner(path) ?? ''
+  const named = libraryIndex(input)
     .get(soname)
-    ?.find(other => required.has(input.ownership.owner(other.path) ?? ''))
-  return provider ?? null
+    ?.find(other => required.has(ownerOf(other)))
+  if (named !== undefined) return named
+  const renamed = input.objects.find(other => {
+    if (other.kind !== 'library' || other.original.soname !== soname || fileNameOf(other.path) === soname) return false
+    return ownerOf(other) === distribution || required.has(ownerOf(other))
+  })
+  return renamed ?? null
+}
+
+/** The names of what a distribution requires, directly or not. */
+function requiredBy(distribution: string, ownership: Ownership): ReadonlySet<string> {
+  const found = new Set(ownership.requires(distribution))
+  for (const name of found) for (const other of ownership.requires(name)) found.add(other)
+  found.delete(distribution)
+  return found
 }
 
 export function missingOf(needed: readonly PlannedNeeded[], below: readonly LostBelow[]): string[] {

@@ -211,6 +211,29 @@ suite('needed', () => {
     assert.deepEqual(of('a/m.abi3.so').missing, ['libtorch.so'])
   })
 
+  test('what is required by way of another distribution is served at run time, too', () => {
+    const { of } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libtorch.so'] }, 'torch/libtorch.so': {}, 'torch/_C.abi3.so': {} },
+      // a circle, as some distributions have
+      requires: { a: ['middle'], middle: ['torch', 'a'], torch: ['middle'] },
+    })
+    assert.deepEqual(
+      of('a/m.abi3.so').needed.map(({ how }) => how),
+      ['run-time'],
+    )
+  })
+
+  test('a library of another file name is served at run time, because its distribution must open it by path', () => {
+    const needed = { needed: ['libexiv2.so.28'] }
+    const library = { 'a/lib/libexiv2.so': { soname: 'libexiv2.so.28' } }
+    const { of } = planOf({ objects: { 'a/m.abi3.so': needed, ...library, 'b/m.abi3.so': needed } })
+    assert.deepEqual(
+      of('a/m.abi3.so').needed.map(({ how, provider }) => [how, provider]),
+      [['run-time', `${SITE}/a/lib/libexiv2.so`]],
+    )
+    assert.deepEqual(of('b/m.abi3.so').missing, ['libexiv2.so.28'])
+  })
+
   test('what is missing below a library outside of the environment is missing here', () => {
     const { of } = planOf({
       objects: { 'a/m.abi3.so': { needed: ['libout.so'], runpath: '/opt/lib' } },

@@ -12,7 +12,8 @@ import { SOURCE_WORDS } from '../source-words.ts'
 export interface ReportStyle {
   readonly chalk: ChalkInstance
   readonly screen: Screen
-  readonly command: 'venv' | 'check' | 'loader' | 'path'
+  /** The command that does what is pending. */
+  readonly repair: 'venv' | 'loader' | 'path'
   /** Nothing was written: changes are still pending. */
   readonly pending: boolean
   readonly quiet: boolean
@@ -278,11 +279,11 @@ function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: 
 
 /** What to do next; nothing when all is well. A command is never broken into lines, so that users can paste it. */
 function nextLines(facts: RunFacts, style: ReportStyle): string[] {
-  const { chalk, command, pending, target } = style
+  const { chalk, repair, pending, target } = style
   const { summary, loader, windows, unfinished } = facts
   const next: Remedy[] = []
   if (pending && (summary.patched > 0 || unfinished || loader?.status === 'patch')) {
-    next.push({ where: 'to patch', text: `wheelfix ${command === 'check' ? 'venv' : command}${target}` })
+    next.push({ where: 'to patch', text: `wheelfix ${repair}${target}` })
   }
   if (summary.held > 0) next.push({ where: 'to patch what lies outside', text: `wheelfix venv --editable${target}` })
   const attributes = attributesOf(facts, style.strict)

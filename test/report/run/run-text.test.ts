@@ -34,7 +34,7 @@ function styleOf(columns: number, more: Partial<ReportStyle> = {}): ReportStyle 
   return {
     chalk: new Chalk({ level: 0 }),
     screen: { columns, rows: 24 },
-    command: 'venv',
+    repair: 'venv',
     pending: false,
     quiet: false,
     strict: false,
@@ -211,9 +211,11 @@ suite('the report of a run', () => {
     assert.match(text, /78 objects: 1 library missing\n→ to add them: wheelfix libs build libGL\n/)
   })
 
-  test('of a check says which command patches', () => {
+  test('names the command that does what is pending', () => {
     const facts = { ...FINE, summary: { ...FINE.summary, patched: 2 } }
-    const lines = reportLines(facts, styleOf(80, { command: 'check', pending: true, target: ' ../other' }))
+    const lines = reportLines(facts, styleOf(80, { pending: true, target: ' ../other' }))
     assert.deepEqual(lines.slice(-2), ['78 objects: 2 to patch', '→ to patch: wheelfix venv ../other'])
+    const folder = reportLines(facts, styleOf(80, { repair: 'path', pending: true, target: ' ../other' }))
+    assert.equal(folder.at(-1), '→ to patch: wheelfix path ../other')
   })
 })
