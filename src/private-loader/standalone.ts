@@ -82,6 +82,7 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
   const { env } = options
   const store = storeDirectory(env)
   const place = placeOf(resolve(options.cwd, options.directory), store)
+  if (options.mode !== 'restore') refuseSystem(place.root)
   const names = pythonNames(place, 'standalone')
   const files = names.filter(({ replaced }) => replaced === 'file')
   const [first] = files
@@ -175,6 +176,16 @@ function faultOf(root: string, store: string): string | null {
   return existsSync(fsPath(join(root, 'bin')))
     ? null
     : 'holds no bin folder: name the folder that a Python is installed in'
+}
+
+/**
+ * The distribution's own Python starts already, and its package manager owns its files.
+ * @throws WheelfixError for /usr and the root folder, whichever link names them
+ */
+function refuseSystem(root: string): void {
+  if (!['/', '/usr'].includes(realPath(root))) return
+  const advice = 'its package manager changes these files. Name the folder of a Python that uv or you installed'
+  throw new WheelfixError('PYTHON_UNSUPPORTED', `the Python in ${root} belongs to the system: ${advice}`, root)
 }
 
 function plainEdit(file: PythonName, loader: string): PythonCopy {

@@ -145,7 +145,7 @@ suite('a Python of another system', () => {
     }
   })
 
-  test('is not edited through a link, nor in a venv or the store', () => {
+  test('is not edited through a link, nor in a venv, the store or the system', t => {
     const { root } = standalone()
     symlinkSync(root, `${root}-link`)
     const said = (folder: string) => {
@@ -157,6 +157,8 @@ suite('a Python of another system', () => {
     // an environment stands for the Python that it was made with
     assert.match(said(makeVenv(world, 'not-standalone')), /is in the Nix store/)
     assert.match(said(world.outputs.python), /is in the Nix store/)
+    if (existsSync('/usr/bin/python3')) assert.match(said('/usr'), /the Python in \/usr belongs to the system/)
+    else t.diagnostic('the system has no /usr/bin/python3')
   })
 })
 
