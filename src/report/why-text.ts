@@ -2,6 +2,7 @@
 // the reason.
 import type { ChalkInstance } from 'chalk'
 import { relativeTo } from '../io/path.ts'
+import { pasteFor } from '../inspect/by-name.ts'
 import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
 import type { Environment } from '../python/environment.ts'
 import { givesUp, ruleOf } from './because.ts'
@@ -138,10 +139,15 @@ function changeLines({ change }: WhyObject, indent: string, { chalk }: Painter):
   return lines
 }
 
+/** As many objects show where they looked for a library in vain. The others looked in the same kinds of places. */
+const MOST_LACKING = 3
+
 /** The objects that need a soname, grouped by the file that serves it. */
 function sonameLines({ processes }: WhyReport, soname: string, painter: Painter): string[] {
   const { chalk } = painter
-  const groups = new Map<string, string[]>()
+  const groups = new Map<string, string[][]>()
+  const hints = new Set<string>()
+  let isMissing = false
   for (const { root } of processes) {
     const needed = root.needed.find(needed => needed.soname === soname)
     if (needed === undefined) {
@@ -149,19 +155,35 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
       continue
     }
     const key = needed.provider ?? ''
-    const file = `  ${show(root.path, painter)}`
-    const lines =
-      needed.how === 'found'
-        ? [`${file}  ${chalk.dim(reasonOf(needed, painter, root))}`]
-        : [file, ...detailsOf(needed, root, painter).map(line => `      ${line}`)]
-    groups.set(key, [...(groups.get(key) ?? []), ...lines])
+    groups.set(key, [...(groups.get(key) ?? []), needingLines(needed, root, painter)])
+    if (needed.hint !== null) hints.add(needed.hint)
+    isMissing ||= needed.how === 'missing'
   }
+  const command = isMissing ? pasteFor([soname]) : null
   return [
     chalk.bold(soname),
-    ...[...groups].flatMap(([path, lines]) => [
+    ...[...groups].flatMap(([path, objects]) => [
       path === '' ? chalk.red('✗ not found') : show(path, painter),
-      ...(lines.length === 0 ? [chalk.dim('  nothing links to it')] : lines),
+      ...(objects.length === 0 ? [chalk.dim('  nothing links to it')] : listed(objects, path === '', painter)),
     ]),
+    ...hints,
+    ...(command === null ? [] : [`→ to add it: ${command}`]),
+  ]
+}
+
+/** One object that needs the soname: the file that it gets, or where it looked in vain. */
+function needingLines(needed: WhyNeeded, root: WhyObject, painter: Painter): string[] {
+  const file = `  ${show(root.path, painter)}`
+  if (needed.how === 'found') return [`${file}  ${painter.chalk.dim(reasonOf(needed, painter, root))}`]
+  return [file, ...detailsOf({ ...needed, hint: null }, root, painter).map(line => `      ${line}`)]
+}
+
+function listed(objects: readonly string[][], isLacking: boolean, { verbose, chalk }: Painter): string[] {
+  const left = objects.length - MOST_LACKING
+  if (verbose || !isLacking || left < 1) return objects.flat()
+  return [
+    ...objects.slice(0, MOST_LACKING).flat(),
+    chalk.dim(`  and ${left} more (-v shows ${left === 1 ? 'it' : 'them'})`),
   ]
 }
 

@@ -111,6 +111,20 @@ suite('wheelfix why', () => {
     assert.equal(status, 1)
   })
 
+  test('a missing soname is shown with three objects that need it, and the command that adds it', () => {
+    const needed = ['libGL.so.1']
+    venv.install('many', Object.fromEntries([1, 2, 3, 4, 5].map(n => [`many/m${n}${MODULE}`, { needed }])))
+    const { stdout, status } = venv.run('why', 'ImportError: libGL.so.1: cannot open shared object file', ...libs)
+    assert.equal(status, 1)
+    assert.match(stdout, /^libGL\.so\.1\n✗ not found\n {2}many\/m1/)
+    assert.equal(stdout.match(/^ {2}many\//gm)?.length, 3)
+    assert.match(
+      stdout,
+      /\n {2}and 2 more \(-v shows them\)\nin nixpkgs: libGL\n→ to add it: wheelfix libs build libGL\n$/,
+    )
+    assert.equal(venv.run('why', '-v', 'libGL.so.1', ...libs).stdout.match(/^ {2}many\//gm)?.length, 5)
+  })
+
   test('a distribution without objects and an unknown name get different messages', () => {
     const pure = venv.run('why', 'pure')
     assert.deepEqual([pure.status, /has no ELF object/.test(pure.stderr)], [2, true])
