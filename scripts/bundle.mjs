@@ -4,6 +4,14 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 
+const [major, minor] = process.versions.node.split('.').map(Number)
+if (major < 20 || (major === 20 && minor < 19)) {
+  console.error(
+    `error: wheelfix needs Node 20.19 or later, and this is Node ${process.versions.node}. Get one with: nix-shell -p nodejs, or: npm install -g node@22`,
+  )
+  process.exit(1)
+}
+
 const dist = new URL('../dist', import.meta.url).pathname
 const program = `${dist}/wheelfix.cjs`
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))

@@ -128,6 +128,13 @@ suite('an installation', { skip: missing('npm', 'git') }, () => {
     )
   })
 
+  test('with an old Node is not built, and the first line says why', () => {
+    const old = join(folder, 'old.cjs')
+    const { status, stderr } = run(process.execPath, ['-r', old, join(clone, 'scripts/bundle.mjs')])
+    assert.equal(status, 1)
+    assert.match(stderr, /^error: wheelfix needs Node 20\.19 or later, and this is Node 18\.19\.1\. [^\n]*\n$/)
+  })
+
   test('under the permission model of Node says so', () => {
     const flag = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission'
     const { status, stderr } = run(process.execPath, [
