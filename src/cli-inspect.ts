@@ -115,6 +115,8 @@ function libsWithOptions(program: Command) {
       .command('libs')
       // its options may also follow `env` and `build`
       .enablePositionalOptions(false)
+      // a mistyped `build` has packages behind it
+      .allowExcessArguments()
       .summary('show which libraries there are, where they come from, and which are missing')
       .description(
         'Lists the library set: for each soname that wheels may expect or that the environment needs, the file that serves it, ' +
@@ -144,9 +146,9 @@ function addLibs(program: Command, version: string, end: End): void {
         ['eval "$(wheelfix libs env)"', 'set WHEELFIX_LIBS in this shell'],
       ),
     )
-    .action(async (argument, options) => {
+    .action(async (argument, options, command) => {
       const { libsCommand } = await import('./commands/libs/libs.ts')
-      end(libsCommand(argument, options))
+      end(libsCommand(argument, options, command.args.slice(1)))
     })
 
   libs

@@ -10,6 +10,18 @@ declare const WHEELFIX_VERSION: string
 /** Options of patchelf that wheelfix does not have. */
 const PATCHELF_OPTION = /^--(?:print|set|add|remove|replace|rename|shrink|force|clear|allowed|build|page|no-default)-/
 
+/** Words that other tools use for what a command of wheelfix does. */
+const MEANT: Readonly<Record<string, string>> = {
+  __proto__: null as never,
+  fix: 'venv',
+  patch: 'venv',
+  install: 'venv',
+  undo: 'restore',
+  unpatch: 'restore',
+  revert: 'restore',
+  version: '--version',
+}
+
 /**
  * Resolves to the exit status: 0 success, 1 work is left, 2 nothing could be done. For `run` it is the status of the
  * command.
@@ -28,10 +40,13 @@ export async function run(argv: readonly string[]): Promise<number> {
     status = next
   })
   for (const command of allCommands(program)) {
-    command.exitOverride().showHelpAfterError(`Examples: ${nameOf(command)} --help`)
+    command.exitOverride().showHelpAfterError(`For examples: ${nameOf(command)} --help`)
   }
+  const args = commandFirst(argv.slice(2))
   try {
-    await program.parseAsync([...argv.slice(0, 2), ...commandFirst(argv.slice(2))])
+    const meant = MEANT[args[0] ?? '']
+    if (meant !== undefined) program.error(`error: unknown command '${args[0]}'\n(Did you mean ${meant}?)`)
+    await program.parseAsync([...argv.slice(0, 2), ...args])
     return status
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error

@@ -55,7 +55,9 @@ async function restoreOne(
       if (options.verbose === true) lines.unshift(...restored.map(path => colour.stdout.dim(`  ${path}`)))
       lines.unshift(colour.stdout.bold(venv.root))
       lines.push(
-        found ? `${count(restored.length, 'object')} ${verb}` : 'wheelfix has changed nothing here: nothing to restore',
+        found && (restored.length > 0 || refused.length > 0)
+          ? `${count(restored.length, 'object')} ${verb}`
+          : 'wheelfix has changed nothing here: nothing to restore',
       )
     }
     writeLines(process.stdout, lines)

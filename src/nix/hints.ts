@@ -1,11 +1,13 @@
 // From a soname to the nixpkgs package that holds it. Reports tell the user to add this package, and the scan of the store
 // looks for its names first. Knows no files.
+import { nearest as nearestNames } from '../io/words.ts'
 import { COMPUTE } from './hints/compute.ts'
 import { DATA } from './hints/data.ts'
 import { DESKTOP } from './hints/desktop.ts'
 import { MEDIA } from './hints/media.ts'
 import { SYSTEM } from './hints/system.ts'
 import type { HintRow } from './hints/row.ts'
+
 import { FAMILIES, type VersionFamily } from './hints/versions.ts'
 
 /** The release of nixpkgs from which the data takes its names. docs/hints.md says how the names were checked. */
@@ -138,6 +140,18 @@ export function packageNamed(name: string): PackageNames {
   const names = rows.flatMap(({ attribute, former }) => [attribute, ...(former === undefined ? [] : [former])])
   const output = rows[0]?.output
   return { names: [...new Set([name, ...names])], ...(output !== undefined && { output }) }
+}
+
+/** What a user most likely meant by a name that is not a package: a soname, other letters' case, a slip. */
+export function likelyPackage(name: string): string | null {
+  const bySoname = attributeFor(name)
+  if (bySoname !== null) return bySoname
+  const names = new Set(
+    HINTS.flatMap(({ attribute, former }) => [attribute, ...(former === undefined ? [] : [former])]),
+  )
+  if (names.has(name)) return null
+  const same = [...names].find(candidate => candidate.toLowerCase() === name.toLowerCase())
+  return same ?? nearestNames(name, names, 1)[0] ?? null
 }
 
 /** A hint in words: `libx11 (xorg.libX11 before 26.05)`. */

@@ -86,8 +86,14 @@ function makeStateFolder({ root, stateFolder }: Place): void {
 function notWritable(errno: string | undefined, venvRoot: string, error: unknown): unknown {
   if (errno === undefined) return error
   const why = errno === 'EROFS' ? 'is on a read-only file system' : `cannot be written (${errno})`
-  const advice = errno === 'EACCES' || errno === 'EPERM' ? '; run as its owner' : ''
-  return new WheelfixError('IO', `the venv ${venvRoot} ${why}: nothing was changed${advice}`, venvRoot)
+  const advice = errno === 'EACCES' || errno === 'EPERM' ? `; ${waysToWrite(venvRoot)}` : ''
+  return new WheelfixError('IO', `${venvRoot} ${why}: nothing was changed${advice}`, venvRoot)
+}
+
+/** What lets this user write: the owner of a read-only environment needs its write bits, not another user's rights. */
+function waysToWrite(venvRoot: string): string {
+  const isOwner = statSync(fsPath(venvRoot), { throwIfNoEntry: false })?.uid === process.geteuid?.()
+  return isOwner ? 'make it writable first (chmod -R u+w)' : 'run as its owner'
 }
 
 /**

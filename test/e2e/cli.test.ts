@@ -69,7 +69,11 @@ suite('the command line', () => {
   test('a mistyped command, option or code gets the nearest name', () => {
     for (const [args, words] of [
       [['chek'], /unknown command 'chek'\n\(Did you mean check\?\)/],
-      [['venv', '--lib', 'x'], /unknown option '--lib'\n\(Did you mean --libs\?\)\nExamples: wheelfix venv --help/],
+      [['fix'], /unknown command 'fix'\n\(Did you mean venv\?\)\nFor examples: wheelfix --help/],
+      [['-q', 'undo', 'x'], /unknown command 'undo'\n\(Did you mean restore\?\)/],
+      [['libs', 'biuld', 'libGL'], /libs has no command biuld: did you mean wheelfix libs build\?/],
+      [['libs', 'libGL', 'glib'], /to build packages: wheelfix libs build libGL glib/],
+      [['venv', '--lib', 'x'], /unknown option '--lib'\n\(Did you mean --libs\?\)\nFor examples: wheelfix venv --help/],
       [['libs', 'bild'], /libs has no command bild: did you mean wheelfix libs build\?/],
       [['explain', 'qt-plaform'], /there is no code qt-plaform: did you mean qt-platform\?/],
       [['completions', 'tcsh'], /no completions for tcsh \(known: bash, zsh, fish, man, markdown\)/],

@@ -456,7 +456,7 @@ int main(int argc, char **argv) {
     chmodSync(join(world.root, 'home'), 0o777)
     chmodSync(join(venv, 'bin'), 0o555)
     chmodSync(venv, 0o555)
-    const asNobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
+    const asNobody: { uid?: number; gid?: number } = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
     // the clone may be where nobody else may look
     cpSync(dirname(WHEELFIX), join(world.root, 'dist'), { recursive: true })
     const program = join(world.root, 'dist', basename(WHEELFIX))
@@ -467,6 +467,7 @@ int main(int argc, char **argv) {
     })
     assert.equal(status, 2, stderr)
     assert.match(stderr, /cannot be written/)
+    assert.match(stderr, asNobody.uid === undefined ? /make it writable first \(chmod -R u\+w\)/ : /run as its owner/)
     assert.doesNotMatch(stderr, /\n\s+at /)
     chmodSync(venv, 0o755)
     chmodSync(join(venv, 'bin'), 0o755)

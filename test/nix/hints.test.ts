@@ -12,6 +12,7 @@ import {
   type HintRow,
   HINTS,
   isDriverHint,
+  likelyPackage,
   packageNames,
 } from '../../src/nix/hints.ts'
 import { FAMILIES } from '../../src/nix/hints/versions.ts'
@@ -41,6 +42,15 @@ test('a hint names attribute and output', () => {
   assert.deepEqual(hintFor('libz.so.1'), { attribute: 'zlib' })
   assert.equal(hintFor('libzz.so.1'), null)
   assert.equal(hintFor('libdb.so'), null)
+})
+
+test('a name that is not a package gets the package that was meant', () => {
+  assert.equal(likelyPackage('libgl'), 'libGL')
+  assert.equal(likelyPackage('libGL.so.1'), 'libGL')
+  assert.equal(likelyPackage('glibb'), 'glib')
+  assert.equal(likelyPackage('qqqqqqqq'), null)
+  // nixpkgs has it elsewhere, under this very name
+  assert.equal(likelyPackage('zlib'), null)
 })
 
 test('a hint for a renamed attribute gives the old name and the release', () => {

@@ -14,7 +14,7 @@ import {
   usualNixpkgs,
   type WantedPackage,
 } from '../../nix/build/build.ts'
-import { packageNamed } from '../../nix/hints.ts'
+import { likelyPackage, packageNamed } from '../../nix/hints.ts'
 import { type Nixpkgs, pinnedNixpkgs } from '../../nix/build/pin.ts'
 import { findProjectFile } from '../../nix/build/project-file.ts'
 import { storeDirectory } from '../../nix/store.ts'
@@ -142,7 +142,9 @@ async function buildFound(
   )
   const absent = found.find(({ status, sonames }) => status !== 'there' && sonames.length === 0)
   if (absent !== undefined) {
-    throw new WheelfixError('USAGE', `the nixpkgs of ${nixpkgs.origin} ${absentWords(absent)}`)
+    const likely = absent.status === 'missing' ? likelyPackage(absent.name) : null
+    const advice = likely === null ? '' : `: did you mean ${likely}?`
+    throw new WheelfixError('USAGE', `the nixpkgs of ${nixpkgs.origin} ${absentWords(absent)}${advice}`)
   }
   const there = found.filter(({ status }) => status === 'there')
   const isWhole = there.length === found.length && unknown.length === 0

@@ -27,10 +27,17 @@ export interface LibsCommandOptions {
   readonly color: ColourMode
 }
 
-/** Status 1: a library is missing that the venv needs, or that the named policy allows. */
-export function libsCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
+/**
+ * Status 1: a library is missing that the venv needs, or that the named policy allows.
+ * @param more words behind the first, which have no meaning
+ */
+export function libsCommand(
+  argument: string | undefined,
+  options: LibsCommandOptions,
+  more: readonly string[],
+): ExitStatus {
   try {
-    const report = reportOf(argument, options)
+    const report = reportOf(argument, options, more)
     writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
     const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
     if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
@@ -60,7 +67,7 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
   }
 }
 
-function reportOf(argument: string | undefined, options: LibsCommandOptions): LibsReport {
+function reportOf(argument: string | undefined, options: LibsCommandOptions, more: readonly string[] = []): LibsReport {
   const { env } = process
   const cwd = process.cwd()
   if (argument !== undefined && !argument.includes('/') && !existsSync(join(cwd, argument))) {
@@ -68,6 +75,13 @@ function reportOf(argument: string | undefined, options: LibsCommandOptions): Li
     if (command !== undefined) {
       throw new WheelfixError('USAGE', `libs has no command ${argument}: did you mean wheelfix libs ${command}?`)
     }
+  }
+  if (more.length > 0) {
+    const words = [argument, ...more].join(' ')
+    throw new WheelfixError(
+      'USAGE',
+      `libs takes one folder, not ${words}; to build packages: wheelfix libs build ${words}`,
+    )
   }
   const venv = argument === undefined ? targetPython(options.python, env, cwd) : findVenv({ argument, env, cwd })
   workAsOwner(venv, options.asRoot)

@@ -78,7 +78,7 @@ export function askPython(
     encoding: 'utf8',
   })
   if (error !== undefined) return error.message
-  if (status !== 0) return stderr.trim().split('\n').at(-1) ?? `status ${status}`
+  if (status !== 0) return reasonIn(stderr) ?? `it ended with status ${status} and printed nothing`
   const verdicts = new Map<string, Verdict>()
   for (const line of stdout.split('\n')) {
     const words = line.split(' ').map(word => (word === '-' ? '' : decodeBytes(Buffer.from(word, 'hex'))))
@@ -86,6 +86,15 @@ export function askPython(
     if (path !== '') verdicts.set(path, { error: said === '' ? null : said, files })
   }
   return verdicts
+}
+
+/**
+ * The line that says why a Python did not start: the last one of an error, for CPython prints the threads behind it
+ * (`Fatal Python error: …`, `ModuleNotFoundError: …`, `Current thread …`, `  <no Python frame>`).
+ */
+function reasonIn(stderr: string): string | undefined {
+  const lines = stderr.split('\n').filter(line => line.trim() !== '')
+  return lines.findLast(line => /^[\w.]*(?:Error|Exception)\b|^Fatal Python error/.test(line)) ?? lines.at(-1)?.trim()
 }
 
 const IMPORT_SCRIPT = `${ENDED}

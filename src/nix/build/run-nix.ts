@@ -54,7 +54,11 @@ export async function runNix(
       throw new WheelfixError('IO', `${name} was ended after ${secondsSince(start)} s`, name)
     }
     if (errnoOf(error) !== 'ENOENT') throw error
-    throw new WheelfixError('IO', 'nix is not on PATH, and libs build needs it to build or download libraries')
+    throw new WheelfixError(
+      'IO',
+      'nix is not on PATH, and libs build needs it to build or download libraries. A new shell finds an installed Nix. ' +
+        'Without Nix, name a folder that holds the libraries: wheelfix venv --libs DIR',
+    )
   } finally {
     clearInterval(told)
     clearTimeout(limit)

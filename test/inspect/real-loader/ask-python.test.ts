@@ -30,3 +30,27 @@ suite('an object that ends its process', { skip: missing('gcc', 'python3') }, ()
   test('by a signal', () => assert.equal(saidOf('raise(SIGKILL)'), 'the process ended with signal 9'))
   test('or does not', () => assert.equal(saidOf(''), null))
 })
+
+test('a Python that does not start is told by its error, not by the last line that it prints', t => {
+  // what CPython 3.11 prints without its standard library
+  const folder = mkdtempSync(join(realpathSync(tmpdir()), 'wheelfix-bare-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const python = join(folder, 'python3')
+  const saidOf = (...lines: readonly string[]) => {
+    const body = lines.map(line => `echo "${line}" >&2`).join('\n')
+    writeFileSync(python, `#!/bin/sh\ncat >/dev/null\n${body}\nexit 1\n`, { mode: 0o755 })
+    return askPython(python, [], process.env)
+  }
+  const said = saidOf(
+    'Could not find platform independent libraries <prefix>',
+    'Fatal Python error: init_fs_encoding: failed to get the Python codec of the filesystem encoding',
+    'Python runtime state: core initialized',
+    "ModuleNotFoundError: No module named 'encodings'",
+    '',
+    'Current thread 0x00007fe2aa9e9740 (most recent call first):',
+    '  <no Python frame>',
+  )
+  assert.equal(said, "ModuleNotFoundError: No module named 'encodings'")
+  assert.equal(saidOf('python3: something else', ''), 'python3: something else')
+  assert.equal(saidOf(), 'it ended with status 1 and printed nothing')
+})
