@@ -1,5 +1,5 @@
 // From a soname to the nixpkgs package that holds it. Reports tell the user to add this package, and the scan of the store
-// looks for its names first. Knows no files.
+// looks for its names first. This file reads no files.
 import { nearest as nearestNames } from '../io/words.ts'
 import { COMPUTE } from './hints/compute.ts'
 import { DATA } from './hints/data.ts'
@@ -19,7 +19,7 @@ export const HINTS: readonly HintRow[] = [...DESKTOP, ...MEDIA, ...DATA, ...COMP
 
 /** The hint for a user who lacks a soname. */
 interface Hint extends Pick<HintRow, 'attribute' | 'former' | 'since' | 'gone' | 'output' | 'note'> {
-  /** The package has another version of the library: this soname. */
+  /** Set if the package only has another version of the library. It is the soname of that version. */
   readonly other?: string
 }
 
@@ -76,8 +76,8 @@ function ofFamily(family: VersionFamily, wanted: number): Found | undefined {
 }
 
 /**
- * The version that is nearest to the wanted one; of two equally near ones the newer. A package that still exists comes
- * first.
+ * The version that is nearest to the wanted one. Of two versions that are equally near, the newer one counts. A package
+ * that still exists comes before a removed one.
  */
 function nearest(found: readonly Found[], soname: string): Found | undefined {
   const wanted = versionOf(soname)

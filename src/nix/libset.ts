@@ -1,6 +1,6 @@
-// The library set: the directories that may be added to an object's search path, from the flag to the scan of the store, and
-// the file in them that serves a soname. This file knows only names and directories. The caller opens the files and decides
-// whether one fits (machine, versions).
+// The library set: the directories that may be added to an object's search path, and the file in them that serves a soname.
+// The sources of directories range from the flag to the scan of the store. This file knows only names and directories. The
+// caller opens the files and decides whether one fits (machine, versions).
 import { statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
@@ -59,7 +59,10 @@ interface NamedDirectories {
 
 export interface LibraryDirectories {
   readonly directories: readonly LibraryDirectory[]
-  /** All named directories, absolute, also those that do not exist. Each of them can change what is taken. */
+  /**
+   * All named directories as absolute paths, including those that do not exist. A change in any of them can change which
+   * file is taken.
+   */
   readonly asked: readonly string[]
   /** One sentence for each directory of the environment that cannot be used. */
   readonly warnings: readonly string[]
@@ -105,7 +108,7 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
   return { directories: [...directories.values()], asked, warnings }
 }
 
-/** The reason why a directory of the user cannot be used, and what to do; null when it can. */
+/** Why a directory that the user named cannot be used, and what to do. null if it can be used. */
 function problemOf(
   found: LibraryDirectory | Unusable,
   text: string,
@@ -130,7 +133,7 @@ function problemOf(
   )
 }
 
-/** Does a directory lead into the store? A directory outside it may (profiles, ./result). */
+/** Does a directory lead into the store? A directory outside the store may do so (profiles, ./result). */
 function reachesStore({ real, names }: LibraryDirectory, store: string): boolean {
   if (isInside(real, store)) return true
   for (const name of names) {

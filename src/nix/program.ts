@@ -1,11 +1,11 @@
-// Runs nix-store, for questions that no daemon answers: in a single-user installation, or as root, who does not need the
-// daemon.
+// Runs nix-store, for questions that no daemon answers. This is the case in a single-user installation, and for root,
+// who does not need the daemon.
 import { spawnSync } from 'node:child_process'
 import { isSilent, sharedSocket } from './daemon/daemon.ts'
 import { isWritable } from '../io/path.ts'
 import { stateDirectory } from './store.ts'
 
-/** The time limit of nix-store. nix-store itself has none, and waits for a lock or a daemon without end. */
+/** The time limit of nix-store. nix-store itself has none, and would wait forever for a lock or a daemon. */
 const TIMEOUT_MS = 10_000
 /** The size limit of its output, which is one line for each path. */
 const MAX_OUTPUT = 1 << 26
@@ -14,7 +14,7 @@ const MAX_OUTPUT = 1 << 26
 let isStuck = false
 
 /**
- * Runs nix-store without a question to a substituter.
+ * Runs nix-store in such a way that it asks no substituter.
  * @returns its output; null when nix-store does not exist, fails, or would ask a daemon that does not answer
  */
 export function runNixStore(args: readonly string[], env: NodeJS.ProcessEnv): string | null {

@@ -4,8 +4,8 @@ import { realPath } from '../io/path.ts'
 import { storeDirectory, storePathOf } from './store.ts'
 
 /**
- * Refuses to write into a folder of the store. The exception is a build that makes the folder: then it is one of the outputs
- * that Nix names in the builder's environment.
+ * Refuses to write into a folder of the store. The exception is a build that makes the folder. The folder is then one of the
+ * outputs that Nix names in the builder's environment.
  * @throws WheelfixError `IO`
  */
 export function refuseStore(root: string, env: NodeJS.ProcessEnv): void {

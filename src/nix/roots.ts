@@ -1,6 +1,6 @@
 // The roots of a venv for the garbage collector: a link below .wheelfix/roots/ for each store path that the venv depends on.
-// Nix knows these links as indirect roots, so a collection keeps what the venv needs. Without Nix nothing is made. This file
-// knows links, and not why the venv needs a path.
+// Nix knows these links as indirect roots, so a collection keeps what the venv needs. Without Nix this file makes no links.
+// It does not know why the venv needs a path.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
@@ -52,7 +52,8 @@ export function addRoots(stateFolder: string, paths: readonly string[], env: Nod
   )
   const valid = lacking.filter(root => !invalid.has(root.storePath))
   let problem = valid.length === 0 ? null : register(valid, env)
-  // after the new links: a link may only get another name, and a collection may be under way
+  // runs after the new links exist: a link may only get another name, and its path must stay protected from a collection that
+  // runs now
   let changed = dropUnused(stateFolder, paths, env)
   for (const { link } of lacking) {
     if (isRegistered(link, env)) changed++
@@ -67,8 +68,8 @@ export function addRoots(stateFolder: string, paths: readonly string[], env: Nod
 }
 
 /**
- * Prepares a run over a venv without roots that will add some: asks Nix early, so that the end of the run does not wait for
- * the answer.
+ * Prepares a run that will add the first roots of a venv. Asks Nix early, so that the end of the run does not wait for the
+ * answer.
  */
 export function prepareRoots(stateFolder: string, env: NodeJS.ProcessEnv): void {
   const socket = knowsItsState(env) && namesIn(rootsFolder(stateFolder)).length === 0 ? daemonSocket(env) : null
@@ -160,7 +161,7 @@ function hasNix(env: NodeJS.ProcessEnv): boolean {
   return existsSync(fsPath(`${stateDirectory(env)}/gcroots/auto`))
 }
 
-/** Makes the links and registers them with Nix. @returns the reason of a failure, or null */
+/** Makes the links and registers them with Nix. @returns the reason for a failure, or null */
 function register(lacking: readonly Root[], env: NodeJS.ProcessEnv): string | null {
   const nobody = 'nothing protects the libraries from nix-collect-garbage: '
   if (!knowsItsState(env)) return `${nobody}NIX_STORE_DIR is set, NIX_STATE_DIR is not`
@@ -187,7 +188,7 @@ function registerByProgram(lacking: readonly Root[], env: NodeJS.ProcessEnv): bo
   })
 }
 
-/** Makes a link. A link to another path is replaced by a rename, so that one exists at every moment. */
+/** Makes a link. A link to another path is replaced by a rename, so that a link exists at every moment. */
 function makeLink(link: string, target: string): void {
   if (targetOf(link) === target) return
   // VENV/.wheelfix/roots/NAME; the state of a folder may be in the user's state folder, which may not exist
@@ -199,8 +200,8 @@ function makeLink(link: string, target: string): void {
 }
 
 /**
- * Makes Nix's own link to ours. What has its name leads elsewhere and protects nothing of ours, so no rename is needed, and a
- * killed run leaves no other name in the folder.
+ * Makes Nix's own link to ours. An existing file with its name leads elsewhere and protects no path of this venv. So no
+ * rename is needed, and a killed run leaves no temporary name in the folder.
  */
 function makeRegistration(path: string, link: string): void {
   if (targetOf(path) === link) return

@@ -31,14 +31,16 @@ interface ScanContext {
 export type StoreScanner = (soname: string) => readonly ScanCandidate[]
 
 /**
- * How many store paths may have their lib folders listed, for sonames that no package name answers. In a store of 100,000
- * entries this took 0.3 s of processor time with a warm cache, on a busy machine with two cores. The names alone take half
- * of that (0.15 s, listing included).
+ * The most store paths whose lib folders are listed, for sonames that match no package name. In a store of 100,000 entries
+ * this took 0.3 s of processor time with a warm cache, on a busy machine with two cores. The names alone take half of that
+ * (0.15 s, listing included).
  */
 const MAX_LISTED = 20_000
-/** How many store paths of the right name are examined for one soname: a store may hold dozens of old versions of zlib. */
+/**
+ * The most store paths of the right name that are examined for one soname: a store may hold dozens of old versions of zlib.
+ */
 const MAX_PER_NAME = 64
-/** How many candidates the caller gets for one soname. */
+/** The most candidates that the caller gets for one soname. */
 const MAX_CANDIDATES = 24
 
 /** Ends of names that no package has: derivations, locks, sources, patches, scripts, and files that only a build needs. */
@@ -82,9 +84,9 @@ interface Entry {
 
 /**
  * A scanner of the store. It lists the store once, at the first question. It looks into lib folders only for a soname that
- * no package name answers. The candidates come in order of preference: names in the data before guessed names, packages
- * before link farms, the newest version first, ties by path. A path that Nix's database does not know is left out, when the
- * database can be asked (a copy that was never registered, a path that a collection is removing).
+ * matches no package name. The candidates come in order of preference: names in the data before guessed names, packages
+ * before link farms, the newest version first, ties by path. If Nix's database can be asked, a path that it does not know
+ * is left out: a copy that was never registered, or a path that a collection is removing.
  * @param expected the sonames that the caller may ask for; they are looked up together, with one question to the database.
  * The scanner reads them when it is asked for a soname that it does not know yet, so the caller may add some before that
  */

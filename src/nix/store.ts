@@ -1,5 +1,5 @@
 // The Nix store as folders and names: where it is, which store path holds a file, and what the name of a store path says.
-// Opens nothing and asks no Nix.
+// This file opens no files and does not run Nix.
 import { isInside } from '../io/path.ts'
 
 /** The folder of all store paths. It comes from Nix's own variable, read as Nix reads it. */
@@ -63,7 +63,7 @@ export function parseStoreName(basename: string): StoreName | null {
   return { hash, name: stem.slice(0, dash), version: stem.slice(dash + 1), output: output?.[1] ?? null }
 }
 
-/** The index of the version: the first dash that something other than a letter follows; -1 without one. */
+/** The index of the dash before the version: the first dash that no letter follows. -1 if there is none. */
 export function versionDash(name: string): number {
   for (let at = name.indexOf('-'); at !== -1 && at + 1 < name.length; at = name.indexOf('-', at + 1)) {
     if (!isLetter(name.charCodeAt(at + 1))) return at
@@ -76,8 +76,8 @@ function isLetter(code: number): boolean {
 }
 
 /**
- * Orders versions as Nix's `compareVersions`: runs of digits and runs of other characters, one by one. Numbers compare by
- * value, `pre` comes before everything, and nothing comes before a number.
+ * Orders versions as Nix's `compareVersions` does: it compares runs of digits and runs of other characters, one by one.
+ * Numbers compare by value, `pre` comes before everything, and nothing comes before a number.
  * @returns negative when `a` is older than `b`
  */
 export function compareVersions(a: string, b: string): number {

@@ -26,11 +26,12 @@ export interface WantedPackage {
 
 /** What a nixpkgs has for a wanted package. */
 export interface FoundPackage extends WantedPackage {
-  /** The name that exists; the first one when none does. */
+  /** The name that exists. If none exists, the first name. */
   readonly name: string
   /**
    * `there`: the package can be built. `missing`: no such attribute. `removed`: the attribute only says that the package was
-   * removed. The others: nixpkgs refuses to evaluate the package (pkgs/stdenv/generic/check-meta.nix), or cannot.
+   * removed. The other values: nixpkgs refuses to evaluate the package (pkgs/stdenv/generic/check-meta.nix), or the
+   * evaluation fails.
    */
   readonly status: 'there' | 'missing' | 'removed' | 'insecure' | 'unfree' | 'broken' | 'failing'
   /** The store path, built or not. */
@@ -81,7 +82,7 @@ export async function findPackages(
 const PICK = `pick = output: package: if package.outputSpecified or false then package
   else package.\${output} or package.lib or package.out or package;`
 
-/** The first name of a package that exists; else the fault of the first known name. */
+/** The first name of a package that exists. Without one, what is wrong with the first known name. */
 const LOOK = `${PICK}
   judge = output: { name, package }: let
     found = builtins.tryEval package;
@@ -100,8 +101,8 @@ const LOOK = `${PICK}
       else choose output (if best.status == "missing" && one.status != "missing" then one else best) (builtins.tail names);`
 
 /**
- * Builds a folder with the libraries of packages and those of the set to which the link already leads. Nix's own builder
- * joins them, so nothing but the packages is needed.
+ * Builds a folder with the libraries of the packages and of the set to which the link already leads. Nix's own builder joins
+ * them, so the build needs only the packages.
  * @returns the store path; null with `dryRun`
  */
 export async function buildPackages(
@@ -119,8 +120,8 @@ export async function buildPackages(
 }
 
 /**
- * Joins the folders as a profile does (Nix's buildenv.nix). Each folder has its priority, so that of two files with one name
- * the first is taken.
+ * Joins the folders as a profile does (Nix's buildenv.nix). Each folder has its own priority. If two folders have a file
+ * with the same name, the file of the first folder is taken.
  */
 const JOINED = `derivation {
   name = "wheelfix-libs";

@@ -1,6 +1,6 @@
 // Which nixpkgs a project pins. Libraries must come from the same nixpkgs as the project's shell and Python. This file reads
-// lock files, turns them into a Nix expression, and evaluates nothing. Everything in the expression has a hash, so that
-// nothing is fetched that is already in the store.
+// lock files, turns them into a Nix expression, and evaluates nothing. Everything in the expression has a hash, so Nix does
+// not fetch what is already in the store.
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readRegular } from '../../io/beneath.ts'
@@ -12,7 +12,7 @@ import { nixBase32 } from '../daemon/base32.ts'
 
 /** A nixpkgs, for Nix and for the user. */
 export interface Nixpkgs {
-  /** A Nix expression of its packages. */
+  /** A Nix expression that gives its packages. */
   readonly packages: string
   /** The place of the pin: a file, or another source. */
   readonly origin: string
@@ -21,7 +21,7 @@ export interface Nixpkgs {
 }
 
 interface Source {
-  /** A Nix expression of its folder. */
+  /** A Nix expression that gives its folder. */
   readonly folder: string
   readonly revision: string
 }
@@ -37,7 +37,7 @@ const READERS: readonly (readonly [
   ['nix/sources.json', lock => ofNiv(lock)],
 ]
 
-/** The size limit in bytes. A lock of a large flake has some hundred kilobytes. */
+/** The size limit in bytes. The lock of a large flake has a few hundred kilobytes. */
 const MAX_SIZE = 16 << 20
 
 /**
@@ -107,8 +107,9 @@ function ofFlakeLock(lock: unknown, folder: string, store: string): Source | nul
 const MAX_DEPTH = 8
 
 /**
- * Fetches a tree as Nix fetches a locked input (call-flake.nix). The input's `dir` is a folder in the tree. A tree that is in
- * the store is taken from there: `fetchTree` of Nix 2.34 looks there only for the inputs of a flake, and downloads the others.
+ * Fetches a tree as Nix fetches a locked input (call-flake.nix). The input's `dir` is a folder in the tree. A tree that is
+ * already in the store is taken from the store. `fetchTree` of Nix 2.34 looks in the store only for the inputs of a flake,
+ * and downloads other trees.
  */
 function ofTree(locked: ReadonlyMap<string, unknown>, folder: string, store: string): Source {
   const { dir, ...tree } = Object.fromEntries(locked)
@@ -174,7 +175,10 @@ function ofTarball(url: string, sha256: string, rev: string | null | undefined):
   }
 }
 
-/** The entry with the name nixpkgs, else one whose name begins with it, else one of the nixpkgs repository. */
+/**
+ * The entry with the name nixpkgs. Without it, an entry whose name begins with nixpkgs, then an entry of the nixpkgs
+ * repository.
+ */
 function nixpkgsAmong(entries: ReadonlyMap<string, unknown>, repository: (entry: unknown) => string | null): unknown {
   const names = [...entries.keys()]
   const name =
@@ -188,7 +192,7 @@ function revisionOf(rev: string | null | undefined): string {
   return rev == null ? '' : `/${rev.slice(0, 12)}`
 }
 
-/** A string of Nix that evaluates nothing of the text. */
+/** Quotes a text as a string of Nix. Nix evaluates no part of the text. */
 export function nixString(text: string): string {
   return `"${text.replaceAll(/["\\$]/g, '\\$&')}"`
 }

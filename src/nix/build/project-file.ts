@@ -1,5 +1,5 @@
-// Finds the Nix file of a project. The user names libraries there, in that file's own syntax. Reads files, evaluates
-// nothing.
+// Finds the Nix file of a project. The user names libraries there, in that file's own syntax. This file reads files and
+// evaluates nothing.
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { errnoOf } from '../../io/error.ts'

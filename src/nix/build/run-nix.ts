@@ -7,7 +7,7 @@ interface NixRun {
   readonly env: NodeJS.ProcessEnv
   /** The name of the action, for messages: `nix build libGL`. */
   readonly name: string
-  /** The time limit; null for none, because the action then has Nix's own limits. */
+  /** The time limit. null: only Nix's own limits apply. */
   readonly limitMs: number | null
   /** Called from time to time while Nix still works. Not called when Nix shows its own progress. */
   readonly progress: (line: string) => void
@@ -20,8 +20,8 @@ const SILENCE_MS = 30_000
 const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /**
- * Nix's own limits. Nix gives up a server that does not answer, and a builder that prints nothing for half an hour. A
- * stalled download ends by itself after five minutes (nix.conf, stalled-download-timeout).
+ * Nix's own limits. Nix gives up on a server that does not answer, and on a builder that prints nothing for half an hour.
+ * A stalled download ends by itself after five minutes (nix.conf, stalled-download-timeout).
  */
 const OPTIONS = [
   '--extra-experimental-features nix-command --extra-experimental-features flakes',
@@ -48,7 +48,7 @@ export async function runNix(
     await once(child, 'close', { signal: late.signal })
   } catch (error) {
     if (late.signal.aborted) {
-      // ends Nix at once, without a wait for processes that it may have started
+      // ends Nix at once, and does not wait for processes that Nix may have started
       child.kill('SIGKILL')
       child.stdout.destroy()
       throw new WheelfixError('IO', `${name} was ended after ${secondsSince(start)} s`, name)

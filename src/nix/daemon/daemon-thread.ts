@@ -1,6 +1,6 @@
 // The thread that talks with the Nix daemon (the worker protocol of Nix's worker-protocol.cc). The functions below are
-// passed to the thread as text, so they use nothing from outside except each other. daemon.ts is their face. Everything that
-// the daemon sends is bounded: the length of a string, the number of items of a list, the size of an answer.
+// passed to the thread as text, so they use nothing from outside except each other. Other files use daemon.ts. Everything
+// that the daemon sends is bounded: the length of a string, the number of items of a list, the size of an answer.
 import type { MessagePort } from 'node:worker_threads'
 
 /** The input of the thread. */
@@ -71,9 +71,9 @@ function openWire(socket: string): Wire {
   const { createConnection } = process.getBuiltinModule('node:net')
   // longer than any message about paths; a greater length belongs to another protocol
   const MAX_STRING = 1 << 20
-  // no path has as many references, no message as many fields
+  // no path has this many references, and no message has this many fields
   const MAX_ITEMS = 1 << 17
-  // the closure of a large system has some 10,000 paths with some KB each
+  // the closure of a large system has about 10,000 paths with a few KB each
   const MAX_BYTES = 1 << 29
 
   const connection = createConnection(socket)
@@ -191,7 +191,7 @@ async function closureOver(
   until: readonly Uint8Array[],
   describe: (paths: readonly Uint8Array[]) => Promise<readonly ThreadPathInfo[]>,
 ): Promise<Pick<ThreadAnswers, 'closure' | 'isWholeClosure'>> {
-  // more paths than any store of today's machines
+  // more paths than the store of any machine of today holds
   const MAX_PATHS = 200_000
   const key = (path: Uint8Array) => Buffer.from(path).toString('latin1')
   const asked = new Set(paths.map(key))
@@ -214,7 +214,7 @@ async function closureOver(
   return { closure, isWholeClosure: true }
 }
 
-/** Asks all questions in order, until the daemon refuses or hangs up. The answers before that are valid. */
+/** Asks all questions in order, until the daemon refuses one or closes the connection. The answers before that are valid. */
 async function askSession({ wire, version, refusal }: Session, questions: ThreadQuestions): Promise<ThreadAnswers> {
   const OP_ADD_INDIRECT_ROOT = 12
   const OP_QUERY_PATH_INFO = 26
@@ -281,7 +281,8 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
 }
 
 /**
- * Answers the questions that come through the port. The session with the daemon opens at once. The questions may come later.
+ * Answers the questions that come through the port. The session with the daemon opens at once, even if the questions come
+ * later.
  */
 function serve(): void {
   const { workerData } = process.getBuiltinModule('node:worker_threads')

@@ -47,7 +47,7 @@ export interface DaemonAnswers {
   readonly refusal: string | null
 }
 
-/** The daemon's socket; null when there is none, or when NIX_REMOTE names something else than a local daemon. */
+/** The daemon's socket; null when there is none, or when NIX_REMOTE names something other than a local daemon. */
 export function daemonSocket(env: NodeJS.ProcessEnv): string | null {
   const remote = env['NIX_REMOTE'] ?? ''
   return remote.startsWith('unix:///') || ['', 'auto', 'daemon'].includes(remote) ? sharedSocket(env) : null
@@ -64,7 +64,7 @@ export function sharedSocket(env: NodeJS.ProcessEnv): string | null {
   return existsSync(fsPath(socket)) ? socket : null
 }
 
-/** The time limit. No daemon takes this long for a few questions, and a daemon that hangs must not make us hang. */
+/** The time limit. No daemon takes this long for a few questions, and a daemon that hangs must not make wheelfix hang. */
 const TIMEOUT_MS = 5000
 
 /** A thread that talks with the daemon of a socket. Its start and the daemon's start take longer than a question. */
@@ -135,7 +135,7 @@ function lineTo(socket: string): Line {
   const input: ThreadInput = { port: port2, answered, socket: fsPath(socket).toString() }
   const worker = new Worker(threadProgram(), { eval: true, workerData: input, transferList: [port2], env: {} })
   worker.unref()
-  // when the thread itself fails, the time limit tells the caller, and one report is enough
+  // if the thread itself fails, the caller notices it by the time limit, and one report is enough
   worker.on('error', () => {})
   const line = { worker, port: port1, answered }
   lines.set(socket, line)

@@ -1,6 +1,6 @@
 // Which store paths Nix knows. A path that exists but is not in Nix's database (a plain copy, the rest of a failed build)
-// may vanish at any time and cannot be rooted. This file asks the daemon, else nix-store. Without both, nothing is known,
-// and every path counts as valid.
+// may vanish at any time and cannot be rooted. This file asks the daemon, or nix-store if there is no daemon. If it can ask
+// neither, every path counts as valid.
 import { existsSync } from 'node:fs'
 import { fsPath } from '../../io/path.ts'
 import { askDaemon, daemonSocket } from './daemon.ts'
@@ -18,7 +18,7 @@ export function invalidPaths(storePaths: readonly string[], env: NodeJS.ProcessE
   return invalidForProgram(storePaths, env)
 }
 
-/** Asks nix-store, but only when there is a database: without one nix-store would make one. */
+/** Asks nix-store, but only if there is a database: nix-store would create a missing database. */
 function invalidForProgram(storePaths: readonly string[], env: NodeJS.ProcessEnv): ReadonlySet<string> {
   if (!existsSync(fsPath(`${stateDirectory(env)}/db/db.sqlite`))) return new Set()
   const output = runNixStore(['--check-validity', '--print-invalid', ...storePaths], env) ?? ''
@@ -26,8 +26,8 @@ function invalidForProgram(storePaths: readonly string[], env: NodeJS.ProcessEnv
 }
 
 /**
- * Does the usual state belong to this store? The user may have another store with the state of the usual one, whose database
- * is about the usual store.
+ * Does the usual state belong to this store? A user may name another store and keep the usual state folder. The database of
+ * that folder describes the usual store.
  */
 export function knowsItsState(env: NodeJS.ProcessEnv): boolean {
   return storeDirectory(env) === '/nix/store' || (env['NIX_STATE_DIR'] ?? '') !== ''

@@ -38,7 +38,7 @@ export const FAMILIES: readonly VersionFamily[] = [
     packages: 'fmt',
   },
   {
-    // since 22 the soname has all parts of the version (libprotobuf.so.25.8.0); libprotobuf.so.32 is 3.21's
+    // since 22 the soname has all parts of the version (libprotobuf.so.25.8.0); libprotobuf.so.32 belongs to 3.21
     pattern: /^libproto(?:buf|buf-lite|c)\.so\.(\d+)\.\d+\.\d+$/,
     versions: [25, 27, 29, 30, 31, 32, 33, 34, 35],
     attribute: version => `protobuf_${version}`,
@@ -46,7 +46,7 @@ export const FAMILIES: readonly VersionFamily[] = [
     packages: 'protobuf',
   },
   {
-    // libLLVM-17.so until 17, libLLVM.so.18.1 since
+    // libLLVM-17.so up to 17, libLLVM.so.18.1 from 18 on
     pattern: /^lib(?:LLVM-(\d+)\.so(?:\.1)?|(?:LLVM|LTO|Remarks)\.so\.(\d+)(?:\.\d+)?)$/,
     versions: LLVM,
     attribute: version => `llvmPackages_${version}.libllvm`,

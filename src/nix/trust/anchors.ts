@@ -1,5 +1,6 @@
-// Links to store paths that belong to root or to the user. Somebody whom the user trusts anyway installed what they lead to.
-// Any user may have the daemon register a link (gcroots/auto), so the owner and the place of the link count.
+// Links to store paths that belong to root or to the user. Root or the user installed what such a link leads to, and the
+// user trusts both. Any user may have the daemon register a link (gcroots/auto), so the owner and the place of the link
+// count.
 import { lstatSync, statfsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { basename, dirname, isAbsolute, join } from 'node:path'

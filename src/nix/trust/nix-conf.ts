@@ -9,7 +9,7 @@ import { withSource } from '../../io/source.ts'
 import { DEFAULT_KEY, parseKeys, type PublicKeys } from './signature.ts'
 
 const LARGEST_FILE = 1 << 20
-/** The most files. Files that include each other in a circle end here. */
+/** The most files that are read. This limit ends a circle of files that include each other. */
 const MOST_FILES = 64
 
 /** The keys of the settings, and the default key. */

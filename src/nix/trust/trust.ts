@@ -32,7 +32,7 @@ export interface StoreTrust {
   readonly expect: (paths: Iterable<string>) => void
   /** Why a file without a reason was not taken, and what to do, as a clause. */
   readonly refusalOf: (path: string) => string
-  /** A sentence when nothing could be asked; null when all is well. */
+  /** A sentence that says why nothing could be asked; null if everything could be asked. */
   readonly problem: () => string | null
   /** The store paths that were not taken, and the folders in which a new link would change that. */
   readonly passedOver: () => readonly string[]
@@ -47,7 +47,7 @@ const CLOSURE_TIMEOUT_MS = 20_000
  */
 const VALID_NAME = /^[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+\-._?=]{1,211}$/
 
-/** Makes the judge of store paths. It asks nothing before its first question. */
+/** Makes the judge of store paths. It asks Nix nothing before its first call. */
 export function storeTrust({ env, interpreter, named, places = usualPlaces(env) }: TrustContext): StoreTrust {
   const store = storeDirectory(env)
   // a user's own store without a state belongs to no daemon
@@ -56,7 +56,7 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
   const reasons = new Map<string, TrustReason>()
   const expected = new Set<string>()
   const unsigned = new Set<string>()
-  /** Did the computation of the first closure that is left end early? */
+  /** Did the computation of the first remaining closure end early? */
   let wasCut = false
   let keys: PublicKeys | undefined
   let isSilent = false
@@ -78,8 +78,8 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
     for (const info of described) if (isSigned(info, keys)) settle([info.path], 'signature')
   }
   /**
-   * The closures in the order of their size, small ones first. Each is computed only when the ones before gave no reason, and
-   * the first time only as far as to the paths that are asked for.
+   * The closures, from the smallest to the largest. Each is computed only if the closures before it gave no reason. The first
+   * computation ends at the paths that are asked for.
    */
   const closures = [() => own, () => profilePaths(env, places), () => registeredPaths(env)]
   const readClosure = (): void => {
