@@ -1,6 +1,6 @@
 // What belongs to an environment outside of site-packages and bin/: files that a RECORD lists elsewhere, folders that
-// .pth files add to sys.path, and the source trees of editable installations. Only reads texts and runs nothing. It
-// understands code lines of a .pth only if they call a finder of setuptools.
+// .pth files add to sys.path, and the source trees of editable installations. This file only reads texts and runs
+// nothing. It understands a code line of a .pth file only if the line calls a finder of setuptools.
 import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -37,11 +37,11 @@ export interface Belonging {
   readonly importRoots: readonly ImportRoot[]
   /** Each folder once. */
   readonly outside: readonly OutsideFolder[]
-  /** The texts that all of this was read from. */
+  /** The files from which all of this was read. */
   readonly sources: readonly string[]
 }
 
-/** A RECORD of 60,000 rows has 6 MB. */
+/** The size limit in bytes. A RECORD of 60,000 rows has 6 MB. */
 const LARGEST_TEXT = 1 << 26
 
 /** @param store the folder of the Nix store; its folders need no fixing */
@@ -49,7 +49,7 @@ export function belongingOf(environment: Environment, store: string): Belonging 
   const root = realPath(environment.root)
   const understood = environment.sitePackages.flatMap(site => [...pathLines(site), ...finderRoots(site)])
   const projects = environment.sitePackages.flatMap(site => editables(site))
-  // a project whose modules other texts name holds much more that is never imported
+  // where a .pth file or a finder names the modules of a project, the rest of the project is never imported
   const unknown = projects.filter(project => !understood.some(({ folder }) => isInside(folder, project.folder)))
   const added = [...understood, ...unknown]
   const own = environment.sitePackages.map((folder): ImportRoot => ({ folder, module: '' }))

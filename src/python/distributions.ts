@@ -1,6 +1,6 @@
-// The distributions installed in site-packages: which one owns a file, and what each says about itself. Reads only
-// names at first. It reads the RECORDs when the first owner is asked for, and METADATA and WHEEL of a distribution on
-// use.
+// The distributions installed in site-packages: which one owns a file, and what each says about itself. At first this
+// file reads only names. It reads the RECORDs at the first question for an owner, and METADATA and WHEEL of a
+// distribution at their first use.
 import { statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
@@ -9,7 +9,7 @@ import { fsPath, listDirectory } from '../io/path.ts'
 import { LARGEST_RECORD, MOST_ROWS, recordPaths, SOURCES } from './record.ts'
 import { tagsOfWheelFile, type WheelTag } from './tags.ts'
 
-/** METADATA holds a project's README as its description, usually some kilobytes. */
+/** The size limit of METADATA in bytes. It holds the project's README as its description, usually a few kilobytes. */
 export const LARGEST_METADATA = 4 << 20
 
 /** An installed distribution. Properties that cost the read of a file are methods, and each file is read once. */
@@ -138,7 +138,7 @@ function unread(record: string, why: string): string {
 }
 
 /**
- * The normalised names in METADATA's Requires-Dist lines. Stops at the first empty line, because the description behind
+ * The normalised names in METADATA's Requires-Dist lines. Stops at the first empty line, because the description after
  * it may hold anything.
  */
 export function requiredNames(metadata: string): string[] {
@@ -181,8 +181,8 @@ function indexOwners(
 }
 
 function readText(path: string, limit = LARGEST_METADATA): string | null {
-  // A file that is missing or unreadable tells nothing, and the venv works without it. uv may have linked the file to
-  // its cache.
+  // A missing or unreadable file tells nothing, and the venv works without it. Links are followed, because uv may have
+  // linked the file to its cache.
   const bytes = readRegular(path, limit)
   return bytes === null ? null : decodeBytes(bytes)
 }

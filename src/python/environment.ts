@@ -35,7 +35,7 @@ export interface Environment extends Place {
   readonly bin: string
   /** The folders whose objects are examined, including all subfolders. */
   readonly walk: readonly string[]
-  /** Single files to examine besides. */
+  /** Single files that are examined too. */
   readonly files: readonly string[]
 }
 

@@ -5,7 +5,10 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { findVenv } from './pyvenv.ts'
 
-/** Returns any other path unchanged: the code that edits them reports what is wrong. */
+/**
+ * The folder of the Python that the user names. Returns any other path unchanged: the code that edits the folder
+ * reports what is wrong.
+ */
 export function installationOf(named: string, cwd: string): string {
   const path = resolve(cwd, named)
   try {

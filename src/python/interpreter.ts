@@ -1,5 +1,5 @@
-// Finds the program that finally runs when a venv's bin/python is started, without running anything. Follows links,
-// wrapper scripts and nixpkgs' compiled wrappers to the ELF file of Python itself. Knows nothing of libraries;
+// Finds the program that finally runs when a venv's bin/python is started, without running anything. Follows links, wrapper
+// scripts and nixpkgs' compiled wrappers to the ELF file of Python itself. This file knows nothing of libraries;
 // ldso/libc.ts continues from here.
 import { accessSync, constants, existsSync, lstatSync, type Stats } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
@@ -55,7 +55,7 @@ export interface Interpreter {
 
 /** The kernel gives up after 40 links, and no real chain has that many steps of any kind. */
 const LONGEST_CHAIN = 40
-/** A compiled wrapper has some 20 KB; the smallest Python without libpython has more than 2 MB. */
+/** The size limit in bytes. A compiled wrapper has about 20 KB; the smallest Python without libpython has more than 2 MB. */
 const LARGEST_WRAPPER = 1 << 20
 const LARGEST_SCRIPT = 1 << 16
 
@@ -191,7 +191,7 @@ export function scriptTarget(text: string): string | null {
   return null
 }
 
-/** The words of a shell line, without quotes. Expansions are not expanded. */
+/** The words of a shell line, without quotes. Variables keep their names. */
 function shellWords(line: string): string[] {
   return [...line.matchAll(/(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"\\])+/g)].map(([word]) =>
     word.replaceAll(/'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)/g, (_, single?: string, double?: string, escaped?: string) => {
@@ -287,8 +287,8 @@ function libFolders(program: string): string[] {
 /**
  * The suffixes `.cpython-311-x86_64-linux-gnu.so`, `.abi3.so`, `.so`. Up to 3.7 the tag contains an `m` (pymalloc). A
  * free-threaded build has a `t` (PEP 703). Since 3.15 a free-threaded build accepts the stable ABI `abi3t` instead of
- * `abi3`, other builds accept both (PEP 803). The stable ABI may name the platform, since 3.15 and in Debian's 3.14. Pythons
- * for musl called themselves `gnu` before they used `musl`: both count.
+ * `abi3`. Other builds accept both (PEP 803). The suffix of the stable ABI may name the platform since 3.15, and in Debian's
+ * 3.14. Pythons for musl named themselves `gnu` before they used `musl`, so both suffixes count.
  */
 export function extensionSuffixes(version: string, freeThreaded: boolean, object: ElfObject): string[] {
   const [major = 3, minor = 0] = version.split('.').map(Number)
@@ -306,8 +306,8 @@ export function extensionSuffixes(version: string, freeThreaded: boolean, object
 }
 
 /**
- * The PLATFORM_TRIPLET that CPython's configure gives this machine; none where it gives none or the machine is unknown
- * here.
+ * The PLATFORM_TRIPLET that CPython's configure gives this machine. Empty if configure gives none, or if wheelfix does not
+ * know the machine.
  */
 function triplets({ header, ptInterp: interpreter }: ElfObject): string[] {
   const { machine, flags, class: bits, byteOrder } = header

@@ -8,7 +8,8 @@ import { findVenv } from './pyvenv.ts'
 import { askShim, isScript } from './shim.ts'
 
 /**
- * The Python that the user names. Without a name it is the venv's, as for the other commands, else `python3` on PATH.
+ * The Python that the user names. Without a name: the Python of the venv that other commands would use, else
+ * `python3` on PATH.
  */
 export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, cwd: string): PythonEnvironment {
   if (named === undefined) {

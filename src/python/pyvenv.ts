@@ -1,5 +1,5 @@
 // What a venv is and where it is: pyvenv.cfg (PEP 405), its folders, and the rule that finds a venv when the user names
-// none. Runs nothing and follows no link out of the venv.
+// none. This file runs nothing and follows no link out of the venv.
 import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { readRegular } from '../io/beneath.ts'
@@ -24,7 +24,7 @@ interface VenvQuestion {
   readonly cwd: string
 }
 
-/** pyvenv.cfg has some 500 bytes. */
+/** The size limit in bytes. A real pyvenv.cfg has about 500. */
 const LARGEST_CONFIG = 1 << 20
 
 /**

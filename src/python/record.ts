@@ -12,13 +12,13 @@ export interface RecordFields {
 }
 
 /**
- * The largest RECORD that is read, in bytes. The largest of real distributions have some 10 MB. What a reader keeps
- * takes several times as much memory.
+ * The largest RECORD that is read, in bytes. The largest ones of real distributions have about 10 MB. A reader keeps
+ * several times as much in memory.
  */
 export const LARGEST_RECORD = 32 << 20
 
 /**
- * Each row costs about 200 bytes of memory. A row that names a real file has some 100 bytes, so a RECORD with more rows
+ * Each row costs about 200 bytes of memory. A row that names a real file has about 100 bytes, so a RECORD with more rows
  * is forged.
  */
 export const MOST_ROWS = 500_000
@@ -30,15 +30,14 @@ export class TooManyRows extends Error {
   }
 }
 
-/** Four of five rows have these endings, and no object does. */
+/** Four of five rows have these endings. No object has one. */
 export const SOURCES: readonly string[] = ['.py', '.pyc', '.pyi']
 
-/** The fields that the specification allows for a file that no tool is to check. */
+/** The fields that the specification allows for a file that tools must not check. */
 export const EMPTY_FIELDS: RecordFields = { hash: '', size: '' }
 
 /**
- * The place of one row in the text. Its fields behind the path are `text.slice(fieldsStart, fieldsEnd)`, commas
- * included.
+ * The place of one row in the text. Its fields after the path are `text.slice(fieldsStart, fieldsEnd)`, commas included.
  */
 interface Row {
   readonly path: string
@@ -99,7 +98,8 @@ export function trueFields(source: ByteSource): RecordFields {
 
 /**
  * The algorithms in RECORD: their names in Python's hashlib, and in `createHash` of node:crypto. The specification asks
- * for sha256 or better, in urlsafe base64 without padding. Tools have written all of these, also in other alphabets.
+ * for sha256 or better, in urlsafe base64 without padding. Existing RECORDs use all of these algorithms, and other
+ * spellings of the digest.
  */
 const ALGORITHMS: ReadonlyMap<string, string> = new Map([
   ['md5', 'md5'],
@@ -168,7 +168,7 @@ export function hashCheck({ hash: field }: RecordFields): HashCheck {
   return { update: bytes => hash.update(bytes), holds: () => spells(text, hash.digest()) }
 }
 
-/** Does the hash of a row match the file? As `HashCheck.holds`. */
+/** Does the hash of a row match the file? Returns the same values as `HashCheck.holds`. */
 export function hashHolds(fields: RecordFields, source: ByteSource): boolean | null {
   const algorithm = digestIn(fields.hash)?.algorithm
   const check = hashCheck(fields)
@@ -253,14 +253,14 @@ function* csvRows(text: string, without: readonly string[]): Generator<Row> {
     if (path !== '' && !without.some(ending => path.endsWith(ending))) {
       yield { path, fieldsStart: pathEnd, fieldsEnd: end, hash: fields[0], size: fields[1] }
     }
-    // the format has no fields behind the size
+    // the format has no fields after the size
     while (text[end] === ',') end = endOfField(text, end + 1)
     at = end
     while (text[at] === '\r' || text[at] === '\n') at++
   }
 }
 
-/** Index of the comma or line end behind the field that begins at `start`. */
+/** Index of the comma or line end after the field that begins at `start`. */
 function endOfField(text: string, start: number): number {
   let at = start
   if (text[at] === '"') {

@@ -1,5 +1,5 @@
 // Finds the virtual environment of a folder when the user names none: looks where venv, virtualenv, uv, pdm and
-// hand-made projects put it. Reads names and small files, and runs nothing.
+// hand-made projects put it. This file reads names and small files, and runs nothing.
 import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { readRegular } from '../io/beneath.ts'
@@ -17,7 +17,7 @@ function upwards(cwd: string): string[] {
 
 /**
  * The environment of the nearest folder that has one; null without any. A folder counts if it is a venv itself (the
- * user works inside it). Then comes uv's setting, then the common names.
+ * user works inside it). Otherwise uv's setting decides, then the common names.
  */
 export function searchVenv(cwd: string, env: NodeJS.ProcessEnv): string | null {
   const uv = env['UV_PROJECT_ENVIRONMENT'] ?? ''
@@ -47,7 +47,7 @@ function ofPdm(folder: string): string | null {
   return python.startsWith('/') && isVenv(root) ? root : null
 }
 
-/** Tools that keep environments outside of the project, and the command that prints the place. */
+/** Tools that keep environments outside of the project. Each has a command that prints the place. */
 const ELSEWHERE: readonly (readonly [tool: string, command: string, isHere: (folder: string) => boolean])[] = [
   ['poetry', 'poetry env info --path', folder => has(folder, 'poetry.lock') || usesTool(folder, 'poetry')],
   ['pipenv', 'pipenv --venv', folder => has(folder, 'Pipfile')],

@@ -5,7 +5,7 @@ import { decodeBytes } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { entriesIn, fsPath } from '../io/path.ts'
 
-/** A script from an installer has a few lines. */
+/** The size limit in bytes. A script from an installer has a few lines. */
 const LARGEST_SCRIPT = 1 << 14
 
 /** The first existing Python that a script of the folder names; null where none does. */
@@ -25,8 +25,8 @@ export function scriptPython(path: string): string | null {
 }
 
 /**
- * Reads `#!/x/python3.12`. A path too long for the kernel is written as `#!/bin/sh` and `'''exec' '/x/python3.12' "$0"
- * "$@"`.
+ * Reads `#!/x/python3.12`. For a path that is too long for the kernel, installers write `#!/bin/sh` and `'''exec'
+ * '/x/python3.12' "$0" "$@"`.
  */
 function pythonOf(script: string): string | null {
   const direct = /^#!\s*(\/\S*\/(?:python|pypy)[\d.]*t?)\s*$/m.exec(script.split('\n', 1)[0] ?? '')

@@ -1,6 +1,6 @@
 // A python3 that is a script: the shim of a version manager (pyenv, asdf, mise), a wrapper of direnv, `#!/usr/bin/env
-// -S`. Its target depends on the folder and on the user's settings. So wheelfix runs the script and asks, instead of
-// reading it.
+// -S`. Its target depends on the folder and on the user's settings. So wheelfix does not read the script, but runs it
+// and asks.
 import { existsSync } from 'node:fs'
 import { basename, isAbsolute } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
@@ -12,8 +12,8 @@ import { withSource } from '../io/source.ts'
 const PATIENCE_MS = 5000
 
 /**
- * Prints the kernel's name for the running program, then Python's name. If a loader started Python, the first is the
- * loader.
+ * Prints the kernel's name for the running program, then Python's name. If a loader started Python, the first name is
+ * the loader's.
  */
 const QUESTION = 'import os, sys; print(os.readlink("/proc/self/exe")); print(sys.executable)'
 
@@ -44,7 +44,7 @@ export function askShim(script: string, env: NodeJS.ProcessEnv, cwd: string): st
   )
 }
 
-/** Does a file begin as a script does? */
+/** Does a file begin with `#!`? */
 export function isScript(path: string): boolean {
   return withSource(path, source => source.size > 2 && decodeBytes(source.read(0, 2)) === '#!')
 }

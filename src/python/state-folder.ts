@@ -6,7 +6,7 @@ import { readBeneath } from '../io/beneath.ts'
 import { entriesIn, fsPath } from '../io/path.ts'
 import type { Place } from './environment.ts'
 
-/** Larger than any file in it: the pins and answers of the largest venvs have some 100 KB. */
+/** The size limit of a file in bytes. The pins and answers of the largest venvs have about 100 KB. */
 const LARGEST_FILE = 16 << 20
 
 /** The kind of file that each known name must be. Other names are unknown, and wheelfix never opens them. */

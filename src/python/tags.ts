@@ -1,5 +1,5 @@
 // Wheel compatibility tags: PYTHON-ABI-PLATFORM (PEP 425), the platform tags manylinux_X_Y (PEP 600) with their old
-// names (PEP 513, 571, 599), and musllinux_X_Y (PEP 656). Only handles strings: reads no file and runs no Python.
+// names (PEP 513, 571, 599), and musllinux_X_Y (PEP 656). This file only handles strings.
 
 /** One tag of a wheel. */
 export interface WheelTag {
@@ -11,7 +11,7 @@ export interface WheelTag {
   readonly platform: string
 }
 
-/** What a platform tag promises about the systems it runs on. */
+/** What a platform tag promises about the systems on which its wheel runs. */
 interface PlatformPolicy {
   readonly kind: 'manylinux' | 'musllinux'
   /** The canonical name without the machine: `manylinux_2_17`, also for `manylinux2014`. */
@@ -29,7 +29,9 @@ const LEGACY = new Map([
   ['manylinux2014', '2.17'],
 ])
 
-/** Real wheels have some ten tags. A compressed set of three long lists stands for their product. */
+/**
+ * Real wheels have about ten tags. A compressed set of three long lists stands for their product, which may be huge.
+ */
 const MOST_TAGS = 1000
 
 /**
