@@ -1,7 +1,7 @@
-// ctypes.util.find_library under the private loader. find_library asks ldconfig, gcc and ld. These programs know nothing of
-// the loader's cache and are often absent, but many packages (soundfile, python-magic, PyOpenGL …) call find_library before
-// they load anything. So Python imports a module at its start that lets find_library look in the cache first. This file
-// turns text into text.
+// ctypes.util.find_library under the private loader. find_library asks ldconfig, gcc and ld. These programs do not know the
+// loader's cache and are often absent. But many packages (soundfile, python-magic, PyOpenGL …) call find_library before they
+// load anything. So Python imports a module at its start, and this module makes find_library look in the cache first. This
+// file only makes the texts of the module.
 import type { CachedLibrary } from './library-cache.ts'
 
 const MODULE_NAME = '_wheelfix_find_library'
@@ -50,7 +50,7 @@ function nameOf(soname: string): string | undefined {
 }
 
 /**
- * Is one soname a better answer than another? ldconfig answers with a versioned soname, and of several with the greatest.
+ * Is one soname a better answer than another? ldconfig answers with a versioned soname. Of several it takes the greatest.
  */
 function isBetter(soname: string, other: string): boolean {
   const isPlain = (name: string) => name.endsWith('.so')

@@ -1,7 +1,7 @@
-// The private loader: a copy of glibc's ld.so that reads a cache file of ours. glibc compiles the path of its cache into
-// ld.so as one string (/etc/ld.so.cache; in Nix it lies below glibc's own store path). When that string holds another path,
-// the loader looks up every bare name (DT_NEEDED, dlopen, ctypes) in our cache. This file turns bytes into bytes and knows
-// nothing of venvs. Only `probeLoader` runs anything.
+// The private loader: a copy of glibc's ld.so that reads wheelfix's own cache file. glibc compiles the path of its cache
+// into ld.so as one string (/etc/ld.so.cache; in Nix it lies below glibc's own store path). When that string holds another
+// path, the loader looks up every bare name (DT_NEEDED, dlopen, ctypes) in wheelfix's cache. This file turns bytes into
+// bytes and knows nothing of venvs. Only `probeLoader` runs anything.
 import { spawnSync } from 'node:child_process'
 import { EM_AARCH64, EM_X86_64, PF_W, PF_X, PT_LOAD } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
@@ -89,8 +89,9 @@ function assertReadsNewCache(version: string | null): void {
 
 /**
  * Puts the path into the zero bytes between the end of the constants' segment and the end of its last page. These bytes are
- * mapped in any case. Lengthens the segment by the path, and points the instructions that take the old string's address to
- * the new one. Refused when anything else uses the old string.
+ * mapped in any case. Makes the segment longer by the path. Changes the instructions that take the address of the old
+ * string, so that they take the address of the new one.
+ * @throws ElfError `REFUSED` when anything else uses the old string
  */
 function redirect(bytes: Uint8Array, object: ElfObject, slot: CacheSlot, path: Buffer): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)

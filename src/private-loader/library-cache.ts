@@ -1,6 +1,6 @@
 // The content of the private loader's cache: every library of the library set, under each name that a program may use, and
-// the graphics driver's libraries. It holds nothing of /usr, no linker script, and nothing of the libc, because a process
-// has only one libc.
+// the graphics driver's libraries. It holds no linker scripts and nothing from /usr. It also leaves out the libc, because a
+// process has only one libc.
 import type { ElfObject } from '../elf/types.ts'
 import { fits } from '../ldso/fits.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
@@ -25,8 +25,8 @@ export interface CacheContent {
 }
 
 /**
- * Chooses a file for every name: all libraries in the directories of the library set, and from the store's scan the `wanted`
- * ones.
+ * Chooses a file for every name. It takes all libraries in the directories of the library set, and the `wanted` libraries
+ * from the scan of the store.
  * @param wanted sonames, each with the objects that need it
  * @param driver the folder of the graphics driver. On NixOS it is a link that follows the driver, so its path stays right
  * even while the folder is absent

@@ -1,7 +1,7 @@
 // The plan of a venv's private loader, as data: its files, and the copies of Python that it starts. Writes nothing.
 //
 // musl has no cache. Its loader reads PREFIX/etc/ld-musl-ARCH.path, and takes PREFIX from PT_INTERP. So a link to the loader
-// under a prefix of ours is enough.
+// under wheelfix's own prefix is enough.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
@@ -33,7 +33,7 @@ export type LoaderFile =
 export interface LoaderPlan {
   /** The loader that the venv's programs name in PT_INTERP. */
   readonly loader: string
-  /** The loader's cache; under musl the file of its search path. */
+  /** The loader's cache; under musl the file with its search path. */
   readonly cache: string
   /** The loader's own folder: in the venv, or elsewhere when the path must be shorter. */
   readonly folder: string
@@ -55,8 +55,8 @@ function ownFolder({ stateFolder }: Place): string {
 }
 
 /**
- * The folder for a venv whose path is too long for the loader. A venv that has such a folder keeps it, whatever
- * XDG_CACHE_HOME was at that time. Otherwise the folder is always the same for this venv. null without a home.
+ * The folder for a venv whose path is too long for the loader. A venv that already has such a folder keeps it, even if
+ * XDG_CACHE_HOME has changed since. Otherwise the folder is always the same for this venv. null without a home folder.
  */
 function shortFolder(venvRoot: string, names: readonly PythonName[], env: NodeJS.ProcessEnv): string | null {
   const place = `/wheelfix/${createHash('sha256').update(realPath(venvRoot)).digest('hex').slice(0, 8)}`
@@ -87,8 +87,8 @@ interface LoaderInput {
 
 /**
  * Decides what the private loader of a venv must be. Writes nothing.
- * @throws WheelfixError `LIBC_UNSUPPORTED` for a libc that cannot be steered, `PYTHON_UNSUPPORTED` for an interpreter that
- * cannot be edited
+ * @throws WheelfixError `LIBC_UNSUPPORTED` for a libc whose loader cannot be given libraries in this way,
+ * `PYTHON_UNSUPPORTED` for an interpreter that cannot be edited
  */
 export function planLoader(input: LoaderInput): LoaderPlan {
   const { venv, names, python, sources, wanted, env } = input
@@ -181,7 +181,7 @@ function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) 
   )
 }
 
-/** Plans a folder of links. musl's loader is told to search this one directory before the directories that it has. */
+/** Plans a folder of links. musl's loader searches this one directory before its usual directories. */
 function planMusl(venv: Environment, python: PythonProcess, content: CacheContent): Planned {
   const { libc } = python
   const folder = ownFolder(venv)

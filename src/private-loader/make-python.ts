@@ -1,6 +1,6 @@
-// Makes a Python of the user's own from a Python of the Nix store: a prefix of links to its library, and in bin/ copies that
-// a private loader starts. An environment takes its loader from the Python that made it. So when uv, pipx, virtualenv or
-// `python -m venv` make an environment with this Python, its wheels work at once.
+// Makes the user's own Python from a Python of the Nix store. The new prefix has links to the library of that Python, and
+// its bin/ has copies that a private loader starts. An environment takes its loader from the Python that made it. So when
+// uv, pipx, virtualenv or `python -m venv` make an environment with this Python, its wheels work at once.
 import { existsSync, lstatSync, mkdirSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import type { ElfObject } from '../elf/types.ts'
@@ -39,7 +39,10 @@ interface MakeOptions extends SourceOptions {
   readonly mode: 'apply' | 'plan'
 }
 
-/** Did wheelfix make this folder, or is nothing in it but what a run leaves that was killed while it made or removed it? */
+/**
+ * Did wheelfix make this folder? Also true for a folder that only holds what a run left that was killed while it made or
+ * removed the folder.
+ */
 export function isOurs(directory: string): boolean {
   return isMade(directory) || (existsSync(fsPath(directory)) && isEmpty(directory))
 }
@@ -57,7 +60,7 @@ function madeFrom(root: string): string | null {
 interface Note {
   /** The program of the store that the prefix is made from. */
   readonly program: string
-  /** The programs that it was made from, while links to them may be left. */
+  /** The earlier programs that it was made from, as long as links to them may be left. */
   readonly before?: readonly string[]
 }
 
@@ -190,7 +193,7 @@ function prefixOf(program: string): string {
   return dirname(dirname(program))
 }
 
-/** Does the folder hold nothing but what a run leaves that was killed before it wrote its note? */
+/** Does the folder only hold what a run left that was killed before it wrote its note? */
 function isEmpty(root: string): boolean {
   return entriesIn(root).every(({ name }) =>
     name === 'bin'
@@ -204,7 +207,7 @@ function removeEmpty(folder: string): void {
   try {
     rmdirSync(fsPath(folder))
   } catch (error) {
-    // the folder is gone, or holds something of the user's
+    // the folder is gone, or holds files of the user
     if (errnoOf(error) === undefined) throw error
   }
 }
@@ -228,8 +231,8 @@ function plainOf(root: string, env: NodeJS.ProcessEnv, cwd: string): Interpreter
 }
 
 /**
- * Makes links to everything beside the Python's own bin/, and names that lead to the Python. @returns whether anything
- * changed
+ * Makes links to everything beside the Python's own bin/, and names that lead to the Python.
+ * @returns whether anything changed
  */
 function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter): boolean {
   const note = readNote(root)

@@ -1,6 +1,6 @@
-// The private loader of a venv: a copy of the interpreter's own ld.so with a cache of ours, and bin/python as a copy of the
+// The private loader of a venv: a copy of the interpreter's own ld.so with wheelfix's cache, and bin/python as a copy of the
 // interpreter that this loader starts. Then the loader finds everything that is looked up by a bare name (DT_NEEDED, dlopen,
-// ctypes), also for wheels that are installed later. Child processes keep a clean environment, and wheels stay as they are.
+// ctypes), also for wheels that are installed later. Child processes keep a clean environment, and wheels stay unchanged.
 //
 // loader-plan.ts says how a private loader works under musl, which has no cache.
 import { existsSync, lstatSync, rmdirSync, rmSync } from 'node:fs'
@@ -21,7 +21,7 @@ import { interpreterOf, type PythonName } from './python-names.ts'
 import { DRIVER_DIRECTORIES } from '../resolve/drivers.ts'
 import { type LoaderFile, type LoaderPlan } from './loader-plan.ts'
 
-/** The size limit in bytes. A cache of all names has some 100 KB, a loader some MB at most. */
+/** The size limit in bytes. A cache of all names has about 100 KB, and a loader has a few MB at most. */
 const LARGEST_FILE = 64 << 20
 
 /** Does anything differ from the plan? */
@@ -59,7 +59,7 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
   return faults
 }
 
-/** Is the file not a cache, or only the beginning of the planned one? */
+/** Is the file not a cache, or only the beginning of the planned cache? */
 function isDamaged(file: LoaderFile): boolean {
   if ('link' in file) return false
   try {
@@ -92,7 +92,10 @@ export function hasLoaderFiles(venv: Environment, folders: readonly string[]): b
   return [...folders, ...finders].some(isThere)
 }
 
-/** The cache folder of another user, which may not be looked at, holds nothing of this venv. */
+/**
+ * Does the path exist? A folder that this user may not read counts as absent. It is the cache folder of another user, and
+ * holds nothing of this venv.
+ */
 function isThere(path: string): boolean {
   try {
     return exists(path)
@@ -102,7 +105,10 @@ function isThere(path: string): boolean {
   }
 }
 
-/** Removes the private loader of a venv. Nothing in the venv may name it any more. @throws the errors of rm(2) */
+/**
+ * Removes the private loader of a venv. The caller first makes sure that nothing in the venv names it. @throws the errors of
+ * rm(2)
+ */
 export function removeLoader(venv: Environment, folders: readonly string[]): void {
   for (const folder of venv.sitePackages) {
     for (const name of FIND_LIBRARY_FILES) rmSync(fsPath(`${folder}/${name}`), { force: true })
@@ -125,8 +131,8 @@ function isWritten(file: LoaderFile): boolean {
 
 /**
  * Writes the loader, tries it, and only then gives the venv a Python that it starts. The caller holds the lock of the venv.
- * @throws WheelfixError `LIBC_UNSUPPORTED` when the loader does not do what it must (bin/python is unchanged), `IO` when a
- * file cannot be written
+ * @throws WheelfixError `LIBC_UNSUPPORTED` when the loader fails its probe (bin/python is then unchanged), `IO` when a file
+ * cannot be written
  */
 export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
   const warnings: string[] = []
@@ -183,8 +189,8 @@ function removeStale({ folder, files }: LoaderPlan): void {
 }
 
 /**
- * Tries the loader. Returns a warning when the loader cannot run on this machine. @throws WheelfixError when it runs and
- * fails
+ * Tries the loader. Returns a warning when the loader cannot run on this machine.
+ * @throws WheelfixError when it runs and fails
  */
 function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   if (!isOfThisMachine(python.interpreter.object)) return 'the private loader is for another machine: it was not tried'

@@ -1,5 +1,5 @@
 // Makes the venv's bin/python a copy of the real interpreter that the private loader starts, and restores it. The undo note
-// of a copy says what was in its place before, so a restore needs nothing else.
+// of a copy says what was in its place before, and a restore needs only this note.
 //
 // All names of one interpreter are hard links to one copy, and none is a symbolic link. CPython (Modules/getpath.py) takes a
 // Python that is a link to be its own base. A venv made with such a Python would have this venv as its home.
@@ -179,7 +179,7 @@ function editOf(plain: ElfObject, base: ElfObject, { paths, source, loader }: Py
 }
 
 /**
- * Tries and verifies the edit without a write.
+ * Tries and verifies the edit, and writes nothing.
  * @param interp the loader of the interpreter; a wrapper with another loader may need another libc
  * @throws ElfError when this interpreter cannot be edited safely
  */
@@ -224,7 +224,8 @@ export function writeCopy(copy: PythonCopy): void {
       } finally {
         closeSync(fd)
       }
-      // bin/ has links or other copies now; no file system delays their replacement until these bytes are written
+      // the names in bin/ are still links or other copies, and a file system may replace them before these bytes are on the
+      // disk
       syncFile(written)
       for (const { temporary } of names.slice(1)) linkOrCopy(written, temporary)
       for (const { path, temporary } of names) renameSync(fsPath(temporary), fsPath(path))
@@ -236,7 +237,7 @@ export function writeCopy(copy: PythonCopy): void {
 }
 
 function writeCopied(fd: number, source: FileSource, graft: FileEdit): void {
-  // when the interpreter itself carries a graft of ours, that graft is removed
+  // the copy leaves out a graft that wheelfix made in the interpreter itself
   writeEdited(fd, source, {
     ...graft,
     patches: [...(joined(withoutPlanned(source).own)?.patches ?? []), ...graft.patches],

@@ -1,5 +1,5 @@
-// The names of bin/ that start Python, and what was in the place of a copy before. The copy's own undo note says it, so a
-// restore needs nothing else.
+// The names of bin/ that start Python, and what was in the place of a copy before. The copy's own undo note records this,
+// and a restore needs only this note.
 import { dirname, isAbsolute, join } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
@@ -26,7 +26,8 @@ export type CopyOwner = 'venv' | 'standalone'
 type Replaced = { readonly link: string } | 'file' | Standalone
 
 /**
- * A file that is a copy of an installed Python with a loader of ours. These fields make it again from its original bytes.
+ * A file that is a copy of an installed Python with a loader from wheelfix. With these fields wheelfix makes the file again
+ * from its original bytes.
  */
 interface Standalone {
   readonly interpreter: string
@@ -37,7 +38,7 @@ interface Standalone {
 export interface PythonName {
   readonly name: string
   readonly path: string
-  /** A link, a file of the venv's own, or a copy by wheelfix in the place of either. */
+  /** A link, a file of the venv, or a copy by wheelfix that replaced one of them. */
   readonly kind: 'link' | 'file' | 'copy'
   readonly owner: CopyOwner
   /** What is there without wheelfix. */
@@ -135,8 +136,7 @@ export function plainInterpreter(venv: PythonEnvironment, names: readonly Python
   const entry = names.find(({ path }) => path === venv.python)
   const copies: PythonName[] = []
   const target = entry === undefined ? null : plainTarget(entry, names, copies)
-  // when a run is killed while it removes the private loader, bin/python may be a link again that leads to a name that is
-  // still a copy
+  // a run that is killed while it removes the private loader may leave bin/python as a link to a name that is still a copy
   const [copy] = copies
   if (copy === undefined || target === null) return findInterpreter(venv)
   try {
@@ -164,7 +164,7 @@ export function interpreterOf(path: string): string | null {
   }
 }
 
-/** A file before this owner made it a copy. Any other change of the file stays, also one by wheelfix. */
+/** The file as it was before this owner made it a copy. Other changes stay, including those of wheelfix. */
 export function plainSource(source: ByteSource, owner: CopyOwner): ByteSource {
   const undo = readUndo(source)
   const record = decodeRecord(undo, owner)
@@ -177,8 +177,8 @@ export function plainSource(source: ByteSource, owner: CopyOwner): ByteSource {
 }
 
 /**
- * The graft that makes an installed Python with a loader of ours from its original bytes; null when `was` is not such a
- * Python.
+ * The graft that makes an installed Python with a loader from wheelfix out of its original bytes; null when `was` is not
+ * such a Python.
  */
 export function standaloneGraft(original: ByteSource, was: Replaced): FileEdit | null {
   if (was === 'file' || isLink(was)) return null

@@ -1,6 +1,6 @@
 // A Python that belongs to no venv and asks for the loader of another system: python-build-standalone, as uv and others
-// install it. wheelfix gives its own file a loader of the Nix store, or a private one. Then every venv made with this Python
-// starts.
+// install it. wheelfix gives the program of this Python a loader of the Nix store, or a private loader. Then every venv made
+// with this Python starts.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'
@@ -52,8 +52,8 @@ export interface StandaloneReport {
 }
 
 /**
- * Does an installed Python ask for a loader that is not here, or did an earlier run give it one? A Python that starts
- * already, on an ordinary distribution or through nix-ld, stays as it is.
+ * Does an installed Python ask for a loader that does not exist here, or did an earlier run give it a loader? A Python that
+ * already starts, on an ordinary distribution or through nix-ld, stays unchanged.
  * @throws WheelfixError when the folder may not be edited
  */
 export function needsLoader(directory: string, env: NodeJS.ProcessEnv): boolean {
@@ -125,7 +125,7 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
   const warnings = [...named.warnings, ...passedOver, ...(loader?.warnings ?? [])]
   const needed = [chosen, python.libc.dir, ...libraries.map(({ path }) => path)]
   let roots = checkRoots(venv.stateFolder, needed, env)
-  // when there is nothing to do, the folder keeps its time
+  // a run with nothing to do must not change the modification time of the folder
   if (options.mode === 'apply' && (pending || (roots.hasNix && roots.problem !== null))) {
     const lock = lockVenv(venv)
     try {
@@ -155,7 +155,10 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
   }
 }
 
-/** The folder, in the shape of a venv without packages. @throws WheelfixError when it may not be edited */
+/**
+ * The folder, in the shape of a venv without packages.
+ * @throws WheelfixError when it may not be edited
+ */
 function placeOf(root: string, store: string): PythonEnvironment {
   const fault = faultOf(root, store)
   if (fault !== null) throw new WheelfixError('PYTHON_NOT_FOUND', `${root} ${fault}`, root)

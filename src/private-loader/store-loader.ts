@@ -60,7 +60,7 @@ export function chooseLoader(question: LoaderQuestion): string {
   )
 }
 
-/** Is this a loader for these objects, with a libc that has all versions that they want? */
+/** Is this a loader for these objects, and does its libc have all symbol versions that they need? */
 function servesAs(path: string, { name, users }: LoaderQuestion): boolean {
   if (basename(path) !== name || isInside(path, '/lib') || isInside(path, '/lib64')) return false
   try {
