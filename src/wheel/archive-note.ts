@@ -1,5 +1,5 @@
 // What a patched wheel records about its original archive, so that `--restore` can make that archive again. The objects
-// carry their own undo records. This note holds the rest: the archive's hash, its file name, what a tag changed, and
+// carry their own undo notes. This record holds the rest: the archive's hash, its file name, what a tag changed, and
 // the signatures. It is in the archive's comment, as one line of ASCII. A comment is not an entry, so it is never
 // installed.
 import { commentOf, type Ending, isWholeRecord, LOCAL_HEADER_SIZE, LONGEST_COMMENT } from '../zip/records.ts'
@@ -8,8 +8,8 @@ import type { AddedEntry } from '../zip/write.ts'
 const MARK = 'wheelfix-undo '
 
 /**
- * The most items of each list. Enough for two signatures with their rows, and WHEEL and METADATA. Each item costs a
- * copy of a whole text.
+ * The most items of each list. This is enough for two signatures with their rows, and for WHEEL and METADATA. Each item
+ * costs a copy of a whole text.
  */
 const MOST_ITEMS = 8
 
@@ -44,7 +44,7 @@ export interface WheelUndo {
   readonly programs?: readonly ProgramUndo[]
 }
 
-/** A part of a text, and where it was, in UTF-16 units. */
+/** A part of a text, and where it was, in UTF-16 code units. */
 export interface Cut {
   readonly at: number
   readonly text: string
@@ -87,7 +87,7 @@ export function readUndo(ending: Ending): { readonly undo: WheelUndo | null; rea
   return { undo, comment: undo === null ? comment : comment.subarray(0, at) }
 }
 
-/** The archive's comment with the record behind it. Leaves out the dropped entries where they are too large. */
+/** The archive's comment with the record after it. Leaves out the dropped entries where they are too large. */
 export function writeUndo(undo: WheelUndo, comment: Uint8Array): Buffer {
   const written = encode(undo, comment)
   if (written.length <= LONGEST_COMMENT) return written

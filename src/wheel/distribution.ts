@@ -1,5 +1,5 @@
 // What a wheel says about itself in its file name, its .dist-info folder, RECORD and METADATA (PEP 427, "Binary
-// distribution format" of the packaging specifications); and where an installer puts each entry.
+// distribution format" of the packaging specifications). Also where an installer puts each entry.
 import { basename } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { LARGEST_METADATA, normaliseName, requiredNames } from '../python/distributions.ts'

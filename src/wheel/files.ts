@@ -1,4 +1,4 @@
-// Which archives a run reads and where it writes: names, folders, and results that must not overwrite a file.
+// Which archives a run reads, and where it writes. A result must not overwrite another file.
 import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
@@ -56,7 +56,7 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
   return [...found.values()]
 }
 
-/** Checks that no file is replaced by accident: neither the wheel itself, nor the result of another one. */
+/** Checks that no result replaces a wheel by accident, or the result of another wheel. */
 export function assertOutputs(files: readonly string[], options: WheelOptions): void {
   if (options.output === null) {
     if (options.tag !== null)

@@ -60,7 +60,7 @@ export interface WheelContext {
   /** Simulated with the files of the disk. */
   readonly python: PythonProcess
   readonly sources: ProviderSources
-  /** As the field of a plan. */
+  /** The same value as in a plan. */
   readonly programInterpreter: string | null
   readonly nixLd: Libc | null
 }
@@ -78,8 +78,8 @@ export interface NewContent {
   /** The fields of its row in RECORD; without them the correct ones are computed. */
   readonly fields?: RecordFields
   /**
-   * Where the beginning of the new contents differs from the entry's bytes. Undefined if the new contents do not begin
-   * with these bytes.
+   * Where the beginning of the new contents differs from the entry's bytes. Undefined if the new contents are not made
+   * from these bytes.
    */
   readonly changes?: readonly Range[]
   /** Where the contents differ from the beginning of the entry's bytes. */
@@ -171,7 +171,7 @@ function keptIn(
 
 /**
  * The suffixes of extension modules for the interpreter, and for the Python that the wheel is built for, if that is
- * another.
+ * another Python.
  */
 function suffixesOf(archive: Archive, python: PythonProcess): readonly string[] {
   const own = new Set<string>()
@@ -265,9 +265,9 @@ function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject, room:
 }
 
 /**
- * The new bytes of an object: the original with an edit, or the original again. A program is edited in place where that
- * fits, because other tools take programs as templates, and a payload behind one must not move. The archive's note then
- * holds the undo.
+ * The new bytes of an object: the original with an edit, or the original again. A program is edited in place where the
+ * edit fits: other tools use programs as templates, and a payload after a program must not move. The record of the
+ * archive then holds the undo.
  * @param room characters that the note has left for such undos
  * @throws ElfError
  */
@@ -329,8 +329,8 @@ export function resolvedOf({ objects }: Wheel, planned: readonly PlannedObject[]
 }
 
 /**
- * Sonames that others must bring: the sonames of the driver, and missing sonames for which every object that misses
- * them searches a folder that no wheel contains.
+ * Sonames that other packages must bring. These are the sonames of the driver. A missing soname is one too, if every
+ * object that misses it searches a folder that no wheel contains.
  */
 function expectedOf(
   outcomes: readonly WheelOutcome[],

@@ -1,5 +1,5 @@
 // What a wheel needs from the system that it is installed on, compared with the promise of its platform tag: the
-// libraries that it does not bring, and the newest symbol versions that it wants from them (as `auditwheel show`).
+// libraries that it does not bring, and the newest symbol versions that it wants from them (as `auditwheel show` does).
 import type { ResolvedObject } from '../resolve/needed.ts'
 import { isInside } from '../io/path.ts'
 import { POLICIES, type Policy } from '../nix/policies.ts'
@@ -10,20 +10,23 @@ export interface PolicyReport {
   readonly claims: readonly string[]
   /** The oldest policy that the wheel complies with; null for none. */
   readonly keeps: string | null
-  /** False when the wheel needs more than one of its tags promises. */
+  /** False if the wheel needs something that one of its tags does not promise. */
   readonly holds: boolean
   /** Sonames that the wheel does not bring, with the objects that need them. */
   readonly external: readonly ExternalLibrary[]
   /** The newest symbol version wanted from the system, for each family: `{ GLIBC: '2.28' }`. */
   readonly versions: Readonly<Record<string, string>>
-  /** The families for which the wheel wants a newer version than the oldest claimed policy has, with the policy's one. */
+  /**
+   * The families for which the wheel wants a newer version than the oldest claimed policy has. The value is the version
+   * of the policy.
+   */
   readonly tooNew: Readonly<Record<string, string>>
 }
 
 interface ExternalLibrary {
   readonly soname: string
   readonly neededBy: readonly string[]
-  /** True if the library is not in the oldest claimed policy (if the wheel claims none: in no policy). */
+  /** True if the oldest claimed policy does not have the library. For a wheel that claims none: if no policy has it. */
   readonly outside: boolean
 }
 

@@ -36,7 +36,10 @@ export interface WheelOptions {
   readonly cwd: string
   /** Called with the bytes read and written so far, and the total, for all wheels. */
   readonly progress: (done: number, total: number) => void
-  /** The name of the signal that ends the run, or null. Asked often; a wheel in work is then dropped. */
+  /**
+   * The name of the signal that ends the run, or null. Called often. After a signal, the run drops the wheels that it
+   * is working on.
+   */
   readonly interrupted: () => string | null
 }
 

@@ -1,7 +1,6 @@
-// Restores the original of a patched wheel. The objects and their fields in RECORD come from the undo records inside
-// the objects. The archive comes from the record in its comment. The contents always come back. The archive's own bytes
-// come back only if zlib's deflate made its entries (as for Python's zipfile), because only that compression can be
-// repeated.
+// Restores the original of a patched wheel. The objects and their fields in RECORD come from the undo notes inside the
+// objects. The archive comes from the record in its comment. The contents always come back. The archive's own bytes
+// come back only if zlib's deflate made its entries, as in Python's zipfile: only that compression can be repeated.
 import { rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { bytesSource } from '../elf/source.ts'
@@ -102,7 +101,7 @@ function damagedUndo(path: string): WheelfixError {
 
 /**
  * Writes the restored wheel to `output`.
- * @throws WheelfixError `IO`, `WHEEL_INVALID`; there is no output file then
+ * @throws WheelfixError `IO`, `WHEEL_INVALID`; then there is no output file
  */
 export async function writeRestored(
   wheel: Wheel,

@@ -27,7 +27,7 @@ import { copyWheel, outputPath, type Tag, writeWheel } from './write-wheel.ts'
 
 /**
  * Processes the wheels, several at a time.
- * @param summarise turns a report into what must be kept: a report itself holds the simulated processes of its wheel
+ * @param summarise turns a report into the data to keep. A report itself holds the simulated processes of its wheel
  * @throws WheelfixError when no work is possible: no wheel, no Python, or no library directory with the given name
  */
 export async function runWheels<T>(
@@ -88,7 +88,9 @@ export async function runWheels<T>(
   }
 }
 
-/** @throws WheelfixError `INTERRUPTED` after a signal; whoever writes a file removes the unfinished one then */
+/**
+ * @throws WheelfixError `INTERRUPTED` after a signal; the code that writes a file then removes the unfinished file
+ */
 function assertRunning({ interrupted }: WheelOptions): void {
   const signal = interrupted()
   if (signal !== null) throw new WheelfixError('INTERRUPTED', `interrupted by ${signal}`)
@@ -195,7 +197,7 @@ function brokenNotes({ unreadable }: Wheel): string[] {
     .map(({ relative, reason }) => `${relative} stays as it is, no loader would load it: ${reason}`)
 }
 
-/** The wheels that this one requires, directly or not: only these are certainly loaded before it. */
+/** The wheels that this wheel requires, directly or not. Only these are sure to be loaded before it. */
 function requiredOf(wheel: Wheel, wheels: readonly Wheel[]): Wheel[] {
   const found = new Set<Wheel>()
   const queue = [wheel]

@@ -1,5 +1,5 @@
 // Writes a patched or restored wheel: the changed objects, RECORD with their correct hashes and sizes, and, for a tag,
-// the files that contain the tag. A rename makes the output appear, complete or not at all.
+// the files that contain the tag. A rename puts the output in its place, so the output is never incomplete.
 import { createHash, type Hash, randomBytes } from 'node:crypto'
 import {
   closeSync,
@@ -30,7 +30,7 @@ import type { Range } from '../zip/splice.ts'
 import { type Cut, readUndo, textUndo, undoText, type WheelUndo, writeUndo } from './archive-note.ts'
 import { type ArchiveOptions, type EntryChange, writeArchive } from '../zip/write.ts'
 
-/** The end of an output's name while it is written; the number of the process and a random one come before it. */
+/** The suffix of an output's temporary name. The process number and a random number come before it. */
 const TEMPORARY = '.wheelfix-tmp'
 
 /** A build tag (`1nixos`) or a local version (`+nixos`) to add to the file name and the metadata. */
@@ -60,7 +60,7 @@ function tagName(name: WheelName, tag: Tag): WheelName {
 
 /**
  * Writes the patched wheel to `output`.
- * @throws WheelfixError `IO`; there is no output file then
+ * @throws WheelfixError `IO`; then there is no output file
  */
 export async function writeWheel(
   wheel: Wheel,
@@ -157,7 +157,10 @@ export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting):
   }
 }
 
-/** The undos of the programs that are edited in place in the new wheel: those of this run, and those that stay. */
+/**
+ * The undos of the programs that are edited in place in the new wheel: the undos of this run, and those of earlier
+ * runs that stay.
+ */
 function programsOf(
   { objects }: Wheel,
   contents: ReadonlyMap<WheelEntry, NewContent>,
