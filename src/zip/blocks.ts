@@ -109,13 +109,13 @@ const FIXED_DISTANCES = makeCode(new Uint8Array(30).fill(5), packDistance)
 
 /** The bits of a stream, lowest first. A chunk of the stream is in memory. */
 interface BitReader {
-  /** The chunk, with zeros behind the end of the stream. */
+  /** The chunk, with zeros after the end of the stream. */
   readonly view: DataView
   /** Byte offset of the chunk in the stream. */
   start: number
   /** Bit offset in the chunk. */
   at: number
-  /** Bit offset in the chunk behind which more must be loaded. */
+  /** Bit offset in the chunk. From there on, more must be loaded. */
   end: number
   /** Loads the stream from a byte offset on. */
   load(from: number): void

@@ -1,6 +1,7 @@
 // The contents of a wheel's entries. One pass inflates every entry and compares its size and checksum (yauzl compares
-// neither), so that no corrupt entry is carried on. ELF objects need random reads, and inflating cannot seek. So they
-// are kept in an unlinked scratch file, and memory stays at some MB for a wheel of any size.
+// neither), so that no corrupt entry gets into a result. ELF objects need random reads, and a deflate stream cannot be
+// read from the middle. So the objects are kept in an unlinked scratch file. Memory stays at a few MB for a wheel of
+// any size.
 import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, unlinkSync } from 'node:fs'
 import { availableParallelism } from 'node:os'

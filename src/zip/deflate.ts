@@ -8,7 +8,7 @@ import { deflateRaw } from 'pako'
 export const ZLIB_LEVELS = [6, 9, 8, 7, 5, 4] as const
 
 /**
- * The deflate stream that zlib makes of some content, with default strategy, memLevel and window.
+ * The deflate stream that zlib makes from some content, with default strategy, memLevel and window.
  * @param level one of `ZLIB_LEVELS`
  */
 export function deflateLikeZlib(content: Uint8Array, level: number): Uint8Array {

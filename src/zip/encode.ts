@@ -39,7 +39,7 @@ export interface Piece<Bytes = StreamPiece> {
 
 const deflate = promisify<Uint8Array, ZlibOptions, Buffer>(deflateRaw)
 
-/** Encodes the jobs; their pieces come in order. Uses some MB of memory per core. */
+/** Encodes the jobs; their pieces come in order. Uses a few MB of memory per core. */
 export async function* encode(jobs: Iterable<Job>): AsyncGenerator<Piece<Uint8Array>> {
   const running: Promise<Piece<Uint8Array>>[] = []
   try {
@@ -107,13 +107,13 @@ interface Before {
   readonly changes: readonly Range[]
 }
 
-/** As `encode` with one job, but copies the existing stream where possible. */
+/** Like `encode` with one job, but copies the existing stream where possible. */
 export async function* encodeAnew(job: Job, { read, size, changes }: Before): AsyncGenerator<Piece> {
   const content = job.content()
   yield* encoded(job, content, await spliceStream(read, size, content, changes, job.level))
 }
 
-/** As `encode` with one job, but makes the stream that zlib itself makes: the stream from before `encodeAnew`. */
+/** Like `encode` with one job, but makes the same stream as zlib: the stream from before `encodeAnew`. */
 export async function* encodeLikeZlib(
   job: Job,
   { read, changes }: { readonly read: ReadStream; readonly changes: readonly Range[] | null },

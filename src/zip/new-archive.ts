@@ -7,7 +7,7 @@ interface NewEntry {
   readonly content: Uint8Array
 }
 
-/** The archive's bytes: the same entries always give the same bytes. */
+/** The archive's bytes. The same entries always give the same bytes. */
 export async function makeArchive(entries: readonly NewEntry[]): Promise<Buffer> {
   const archive = new yazl.ZipFile()
   // the time and the time zone must not change the bytes

@@ -30,7 +30,7 @@ export const DEFLATED = 8
 
 /** Deflate cannot compress better than 1032:1 (zlib's technical notes), so an archive with a higher ratio is forged. */
 const DEFLATE_LIMIT = 1032
-/** Real wheels stay below 10:1. An archive past both numbers is a bomb, made to fill a disk. */
+/** Real wheels stay below 10:1. An archive above both ratios is a bomb, made to fill a disk. */
 const BOMB_RATIO = 100
 const BOMB_SIZE = 1 << 30
 
@@ -70,7 +70,7 @@ export interface WheelEntry {
   readonly size: number
   readonly headerOffset: number
   readonly dataOffset: number
-  /** The offset behind the data and its descriptor, where the next entry begins. */
+  /** The offset after the data and its descriptor, where the next entry begins. */
   readonly end: number
   /** The unchanged record of the central directory. */
   readonly central: Uint8Array
@@ -289,7 +289,7 @@ function localSizes(local: yauzl.LocalFileHeader): [number, number] {
   const { uncompressedSize: size, compressedSize } = local
   if (size !== IN_ZIP64_32 && compressedSize !== IN_ZIP64_32) return [size, compressedSize]
   const field = findExtra(local.extraField, EXTRA_ZIP64)
-  // both sizes must be there (4.5.3), even where only one is past 32 bits
+  // both sizes must be there (4.5.3), even where only one exceeds 32 bits
   if (field === undefined || field.end - field.start < 16) return [size, compressedSize]
   return [readUInt64(local.extraField, field.start), readUInt64(local.extraField, field.start + 8)]
 }
@@ -325,8 +325,8 @@ function checkLayout(
 }
 
 /**
- * The size of the descriptor behind an entry's data, with `room` bytes for it (4.3.9): with or without magic, 32 or 64
- * bit.
+ * The size of the descriptor after an entry's data, with `room` bytes for it (4.3.9). It may have a magic number or
+ * not, and numbers of 32 or of 64 bits.
  */
 function descriptorSize(source: FileSource, entry: Omit<WheelEntry, 'end'>, room: number): number {
   const bytes = buffer(source.read(entry.dataOffset + entry.compressedSize, Math.min(room, 24)))
@@ -351,7 +351,7 @@ function descriptorSize(source: FileSource, entry: Omit<WheelEntry, 'end'>, room
 
 /** Refuses a name that occurs twice, a file where another entry needs a directory, and too many directories. */
 function checkNames(entries: readonly WheelEntry[]): void {
-  // in this order everything below a path follows it at once: no name holds a NUL, and no character is smaller
+  // in this order everything below a path comes right after it: no name holds a NUL, and no character is smaller
   const keys = entries.map(({ name }) => name.replaceAll('/', '\0')).toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0))
   const shown = (key: string): string => quote(key.replaceAll('\0', '/'))
   let folders = 0

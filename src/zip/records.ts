@@ -1,6 +1,6 @@
 // The records of a zip file that yauzl does not expose: the end of the directory, and the fields that the writer
-// changes in the records that it keeps. The layouts come from PKWARE's APPNOTE.TXT 6.3.10, section 4.3. Knows nothing
-// of wheels.
+// changes in the records that it keeps. The layouts come from PKWARE's APPNOTE.TXT 6.3.10, section 4.3. This file
+// knows nothing of wheels.
 import type { ByteSource } from '../elf/source.ts'
 
 export const DATA_DESCRIPTOR = 0x08074b50
@@ -40,7 +40,7 @@ export interface Ending {
   readonly entryCount: number
   /** The end record is a zip64 one with a locator. */
   readonly zip64: boolean
-  /** The unchanged bytes behind the directory: the end records and the archive's comment. */
+  /** The unchanged bytes after the directory: the end records and the archive's comment. */
   readonly records: Uint8Array
   /** Offset of the end record in `records`; the zip64 records are before it. */
   readonly endRecord: number
@@ -121,7 +121,7 @@ export function commentOf({ records, endRecord }: Ending): Uint8Array {
 }
 
 /**
- * The records behind the directory with new numbers; all else is unchanged. Adds zip64 records where they become
+ * The records after the directory with new numbers; all else is unchanged. Adds zip64 records where they become
  * necessary.
  * @param comment the new comment of the archive, at most `LONGEST_COMMENT` bytes
  */
@@ -179,7 +179,7 @@ export interface Patch {
   /** The numbers of the new data. */
   readonly content?: ContentSums
   /**
-   * With `content`: a descriptor behind the data holds the numbers, as before (bit 3). Otherwise the headers hold them.
+   * With `content`: a descriptor after the data holds the numbers, as before (bit 3). Otherwise the headers hold them.
    */
   readonly streamed?: boolean
 }
@@ -266,7 +266,7 @@ export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Bu
 }
 
 /**
- * Can a descriptor follow the new data, as one followed the old data?
+ * Can a descriptor follow the new data, as it followed the old data?
  * @param local the local header
  * @param descriptor the old descriptor; empty where there is none
  * @param zip64 as for `patchLocal`

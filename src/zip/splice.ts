@@ -1,8 +1,8 @@
 // Makes the deflate stream of an entry that changed in a few places and grew: a graft changes the header of an object
-// and appends. Only the blocks around a change are compressed again. All other blocks are copied, whatever compressor
-// made them, because deflate refers back no further than 32 KiB. A block may begin at any bit. So empty blocks of the
-// right length come before a copied block: its bits then have their old place in the byte, and whole bytes can be
-// copied.
+// and appends bytes to it. Only the blocks around a change are compressed again. All other blocks are copied, whatever
+// compressor made them, because deflate refers back no further than 32 KiB. A block may begin at any bit. So empty
+// blocks of the right length come before a copied block: its bits then have their old place in the byte, and whole
+// bytes can be copied.
 import { promisify } from 'node:util'
 import { constants, deflateRaw, type ZlibOptions } from 'node:zlib'
 import type { ByteSource } from '../elf/source.ts'
@@ -60,7 +60,7 @@ export async function spliceStream(
   return writer.pieces
 }
 
-/** Beginnings of these lengths are tried, until one ends behind a block that was copied. */
+/** Beginnings of these lengths are tried, until one ends after a block that was copied. */
 const BEGINNINGS = [256 << 10, 4 << 20]
 /** If no block was copied, content up to this size is compressed as a whole; more would take too long. */
 const MOST_LIKE_ZLIB = 64 << 20
@@ -70,8 +70,8 @@ const LOOKAHEAD = 1 << 10
 /**
  * The reverse of `spliceStream`: the stream that zlib made of `content`, from the stream that `spliceStream` made after
  * a change and an appended graft. Blocks that were copied then are copied again, and only the blocks before them are
- * compressed again. Null where that would take too long. The result holds `content`. Only a comparison can tell whether
- * it is the original stream.
+ * compressed again. Null where that would take too long. The result inflates to `content`. Only a comparison can tell
+ * whether it is the original stream.
  * @param read reads the spliced stream, which zlib has accepted
  * @param changes where `content` differs from the beginning of that stream's content; null: anywhere
  */

@@ -167,7 +167,9 @@ function changeOf(entry: WheelEntry, changes: ReadonlyMap<WheelEntry, EntryChang
   return change === 'drop' ? undefined : change
 }
 
-/** Writes an entry's new data behind room for its header, then the header. Returns where the data is, and the patch. */
+/**
+ * Leaves room for an entry's header, writes its new data, then the header. Returns where the data is, and the patch.
+ */
 async function writeChanged(
   pieces: AsyncGenerator<Piece>,
   { source }: Archive,
@@ -228,7 +230,7 @@ async function checkWritten(
     throw new Error(`what was written for ${name} is not what was meant`)
 }
 
-/** Copies a range from one file to another; returns the offset behind the copy. */
+/** Copies a range from one file to another; returns the offset after the copy. */
 function copy(from: number, start: number, end: number, to: number, offset: number): number {
   let at = offset
   for (let done = start; done < end; done += COPY) {
