@@ -1,6 +1,7 @@
 // The objects that a name means: a path, else a distribution, else a module, else a soname.
+import { dirname } from 'node:path'
 import { WheelfixError } from '../io/error.ts'
-import { fileNameOf, realPath } from '../io/path.ts'
+import { fileNameOf, isInside, realPath } from '../io/path.ts'
 import { listed, nearest } from '../io/words.ts'
 import { modulePaths } from '../python/belonging.ts'
 import { normaliseName } from '../python/distributions.ts'
@@ -47,6 +48,11 @@ export function namedObjects(name: string, subject: Subject, cwd: string): Named
   const below = among('module', path => folders.some(folder => path.startsWith(`${folder}/`)))
   if (below !== null) return below
 
+  const file = name.includes('/') ? [...files].find(path => path !== null) : undefined
+  if (file !== undefined && file !== null && !isInside(file, venv.root)) {
+    throw new WheelfixError('USAGE', `${file} does not belong to ${venv.root}; to patch it: ${commandFor(file)}`, file)
+  }
+
   const all = objects.flatMap(read)
   const needs = all.filter(({ current, original }) => current.soname === name || original.needed.includes(name))
   if (needs.length > 0) return { kind: 'soname', objects: needs }
@@ -61,6 +67,13 @@ export function namedObjects(name: string, subject: Subject, cwd: string): Named
     `${name} is not a file, distribution, module or soname of ${venv.root}: ${advice}`,
     venv.root,
   )
+}
+
+/** What patches a file outside of every environment. */
+function commandFor(file: string): string {
+  const folder = dirname(file)
+  const isPython = /^python[\d.]*t?$/.test(fileNameOf(file)) && fileNameOf(folder) === 'bin'
+  return isPython ? `wheelfix python ${dirname(folder)}` : `wheelfix path ${file}`
 }
 
 function realOrNull(path: string): string | null {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { MODULE, testVenv } from '../resolve/venv.ts'
 import { missing, skip } from '../support/requires.ts'
@@ -133,6 +133,18 @@ suite('wheelfix why', () => {
       [unknown.status, /nonesuch is not a file, distribution, module or soname/.test(unknown.stderr)],
       [2, true],
     )
+  })
+
+  test('a file of another place gets the command that patches it', () => {
+    const python = join(world.root, 'uv/cpython-3.12/bin/python3.12')
+    for (const path of [python, join(world.root, 'uv/tool')]) {
+      mkdirSync(dirname(path), { recursive: true })
+      writeFileSync(path, '')
+    }
+    const said = (line: string) => venv.run('why', line, ...libs).stderr
+    const line = `Could not start dynamically linked executable: ${python}`
+    assert.match(said(line), /python3\.12 does not belong to .*; to patch it: wheelfix python \S+\/uv\/cpython-3\.12\n/)
+    assert.match(said(join(world.root, 'uv/tool')), /to patch it: wheelfix path \S+\/uv\/tool\n/)
   })
 
   test('the kept answer of the last run says the same as the whole work', () => {

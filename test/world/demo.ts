@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import chalk from 'chalk'
 import { run, type RunResult } from '../support/run.ts'
+import { findHost } from './host.ts'
 import { installDemoWheel, makeVenv, pipInstall, wheelfix } from './venv.ts'
 import { buildWorld, type World } from './world.ts'
 
@@ -67,7 +68,11 @@ function indent(text: string): string {
   return text.trimEnd().replaceAll(/^/gm, '  ') + '\n'
 }
 
-const world = buildWorld()
+const host = findHost()
+const world =
+  typeof host !== 'string' && host.loader.startsWith('/nix/store/')
+    ? "python3 is Nix's own, so this machine shows the real thing: follow the quick start of the README"
+    : buildWorld()
 if (typeof world === 'string') {
   console.error(`wheelfix demo: cannot build its world here: ${world}`)
   process.exitCode = 2

@@ -56,8 +56,8 @@ export async function runNix(
     if (errnoOf(error) !== 'ENOENT') throw error
     throw new WheelfixError(
       'IO',
-      'nix is not on PATH, and libs build needs it to build or download libraries. A new shell finds an installed Nix. ' +
-        'Without Nix, name a folder that holds the libraries: wheelfix venv --libs DIR',
+      'nix is not on PATH, and libs build needs it to build or download libraries. Where Nix is installed, open a new ' +
+        'shell, or add /nix/var/nix/profiles/default/bin to PATH',
     )
   } finally {
     clearInterval(told)
