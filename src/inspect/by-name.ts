@@ -7,7 +7,7 @@ import { findsByName, type SimulationInput } from '../resolve/simulate.ts'
 import { type Examination } from '../environment/examine.ts'
 import type { Finding } from './findings.ts'
 
-/** Libraries that objects declare to open by name, and do not find. */
+/** Libraries that objects declare to open by name and do not find. */
 export function dlopenNotes({ scan }: Examination, input: SimulationInput): Finding[] {
   const findings: Finding[] = []
   for (const object of scan.objects) {

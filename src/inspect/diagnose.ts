@@ -1,4 +1,4 @@
-// Finds what may be wrong with a venv: examines everything and asks its own Python. Changes nothing.
+// Finds what may be wrong with a venv. It examines everything and asks the venv's own Python. It changes nothing.
 import { existsSync } from 'node:fs'
 import type { ElfObject } from '../elf/types.ts'
 import { WheelfixError } from '../io/error.ts'
@@ -47,7 +47,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
     examination = examine(venv, lookingOnly(options))
   } catch (error) {
     if (!(error instanceof WheelfixError)) throw error
-    // doctor exists for a Python that cannot start
+    // a Python that cannot start is a finding, not an error: doctor must report it
     const finding: Finding = {
       code: 'python-broken',
       severity: 'error',

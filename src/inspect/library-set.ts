@@ -19,7 +19,10 @@ import { lookingOnly } from '../environment/options.ts'
 import { librarySources, type SourceOptions, trustWarnings } from '../resolve/library-sources.ts'
 
 interface LibsOptions extends SourceOptions {
-  /** Only the sonames of this policy; null: of all policies for the Python's libc, and of what the venv needs. */
+  /**
+   * List only the sonames of this policy. null: those of all policies for the Python's libc, and those that the venv
+   * needs.
+   */
   readonly policy: Policy | null
 }
 
@@ -33,7 +36,7 @@ export interface LibraryRow {
   readonly version: string | null
   /** `libc`: the interpreter's own C library, which no set may replace. */
   readonly source: LibrarySource | 'libc' | null
-  /** The venv takes the library from the set, or misses it where that counts. */
+  /** The venv takes the library from the set, or lacks a library that counts. */
   readonly inUse: boolean
   /** What to do when the library is missing. */
   readonly hint: string | null
@@ -84,7 +87,7 @@ export function listLibraries(venv: PythonEnvironment, options: LibsOptions): Li
   return { venv, python: { version, program, libc }, rows, warnings }
 }
 
-/** What a venv takes and misses, and where wheelfix looks for libraries. A bare Python has only the latter. */
+/** What a venv takes and lacks, and where wheelfix looks for libraries. For a bare Python only the second is known. */
 function setOf(venv: PythonEnvironment, options: LibsOptions) {
   const { env, cwd } = options
   if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {

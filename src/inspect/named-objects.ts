@@ -29,7 +29,7 @@ export function namedObjects(name: string, subject: Subject, cwd: string): Named
   }
   const bases = [cwd, venv.root, ...venv.sitePackages]
   const files = new Set(bases.map(base => realOrNull(name.startsWith('/') ? name : `${base}/${name}`)))
-  // every object has the name of its file: only those with this name need a look at the links on the way
+  // an object is known by the name of its file, so only objects with this name need a look at their links
   const names = new Set([...files].map(path => (path === null ? null : fileNameOf(path))).concat(fileNameOf(name)))
   const byFile = among('file', path => names.has(fileNameOf(path)) && files.has(realOrNull(path)))
   if (byFile !== null) return byFile

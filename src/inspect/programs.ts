@@ -1,4 +1,4 @@
-// Programs that cannot start for another reason than a missing library: they ask for another system's loader, or they are
+// Programs that cannot start, but not because of a missing library. They ask for the loader of another system, or they are
 // scripts for a program that NixOS does not have.
 import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
 import type { Examination } from '../environment/examine.ts'
@@ -28,7 +28,7 @@ export function foreignPrograms({ plan, objects }: Examination): Finding[] {
 
 /**
  * Libraries that the loader of this Python cannot load at all: they are for another machine or another C library. A wheel
- * that brings one for each platform has some. Nothing can be done about them.
+ * that brings a library for each platform has such files. Nothing can be done about them.
  */
 export function foreignLibraries({ plan, objects, python }: Examination): Finding[] {
   const byReason = new Map<string, string[]>()
@@ -47,7 +47,7 @@ export function foreignLibraries({ plan, objects, python }: Examination): Findin
   }))
 }
 
-/** The programs of /bin and /usr/bin that NixOS has. The first line of a script may name only these. */
+/** The programs of /bin and /usr/bin that NixOS has. On NixOS the first line of a script may name only these. */
 const IN_NIXOS = new Set(['/bin/sh', '/usr/bin/env'])
 
 /**

@@ -18,7 +18,7 @@ export interface WhyReport {
   readonly kind: NamedObjects['kind']
   /** The objects with this name, each with its process. For a soname: the objects that need it or have it. */
   readonly processes: readonly WhyProcess[]
-  /** The soname, when the name is one: only DT_NEEDED entries of that name matter then. */
+  /** The soname, if the name is one. Then only DT_NEEDED entries of that name matter. */
   readonly soname: string | null
 }
 
@@ -35,21 +35,21 @@ export interface WhyObject {
   /** The planned change; null for none, or for an object outside the venv. */
   readonly change: Change | null
   readonly needed: readonly WhyNeeded[]
-  /** This interpreter cannot load the object: it is for another machine, or it has no loader. */
+  /** This interpreter cannot load the object, because the object is for another machine or has no loader. */
   readonly foreign: boolean
 }
 
 export interface WhyNeeded {
   readonly soname: string
-  /** The path of the file as it was opened; null when none was found. */
+  /** The path by which the file was opened; null when none was found. */
   readonly provider: string | null
   readonly because: Because
   /**
-   * The result as in the plan. `inherited`: this process does not find the library, but every process in which another
-   * object links to this one does.
+   * The result as in the plan. `inherited`: this process does not find the library. Every process in which another object
+   * links to this object finds it.
    */
   readonly how: NeededHow | 'inherited'
-  /** The object that loaded the file first, when that was another object. */
+  /** The object that loaded the file first, if it was another object. */
   readonly loadedBy: string | null
   /** The places that were tried before, in order; all places when nothing was found. */
   readonly tried: readonly Tried[]
@@ -129,8 +129,8 @@ function objectOf(process: Process, map: LinkMap, subject: Subject): WhyObject {
 }
 
 /**
- * Gives paths as people read them: the loader opens `a/b/../c`, a person reads `a/c`. The venv keeps the name that the user
- * gave, without resolved links.
+ * Gives paths as people read them. The loader opens `a/b/../c`, and a person reads `a/c`. The venv keeps the name that the
+ * user gave: its links are not resolved.
  */
 function namer(process: Process, venv: Environment): (path: string) => string {
   const real = realOrNull(venv.root) ?? venv.root

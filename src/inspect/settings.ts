@@ -1,4 +1,4 @@
-// The settings of an environment and the source of each, as a run without options would find them.
+// The settings of an environment and the source of each. A run without options would use the same settings.
 import { type Config, readConfig } from '../config/config.ts'
 import type { Environment } from '../python/environment.ts'
 import { readPins } from '../state/pins.ts'

@@ -1,5 +1,5 @@
-// An environment in which nothing is to be done, as the last run left it. A question about some of its objects needs to read
-// only these and what they load: the plan would change nothing, and what it says of libraries that are not found is kept
+// An environment in which nothing is left to do, as the last run left it. A question about some of its objects only has to
+// read these objects and what they load. The plan would change nothing. What it says of libraries that are not found is kept
 // with the answer of the last run.
 import { ownershipOf, programLoaderOf, settingsOf } from '../environment/examine.ts'
 import type { VenvOptions } from '../environment/options.ts'
@@ -27,7 +27,7 @@ interface Details {
   readonly clashes: Readonly<Record<string, readonly string[]>>
 }
 
-/** The details of a report's plan; null when the objects are not as its plan wants them. */
+/** The details of a report's plan; null if some object is not in the state that the plan wants. */
 export function detailsOf({ plan, outcomes, held, unfinished, loader }: VenvReport): Details | null {
   const isSettled = outcomes.every(({ status }) => status === 'fine' || status === 'patched')
   if (!isSettled || held.length > 0 || unfinished || loader !== null) return null
@@ -48,7 +48,7 @@ function isDetails(value: unknown): value is Details {
 }
 
 /**
- * The environment as the last run left it; null when anything has changed since, or something is still to be done.
+ * The environment as the last run left it; null if anything has changed since, or if something is left to do.
  * @throws WheelfixError when its Python cannot be found
  */
 export function settledSubject(venv: Environment, options: VenvOptions, version: string): Subject | null {
@@ -103,7 +103,7 @@ function ownerIn(distributions: Distributions, path: string): string | null {
   return distributions.ownerOf(path)?.distribution.name ?? null
 }
 
-/** A path without links: a library may be mapped by a link that stands beside it. */
+/** A path without links. A library may be mapped by a link beside it. */
 function realOr(path: string, tree: FileTree): string {
   try {
     return realPath(path)

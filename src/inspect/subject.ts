@@ -1,5 +1,5 @@
-// What `why` needs to know of an environment. An examination knows it of all objects; an environment in which nothing is to
-// be done can tell it of single objects (settled.ts).
+// What `why` needs to know of an environment. An examination knows it for all objects. An environment in which nothing is
+// left to do can tell it for single objects (settled.ts).
 import type { Examination } from '../environment/examine.ts'
 import type { LinkMap, Process } from '../ldso/search.ts'
 import type { Distributions } from '../python/distributions.ts'

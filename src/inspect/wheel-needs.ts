@@ -1,5 +1,5 @@
-// What each installed wheel needs from outside itself, for builds in which every wheel is a derivation of its own: packages
-// of nixpkgs, folders of other wheels, and sonames that no build may require.
+// What each installed wheel needs from outside itself, for builds that make one derivation for each wheel: packages of
+// nixpkgs, folders of other wheels, and sonames that no build may require.
 import { directoryOf, relativeTo } from '../io/path.ts'
 import { matchesGlob } from '../io/glob.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
@@ -31,7 +31,7 @@ export interface WheelNeeds {
   readonly folders: readonly NeededFolder[]
   /** The wheel links to the interpreter's own library. */
   readonly python: boolean
-  /** Sonames that the driver brings, that the user ignores, or that only unlinked plugins want. */
+  /** Sonames that the driver brings, that the user ignores, or that only plugins need to which nothing links. */
   readonly ignored: readonly string[]
   /** Sonames for which no package of nixpkgs is known. */
   readonly unknown: readonly string[]
@@ -48,7 +48,7 @@ export function wheelNeeds(examined: Examination): WheelNeeds[] {
     for (const needed of object.needed) {
       const need = needOf(object, distribution, needed, examined)
       const known = needs.get(needed.soname)
-      // one object may do without a library that another object needs
+      // one object may work without a library that another object needs
       if (need !== null && (known === undefined || known.kind === 'ignored')) needs.set(needed.soname, need)
     }
   }
@@ -92,8 +92,8 @@ function needOf(
 }
 
 /**
- * Breaks circles, because derivations cannot need each other. Of two wheels that do, the later one is built without the
- * other. It finds the other once both are in one environment.
+ * Breaks circles, because derivations cannot need each other. If two wheels need each other, the later one is built
+ * without the earlier one. It finds the earlier one once both are in one environment.
  */
 function withoutCircles(
   names: readonly string[],

@@ -9,7 +9,7 @@ export interface Person {
 }
 
 export interface Anonymiser {
-  /** In texts the user becomes `/home/user` and `user`. Bytes inside them, as strings in base64, are changed too. */
+  /** In a text the user becomes `/home/user` and `user`. Bytes that the text holds in base64 are changed too. */
   readonly text: (text: string) => string
   /** Bytes keep their length: every replaced byte becomes `x`. */
   readonly bytes: (bytes: Uint8Array) => Buffer

@@ -1,5 +1,6 @@
 // The content of a bug report, as entries of an archive: the output of doctor and why, the versions, the headers and dynamic
-// tables of the files concerned without their code, and wheelfix's state of the environment. No file is copied.
+// tables of the files concerned, and wheelfix's state of the environment. It has no code of these files, and no copy of any
+// file.
 import { release } from 'node:os'
 import { ElfError } from '../../elf/error.ts'
 import { outlineOf } from '../../elf/outline.ts'
@@ -35,9 +36,9 @@ interface BundleEntry {
   readonly content: Buffer
 }
 
-/** The most files in a bundle. Findings may be about thousands of files, which are similar then. */
+/** The most files in a bundle. Findings may be about thousands of files, but then these files are similar. */
 const MOST_FILES = 50
-/** The size limit in bytes. Each file of the state is smaller. */
+/** The size limit in bytes of a file of the state. Real ones are smaller. */
 const LARGEST_STATE = 1 << 20
 
 export function bundleOf(input: BundleInput): BundleEntry[] {
@@ -80,7 +81,7 @@ function examined({ venv, options }: BundleInput): Examination | null {
   try {
     return examine(venv, lookingOnly(options))
   } catch {
-    // doctor reports the error, or it is the bug for which the bundle is made
+    // doctor reports this error, or the bundle is made because of it
     return null
   }
 }

@@ -1,6 +1,6 @@
-// Findings about libraries that a package opens by name at run time, and that nothing finds. Nobody has to know the package:
-// the names are in its Python code and in the strings of its objects. What is bundled, part of the C library or found is
-// left out, and so is a name that no package of nixpkgs has.
+// Findings about libraries that a package opens by name at run time, and that nothing finds. The names come from the
+// package's Python code and from the strings of its objects, so this works for any package. A library that is bundled, found,
+// or part of the C library is left out. So is a name that no package of nixpkgs has.
 import type { Examination } from '../../environment/examine.ts'
 import { readElf } from '../../elf/read.ts'
 import { ElfError } from '../../elf/error.ts'
@@ -23,7 +23,7 @@ import { namesInStrings } from './strings.ts'
 
 /** A library that is opened and not found. */
 interface Lost {
-  /** A soname that nixpkgs has: the one that is asked for, or one of the same library. */
+  /** A soname that nixpkgs has: the soname that the package asks for, or another one of the same library. */
   readonly soname: string
   readonly file: string
 }
@@ -40,14 +40,14 @@ export function opensByName(examination: Examination, now: SimulationInput, env:
       return
     }
     const soname = names.some(name => SPARE.test(stemOf(name))) ? null : wantedOf(names)
-    // what wheels of NVIDIA bring belongs to another finding (variables/advice.ts)
+    // another finding is about the libraries that wheels of NVIDIA bring (variables/advice.ts)
     if (soname !== null && !isOfCuda(soname)) lost.set(owner, [...(lost.get(owner) ?? []), { soname, file }])
   }
   const canParse = hasPython(venv) && isOfThisMachine(interpreter.object)
   const sources = canParse ? openedBySources(venv, interpreter.executable, env) : []
   for (const { owner, file, names } of sources) note(owner, names.flatMap(fileNameFor), file)
   for (const object of scan.objects) {
-    // no Python loads a program, and some are templates for programs of others
+    // Python never loads a program, and some programs are templates for other programs
     if (object.kind === 'executable') continue
     const names = stringsOf(object).filter(
       name => !object.current.needed.includes(name) && name !== object.current.soname && !LINKED_IN.test(stemOf(name)),
@@ -65,8 +65,8 @@ export function opensByName(examination: Examination, now: SimulationInput, env:
 }
 
 /**
- * Packages do without these as well. They are other allocators and thread pools, tools that look into crashes, something that
- * the package can do by itself (SDL resamples), and an old driver for hardware that has a newer one (mfx).
+ * Packages also work without these libraries. They are other allocators and thread pools, tools that examine crashes, a
+ * library for what the package can do by itself (SDL resamples), and an old driver for hardware that has a newer one (mfx).
  */
 const SPARE =
   /^(?:samplerate|mfx|numa|iomp5|gomp|omp|tbb|tbbmalloc(?:_proxy)?|tcmalloc|jemalloc|unwind|bfd|dw|elf|gcc_s)$/
@@ -75,10 +75,16 @@ function isOfCuda(soname: string): boolean {
   return attributeFor(soname)?.startsWith('cudaPackages') === true
 }
 
-/** An object with a copy of it linked in takes over the one of the process, if there is one (AWS's libraries in pyarrow). */
+/**
+ * An object with a copy of this library linked in uses the copy of the process instead, if there is one (AWS's libraries in
+ * pyarrow).
+ */
 const LINKED_IN = /^crypto$/
 
-/** Kinds of libraries of which a program needs one: it tries them in turn. The likeliest kind of each comes first. */
+/**
+ * Groups of kinds of libraries. A program needs one kind of a group, and tries the kinds in turn. The likeliest kind comes
+ * first.
+ */
 const ALTERNATIVES: readonly (readonly RegExp[])[] = [
   // a window, on X11 or Wayland
   [/^(?:X|xcb)/, /^(?:wayland|decor)-/],
@@ -88,7 +94,7 @@ const ALTERNATIVES: readonly (readonly RegExp[])[] = [
   [/^usb-1\.0$/, /^usb-0\.1$/],
 ]
 
-/** What is left of the libraries when one of each kind is enough. */
+/** The libraries that remain when one kind of each group is enough. */
 function withoutAlternatives(items: readonly Lost[], found: ReadonlySet<string>): readonly Lost[] {
   let left = items
   for (const kinds of ALTERNATIVES) {
@@ -102,7 +108,7 @@ function withoutAlternatives(items: readonly Lost[], found: ReadonlySet<string>)
   return left
 }
 
-/** The file name that a call looks for; none for another system's, or for a path. */
+/** The file name that a call looks for; empty for a name of another system, or for a path. */
 function fileNameFor({ how, name }: Opening['names'][number]): string[] {
   if (SONAME.test(name)) return [name]
   const isBare = how === 'find' && /^[A-Za-z][\w+.-]*$/.test(name) && !/\.(?:dll|dylib|framework|so)$/i.test(name)
@@ -116,7 +122,7 @@ function stemOf(soname: string): string {
   return /^lib(.*?)\.so(?:\.|$)/.exec(soname)?.[1] ?? soname
 }
 
-/** The names of one library stand together: libX11.so.6 and libX11.so. */
+/** Groups the names of one library: libX11.so.6 and libX11.so. */
 function byStem(names: readonly string[]): string[][] {
   const groups = new Map<string, string[]>()
   for (const name of names) groups.set(stemOf(name), [...(groups.get(stemOf(name)) ?? []), name])
@@ -130,18 +136,18 @@ function knownByStem(): ReadonlyMap<string, readonly string[]> {
   return known
 }
 
-/** The soname to build, of names of which each is enough; null when no package of nixpkgs has any. */
+/** The soname to build. Any one of `names` is enough. null when no package of nixpkgs has any of them. */
 function wantedOf(names: readonly string[]): string | null {
   const known = knownByStem()
   const all = [...names, ...names.flatMap(name => known.get(stemOf(name)) ?? [])]
   const first = all.find(name => attributeFor(name) !== null)
   if (first === undefined) return null
-  // of several versions the newest: Chromium's strings name libudev.so.0 before libudev.so.1
+  // the newest of several versions: Chromium's strings name libudev.so.0 before libudev.so.1
   const same = names.filter(name => stemOf(name) === stemOf(first) && attributeFor(name) !== null)
   return same.toSorted((a, b) => b.localeCompare(a, 'en', { numeric: true }))[0] ?? first
 }
 
-/** Is one of these names found, brought by a distribution, or no business of a library set? */
+/** Is one of these names found, brought by a distribution, or a library that no library set may serve? */
 function finder({ scan, distributions }: Examination, { python }: SimulationInput) {
   const known = knownByStem()
   const cached = new Map<string, string[]>()
@@ -169,9 +175,9 @@ function finder({ scan, distributions }: Examination, { python }: SimulationInpu
 }
 
 /**
- * auditwheel adds a hash to the names of libraries that it puts into a wheel, and only the wheel itself finds such a file. Its
- * code then opens what the folder holds, also by a name with an ending of its own (rtree: libspatialindex for
- * spatialindex_c).
+ * auditwheel adds a hash to the names of libraries that it puts into a wheel, and only the wheel itself finds such a file.
+ * The wheel's code then opens what its folder holds. The name in the code may have another ending (rtree: spatialindex_c for
+ * libspatialindex).
  */
 function isBrought(file: { readonly name: string; readonly owner: string }, stem: string, owner: string): boolean {
   const { name } = file
@@ -193,7 +199,7 @@ function stringsOf({ path }: ScannedObject): string[] {
 }
 
 function findingOf(owner: string, items: readonly Lost[], { python, sources, loader }: Examination): Finding {
-  // one name for each package: libGL.so.1 stands for libEGL.so.1 and the others of libGL
+  // one name for each package: libGL.so.1 stands for libEGL.so.1 and the other libraries of libGL
   const names = new Map<string, string>()
   for (const { soname } of items.toSorted(
     (a, b) => rank(a.soname) - rank(b.soname) || (a.soname < b.soname ? -1 : 1),

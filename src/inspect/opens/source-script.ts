@@ -1,7 +1,8 @@
-// The program that the environment's own Python runs to find the names that Python code opens: its ast module reads the code
-// as that Python would. It runs none of it. A file that it cannot parse tells nothing. It follows names through variables,
-// loops and functions of the same distribution, and leaves out branches for other systems. `how` is `find` for
-// ctypes.util.find_library and `open` for dlopen. What it prints: a line of JSON for each group of files.
+// The program that finds the names of libraries that Python code opens. The environment's own Python runs it, because only
+// the ast module of that Python reads the code as that Python would. The program runs none of the code. It skips a file that
+// it cannot parse. It follows names through variables, loops and functions of the same distribution, and leaves out branches
+// for other systems. It prints a line of JSON for each group of files. `how` is `find` for ctypes.util.find_library, and
+// `open` for dlopen.
 
 export const SOURCE_SCRIPT = String.raw`
 import ast, json, os, re, stat, sys

@@ -10,12 +10,14 @@ import { SOURCE_SCRIPT } from './source-script.ts'
 
 /** The size limit of a source file in bytes. A larger file is data. */
 const LARGEST_SOURCE = 2 << 20
-/** More files with such calls have not been seen; a Python of its own parses them in a few seconds. */
+/**
+ * The most files that are parsed. No environment with more such files is known. Python parses this many in a few seconds.
+ */
 const MOST_FILES = 3000
-/** Parsing is cut off after this time. What is known by then counts. */
+/** The time limit for parsing. What is known by then counts. */
 const TIME_LIMIT_MS = 60_000
 
-/** One library that code opens: by one of these names, of which each is enough. */
+/** One library that code opens. Any one of its names is enough. */
 export interface Opening {
   /** The distribution as it spells its name, or the top folder of code that no distribution owns. */
   readonly owner: string
@@ -27,7 +29,7 @@ export interface Opening {
 
 const MARKS = ['find_library', 'CDLL', 'cdll', 'PyDLL', 'LoadLibrary', 'dlopen'] as const
 
-/** Folders and files that other systems use, code that no user runs, and PyInstaller's hooks for other packages. */
+/** Folders and files for other systems, code that no user runs, and PyInstaller's hooks for other packages. */
 const NOT_FOR_LINUX =
   /^(?:__pycache__|tests?|testing|_?examples?|benchmarks?|_?win(?:dows|32|64)?|darwin|mac(?:os|osx)?|cocoa|ios|android|hook-.*|.*\.dist-info)(?:\.pyc?)?$/i
 
@@ -90,7 +92,10 @@ function groupsOf(venv: Environment, files: readonly string[]): Group[] {
   return [...groups].map(([name, { files, folders }]) => ({ name, files, folders: [...folders] }))
 }
 
-/** The distribution that a top folder or module of site-packages belongs to. RECORD lists code, but no index holds it. */
+/**
+ * The distribution to which a top folder or module of site-packages belongs. It is read from RECORD, because the index of
+ * owners leaves out code.
+ */
 function topOwners(venv: Environment): (top: string) => string | null {
   const known = new Map<string, string>()
   for (const { displayName, record } of readDistributions(venv.sitePackages).all) {

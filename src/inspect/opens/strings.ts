@@ -1,5 +1,5 @@
-// The names of libraries among the strings of an object that calls dlopen. No section and no symbol says which of its strings
-// dlopen gets, so a name counts only when it stands alone, as a C compiler stores it.
+// The names of libraries among the strings of an object that calls dlopen. Neither sections nor symbols say which strings
+// dlopen gets. So a name counts only if it is a whole string, as a C compiler stores it.
 import {
   DT_STRSZ,
   DT_STRTAB,
@@ -52,7 +52,9 @@ interface Range {
   readonly length: number
 }
 
-/** Where constants are: sections that are mapped and neither written nor run; without sections such segments. */
+/**
+ * Where constants are: sections that are mapped, read-only and not executable. Without sections: segments of this kind.
+ */
 function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject): Range[] {
   const sections = readSections(source, header)
   const ranges: Range[] = []
@@ -77,7 +79,10 @@ function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject):
 const SHF_EXECINSTR = 4
 
 const NAME = /(?<=\0)lib[\w+-][\w+.-]*\.so(?:\.\d+)*(?=\0)/g
-/** Rust keeps its constants without an end, one behind the other. There only a name with a version is sure to be whole. */
+/**
+ * Rust stores its constants one after the other, without an end mark. There, only a name with a version is sure to be
+ * whole.
+ */
 const FUSED = /lib[A-Z]?[a-z\d+_-]+[A-Z]*\d*(?:-\d+\.\d+)?\.so\.\d+(?=[^\d.]|$)/g
 const RUST = 'called `Result::unwrap()`'
 

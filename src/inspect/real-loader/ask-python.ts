@@ -1,5 +1,5 @@
 // Asks the venv's own Python. It loads each object in a fresh child process. The kernel's map of that process and the
-// loader's messages show the result. This file knows nothing of how wheelfix resolves.
+// loader's messages show the result. This file does not know how wheelfix itself resolves.
 import { spawnSync } from 'node:child_process'
 import { decodeBytes, encodeText } from '../../elf/text.ts'
 
@@ -18,7 +18,7 @@ def ended(status):
     return "the process ended with signal %d" % signal if signal else "the process ended with status %d" % (status >> 8)
 `
 
-// A fork of a Python that has loaded nothing is as good as a fresh process, and costs a tenth of it. create_dynamic opens
+// A fork of a Python that has loaded nothing behaves like a fresh process, and costs a tenth of one. create_dynamic opens
 // the file as an import does. It fails only later, because there is no init function. The alarm ends a process that hangs.
 const SCRIPT = `${ENDED}
 import _imp, os, signal, sys
@@ -54,7 +54,8 @@ export function plainEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
 }
 
 /**
- * The time limit for a Python that does not even start. The scripts above have their own limit for every object or module.
+ * The time limit for a Python that does not start at all. The scripts above have their own limit for every object or
+ * module.
  */
 function limitFor(items: number, secondsEach: number) {
   return { timeout: (120 + items * secondsEach) * 1000, killSignal: 'SIGKILL' } as const

@@ -1,5 +1,5 @@
-// Compares our resolution with the real loader's answers, for the objects of a venv on disk. If they differ, our resolution
-// is wrong.
+// Compares wheelfix's resolution with the real loader's answers, for the objects of a venv on disk. If they differ,
+// wheelfix is wrong.
 import { spawnSync } from 'node:child_process'
 import { errnoOf } from '../../io/error.ts'
 import { fileNameOf, realPath } from '../../io/path.ts'
@@ -106,8 +106,8 @@ function askLoader(loader: string | null, paths: readonly string[], env: NodeJS.
 }
 
 /**
- * Lets the loader list what a program would load, without a start of the program. glibc's loader lists when an environment
- * variable says so. musl's loader ignores that variable and lists when it runs as a program itself.
+ * Lets the loader list what a program would load, and does not start the program. glibc's loader lists when an environment
+ * variable says so. musl's loader ignores that variable. It lists when it runs as a program itself.
  * @returns null when the loader cannot be asked
  */
 export function askProgram(
@@ -161,12 +161,13 @@ export function differences(process: Process, { error, files }: Verdict): string
     if (version !== undefined && !needed.some(({ lackingVersions }) => lackingVersions.includes(version))) {
       return [`the loader misses version ${version}, wheelfix does not (${error})`]
     }
-    // a symbol, room for TLS or a constructor has nothing to do with where libraries are
+    // an error about a symbol, room for TLS or a constructor says nothing about where libraries are
     return []
   }
   const ours = new Set(process.maps.flatMap(({ path }) => realOrNone(path)))
   const theirs = new Set(files)
-  // a file that no DT_NEEDED asks for was opened by a constructor, and the names that we do not find were reported already
+  // a constructor opened any file that no DT_NEEDED asks for, and the names that wheelfix does not find were reported
+  // already
   const names = new Set(needed.map(({ soname }) => soname).filter(soname => !lost.has(soname)))
   return [
     ...[...lost].map(soname => `wheelfix does not find ${soname}, the loader does`),

@@ -14,7 +14,7 @@ import type { Finding } from '../findings.ts'
 export interface Refusal {
   readonly object: ScannedObject
   readonly error: string
-  /** Is the object imported or run, or does such an object bring it in? */
+  /** Is the object imported or run, or does an object that is imported or run load it? */
   readonly counts: boolean
 }
 
@@ -42,10 +42,10 @@ export function refusalFindings(refusals: readonly Refusal[], defining: readonly
 }
 
 /**
- * How serious a refusal is. A missing symbol may come from a library that the package loads before, or from the program that
- * loads the object. It is certainly missing only when nothing here has it and Python itself imports the object. The same
- * holds for a process that ends in the middle of a constructor. An allocator (jemalloc, tcmalloc) is preloaded, when there
- * is still room for all thread-local data. Everything else fails no matter what was loaded before.
+ * How serious a refusal is. A missing symbol may come from a library that the package loads first, or from the program that
+ * loads the object. It is sure to be missing only if no object here defines it and Python itself imports the object. The
+ * same is true of a process that ends in the middle of a constructor. An allocator (jemalloc, tcmalloc) is preloaded, while
+ * there is still room for all thread-local data. Everything else fails, no matter what was loaded before.
  */
 function severityOf(
   object: ScannedObject,

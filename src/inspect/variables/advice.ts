@@ -15,7 +15,7 @@ const USERS = /^(?:torch|triton|numba-cuda|cupy-cuda.*|jax-cuda.*|cuda-(?:python
 /** Wheels with a part of the CUDA run time: nvidia-cuda-nvrtc-cu12, nvidia-cudnn-cu13, nvidia-nccl-cu12. */
 const WHEEL = /^nvidia-(?:cu|nccl|nvjitlink|nvtx|nvshmem)/
 
-/** NVIDIA's kernel module, and Windows' of WSL. Where one is, a GPU can be used. */
+/** NVIDIA's kernel module, and the device of WSL. A GPU can be used where one of these paths exists. */
 const DEVICES = ['/dev/nvidiactl', '/proc/driver/nvidia/version', '/dev/dxg'] as const
 
 export function variableFindings(examination: Examination, options: Omit<VariableOptions, 'build'>): Finding[] {
@@ -38,7 +38,7 @@ export function variableFindings(examination: Examination, options: Omit<Variabl
 
 const SET = 'eval "$(wheelfix env --export)"'
 
-/** What is missing of the CUDA run time; null when all is there, or when nothing here uses CUDA. */
+/** The missing parts of the CUDA run time; null if no part is missing, or if nothing here uses CUDA. */
 function cudaStack(facts: Facts, variables: readonly Variable[]): Finding | null {
   const { distributions, driver, isThere } = facts
   if (variables.length === 0 && !distributions.all.some(({ name }) => USERS.test(name) || WHEEL.test(name))) return null
@@ -69,7 +69,7 @@ function cudaStack(facts: Facts, variables: readonly Variable[]): Finding | null
 
 /**
  * The wheels of NVIDIA that torch requires and lacks (torch/__init__.py, _preload_cuda_deps). Only the build for CUDA has
- * libtorch_cuda.so: in the metadata of the others the same requirements stand behind markers that do not hold.
+ * libtorch_cuda.so. Other builds list the same requirements with markers that are false here.
  */
 function absentWheels(facts: Facts): string[] {
   const { distributions } = facts

@@ -9,7 +9,7 @@ import { withSource } from '../../io/source.ts'
 import { fork, open } from '../../ldso/process.ts'
 import type { Facts } from './facts.ts'
 
-/** A Python with everything linked in has some 100 MB. */
+/** The size limit in bytes. A Python with everything linked in has about 100 MB. */
 const LARGEST_OPENSSL = 256 << 20
 
 /** What OpenSSL says about its own folder (crypto/info.c). Only a file with OpenSSL inside has this text. */
@@ -25,7 +25,9 @@ const BUNDLES = [
   '/nix/var/nix/profiles/default/etc/ssl/certs/ca-bundle.crt',
 ] as const
 
-/** The bundle of another place, where this Python finds no certificates, and a sentence that says where it looks. */
+/**
+ * The bundle at another place, for a Python that finds no certificates, and a sentence that says where this Python looks.
+ */
 export function missingCertificates(facts: Facts): { readonly value: string; readonly reason: string } | null {
   const { env, isThere } = facts
   const paths = pathsInOpenSsl(facts)
@@ -42,7 +44,7 @@ export function missingCertificates(facts: Facts): { readonly value: string; rea
 interface OpenSslPaths {
   readonly files: readonly string[]
   readonly folders: readonly string[]
-  /** nixpkgs' OpenSSL reads NIX_SSL_CERT_FILE, too. */
+  /** nixpkgs' OpenSSL also reads NIX_SSL_CERT_FILE. */
   readonly readsNixVariable: boolean
 }
 
@@ -54,7 +56,7 @@ function pathsInOpenSsl(facts: Facts): OpenSslPaths | null {
     if (bytes === null || at === -1) continue
     const start = at + MARK.length
     const folder = bytes.subarray(start, bytes.indexOf('"', start)).toString('latin1')
-    // X509_CERT_FILE and X509_CERT_DIR (include/internal/common.h): below that folder, unless a packager changed them
+    // X509_CERT_FILE and X509_CERT_DIR (include/internal/common.h) are below that folder, unless a packager changed them
     const files = [`${folder}/cert.pem`, '/etc/ssl/certs/ca-certificates.crt', '/etc/pki/tls/cert.pem']
     const folders = [`${folder}/certs`, '/etc/ssl/certs']
     const holds = (text: string) => bytes.includes(`\0${text}\0`)

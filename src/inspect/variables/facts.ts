@@ -21,7 +21,7 @@ export interface Facts extends Pick<
   readonly env: NodeJS.ProcessEnv
   /** The folder of the driver's libraries; null where there is none. */
   readonly driver: string | null
-  /** Is there a file or a folder of this path? Tests give a machine of their own. */
+  /** Is there a file or a folder at this path? Tests use their own machine. */
   readonly isThere: (path: string) => boolean
 }
 
@@ -70,7 +70,7 @@ export function onMachine(...paths: readonly string[]): Find {
   return ({ isThere }) => paths.find(path => isThere(path)) ?? null
 }
 
-/** The value with more behind it, where that exists. */
+/** The value with `path` added, if the result exists. */
 export function below(find: Find, path: string): Find {
   return facts => {
     const folder = find(facts)
@@ -78,7 +78,7 @@ export function below(find: Find, path: string): Find {
   }
 }
 
-/** The value, where a path below it exists. */
+/** The value, if `path` exists below it. */
 export function holding(find: Find, path: string): Find {
   return facts => {
     const folder = find(facts)
@@ -119,7 +119,7 @@ function isProgram(path: string): boolean {
   }
 }
 
-/** The folder so many levels above the real path of a program. */
+/** The folder `levels` levels above the real path of a program. */
 export function above(find: Find, levels: number): Find {
   return facts => {
     const path = find(facts)
@@ -130,7 +130,7 @@ export function above(find: Find, levels: number): Find {
   }
 }
 
-/** A program that this machine can start: the loader that it asks for exists, or it needs none. */
+/** A program that this machine can start: its loader exists, or it needs none. */
 export function starting(find: Find): Find {
   return facts => {
     const path = find(facts)
@@ -149,12 +149,12 @@ function starts(path: string): boolean {
   }
 }
 
-/** The newest folder of the store whose name matches, and for which the test holds. Only trusted packages count. */
+/** The newest folder of the store whose name matches and for which `isRight` is true. Only trusted packages count. */
 export function inStore(name: RegExp, isRight: (path: string, facts: Facts) => boolean): Find {
   return facts => {
     const { store, sources } = facts
     const names = entriesIn(store).flatMap(({ name: base }) => (name.test(base.slice(33)) ? [base] : []))
-    // the name begins with a hash, so the order of names says nothing: the version behind the hash does
+    // a name begins with a hash, so names are ordered by what follows the hash: the version
     const ordered = names.toSorted((a, b) => b.slice(33).localeCompare(a.slice(33), 'en', { numeric: true }))
     const right = ordered.slice(0, MOST_IN_STORE).map(base => `${store}/${base}`)
     return right.find(path => isRight(path, facts) && sources.trust.reasonFor(path) !== null) ?? null

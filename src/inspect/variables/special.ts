@@ -6,13 +6,13 @@ import { parseStoreName, storePathOf } from '../../nix/store.ts'
 import { standardLibraries } from './certificates.ts'
 import { type Facts, type Find, inPackages, inStore, onPath } from './facts.ts'
 
-/** The largest files that are read here: an extension module with Tcl inside, a libc. */
+/** The size limit in bytes. The largest files that are read here are an extension module with Tcl inside, and a libc. */
 const LARGEST = 64 << 20
 
 /**
- * The folder of Tcl or Tk in the Python's own lib folder, for a virtual environment of a Python that does not look there by
- * itself. Tcl looks in `lib` beside the program, and in an environment that is a link. python-build-standalone changed
- * _tkinter so that it looks below sys.base_prefix (#421, December 2024).
+ * The folder of Tcl or Tk in the Python's own lib folder. This is for a virtual environment of a Python that does not look
+ * there by itself. Tcl looks in `lib` beside the program, and in an environment the program is a link. Since December 2024
+ * (#421), _tkinter of python-build-standalone looks below sys.base_prefix.
  */
 export function tclFolder(kind: 'tcl' | 'tk', file: string): Find {
   return ({ venv, interpreter, store, isThere }) => {
@@ -33,13 +33,13 @@ function looksBelowBase(standardLibrary: string): boolean {
 }
 
 /**
- * The archive of locales for a glibc of nixpkgs, which looks in LOCALE_ARCHIVE and /usr/lib/locale. Its own archive has
- * only C.UTF-8.
+ * The archive of locales for a glibc of nixpkgs. This glibc looks in LOCALE_ARCHIVE and /usr/lib/locale. Its own archive
+ * has only C.UTF-8.
  */
 export function archiveOfLocales({ env, python: { libc }, store, isThere }: Facts): string | null {
   const wanted = env['LC_ALL'] || (env['LC_CTYPE'] ?? '') || (env['LANG'] ?? '')
   if (/^(?:C|POSIX)?(?:\.[\w-]+)?$/.test(wanted) || libc.kind !== 'glibc' || !isInside(libc.dir, store)) return null
-  // a glibc that is not of nixpkgs does not read the variable
+  // only a glibc of nixpkgs reads the variable
   if (readRegular(`${libc.dir}/libc.so.6`, LARGEST)?.includes('\0LOCALE_ARCHIVE\0') !== true) return null
   if (isThere(env['LOCALE_ARCHIVE_2_27'] ?? '') || isThere('/usr/lib/locale/locale-archive')) return null
   const home = env['HOME'] ?? ''
@@ -62,7 +62,7 @@ export function browsersOfPlaywright(facts: Facts): string | null {
   return find(facts)
 }
 
-/** The compiler that the Python was built with, where it is still there. sysconfig has it from _sysconfigdata. */
+/** The compiler with which the Python was built, if it still exists. sysconfig has it from _sysconfigdata. */
 export function ownCompiler(name: 'CC' | 'CXX'): Find {
   return facts => {
     const { python, interpreter } = facts

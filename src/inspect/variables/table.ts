@@ -24,7 +24,7 @@ import { archiveOfLocales, browsersOfPlaywright, ownCompiler, packageConfigs, tc
 /** One variable that a package reads. */
 interface VariableRow {
   readonly variable: string
-  /** Normalised names. The row applies when any of them is installed; empty: to every environment. */
+  /** Normalised names. The row applies if any of them is installed. Empty: the row applies to every environment. */
   readonly distributions: readonly string[]
   /** Only builds from source read it. */
   readonly forBuild?: true
@@ -37,11 +37,11 @@ interface VariableRow {
 const HAS_PTXAS = inPackages('triton/backends/nvidia/bin/ptxas', 'triton/third_party/cuda/bin/ptxas')
 const PTXAS_BLACKWELL = inPackages('triton/backends/nvidia/bin/ptxas-blackwell')
 const COMPILER = onPath('cc', 'gcc', 'clang')
-/** The wheels of CUDA 12 have a folder for each part, those of CUDA 13 share one. */
+/** The wheels of CUDA 12 have one folder each. The wheels of CUDA 13 share a folder. */
 const PTXAS = starting(firstOf(inPackages('nvidia/cu13/bin/ptxas', 'nvidia/cuda_nvcc/bin/ptxas'), onPath('ptxas')))
 const WRAPPER = inStore(/^(?:gcc|clang)-wrapper-\d[\d.]*$/, (path, { isThere }) => isThere(`${path}/bin/cc`))
 
-/** The value, unless another rule gives something already. */
+/** The value, unless another rule already gives one. */
 function unless(other: Find | ((facts: Facts) => boolean), find: Find): Find {
   return facts => {
     const given = other(facts)
@@ -165,7 +165,7 @@ export const VARIABLES: readonly VariableRow[] = [
   {
     variable: 'QT_PLUGIN_PATH',
     distributions: ['pyqt5-qt5', 'pyqt6-qt6', 'pyside6-essentials', 'pyside2'],
-    // a Qt finds its own plugins; only a value for another Qt, inherited from the desktop, leads it astray
+    // Qt finds its own plugins, unless the desktop has set the variable for another Qt
     value: facts => {
       const entries = (facts.env['QT_PLUGIN_PATH'] ?? '').split(':').filter(entry => entry !== '')
       if (entries.every(entry => isInside(entry, facts.venv.root))) return null

@@ -1,4 +1,5 @@
-// The variables of the shell that help an environment: what a search path cannot give. Only looks, and sets nothing.
+// The variables of the shell that help an environment where a search path cannot. This file only looks, and sets
+// nothing.
 import type { Examination } from '../../environment/examine.ts'
 import { driverDirectory } from '../../resolve/drivers.ts'
 import { type Facts, isThere } from './facts.ts'
@@ -14,7 +15,7 @@ export interface Variable {
   readonly source: string
   /** The distribution that reads it; null: the Python itself. */
   readonly distribution: string | null
-  /** The value that the caller's shell has already. That value is left as it is. */
+  /** The value that the caller's shell already has. It is not changed. */
   readonly current: string | null
 }
 
