@@ -56,29 +56,29 @@ in
       type = types.either (types.functionTo (types.listOf types.package)) (types.listOf types.package);
       default = [ ];
       example = lib.literalExpression "pkgs: with pkgs; [ cups gtk3 ]";
-      description = "Packages with libraries beyond the manylinux set, for projects that name none of their own.";
+      description = "Packages with libraries beyond the manylinux set, for projects that name no libraries.";
     };
     python = {
       enable = mkOption {
         type = types.bool;
         default = false;
         description = ''
-          Whether uv takes a Python whose loader knows the libraries, and downloads none: wheels then work as they come.
+          Whether uv uses a Python whose loader knows the libraries, and downloads none: wheels then work unpatched.
         '';
       };
       package = mkOption {
         type = types.package;
         default = pkgs.python3;
         defaultText = lib.literalExpression "pkgs.python3";
-        description = "The Python that this one is made of.";
+        description = "The Python that `python.enable` starts from.";
       };
     };
     tools.enable = mkOption {
       type = types.bool;
       default = false;
       description = ''
-        Whether what uv, pipx and pre-commit install is patched (`wheelfix all`), by a user service. It runs when one of their
-        folders or ~/.local/bin changes; what pre-commit installs after it cloned a hook is patched at the next such change.
+        Whether a user service patches what uv, pipx and pre-commit install (`wheelfix all`). It runs when one of their
+        folders or ~/.local/bin changes. What pre-commit installs after it cloned a hook is patched at the next such change.
       '';
     };
   };

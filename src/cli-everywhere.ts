@@ -50,9 +50,9 @@ function addAll(program: Command, version: string, end: End): void {
     .command('all')
     .summary('patch what Python tools made: uv, pipx, pre-commit')
     .description(
-      'Finds the environments that Python tools made, by the tools’ own folders, and patches them: tools, scripts and ' +
-        'managed Pythons of uv, pipx, pre-commit and prek. What belongs to another user, lies on another machine’s disk or is ' +
-        'being written is not changed.',
+      'Finds the environments that Python tools made in the tools’ own folders, and patches them: tools, scripts and ' +
+        'managed Pythons of uv, pipx, pre-commit and prek. It leaves alone what belongs to another user, is on another machine’s ' +
+        'disk, or is being written.',
     )
     .option(
       '--only <tools>',

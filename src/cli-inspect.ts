@@ -104,8 +104,9 @@ function addDoctor(program: Command, version: string, end: End): void {
 function addElf(program: Command): void {
   program
     .command('elf')
-    .summary('change one ELF file, with the options of patchelf (see wheelfix elf --help)')
-    .argument('<file...>')
+    .summary('change single ELF files, with the options of patchelf (see wheelfix elf --help)')
+    .description('Changes single ELF files, with the options of patchelf (see `wheelfix elf --help`).')
+    .argument('<file...>', 'ELF files')
 }
 
 /** `wheelfix libs` with its options, which also apply to `env` and `build`. */
@@ -179,14 +180,14 @@ function addLibs(program: Command, version: string, end: End): void {
       'packages of nixpkgs (libGL, cups), and the environment’s folder where it is not the default',
     )
     .description(
-      'Builds or downloads packages of the nixpkgs that the project pins (devenv.lock, flake.lock, npins, niv; without one ' +
-        'that of wheelfix’s own flake), keeps them by a link in .wheelfix, and patches the environment to use them.',
+      'Builds or downloads packages of the nixpkgs that the project pins (devenv.lock, flake.lock, npins, niv; without ' +
+        'one, that of wheelfix’s own flake), keeps a link to them in .wheelfix, and patches the environment to use them.',
     )
     .option('--missing', 'build the packages that have what the environment lacks')
     .addOption(dryRunOption())
     .option(
       '--flake <ref>',
-      'build a set instead: a flake output that has lib/ (default: libs of the flake that this program is from)',
+      'build a set instead: a flake output that has lib/ (default: libs of the flake that this program comes from)',
     )
     .addHelpText(
       'after',
@@ -207,9 +208,9 @@ function addEnv(program: Command, end: End): void {
     .command('env')
     .summary('show the variables that help the installed packages: certificates, GPU tools, data files')
     .description(
-      'Some packages look for files in places that a Nix system does not have, and read a variable that tells another place. ' +
-        'Shows these variables with value and reason, for the packages that are installed, and only where they help here. A ' +
-        'search path of libraries is never among them: for those see `wheelfix venv`, and for nix-ld `wheelfix libs env`.',
+      'Some packages look for files in places that a Nix system does not have, and read a variable that names another place. ' +
+        'Shows the variables that help here, for the packages that are installed, each with its value and its reason. A search ' +
+        'path of libraries is never among them: for those see `wheelfix venv`, and for nix-ld `wheelfix libs env`.',
     )
     .argument('[dir]', DIR)
     .option('--export', 'print lines that a shell evaluates; a variable that is set already stays as it is')
@@ -242,7 +243,7 @@ function addNix(program: Command, end: End): void {
     .summary('print what the wheels need as an overlay for uv2nix and pyproject.nix')
     .description(
       'Prints a Nix file: for each installed wheel the packages of nixpkgs and the folders of other wheels that it links to, and ' +
-        'the sonames that may be missing. With it a project goes over from a patched environment to derivations. Writes nothing.',
+        'the sonames that may be missing. It is for a project that moves from a patched environment to derivations. Writes nothing.',
     )
     .argument('[dir]', DIR)
     .addOption(libsOption())
@@ -316,6 +317,7 @@ function addCompletions(program: Command, end: End): void {
   program
     .command('completions')
     .summary('print completions for a shell, or a manual page')
+    .description('Prints completions for a shell, or a manual page.')
     .argument('<what>', 'bash, zsh, fish, man (all commands in one page) or markdown')
     .addHelpText(
       'after',

@@ -90,7 +90,7 @@ function addCheck(program: Command, version: string, end: End): void {
     .command('check')
     .summary('fail when something is unpatched or missing (for CI)')
     .description(
-      'Looks at a virtual environment without changing it. The status is 0 only when nothing has to be patched and nothing ' +
+      'Looks at a virtual environment without changing it. The status is 0 only when nothing needs a patch and nothing ' +
         'is missing.',
     )
     .argument('[dirs...]', DIR)
@@ -135,7 +135,7 @@ function addPath(program: Command, version: string, end: End): void {
     )
     .option('--program <program>', 'another program that loads the objects, such as node')
     .option('--state-here', 'keep the state in the folder itself, not in $XDG_STATE_HOME/wheelfix')
-    .option('--check', 'change nothing; the status is 0 only when nothing has to be patched and nothing is missing')
+    .option('--check', 'change nothing; the status is 0 only when nothing needs a patch and nothing is missing')
     .addOption(dryRunOption())
     .addOption(libsOption())
     .addOption(scanOption())
@@ -169,8 +169,8 @@ function addLoader(program: Command, version: string, end: End): void {
     .command('loader')
     .summary('give an environment a loader of its own, and leave its wheels unchanged')
     .description(
-      'Makes a copy of the Python’s own dynamic loader that finds the libraries of the Nix store, and a bin/python that is ' +
-        'started by it. dlopen, ctypes and packages that are installed later then find the libraries, too.',
+      'Makes a copy of the Python’s own dynamic loader that finds the libraries of the Nix store, and a bin/python that ' +
+        'this loader starts. dlopen, ctypes and packages that are installed later then find the libraries, too.',
     )
     .argument('[dirs...]', DIR)
     .addOption(dryRunOption())
@@ -206,14 +206,14 @@ function addLoader(program: Command, version: string, end: End): void {
 function addPython(program: Command, _: string, end: End): void {
   program
     .command('python')
-    .summary('make a Python of another system start (uv’s, python-build-standalone)')
+    .summary('make a Python from another system start (uv’s, python-build-standalone)')
     .description(
-      'Gives the interpreter in a folder a loader of the Nix store, so that it and every environment made with it start. ' +
-        'With --loader it gets a private one, by which wheels find their libraries, too.',
+      'Gives the Python in a folder a loader of the Nix store, so that this Python and every environment made with it start. ' +
+        'With --loader it gets a private loader, which also finds the libraries that wheels need.',
     )
     .argument(
       '<dir>',
-      'the Python’s folder (such as ~/.local/share/uv/python/cpython-3.12.8-linux-x86_64-gnu), the interpreter itself, or an ' +
+      'the Python’s folder (such as ~/.local/share/uv/python/cpython-3.12.8-linux-x86_64-gnu), the Python itself, or an ' +
         'environment of it',
     )
     .option(
@@ -222,12 +222,12 @@ function addPython(program: Command, _: string, end: End): void {
     )
     .option('--loader', 'make a private loader')
     .option('--make', 'make a Python of your own in a new folder: environments made with it need no patching')
-    .option('--from <python>', 'with --make, the Python of the Nix store that it is made of (default: python3)')
-    .option('--update', 'with --make, take the Python and the libraries that are there now')
+    .option('--from <python>', 'with --make, the Python of the Nix store that it is made from (default: python3)')
+    .option('--update', 'with --make, take the current Python and libraries')
     .addOption(libsOption())
     .option('--no-scan', 'do not look for a glibc and for libraries in the local Nix store')
     .addOption(trustOption())
-    .option('--restore', 'give the original interpreter back; remove what --make made')
+    .option('--restore', 'restore the original loader; remove what --make made')
     .addOption(dryRunOption())
     .addOption(jsonOption())
     .addOption(quietOption())
@@ -257,7 +257,7 @@ function addPython(program: Command, _: string, end: End): void {
 function addRestore(program: Command, _: string, end: End): void {
   program
     .command('restore')
-    .summary('give every file back as it was')
+    .summary('restore every file, byte for byte')
     .description(
       'Undoes everything that wheelfix did to a virtual environment, byte for byte, and removes its .wheelfix folder.',
     )
@@ -295,7 +295,7 @@ function addWheel(program: Command, _: string, end: End): void {
     .option('--in-place', 'replace the wheels themselves')
     .addOption(dryRunOption())
     .option('--check', 'compare with the policies of the tags, and say whether it would work; write nothing')
-    .option('--restore', 'give back the wheels as they were before wheelfix')
+    .option('--restore', 'restore the original wheels')
     .option(
       '--python <python>',
       'the Python that the wheels are for: an environment or a program (default: as for venv, else python3)',

@@ -12,7 +12,8 @@ const BUG = 70
 // no code below expects these errors, rejected promises included
 process.on('uncaughtException', error => {
   const message = `this is a bug in wheelfix (${error.name}: ${error.message.replaceAll('\n', ' ')})`
-  const request = 'Please report it with the file that this writes: wheelfix doctor --bundle wheelfix-bug.zip'
+  const request =
+    'Please report it, and attach the file that this command writes: wheelfix doctor --bundle wheelfix-bug.zip'
   if (process.argv.includes('--json'))
     process.stdout.write(`${JSON.stringify({ schema: SCHEMA, error: { code: 'BUG', message } })}\n`)
   writeLines(process.stderr, [`error: ${message}. ${request}`])

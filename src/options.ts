@@ -56,7 +56,7 @@ export const rehashOption = () =>
   new Option('--rehash', 'write the new hashes into RECORD instead of leaving them empty')
 
 export const editableOption = () =>
-  new Option('--editable', 'also what editable installs and .pth files import from outside of the environment')
+  new Option('--editable', 'include what editable installs and .pth files import from outside the environment')
 
 export const jsonOption = () => new Option('--json', 'print one JSON document')
 

@@ -64,7 +64,7 @@ type Outcome = Pick<AllRow, 'status' | 'detail'>
 async function rowsOf(options: AllCommandOptions, version: string): Promise<AllRow[]> {
   const { env } = process
   if ((env['HOME'] ?? '') === '') {
-    throw new WheelfixError('USAGE', 'HOME is not set, so the folders of the tools are not known: set it')
+    throw new WheelfixError('USAGE', 'HOME is not set, so wheelfix cannot find the folders of the tools: set HOME')
   }
   return await rowsFor(await placesOf(toolsOf(options, env), { env, cwd: process.cwd() }), options, version)
 }
@@ -156,14 +156,15 @@ function runOptionsOf({ libs, scan, trust, dryRun }: AllCommandOptions): VenvOpt
 async function pythonOutcome({ root }: ToolPlace, options: AllCommandOptions): Promise<Outcome> {
   const { needsLoader, standaloneSteps } = await import('../private-loader/standalone.ts')
   const { env } = process
-  if (!needsLoader(root, env)) return { status: 'fine', detail: 'starts already' }
+  if (!needsLoader(root, env)) return { status: 'fine', detail: 'already starts' }
   const mode = options.restore === true ? 'restore' : options.dryRun === true ? 'plan' : 'apply'
   const { libs, trust, scan } = options
   const asked = { directory: root, libc: null, loader: false, libs, trust, noScan: !scan, mode, env, cwd: '/' } as const
   const { status, libc } = await untilSignal(standaloneSteps(asked), () => LEFT)
   const with_ = libc === null ? '' : ` with ${libc.dir}`
   if (status === 'restored') return { status: 'restored', detail: 'as it was' }
-  if (status === 'fine') return { status: 'fine', detail: options.restore === true ? 'nothing of wheelfix' : 'starts' }
+  if (status === 'fine')
+    return { status: 'fine', detail: options.restore === true ? 'not changed by wheelfix' : 'starts' }
   return { status, detail: `${status === 'patch' ? 'is to start' : 'starts'}${with_}` }
 }
 
@@ -181,7 +182,7 @@ async function restoreOutcome(environment: Environment, options: AllCommandOptio
             status: 'restored',
             detail: `${count(restored.length, 'object')} ${options.dryRun === true ? 'to restore' : 'restored'}`,
           }
-        : { status: 'fine', detail: 'nothing of wheelfix' }
+        : { status: 'fine', detail: 'not changed by wheelfix' }
   return { ...outcome, nested }
 }
 

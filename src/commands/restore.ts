@@ -41,7 +41,7 @@ async function restoreOne(
         editable: options.editable === true,
         env: process.env,
       }),
-      () => 'not all is restored yet; the next `wheelfix restore` completes it',
+      () => 'some files are not restored yet; the next `wheelfix restore` completes it',
     )
     writeWarnings(warnings, colour.stderr, process.env)
     if (options.json === true) {

@@ -115,7 +115,7 @@ function sayUnstarted(words: readonly string[], errno: string): number {
     errno === 'ENOENT'
       ? path === null
         ? 'there is no such program'
-        : 'it is there, but not the loader or interpreter that it asks for. wheelfix path FILE gives a program a loader'
+        : 'it exists, but the loader or interpreter that it asks for does not. wheelfix path FILE gives a program a loader'
       : errno === 'EACCES'
         ? 'it may not be executed: it is a folder, or chmod +x is missing'
         : `it cannot be started (${errno})`

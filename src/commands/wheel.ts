@@ -94,7 +94,7 @@ function optionsOf(
   progress: WheelOptions['progress'],
 ): Omit<WheelOptions, 'interrupted'> {
   if (options.restore === true && (options.check === true || options.tag !== undefined))
-    throw new WheelfixError('USAGE', '--restore goes with neither --check nor --tag')
+    throw new WheelfixError('USAGE', '--restore cannot be used with --check or --tag')
   return {
     files,
     with: options.with,
@@ -119,7 +119,7 @@ function optionsOf(
 function outputOf(options: WheelCommandOptions): string | null {
   if (options.inPlace !== true) return options.outputDir ?? DEFAULT_OUTPUT
   if (options.outputDir === undefined) return null
-  throw new WheelfixError('USAGE', '--in-place and -o DIR exclude each other')
+  throw new WheelfixError('USAGE', '--in-place and -o DIR cannot be used together')
 }
 
 function isFailure(report: WheelReport | WheelFailure): report is WheelFailure {

@@ -63,7 +63,7 @@ export function readConfig(venvRoot: string): Config {
 
 function readToml(path: string): Record<string, unknown> {
   const bytes = readRegular(path, LARGEST_FILE)
-  if (bytes === null) throw invalid(path, 'it cannot be read, or is not a file of a few KB')
+  if (bytes === null) throw invalid(path, 'it cannot be read, is not a regular file, or is too large')
   try {
     return parse(bytes.toString('utf8'))
   } catch (error) {

@@ -2,7 +2,7 @@
 
 /**
  * - `NOT_ELF`: the magic bytes are missing; the file is something else.
- * - `TRUNCATED`: a table or a string lies (partly) behind the end of the file.
+ * - `TRUNCATED`: a table or a string lies (partly) past the end of the file.
  * - `MALFORMED`: a field holds a value that no valid file has.
  * - `UNSUPPORTED`: valid, but this core cannot read or edit it (more headers or sections than any real file has).
  * - `REFUSED`: can be read, but cannot be edited safely; the message says why.

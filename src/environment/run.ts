@@ -139,10 +139,10 @@ function* write(now: Examination, options: VenvOptions) {
       if (!asked) removeLoader(venv, folders)
     })
   }
-  attempt('the libraries in use are not kept', () => writePins(venv, libraries))
+  attempt('the choice of libraries is not saved', () => writePins(venv, libraries))
   const { interpreter } = options
   if (interpreter !== null) {
-    attempt('the choice of the interpreter is not kept', () => writeProgramInterpreter(venv, interpreter))
+    attempt('the choice of the interpreter is not saved', () => writeProgramInterpreter(venv, interpreter))
   }
   return { outcomes, warnings, problems }
 }
@@ -168,12 +168,12 @@ function sayRecovery({ restored, other }: Recovery): string[] {
   return [
     ...(restored.length === 0
       ? []
-      : [`an earlier run did not end: ${count(restored.length, 'object')} put back and done again`]),
+      : [`an earlier run was interrupted: ${count(restored.length, 'object')} restored and patched again`]),
     ...(other.length === 0
       ? []
       : [
-          `${count(other.length, 'object')} of an earlier run that did not end ${agree(other.length, 'was', 'were')} written by another ` +
-            `program since: ${agree(other.length, 'it is', 'they are')} left to it`,
+          `${count(other.length, 'object')} of an interrupted run ${agree(other.length, 'was', 'were')} written by another ` +
+            `program since: ${agree(other.length, 'it is', 'they are')} left unchanged`,
         ]),
   ]
 }

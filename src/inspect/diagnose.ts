@@ -215,7 +215,7 @@ function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }
       code: 'dead-store-path',
       severity: 'error',
       message: `${path} is gone from the store`,
-      remedy: `wheelfix venv --update ${venv.root}  (it takes what is there now)`,
+      remedy: `wheelfix venv --update ${venv.root}  (it chooses from the libraries that exist now)`,
       paths: [...new Set(users)],
     }
   })
@@ -250,7 +250,7 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
       severity: 'warning',
       message:
         `${count(patched.length, 'patched object')} ${agree(patched.length, 'is a hard link', 'are hard links')}: ` +
-        `a cache of the installer may hold ${agree(patched.length, 'it', 'them')}, patched`,
+        `the cache of the installer may share ${agree(patched.length, 'its', 'their')} patched bytes`,
       remedy: 'uv cache clean, and install the packages again',
       paths: patched.map(({ relative }) => relative),
     })

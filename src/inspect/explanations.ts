@@ -24,18 +24,18 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   'other-machine': [
     'The Python of the environment is built for another kind of processor. wheelfix can patch the objects, but cannot run that Python.',
-    '- this Python is for aarch64: the real loader was not asked',
-    'Nothing here. Run `wheelfix doctor` on that machine to check the rest.',
+    '- the Python of this environment is for another machine, so its loader was not asked',
+    'Run `wheelfix doctor` on that machine to check the rest.',
   ],
   'loader-differs': [
-    'The real loader finds no file, or another file than wheelfix says. This is a bug in wheelfix.',
+    'The real loader finds no file, or finds another file than wheelfix expects. This is a bug in wheelfix.',
     '✗ numpy/_core/_multiarray_umath.so: wheelfix finds libz.so.1, the loader does not',
     'Please report the line, the output of `wheelfix why` for the file, and the name of the package.',
   ],
   'loader-refuses': [
     'No library is missing, but the real loader refuses to load an object. The reason is thread-local storage, an executable stack, a missing version or a relocation.',
     '✗ the loader refuses it: cannot allocate memory in static TLS block',
-    'Read the loader’s message: it says the reason. Another version of the package may help, or importing the package first.',
+    'Read the loader’s message, which gives the reason. Then try another version of the package, or import this package before the others.',
   ],
   'loader-fault': [
     'The private loader, its cache or bin/python is missing, damaged, or made for another place.',
@@ -69,11 +69,11 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   refused: [
     'wheelfix cannot change an object safely, for example because other data follows the program in its file.',
-    '✗ bin/tool: 1,024 bytes are appended to it (a payload that the program looks for at its end)',
+    '✗ bin/tool: 1024 bytes are appended to it (a payload that the program looks for at its end)',
     'Read the reason that is shown. `wheelfix loader` makes an environment work without changing its objects.',
   ],
   unreadable: [
-    'A file looks like an ELF object, but wheelfix cannot read it: the file is cut off or damaged, or you have no permission.',
+    'A file looks like an ELF object, but wheelfix cannot read it: the file is cut off or damaged, or you have no permission to read it.',
     '! lib/python3.12/site-packages/foo/_foo.so ends before its program headers',
     'Reinstall the package. If you have no permission, run wheelfix as the owner of the environment.',
   ],
@@ -95,7 +95,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   'hard-links': [
     'Files of the environment share their bytes with the cache of the installer (uv makes hard links).',
     '- 70 objects share their bytes with a cache of the installer',
-    'Nothing: wheelfix makes a separate copy of a file before it changes the file. Other tools that edit in place do not.',
+    'You need not do anything: wheelfix copies a file before it changes it. Other tools that edit in place do not.',
   ],
   'plan-warning': [
     'The libraries that an object gets depend on more than its search path, for example on which package is imported first.',
@@ -110,7 +110,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   'dlopen-note': [
     'An object’s .note.dlopen section says that the object opens a library by name, and the loader does not find this library.',
     '- it opens libzstd.so.1 by name and does not find it (suggested, for zstd)',
-    'If you use that feature, add the named package.',
+    'If you use that feature, run `wheelfix libs build` with the named package.',
   ],
   'run-time-library': [
     'This package is known to load a library by name at run time. A search path in a file cannot help.',
@@ -123,29 +123,29 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Do what the finding says. docs/gpu.md explains the parts.',
   ],
   'helpful-variable': [
-    'An installed package, or the Python itself, looks for files in a place that this machine does not have, and reads a variable that tells another place.',
+    'An installed package, or the Python itself, looks for files in a place that this machine does not have, and reads a variable that names another place.',
     '- SSL_CERT_FILE would help: this Python has an OpenSSL that looks for certificates in /etc/ssl/cert.pem and /etc/ssl/certs, and finds none',
     '`wheelfix env` shows the variables with their reasons. `eval "$(wheelfix env --export)"` sets them in a shell or an .envrc.',
   ],
   'opens-by-name': [
-    'A package opens a library by its name at run time, and nothing finds it. No loader looks for it before, so the import may work and a feature of the package fails.',
+    'A package opens a library by its name at run time, and nothing finds it. The loader does not look for it before that, so the import may work while a feature of the package fails.',
     '- sounddevice opens libportaudio.so.2 by name, and nothing finds it',
     'If you use that feature, do what the finding says: a private loader finds libraries by name. `wheelfix elf --add-rpath DIR FILE` helps an object that opens the library itself.',
   ],
   'outside-unpatched': [
-    'The environment imports objects from outside of its folder (an editable install, a .pth file), and they do not find their libraries. wheelfix changes files outside only if you tell it to.',
-    '! 2 objects outside of the environment do not find their libraries: /home/you/src/foo',
+    'The environment imports objects from outside its folder (an editable install, a .pth file), and they do not find their libraries. wheelfix changes files outside only if you tell it to.',
+    '! 2 objects outside the environment do not find their libraries: /home/you/src/foo',
     'If you may change these files, run `wheelfix venv --editable`.',
   ],
   'foreign-library': [
     'The loader of this Python cannot load the library: it is for another machine, or for another C library (musl or Android, where this Python uses glibc). Some wheels bring one library for each platform. wheelfix leaves it unchanged.',
     '- 2 libraries are for another C library',
-    'Nothing.',
+    'You need not do anything.',
   ],
   'foreign-program': [
     'A program asks for the loader of another system (an Android or BSD program, a test file). This machine does not have that loader, and wheelfix leaves the program unchanged.',
     '- a program asks for /system/bin/linker64, the loader of another system, which does not exist here',
-    'Nothing, unless you want to run that program.',
+    'You need not do anything, unless you want to run that program.',
   ],
   'script-interpreter': [
     'The first line of a script names an interpreter that NixOS does not have in that place.',

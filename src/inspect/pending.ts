@@ -16,7 +16,8 @@ export function unfinished(examination: Examination): Finding[] {
     {
       code: 'half-finished',
       severity: 'error',
-      message: 'the last run of wheelfix was interrupted, or before the disk had all that it wrote',
+      message:
+        'the last run of wheelfix was interrupted, or the machine stopped before the disk had everything that the run wrote',
       remedy: `wheelfix venv ${venv.root}  (it completes the run)`,
       paths: scan.leftovers.map(path => relativeTo(venv.root, path)),
     },
@@ -31,7 +32,7 @@ export function heldBack({ venv, plan, held }: Examination): Finding[] {
     {
       code: 'outside-unpatched',
       severity: 'error',
-      message: `${count(waiting.length, 'object')} to patch, outside of the environment, which imports from there`,
+      message: `${count(waiting.length, 'object')} to patch outside the environment, which imports from there`,
       remedy: `wheelfix venv --editable ${venv.root}`,
       paths: waiting.map(({ path }) => path),
     },

@@ -7,6 +7,7 @@ import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
 import { directoryOf, fileNameOf, fsPath, isWritable, makeFolders, namesIn, readLink, realFolder } from '../io/path.ts'
 import { replaceLink } from '../io/replace.ts'
+import { agree, count } from '../io/words.ts'
 import { nixBase32 } from './daemon/base32.ts'
 import { invalidPaths, knowsItsState } from './daemon/database.ts'
 import { askDaemon, callDaemon, daemonSocket } from './daemon/daemon.ts'
@@ -97,9 +98,10 @@ export function checkRoots(stateFolder: string, paths: readonly string[], env: N
   const open = wanted.filter(({ state }) => state === 'unregistered' || (state === 'absent' && isOurs)).length
   const problem =
     dead !== undefined
-      ? `${dead.storePath} is gone from the store: run wheelfix venv, which takes what is there`
+      ? `${dead.storePath} is gone from the store: run wheelfix venv, which chooses from the libraries that exist now`
       : open > 0
-        ? `${open} of ${wanted.length} store paths are not protected from nix-collect-garbage: run wheelfix venv`
+        ? `${open} of ${count(wanted.length, 'store path')} ${agree(open, 'is', 'are')} not protected from nix-collect-garbage: ` +
+          'run wheelfix venv'
         : null
   return { roots, changed: 0, problem, hasNix: hasNix(env) }
 }

@@ -45,8 +45,8 @@ export function cacheSlot(loader: Uint8Array): CacheSlot {
     if (text[start] === 0x2f) slots.push({ offset: start, room: end - start })
   }
   const [slot] = slots
-  if (slot === undefined) throw refused('it names no ld.so.cache, so it is not a glibc that can be steered by one')
-  if (slots.length > 1) throw refused(`it names ${slots.length} caches, and which one it reads cannot be told`)
+  if (slot === undefined) throw refused('it names no ld.so.cache, so a cache cannot control it')
+  if (slots.length > 1) throw refused(`it names ${slots.length} caches, and wheelfix cannot tell which one it reads`)
   return slot
 }
 
@@ -112,7 +112,7 @@ function redirect(bytes: Uint8Array, object: ElfObject, slot: CacheSlot, path: B
     bytes.subarray(end, end + addition.length).every(byte => byte === 0) &&
     !loads.some(load => load !== constants && overlaps(load, end, addition.length))
   if (!isFree) {
-    throw refused(`the path is too long for its slot of ${slot.room} bytes, and there is no room behind its constants`)
+    throw refused(`the path is too long for its slot of ${slot.room} bytes, and there is no room after its constants`)
   }
   const target = constants.vaddr + BigInt(constants.filesz + 1)
   assertNoPointer(view, loads, old)
@@ -231,7 +231,7 @@ export function probeLoader(
     return { failure: `it does not read ${cachePath} (${signal ?? `exit status ${status}`})`, ran: true }
   }
   if (library !== null && !stdout.includes(`\t${binary(library.soname)} => ${binary(library.path)} (`)) {
-    return { failure: `it does not find ${library.soname} by way of its cache`, ran: true }
+    return { failure: `it does not find ${library.soname} through its cache`, ran: true }
   }
   return { failure: null, ran: true }
 }

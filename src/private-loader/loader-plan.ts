@@ -142,7 +142,8 @@ function planGlibc(
   const loader = `${place.folder}/${basename(libc.ldso)}`
   const { bytes, unreachable } = cacheOf(content, python)
   const warnings = unreachable.map(
-    soname => `${soname} cannot be served: the loader takes its digits for those of another library`,
+    soname =>
+      `${soname} cannot be served: the loader cannot tell its name from another library’s, because it compares digits as numbers`,
   )
   if (place.folder !== ownFolder(venv)) {
     warnings.push(`the path of this venv is too long for the loader: its cache is in ${place.folder}, outside the venv`)

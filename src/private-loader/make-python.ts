@@ -272,7 +272,7 @@ function relink(link: string, target: string): boolean {
   if (there?.isSymbolicLink() === true && readLink(link) === target) return false
   // what the user put there must not be removed
   if (there !== undefined && !there.isSymbolicLink())
-    throw new WheelfixError('PATH_REFUSED', `${link} is in the way`, link)
+    throw new WheelfixError('PATH_REFUSED', `${link} is in the way: remove it`, link)
   if (there !== undefined) rmSync(fsPath(link))
   symlinkSync(fsPath(target), fsPath(link))
   return true

@@ -43,7 +43,7 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
     )
   } else if (!existsSync(fsPath(loader))) faults.push(`${made.path} cannot start: its loader ${loader} is gone`)
   else if (!files.filter(({ path }) => path === loader).every(isWritten)) {
-    faults.push(`${loader} was made of another libc than this Python now has`)
+    faults.push(`${loader} was made from another libc than this Python now has`)
   }
   const cacheFile = files.find(({ path }) => path === cache)
   if (!existsSync(fsPath(cache))) faults.push(`the libraries of the private loader are not found: ${cache} is gone`)
@@ -52,10 +52,10 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
   }
   const finders = files.filter(({ path }) => /\.(?:pth|start)$/.test(path))
   for (const { path } of finders.filter(file => !isWritten(file))) {
-    faults.push(`${path}, by which find_library works, is gone`)
+    faults.push(`${path}, which find_library needs, is gone`)
   }
   if (faults.length === 0 && !copies.every(isUpToDate))
-    faults.push(`${made.path} is not the Python that it was made of`)
+    faults.push(`${made.path} no longer matches the Python that it was copied from`)
   return faults
 }
 
@@ -195,7 +195,7 @@ function removeStale({ folder, files }: LoaderPlan): void {
 function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   if (!isOfThisMachine(python.interpreter.object)) return 'the private loader is for another machine: it was not tried'
   if (python.libc.startable === null)
-    return `the private loader was not tried: ${python.libc.ldso} is neither of the Nix store nor of the system`
+    return `the private loader was not tried: ${python.libc.ldso} is neither in the Nix store nor a file of the system`
   // only a library that the interpreter would not find without the cache proves something
   const { tree } = python.loader
   const others = [...python.closure, ...python.libc.builtinDirectories]

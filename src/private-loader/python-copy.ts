@@ -74,7 +74,7 @@ export function copiesOf(
 ): PythonCopy[] {
   const script = chain.find(({ how }) => how === 'script')
   if (script !== undefined) {
-    throw new ElfError('REFUSED', `${script.path} is a script that starts it, and what that sets would be lost`)
+    throw new ElfError('REFUSED', `${script.path} is a script that starts it, and its settings would be lost`)
   }
   const leaving = names.filter(name => {
     const target = isLink(name.replaced) ? plainTarget(name, names) : null
@@ -96,7 +96,7 @@ export function copiesOf(
     ]
   }
   if (files.length > 0 || chain.slice(wrapperAt + 1).some(({ how }) => how === 'wrapper')) {
-    throw new ElfError('REFUSED', `${wrapper.path} is a copy of a wrapper, or one of several`)
+    throw new ElfError('REFUSED', `${wrapper.path} is itself a copied wrapper, or starts a second wrapper`)
   }
   const from = chain[wrapperAt + 1]?.path ?? program
   const to = hidden.find(path => encodeText(path).length <= encodeText(from).length)
@@ -149,7 +149,7 @@ function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graf
   const base = copy.redirect === null ? whole : redirected(whole, copy.redirect)
   const edit = editOf(readElf(plain), readElf(base), copy)
   const graft = makeGraft(base, edit, { owner: NOTE_OWNERS[copy.owner], record: encodeRecord(copy) })
-  if (graft === null) throw new ElfError('REFUSED', `${copy.source} has ${copy.loader} as its loader already`)
+  if (graft === null) throw new ElfError('REFUSED', `${copy.source} has ${copy.loader} already as its loader`)
   return { base, graft, edit }
 }
 

@@ -171,7 +171,7 @@ function placeOf(root: string, store: string): PythonEnvironment {
 function faultOf(root: string, store: string): string | null {
   const status = lstatSync(fsPath(root), { throwIfNoEntry: false })
   if (status === undefined) return 'does not exist'
-  if (status.isSymbolicLink()) return `is a link to ${realPath(root)}: name that, it is what would be changed`
+  if (status.isSymbolicLink()) return `is a link to ${realPath(root)}: name that folder, because it would be changed`
   if (isInside(realPath(root), store)) return 'is in the Nix store, whose files do not change'
   if (existsSync(fsPath(join(root, 'pyvenv.cfg')))) {
     return 'is a virtual environment: use wheelfix venv or wheelfix loader, or name the folder of its base Python'

@@ -86,7 +86,8 @@ export function findProgram(path: string): Interpreter {
     const extensionSuffixes = ['.node', '.so']
     return { executable: path, program, chain, version: '', interp: object.ptInterp, object, extensionSuffixes }
   } catch (error) {
-    if (error instanceof ElfError) throw fault(`is not an ELF program (${error.message}): name what finally runs`)
+    if (error instanceof ElfError)
+      throw fault(`is not an ELF program (${error.message}): name the program that it finally starts`)
     throw errnoOf(error) === undefined ? error : fault(`cannot be read (${errnoOf(error) ?? ''})`)
   }
 }

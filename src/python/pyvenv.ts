@@ -65,7 +65,7 @@ function describe(root: string, config: ReadonlyMap<string, string>): Venv {
   if (home === undefined || home === '') {
     throw new WheelfixError(
       'VENV_INVALID',
-      `${join(root, 'pyvenv.cfg')} has no line "home = …", so Python itself does not take ${root} for a virtual ` +
+      `${join(root, 'pyvenv.cfg')} has no line "home = …", so Python itself does not accept ${root} as a virtual ` +
         'environment; make it again (python3 -m venv --clear, uv venv --clear)',
       root,
     )
@@ -144,7 +144,7 @@ function noVenv(root: string, prefix: string): WheelfixError {
   }
   for (let folder = root; folder !== dirname(folder); folder = dirname(folder)) {
     if (existsSync(fsPath(join(folder, 'pyvenv.cfg'))))
-      return say(` is a folder of the virtual environment ${folder}; name that`)
+      return say(` is a folder of the virtual environment ${folder}; name that environment`)
   }
   if (basename(root) === 'site-packages' || basename(root) === 'dist-packages') {
     return say(' is a bare package folder without a pyvenv.cfg; name a virtual environment')

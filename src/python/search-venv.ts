@@ -74,7 +74,7 @@ export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv): string {
   const conda = env['CONDA_PREFIX'] ?? ''
   if (conda !== '') {
     return (
-      `the active environment ${conda} is one of conda, which brings its own libraries and is not served. Create a virtual ` +
+      `the active environment ${conda} is a conda environment, which brings its own libraries: wheelfix does not support it. Create a virtual ` +
       'environment: python3 -m venv .venv'
     )
   }
@@ -87,7 +87,7 @@ export function activeElsewhere(cwd: string, env: NodeJS.ProcessEnv): string | n
   if (active === '') return null
   const own = searchVenv(cwd, env)
   if (own === null || !isVenv(own) || isSame(own, resolve(cwd, active))) return null
-  return `VIRTUAL_ENV names ${active}, which is not the environment of this project. For that, run: wheelfix venv ${own}`
+  return `VIRTUAL_ENV names ${active}, which is not the environment of this project. To patch that of this project, run: wheelfix venv ${own}`
 }
 
 function isSame(a: string, b: string): boolean {

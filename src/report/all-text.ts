@@ -35,7 +35,7 @@ export function allLines(rows: readonly AllRow[], { chalk, quiet }: AllStyle): s
     return status === 'needs' ? [line, `    → to see more: wheelfix doctor ${root}`] : [line]
   })
   if (quiet) return lines
-  if (rows.length === 0) return ['no environment of a tool is here']
+  if (rows.length === 0) return ['no tool has an environment here']
   return [...lines, '', summaryOf(rows)]
 }
 

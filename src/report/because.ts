@@ -34,7 +34,7 @@ export function ruleOf({ by, owner, entry, fault }: Because, soname: string, sho
       return 'built-in directory of the C library'
     case 'not-elf':
     case 'unloadable':
-      return `a file named ${soname} ${fault ?? 'cannot be loaded'}: the loader gives up there`
+      return `a file named ${soname} ${fault ?? 'cannot be loaded'}: the loader stops there`
     case 'not-found':
       return 'not found'
   }

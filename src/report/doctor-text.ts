@@ -53,5 +53,5 @@ function summary(findings: readonly Finding[], chalk: ChalkInstance): string {
     of('warning') > 0 ? chalk.yellow(count(of('warning'), 'warning')) : '',
     of('note') > 0 ? count(of('note'), 'note') : '',
   ].filter(part => part !== '')
-  return parts.length === 0 ? `${chalk.green('✓')} nothing is wrong` : parts.join(', ')
+  return parts.length === 0 ? `${chalk.green('✓')} no problems found` : parts.join(', ')
 }

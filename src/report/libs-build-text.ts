@@ -18,7 +18,7 @@ export function foundLines(
     ...found.map(item => {
       const what = item.sonames.length === 0 ? '' : ` for ${item.sonames.join(' ')}`
       if (item.path === null) return `${chalk.red('✗')} ${item.name}${what}: this nixpkgs ${absentWords(item)}`
-      const where = isBuilt(item.path) ? `${item.path} is there` : `${item.path} is to be downloaded or built`
+      const where = isBuilt(item.path) ? `${item.path} is there` : `${item.path} will be downloaded or built`
       return `${chalk.green('✓')} ${item.name}${what}  ${chalk.dim(where)}`
     }),
   ]
@@ -36,11 +36,11 @@ export function absentWords({ name, names, status }: Pick<FoundPackage, 'name' |
     case 'removed':
       return `no longer has ${name}${also}`
     case 'insecure':
-      return `marks ${name} as insecure: to take it all the same, set NIXPKGS_ALLOW_INSECURE=1`
+      return `marks ${name} as insecure: to use it anyway, set NIXPKGS_ALLOW_INSECURE=1`
     case 'unfree':
-      return `marks ${name} as unfree: to take it all the same, set NIXPKGS_ALLOW_UNFREE=1`
+      return `marks ${name} as unfree: to use it anyway, set NIXPKGS_ALLOW_UNFREE=1`
     case 'broken':
-      return `marks ${name} as broken: to take it all the same, set NIXPKGS_ALLOW_BROKEN=1`
+      return `marks ${name} as broken: to use it anyway, set NIXPKGS_ALLOW_BROKEN=1`
     case 'failing':
       return `cannot evaluate ${name} for this machine`
   }
@@ -48,5 +48,5 @@ export function absentWords({ name, names, status }: Pick<FoundPackage, 'name' |
 
 /** The line for a soname that no known package of nixpkgs has. */
 export function lackingLine(soname: string): string {
-  return `${soname}: no package of nixpkgs is known to have it (wheelfix why ${soname} tells what was tried)`
+  return `${soname}: it is in no known package of nixpkgs (wheelfix why ${soname} shows what was tried)`
 }

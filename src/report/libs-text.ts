@@ -16,7 +16,7 @@ export function libsLines({ venv, python, rows }: LibsReport, chalk: ChalkInstan
     '',
     ...served.flatMap(row => [
       servedLine(row, width, chalk),
-      ...row.passedOver.map(clash => chalk.dim(`    passed over: ${clash}`)),
+      ...row.passedOver.map(clash => chalk.dim(`    skipped: ${clash}`)),
     ]),
   ]
   if (lacking.length > 0) {

@@ -4,7 +4,7 @@ import type { NeededFolder, NeededPackage, WheelNeeds } from '../inspect/wheel-n
 /** The lines of a Nix file. */
 export function overlayLines(needs: readonly WheelNeeds[]): string[] {
   return [
-    '# What wheels need from outside of themselves: made by `wheelfix nix`. For uv2nix and pyproject.nix:',
+    '# What the wheels need from outside; made by `wheelfix nix`, for uv2nix and pyproject.nix:',
     '#   pythonSet.overrideScope (lib.composeManyExtensions [ … (import ./wheels.nix { inherit pkgs; }) ])',
     '{ pkgs }:',
     'final: prev:',
@@ -40,7 +40,7 @@ function packageLines({ name, packages, folders, python, ignored, unknown }: Whe
     ...listLines('ignore', ignored.map(string)),
   ]
   return [
-    ...unknown.map(soname => `  # ${name} needs ${comment(soname)}, which no package of nixpkgs is known to have`),
+    ...unknown.map(soname => `  # ${name} needs ${comment(soname)}, which is in no known package of nixpkgs`),
     ...(sets.length === 0 ? [] : [`  ${string(name)} = needing {`, ...sets, `  } prev.${string(name)};`]),
   ]
 }

@@ -46,7 +46,7 @@ function headLine(report: WheelReport, chalk: ChalkInstance): string {
     case 'restore':
       return `${chalk.green('•')} ${name}: ${restored} to restore${to}`
     case 'fine':
-      return `${chalk.green('✓')} ${name}: nothing to do${to === '' ? '' : `, ${written ? 'copied' : 'to be copied'}${to}`}`
+      return `${chalk.green('✓')} ${name}: nothing to do${to === '' ? '' : `, ${written ? 'copied' : 'will be copied'}${to}`}`
   }
 }
 

@@ -23,7 +23,7 @@ export interface KnownCase {
   readonly source: string
 }
 
-const LOADER = 'wheelfix loader, which finds libraries by their name'
+const LOADER = 'wheelfix loader, which finds libraries by name'
 
 export const KNOWN_CASES: readonly KnownCase[] = [
   {

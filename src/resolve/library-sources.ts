@@ -77,7 +77,7 @@ function scanSources(python: PythonProcess, options: ScanOptions, wanted: Iterab
 /** The warnings about packages that the scan did not take. */
 export function trustWarnings({ passedOver, refusalOf, problem }: StoreTrust): string[] {
   const silence = problem()
-  return silence !== null ? [silence] : passedOver().map(path => `passed over ${path}: ${refusalOf(path)}`)
+  return silence !== null ? [silence] : passedOver().map(path => `skipped ${path}: ${refusalOf(path)}`)
 }
 
 function filesOf({ interpreter, libc, process, closure }: PythonProcess): string[] {

@@ -137,7 +137,7 @@ const LIBC_SAMPLES = [
 /** The reason why this interpreter cannot load the file; null when it can. */
 function clashOf(candidate: LibraryCandidate, object: ElfObject, python: PythonProcess): string | null {
   if (!fits(object, python.interpreter.object)) return `${candidate.path} is for another machine`
-  if (/\/stubs(?:\/|$)/.test(candidate.directory)) return `${candidate.path} is a stub to link with, not a library`
+  if (/\/stubs(?:\/|$)/.test(candidate.directory)) return `${candidate.path} is a stub for linking, not a library`
   const process = fork(python.process)
   open(process, python.caller, candidate.path, candidate.path, object)
   for (const map of process.maps) {

@@ -86,5 +86,5 @@ export function usedLibraries(serving: ReadonlyMap<string, Serving>): UsedLibrar
 
 /** The files that the user named and that cannot be used. */
 export function refusals(serving: ReadonlyMap<string, Serving>): string[] {
-  return [...serving.values()].flatMap(({ choice }) => choice?.refused.map(why => `${why}: passed over`) ?? [])
+  return [...serving.values()].flatMap(({ choice }) => choice?.refused.map(why => `${why}: skipped`) ?? [])
 }

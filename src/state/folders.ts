@@ -161,7 +161,7 @@ function stateFolderOf(path: string, isFile: boolean, { stateHere, env }: Folder
   if (home !== null) return keyedFolder(path, home)
   throw new WheelfixError(
     'PATH_REFUSED',
-    `there is no place for what belongs to ${path}: neither XDG_STATE_HOME nor HOME is set. Set one, or use --state-here`,
+    `there is no place for the state of ${path}: neither XDG_STATE_HOME nor HOME is set. Set one, or use --state-here`,
     path,
   )
 }
@@ -203,7 +203,7 @@ function faultOf(path: string, env: NodeJS.ProcessEnv): string | null {
   const system = SYSTEM.find(folder => isInside(path, folder))
   if (system !== undefined) return `belongs to the system (${system}), whose package manager changes its files`
   if (/^\/home\/[^/]+$/.test(path)) return 'is a home folder: name the folder of one tool or environment in it'
-  return SHARED.has(path) ? 'holds the files of everybody: name the folder of one tool or environment' : null
+  return SHARED.has(path) ? 'holds files of all users: name the folder of one tool or environment' : null
 }
 
 /** The end of central directory record of a ZIP archive has 22 bytes and a comment (APPNOTE.TXT 4.3.16). */

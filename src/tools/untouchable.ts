@@ -22,13 +22,13 @@ export function reasonAgainst({ tool, root, locks }: ToolPlace): string | null {
     const { uid } = lstatSync(fsPath(root))
     if (uid !== process.geteuid?.()) return `belongs to another user (${uid})`
     const remote = REMOTE.get(statfsSync(fsPath(root)).type >>> 0)
-    if (remote !== undefined) return `lies on a file system of another machine (${remote})`
+    if (remote !== undefined) return `is on a file system of another machine (${remote})`
     const held = locks.find(path => isHeld(path))
-    return held === undefined ? null : `is being written: ${tool} holds ${held}. Run it again later`
+    return held === undefined ? null : `is being written: ${tool} holds ${held}. Run wheelfix again later`
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === undefined) throw error
-    return `cannot be looked at (${errno})`
+    return `cannot be read (${errno})`
   }
 }
 

@@ -19,7 +19,7 @@ export interface Claims {
 export function claim(output: string, path: string, { inputs, outputs }: Claims): void {
   const other = outputs.get(output) ?? (exists(output) ? inputs.get(realPath(output)) : undefined)
   if (other !== undefined && other !== path)
-    throw new WheelfixError('USAGE', `${path}: its result would have the name of ${other}, or of its result`, path)
+    throw new WheelfixError('USAGE', `${path}: its result would overwrite ${other}, or the result of that wheel`, path)
   outputs.set(output, path)
 }
 
@@ -43,7 +43,7 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
             .filter(entry => entry.name.endsWith('.whl') && !entry.name.startsWith('.') && entry.kind !== 'directory')
             .map(entry => join(path, entry.name))
         : [path]
-      if (files.length === 0) throw new WheelfixError('WHEEL_INVALID', `${path}: this folder holds no wheel`, path)
+      if (files.length === 0) throw new WheelfixError('WHEEL_INVALID', `${path}: this folder contains no wheel`, path)
       // a dangling link counts as one bad wheel among the others
       for (const file of files) found.set(exists(file) ? realPath(file) : file, file)
     } catch (error) {
@@ -75,7 +75,7 @@ export function assertOutputs(files: readonly string[], options: WheelOptions): 
     if (existsSync(fsPath(output)) && realPath(output) === realPath(file))
       throw new WheelfixError(
         'USAGE',
-        `${file} would be replaced by its own result: give --in-place if that is meant`,
+        `${file} would be replaced by its own result: give --in-place if you want that`,
         file,
       )
   }

@@ -194,7 +194,7 @@ function unreadableOf({ unreadable }: Wheel): { path: string; reason: string }[]
 function brokenNotes({ unreadable }: Wheel): string[] {
   return unreadable
     .filter(({ broken }) => broken)
-    .map(({ relative, reason }) => `${relative} stays as it is, no loader would load it: ${reason}`)
+    .map(({ relative, reason }) => `${relative} stays as it is, because no loader would load it: ${reason}`)
 }
 
 /** The wheels that this wheel requires, directly or not. Only these are sure to be loaded before it. */
@@ -279,21 +279,21 @@ function outputOf(wheel: Wheel, tag: Tag | null, options: WheelOptions): string 
 
 /** Notes on how far the bytes of a restored wheel equal the original. */
 function originalNotes(made: WrittenRestoration | null, lost: boolean): string[] {
-  const signature = lost ? ['its signature is not given back: it was too large to be kept'] : []
+  const signature = lost ? ['its signature is not restored: it was too large to keep'] : []
   switch (made?.original ?? null) {
     case 'contents':
       return [
-        `the contents are those of the original, with RECORD, but not its bytes: ${
+        `the contents and RECORD are those of the original, but the bytes of the archive are not: ${
           made?.byZlib === true
             ? 'the archive was changed after it was patched'
-            : 'another compressor than zlib made it'
+            : 'a compressor other than zlib made it'
         }`,
         ...signature,
       ]
     case 'changed':
       return ['this is not the original: the wheel was changed after it was patched', ...signature]
     case 'unknown':
-      return ['the wheel does not tell what the original was: its objects and their rows of RECORD are given back']
+      return ['the wheel does not say what the original was: only its objects and their rows in RECORD are restored']
     case 'archive':
     case null:
       return []

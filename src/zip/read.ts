@@ -6,6 +6,7 @@ import { ElfError } from '../elf/error.ts'
 import { decodeBytes } from '../elf/text.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { type FileSource, openSource } from '../io/source.ts'
+import { agree, count } from '../io/words.ts'
 import {
   buffer,
   CENTRAL_HEADER_SIZE,
@@ -215,14 +216,14 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
     throw fault(`is compressed by method ${method}; only stored and deflated entries can be read`)
   if ((entry.versionNeededToExtract & 0xff) > NEWEST_VERSION)
     throw fault(`wants version ${(entry.versionNeededToExtract & 0xff) / 10} of the format`)
-  if (buffer(central).readUInt16LE(34) !== 0) throw fault('is said to be on another disk')
+  if (buffer(central).readUInt16LE(34) !== 0) throw fault('claims to be on another disk')
 
   const mode = entry.externalFileAttributes >>> 16
   const kind = mode & S_IFMT
   const directory = name.endsWith('/')
   if (kind === S_IFLNK) throw fault('is a symbolic link; wheels must not hold any')
   if (kind !== 0 && kind !== (directory ? S_IFDIR : S_IFREG))
-    throw fault('is said to be of a kind that does not go with its name')
+    throw fault('has a file type that does not match its name')
   if (directory && entry.uncompressedSize !== 0) throw fault('is a directory with contents')
 
   if (!local.fileName.equals(raw)) throw fault(`is called ${quote(decodeBytes(local.fileName))} in its own header`)
@@ -310,7 +311,7 @@ function checkLayout(
     const shown = quote(entry.name)
     if (entry.headerOffset < expected) throw new ZipFault(`the entry ${shown} overlaps another one`)
     if (entry.headerOffset > expected)
-      throw new ZipFault(`${entry.headerOffset - expected} bytes before the entry ${shown} belong to no entry`)
+      throw new ZipFault(strays(entry.headerOffset - expected, `before the entry ${shown}`))
     const dataEnd = entry.dataOffset + entry.compressedSize
     const next = byOffset[index + 1]?.headerOffset ?? directoryOffset
     if (dataEnd > next)
@@ -319,8 +320,7 @@ function checkLayout(
     if ((entry.flags & FLAG_DESCRIPTOR) !== 0) expected += descriptorSize(source, entry, next - dataEnd)
     ends.set(entry, expected)
   }
-  if (expected !== directoryOffset)
-    throw new ZipFault(`${directoryOffset - expected} bytes before the directory belong to no entry`)
+  if (expected !== directoryOffset) throw new ZipFault(strays(directoryOffset - expected, 'before the directory'))
   return entries.map(entry => ({ ...entry, end: ends.get(entry) ?? 0 }))
 }
 
@@ -357,7 +357,7 @@ function checkNames(entries: readonly WheelEntry[]): void {
   let folders = 0
   let before = ''
   for (const key of keys) {
-    if (key === before) throw new ZipFault(`the entry ${shown(key)} is there twice`)
+    if (key === before) throw new ZipFault(`the entry ${shown(key)} appears twice`)
     if (before !== '' && !before.endsWith('\0') && key.startsWith(`${before}\0`))
       throw new ZipFault(`the entry ${shown(before)} is a file and also a directory`)
     let same = 0
@@ -384,4 +384,9 @@ function checkSizes(entries: readonly WheelEntry[]): void {
   }
   if (size > BOMB_SIZE && size > compressed * BOMB_RATIO)
     throw new ZipFault(`its ${compressed} bytes unpack to ${size}: that is a zip bomb`)
+}
+
+/** The sentence about bytes that no entry lists. */
+function strays(bytes: number, where: string): string {
+  return `${count(bytes, 'byte')} ${where} ${agree(bytes, 'belongs', 'belong')} to no entry`
 }

@@ -2,6 +2,7 @@
 // changes in the records that it keeps. The layouts come from PKWARE's APPNOTE.TXT 6.3.10, section 4.3. This file
 // knows nothing of wheels.
 import type { ByteSource } from '../elf/source.ts'
+import { agree, count } from '../io/words.ts'
 
 export const DATA_DESCRIPTOR = 0x08074b50
 const END = 0x06054b50
@@ -62,7 +63,8 @@ export function readEnding(source: ByteSource): Ending {
   const commentLength = tail.length - at - END_SIZE
   if (tail.readUInt16LE(at + 20) !== commentLength) {
     throw new ZipFault(
-      `${commentLength} bytes follow the end record, which tells of a comment of ${tail.readUInt16LE(at + 20)}`,
+      `${count(commentLength, 'byte')} ${agree(commentLength, 'follows', 'follow')} the end record, which announces a ` +
+        `comment of ${tail.readUInt16LE(at + 20)}`,
     )
   }
   const endOffset = start + at
@@ -73,7 +75,7 @@ export function readEnding(source: ByteSource): Ending {
   let directorySize = tail.readUInt32LE(at + 12)
   let directoryOffset = tail.readUInt32LE(at + 16)
   if ((thisDisk !== 0 && thisDisk !== IN_ZIP64_16) || (directoryDisk !== 0 && directoryDisk !== IN_ZIP64_16))
-    throw new ZipFault('it is one part of an archive in several')
+    throw new ZipFault('it is one part of an archive that was split')
   if (here !== entryCount) throw new ZipFault('its end record holds two different numbers of entries')
 
   let directoryEnd = endOffset
@@ -83,7 +85,7 @@ export function readEnding(source: ByteSource): Ending {
   if (locator?.readUInt32LE(0) === END64_LOCATOR) {
     zip64 = true
     if (locator.readUInt32LE(4) !== 0 || locator.readUInt32LE(16) > 1)
-      throw new ZipFault('it is one part of an archive in several')
+      throw new ZipFault('it is one part of an archive that was split')
     directoryEnd = readUInt64(locator, 8)
     if (directoryEnd + END64_SIZE > locatorOffset) throw new ZipFault('its zip64 end record lies outside the file')
     const end = buffer(source.read(directoryEnd, END64_SIZE))
@@ -91,7 +93,7 @@ export function readEnding(source: ByteSource): Ending {
     if (directoryEnd + 12 + readUInt64(end, 4) !== locatorOffset)
       throw new ZipFault('its zip64 end record is not followed by the locator')
     if (end.readUInt32LE(16) !== 0 || end.readUInt32LE(20) !== 0)
-      throw new ZipFault('it is one part of an archive in several')
+      throw new ZipFault('it is one part of an archive that was split')
     const narrow = { entryCount, directorySize, directoryOffset }
     if (readUInt64(end, 24) !== readUInt64(end, 32))
       throw new ZipFault('its end record holds two different numbers of entries')
@@ -106,7 +108,10 @@ export function readEnding(source: ByteSource): Ending {
       throw new ZipFault('its two end records disagree')
   }
   const surplus = directoryEnd - directoryOffset - directorySize
-  if (surplus > 0) throw new ZipFault(`${surplus} bytes that belong to no entry stand before the archive`)
+  if (surplus > 0)
+    throw new ZipFault(
+      `${count(surplus, 'byte')} that ${agree(surplus, 'belongs', 'belong')} to no entry ${agree(surplus, 'comes', 'come')} before the archive`,
+    )
   if (surplus < 0) throw new ZipFault('its directory reaches beyond its end record')
   const records = source.read(directoryEnd, source.size - directoryEnd)
   return { directoryOffset, directorySize, entryCount, zip64, records, endRecord: endOffset - directoryEnd }

@@ -245,7 +245,7 @@ function inProject(world: World): void {
       assert.match(stderr, words)
     }
     const conda = within(['check'], world.root, { CONDA_PREFIX: '/opt/conda' })
-    assert.match(conda.stderr, /\/opt\/conda is one of conda, which .* is not served/)
+    assert.match(conda.stderr, /\/opt\/conda is a conda environment, which .* does not support it/)
   })
 
   test('a python3 that is a shim is asked, with a time limit, and no advice names its folder', () => {

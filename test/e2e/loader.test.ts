@@ -416,7 +416,7 @@ int main(int argc, char **argv) {
 
       const checked = wheelfix(other, ['check', venv])
       assert.equal(checked.status, 1, checked.stderr)
-      assert.match(checked.stderr, /was made of another libc than this Python now has; run wheelfix loader/)
+      assert.match(checked.stderr, /was made from another libc than this Python now has; run wheelfix loader/)
       assert.match(wheelfix(other, ['doctor', venv]).stdout, /made of another libc .* {2}loader-fault/)
       const mended = wheelfix(other, ['loader', venv, '--libs', other.libs.gcc])
       assert.equal(mended.status, 0, mended.stderr)

@@ -135,7 +135,7 @@ try {
         for (const line of differences) console.log(`  ${line}`)
       }
     } catch (error) {
-      console.log(`${name}: passed over: ${String(error).trim().split('\n').at(-1) ?? ''}`)
+      console.log(`${name}: skipped: ${String(error).trim().split('\n').at(-1) ?? ''}`)
     }
     rmSync(venv, { recursive: true })
     for (const added of readdirSync(world.store)) {

@@ -94,7 +94,7 @@ function tryWheels(world: World): void {
     console.log(`reported as missing: ${[...told.keys()].join(' ') || 'nothing'}`)
     for (const [name, hint] of told) {
       const isThere = [world.libs.gcc, world.libs.zlib, ...copies].some(path => existsSync(join(path, name)))
-      if (isThere && !hint.includes('passed over')) fault(`${name} is reported as missing, and is there`)
+      if (isThere && !hint.includes('skipped')) fault(`${name} is reported as missing, and is there`)
     }
   }
   for (const wheel of wheels) {

@@ -205,7 +205,7 @@ suite('wheelfix wheel --restore', () => {
         demo.map(part => ({ ...part, level: 1 })),
         bytes => bytes,
       ),
-      /another compressor than zlib/,
+      /a compressor other than zlib/,
     )
   })
 })

@@ -114,7 +114,7 @@ test('a segment that reaches behind the file, or is larger there than in memory,
   const bytes = objectBytes('x86_64.so')
   assertRefused(
     poked(bytes, { phdr: 'filesz', type: PT_LOAD, value: 0x4000000 }),
-    /lie outside|behind the end/,
+    /lie outside|past the end/,
     'TRUNCATED',
   )
   assertRefused(poked(bytes, { phdr: 'memsz', type: PT_LOAD, value: 1 }), /larger in the file/)

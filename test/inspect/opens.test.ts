@@ -160,7 +160,7 @@ suite('opens-by-name', () => {
     assert.deepEqual(others, [])
     assert.equal(only?.severity, 'note')
     assert.match(only?.message ?? '', /opens libX11\.so\.6 by name, and nothing finds it$/)
-    assert.equal(only?.remedy, 'wheelfix libs build libx11, then wheelfix loader, which finds libraries by their name')
+    assert.equal(only?.remedy, 'wheelfix libs build libx11, then wheelfix loader, which finds libraries by name')
     assert.deepEqual(only?.paths, [join(sitePackages(world, ''), 'opener/calls.so')])
     assert.equal(venv.run('doctor', '--no-scan').status, 0)
 
@@ -196,7 +196,7 @@ suite('opens-by-name', () => {
     venv.install('opener', { 'opener/__init__.py': 'find_library("portaudio")' })
     assert.equal(
       findingsIn(world, venv.root, '--libs', folder)[0]?.remedy,
-      'wheelfix loader, which finds libraries by their name',
+      'wheelfix loader, which finds libraries by name',
     )
     assert.equal(venv.run('loader', '--libs', folder, '--no-scan').status, 0)
     assert.deepEqual(findingsIn(world, venv.root, '--libs', folder), [])

@@ -170,7 +170,7 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     assert.match(stderr, /✗ gtk2 for libgtk-x11-2\.0\.so\.0: this nixpkgs no longer has gtk2/)
     assert.match(stderr, /✗ re2 for libre2\.so\.11: this nixpkgs has no package re2\n/)
     assert.match(stderr, /cups of this nixpkgs does not have libcups\.so\.2: it may have another version/)
-    assert.match(stderr, /libof-nobody\.so\.3: no package of nixpkgs is known to have it/)
+    assert.match(stderr, /libof-nobody\.so\.3: it is in no known package of nixpkgs/)
     assert.ok(existsSync(join(venv, '.wheelfix/libs/lib/libX11.so.6')))
   })
 
@@ -181,7 +181,7 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     lock(pin, 'flake.lock')
     for (const [words, refusal] of [
       [['sqlite'], /error: the nixpkgs of .*flake\.lock has no package sqlite\b/],
-      [['libx11', 'unrar'], /marks unrar as unfree: to take it all the same, set NIXPKGS_ALLOW_UNFREE=1/],
+      [['libx11', 'unrar'], /marks unrar as unfree: to use it anyway, set NIXPKGS_ALLOW_UNFREE=1/],
       [['--missing', '--flake', 'path:.'], /--flake names a whole set/],
     ] as const) {
       const refused = wheelfix(world, ['libs', 'build', ...words, venv], env)

@@ -93,7 +93,7 @@ test('a check says that all roots were removed, but asks for none in a venv that
   assert.equal(checkRoots(stateFolderIn(venv), [path], env).problem, null)
   addRoots(stateFolderIn(venv), [path], env)
   rmSync(join(venv, '.wheelfix/roots'), { recursive: true })
-  assert.match(checkRoots(stateFolderIn(venv), [path], env).problem ?? '', /1 of 1 store paths are not protected/)
+  assert.match(checkRoots(stateFolderIn(venv), [path], env).problem ?? '', /1 of 1 store path is not protected/)
 })
 
 test('a root of a missing store path is reported, and the next run drops it', t => {

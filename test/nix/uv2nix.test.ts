@@ -138,7 +138,7 @@ test(
     wheel(folder, 'odd', ['odd.so'])
     const { status, stdout } = wheelfix(world, ['nix', venv])
     assert.equal(status, 1)
-    assert.match(stdout, /# odd needs libof-nobody\.so\.3, which no package of nixpkgs is known to have/)
+    assert.match(stdout, /# odd needs libof-nobody\.so\.3, which is in no known package of nixpkgs/)
     runWell('nix-instantiate', ['--parse', '-E', stdout])
     assert.equal(wheelfix(world, ['nix', venv, '--ignore-missing', 'libof-*']).status, 0)
   },

@@ -19,7 +19,7 @@ export const ELF_HELP = `[OPTION]... FILE...
     --dry-run                    say what would be changed, write nothing
     --json                       print the parsed objects, and what is changed, as one JSON document
     --verify                     name every rule of the loaders that the file breaks
-    --restore                    give the file back as it was before wheelfix
+    --restore                    restore the file as it was before wheelfix
 
   A value @FILE is read from that file. Exit status: 0 all done, 1 something failed.
 `

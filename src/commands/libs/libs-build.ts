@@ -121,7 +121,7 @@ async function buildFor(
   const all = [...names.map((name): WantedPackage => ({ ...packageNamed(name), sonames: [] })), ...wanted]
   writeLines(process.stderr, unknown.map(lackingLine))
   if (all.length === 0) {
-    writeLines(process.stderr, ['nothing is missing that a package of nixpkgs is known to have'])
+    writeLines(process.stderr, ['nothing to build: no known package of nixpkgs has a library that is missing here'])
     return { path: null, names: [], status: unknown.length === 0 ? 0 : 1 }
   }
   const nixpkgs = pinnedNixpkgs(venv.root, storeDirectory(env)) ?? usualNixpkgs(env['WHEELFIX_FLAKE'] ?? null, env)

@@ -1,4 +1,4 @@
-// The graft only appends: all new bytes go behind the end of the file as one more PT_LOAD, and one write of the ELF
+// The graft only appends: all new bytes go past the end of the file as one more PT_LOAD, and one write of the ELF
 // header switches to it. No code or data changes its address, so no reference has to be found and corrected.
 //
 // A graft is: undo note · .dynamic · [PT_INTERP's string] · [.gnu.version_r] · .dynstr · program headers · section

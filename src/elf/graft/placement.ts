@@ -108,7 +108,7 @@ export function layOut(
     loadEnd = end - phdr
   } else if (kind === 'musl') loadEnd = end
   if (address + BigInt(end - start) > addressLimit(object.header)) {
-    throw new ElfError('REFUSED', 'cannot be edited: no address space is left behind its last segment')
+    throw new ElfError('REFUSED', 'cannot be edited: no address space is left after its last segment')
   }
 
   const old = { at: strtab.offset, address: stringTableAddress(object), length: strtab.length }

@@ -93,7 +93,7 @@ export function tryRegraft(
 }
 
 /**
- * Are the strings of the versions inside the string table, and is no section table behind the end of the file? Otherwise
+ * Are the strings of the versions inside the string table, and is no section table past the end of the file? Otherwise
  * only the bytes show what a copy makes of the strings, and what a longer file makes of the section table.
  */
 function isPlain({ source, object, editable: { strtab }, sections }: GraftDesign): boolean {

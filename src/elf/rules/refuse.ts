@@ -120,7 +120,7 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
   for (const { vaddr, offset, filesz, memsz, align } of loads) {
     const at = `the PT_LOAD at 0x${vaddr.toString(16)}`
     if (offset + filesz > source.size) {
-      throw new ElfError('TRUNCATED', `${at} ends at ${offset + filesz}, behind the end of the file`, offset, filesz)
+      throw new ElfError('TRUNCATED', `${at} ends at ${offset + filesz}, past the end of the file`, offset, filesz)
     }
     if (BigInt(filesz) > memsz) throw refused(`${at} is larger in the file than in memory`, memsz)
     if (vaddr < end) throw refused(`${at} overlaps the one before it, or comes after a higher one`, vaddr)
@@ -151,7 +151,7 @@ function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: S
   const table = { offset: extent.offset, length: Math.max(Number(length), Math.min(inSection, extent.length)) }
   const outside = dynamic?.find(({ tag, value }) => STRING_TAGS.has(tag) && value >= BigInt(table.length))
   if (outside !== undefined) throw refused('a string of its dynamic table lies outside DT_STRSZ', outside.value)
-  if (header.class === 32 && table.length > 0x7fffffff) throw refused('its dynamic strings are too many')
+  if (header.class === 32 && table.length > 0x7fffffff) throw refused('it has too many dynamic strings')
   return table
 }
 
@@ -184,6 +184,9 @@ export function assertNoPayload(
   const first = source.read(end, Math.min(slack, SLACK_SAMPLE))
   const final = source.read(source.size - Math.min(slack, SLACK_SAMPLE), Math.min(slack, SLACK_SAMPLE))
   if (first.some(byte => byte !== 0) || final.some(byte => byte !== 0)) {
-    throw refused(`${slack} bytes are appended to it (a payload that the program looks for at its end)`, slack)
+    throw refused(
+      `${slack} ${slack === 1 ? 'byte is' : 'bytes are'} appended to it (a payload that the program looks for at its end)`,
+      slack,
+    )
   }
 }

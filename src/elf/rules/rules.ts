@@ -89,7 +89,7 @@ export function checkLoads(
     const name = `the PT_LOAD at ${hex(vaddr)}`
     // glibc before 2.36 reports this; later versions map the file and die of SIGBUS
     if (offset + filesz > size) {
-      report('load-in-file', `${name} ends at ${offset + filesz}, behind the end of the file`, offset, filesz)
+      report('load-in-file', `${name} ends at ${offset + filesz}, past the end of the file`, offset, filesz)
     }
     if (BigInt(filesz) > memsz) report('load-sizes', `${name} has p_filesz above p_memsz`, offset, memsz)
     if (vaddr < end)
@@ -206,7 +206,7 @@ export function checkSegments(size: number, { programHeaders }: ElfObject, repor
     const name = names.find(([number]) => number === type)?.[1]
     if (name === undefined || filesz === 0) continue
     if (offset + filesz > size) {
-      report('segment-in-file', `${name} ends at ${offset + filesz}, behind the end of the file`, offset, filesz)
+      report('segment-in-file', `${name} ends at ${offset + filesz}, past the end of the file`, offset, filesz)
       continue
     }
     const extent = extentAt(programHeaders, vaddr)
@@ -374,7 +374,7 @@ export function checkSections(
     const length = sectionNumber(table, index, 'size')
     if (type === SHT_NULL || type === SHT_NOBITS) continue
     if (offset + length > size) {
-      report('sections', `section ${index} ends at ${offset + length}, behind the end of the file`, offset, length)
+      report('sections', `section ${index} ends at ${offset + length}, past the end of the file`, offset, length)
     }
     if ((sectionNumber(table, index, 'flags') & SHF_ALLOC) === 0 || length === 0) continue
     const address = sectionAddress(table, index, 'addr')

@@ -214,7 +214,7 @@ function findingOf(owner: string, items: readonly Lost[], { python, sources, loa
   const files = [...new Set(items.map(({ file }) => file))]
   const steps = [
     ...(absent.length === 0 ? [] : [`wheelfix libs build ${absent.sort().join(' ')}`]),
-    ...(loader === null || absent.length > 0 ? ['wheelfix loader, which finds libraries by their name'] : []),
+    ...(loader === null || absent.length > 0 ? ['wheelfix loader, which finds libraries by name'] : []),
   ]
   const [only] = providers
   const [file] = files

@@ -82,7 +82,7 @@ function differs(message: string, path: string): Finding {
     severity: 'error',
     message,
     remedy:
-      'this is a bug of wheelfix: please report this line, the output of "wheelfix why" for the file and the name of ' +
+      'this is a bug in wheelfix: please report this line, the output of "wheelfix why" for the file and the name of ' +
       'its package',
     paths: [path],
   }

@@ -34,7 +34,8 @@ export function refusalFindings(refusals: readonly Refusal[], defining: readonly
     return {
       code: 'loader-refuses',
       severity: severityOf(object, error, symbol, definer, counts),
-      message: definer === undefined ? said : `${said}; it loads once ${fileNameOf(definer)} is loaded for all`,
+      message:
+        definer === undefined ? said : `${said}; it loads once ${fileNameOf(definer)} is loaded globally (RTLD_GLOBAL)`,
       remedy: remedyOf(error, object.path),
       paths: [object.relative],
     }
@@ -96,7 +97,7 @@ function withoutPath(error: string, path: string): string {
 
 function remedyOf(error: string, path: string): string | null {
   if (/executable stack/.test(error))
-    return `wheelfix elf --clear-execstack ${path}  (few libraries need what they ask for)`
+    return `wheelfix elf --clear-execstack ${path}  (few libraries really need an executable stack)`
   if (/static TLS/.test(error)) {
     return 'export GLIBC_TUNABLES=glibc.rtld.optional_static_tls=BYTES, with more than the library has of thread-local data'
   }

@@ -39,7 +39,7 @@ export async function runNix(
 ): Promise<string> {
   const child = spawn('nix', [...OPTIONS, ...args], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const start = Date.now()
-  const told = setInterval(() => progress(`${name}: still at work after ${secondsSince(start)} s`), silenceMs)
+  const told = setInterval(() => progress(`${name}: still running after ${secondsSince(start)} s`), silenceMs)
   const output: Buffer[] = []
   child.stdout.on('data', (chunk: Buffer) => output.push(chunk))
   const late = new AbortController()
@@ -51,7 +51,7 @@ export async function runNix(
       // ends Nix at once, and does not wait for processes that Nix may have started
       child.kill('SIGKILL')
       child.stdout.destroy()
-      throw new WheelfixError('IO', `${name} was ended after ${secondsSince(start)} s`, name)
+      throw new WheelfixError('IO', `${name} was stopped after ${secondsSince(start)} s`, name)
     }
     if (errnoOf(error) !== 'ENOENT') throw error
     throw new WheelfixError(

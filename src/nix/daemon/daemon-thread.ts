@@ -86,7 +86,7 @@ function openWire(socket: string): Wire {
       let have = buffer.length
       while (have < length) {
         const next = await chunks.next()
-        if (next.done === true) throw new Error('the daemon hung up')
+        if (next.done === true) throw new Error('the daemon closed the connection')
         pieces.push(next.value)
         have += next.value.length
         received += next.value.length
@@ -294,7 +294,7 @@ function serve(): void {
   }
   const answerTo = async (questions: ThreadQuestions): Promise<void> => {
     let answers = await ask(questions)
-    if (answers === null || answers.refusal === 'the daemon hung up') {
+    if (answers === null || answers.refusal === 'the daemon closed the connection') {
       // the daemon may have restarted meanwhile; a question that it has answered may be repeated
       session = openSession(socket)
       answers = await ask(questions)

@@ -116,7 +116,7 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
       const storePath = storePathOf(path, store) ?? path
       return (
         `nothing shows who put ${storePath} into the store (no signature of a trusted key, no profile or link of ` +
-        `yours or of root): to take it all the same, --trust ${storePath}`
+        `yours or of root): to use it anyway, give --trust ${storePath}`
       )
     },
     problem: () => (isSilent ? SILENCE : null),
@@ -144,7 +144,7 @@ export function namedStorePaths(paths: readonly string[], env: NodeJS.ProcessEnv
     if (storePath !== null) return storePath
     throw new WheelfixError(
       'USAGE',
-      `--trust ${path}: this is not a package of the Nix store (${store}); name one, such as /nix/store/…-gcc-14.3.0-lib`,
+      `--trust ${path}: this is not a package in the Nix store (${store}); name one, such as /nix/store/…-gcc-14.3.0-lib`,
       path,
     )
   })

@@ -50,7 +50,7 @@ export function referencePage(program: CommandDescription): string {
   })
   return [
     '# Commands\n',
-    'This page is made from the program (`wheelfix completions markdown`). `-q`, `-v` and `--color` may also stand before the',
+    'This page is made from the program (`wheelfix completions markdown`). `-q`, `-v` and `--color` may also come before the',
     'command.\n',
     ...sections,
   ].join('\n')

@@ -67,7 +67,7 @@ function libraryLines({ plan }: VenvReport, chalk: ChalkInstance): string[] {
     const others = plan.clashes.find(clash => clash.soname === soname)?.reasons ?? []
     return [
       `  ${soname.padEnd(width)}  ${directoryOf(path)}  ${chalk.dim(SOURCE_WORDS[source])}`,
-      ...others.map(clash => chalk.dim(`    passed over: ${clash}`)),
+      ...others.map(clash => chalk.dim(`    skipped: ${clash}`)),
     ]
   })
 }

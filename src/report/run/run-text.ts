@@ -93,7 +93,7 @@ function pathsIn({ details }: ReportStyle): (path: string) => string {
 function loaderLines({ loader }: RunFacts, style: ReportStyle): string[] {
   if (loader === null) return []
   const { chalk, details } = style
-  const verb = { fine: 'is in place', patch: 'is to be made', patched: 'made' }[loader.status]
+  const verb = { fine: 'is in place', patch: 'will be made', patched: 'made' }[loader.status]
   const mark = loader.status === 'fine' ? chalk.dim('-') : chalk.green(loader.status === 'patch' ? '•' : '✓')
   return [
     `${mark} private loader ${verb}  ${chalk.dim(loader.path)}`,
@@ -174,7 +174,7 @@ function problemLines(facts: RunFacts, style: ReportStyle): string[] {
       ? []
       : folded(
           broken.map(
-            ({ path, reason }) => `${chalk.dim('-')} ${path} is broken, and no loader would load it: ${reason}`,
+            ({ path, reason }) => `${chalk.dim('-')} ${path} is broken, so no loader would load it: ${reason}`,
           ),
           style,
         )),
@@ -196,7 +196,7 @@ function problemLines(facts: RunFacts, style: ReportStyle): string[] {
 function heldLines({ held }: RunFacts, { chalk }: ReportStyle): string[] {
   return held.map(({ folder, by, objects }) => {
     const needs = `${count(objects, 'object')} there ${agree(objects, 'needs', 'need')} a patch`
-    return `${chalk.yellow('!')} ${folder} lies outside of the environment, which imports from it (${by}): ${needs}`
+    return `${chalk.yellow('!')} ${folder} is outside the environment, which imports from it (${by}): ${needs}`
   })
 }
 

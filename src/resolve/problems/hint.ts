@@ -17,17 +17,17 @@ export function hintOf(
   tags: readonly string[] = [],
 ): string | null {
   if (/^(?:libc\.musl-|ld-musl-)/.test(soname) && libc.kind === 'glibc') {
-    return 'this is a musllinux wheel, and the Python is a glibc one: install the manylinux wheel'
+    return 'this is a musllinux wheel, but this Python uses glibc: install the manylinux wheel'
   }
   if (isLibcFamily(soname, 'glibc') && libc.kind === 'musl') {
-    return 'this is a manylinux wheel, and the Python is a musl one: install the musllinux wheel'
+    return 'this is a manylinux wheel, but this Python uses musl: install the musllinux wheel'
   }
   if (isLibcFamily(soname, libc.kind)) return libcHint(lacking, libc, tags)
   if (isDriverLibrary(soname)) {
     const option = hintFor(soname)?.note ?? 'hardware.graphics.enable = true'
     return `it belongs to the graphics driver: on NixOS set ${option}; elsewhere start Python with nixGL or nix-gl-host`
   }
-  const reasons = clashes.length === 0 ? '' : `; passed over: ${clashes.join('; ')}`
+  const reasons = clashes.length === 0 ? '' : `; skipped: ${clashes.join('; ')}`
   const hint = hintFor(soname)
   if (hint === null) return clashes.length === 0 ? null : `no file of that name fits${reasons}`
   return `${describeHint(hint)}${reasons}`

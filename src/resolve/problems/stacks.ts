@@ -40,7 +40,7 @@ function refusesStacks({ libc, interpreter }: PythonProcess): boolean {
 /** The message about one of these objects. */
 export function stackReason(path: string): string {
   return (
-    'it asks for an executable stack, which glibc 2.41 and later refuse to a module: ' +
+    'it asks for an executable stack, which glibc 2.41 and later do not give to a module: ' +
     `wheelfix elf --clear-execstack ${path}`
   )
 }
