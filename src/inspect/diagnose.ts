@@ -130,12 +130,12 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
   const libraries = missingLibraries(plan, ignored, python.libc, platformsOf(distributions))
   const findings = libraries
     .filter(({ optional }) => !optional)
-    .map(({ soname, neededBy, through, hint }): Finding => {
+    .map(({ soname, neededBy, through, hint, attribute }): Finding => {
       return {
         code: 'library-missing',
         severity: 'error',
         message: `${soname} is missing${through.length === 0 ? '' : ` (needed by ${through.join(', ')})`}`,
-        remedy: hint,
+        remedy: attribute === null ? hint : `wheelfix libs build ${attribute}`,
         paths: neededBy,
       }
     })

@@ -16,7 +16,7 @@ export function doctorLines(report: DoctorReport, chalk: ChalkInstance, verbose:
     ...findings.flatMap(finding => ['', ...findingLines(finding, chalk, verbose)]),
     '',
     summary(findings, chalk),
-    ...(findings.length === 0 ? [] : [chalk.dim('wheelfix explain CODE tells more about a finding')]),
+    ...(findings.length === 0 ? [] : [chalk.dim('→ to see more: wheelfix explain CODE')]),
   ].flatMap(line => wrap(line, columns, 4))
 }
 

@@ -38,7 +38,7 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     sonames: [],
     how: 'program',
     remedy:
-      'its browsers are in ~/.cache/ms-playwright, outside of the venv: export ' +
+      'its browsers are in ~/.cache/ms-playwright, outside the venv: export ' +
       'PLAYWRIGHT_BROWSERS_PATH=${pkgs.playwright-driver.browsers} (of the same version)',
     source: 'NixOS/nixpkgs#268004, NixOS/nixpkgs#548103',
   },
