@@ -315,8 +315,8 @@ suite('wheelfix wheel', () => {
 
   test('says what is wrong with options: two that exclude each other, an output that is not a folder', () => {
     for (const [args, reason] of [
-      [['--restore', '--tag', '1nixos'], /--restore goes with neither/],
-      [['--restore', '--check'], /--restore goes with neither/],
+      [['--restore', '--tag', '1nixos'], /--restore cannot be used with/],
+      [['--restore', '--check'], /--restore cannot be used with/],
       [['--in-place', '-o', out], /cannot be used together/],
       [['--in-place', '--tag', '1nixos'], /--in-place/],
       [['-o', demo], /is not a folder/],

@@ -47,8 +47,8 @@ function cudaStack(facts: Facts, variables: readonly Variable[]): Finding | null
 
   const absent = absentWheels(facts)
   if (absent.length > 0) {
-    const verb = agree(absent.length, 'is', 'are')
-    problems.push(`when torch is imported, it loads ${listed(absent, 4)}, which ${verb} not installed`)
+    const areNot = agree(absent.length, 'it is not', 'they are not')
+    problems.push(`torch loads ${listed(absent, 4)} when it is imported, but ${areNot} installed`)
     steps.push(`install ${absent.join(' ')}`)
   }
   if (DEVICES.some(path => isThere(path)) && (driver === null || !isThere(`${driver}/libcuda.so.1`))) {
