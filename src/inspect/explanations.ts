@@ -175,12 +175,12 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   VENV_INVALID: [
     'The environment is damaged: its pyvenv.cfg or a folder cannot be read, or leads elsewhere.',
     'error: .venv/pyvenv.cfg has no line "home = …"',
-    'Make the environment again.',
+    'Make the environment again (`python3 -m venv` or `uv venv`), and install the packages again.',
   ],
   PYTHON_NOT_FOUND: [
     'The Python of the environment, or the Python that you named, does not exist.',
     'error: .venv/bin/python leads to /nix/store/…-python3-3.11.7/bin/python3.11, which does not exist',
-    'Make the environment again, or name another Python.',
+    'Make the environment again with a Python that exists, or name another Python with `--python`.',
   ],
   PYTHON_UNSUPPORTED: [
     'wheelfix cannot help this Python, for example because it is linked statically.',
@@ -199,7 +199,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   PATH_REFUSED: [
     'wheelfix refuses to patch this folder: it is a system folder, the store or a home folder.',
-    'error: /usr is a folder of the system: name a folder of your own',
+    'error: /usr belongs to the system (/usr), whose package manager changes its files',
     'Name a folder of your own, such as a project.',
   ],
   LIBS_NOT_FOUND: [

@@ -316,7 +316,7 @@ int main(int argc, char **argv) {
             join(loader, 'ld-linux-x86-64.so.2'),
             readFileSync(join(world.libs.glibc, 'ld-linux-x86-64.so.2')),
           ),
-        /made of another libc/,
+        /made from another libc/,
       ],
     ]
     for (const [damage, sentence] of damages) {
@@ -417,7 +417,7 @@ int main(int argc, char **argv) {
       const checked = wheelfix(other, ['check', venv])
       assert.equal(checked.status, 1, checked.stderr)
       assert.match(checked.stderr, /was made from another libc than this Python now has; run wheelfix loader/)
-      assert.match(wheelfix(other, ['doctor', venv]).stdout, /made of another libc .* {2}loader-fault/)
+      assert.match(wheelfix(other, ['doctor', venv]).stdout, /made from another libc .* {2}loader-fault/)
       const mended = wheelfix(other, ['loader', venv, '--libs', other.libs.gcc])
       assert.equal(mended.status, 0, mended.stderr)
       const mapped = 'print(open("/proc/self/maps").read())'

@@ -199,7 +199,7 @@ suite('wheelfix wheel --restore', () => {
       bytes.writeUInt16LE(bytes.readUInt16LE(at + 12) ^ 1, at + 12)
       return bytes
     })
-    assert.match(changed, /not its bytes: the archive was changed after it was patched/)
+    assert.match(changed, /the bytes of the archive are not: the archive was changed after it was patched/)
     assert.match(
       restoredOf(
         demo.map(part => ({ ...part, level: 1 })),
