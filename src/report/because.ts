@@ -3,8 +3,8 @@ import type { PlannedNeeded } from '../resolve/needed.ts'
 import type { Because } from '../ldso/search.ts'
 
 /**
- * Gives the reason as one phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`. @param show turns a path into
- * its displayed form
+ * Gives the reason as one phrase: `DT_RPATH of numpy/…/_core.so: $ORIGIN/../../numpy.libs`.
+ * @param show turns a path into its displayed form
  */
 export function because({ how, resolution, soname }: PlannedNeeded, show: (path: string) => string): string {
   if (how === 'foreign') return 'not resolved: the object is for another machine or C library'

@@ -17,7 +17,7 @@ export function colours(mode: ColourMode, env: NodeJS.ProcessEnv): Colours {
     const found = detected === false ? 0 : detected.level
     if (mode === 'always') return found === 0 ? 1 : found
     if ((env['NO_COLOR'] ?? '') !== '') return 0
-    // chalk takes the word --color on the command line, without a value, for “always”
+    // chalk reads a --color without a value on the command line as “always”
     const wanted = env['FORCE_COLOR'] !== undefined || (stream.isTTY && env['TERM'] !== 'dumb')
     return wanted ? found : 0
   }

@@ -37,8 +37,8 @@ function variableLines({ name, value, reason, source, current }: Variable, chalk
 }
 
 /**
- * Lines that a POSIX shell evaluates. A comment before each says why. A variable that is set already is only named in a
- * comment. The bytes of a path that is not UTF-8 stay as they are.
+ * Lines that a POSIX shell evaluates. A comment before each line says why. A variable that is already set is only named
+ * in a comment. The bytes of a path that is not UTF-8 do not change.
  */
 export function exportLines(variables: readonly Variable[]): Buffer {
   const lines = variables.flatMap(({ name, value, reason, current }) =>
@@ -49,7 +49,7 @@ export function exportLines(variables: readonly Variable[]): Buffer {
   return encodeText(lines.map(line => `${line}\n`).join(''))
 }
 
-/** A word of a POSIX shell. Nothing is special inside single quotes but the quote itself. */
+/** A word of a POSIX shell. Inside single quotes only the quote itself is special. */
 function quoted(value: string): string {
   return /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", `'\\''`)}'`
 }

@@ -1,6 +1,9 @@
 // Fits lines to a terminal: its width and height, line breaks, and store paths without their hash.
 
-/** The size that the lines must fit. Infinity when the output is not a terminal, because a file has no edge. */
+/**
+ * The size that the lines must fit, in columns and rows. Infinity if the output is not a terminal, because a file has no
+ * edge.
+ */
 export interface Screen {
   readonly columns: number
   readonly rows: number
@@ -20,7 +23,10 @@ export function screenOf(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Sc
 /** The height of a standard terminal. Output to a file is folded for this height. */
 const STANDARD_ROWS = 24
 
-/** A narrower line holds no path and no sentence. The terminal itself breaks the lines then. */
+/**
+ * The least width, in columns, for which lines are broken here. No path fits into less, so the terminal itself breaks the
+ * lines there.
+ */
 const NARROWEST = 20
 
 // oxlint-disable-next-line no-control-regex -- colours are control sequences
@@ -32,8 +38,8 @@ export function widthOf(line: string): number {
 }
 
 /**
- * Breaks a line between words so that no part is wider than the screen, except single words that are wider: a path is not
- * broken, so that users can copy it. Later parts begin with `indent` spaces. Spaces at the beginning stay.
+ * Breaks a line between words, so that each part fits the screen. A single word may be wider: a path is not broken, so that
+ * users can copy it. Later parts begin with `indent` spaces. Spaces at the beginning stay.
  */
 export function wrap(line: string, columns: number, indent = 0): string[] {
   if (columns < NARROWEST || widthOf(line) <= columns) return [line]

@@ -61,7 +61,7 @@ function folderText({ distribution, folder, sonames }: NeededFolder): string {
   return `(folder final.${string(distribution)} ${string(path)}) # ${sonames.map(comment).join(' ')}`
 }
 
-/** A string of Nix. It is quoted because whoever packed a wheel chooses the names in it. */
+/** A string of Nix. It is quoted because the author of a wheel chooses the names in it. */
 function string(text: string): string {
   return `"${text
     .replaceAll(/["\\$]/g, '\\$&')

@@ -1,6 +1,5 @@
 // Writes to the terminal. A wheel chooses the names of its files. A name may hold a line end, an escape sequence or a
-// character that turns the direction of the text. Such a name must not move the cursor, hide a part, or make a line of its
-// own.
+// character that changes the direction of the text. Such a name must not move the cursor, hide text, or begin a new line.
 import type { ChalkInstance } from 'chalk'
 import { screenOf, wrap } from './layout.ts'
 
@@ -23,9 +22,9 @@ export function writeWarnings(warnings: readonly string[], chalk: ChalkInstance,
 const HANGING = 4
 
 /**
- * Shows control characters as `\x1b`, and characters for directions and lines as `\u202e`. The styles of reports (bold, dim,
- * red, green, yellow; SGR, ECMA-48 8.3.117) stay, or are removed with `plain`. Other styles are shown as text, because some
- * hide text.
+ * Shows control characters in the form `\x1b`, and characters for directions and lines in the form `\u202e`. The styles of
+ * reports (bold, dim, red, green, yellow; SGR, ECMA-48 8.3.117) stay, or are removed with `plain`. Other styles are shown as
+ * text, because some hide text.
  */
 function visible(line: string, plain: boolean): string {
   return line.replaceAll(OF_NO_TEXT, found => {

@@ -1,4 +1,5 @@
-// A progress bar on the terminal for work that takes longer than half a second. Nothing when stderr is not a terminal.
+// A progress bar on the terminal for work that takes longer than half a second. Prints nothing if stderr is not a
+// terminal.
 
 const PATIENCE_MS = 500
 const REDRAW_MS = 80

@@ -102,7 +102,7 @@ function neededBy(paths: readonly string[], verbose: boolean): string {
   return `needed by ${shown.join(', ')}${more}`
 }
 
-/** What the wheel needs from the system, beside what its tags promise. */
+/** What the wheel needs from the system, next to what its tags promise. */
 function policyLines(policy: PolicyReport | null, { chalk, verbose }: WheelStyle): string[] {
   if (policy === null) return []
   const { claims, keeps, external, versions, tooNew } = policy

@@ -69,7 +69,7 @@ function neededLines(
   })
 }
 
-/** Is the entry shown? The C library's own libraries are found everywhere and not worth a line. */
+/** Is the entry shown? The C library's own libraries are found everywhere, so they get a line only with --verbose. */
 function isShown({ how, libc }: WhyNeeded, { verbose }: Painter): boolean {
   return verbose || how !== 'found' || !libc
 }

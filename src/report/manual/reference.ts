@@ -91,7 +91,7 @@ export function manualPage(program: CommandDescription): string {
   ].join('\n')
 }
 
-/** Escapes text so that no macro takes it for a request, and so that its hyphens can be copied. */
+/** Escapes text so that roff does not read it as a request, and so that its hyphens can be copied. */
 function roff(text: string): string {
   return text
     .replaceAll('\\', '\\e')

@@ -4,14 +4,15 @@ import { relativeTo } from '../../io/path.ts'
 import type { ProjectFile } from '../../nix/build/project-file.ts'
 import type { Remedy } from './run-text.ts'
 
-/** @param target the words that select the environment in a command: none, or a blank and its folder */
+/** @param target the words that select the environment in a command: empty, or a space and its folder */
 export function remediesFor(
   attributes: readonly string[],
   target: string,
   project: ProjectFile | null,
   cwd: string,
 ): Remedy[] {
-  // nobody reads a list that fills the screen: the command finds the packages itself, and prints the line for the file
+  // a list that fills the screen is too long to read: the command finds the packages itself, and prints the line for the
+  // file
   const isLong = attributes.length > MOST_ATTRIBUTES
   const names = isLong ? '--missing' : attributes.join(' ')
   const command = { where: 'to add them', text: `wheelfix libs build ${names}${target}` }

@@ -22,11 +22,11 @@ export interface RunFacts {
   /** What the environment takes from the library set: the folders, by the source that named them. */
   readonly libraries: readonly { readonly source: LibrarySource; readonly folders: readonly string[] }[]
   readonly refused: readonly RefusedFile[]
-  /** Files that no loader would load. */
+  /** Files that the loader would refuse. */
   readonly broken: readonly BrokenFile[]
   /** Missing libraries that count, by the packages that need them. */
   readonly lacking: readonly Lack[]
-  /** Missing libraries of plugins to which nothing links. */
+  /** Missing libraries of plugins. Nothing links to these plugins. */
   readonly optional: readonly Lack[]
   readonly windows: readonly WindowProblem[]
   /** The packages of nixpkgs with the missing libraries of plugins, for toolkits that open no window. */
@@ -36,7 +36,7 @@ export interface RunFacts {
   /** Environments inside this one. Each is a run of its own. */
   readonly nested: readonly string[]
   readonly unfinished: boolean
-  /** A file after the objects could not be written. The warnings say which. */
+  /** A file that is written after the objects could not be written. The warnings say which one. */
   readonly incomplete: boolean
   readonly summary: RunSummary
 }
@@ -173,7 +173,7 @@ function changedPackages(outcomes: readonly Applied[]): ChangedPackage[] {
   }))
 }
 
-/** Is the change that the object gets its original bytes back? */
+/** Does the change give the object its original bytes back? */
 function isRestored({ planned }: Applied): boolean {
   return planned.change?.restores === true
 }
@@ -232,8 +232,8 @@ function lacksOf(missing: readonly MissingLibrary[]): Lack[] {
 }
 
 /**
- * The packages of nixpkgs that hold the missing libraries that count. @param strict libraries that only plugins miss count,
- * too
+ * The packages of nixpkgs that hold the missing libraries that count.
+ * @param strict libraries that only plugins miss count too
  */
 export function attributesOf({ lacking, optional, windowAttributes }: RunFacts, strict: boolean): string[] {
   const lacks = strict ? [...lacking, ...optional] : lacking

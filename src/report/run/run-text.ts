@@ -1,5 +1,5 @@
-// The report of a run for a person, at most one screen: the environment, the changes, the libraries, then the problems,
-// because the eye is at the end, and what to do next.
+// The report of a run for a person, at most one screen: the environment, the changes, the libraries, the problems, and
+// what to do next. The problems are near the end, where a user looks first.
 import type { ChalkInstance } from 'chalk'
 import { fileNameOf } from '../../io/path.ts'
 import { agree, count, listed } from '../../io/words.ts'
@@ -14,10 +14,10 @@ export interface ReportStyle {
   readonly screen: Screen
   /** The command that does what is pending. */
   readonly repair: 'venv' | 'loader' | 'path'
-  /** Nothing was written: changes are still pending. */
+  /** Nothing was written, and changes are still pending. */
   readonly pending: boolean
   readonly quiet: boolean
-  /** Libraries that only plugins miss count, too. */
+  /** Libraries that only plugins miss count too. */
   readonly strict: boolean
   /** What --verbose adds; null without it. */
   readonly details: RunDetails | null
@@ -33,7 +33,7 @@ export interface Remedy {
   readonly text: string
 }
 
-/** The lines of the report. In quiet mode only the problems, for a run whose status is not 0. */
+/** The lines of the report. In quiet mode only the problems are shown, and only for a run whose status is not 0. */
 export function reportLines(facts: RunFacts, style: ReportStyle): string[] {
   const { chalk, screen, quiet, details } = style
   const problems = problemLines(facts, style)
@@ -55,7 +55,7 @@ function rowsOf(lines: readonly string[], { columns }: Screen): number {
   return lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(widthOf(line) / columns)), 0)
 }
 
-/** The number of packages that have a line each on any terminal, however low. */
+/** The number of packages that have their own line on any terminal, even one with few rows. */
 const FEWEST_PACKAGES = 3
 
 /** The blocks with an empty line between them, each line as wide as the screen. */
@@ -155,10 +155,10 @@ function libraryLines({ libraries }: RunFacts, { chalk, details, screen }: Repor
   return [`libraries: ${fitItems(names, screen.columns - 'libraries: '.length)}`]
 }
 
-/** The number of a list's names that are shown without --verbose. */
+/** The most names of a list that are shown without --verbose. */
 const MOST_NAMES = 5
 
-/** The number of problems of one kind that have a line each without --verbose. */
+/** The most problems of one kind that have their own line without --verbose. */
 const MOST_LINES = 3
 
 function problemLines(facts: RunFacts, style: ReportStyle): string[] {
@@ -212,8 +212,8 @@ function folded(lines: readonly string[], { chalk, details }: ReportStyle): stri
 }
 
 /**
- * Which packages miss which libraries: a line for each group of packages, or one line for all when that would fill the
- * screen.
+ * Which packages miss which libraries: a line for each group of packages, or one line for all if the groups would fill
+ * the screen.
  */
 function lackLines(lacks: readonly Lack[], style: ReportStyle): string[] {
   const { chalk } = style
@@ -277,7 +277,9 @@ function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: 
   return `${isWell ? `${chalk.green('✓')} ` : ''}${count(objects, 'object')}: ${parts.join(', ')}`
 }
 
-/** What to do next; nothing when all is well. A command is never broken into lines, so that users can paste it. */
+/**
+ * What to do next; empty if nothing is left to do. A command is never broken into lines, so that users can paste it.
+ */
 function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   const { chalk, repair, pending, target } = style
   const { summary, loader, windows, unfinished } = facts
