@@ -1,4 +1,4 @@
-// `wheelfix all`: the environments of Python tools, one line each. They are found by the tools' own folders.
+// `wheelfix all`: the environments of Python tools, one line each. They are found in the tools' own folders.
 import type { VenvOptions } from '../environment/options.ts'
 import { WheelfixError } from '../io/error.ts'
 import { count } from '../io/words.ts'
@@ -26,7 +26,7 @@ import { reportFailure, sentenceOf } from './shared/failure.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export interface AllCommandOptions {
-  /** Names of tools. Each may be a list with commas. */
+  /** Names of tools. Each item may be a list with commas. */
   readonly only: readonly string[]
   readonly list?: boolean
   readonly restore?: boolean
@@ -120,7 +120,7 @@ async function outcomeOf(
     })
     return { ...sayFacts(facts, status, options), nested: facts.nested }
   } catch (error) {
-    // the process ends by the signal, so no table is printed
+    // the signal ends the process, so no table is printed
     if (error instanceof WheelfixError && error.code === 'INTERRUPTED') throw error
     return { status: 'failed', detail: sentenceOf(error), nested: [] }
   }

@@ -1,4 +1,4 @@
-// `wheelfix doctor --bundle`: the file to attach to a bug report. The user sees its content before it goes anywhere.
+// `wheelfix doctor --bundle`: the file to attach to a bug report. The user can read its content before sending it.
 import { writeFileSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import { resolve } from 'node:path'

@@ -1,4 +1,4 @@
-// `wheelfix env`: the variables that help an environment, with their reasons. Sets and writes nothing.
+// `wheelfix env`: the variables that help an environment, with their reasons. The command sets and writes nothing.
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { type Variable, variablesOf } from '../inspect/variables/variables.ts'

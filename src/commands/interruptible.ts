@@ -1,5 +1,5 @@
-// Handles INT, TERM and HUP while files are written: the present files are finished, one line says what is left, and the
-// process ends by the signal.
+// Handles INT, TERM and HUP while files are written. The run finishes the files that it is writing and prints one line that
+// says what is left. Then the signal ends the process.
 import { setImmediate } from 'node:timers/promises'
 import { WheelfixError } from '../io/error.ts'
 
@@ -9,7 +9,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
  * Does work that writes. Before the first step no file is written, so a signal ends the process at once: there is nothing to
  * finish.
  * @param left says what is left to do after a signal, and how to do it
- * @throws WheelfixError `INTERRUPTED` after a signal; the process ends by the signal once the error was reported
+ * @throws WheelfixError `INTERRUPTED` after a signal; the signal ends the process once the error is reported
  */
 export async function untilSignal<Result>(steps: Generator<undefined, Result>, left: () => string): Promise<Result> {
   let caught: (typeof SIGNALS)[number] | null = null
@@ -53,7 +53,7 @@ export async function withSignals<Result>(
   }
 }
 
-/** Ends the process by the signal, also after the last step: then the report is printed first. */
+/** Lets the signal end the process. If the last step is done, the report is printed first. */
 async function endBySignal(caught: () => NodeJS.Signals | null, take: (signal: NodeJS.Signals) => void): Promise<void> {
   if (caught() === null) await setImmediate()
   for (const signal of SIGNALS) process.off(signal, take)

@@ -1,4 +1,5 @@
-// `wheelfix nix`: the needs of an environment's wheels, as an overlay for uv2nix and pyproject.nix. Writes nothing.
+// `wheelfix nix`: the needs of an environment's wheels, as an overlay for uv2nix and pyproject.nix. The command
+// writes no files.
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { wheelNeeds } from '../inspect/wheel-needs.ts'

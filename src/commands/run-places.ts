@@ -1,5 +1,5 @@
-// The environments that a command may have changed: the project's own, that of the program, what the command names, and those of
-// its tool.
+// The environments that a command may have changed: the project's environment, the program's environment, the places that the
+// command names, and the environments of its tool.
 import { spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
@@ -19,7 +19,7 @@ export async function placesFor(words: Words, { tools, ofUvProject, filled }: Co
   const { env } = process
   const cwd = process.cwd()
   const named = filled.flatMap(place => filledPlace(place, words, env, cwd))
-  // what is installed elsewhere is not in the project's environment
+  // a command that names a place does not install into the project's environment
   const own = named.length > 0 ? [] : [projectVenv(words, ofUvProject, env, cwd), programVenv(words, env, cwd)]
   const venvs = [...new Set(own.flatMap(root => root ?? []))].map(venvPlace)
   return [...named, ...venvs, ...(await placesOf(tools, { env, cwd }))]
@@ -28,7 +28,7 @@ export async function placesFor(words: Words, { tools, ofUvProject, filled }: Co
 /** Options of uv that name the folder of the project. */
 const PROJECT_OPTIONS = ['--project', '--directory']
 
-/** @param ofUv a uv project has its own environment, whatever is active */
+/** @param ofUv a uv project uses its own environment, even if another one is active */
 function projectVenv(words: Words, ofUv: boolean, env: NodeJS.ProcessEnv, cwd: string): string | null {
   const at = words.findIndex(word => PROJECT_OPTIONS.includes(word))
   const joined = words.find(word => PROJECT_OPTIONS.some(option => word.startsWith(`${option}=`)))
@@ -86,7 +86,7 @@ function isFolder(path: string): boolean {
   return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
-/** The folder of `pip install --user`, as this Python says. */
+/** The folder of `pip install --user`, as reported by this Python. */
 function userSite(python: string | null): string | null {
   if (python === null) return null
   const args = ['-c', 'import site; print(site.getusersitepackages())']

@@ -1,5 +1,5 @@
 // `wheelfix run`: runs a command that installs, and then patches what it installed. A command that installs and starts in
-// one go (`uv run`, `uvx`) is made to install first.
+// one step (`uv run`, `uvx`) is split, so that it installs first.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -28,7 +28,7 @@ export async function runCommand(words: readonly string[], version: string): Pro
     }
     let end = await start(words, 'command')
     if (end.errno === 'ENOENT' && pathOf(words) !== null) {
-      // its loader or its Python is not there: perhaps only until it is patched
+      // its loader or its Python does not exist; a patch may provide it
       const early = await patch()
       say(early)
       if (early.some(isDone)) end = await start(words, 'command')
@@ -44,11 +44,14 @@ export async function runCommand(words: readonly string[], version: string): Pro
   }
 }
 
-/** Makes and patches the environment of the command. What fails here is for the command itself to say. */
+/**
+ * Makes and patches the environment of the command. A failure here is not reported, because the command itself will report
+ * it.
+ */
 async function prepare(words: readonly string[], patch: () => Promise<AllRow[]>): Promise<End> {
   let end = await start(words, 'prepare')
   let rows = await patch()
-  // it may have failed because uv had just installed a Python, which starts only now that it is patched
+  // the command may have failed because uv had just installed a Python; this Python starts only after the patch
   if (end.status !== 0 && rows.some(isDone)) {
     end = await start(words, 'prepare')
     rows = [...rows, ...(await patch())]
@@ -86,7 +89,7 @@ interface End {
 function start(words: readonly string[], purpose: 'prepare' | 'command'): Promise<End> {
   const [program = '', ...args] = words
   return new Promise(settle => {
-    // set before the child exists: from its first moment on the child decides
+    // signals are passed on before the child exists, so the child decides about them from the start
     let child: ChildProcess | null = null
     const release = passSignals(signal => child?.kill(signal))
     child = spawn(program, args, { stdio: purpose === 'command' ? 'inherit' : ['ignore', 'ignore', 'inherit'] })
@@ -157,12 +160,12 @@ function isInForeground(): boolean {
 }
 
 /**
- * Ends this process as the command ended, so that a shell sees the same. @returns the status that a shell reports, if the
- * process survives
+ * Ends this process as the command ended, so that a shell sees the same.
+ * @returns the status that a shell reports, if the process survives
  */
 function endBy(signal: NodeJS.Signals): number {
   process.kill(process.pid, signal)
-  // a signal like SIGTERM arrives at once; a signal that is ignored here leaves the status
+  // a signal like SIGTERM ends the process at once; if the signal is ignored here, the status is returned
   return 128 + (SIGNAL_NUMBERS[signal] ?? 0)
 }
 
@@ -183,7 +186,7 @@ function help(words: readonly string[]): string {
   return stdout ?? ''
 }
 
-/** The size limit of a script. Its needs are in a comment near its top. */
+/** The size limit of a script in bytes. The requirements are in a comment near its top. */
 const LARGEST_SCRIPT = 1 << 20
 
 function isScript(path: string): boolean {

@@ -32,7 +32,8 @@ export interface WhyCommandOptions {
 
 /**
  * Status 1: a library is missing.
- * @param words the environment, when it is named, then the name; more words are a traceback line without its quotes
+ * @param words the environment, if the user names it, then the name. More words are a traceback line without its
+ * quotes
  */
 export function whyCommand(words: readonly string[], options: WhyCommandOptions, version: string): ExitStatus {
   const { env } = process

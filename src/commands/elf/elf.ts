@@ -83,7 +83,7 @@ interface Result {
   readonly document: object
 }
 
-/** The queries with which patchelf does not say that it patches. With the other two queries it says so. */
+/** With one of these queries patchelf does not print that it patches. With the other two queries it does. */
 const QUERIES = ['interpreter', 'rpath', 'soname', 'needed'] as const
 
 function run(request: ElfRequest, file: string, debug: (message: string) => void): Result {
@@ -128,7 +128,7 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
   }
   if (asked.has('osabi')) print(nameOfOsAbi(object.header.osabi))
   if (asked.has('soname')) {
-    // for patchelf only a library or a PIE has a soname, and other files are not examined further
+    // for patchelf only a library or a PIE has a soname, so it does not examine other files further
     if (object.header.type === ET_DYN) mustBeDynamic(object)
     if (object.soname !== null && object.soname !== '') print(object.soname)
     else debug('no DT_SONAME found')
@@ -145,7 +145,8 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
 }
 
 /**
- * Is this a file of debugging information? Its dynamic segment has no content, so there is nothing to print or to change.
+ * Is this a file of debugging information? The dynamic segment of such a file is empty, so there is nothing to print or to
+ * change.
  */
 function isDebugFile({ dynamic, programHeaders }: ElfObject): boolean {
   return dynamic === null && programHeaders.some(({ type }) => type === PT_DYNAMIC)

@@ -149,7 +149,7 @@ async function buildFound(
   const there = found.filter(({ status }) => status === 'there')
   const isWhole = there.length === found.length && unknown.length === 0
   const path = there.length === 0 ? null : await buildPackages(there, nixpkgs, context)
-  // a name stands for what today's nixpkgs has; an older or newer one may have another version of the library
+  // the name was checked with the nixpkgs of the hints; an older or newer nixpkgs may have another version of the library
   const lost =
     path === null
       ? []
@@ -188,7 +188,7 @@ async function missingPackages(
   return { wanted: [...wanted.values()], unknown }
 }
 
-/** The set of the flake that built this program. The program's wrapper names it. */
+/** The library set of the flake that built this program. The program's wrapper names it in a variable. */
 function ownSet(env: NodeJS.ProcessEnv): string {
   const flake = env['WHEELFIX_FLAKE'] ?? ''
   if (flake === '') {

@@ -1,4 +1,4 @@
-// The answer for one environment: the kept answer of an earlier run while nothing has changed since, else a whole run.
+// The answer for one environment: the answer that an earlier run kept, if nothing has changed since, else a whole run.
 import type { VenvOptions } from '../../environment/options.ts'
 import type { VenvReport } from '../../environment/report.ts'
 import type { Environment } from '../../python/environment.ts'
@@ -24,7 +24,7 @@ interface EnvironmentAnswer {
   readonly facts: RunFacts
   readonly status: ExitStatus
   readonly warnings: readonly string[]
-  /** Do libraries that only plugins miss count, too? */
+  /** Do libraries that only plugins miss count too? */
   readonly counts: boolean
   /** null when the answer comes from an earlier run. */
   readonly report: VenvReport | null

@@ -1,6 +1,6 @@
-// Runs as root in another user's venv. The owner of the venv may put links in the way of what is written there, and with
-// root's rights such a write reaches every file of the machine. So root becomes the owner, for good, and so do the programs
-// that it starts.
+// Runs as root in another user's venv. The owner of the venv may put links at the paths to which wheelfix writes. With
+// root's rights such a write could reach every file of the machine. So the process takes the owner's rights for good, and
+// so do the programs that it starts.
 import { lstatSync, type Stats } from 'node:fs'
 import { userInfo } from 'node:os'
 import { errnoOf } from '../../io/error.ts'
@@ -22,7 +22,7 @@ export function workAsOwner(venv: Environment, asRoot = false): void {
   if (venv.walk.some(folder => statusOf(folder)?.uid !== owner.uid)) return
   try {
     const user = userOf(owner.uid)
-    // the group of the folder may be root's
+    // the group of the folder may be root
     const group = user?.gid ?? (owner.gid === 0 ? owner.uid : owner.gid)
     process.setgroups?.([group])
     process.setgid?.(group)

@@ -8,7 +8,10 @@ export function doctorDocument({ venv, findings, asked, imported }: DoctorReport
   return { schema: SCHEMA, command: 'doctor', venv: venv.root, asked, imported, findings }
 }
 
-/** The answer as data: for each object of the name everything that it loads, each object once. Paths are absolute. */
+/**
+ * The answer as data. For each object with the name it lists everything that the object loads, each object once.
+ * Paths are absolute.
+ */
 export function whyDocument(name: string, { kind, processes }: WhyReport, venv: Environment) {
   return {
     schema: SCHEMA,

@@ -1,16 +1,16 @@
 // Flags of V8 for commands that do the whole work.
 
 /**
- * Sets flags of V8 after everything is loaded. V8 rejects code that was cached with other flags, also that of Node's own
- * modules (10 ms). A thread that starts later loads its modules without the cache (nix/daemon/daemon.ts): 50 ms on another
- * processor. This was measured to be less than the cost of a scan without the flags.
+ * Sets flags of V8 after everything is loaded. V8 rejects code that was cached with other flags, including the code of
+ * Node's own modules (10 ms). A thread that starts later loads its modules without the cache (nix/daemon/daemon.ts): 50 ms
+ * on another processor. Measurements show that a scan without the flags costs more.
  */
 export function setFlags(): void {
   const { setFlagsFromString } = process.getBuiltinModule('node:v8')
   // V8 lets its nursery grow to 3 x 16 MB before it looks for garbage. A run leaves little garbage behind, and it dies
   // young. On a venv of 2,673 objects this flag keeps 127 MB instead of 167 MB, for 5 % more time
   setFlagsFromString('--semi-space-growth-factor=1')
-  // Node 20 optimises code that the run soon leaves. On a small venv this flag saves a third of the processor time and 8 %
-  // of the time. Newer versions wait by themselves and do not know the flag
+  // Node 20 optimises code that a run soon stops using. On a small venv this flag saves a third of the processor time and
+  // 8 % of the time. Newer versions optimise later, and do not know the flag
   if (process.version.startsWith('v20.')) setFlagsFromString('--interrupt-budget=300000')
 }
