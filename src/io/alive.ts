@@ -1,5 +1,5 @@
-// Which processes of this machine are alive. A process number alone is not enough: each container has its own process
-// 1, the kernel gives numbers again, and after a boot they all start from the beginning.
+// Which processes of this machine are alive. A process number alone is not enough. Each container has its own process
+// 1, the kernel reuses numbers, and after a boot they start from the beginning.
 import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { errnoOf } from './error.ts'
@@ -17,7 +17,7 @@ export interface ProcessIdentity {
   readonly start: string | null
 }
 
-/** This very process. */
+/** The identity of this process. */
 export function ownIdentity(): ProcessIdentity {
   return {
     pid: process.pid,
@@ -50,7 +50,9 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Field 22 of /proc/PID/stat (proc_pid_stat(5)); the program's name, field 2, may hold spaces and brackets. */
+/**
+ * Field 22 of /proc/PID/stat (proc_pid_stat(5)); field 2, the name of the program, may hold spaces and parentheses.
+ */
 function startOf(pid: number): string | null {
   return orNull(() => {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -1,6 +1,6 @@
-// What a file has besides bytes, mode, owner and times: an access control list, extended attributes, a label of SELinux. Node cannot
-// read or write these. A copy without its list would be open to the wrong users: in stat(2) the list's mask stands for
-// the group's bits.
+// What a file has besides bytes, mode, owner and times: an access control list, extended attributes, a label of SELinux. Node
+// cannot read or write these. A copy without the access control list would be open to the wrong users, because stat(2)
+// reports the mask of the list as the bits of the group.
 import { spawnSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
@@ -8,29 +8,29 @@ import { WheelfixError } from './error.ts'
 import { directoryOf, fsPath } from './path.ts'
 import type { Staged } from './replace.ts'
 
-/** An argument list may have 2 MiB (execve(2)), including the environment. */
+/** The most bytes of arguments for one process. An argument list may have 2 MiB, including the environment (execve(2)). */
 const MOST_BYTES = 512 << 10
 const TIMEOUT_MS = 10_000
 
-/** What some files have besides, found before they are replaced. */
+/** The attributes of some files, read before the files are replaced. */
 interface Extras {
   /**
-   * Gives a staged file everything that its original has besides bytes.
-   * @throws WheelfixError `IO`: then do not replace the file
+   * Gives a staged file the attributes of its original.
+   * @throws WheelfixError `IO`; the caller must then not replace the file
    */
   keep(this: void, staged: Staged): void
 }
 
 /**
- * Finds out what files have besides. Uses one process for all files: getfattr where it is installed (NixOS has it), else
- * ls, which shows only access control lists. Nothing is found where neither works.
+ * Reads the attributes of files, with one process for all files. It runs getfattr where that is installed (NixOS has it).
+ * Otherwise it runs ls, which only shows access control lists. Where neither works, it finds no attributes.
  */
 export function extrasOf(paths: readonly string[]): Extras {
   const labelled = new Set<string>()
   const more = filesWithMore(paths, labelled)
   const labels = labelsOf([...labelled])
   const usual = new Map<string, string>()
-  /** A new file gets its label from its folder, so one new file of a folder speaks for the others. */
+  /** A new file gets its label from its folder, so one new file stands for all new files of a folder. */
   const hasOtherLabel = ({ path, temporary }: Staged): boolean => {
     const label = labels.get(path)
     if (label === undefined) return false
@@ -77,7 +77,7 @@ function byGetfattr(paths: readonly string[], labelled: Set<string>): string[] |
   return [...blocks].flatMap(([path, names]) => (names.some(name => name !== LABEL) ? path : []))
 }
 
-/** The labels of files that have one. */
+/** The labels of the files that have a label. */
 function labelsOf(paths: readonly string[]): Map<string, string> {
   const blocks = paths.length === 0 ? null : attributesOf(paths, ['-n', LABEL])
   return new Map([...(blocks ?? [])].map(([path, lines]) => [path, lines.join('')]))

@@ -8,8 +8,8 @@ import { fsPath } from './path.ts'
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
 
 /**
- * Opens a file below a folder and follows no link on the way; the folder itself may be reached by one. Uses openat(2)
- * by way of /proc/self/fd: nobody can replace a component by a link between a check and its use.
+ * Opens a file below a folder and follows no link below the folder. The path of the folder itself may have links. Uses
+ * openat(2) by way of /proc/self/fd, so nobody can replace a component by a link between the check and the use.
  * @param path relative, without `..`
  * @returns null for a path that does not exist, is not a regular file, or is not below the folder
  */
@@ -39,7 +39,9 @@ export function openBeneath(folder: string, path: string): number | null {
   }
 }
 
-/** The content of a file below a folder; null as for `openBeneath`, and for a file of more than `limit` bytes. */
+/**
+ * The content of a file below a folder; null in the cases of `openBeneath`, and for a file of more than `limit` bytes.
+ */
 export function readBeneath(folder: string, path: string, limit: number): Buffer | null {
   const fd = openBeneath(folder, path)
   if (fd === null) return null

@@ -1,4 +1,5 @@
-// Node's crypto, loaded at its first use: that takes 1.4 ms of processor time, and a run with nothing to do uses none of it.
+// Node's crypto, loaded at its first use. Loading takes 1.4 ms of processor time, and a run with nothing to do does not need
+// it.
 import type * as Crypto from 'node:crypto'
 
 export function crypto(): typeof Crypto {

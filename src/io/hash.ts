@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto'
 import type { ByteSource } from '../elf/source.ts'
 
-/** Fits the cache of a processor. */
+/** The size of a read in bytes. It fits the cache of a processor. */
 const CHUNK = 1 << 17
 
-/** One buffer for all files: new ones cost a tenth of the time, and as much again for garbage collection. */
+/** One buffer for all files. New buffers would cost a tenth of the time, and the same again for garbage collection. */
 const shared = Buffer.alloc(CHUNK)
 
 /**

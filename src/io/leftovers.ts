@@ -13,7 +13,7 @@ export function temporaryFiles(folder: string, depth: number): string[] {
   })
 }
 
-/** Removes them. While no other run works there, they are nobody's. @throws the errors of unlink(2) */
+/** Removes these files. The caller makes sure that no other run works there. @throws the errors of unlink(2) */
 export function removeTemporaries(folder: string, depth: number): void {
   for (const path of temporaryFiles(folder, depth)) rmSync(fsPath(path), { force: true })
 }
@@ -21,7 +21,7 @@ export function removeTemporaries(folder: string, depth: number): void {
 /** Without a lock, only the age of a temporary file shows that its run is gone: a run writes one file in seconds. */
 const OLD_MS = 3_600_000
 
-/** Removes the old temporary files of one file. For a place where another run may be writing now. */
+/** Removes the old temporary files of one file, at a place where another run may be writing now. */
 export function removeOldTemporaries(path: string): void {
   const folder = directoryOf(path)
   for (const { name } of entriesIn(folder)) {

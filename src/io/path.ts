@@ -94,7 +94,7 @@ export function isInside(path: string, root: string): boolean {
   return path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`)
 }
 
-/** Whether there is anything at `path`. A link counts even when it leads nowhere. */
+/** Is there anything at `path`? A link counts even if its target does not exist. */
 export function exists(path: string): boolean {
   return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
 }
@@ -126,8 +126,8 @@ export function isWritable(folder: string): boolean {
 }
 
 /**
- * Makes a folder and the folders above it; those below `root` only while `root` exists. (Node's recursive mkdir would
- * make a venv again that was deleted meanwhile, and it reports ENOENT on a read-only file system.)
+ * Makes a folder and the folders above it; folders below `root` only while `root` exists. (Node's recursive mkdir
+ * would recreate a venv that was deleted meanwhile, and it reports ENOENT on a read-only file system.)
  * @throws the errors of mkdir(2)
  */
 export function makeFolders(path: string, root: string): void {

@@ -1,5 +1,6 @@
 // The undo of an edit in place as a text, which is kept outside of the edited file: in a state folder, or in the note of a
-// patched wheel. It may come from somebody else. It is used only when it gives exactly the bytes whose hash it names.
+// patched wheel. The text may come from somebody else. So an undo is used only if it gives exactly the bytes whose hash it
+// names.
 import { formatOf } from '../elf/layout.ts'
 import { isElf } from '../elf/read.ts'
 import { ElfError } from '../elf/error.ts'
@@ -13,7 +14,7 @@ import { digestOf } from './hash.ts'
 const MOST_PATCHES = 256
 const MOST_BYTES = 1 << 20
 
-/** The undo of an edit in place as a line of JSON. `base` is the file without any change of ours. */
+/** The undo of an edit in place as a line of JSON. `base` is the file without any change by wheelfix. */
 export function undoText(base: ByteSource, edit: FileEdit, record: string | null): string {
   return JSON.stringify({
     original: digestOf(base, 'sha256', 'hex'),

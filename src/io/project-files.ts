@@ -1,5 +1,5 @@
-// Which project files to trust: those between an environment and the end of its project, with an owner whom the user
-// trusts. Anybody may put a file into /tmp.
+// Which project files to trust: the files between an environment and the end of its project, if the user trusts their
+// owner. Anybody may put a file into /tmp.
 import { existsSync, type Stats, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'

@@ -1,5 +1,5 @@
-// How changed bytes reach the disk: first a copy beside the file, then one rename. A process that has the old file open
-// or mapped keeps it. A run that is killed in between leaves a temporary file, and the old file complete.
+// How changed bytes reach the disk: wheelfix writes a copy beside the file, then renames it once. A process that has the
+// old file open or mapped keeps it. A run that is killed in between leaves a temporary file, and the old file complete.
 import {
   closeSync,
   constants,
@@ -33,8 +33,7 @@ const SUFFIX = '.wheelfix-tmp'
 const LONGEST_NAME = 255
 
 /**
- * Is this the name of a temporary file of wheelfix? While no other run works on the venv, such a file is from a killed
- * run.
+ * Is this the name of a temporary file of wheelfix? If no other run works on the venv, a killed run has left such a file.
  */
 export function isTemporary(name: string): boolean {
   return name.startsWith('.') && name.endsWith(SUFFIX)
@@ -70,17 +69,17 @@ function digestOfName(name: string): string {
 export interface Staged {
   readonly path: string
   readonly temporary: string
-  /** True if the bytes must be on the disk before the rename: otherwise a power loss leaves an empty file. */
+  /** True if the bytes must be on the disk before the rename. Without this a power loss could leave an empty file. */
   readonly mustSync: boolean
 }
 
 /**
- * Writes a file's new bytes beside it, with the file's mode, owner and times. A file with more than one link gets its
- * own inode: the other names (in a package manager's cache) keep the old bytes.
+ * Writes a file's new bytes beside it, with the file's mode, owner and times. A file with more than one link gets its own
+ * inode: the other names (in a package manager's cache) keep the old bytes.
  * @param expected the file that the edit was made for
- * @param see gets all bytes of the new content in order; none where the file system copies by reference
- * @throws WheelfixError `BUSY` if the path is another file by now; the errors of open(2) and write(2), among them ELOOP
- * for a link. No temporary file is left after an error
+ * @param see gets all bytes of the new content in order; gets nothing where the file system copies by reference
+ * @throws WheelfixError `BUSY` if the path is now another file; the errors of open(2) and write(2), among them ELOOP for a
+ * link. No temporary file is left after an error
  */
 export function stageFile(
   path: string,
@@ -117,7 +116,7 @@ export function writeEdited(
   }
 }
 
-/** Writes an edit into an open file that nobody else uses: a clone. */
+/** Writes an edit into a clone: an open file that nobody else uses. */
 function writeEdit(fd: number, { baseSize, tail, patches, header }: FileEdit): void {
   ftruncateSync(fd, baseSize)
   for (const { offset, bytes } of patches) writeFully(fd, bytes, offset)
@@ -188,12 +187,12 @@ export function replaceFile(path: string, edit: FileEdit): void {
   commit(stageFile(path, edit))
 }
 
-/** Gives a new or existing file a content by a rename. @throws as `replaceFile` */
+/** Gives a new or existing file its content by a rename. @throws the errors of `replaceFile` */
 export function replaceContent(path: string, content: string | Uint8Array): void {
   commit(stageContent(path, content))
 }
 
-/** As `replaceContent`, for a file that may be empty after a power loss, because its readers can do without it. */
+/** Like `replaceContent`, but the file may be empty after a power loss. Its readers can do without it. */
 export function replaceExpendable(path: string, content: string | Uint8Array): void {
   renameStaged(stageContent(path, content))
 }
@@ -243,7 +242,7 @@ function cloned(to: number, { fd, status: { dev } }: FileSource): boolean {
     const errno = errnoOf(error)
     if (errno === undefined) throw error
     if (errno === 'ENOTSUP') cannotClone.add(dev)
-    // a full disk fails again when the bytes are written
+    // if the disk is full, the write of the bytes will fail again
     ftruncateSync(to, 0)
     return false
   }
@@ -252,7 +251,7 @@ function cloned(to: number, { fd, status: { dev } }: FileSource): boolean {
 /** The unit in which holes are kept: the block size of most file systems. */
 const BLOCK = 4096
 
-/** Small enough for the cache of a processor core. */
+/** The size of a read in bytes, small enough for the cache of a processor core. */
 const CHUNK = 1 << 18
 
 /** The content of an edited file in order. The bytes of a chunk are valid until the next one. */
@@ -323,7 +322,7 @@ function keepStatus(fd: number, { uid, gid, mode, atimeMs, mtimeMs }: Stats): vo
   try {
     if (uid !== process.getuid?.() || gid !== process.getgid?.()) fchownSync(fd, uid, gid)
   } catch (error) {
-    // only root may give a file away; another user with write access to the folder may still replace the file
+    // only root may change an owner, but another user with write access to the folder may replace the file
     if (errnoOf(error) !== 'EPERM') throw error
     isOwners = false
   }
@@ -332,8 +331,8 @@ function keepStatus(fd: number, { uid, gid, mode, atimeMs, mtimeMs }: Stats): vo
 }
 
 /**
- * Sets the times of an open file. Node can set microseconds, and cuts off the rest of a number of seconds: half a
- * microsecond more keeps a time the same through any number of changes.
+ * Sets the times of an open file. Node sets times in microseconds and cuts off the rest. So half a microsecond is added:
+ * the time then stays the same through any number of changes.
  */
 export function keepTimes(fd: number, { atimeMs, mtimeMs }: Pick<Stats, 'atimeMs' | 'mtimeMs'>): void {
   const seconds = (milliseconds: number): number => (Math.round(milliseconds * 1000) + 0.5) / 1e6

@@ -8,10 +8,10 @@ import { fsPath } from './path.ts'
 
 /** Most headers, program headers and a small dynamic table are inside the first block. */
 const BLOCK = 4096
-/** Enough for the tables of most objects. */
+/** The most blocks that are cached: enough for the tables of most objects. */
 const MOST_BLOCKS = 8
 
-/** Blocks of closed sources, for reuse: memory outside of the heap keeps the garbage collector busy. */
+/** Blocks of closed sources, for reuse. New memory outside of the heap would keep the garbage collector busy. */
 const spare: Uint8Array[] = []
 
 /** Identity and state of an open file, from fstat(2). */
@@ -42,7 +42,7 @@ export interface FileSource extends ByteSource {
 
 /** Opens a regular file for reading. @throws the errors of open(2); ElfError `NOT_ELF` for anything but a regular file */
 export function openSource(path: string): FileSource {
-  // does not wait for the writer of a FIFO
+  // O_NONBLOCK: the open must not wait for the writer of a FIFO
   return sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK))
 }
 
@@ -55,9 +55,9 @@ export function sourceOf(fd: number): FileSource {
 }
 
 /**
- * Opens a file if it begins with the ELF magic; else null. Most files of a venv do not. The read that shows it also gets
- * the headers of those that do.
- * @throws as `openSource`
+ * Opens a file if it begins with the ELF magic; else null. Most files of a venv do not begin with it. The same read also
+ * gets the headers of an ELF file.
+ * @throws the errors of `openSource`
  */
 export function openElf(path: string): FileSource | null {
   const fd = openSync(fsPath(path), 'r')
@@ -92,7 +92,7 @@ function sourceWith(fd: number, first: Block | null): FileSource {
     const bytes = (isMore ? undefined : spare.pop()) ?? new Uint8Array(2 * BLOCK)
     const block = { offset: start, length: Math.min(bytes.length, size - start), bytes }
     readFully(fd, bytes, block.length, start)
-    // a dropped block is not used again, because a caller may still look at it
+    // the memory of a dropped block is not reused, because a caller may still read it
     blocks[isMore ? replaced++ % MOST_BLOCKS : blocks.length] = block
     return block
   }

@@ -1,6 +1,6 @@
-// When written bytes are on the disk. A rename may reach the disk before the bytes of the renamed file; after a power
-// loss the file is then empty. wheelfix never syncs the whole file system: that would also write out an 8 GB install
-// that has just ended.
+// Makes sure that written bytes are on the disk. A rename may reach the disk before the bytes of the renamed file. After
+// a power loss the file is then empty. wheelfix never syncs the whole file system: that would also write out an 8 GB
+// install that has just ended.
 import { closeSync, constants, fdatasyncSync, openSync, statfsSync } from 'node:fs'
 import { errnoOf } from './error.ts'
 import { fsPath } from './path.ts'

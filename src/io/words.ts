@@ -23,8 +23,8 @@ export function listed(items: readonly string[], most = items.length): string {
 }
 
 /**
- * The names that a mistyped name may mean, the nearest first. Near are a small edit distance, and one name inside the
- * other.
+ * The names that a mistyped name may mean, the nearest first. Two names are near if their edit distance is small, or
+ * if one is inside the other.
  */
 export function nearest(name: string, names: Iterable<string>, most = 3): string[] {
   const limit = Math.max(2, Math.floor(name.length / 3))
