@@ -1,19 +1,19 @@
-// Command lines of installers. Says what makes the environment of a command that installs and starts in one go (`uv run`,
-// `uvx`, `tox` …), and which places a command fills. Knows words, not what a tool does with them; the tools' own --help tells
-// which options take a value.
+// Command lines of installers. This file finds the command that makes the environment for a command that installs and starts
+// in one step (`uv run`, `uvx`, `tox` …), and the places that a command fills. It only knows words. The tools' own --help
+// says which options take a value.
 import { fileNameOf } from '../io/path.ts'
 import type { ToolName } from './places.ts'
 
 /** A command line as words, the program first. */
 type Words = readonly string[]
 
-/** What a command line comes to. */
+/** What a command line does to environments. */
 interface CommandPlan {
-  /** Makes the environment that the command then finds, and starts nothing; null where the command does that alone. */
+  /** A command that makes the environment and starts nothing in it. null if the user's command itself does only that. */
   readonly prepare: Words | null
-  /** The tools whose environments it may make or change, beside the project's own. */
+  /** The tools whose environments the command may make or change, besides the environment of the project. */
   readonly tools: readonly ToolName[]
-  /** Does it work on the environment of a uv project, whatever is active? */
+  /** Does the command use the environment of a uv project, even if another environment is active? */
   readonly ofUvProject: boolean
   /** The places that pip or uv is told to install into. */
   readonly filled: readonly FilledPlace[]
@@ -25,7 +25,7 @@ export interface FilledPlace {
   readonly path: string
 }
 
-/** What is asked of the world outside. */
+/** The questions to the world outside. */
 interface CommandQuestion {
   /** What a program prints for its help: `uv run --help`. */
   readonly help: (words: Words) => string
@@ -48,7 +48,7 @@ const TOOLS_OF: ReadonlyMap<string, readonly ToolName[]> = new Map([
   ['nox', ['nox']],
 ])
 
-/** Subcommands of uv that touch nothing but the project's environment, or one that is named. */
+/** Subcommands of uv that change only the project's environment, or an environment that the user names. */
 const UV_PROJECT = new Set([
   'sync',
   'add',
@@ -72,7 +72,7 @@ export function planCommand(words: Words, question: CommandQuestion): CommandPla
   return prepare === undefined ? plan : { ...plan, prepare: prepare(head, rest, question) }
 }
 
-/** The words that start the program, its name, and its arguments: `python -m tox run` is tox, too. */
+/** The words that start the program, its name, and its arguments: `python -m tox run` is also tox. */
 function programOf(words: Words): { readonly head: Words; readonly name: string; readonly rest: Words } {
   const [program = '', first = '', second = ''] = words
   const name = fileNameOf(program)
@@ -83,7 +83,7 @@ function programOf(words: Words): { readonly head: Words; readonly name: string;
 }
 
 function planUv(plan: CommandPlan, head: Words, args: Words, question: CommandQuestion): CommandPlan {
-  // uv takes its global options before the subcommand, too
+  // uv also takes its global options before the subcommand
   const [global, [command = '', ...rest]] = subcommand(head, args, question)
   const started = [...head, ...global]
   if (command === 'run') {
@@ -128,7 +128,7 @@ function configOf(args: Words): Words {
   return at === -1 ? joined : args.slice(at, at + 2)
 }
 
-/** A program that ends at once, run in the environment that has been made. */
+/** A program that ends at once. It is run in place of the command. */
 const NOTHING = ['python', '-c', '']
 
 /** Options of `uv run` that say what the command is. */
@@ -140,7 +140,7 @@ function prepareRun(head: Words, args: Words, { help, isScript }: CommandQuestio
   const [target] = command
   if (target === undefined) return null
   const kept = options.filter(option => !KINDS_OF_COMMAND.has(option))
-  // its environment is the script's own; options of `uv run` that sync does not know would end it
+  // a script has its own environment; `uv sync` would fail at options that only `uv run` knows
   if (isScript(target)) return [...head, 'sync', '--script', target]
   return [...head, 'run', ...kept, ...NOTHING]
 }
@@ -153,7 +153,7 @@ function prepareTool(head: Words, args: Words, { help }: CommandQuestion): Words
   return [...head, ...options, ...(isNamed ? [] : ['--from', requirementOf(target)]), ...NOTHING]
 }
 
-/** `ruff@0.5.0` is `ruff==0.5.0`; `ruff@latest` asks for what is newest, which is what a plain name gets the first time. */
+/** `ruff@0.5.0` means `ruff==0.5.0`. `ruff@latest` asks for the newest version, as a plain name does at its first use. */
 function requirementOf(target: string): string {
   const [name = '', version] = target.split('@')
   if (version === undefined || version === 'latest' || target.includes('://'))
@@ -161,7 +161,7 @@ function requirementOf(target: string): string {
   return `${name}==${version}`
 }
 
-/** The words before two dashes: what follows is for the commands that a tool runs. */
+/** The words before `--`. The words after it are for the commands that a tool runs. */
 function ownWords(args: Words): Words {
   const dashes = args.indexOf('--')
   return dashes === -1 ? args : args.slice(0, dashes)
@@ -169,7 +169,7 @@ function ownWords(args: Words): Words {
 
 const TOX_RUNS = new Set(['run', 'r', 'run-parallel', 'p', 'legacy', 'le'])
 
-/** `--notest` installs and runs nothing. What `-r` makes would be made once more by the command itself. */
+/** `--notest` installs and runs nothing. With `-r`, the command itself would make the environment again. */
 function prepareTox(head: Words, args: Words): Words | null {
   const own = ownWords(args)
   const [first = '-'] = own
@@ -178,7 +178,7 @@ function prepareTox(head: Words, args: Words): Words | null {
   return runs && !isNew ? [...head, ...own, '--notest'] : null
 }
 
-/** nox makes each environment once more in every run that is not told to reuse it. */
+/** Without an option to reuse them, every run of nox makes each environment again. */
 function prepareNox(head: Words, args: Words): Words | null {
   const own = ownWords(args)
   const reuses = own.some((word, at) => {
@@ -189,7 +189,7 @@ function prepareNox(head: Words, args: Words): Words | null {
   return [...head, ...own.map(word => (word === '-R' ? '-r' : word)), '--install-only']
 }
 
-/** `hatch run ENV:COMMAND` runs Python in the same environment in place of the command. */
+/** Runs Python in place of the command, in the environment of `hatch run ENV:COMMAND`. */
 function prepareHatch(head: Words, args: Words, { help }: CommandQuestion): Words | null {
   const { options, command } = splitOptions(args, help([...head, '--help']))
   const [action, ...rest] = command
@@ -217,8 +217,8 @@ export function splitOptions(args: Words, help: string): { readonly options: Wor
 }
 
 /**
- * The options that take a value in a word of its own, as clap shows them: `-p, --python <PYTHON>`, and as click does:
- * `-e, --env TEXT`.
+ * The options that take a value as a separate word. clap shows them as `-p, --python <PYTHON>`, and click as `-e, --env
+ * TEXT`.
  */
 function valuedOptions(help: string): ReadonlySet<string> {
   const names = [...help.matchAll(/^\s+(?:(-\w), )?(--[\w-]+) (?:<[^>]*>|[A-Z]{2,}\b)/gm)]

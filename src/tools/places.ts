@@ -1,5 +1,5 @@
 // Where Python tools keep the environments that they make, by the tools' own variables, configuration and default folders.
-// Lists folders, and reads nothing in them but whether a pyvenv.cfg is there.
+// This file lists folders. In a folder it only looks for a pyvenv.cfg.
 import { existsSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { entriesIn, fsPath, realPath } from '../io/path.ts'
@@ -14,7 +14,7 @@ export interface ToolPlace {
   readonly root: string
   /** Files on which the tool holds a lock while it writes there. */
   readonly locks: readonly string[]
-  /** The Python that loads a folder, where that is known. */
+  /** The Python that loads the folder's objects, if it is known. */
   readonly python?: string | null
 }
 
@@ -42,14 +42,14 @@ export type ToolName = keyof typeof FINDERS
 
 export const TOOL_NAMES: readonly ToolName[] = Object.keys(FINDERS).filter(name => isToolName(name))
 
-/** Those whose environments belong to no project, which has a command of its own for its environment. */
+/** The tools whose environments belong to no project. A project has its own command for its environment. */
 export const DEFAULT_TOOLS: readonly ToolName[] = ['uv', 'pipx', 'pre-commit', 'prek']
 
 export function isToolName(name: string): name is ToolName {
   return name in FINDERS
 }
 
-/** The environments of these tools, each once, Pythons first: environments are made with them. */
+/** The environments of these tools, each once. Pythons come first, because environments are made with them. */
 export async function placesOf(tools: readonly ToolName[], question: PlacesQuestion): Promise<ToolPlace[]> {
   const folders = foldersOf(question)
   if (folders === null) return []
@@ -66,7 +66,9 @@ export async function placesOf(tools: readonly ToolName[], question: PlacesQuest
   return own.sort((a, b) => rank(a) - rank(b))
 }
 
-/** Tools, managed Pythons, and in the cache the environments of scripts and of `uvx` (crates/uv-cache, CacheBucket). */
+/**
+ * uv's tools and managed Pythons, and in its cache the environments of scripts and of `uvx` (crates/uv-cache, CacheBucket).
+ */
 async function findUv(folders: Folders): Promise<Found[]> {
   const tools = named(folders, 'UV_TOOL_DIR') ?? join(folders.data, 'uv/tools')
   const pythons = named(folders, 'UV_PYTHON_INSTALL_DIR') ?? join(folders.data, 'uv/python')
@@ -79,7 +81,10 @@ async function findUv(folders: Folders): Promise<Found[]> {
   ]
 }
 
-/** The variable, then `cache-dir` of the project, of the user and of the system (uv, "Configuration files"). */
+/**
+ * uv's cache: the variable decides, then `cache-dir` of the project, of the user and of the system (uv, "Configuration
+ * files").
+ */
 async function uvCache(folders: Folders): Promise<string> {
   const { env, cwd, cache, config } = folders
   const variable = named(folders, 'UV_CACHE_DIR')
@@ -99,8 +104,8 @@ async function uvCache(folders: Folders): Promise<string> {
 }
 
 /**
- * Since 1.3 in $XDG_DATA_HOME, before in ~/.local/pipx (pipx, paths.py). What `pipx run` makes is in its cache. Root also has
- * the environments of all users.
+ * pipx keeps environments in $XDG_DATA_HOME since 1.3, and in ~/.local/pipx before (pipx, paths.py). The environments of
+ * `pipx run` are in its cache. For root, the environments for all users count too.
  */
 function findPipx(folders: Folders): Found[] {
   const { home, data, cache } = folders
@@ -118,7 +123,10 @@ function findPipx(folders: Folders): Found[] {
   ]
 }
 
-/** A folder for each repository; in it an environment for each language (pre-commit, store.py and lang_base.py). */
+/**
+ * pre-commit has a folder for each repository, with an environment for each language (pre-commit, store.py and
+ * lang_base.py).
+ */
 function findPreCommit(folders: Folders): Found[] {
   const base = named(folders, 'PRE_COMMIT_HOME') ?? join(folders.cache, 'pre-commit')
   const locks = [join(base, '.lock')]
@@ -127,12 +135,15 @@ function findPreCommit(folders: Folders): Found[] {
     .flatMap(repo => foldersIn(repo))
   return environments.flatMap((root): Found[] => {
     if (isVenv(root)) return [{ kind: 'venv', root, locks }]
-    // where language_version is a path the environment lies deeper: py_env-/usr/bin/python3
+    // if language_version is a path, the environment lies deeper: py_env-/usr/bin/python3
     return /\/\w+env-[^/]*$/.test(root) ? [{ kind: 'folder', root, locks }] : []
   })
 }
 
-/** The successor of pre-commit in Rust: an environment for each hook, named after its language, and programs of its own. */
+/**
+ * prek, the successor of pre-commit in Rust, has an environment for each hook, named after its language, and its own
+ * programs.
+ */
 function findPrek(folders: Folders): Found[] {
   const base = named(folders, 'PREK_HOME') ?? join(folders.cache, 'prek')
   const locks = [join(base, '.lock')]
@@ -148,7 +159,10 @@ function findPrek(folders: Folders): Found[] {
   ]
 }
 
-/** In the cache; a setting may move them, also that of a project (poetry, config/config.py). */
+/**
+ * poetry keeps environments in its cache. A setting may move them, including a setting of the project (poetry,
+ * config/config.py).
+ */
 async function findPoetry(folders: Folders): Promise<Found[]> {
   const { cwd, cache, config, data } = folders
   const project = projectAbove(cwd, ['poetry.toml', 'poetry.lock'])
@@ -182,7 +196,10 @@ function findPipenv(folders: Folders): Found[] {
   return [...venvsIn(base), ...projectVenvs(folders, ['Pipfile'], base).flatMap(path => venvAt(path))]
 }
 
-/** PROJECT/ID/NAME, or NAME where the folder lies in the project; a setting may move it (hatch, cli/application.py). */
+/**
+ * hatch uses the path PROJECT/ID/NAME, or NAME if the folder lies in the project. A setting may move the folder (hatch,
+ * cli/application.py).
+ */
 async function findHatch(folders: Folders): Promise<Found[]> {
   const file = named(folders, 'HATCH_CONFIG') ?? join(folders.config, 'hatch/config.toml')
   const dirs = async (...keys: readonly string[]): Promise<unknown> => await tomlValue(file, 'dirs', ...keys)
@@ -199,7 +216,7 @@ async function findHatch(folders: Folders): Promise<Found[]> {
   ]
 }
 
-/** Environments that are not in their project, Pythons, and the folders of PEP 582 (pdm, project/config.py). */
+/** pdm's environments outside of projects, its Pythons, and the folders of PEP 582 (pdm, project/config.py). */
 async function findPdm(folders: Folders): Promise<Found[]> {
   const { cwd, config, data } = folders
   const projects = projectsOf(cwd, ['pdm.lock', 'pdm.toml', '.pdm-python'])
@@ -267,7 +284,10 @@ function isVenv(path: string): boolean {
   return existsSync(fsPath(join(path, 'pyvenv.cfg')))
 }
 
-/** The folders in a folder; links are other names of them, or lead out. Hidden ones are half made (uv's `.tmp…`). */
+/**
+ * The folders in a folder, without links: a link is another name, or leads elsewhere. Hidden folders are unfinished (uv's
+ * `.tmp…`).
+ */
 function foldersIn(folder: string, hidden = false): string[] {
   if (!isAbsolute(folder)) return []
   return entriesIn(folder)
@@ -275,7 +295,7 @@ function foldersIn(folder: string, hidden = false): string[] {
     .map(({ name }) => join(folder, name))
 }
 
-/** What an environment is called in a list: `ruff`, `repo1a2b/py_env-python3.12`. */
+/** The name of an environment in a list: `ruff`, `repo1a2b/py_env-python3.12`. */
 export function nameOf({ tool, root }: ToolPlace): string {
   const [name = '', above = ''] = root.split('/').toReversed()
   const isShort = name !== '.venv' && tool !== 'pre-commit' && tool !== 'hatch'

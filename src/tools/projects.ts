@@ -1,13 +1,13 @@
-// Tools that keep environments in or beside a project: tox, nox, hatch, pdm, pipenv. Finds the projects of a folder, and what
-// their configuration says.
+// Tools that keep environments in or beside a project: tox, nox, hatch, pdm, pipenv. This file finds the projects of a
+// folder, and reads their configuration.
 import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { entriesIn, fsPath } from '../io/path.ts'
 import { configText, expanded, type Folders, isTable, named, tomlValue } from './settings.ts'
 
-/** How deep a folder is searched for projects: `packages/python/NAME`. */
+/** The levels of folders that are searched for projects: `packages/python/NAME`. */
 const DEPTH = 3
-/** The most folders that are looked into. A home folder is no project. */
+/** The most folders that are searched. It bounds a search that begins in a home folder. */
 const MOST_FOLDERS = 2000
 
 /** The nearest folder from `cwd` upwards that has one of these files. */
@@ -53,7 +53,7 @@ export async function toxFolders(folders: Folders): Promise<string[]> {
   const configured = projects.map(async project => {
     const text = await toxWorkDir(project)
     const plain = text?.replaceAll(/\{(?:tox_root|toxinidir)\}/g, project).replaceAll(/\{home(?:dir)?\}/g, folders.home)
-    // what else tox replaces is known to tox alone
+    // only tox itself can replace other substitutions
     return plain === undefined || /\{[^}]*\}/.test(plain) ? join(project, '.tox') : expanded(folders, plain, project)
   })
   return [...new Set([chosen, ...(await Promise.all(configured))])].filter(path => path !== null)
@@ -70,7 +70,10 @@ async function toxWorkDir(project: string): Promise<string | undefined> {
   return typeof found === 'string' ? found : undefined
 }
 
-/** The folders in which nox keeps environments: `.nox` beside the noxfile, or what it sets (nox, _options.py: `envdir`). */
+/**
+ * The folders in which nox keeps environments: `.nox` beside the noxfile, or the folder that the noxfile sets (nox,
+ * _options.py: `envdir`).
+ */
 export function noxFolders(folders: Folders): string[] {
   return projectsOf(folders.cwd, ['noxfile.py', '.nox']).flatMap(project => {
     const code = configText(join(project, 'noxfile.py'))
@@ -79,7 +82,9 @@ export function noxFolders(folders: Folders): string[] {
   })
 }
 
-/** Environments of hatch with a path of their own: `path` of an environment, and hatch's variable (hatch, env/virtual.py). */
+/**
+ * Environments of hatch with their own path. It is the `path` of an environment, or hatch's variable (hatch, env/virtual.py).
+ */
 export async function hatchPaths(folders: Folders): Promise<string[]> {
   const projects = projectsOf(folders.cwd, ['hatch.toml', 'pyproject.toml'])
   const inProjects = projects.map(async project => {
@@ -100,7 +105,7 @@ export function projectVenvs(folders: Folders, files: readonly string[], base: s
     const path = join(project, '.venv')
     const text = configText(path).trim()
     if (text === '') return [path]
-    // a name is that of a folder in WORKON_HOME (pipenv, utils/venv_locator.py)
+    // a name without a slash is a folder in WORKON_HOME (pipenv, utils/venv_locator.py)
     return text.includes('/') ? [resolve(project, text)] : base === null ? [] : [join(base, text)]
   })
 }

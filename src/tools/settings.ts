@@ -1,9 +1,9 @@
-// The settings of Python tools that say where their environments are: variables and configuration files. A value that cannot
-// be understood counts as not set, as what it names cannot be found.
+// The settings of Python tools that say where their environments are: variables and configuration files. A value that
+// wheelfix cannot understand counts as not set, because wheelfix cannot find what it names.
 import { isAbsolute, join, resolve } from 'node:path'
 import { readRegular } from '../io/beneath.ts'
 
-/** Who asks: the tools' variables, and the folder whose own environments (tox, nox) count. */
+/** The surroundings of a question: the tools' variables, and the folder whose projects count (tox, nox). */
 export interface PlacesQuestion {
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
@@ -57,7 +57,7 @@ export function expanded({ env, home }: Folders, text: unknown, base: string): s
   return plain === '~' || plain.startsWith('~/') ? join(home, plain.slice(1)) : resolve(base, plain)
 }
 
-/** A configuration file has some KB, a pyproject.toml some more. */
+/** The size limit in bytes. A configuration file has a few KB, and a pyproject.toml a few more. */
 const LARGEST_FILE = 1 << 20
 
 /** The text of a configuration file; '' for a file that does not exist or cannot be one. */
@@ -66,8 +66,8 @@ export function configText(path: string): string {
 }
 
 /**
- * The value at a path of keys in a TOML file; undefined where there is none, and in a file that is broken. The parser is
- * loaded only where there is a file.
+ * The value at a path of keys in a TOML file; undefined if there is none, or if the file is broken. The parser is loaded
+ * only if there is a file.
  */
 export async function tomlValue(path: string, ...keys: readonly string[]): Promise<unknown> {
   const text = configText(path)

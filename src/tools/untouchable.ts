@@ -1,11 +1,11 @@
-// Why an environment that was found is not patched without being named: it is being written, is somebody else's, or lies on
-// a disk of another machine.
+// Why wheelfix does not patch an environment that the user has not named: a tool is writing it, it belongs to another user,
+// or it is on a disk of another machine.
 import { lstatSync, readFileSync, statfsSync, statSync } from 'node:fs'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import type { ToolPlace } from './places.ts'
 
-/** f_type of file systems whose files lie elsewhere (statfs(2), linux/magic.h). */
+/** f_type of file systems whose files are on another machine (statfs(2), linux/magic.h). */
 const REMOTE: ReadonlyMap<number, string> = new Map([
   [0x6969, 'NFS'],
   [0xff534d42, 'CIFS'],
@@ -16,7 +16,7 @@ const REMOTE: ReadonlyMap<number, string> = new Map([
   [0x65735546, 'FUSE'],
 ])
 
-/** The reason, in the second half of a sentence; null where it may be patched. */
+/** The reason, as the second half of a sentence; null if the environment may be patched. */
 export function reasonAgainst({ tool, root, locks }: ToolPlace): string | null {
   try {
     const { uid } = lstatSync(fsPath(root))
@@ -41,7 +41,10 @@ function isHeld(path: string): boolean {
 
 let inodes: ReadonlySet<string> | undefined
 
-/** The inodes of all locks, read once. Devices are left out: what btrfs and overlayfs say there is not what stat(2) says. */
+/**
+ * The inodes of all locks, read once. Devices are left out, because btrfs and overlayfs report another device there than
+ * stat(2) does.
+ */
 function heldInodes(): ReadonlySet<string> {
   if (inodes !== undefined) return inodes
   let text = ''
@@ -50,7 +53,7 @@ function heldInodes(): ReadonlySet<string> {
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
   }
-  // a shared lock is uv's on its cache for as long as a program runs that it started
+  // shared locks do not count: uv holds one on its cache as long as a program runs that uv started
   inodes = new Set([...text.matchAll(/ WRITE .*? [0-9a-f]+:[0-9a-f]+:(\d+) /g)].map(([, inode = '']) => inode))
   return inodes
 }
