@@ -1,5 +1,5 @@
-// What patchelf's options mean for an object: from its present state to the wanted one, in patchelf's order. Here `wheelfix
-// elf` differs from `wheelfix venv`, which keeps the tag of a search path.
+// What patchelf's options mean for an object. They lead from its present state to the wanted state, in patchelf's order.
+// Here `wheelfix elf` differs from `wheelfix venv`, which keeps the tag of a search path.
 import { ET_DYN } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import { readHeaders } from '../elf/headers.ts'
@@ -23,12 +23,13 @@ export interface PatchelfEdit {
   /** EI_OSABI; `null`: stays. */
   readonly osabi: number | null
   readonly addDebugTag: boolean
-  /** `null`: the stack stays as it is. */
+  /** `null`: the flag of the stack does not change. */
   readonly executableStack: boolean | null
 }
 
 /**
- * The state that the options ask for. @throws ElfError `REFUSED`; the read errors of the files that --shrink-rpath examines
+ * The state that the options ask for.
+ * @throws ElfError `REFUSED`; the read errors of the files that --shrink-rpath examines
  */
 export function wantedState(edit: PatchelfEdit, object: ElfObject, state: ElfState): ElfState {
   let wanted = state
@@ -54,7 +55,7 @@ function withSearchPath(edit: PatchelfEdit, object: ElfObject, state: ElfState):
     case 'remove':
       return applyEdit(state, { searchPath: null })
     case 'set':
-      // no search path and an empty one are equal, as in patchelf 0.19
+      // a missing search path and an empty one are equal, as in patchelf 0.19
       if (old === null && edit.rpath.value === '') return state
       return applyEdit(state, { searchPath: { tag, value: edit.rpath.value } })
     case 'add': {
@@ -70,8 +71,8 @@ function withSearchPath(edit: PatchelfEdit, object: ElfObject, state: ElfState):
 }
 
 /**
- * Leaves out directories that add no needed library to those of the directories before them, and directories without an
- * allowed prefix. Entries that are not absolute paths ($ORIGIN …) stay.
+ * Leaves out a directory if the directories before it already have all needed libraries that it has. Also leaves out
+ * directories without an allowed prefix. Entries that are not absolute paths ($ORIGIN …) stay.
  */
 function shrink(searchPath: string, object: ElfObject, allowedPrefixes: readonly string[]): string {
   const wanted = new Set(object.needed)

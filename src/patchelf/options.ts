@@ -22,12 +22,12 @@ export class ElfUsageError extends Error {
   override readonly name = 'ElfUsageError'
 }
 
-/** Options of the real patchelf that wheelfix lacks, because no wheel needs their changes. */
+/** Options of the real patchelf that wheelfix does not have, because no wheel needs them. */
 const UNSUPPORTED = new Set(['--clear-symbol-version', '--build-resolution-cache', '--rename-dynamic-symbols'])
 
 /**
- * The argument of an option: none (`print`, `flag`, `nothing`), a text that may come from a file (`@FILE`: `text`), or a
- * word that may not. `list` options may be given more than once.
+ * The argument of an option. `print`, `flag` and `nothing` take none. A `text` may come from a file (`@FILE`); the other
+ * kinds take a word. `list` options may be given more than once.
  */
 type OptionKind =
   | { readonly takes: 'print'; readonly what: Printable }
@@ -249,7 +249,7 @@ function osabiOf(text: string | undefined): number | null {
 function pageSizeOf(text: string | undefined): number | null {
   if (text === undefined) return null
   const size = Number(text)
-  // the operator & works on 32 bits with a sign
+  // the operator & works on signed 32 bits
   if (!Number.isInteger(size) || size <= 0 || size >= 2 ** 31 || (size & (size - 1)) !== 0) {
     throw new ElfUsageError('invalid argument to --page-size')
   }

@@ -1,6 +1,6 @@
-// Changes or restores one object on disk for `wheelfix elf`. A file that it edited before is edited again from its original.
-// So its grafts never stack, and an edit that leads back restores the same bytes. The changes of `wheelfix venv` come on
-// top, as if the edit had been there first.
+// Changes or restores one object on disk for `wheelfix elf`. A file that `wheelfix elf` edited before is edited again from
+// its original. So its grafts never stack, and an edit back to the first state restores the same bytes. The changes of
+// `wheelfix venv` come on top, as if they were made after the edit.
 import {
   accessSync,
   fchmodSync,
@@ -41,9 +41,9 @@ export interface Rewrite {
 export interface RewriteOptions extends Omit<GraftOptions, 'record' | 'inPlace' | 'owner'> {
   /** The path of the result; null for the file itself. An output file is written even when nothing changes. */
   readonly output?: string | null
-  /** Write nothing, and only find out what would change. */
+  /** Only find out what would change, and write nothing. */
   readonly dryRun?: boolean
-  /** The environment, which says where the undo of a program that is edited in place is kept. */
+  /** The environment variables. They say where the undo of a program that is edited in place is kept. */
   readonly env?: NodeJS.ProcessEnv
 }
 
@@ -61,9 +61,9 @@ function liftedOwner(undo: Undo): Owner | null {
 
 /**
  * Edits one object. If the path is a link, its target is changed.
- * @param change returns the wanted state for the present state, which excludes what others changed on top; it may first
- * print facts about the present object
- * @throws ElfError and the errors of node:fs; the file is then unchanged
+ * @param change returns the wanted state for the present state. The present state excludes what others changed on top. The
+ * function may first print facts about the present object
+ * @throws ElfError, and the errors of node:fs; the file is then unchanged
  */
 export function rewriteObject(
   path: string,
@@ -148,8 +148,8 @@ const CHUNK = 1 << 20
 
 /**
  * Writes the result somewhere else: by a rename when the path is a file or nothing yet, directly when it is a device. A new
- * file may be executed and written, whatever the permissions of the first file: a file of a Nix store is read-only, and its
- * copy must not stay so.
+ * file may be executed and written, whatever the permissions of the first file. A file of a Nix store is read-only, and its
+ * copy must be writable.
  */
 function writeCopy(result: ByteSource, output: string): void {
   const old = statSync(fsPath(output), { throwIfNoEntry: false })

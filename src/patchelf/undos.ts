@@ -27,7 +27,7 @@ export function programUndos(path: string, env: NodeJS.ProcessEnv): ProgramUndos
   const own = user === null ? null : keptUndos(user, 'elf')
   const venvs = around === null ? null : keptUndos(around)
   return {
-    // the same edit of the same program elsewhere leaves the same bytes, so the environment's own undo comes first
+    // the same edit of the same program elsewhere gives the same bytes, so the undo of the environment comes first
     of: source => venvs?.of(source) ?? own?.of(source) ?? null,
     keep: edits => {
       for (const { owner, base, edit, record } of edits) {
@@ -40,7 +40,7 @@ export function programUndos(path: string, env: NodeJS.ProcessEnv): ProgramUndos
 
 /**
  * Keeps the undo when the user has a writable state folder. A build has none (Nix: HOME=/homeless-shelter), so its programs
- * are edited as patchelf edits them.
+ * are edited without an undo, as by patchelf.
  */
 function keepIfWritable(user: Place | null, base: ByteSource, edit: EditInPlace['edit']): void {
   try {
