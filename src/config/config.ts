@@ -7,8 +7,8 @@ import { WheelfixError } from '../io/error.ts'
 import { findConfig } from './find-config.ts'
 
 /**
- * How the libraries reach a venv. `rpath` patches the objects. `loader` makes a private loader and leaves the wheels as they
- * are. `both` makes a private loader, and patches the objects that even its libraries do not serve.
+ * How the libraries reach a venv. `rpath` patches the objects. `loader` makes a private loader and does not change the
+ * wheels. `both` makes a private loader, and patches the objects that even its libraries do not serve.
  */
 export type Strategy = 'rpath' | 'loader' | 'both'
 
@@ -34,7 +34,7 @@ export interface Config {
   readonly strict: boolean
 }
 
-/** The size limit in bytes. A file that a person writes has some KB. */
+/** The size limit in bytes. A file that a person writes has a few KB. */
 const LARGEST_FILE = 4 << 20
 
 const NO_CONFIG: Config = {
