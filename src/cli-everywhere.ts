@@ -1,4 +1,4 @@
-// The commands that serve more than one environment, whatever tool made them.
+// The commands that serve environments of all tools.
 import { Command } from './commander.ts'
 import {
   collect,

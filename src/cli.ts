@@ -33,7 +33,7 @@ export function makeProgram(version: string, end: End): Command {
   const program = new Command('wheelfix')
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(version)
-    // descriptions are readable in 60 columns, too
+    // descriptions are also readable in 60 columns
     .configureHelp({ minWidthToWrap: 20 })
     // the words after a command's first word may belong to another program
     .enablePositionalOptions()

@@ -11,5 +11,5 @@ export const Command = TypedCommand
 export const Option = TypedOption
 /** A command without options or arguments of its own. */
 export type Command = typed.Command
-/** A command whose options do not matter: it is described, or gets subcommands. */
+/** A command whose options do not matter, because it is only described or gets subcommands. */
 export type AnyCommand = typed.CommandUnknownOpts

@@ -1,4 +1,5 @@
-// The program as plain data, from its own definition. Completions, manual pages and docs/commands.md are made from it.
+// The program as plain data, made from its own definition. Completions, manual pages and docs/commands.md are made
+// from it.
 import type { AnyCommand } from './commander.ts'
 import type { CommandDescription } from './report/manual/reference.ts'
 

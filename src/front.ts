@@ -1,7 +1,8 @@
-// The first stage of the program: the command line, its help, and answers that an earlier run kept. A shell hook runs on
-// every entry and needs no more. This stage is a quarter of the program, and starts sooner by as much (launch.ts). The
-// bundler leaves out everything else that is loaded on demand. A request for it is an error. After this error, as after any
-// other, the whole program does the work from the start. So this stage changes nothing, and writes nothing before its end.
+// The first stage of the program: the command line, its help, and answers that an earlier run kept. A shell hook runs at
+// every entry of a folder and needs only this. This stage is a quarter of the program, and so starts sooner (launch.ts).
+// The bundler leaves out all other code that is loaded on demand, and a request for such code is an error. After this
+// error, or any other, the whole program does the work from the start. So this stage changes no files, and prints nothing
+// before its end.
 import { run } from './run.ts'
 import { holdOutput, watchOutput } from './output.ts'
 

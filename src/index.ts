@@ -55,7 +55,7 @@ export interface Surroundings {
 export interface FindOptions extends Surroundings {
   /** The Python that loads the modules of a folder that is not a virtual environment. */
   readonly python?: string
-  /** The program, not a Python, that loads the objects of such a folder. */
+  /** A program other than Python that loads the objects of such a folder. */
   readonly program?: string
 }
 
@@ -129,7 +129,7 @@ export interface ResolvedNeeded {
   /** The path of the file; null when none is found. */
   readonly provider: string | null
   readonly how: NeededHow
-  /** The rule of the loader that decided; null when the object is not resolved at all. */
+  /** The rule of the loader that decided; null if the object is not resolved. */
   readonly because: Because | null
 }
 
@@ -148,7 +148,7 @@ export function resolve(environment: Environment, options: LookOptions = {}): Re
   const examination = examine(environment, lookOptions(options))
   const { objects } = examination.scan
   const { input } = examination.resolution
-  // a private loader that is not made yet serves nothing
+  // a private loader that does not exist yet serves nothing
   const python = examination.loaderPending ? examination.python : input.python
   const states = new Map(objects.map(object => [object.identity, object.current]))
   const now = resolveObjects({ ...input, python }, states)

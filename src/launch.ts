@@ -1,9 +1,9 @@
-// The file that Node starts. It holds the first stage of the program as text; the whole program is a file beside it, because
-// Node reads the file that it starts to its end (1 MB: 4 ms). Both run from V8's code cache, which was made at build time.
-// Without this cache V8 compiles function by function, which is a sixth of a run on a small venv.
-// Without a matching cache the text is compiled as usual. Node's own cache (module.enableCompileCache, since 22.8) holds
-// only the functions that ran when it was made. Measured against ours it costs 3 to 9 ms more processor time on a whole run,
-// and 5 to 7 ms less on --version (Node 22, 24 and 26).
+// The file that Node starts. It holds the first stage of the program as text. The whole program is in a file beside it,
+// because Node always reads all of the file that it starts (1 MB takes 4 ms). Both run from V8's code cache, which was made
+// at build time. Without this cache V8 compiles function by function, which takes a sixth of a run on a small venv. Without a
+// matching cache the text is compiled as usual. Node's own cache (module.enableCompileCache, since 22.8) holds only the
+// functions that ran when it was made. Compared with wheelfix's cache it costs 3 to 9 ms more processor time on a whole run,
+// and 5 to 7 ms less on --version (measured with Node 22, 24 and 26).
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { Script } from 'node:vm'
 import { crc32 } from 'node:zlib'
@@ -23,13 +23,13 @@ function whole(): Stage {
 
 /** The commands whose answer is kept in the environment. */
 const OF_ENVIRONMENTS = new Set(['venv', 'check', 'loader'])
-/** The commands for which the first stage may be enough. The other commands would load it in vain. */
+/** The commands for which the first stage may be enough. Other commands would only load it and then the whole program. */
 const OF_FRONT = new Set(['venv', 'check', 'loader', 'path', 'help', '--help', '-h', '--version', '-V'])
 
 /**
- * The path of a cache. V8 runs any code of the right length that was made with its version number and flags, even when the
- * program, Node's build or the bytes are wrong. So the name has a checksum of the program and Node's build, and the last four
- * bytes are a checksum of the code.
+ * The path of a cache. V8 runs any code of the right length that was made with its version number and flags. It does so even
+ * if the program, Node's build or the bytes are wrong. So the name of the cache has a checksum of the program and of Node's
+ * build, and the last four bytes are a checksum of the code.
  */
 function cachePath({ text, name }: Stage): string {
   const build = JSON.stringify([process.versions, process.arch, process.config])
@@ -80,8 +80,8 @@ function startStage(stage: Stage): void {
 }
 
 /**
- * Is there an environment, and no answer that an earlier run kept in it? Then the whole program is needed, and the first
- * stage would only find that out. A guess from the command line is enough, because both stages come to the same end.
+ * Is there an environment without an answer of an earlier run? Then the whole program is needed, and the first stage would
+ * only find that out. A guess from the command line is enough, because both stages give the same result.
  */
 function isFirstRun([command = '', ...args]: readonly string[]): boolean {
   if (!OF_ENVIRONMENTS.has(command) || args.some(arg => arg === '--help' || arg === '-h')) return false
@@ -91,7 +91,7 @@ function isFirstRun([command = '', ...args]: readonly string[]): boolean {
   return existsSync(`${folder}/pyvenv.cfg`) && !existsSync(`${folder}/.wheelfix/state.json`)
 }
 
-/** Runs the program. Node starts this file, or bin/wheelfix.cjs, to which npm links, calls it. */
+/** Runs the program. Node starts this file, or bin/wheelfix.cjs calls it. npm links to the second. */
 export function start(): void {
   const args = process.argv.slice(2)
   startStage(OF_FRONT.has(args[0] ?? '--help') && !isFirstRun(args) ? FRONT : whole())

@@ -9,7 +9,7 @@ const isUnwritten = watchOutput()
 /** EX_SOFTWARE of sysexits.h: an error of the program itself. */
 const BUG = 70
 
-// no code below expects these errors, rejected promises included
+// no code below expects these errors; rejected promises come here too
 process.on('uncaughtException', error => {
   const message = `this is a bug in wheelfix (${error.name}: ${error.message.replaceAll('\n', ' ')})`
   const request =

@@ -1,6 +1,9 @@
 // The standard streams of the program.
 
-/** Lets a reader of the output close its end early. @returns whether something could not be written */
+/**
+ * Lets a reader of the output close its end early.
+ * @returns a function that says whether something could not be written
+ */
 export function watchOutput(): () => boolean {
   let unwritten = false
   for (const stream of [process.stdout, process.stderr]) {

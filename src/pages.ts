@@ -1,4 +1,4 @@
-// The pages of docs/ that are made from the program, so that the two always agree.
+// The pages of docs/ that are made from the program, so that they always agree with it.
 import { makeProgram } from './cli.ts'
 import { explanationPage } from './report/manual/explain-text.ts'
 import { referencePage } from './report/manual/reference.ts'

@@ -1,4 +1,4 @@
-// Runs a command line: finds out which program is meant, parses, and turns a usage error into one sentence.
+// Runs a command line. Decides between wheelfix and patchelf, parses the words, and turns a usage error into one sentence.
 import { basename } from 'node:path'
 import { type AnyCommand, CommanderError } from './commander.ts'
 import { makeProgram } from './cli.ts'
@@ -27,7 +27,7 @@ const MEANT: Readonly<Record<string, string>> = {
  * command.
  */
 export async function run(argv: readonly string[]): Promise<number> {
-  // `wheelfix elf` takes patchelf's command line as it is, and so does any link to the program that is called patchelf. A
+  // `wheelfix elf` takes patchelf's command line unchanged, and so does a link to the program with the name patchelf. A
   // script may resolve the link first (readlink -f, as patchelf's own tests do). Then the first option shows that patchelf
   // is meant.
   const asPatchelf = basename(argv[1] ?? '') === 'patchelf' || PATCHELF_OPTION.test(argv[2] ?? '')
@@ -51,7 +51,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return 0
-    // commander has printed the error on stderr; a program that reads JSON gets a document too
+    // commander has printed the error on stderr; a reader of JSON also gets a document
     if (!argv.includes('--json')) return 2
     const { reportFailure } = await import('./commands/shared/failure.ts')
     return reportFailure(new WheelfixError('USAGE', error.message.replace(/^error: /, '')), { json: true })
