@@ -1,6 +1,6 @@
-// `npm run bench`: wheelfix beside its peers, on copies of the same venv, in one run on the same machine.
-// Medians; ratios are of processor time, which other work on the machine hardly changes. CONTRIBUTING.md says how to get the
-// peers.
+// `npm run bench`: compares wheelfix with its peers on copies of the same venv, in one run on the same machine. The figures
+// are medians. The ratios compare processor time, which other work on the machine hardly changes. CONTRIBUTING.md says how
+// to get the peers.
 //   npm run bench -- [--rounds N] [--packages NAME,NAME…] [--import MODULE,MODULE…] [--large BYTES]
 import { cpSync, lstatSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -19,7 +19,7 @@ import { mega, milliseconds, printTable, processorTime } from './table.ts'
 
 interface Result {
   readonly name: string
-  /** null: it changes no file. */
+  /** null if this way changes no file. */
   readonly measure: Measure | null
   readonly grown: number
   readonly load: Load | null
@@ -29,7 +29,7 @@ function totalSize(folder: string): number {
   return files(folder).reduce((sum, path) => sum + lstatSync(path).size, 0)
 }
 
-/** @param modules what to import from each patched copy; null for nothing */
+/** @param modules the modules to import from each patched copy; null for none */
 function race(world: World, original: string, rounds: number, modules: string | null): Result[] {
   const size = totalSize(original)
   const env = benchEnvironment(world)
@@ -39,7 +39,7 @@ function race(world: World, original: string, rounds: number, modules: string | 
     grown: 0,
     load: null as Load | null,
   }))
-  // round by round, so that what else the machine does hits all of them alike
+  // round by round, so that other work on the machine affects all ways alike
   for (let round = 0; round < rounds; round++) {
     for (const run of runs) {
       const { command, env: own } = run.contender
@@ -100,12 +100,12 @@ function printLoads(results: readonly Result[]): void {
   )
 }
 
-/** The world's, with the programs of the host. */
+/** The environment variables of the world, with the programs of the host on PATH. */
 function benchEnvironment(world: World): NodeJS.ProcessEnv {
   return { ...world.env, PATH: `${world.env['PATH']}:${process.env['PATH']}`, NIX_BINTOOLS: bintools }
 }
 
-/** A file of the venv that wheelfix is about to change. */
+/** A file of the venv that wheelfix will change. */
 function patchedLibrary(world: World, venv: string): string {
   const { objects } = parseReport(wheelfix(world, ['venv', venv, '--dry-run', '--json']).stdout)
   const changed = objects.find(({ kind, status }) => kind === 'extension' && status === 'patch')

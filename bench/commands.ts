@@ -1,4 +1,4 @@
-// What each command of wheelfix costs on one environment, beside an empty Node script.
+// The cost of each command of wheelfix on one environment, next to the cost of an empty Node script.
 import { cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { WHEELFIX } from '../test/world/venv.ts'
@@ -6,7 +6,7 @@ import type { World } from '../test/world/world.ts'
 import { measure, type Measure, median } from './measure.ts'
 import { mega, milliseconds, printTable, processorTime } from './table.ts'
 
-/** In this order: each finds the environment as the one before left it. */
+/** The commands in this order. Each finds the environment in the state that the one before left. */
 function commandsOf(venv: string, libs: readonly string[], name: string): readonly (readonly [string, ...string[]])[] {
   return [
     ['an empty Node script', '-e', '0'],

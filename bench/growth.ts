@@ -1,5 +1,5 @@
-// `npm run bench:growth`: what the first run and a run with nothing to do cost, against the number of objects, as a table and
-// as a picture (SVG).
+// `npm run bench:growth`: the cost of the first run and of a run with nothing to do, by the number of objects. Prints a table
+// and draws a picture (SVG).
 //   npm run bench:growth -- [--objects N,N…] [--svg FILE]
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ interface Point {
   readonly again: Measure
 }
 
-/** So many objects stand in one folder, as in the largest distributions. */
+/** The number of objects in one folder, as in the largest distributions. */
 const IN_A_FOLDER = 100
 
 /** An environment with `objects` copies of a library that needs zlib, which only the store has. */
@@ -51,7 +51,7 @@ const WIDTH = 640
 const HEIGHT = 360
 const MARGIN = 60
 
-/** Both axes begin at 0 and are linear: a straight line is a cost that grows as the number of objects. */
+/** Both axes begin at 0 and are linear: a straight line means that the cost is proportional to the number of objects. */
 function picture(points: readonly Point[]): string {
   const most = Math.max(...points.map(({ objects }) => objects))
   const curves = [

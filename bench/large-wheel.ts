@@ -1,4 +1,4 @@
-// A wheel of any size with two libraries of real machine code: what torch's are to a reader of archives.
+// A wheel of any size with two libraries of real machine code. To a reader of archives it looks like a wheel of torch.
 import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,12 +16,12 @@ print(base64.b64encode(wheel.read('wheelfix_demo/_demo.abi3.so')).decode())`
 const LIBRARIES = ['_demo.abi3.so', '_other.abi3.so']
 
 /**
- * Writes a wheel `large_demo` of about `size` bytes. Its libraries are the one of the demo wheel, each with the code of
- * the running Node behind it over and over: that is compressed once, and its stream repeated.
+ * Writes a wheel `large_demo` of about `size` bytes. Its libraries are copies of the demo wheel's library. The code of
+ * the running Node follows in each, many times over. This code is compressed once, and its stream is repeated.
  */
 export function largeWheel(path: string, size: number): void {
   const program = readFileSync(process.execPath)
-  // so that the table behind it is aligned
+  // so that the table after it is aligned
   const code = program.subarray(0, program.length - (program.length % 16))
   const stream = deflateRawSync(code, { finishFlush: constants.Z_FULL_FLUSH })
   const times = Math.max(1, Math.round(size / LIBRARIES.length / stream.length))

@@ -1,4 +1,4 @@
-// A library of any size out of a small one, as a sparse file: what a 500 MB library of torch is to a reader.
+// Makes a library of any size from a small one, as a sparse file. To a reader it looks like a 500 MB library of torch.
 import { closeSync, copyFileSync, openSync, readFileSync, writeSync } from 'node:fs'
 
 /** Section header fields of ELF64 (gABI chapter 4). */
@@ -6,8 +6,8 @@ const SECTION_HEADER_SIZE = 64
 const SHT_PROGBITS = 1
 
 /**
- * Copies an ELF64 little-endian library and blows it up to `size` bytes: one more section, of zeros, that nothing loads,
- * and the section header table behind it, where linkers put it.
+ * Copies a little-endian ELF64 library and enlarges it to `size` bytes. It adds a section of zeros that nothing loads.
+ * The section header table comes after this section, where linkers put it.
  */
 export function blowUp(from: string, to: string, size: number): void {
   const library = readFileSync(from)
@@ -21,7 +21,7 @@ export function blowUp(from: string, to: string, size: number): void {
   closeSync(fd)
 }
 
-/** The library and the table that go before and behind anything, where the table is at `tableAt`. */
+/** The bytes before and after the added section, for a section header table at the file offset `tableAt`. */
 export function blownUp(library: Buffer, tableAt: number): { readonly head: Buffer; readonly table: Buffer } {
   const shoff = Number(library.readBigUInt64LE(40))
   const shnum = library.readUInt16LE(60)

@@ -1,4 +1,5 @@
-// What it costs to import modules of a patched venv: the processor time, and how many libraries the loader looks for in vain.
+// The cost of importing modules of a patched venv: the processor time, and the number of files that the loader tries and does
+// not find.
 import { join } from 'node:path'
 import { which } from '../test/support/requires.ts'
 import { run } from '../test/support/run.ts'
@@ -6,7 +7,7 @@ import type { World } from '../test/world/world.ts'
 import { measure, type Measure, median } from './measure.ts'
 
 export interface Load {
-  /** null: the import fails. */
+  /** null if the import fails. */
   readonly measure: Measure | null
   /** Calls of openat(2) for a shared object that did not exist; null without strace. */
   readonly failedOpens: number | null
@@ -18,7 +19,7 @@ const RUNS = 3
 export function loadOf(world: World, venv: string, modules: string, env: NodeJS.ProcessEnv): Load {
   const python = join(venv, 'bin/python')
   const command = [python, '-c', `import ${modules}`]
-  // the first run is not measured: it reads the files from the disk
+  // the first run is not measured, because it reads the files from the disk
   if (run(python, command.slice(1), { env }).status !== 0) return { measure: null, failedOpens: null }
   const measures = Array.from({ length: RUNS }, () => measure(world.host.python.executable, command, env))
   return { measure: median(measures), failedOpens: failedOpens(command, env) }

@@ -1,5 +1,5 @@
-// The ways to make the wheels of a venv find their libraries, each as a command line: wheelfix, and its peers that are on PATH.
-// A newer patchelf is one under the name patchelf-newest.
+// The ways to make the wheels of a venv find their libraries, each as a command line: wheelfix, and its peers on PATH. A
+// newer patchelf has the name patchelf-newest there.
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -11,9 +11,9 @@ import type { World } from '../test/world/world.ts'
 
 export interface Contender {
   readonly name: string
-  /** undefined: it changes no file. */
+  /** undefined if this way changes no file. */
   readonly command: ((world: World, venv: string) => readonly string[]) | undefined
-  /** What a Python of the venv needs in its environment afterwards. */
+  /** The environment variables that a Python of the venv needs afterwards. */
   readonly env?: (world: World) => NodeJS.ProcessEnv
 }
 
@@ -33,14 +33,14 @@ const WHEELFIX_VENV: Contender = {
   ],
 }
 
-/** No patch at all: every child process inherits it. */
+/** LD_LIBRARY_PATH, without a patch. Every child process inherits it. */
 const LIBRARY_PATH: Contender = {
   name: 'LD_LIBRARY_PATH',
   command: undefined,
   env: world => ({ LD_LIBRARY_PATH: `${world.libs.gcc}:${world.libs.zlib}` }),
 }
 
-/** The loop that people write: every object, one process each, all processors. */
+/** The loop that people write: one process of patchelf for each object, on all processors. */
 function patchelfLoop(title: string, patchelf: string): Contender {
   return {
     name: `${title} --force-rpath --set-rpath, ${JOBS} at a time`,
@@ -54,7 +54,7 @@ function patchelfLoop(title: string, patchelf: string): Contender {
   }
 }
 
-/** wheelfix first, because the others are measured against it. */
+/** wheelfix comes first, because the others are compared with it. */
 export function contenders(): Contender[] {
   const like = (program: string): Contender[] => {
     const path = which(program)
@@ -74,7 +74,7 @@ export function contenders(): Contender[] {
   ]
 }
 
-/** A folder like nixpkgs' bintools, which auto-patchelf and auto-formatelf ask for the loader and the libc. */
+/** A folder like nixpkgs' bintools. auto-patchelf and auto-formatelf read from it where the loader and the libc are. */
 export function makeBintools(world: World): string {
   const folder = join(world.root, 'bintools')
   const support = join(folder, 'nix-support')
@@ -85,7 +85,7 @@ export function makeBintools(world: World): string {
   return folder
 }
 
-/** The dynamic objects of a venv: what both wheelfix and a loop over `find` look at. */
+/** The dynamic objects of a venv. Both wheelfix and a loop over `find` examine these. */
 export function dynamicObjects(venv: string): string[] {
   return files(venv).filter(path =>
     withSource(path, source => source.size >= 64 && isElf(source.read(0, 4)) && readElf(source).dynamic !== null),

@@ -1,6 +1,6 @@
-// `npm run bench:wheels`: `wheelfix wheel` beside what cannot be avoided, and beside other ways, in one run on one machine.
-//   npm run bench:wheels -- [--rounds N] [--large MB] [FILE.whl…]
-// Without files numpy, scipy and pyarrow are taken from PyPI, or from the folder WHEELFIX_TEST_WHEELS.
+// `npm run bench:wheels`: compares `wheelfix wheel` with the least possible work, and with other ways, in one run on one
+// machine.
+//   npm run bench:wheels -- [--rounds N] [--large MB] [FILE.whl…] Without files numpy, scipy and pyarrow are taken from PyPI, or from the folder WHEELFIX_TEST_WHEELS.
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -15,7 +15,10 @@ import { mega, milliseconds, printTable } from './table.ts'
 
 const NAMES = ['numpy', 'scipy', 'pyarrow']
 
-/** A copy of the wheel, and each entry that differs in the patched one compressed once, from contents unpacked before. */
+/**
+ * The least possible work: copies the wheel, and compresses each entry once that differs in the patched wheel. The contents
+ * are unpacked beforehand.
+ */
 const FLOOR = `
 import os, shutil, sys, zlib
 plain, folder, out = sys.argv[1:]
@@ -26,7 +29,7 @@ for name in sorted(os.listdir(folder)):
         while piece := content.read(1 << 20): to.write(deflate.compress(piece))
         to.write(deflate.flush())`
 
-/** Unpacks the entries of the second wheel that are not those of the first. */
+/** Unpacks the entries of the second wheel that differ from the first wheel. */
 const UNPACK_CHANGED = `
 import os, shutil, sys, zipfile
 plain, patched = [zipfile.ZipFile(path) for path in sys.argv[1:3]]
@@ -35,7 +38,7 @@ for n, i in enumerate(patched.infolist()):
     if before.get(i.filename) == i.CRC: continue
     with patched.open(i) as content, open(os.path.join(sys.argv[3], str(n)), 'wb') as to: shutil.copyfileobj(content, to, 1 << 20)`
 
-/** What people do by hand: unpack, patchelf, pack. */
+/** The work by hand: unpack, run patchelf, pack. */
 const BY_HAND = `
 set -e
 "$1" -m wheel unpack -q --dest "$3" "$2" || "$1" -m wheel unpack --dest "$3" "$2"
@@ -44,7 +47,7 @@ if [ -n "$4" ]; then
 fi
 "$1" -m wheel pack --dest "$3" "$3"/*/`
 
-/** What auditwheel does around its analysis: unpack, a new RECORD, pack. */
+/** What auditwheel does besides its analysis: it unpacks, makes a new RECORD, and packs. */
 const AUDITWHEEL_REPACK = `
 import sys
 from pathlib import Path
@@ -74,7 +77,7 @@ try {
 function compare(world: World): void {
   const python = world.host.python.executable
   const tools = join(world.root, 'tools')
-  // auditwheel wants a newer patchelf than some systems have
+  // auditwheel needs a newer patchelf than some systems have
   const path = [join(tools, 'bin'), world.env['PATH'], process.env['PATH']].join(':')
   const env = { ...world.env, PATH: path, HOME: process.env['HOME'] }
   runWell(python, ['-m', 'venv', tools], { env })
@@ -88,7 +91,7 @@ function compare(world: World): void {
   for (const file of wheelFiles(world, python, env)) {
     const ways = waysOf(world, file, toolPython)
     const runs = ways.map(({ name }) => ({ name, measures: [] as Measure[] }))
-    // way by way in each round, so that what else the machine does hits all of them alike
+    // each round runs every way once, so that other work on the machine affects all ways alike
     for (let round = 0; round < Number(values.rounds); round += 1) {
       for (const [index, { command }] of ways.entries()) {
         freshFolder(join(world.root, 'out'))
@@ -112,7 +115,7 @@ function compare(world: World): void {
   report(`a made up wheel of two libraries, ${mega(statSync(file).size)}`, runs)
 }
 
-/** wheelfix first, then the floor that it is compared with. */
+/** wheelfix comes first, then the least possible work, with which it is compared. */
 function waysOf(world: World, file: string, toolPython: string): Way[] {
   const out = join(world.root, 'out')
   const changed = freshFolder(join(world.root, 'changed'))
