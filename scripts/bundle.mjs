@@ -1,6 +1,6 @@
-// Makes dist/wheelfix.cjs with the first stage of the program, and beside it the whole program as one CommonJS text and V8's
-// code cache (launch.ts). Node starts one text about 20 ms sooner than the separate modules. This script runs as `prepare`. Without the development
-// dependencies it keeps the existing file.
+// Makes dist/wheelfix.cjs, which holds the first stage of the program. Beside it go the whole program as one CommonJS text,
+// and V8's code cache (launch.ts). Node starts one text about 20 ms sooner than the separate modules. This script runs as
+// `prepare`. Without the development dependencies it keeps the existing file.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 
@@ -28,8 +28,8 @@ try {
 }
 
 /**
- * commander loads child_process, and with it half of Node, for subcommands that are programs of their own. wheelfix has
- * none.
+ * commander loads child_process, and with it half of Node, for subcommands that are separate programs. wheelfix has no such
+ * subcommands.
  */
 const withoutSubprograms = {
   name: 'without-subprograms',
@@ -46,14 +46,14 @@ const options = {
   platform: 'node',
   format: 'cjs',
   target: 'node20',
-  // half the size takes half the time to compile; names stay, for stack traces
+  // half the size takes half the time to compile; names are kept for stack traces
   minifyWhitespace: true,
   minifySyntax: true,
   logLevel: 'warning',
 }
 const source = name => new URL(`../src/${name}`, import.meta.url).pathname
 
-/** The modules that the first stage leaves out: all that is loaded on demand, except for its own commands. */
+/** The modules that the first stage leaves out: all modules that are loaded on demand, except those of its own commands. */
 const withoutWork = {
   name: 'without-work',
   setup(build) {
@@ -99,7 +99,7 @@ await esbuild.build({
 writeFileSync(`${dist}/program.txt`, whole)
 chmodSync(program, 0o755)
 // V8 seeds its hashes at random. With a fixed seed the same program gives the same cache. A cache is valid for the flags
-// that it was made with, so ours is made without flags of the environment.
+// that it was made with, so this one is made without flags of the environment.
 const { NODE_OPTIONS: _, ...env } = process.env
 execFileSync(process.execPath, ['--random-seed=1', '--eval', 'require(process.argv[1]).writeCache()', program], { env })
 

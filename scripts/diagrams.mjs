@@ -1,4 +1,4 @@
-// `npm run pictures`, second half: the diagrams of docs/how-it-works.md, drawn from the boxes below.
+// The second half of `npm run pictures`: draws the diagrams of docs/how-it-works.md from the boxes below.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 

@@ -1,5 +1,5 @@
-// The export check: another file must use what a file of src exports. Tests count as users, because they prove rules that no
-// face of a room shows.
+// The export check. Another file must use each export of a file in src. Tests count as users, because they also prove rules
+// inside a room.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 

@@ -1,4 +1,4 @@
-// The import check: imports between rooms point one way, and no file imports itself through others. Type imports count too.
+// The import check. Imports between rooms point one way, and no file imports itself through others. Type imports count too.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 
@@ -34,7 +34,7 @@ const allowed = {
   ],
 }
 
-/** What the core of a library must not read by itself, and the entry files, which may read it and pass it on. */
+/** The core of the library must not read these by itself. The entry files may read them and pass them on. */
 const SURROUNDINGS = /\bprocess\.(?:env|cwd)\b/
 const ENTRIES = new Set(['commands', '.', 'index.ts'])
 

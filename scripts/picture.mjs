@@ -10,7 +10,7 @@ const { stdout, status } = spawnSync(process.execPath, [join(root, 'build/test/w
 })
 if (status !== 0) throw new Error(`the demo ended with ${status}`)
 
-// the demo's system is in a folder that is made for the run
+// the system of the demo is in a folder that is made for the run
 const world = /in (\/\S+): Python/.exec(stdout)?.[1] ?? ''
 const lines = stdout
   .trimEnd()

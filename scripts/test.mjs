@@ -20,20 +20,19 @@ if (names.length === 0) {
   process.exit(1)
 }
 
-// The longest file goes first, so that no processor waits at the end for one that started late. The last run's times tell
-// (file → milliseconds); a file without one takes about a millisecond for each byte.
+// The longest file goes first, so that no processor waits at the end for one that started late. The times of the last run
+// decide (file → milliseconds). A file without a time counts as one millisecond for each byte.
 const timesPath = join(build, 'test-times.json')
 const times = existsSync(timesPath) ? JSON.parse(readFileSync(timesPath, 'utf8')) : {}
 const expected = Object.fromEntries(names.map(name => [name, times[name] ?? statSync(join(root, name)).size]))
 names.sort((a, b) => expected[b] - expected[a])
 
-// tests write one line for each reason to skip that is accepted in CI, too
+// tests write one line for each reason to skip, if the reason is accepted in CI too
 const notes = mkdtempSync(join(tmpdir(), 'wheelfix-test-'))
 const accepted = join(notes, 'accepted')
 process.env.WHEELFIX_ACCEPTED_SKIPS = accepted
 process.env.XDG_STATE_HOME = join(notes, 'state')
-// when root runs a Python of /nix/store, Python would write bytecode there, and the store path would no longer match Nix's
-// hash
+// a Python of /nix/store that root runs would write bytecode there, and the store path would no longer match Nix's hash
 process.env.PYTHONDONTWRITEBYTECODE = '1'
 delete process.env.NODE_EXTRA_CA_CERTS
 
@@ -43,7 +42,7 @@ const concurrency = availableParallelism()
 const timeout = process.env.WHEELFIX_SURVIVE === 'all' ? 7_200_000 : 1_200_000
 const stream = run({ files: names.map(name => join(root, name)), concurrency, timeout })
 const spent = {}
-/** Reason → number of tests that were skipped for it. */
+/** Reason → number of tests that were skipped for this reason. */
 const skips = new Map()
 function add({ file, nesting, details, skip }) {
   if (skip !== undefined && skip !== false) skips.set(String(skip), (skips.get(String(skip)) ?? 0) + 1)
