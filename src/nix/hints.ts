@@ -168,8 +168,8 @@ export function describeHint(hint: Hint): string {
 }
 
 /**
- * The names of store paths that may hold a soname, in lower case, the likeliest first: the names in the data, then names
- * made from the soname (libfoo-2.0.so.1 → libfoo-2.0, foo-2.0, libfoo, foo).
+ * The names of store paths that may hold a soname, in lower case, the likeliest first. First come the names in the data,
+ * then names made from the soname (libfoo-2.0.so.1 → libfoo-2.0, foo-2.0, libfoo, foo).
  */
 export function packageNames(soname: string): readonly string[] {
   const row = find(soname)?.row

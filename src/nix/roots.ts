@@ -37,8 +37,8 @@ export interface RootsReport {
 }
 
 /**
- * Makes the roots of the venv equal to `paths` (store paths or anything below them; other paths are left out): makes and
- * registers missing roots, and drops unused ones. Changes nothing when nothing has to change.
+ * Makes the roots of the venv equal to `paths`: makes and registers missing roots, and drops unused ones. `paths` may be
+ * store paths or anything below them. Other paths are left out. Changes nothing when nothing has to change.
  */
 export function addRoots(stateFolder: string, paths: readonly string[], env: NodeJS.ProcessEnv): RootsReport {
   const before = checkRoots(stateFolder, paths, env)

@@ -9,7 +9,7 @@ import { fsPath } from '../../io/path.ts'
  * - `template`: the flake that `nix flake init -t` writes, with a list `libs`
  * - `flake`, `shell`: a file that calls mkShell
  * - `devenv`: a module of devenv
- * - `nixos`: the configuration of the machine, for a project without a file of its own
+ * - `nixos`: the configuration of the machine, for a project without its own file
  */
 export interface ProjectFile {
   readonly path: string

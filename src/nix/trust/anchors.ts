@@ -74,9 +74,9 @@ function targets(links: readonly string[], env: NodeJS.ProcessEnv): string[] {
 const MOST_STEPS = 16
 
 /**
- * The store path to which a link leads, if each link on the way belongs to root or the user and is in a place that shows its
- * true owner. A link inside the store belongs to root too, but any user may have written its content. So no link inside the
- * store may be on the way.
+ * The store path to which a link leads. Each link on the way must belong to root or the user, and be in a place that shows
+ * its true owner. A link inside the store belongs to root too, but any user may have written its content. So no link inside
+ * the store may be on the way.
  */
 function ownedTarget(link: string, store: string): string | null {
   try {
@@ -109,7 +109,7 @@ const FUSE_SUPER_MAGIC = 0x65735546
 
 /**
  * Does the folder show the true owners of links? /proc/PID/cwd of a program that runs as root belongs to root, and leads to
- * the folder of whoever started it.
+ * a folder that the user who started it chose.
  */
 function tellsOwners(folder: string): boolean {
   const { type } = statfsSync(fsPath(folder))

@@ -1,8 +1,7 @@
-// Decides whose package a store path is. Every user of the Nix daemon may add store paths with any name and any content, and
-// the code of a library runs in every program that loads it. So a library from the scan of the store is taken only when
-// somebody whom the user trusts anyway put it there: a trusted key has signed it, or it belongs to the interpreter, the
-// system, or a profile or link of root or of the user. Signatures are checked first. Closures are computed only for the
-// rest.
+// Decides whose package a store path is. Every user of the Nix daemon may add store paths with any name and any content. The
+// code of a library runs in every program that loads it. So a library from the scan of the store is taken only if somebody
+// whom the user trusts put it there. A trusted key has then signed it, or it belongs to the interpreter, to the system, or to
+// a profile or link of root or the user. Signatures are checked first. Closures are computed only for the rest.
 import { errnoOf, WheelfixError } from '../../io/error.ts'
 import { realPath } from '../../io/path.ts'
 import { type AnchorPlaces, anchorFolders, profilePaths, registeredPaths, usualPlaces } from './anchors.ts'
