@@ -1,6 +1,6 @@
 // An environment: the unit that is patched. A virtual environment is the most common kind. Other kinds are an installed
 // Python, a folder that `pip install --target` filled, and a tool's own tree. pyvenv.ts and state/folders.ts find
-// environments; this file only holds what all kinds have in common.
+// environments; this file only has what all kinds have in common.
 import { dirname } from 'node:path'
 
 /** Where an environment is, and where wheelfix keeps its own files for it. Both paths are absolute. */

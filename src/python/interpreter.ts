@@ -173,8 +173,8 @@ function isPython(path: string, object: ElfObject, size: number): boolean {
 }
 
 /**
- * The program that a shell script execs: the one in the last line that begins with `exec` or with an absolute path and
- * passes on the arguments ("$@"). Null where its name is computed.
+ * The program that a shell script execs. It is in the last line that begins with `exec` or an absolute path, and that passes
+ * on the arguments ("$@"). Null where its name is computed.
  */
 export function scriptTarget(text: string): string | null {
   const lines = text.replaceAll('\\\n', ' ').split('\n')

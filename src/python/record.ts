@@ -159,6 +159,7 @@ interface HashCheck {
   holds(): boolean | null
 }
 
+/** Starts to compare a file with the hash in these fields. */
 export function hashCheck({ hash: field }: RecordFields): HashCheck {
   const digest = digestIn(field)
   if (digest === null) return { update: () => {}, holds: () => true }
