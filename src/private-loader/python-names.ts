@@ -53,6 +53,7 @@ export const NOTE_OWNERS = { venv: 'python', standalone: 'standalone' } as const
   [owner in CopyOwner]: Owner
 }
 
+/** The note of a copy as the record of an undo note: the mark of the owner, then JSON. */
 export function encodeRecord({ owner, record }: { readonly owner: CopyOwner; readonly record: CopyNote }): string {
   const rows = [...record].map(([name, was]) => [name, was === 'file' ? null : 'link' in was ? was.link : was])
   return COPY_MARKS[NOTE_OWNERS[owner]] + JSON.stringify(Object.fromEntries(rows))
@@ -95,6 +96,7 @@ function fileAsItCame(path: string, undo: Undo | null, owner: CopyOwner): Replac
   return interpreter === null || undo?.record == null ? 'file' : { interpreter, record: undo.record }
 }
 
+/** The undo note of a file; null if it has none, or cannot be read. */
 export function undoOf(path: string): Undo | null {
   try {
     return withSource(path, source => (isElf(source.read(0, Math.min(4, source.size))) ? readUndo(source) : null))

@@ -1,6 +1,6 @@
-// A Python that belongs to no venv and asks for the loader of another system: python-build-standalone, as uv and others
-// install it. wheelfix gives the program of this Python a loader of the Nix store, or a private loader. Then every venv made
-// with this Python starts.
+// A Python outside of venvs that asks for the loader of another system. This is python-build-standalone, which uv and other
+// tools install. wheelfix gives the program of this Python a loader of the Nix store, or a private loader. Then every venv
+// made with this Python starts.
 import { existsSync, lstatSync, rmSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'

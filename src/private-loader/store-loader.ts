@@ -1,5 +1,6 @@
-// Chooses a loader of the Nix store for programs that ask for another system's loader, when no Python decides it: the loader
-// that the user names, else nix-ld's, else the one that runs wheelfix itself, else the newest.
+// Chooses a loader of the Nix store for programs that ask for another system's loader, if no Python decides it. The first
+// choice is the loader that the user names. Then come nix-ld's loader, the loader that runs wheelfix itself, and the newest
+// one.
 import { basename, dirname, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
