@@ -67,6 +67,7 @@ export function textUndo(name: string, before: string, now: string): TextUndo {
   return { name, at, length: now.length - same - at, text: before.slice(at, before.length - same) }
 }
 
+/** The text before a change: the reverse of `textUndo`. */
 export function undoText(now: string, { at, length, text }: TextUndo): string {
   return now.slice(0, at) + text + now.slice(at + length)
 }

@@ -34,6 +34,7 @@ export interface WheelDistribution {
   readonly requires: ReadonlySet<string>
 }
 
+/** The file name from its parts: the reverse of `splitWheelName`. */
 export function formatWheelName({ distribution, version, build, tag, variant }: WheelName): string {
   return `${[distribution, version, build, tag, variant].filter(part => part !== null).join('-')}.whl`
 }
@@ -94,6 +95,7 @@ export interface Installation {
   readonly bin: string
 }
 
+/** @param pythonVersion the version of the Python: `3.12.8` */
 export function pretendInstallation(pythonVersion: string): Installation {
   const root = '/.wheelfix-installation'
   const [major = '3', minor = '0'] = pythonVersion.split('.')

@@ -23,6 +23,7 @@ export function claim(output: string, path: string, { inputs, outputs }: Claims)
   outputs.set(output, path)
 }
 
+/** The folder for the result of a wheel: the folder that the user names, else the folder of the wheel. */
 export function outputFolder(path: string, { output, cwd }: WheelOptions): string {
   // if the user names a link, the wheel that it leads to is replaced
   return output === null ? dirname(exists(path) ? realPath(path) : path) : resolve(cwd, output)

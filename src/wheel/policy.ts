@@ -1,5 +1,5 @@
-// What a wheel needs from the system that it is installed on, compared with the promise of its platform tag: the
-// libraries that it does not bring, and the newest symbol versions that it wants from them (as `auditwheel show` does).
+// Compares what a wheel needs from its system with the promise of its platform tag, as `auditwheel show` does. A wheel
+// needs the libraries that it does not bring, and from each of them the newest symbol versions that it wants.
 import type { ResolvedObject } from '../resolve/needed.ts'
 import { isInside } from '../io/path.ts'
 import { POLICIES, type Policy } from '../nix/policies.ts'

@@ -24,6 +24,10 @@ export interface Preparation {
   readonly warnings: string[]
 }
 
+/**
+ * Finds the Python, its libraries and the configuration.
+ * @throws WheelfixError when there is no Python, or no library directory with a given name
+ */
 export function prepare(options: WheelOptions): Preparation {
   const { env, cwd } = options
   const store = storeDirectory(env)

@@ -137,7 +137,7 @@ export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting):
     const rows = new Map<string, RecordFields>()
     for (const [entry, { source, fields }] of contents) {
       const hash = hashes.get(entry)
-      // RECORD is usually the last entry; if it is not, the entries behind it have not been read yet
+      // RECORD is usually the last entry; if it is not, the entries after it have not been read yet
       const read = hash === undefined ? null : { hash: `sha256=${hash.digest('base64url')}`, size: String(source.size) }
       rows.set(entry.name, fields ?? read ?? trueFields(source))
     }
