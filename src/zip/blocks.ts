@@ -1,5 +1,6 @@
-// Finds where the blocks of a deflate stream begin, in bits, and which bytes they give: a decoder (RFC 1951) that only
-// counts. zlib does not report this. Nothing is checked here, because zlib has already inflated and checked the stream.
+// Finds where the blocks of a deflate stream begin, in bits, and which bytes they give. It is a decoder (RFC 1951) that
+// only counts. zlib does not report this. Nothing is checked here, because zlib has already inflated and checked the
+// stream.
 
 /** Reads a range of the stream; returns fewer bytes only at its end. */
 export type ReadStream = (offset: number, length: number) => Uint8Array

@@ -1,8 +1,8 @@
-// Makes the deflate stream of an entry that changed in a few places and grew: a graft changes the header of an object
-// and appends bytes to it. Only the blocks around a change are compressed again. All other blocks are copied, whatever
-// compressor made them, because deflate refers back no further than 32 KiB. A block may begin at any bit. So empty
-// blocks of the right length come before a copied block: its bits then have their old place in the byte, and whole
-// bytes can be copied.
+// Makes the deflate stream of an entry that changed in a few places and grew. A graft changes an object in this way: it
+// changes the header and appends bytes. Only the blocks around a change are compressed again. All other blocks are
+// copied, whatever compressor made them, because deflate refers back no further than 32 KiB. A block may begin at any
+// bit. So empty blocks of the right length come before a copied block. The bits of this block then have their old place
+// in the byte, and whole bytes can be copied.
 import { promisify } from 'node:util'
 import { constants, deflateRaw, type ZlibOptions } from 'node:zlib'
 import type { ByteSource } from '../elf/source.ts'
@@ -255,7 +255,7 @@ function streamWriter(read: ReadStream, header: { readonly at: number; readonly 
 /** An empty block of the fixed code: 0, 01, and seven zeros that end it. */
 const FIXED_BLOCK = 0b010
 
-/** An empty block with a code of its own, as pairs of value and number of bits: 95 bits, an odd number. */
+/** An empty block with its own code, as pairs of value and number of bits: 95 bits, an odd number. */
 const ODD_BLOCK: readonly (readonly [number, number])[] = [
   // not the last block, dynamic codes; 257 literals, 2 distances, 19 code lengths
   [0, 1],
