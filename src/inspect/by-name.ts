@@ -27,6 +27,7 @@ export function dlopenNotes({ scan }: Examination, input: SimulationInput): Find
   return findings
 }
 
+/** Libraries that a known package opens by a computed name, and does not find (resolve/known-cases.ts). */
 export function knownCases({ distributions, venv }: Examination, python: PythonProcess): Finding[] {
   const findings: Finding[] = []
   for (const known of KNOWN_CASES) {

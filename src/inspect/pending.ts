@@ -9,6 +9,7 @@ import type { Environment } from '../python/environment.ts'
 import type { PlannedObject } from '../resolve/plan.ts'
 import type { Finding } from './findings.ts'
 
+/** One finding if the last run was interrupted, or if a power loss left files incomplete; else none. */
 export function unfinished(examination: Examination): Finding[] {
   const { venv, scan } = examination
   if (!isHalfWritten(venv) && scan.leftovers.length === 0 && !hasHalfLeft(examination)) return []

@@ -24,6 +24,10 @@ const VARIABLES = [
   'LD_LIBRARY_PATH',
 ] as const
 
+/**
+ * The configuration file and all settings.
+ * @throws WheelfixError `CONFIG_INVALID`
+ */
 export function settingsOf(venv: Environment, env: NodeJS.ProcessEnv): { file: string | null; settings: Setting[] } {
   const config = readConfig(venv.root)
   const { path } = config

@@ -41,6 +41,7 @@ interface Planned {
   how(soname: string): NeededHow | undefined
 }
 
+/** The subject of a whole examination. */
 export function subjectOf({ venv, python, distributions, scan, plan, resolution }: Examination): Subject {
   const planned = new Map(plan.objects.map(item => [item.identity, item]))
   return {

@@ -18,6 +18,7 @@ export interface Anonymiser {
 /** Names that reveal nothing: root and its home are the same on every machine. */
 const NOBODY = new Set(['', '/', 'root', '/root'])
 
+/** Makes the functions that remove this person from texts and bytes. */
 export function anonymiser({ homes, names }: Person): Anonymiser {
   const paths = longestFirst(homes.map(home => home.replace(/\/+$/, '')))
   const words = longestFirst(names)

@@ -41,6 +41,7 @@ const MOST_FILES = 50
 /** The size limit in bytes of a file of the state. Real ones are smaller. */
 const LARGEST_STATE = 1 << 20
 
+/** The entries of the archive, without the user's names and paths. */
 export function bundleOf(input: BundleInput): BundleEntry[] {
   const { venv, report, anonymous } = input
   const examination = examined(input)

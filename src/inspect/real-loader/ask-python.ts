@@ -90,8 +90,8 @@ export function askPython(
 }
 
 /**
- * The line that says why a Python did not start: the last one of an error, for CPython prints the threads behind it
- * (`Fatal Python error: …`, `ModuleNotFoundError: …`, `Current thread …`, `  <no Python frame>`).
+ * The line that says why a Python did not start: the last line with an error (`Fatal Python error: …`,
+ * `ModuleNotFoundError: …`). CPython prints the threads after it (`Current thread …`, `<no Python frame>`).
  */
 function reasonIn(stderr: string): string | undefined {
   const lines = stderr.split('\n').filter(line => line.trim() !== '')

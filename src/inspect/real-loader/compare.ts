@@ -106,8 +106,9 @@ function askLoader(loader: string | null, paths: readonly string[], env: NodeJS.
 }
 
 /**
- * Lets the loader list what a program would load, and does not start the program. glibc's loader lists when an environment
- * variable says so. musl's loader ignores that variable. It lists when it runs as a program itself.
+ * Lets the loader list what a program would load, and does not start the program. glibc's loader does this if an
+ * environment variable asks for it. musl's loader ignores that variable. It makes the list if it is run as a program
+ * itself.
  * @returns null when the loader cannot be asked
  */
 export function askProgram(

@@ -18,6 +18,7 @@ const WHEEL = /^nvidia-(?:cu|nccl|nvjitlink|nvtx|nvshmem)/
 /** NVIDIA's kernel module, and the device of WSL. A GPU can be used where one of these paths exists. */
 const DEVICES = ['/dev/nvidiactl', '/proc/driver/nvidia/version', '/dev/dxg'] as const
 
+/** The findings about variables that would help and are not set. */
 export function variableFindings(examination: Examination, options: Omit<VariableOptions, 'build'>): Finding[] {
   const open = variablesOf(examination, { ...options, build: false }).filter(({ current }) => current === null)
   const isOfCuda = ({ name, distribution }: Variable) => OF_CUDA.test(name) || distribution === 'triton'
