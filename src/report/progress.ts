@@ -10,6 +10,7 @@ interface Progress {
   end(): void
 }
 
+/** @param label the text before the bar */
 export function progressBar(stream: NodeJS.WriteStream, label: string, enabled = true): Progress {
   const start = Date.now()
   let drawn = 0

@@ -1,4 +1,4 @@
-// An explanation for a person, and all of them as a page of the documentation.
+// An explanation for a person, and all explanations as a page of the documentation.
 import type { ChalkInstance } from 'chalk'
 import type { Explanation } from '../../inspect/explanations.ts'
 import { wrap } from '../layout.ts'

@@ -104,6 +104,7 @@ interface RunSummary {
   readonly held: number
 }
 
+/** The content of the report of a run. */
 export function factsOf(report: VenvReport): RunFacts {
   const { venv, interpreter, libc, nixLd, missing, windows } = report
   const windowless = windows.filter(({ opensSomewhere }) => !opensSomewhere).flatMap(({ failing }) => failing)
@@ -240,6 +241,7 @@ export function attributesOf({ lacking, optional, windowAttributes }: RunFacts, 
   return [...new Set([...lacks.flatMap(({ attributes }) => attributes), ...windowAttributes])].sort()
 }
 
+/** The numbers of a run. A dry run counts pending changes as patched. */
 export function summaryOf({ outcomes, unreadable, missing, held, stacks }: VenvReport): RunSummary {
   const number = (status: Applied['status']) => outcomes.filter(outcome => outcome.status === status).length
   return {
