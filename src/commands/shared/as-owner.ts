@@ -12,7 +12,7 @@ const OVERFLOW_UID = 65_534
 
 /**
  * Takes the rights of the venv's owner, when root runs this and the owner is another user. Root stays root in three cases:
- * when the user asks for it, when root may not change (a container without CAP_SETUID), and when folders in the venv do not
+ * the user asks for it, root may not change its rights (a container without CAP_SETUID), or folders in the venv do not
  * belong to the owner. In the last case root installed into a folder of a user, and only root can change the files.
  */
 export function workAsOwner(venv: Environment, asRoot = false): void {

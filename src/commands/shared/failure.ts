@@ -47,7 +47,7 @@ export function sentenceOf(error: unknown): string {
 
 /**
  * Turns an error of the file system that no other code expected (a full disk, a folder without permission) into an expected
- * error: it is not a bug.
+ * error, because it is not a bug.
  */
 function expected(error: unknown): WheelfixError {
   if (error instanceof WheelfixError) return error
