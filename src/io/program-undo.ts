@@ -1,4 +1,4 @@
-// The undo of an edit in place as a text, which is kept outside of the edited file: in a state folder, or in the note of a
+// The undo of an edit in place, as a text. It is kept outside of the edited file, in a state folder or in the record of a
 // patched wheel. The text may come from somebody else. So an undo is used only if it gives exactly the bytes whose hash it
 // names.
 import { formatOf } from '../elf/layout.ts'

@@ -99,9 +99,9 @@ export function stageFile(
 }
 
 /**
- * Writes the edited content of an open file into a new, empty one: by reference where the file system can, and without
- * filling the holes of a sparse file. Otherwise each byte is written once, in order. ext4 sends only new blocks to the disk
- * before a rename, so a header that is written over the copy of an old one could arrive half a minute later.
+ * Writes the edited content of an open file into a new, empty file. It copies by reference where the file system can.
+ * Otherwise it writes each byte once, in order, and keeps the holes of a sparse file. ext4 sends only new blocks to the
+ * disk before a rename. A header that is written over the copy of an old one could arrive half a minute later.
  */
 export function writeEdited(
   to: number,
@@ -231,7 +231,8 @@ const cannotClone = new Set<bigint>()
 
 /**
  * Makes a file share the bytes of another one. Both are given by their descriptors, so that nobody can replace one of them
- * meanwhile. @returns false where the file system cannot do it, or /proc is missing
+ * meanwhile.
+ * @returns false where the file system cannot do it, or /proc is missing
  */
 function cloned(to: number, { fd, status: { dev } }: FileSource): boolean {
   if (cannotClone.has(dev)) return false
