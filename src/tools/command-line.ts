@@ -1,6 +1,6 @@
-// Command lines of installers. This file finds the command that makes the environment for a command that installs and starts
-// in one step (`uv run`, `uvx`, `tox` …), and the places that a command fills. It only knows words. The tools' own --help
-// says which options take a value.
+// Command lines of installers. Some commands install and start in one step (`uv run`, `uvx`, `tox` …). For these this file
+// finds a command that only makes the environment. It also finds the places that a command fills. It only knows words. The
+// tools' own --help says which options take a value.
 import { fileNameOf } from '../io/path.ts'
 import type { ToolName } from './places.ts'
 
@@ -63,6 +63,7 @@ const UV_PROJECT = new Set([
   'tree',
 ])
 
+/** What a command line does to environments. Only calls the functions of `question` if the plan depends on them. */
 export function planCommand(words: Words, question: CommandQuestion): CommandPlan {
   const { head, name, rest } = programOf(words)
   const tools = TOOLS_OF.get(name) ?? []
