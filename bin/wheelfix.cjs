@@ -21,11 +21,17 @@ if (version[0] < 20 || (version[0] === 20 && version[1] < 19)) {
 }
 
 try {
-  if (!require('fs').existsSync(program)) build()
+  if (!isBuilt()) build()
   require(program).start()
 } catch (error) {
   if (error.code !== 'ERR_ACCESS_DENIED') throw error
   fail("Node's permission model keeps wheelfix from its files. Run it without --permission (NODE_OPTIONS)")
+}
+
+function isBuilt() {
+  return ['wheelfix.cjs', 'program.txt'].every(function (name) {
+    return require('fs').existsSync(path.join(root, 'dist', name))
+  })
 }
 
 function build() {
@@ -38,5 +44,6 @@ function build() {
   var made = require('child_process').spawnSync(process.execPath, [path.join(root, 'scripts', 'bundle.mjs')], {
     stdio: ['ignore', 2, 2],
   })
-  if (made.status !== 0) fail('wheelfix cannot be built. Run this and look at what it says: npm install --prefix ' + root)
+  if (made.status !== 0)
+    fail('wheelfix cannot be built. Run this and look at what it says: npm install --prefix ' + root)
 }

@@ -16,9 +16,14 @@ interface Stage {
 
 const FRONT: Stage = { text: front, name: 'wheelfix-front' }
 
-/** The whole program. esbuild escapes every character that is not ASCII. */
+/** The whole program. esbuild escapes every character that is not ASCII. Without its file, ends the process with status 2. */
 function whole(): Stage {
-  return { text: readFileSync(`${__dirname}/program.txt`, 'latin1'), name: 'wheelfix' }
+  const path = `${__dirname}/program.txt`
+  if (!existsSync(path)) {
+    process.stderr.write(`error: this installation is not complete: ${path} is missing. Install wheelfix again\n`)
+    process.exit(2)
+  }
+  return { text: readFileSync(path, 'latin1'), name: 'wheelfix' }
 }
 
 /** The commands whose answer is kept in the environment. */

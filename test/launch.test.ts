@@ -106,6 +106,21 @@ describe('the code cache', () => {
   })
 })
 
+test('an installation without the whole program says so', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'wheelfix-half-'))
+  try {
+    cpSync(join(DIST, 'wheelfix.cjs'), join(folder, 'wheelfix.cjs'))
+    const { status, stderr } = run(process.execPath, [join(folder, 'wheelfix.cjs'), 'doctor', folder])
+    assert.equal(status, 2)
+    assert.match(
+      stderr,
+      /^error: this installation is not complete: \S+program\.txt is missing\. Install wheelfix again\n$/,
+    )
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
 test('the program imports nothing while it runs, because its text is run without a loader of modules', () => {
   for (const name of ['wheelfix.cjs', 'program.txt'])
     assert.doesNotMatch(readFileSync(join(DIST, name), 'latin1'), /(?<![\w.$])import\(/)

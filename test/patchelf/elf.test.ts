@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { PT_DYNAMIC, PT_NULL } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
@@ -211,6 +211,7 @@ describe('on programs and libraries', { skip: missing('gcc') }, () => {
     chmodSync(at('m'), 0o444)
     const original = readFileSync(at('m'))
     cpSync(BUNDLE, at('copy.cjs'))
+    cpSync(join(dirname(BUNDLE), 'program.txt'), at('program.txt'))
     // root may write to anything
     const user = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {}
     const { status, stderr } = run(process.execPath, [at('copy.cjs'), 'elf', '--set-rpath', '/a', at('m')], user)
