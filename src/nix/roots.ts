@@ -202,7 +202,7 @@ function makeLink(link: string, target: string): void {
 }
 
 /**
- * Makes Nix's own link to ours. An existing file with its name leads elsewhere and protects no path of this venv. So no
+ * Makes Nix's own link to this link. An existing file with its name leads elsewhere and protects no path of this venv. So no
  * rename is needed, and a killed run leaves no temporary name in the folder.
  */
 function makeRegistration(path: string, link: string): void {

@@ -87,8 +87,9 @@ interface Entry {
  * matches no package name. The candidates come in order of preference: names in the data before guessed names, packages
  * before link farms, the newest version first, ties by path. If Nix's database can be asked, a path that it does not know
  * is left out: a copy that was never registered, or a path that a collection is removing.
- * @param expected the sonames that the caller may ask for; they are looked up together, with one question to the database.
- * The scanner reads them when it is asked for a soname that it does not know yet, so the caller may add some before that
+ * @param expected the sonames that the caller may ask for. They are looked up together, with one question to the database.
+ * The scanner reads this list at the first question for a soname that it does not know yet, so the caller may add sonames
+ * until then
  */
 export function storeScanner(context: ScanContext, expected: Iterable<string> = []): StoreScanner {
   const { store } = context

@@ -10,7 +10,7 @@ export interface BuildContext {
   readonly env: NodeJS.ProcessEnv
   /** The path of the link to the result. The link keeps the result from being collected. */
   readonly link: string
-  /** Let Nix say what it would build and download, without doing either. */
+  /** Nix only says what it would build and download. */
   readonly dryRun: boolean
   readonly progress: (line: string) => void
 }

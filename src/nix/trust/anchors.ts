@@ -8,7 +8,7 @@ import { errnoOf } from '../../io/error.ts'
 import { fsPath, isInside, namesIn, readLink, realPath } from '../../io/path.ts'
 import { stateDirectory, storeDirectory, storePathOf } from '../store.ts'
 
-/** The places of these links. They are parameters, so that tests can have a system of their own. */
+/** The places of these links. They are parameters, so that tests can have their own system. */
 export interface AnchorPlaces {
   /** NixOS's link to the running system. */
   readonly system: string
