@@ -16,8 +16,8 @@ function upwards(cwd: string): string[] {
 }
 
 /**
- * The environment of the nearest folder that has one; null without any. A folder counts if it is a venv itself (the
- * user works inside it). Otherwise uv's setting decides, then the common names.
+ * The environment of the nearest folder that has one; null if no folder has one. A folder counts if it is a venv
+ * itself (the user works inside it). Otherwise uv's setting decides, then the common names.
  */
 export function searchVenv(cwd: string, env: NodeJS.ProcessEnv): string | null {
   const uv = env['UV_PROJECT_ENVIRONMENT'] ?? ''
