@@ -40,7 +40,7 @@ interface MakeOptions extends SourceOptions {
 }
 
 /**
- * Did wheelfix make this folder? Also true for a folder that only holds what a run left that was killed while it made or
+ * Did wheelfix make this folder? Also true if the folder only has leftovers of a run that was killed while it made or
  * removed the folder.
  */
 export function isOurs(directory: string): boolean {
@@ -193,7 +193,7 @@ function prefixOf(program: string): string {
   return dirname(dirname(program))
 }
 
-/** Does the folder only hold what a run left that was killed before it wrote its note? */
+/** Does the folder only have leftovers of a run that was killed before it wrote its note? */
 function isEmpty(root: string): boolean {
   return entriesIn(root).every(({ name }) =>
     name === 'bin'

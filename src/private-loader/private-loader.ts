@@ -106,8 +106,8 @@ function isThere(path: string): boolean {
 }
 
 /**
- * Removes the private loader of a venv. The caller first makes sure that nothing in the venv names it. @throws the errors of
- * rm(2)
+ * Removes the private loader of a venv. The caller first makes sure that nothing in the venv names it.
+ * @throws the errors of rm(2)
  */
 export function removeLoader(venv: Environment, folders: readonly string[]): void {
   for (const folder of venv.sitePackages) {

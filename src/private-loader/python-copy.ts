@@ -255,7 +255,10 @@ function linkOrCopy(from: string, to: string): void {
   }
 }
 
-/** Restores what a copy replaced. @throws the errors of symlink(2), open(2), write(2) and rename(2) */
+/**
+ * Restores what a copy replaced.
+ * @throws the errors of symlink(2), open(2), write(2) and rename(2)
+ */
 export function restoreName({ path, kind, replaced }: PythonName): void {
   if (kind !== 'copy') return
   if (!isLink(replaced)) {

@@ -182,8 +182,8 @@ function faultOf(root: string, store: string): string | null {
 }
 
 /**
- * The distribution's own Python starts already, and its package manager owns its files.
- * @throws WheelfixError for /usr and the root folder, whichever link names them
+ * Refuses the distribution's own Python: it already starts, and the package manager owns its files.
+ * @throws WheelfixError for /usr and the root folder, even if a link names them
  */
 function refuseSystem(root: string): void {
   if (!['/', '/usr'].includes(realPath(root))) return
