@@ -15,7 +15,7 @@ const MOST_ITEMS = 8
 
 /** The most programs with an undo here. Their texts share the comment with everything else. */
 const MOST_PROGRAMS = 64
-/** The most characters of all their undos, so that the rest fits into the comment. */
+/** The most characters of all their undos, so that the other parts of the record fit into the comment. */
 export const MOST_PROGRAM_TEXT = 40_000
 
 /** The undo of a program that was edited in place (io/program-undo.ts). */

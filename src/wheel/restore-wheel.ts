@@ -114,7 +114,7 @@ export async function writeRestored(
   const { text } = distribution.record
   const plain = { drop: [], recordBefore: text, onProgress, entryName: (name: string) => name }
   if (undo === null) {
-    // signatures in the patched wheel were made for the patched wheel, by whoever signed it
+    // a signature in the patched wheel was made for the patched wheel, after the patch
     await toOutput(archive.path, output, temporary =>
       rewrite(wheel, temporary, { ...plain, contents: restoration.contents, recordAfter: now => now }),
     )
