@@ -66,7 +66,7 @@ export interface ArchiveOptions {
 
 /**
  * Writes the archive with its changes to an empty file, which must be open for writing and reading.
- * @param changes an entry without a change stays as it is; `drop` leaves an entry out
+ * @param changes an entry without a change is copied; `drop` leaves an entry out
  */
 export async function writeArchive(
   archive: Archive,
