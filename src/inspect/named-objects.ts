@@ -69,7 +69,7 @@ export function namedObjects(name: string, subject: Subject, cwd: string): Named
   )
 }
 
-/** What patches a file outside of every environment. */
+/** The command that patches a file outside of every environment. */
 function commandFor(file: string): string {
   const folder = dirname(file)
   const isPython = /^python[\d.]*t?$/.test(fileNameOf(file)) && fileNameOf(folder) === 'bin'

@@ -18,7 +18,7 @@ const SENTENCES: readonly RegExp[] = [
   /([^\s:'"]+): (?:cannot execute: required file not found|No such file or directory)$/,
 ]
 
-/** The file, soname or plugin in a pasted line. Any other text stays as it is. */
+/** The file, soname or plugin in a pasted line. Any other text is returned unchanged. */
 export function nameIn(text: string): string {
   const line = text.trim()
   const plugin = /could not load the Qt platform plugin "(\w+)"/i.exec(line)?.[1]

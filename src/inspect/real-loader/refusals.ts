@@ -1,6 +1,6 @@
 // Findings from the messages of the real loader, when it refuses an object for a reason that has nothing to do with where
-// libraries are. Each finding is as serious as it is certain. An object that fails alone may work after its package has
-// loaded another one.
+// libraries are. The more certain a finding is, the higher is its severity. An object that fails alone may work after its
+// package has loaded another one.
 import { readElf } from '../../elf/read.ts'
 import { definesSymbol } from '../../elf/tables/symbols.ts'
 import { ElfError } from '../../elf/error.ts'

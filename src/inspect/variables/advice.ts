@@ -1,4 +1,5 @@
-// What doctor says about variables: one finding for the CUDA run time, whose parts belong together, and one for the rest.
+// What doctor says about variables: one finding for the CUDA run time, whose parts belong together, and one for each
+// other variable.
 import type { Examination } from '../../environment/examine.ts'
 import { agree, listed } from '../../io/words.ts'
 import { DRIVER_DIRECTORIES } from '../../resolve/drivers.ts'

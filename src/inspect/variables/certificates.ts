@@ -103,7 +103,7 @@ function findsCertificates({ files, folders, readsNixVariable }: OpenSslPaths, f
   // OpenSSL finds a certificate in a folder by the hash of its subject (c_rehash)
   const hasHashes = (folder: string) => namesIn(folder).some(name => /^[0-9a-f]{8}\.\d+$/.test(name))
   if ([env['SSL_CERT_DIR'] ?? '', ...folders].some(hasHashes)) return true
-  // python-build-standalone has a bundle of its own since 2026, for systems without any folder of certificates
+  // python-build-standalone has had its own bundle since 2026, for systems without any folder of certificates
   const own = standardLibraries(python.caller.path, interpreter.program).map(
     lib => `${dirname(dirname(lib))}/etc/ssl/cert.pem`,
   )
