@@ -3,10 +3,7 @@
 import type { ChalkInstance } from 'chalk'
 import { screenOf, wrap } from './layout.ts'
 
-/**
- * Writes lines. The only control characters that reach the stream are those that set a colour, and with `plain` not even
- * those.
- */
+/** Writes lines. Only control characters that set a colour reach the stream. With `plain` they do not either. */
 export function writeLines(stream: NodeJS.WriteStream, lines: readonly string[], plain = false): void {
   if (lines.length > 0) stream.write(lines.map(line => `${visible(line, plain)}\n`).join(''))
 }

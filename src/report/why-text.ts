@@ -139,7 +139,10 @@ function changeLines({ change }: WhyObject, indent: string, { chalk }: Painter):
   return lines
 }
 
-/** As many objects show where they looked for a library in vain. The others looked in the same kinds of places. */
+/**
+ * The most objects for which the report shows where they looked for a missing library. The others looked in the same kinds
+ * of places.
+ */
 const MOST_LACKING = 3
 
 /** The objects that need a soname, grouped by the file that serves it. */
@@ -171,7 +174,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
   ]
 }
 
-/** One object that needs the soname: the file that it gets, or where it looked in vain. */
+/** One object that needs the soname: the file that it gets, or the places where it did not find one. */
 function needingLines(needed: WhyNeeded, root: WhyObject, painter: Painter): string[] {
   const file = `  ${show(root.path, painter)}`
   if (needed.how === 'found') return [`${file}  ${painter.chalk.dim(reasonOf(needed, painter, root))}`]

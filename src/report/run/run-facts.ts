@@ -33,7 +33,7 @@ export interface RunFacts {
   readonly windowAttributes: readonly string[]
   /** Folders outside the environment that need a patch, and the number of their objects that do. */
   readonly held: readonly { readonly folder: string; readonly by: string; readonly objects: number }[]
-  /** Environments inside this one. Each is a run of its own. */
+  /** Environments inside this one. Each has its own run. */
   readonly nested: readonly string[]
   readonly unfinished: boolean
   /** A file that is written after the objects could not be written. The warnings say which one. */
