@@ -120,7 +120,10 @@ function run(request: ElfRequest, file: string, debug: (message: string) => void
   return { status: 0, document: { path: file, ...described, changes } }
 }
 
-/** Prints what the --print options ask for, as it is before any edit. @throws ElfError when patchelf fails too */
+/**
+ * Prints what the --print options ask for, from the object before any edit.
+ * @throws ElfError when patchelf fails too
+ */
 function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (message: string) => void): void {
   if (asked.has('interpreter')) {
     if (object.ptInterp === null) throw noSection('.interp')

@@ -29,7 +29,7 @@ export interface LibsCommandOptions {
 
 /**
  * Status 1: a library is missing that the venv needs, or that the named policy allows.
- * @param more words behind the first, which have no meaning
+ * @param more the words after the first one; they have no meaning here
  */
 export function libsCommand(
   argument: string | undefined,

@@ -44,7 +44,7 @@ export async function answerFor(
     return { facts, warnings, status: exitStatusOf(status), counts: strict, report: null, isNew: false }
   }
 
-  // from here on the whole work is done: the rest of the program is loaded only now
+  // the whole work starts here, so the rest of the program is loaded only now
   const { runSteps } = await import('../../environment/run.ts')
   const { answerable } = await import('../../environment/report.ts')
   const { detailsOf } = await import('../../inspect/settled.ts')
