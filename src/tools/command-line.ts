@@ -29,7 +29,7 @@ export interface FilledPlace {
 interface CommandQuestion {
   /** What a program prints for its help: `uv run --help`. */
   readonly help: (words: Words) => string
-  /** Is this a script with metadata of its own (PEP 723)? */
+  /** Is this a script with its own metadata (PEP 723)? */
   readonly isScript: (path: string) => boolean
 }
 

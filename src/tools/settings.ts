@@ -43,7 +43,7 @@ export function named(folders: Folders, variable: string): string | null {
 
 /**
  * The folder that a text names, with `~` and `$NAME` replaced; null for no text, and for one whose variables are not set.
- * @param base what a relative path is relative to
+ * @param base the folder from which relative paths start
  */
 export function expanded({ env, home }: Folders, text: unknown, base: string): string | null {
   if (typeof text !== 'string' || text === '') return null
