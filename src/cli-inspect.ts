@@ -116,7 +116,7 @@ function libsWithOptions(program: Command) {
       .command('libs')
       // its options may also follow `env` and `build`
       .enablePositionalOptions(false)
-      // a mistyped `build` has packages behind it
+      // packages follow a mistyped `build`
       .allowExcessArguments()
       .summary('show which libraries there are, where they come from, and which are missing')
       .description(

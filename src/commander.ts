@@ -9,7 +9,7 @@ const { Command: TypedCommand, Option: TypedOption } = commander as unknown as t
 export { CommanderError } from 'commander'
 export const Command = TypedCommand
 export const Option = TypedOption
-/** A command without options or arguments of its own. */
+/** A command without its own options or arguments. */
 export type Command = typed.Command
 /** A command whose options do not matter, because it is only described or gets subcommands. */
 export type AnyCommand = typed.CommandUnknownOpts

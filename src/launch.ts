@@ -57,7 +57,7 @@ function script({ text }: Stage, cachedData?: Buffer): Script {
 export function writeCache(): void {
   const { setFlagsFromString } = process.getBuiltinModule('node:v8')
   for (const stage of [FRONT, whole()]) {
-    // compiles every function, not only those that run at once; V8 compares the flag too
+    // compiles every function, not only the functions that run at once; V8 also compares this flag
     setFlagsFromString('--no-lazy')
     const compiled = script(stage)
     setFlagsFromString('--lazy')

@@ -10,7 +10,7 @@ declare const WHEELFIX_VERSION: string
 /** Options of patchelf that wheelfix does not have. */
 const PATCHELF_OPTION = /^--(?:print|set|add|remove|replace|rename|shrink|force|clear|allowed|build|page|no-default)-/
 
-/** Words that other tools use for what a command of wheelfix does. */
+/** Words of other tools, and the command of wheelfix that does the same. */
 const MEANT: Readonly<Record<string, string>> = {
   __proto__: null as never,
   fix: 'venv',
