@@ -38,7 +38,7 @@ function addWhy(program: Command, version: string, end: End): void {
     .summary('say where an object gets each of its libraries from, and why')
     .description(
       'Shows as a tree what a distribution, a module, a file or a soname needs: the file that serves each library, the ' +
-        'entry of the search path that finds it, and for what is missing everything that was tried. Writes nothing.',
+        'entry of the search path that finds it, and for a missing library everything that was tried. Writes nothing.',
     )
     .usage('[options] [dir] <name>')
     .argument('<words...>', 'the environment (may be left out), then a name, or a line of a traceback')

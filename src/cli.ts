@@ -124,9 +124,9 @@ function addPath(program: Command, version: string, end: End): void {
     .command('path')
     .summary('patch any folder or file: pip --target, node_modules, an editor’s extensions, a tool’s cache')
     .description(
-      'Patches the ELF objects of folders that are not virtual environments. Extension modules are loaded by the Python that ' +
-        'is named, or that the folder’s scripts name. Programs get a loader of the Nix store. Virtual environments in the ' +
-        'folder are patched by themselves.',
+      'Patches the ELF objects of folders that are not virtual environments. Extension modules are resolved for the Python ' +
+        'that --python names, or else the Python of the folder’s scripts. Programs get a loader of the Nix store. Virtual ' +
+        'environments in the folder are patched separately.',
     )
     .argument('<paths...>', 'folders, or single files')
     .option(

@@ -97,7 +97,7 @@ function toolsOf({ only }: AllCommandOptions, env: NodeJS.ProcessEnv): readonly 
   if (named.length === 0) return DEFAULT_TOOLS
   return named.map(name => {
     if (isToolName(name)) return name
-    throw new WheelfixError('USAGE', `wheelfix knows no tool ${name}: it knows ${TOOL_NAMES.join(', ')}`)
+    throw new WheelfixError('USAGE', `wheelfix does not know the tool ${name}: name some of ${TOOL_NAMES.join(', ')}`)
   })
 }
 

@@ -31,7 +31,7 @@ export async function writeBundle(file: string, contents: Contents): Promise<Bun
     writeFileSync(fsPath(path), archive, { flag: 'wx', mode: 0o600 })
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw error
-    throw new WheelfixError('IO', `${path} exists already: give --bundle the name of a new file`, path)
+    throw new WheelfixError('IO', `${path} already exists: give --bundle the name of a new file`, path)
   }
   return { path, entries: entries.map(({ name, content }) => ({ name, size: content.length })) }
 }

@@ -26,7 +26,7 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
   if (path === null || !existsSync(fsPath(path))) {
     throw new WheelfixError(
       'PYTHON_NOT_FOUND',
-      `there is no Python ${named}: name one that is there (--python .venv, --python /nix/store/…/bin/python3)`,
+      `there is no Python ${named}: name one that exists (--python .venv, --python /nix/store/…/bin/python3)`,
       named,
     )
   }

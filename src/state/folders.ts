@@ -251,7 +251,7 @@ function pythonFor(root: string, { python, env, cwd }: FolderQuestion, known: Fo
 function programNamed(name: string, env: NodeJS.ProcessEnv, cwd: string): string {
   const path = name.includes('/') ? resolve(cwd, name) : onPath(name, env)
   if (path !== null && existsSync(fsPath(path))) return path
-  throw new WheelfixError('PYTHON_NOT_FOUND', `there is no program ${name}: name one that is there`, name)
+  throw new WheelfixError('PYTHON_NOT_FOUND', `there is no program ${name}: name one that exists`, name)
 }
 
 /** The folders that hold distributions: the folder itself (`pip install --target`), `lib` of a prefix, `__pypackages__`. */

@@ -100,7 +100,7 @@ function assertRunning({ interrupted }: WheelOptions): void {
 function assertAllDone(done: number, all: number, { interrupted }: WheelOptions): void {
   const signal = interrupted()
   if (signal === null || done === all) return
-  const left = `${done} of ${count(all, 'wheel')} done; nothing of the others was written: run the same command again`
+  const left = `${done} of ${count(all, 'wheel')} done; the others were not written: run the same command again`
   throw new WheelfixError('INTERRUPTED', `interrupted by ${signal}: ${left}`)
 }
 

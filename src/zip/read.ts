@@ -94,7 +94,7 @@ function quote(name: string): string {
 
 /** The error for a refused archive. Nothing is written after it. */
 export function refusal(path: string, reason: string): WheelfixError {
-  return new WheelfixError('WHEEL_INVALID', `${path}: not a sound wheel: ${reason}`, path)
+  return new WheelfixError('WHEEL_INVALID', `${path}: not a valid wheel: ${reason}`, path)
 }
 
 /**
@@ -215,7 +215,7 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
   if (method !== STORED && method !== DEFLATED)
     throw fault(`is compressed by method ${method}; only stored and deflated entries can be read`)
   if ((entry.versionNeededToExtract & 0xff) > NEWEST_VERSION)
-    throw fault(`wants version ${(entry.versionNeededToExtract & 0xff) / 10} of the format`)
+    throw fault(`needs version ${(entry.versionNeededToExtract & 0xff) / 10} of the format`)
   if (buffer(central).readUInt16LE(34) !== 0) throw fault('claims to be on another disk')
 
   const mode = entry.externalFileAttributes >>> 16
