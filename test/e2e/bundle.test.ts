@@ -106,7 +106,7 @@ suite('wheelfix doctor --bundle', () => {
     writeFileSync(path, 'mine')
     const again = doctor('--bundle', path)
     assert.equal(again.status, 2)
-    assert.match(again.stderr, /there\.zip exists already/)
+    assert.match(again.stderr, /there\.zip already exists/)
     assert.equal(readFileSync(path, 'utf8'), 'mine')
     assert.match(doctor(venv, '--bundle', join(project, 'x.zip')).stderr, /name one folder/)
     const { stdout } = doctor('--json', '--bundle', join(project, 'json.zip'))

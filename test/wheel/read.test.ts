@@ -52,7 +52,7 @@ describe('an archive is refused, with the reason, when', () => {
     ['two entries have one name', /appears twice/, [plain, { ...other, name: 'a.py' }]],
     ['a file is also a directory', /also a directory/, [plain, { ...other, name: 'a.py/b.py' }]],
     ['an entry is a symbolic link', /symbolic link/, [{ name: 'a', data: '/etc/passwd', mode: 0o120777 }]],
-    ['an entry is a device', /kind that does not go/, [{ name: 'a', mode: 0o020666 }]],
+    ['an entry is a device', /file type that does not match/, [{ name: 'a', mode: 0o020666 }]],
     ['a directory has contents', /directory with contents/, [{ name: 'a/', data: 'x', mode: 0o040755 }]],
     ['an entry is encrypted', /encrypted/, [{ ...plain, flags: 1 }]],
     ['an entry is strongly encrypted', /encrypt/, [{ ...plain, flags: 0x41 }]],
