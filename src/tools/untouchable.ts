@@ -53,7 +53,7 @@ function heldInodes(): ReadonlySet<string> {
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
   }
-  // shared locks do not count: uv holds one on its cache as long as a program runs that uv started
+  // shared locks do not count: uv holds one on its cache while a program that it started is running
   inodes = new Set([...text.matchAll(/ WRITE .*? [0-9a-f]+:[0-9a-f]+:(\d+) /g)].map(([, inode = '']) => inode))
   return inodes
 }
