@@ -10,7 +10,7 @@ import { TESTED_PACKAGES } from '../test/e2e/packages.ts'
 import { makeVenv, pipInstall, wheelfix, withWheels } from '../test/world/venv.ts'
 import { parseReport } from '../test/world/report.ts'
 import { buildWorld, type World } from '../test/world/world.ts'
-import { blowUp } from './large.ts'
+import { enlarge } from './large.ts'
 import { raceCommands } from './commands.ts'
 import { type Load, loadOf } from './load.ts'
 import { measure, type Measure, median } from './measure.ts'
@@ -136,7 +136,7 @@ try {
 
   const changed = patchedLibrary(world, venv)
   const large = join(dirname(changed), `large_${basename(changed)}`)
-  blowUp(changed, large, Number(values.large))
+  enlarge(changed, large, Number(values.large))
   console.log(`\nThe same with a library of ${mega(Number(values.large))} more\n`)
   printRace(race(world, venv, Number(values.rounds), null))
   rmSync(large)

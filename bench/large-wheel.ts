@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { constants, crc32, deflateRawSync } from 'node:zlib'
 import { runWell } from '../test/support/run.ts'
 import { makeZip, type Part } from '../test/wheel/archives.ts'
-import { blownUp } from './large.ts'
+import { enlargedParts } from './large.ts'
 
 const DEMO = join(import.meta.dirname, '../../fixtures/demo-wheel')
 /** The library of the wheel in a folder, as base64. */
@@ -26,7 +26,7 @@ export function largeWheel(path: string, size: number): void {
   const stream = deflateRawSync(code, { finishFlush: constants.Z_FULL_FLUSH })
   const times = Math.max(1, Math.round(size / LIBRARIES.length / stream.length))
   const library = Buffer.from(runWell('python3', ['-c', READ, DEMO]), 'base64')
-  const { head, table } = blownUp(library, library.length + times * code.length)
+  const { head, table } = enlargedParts(library, library.length + times * code.length)
 
   const repeated = Array.from({ length: times }, () => stream)
   const compressed = Buffer.concat([

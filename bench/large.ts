@@ -9,11 +9,11 @@ const SHT_PROGBITS = 1
  * Copies a little-endian ELF64 library and enlarges it to `size` bytes. It adds a section of zeros that nothing loads.
  * The section header table comes after this section, where linkers put it.
  */
-export function blowUp(from: string, to: string, size: number): void {
+export function enlarge(from: string, to: string, size: number): void {
   const library = readFileSync(from)
   const room = size - (library.readUInt16LE(60) + 1) * SECTION_HEADER_SIZE
   const tableAt = room - (room % 16)
-  const { head, table } = blownUp(library, tableAt)
+  const { head, table } = enlargedParts(library, tableAt)
   copyFileSync(from, to)
   const fd = openSync(to, 'r+')
   writeSync(fd, head, 0, 64, 0)
@@ -22,7 +22,7 @@ export function blowUp(from: string, to: string, size: number): void {
 }
 
 /** The bytes before and after the added section, for a section header table at the file offset `tableAt`. */
-export function blownUp(library: Buffer, tableAt: number): { readonly head: Buffer; readonly table: Buffer } {
+export function enlargedParts(library: Buffer, tableAt: number): { readonly head: Buffer; readonly table: Buffer } {
   const shoff = Number(library.readBigUInt64LE(40))
   const shnum = library.readUInt16LE(60)
   const section = Buffer.alloc(SECTION_HEADER_SIZE)

@@ -19,7 +19,7 @@ import {
   type ToolName,
   type ToolPlace,
 } from '../tools/places.ts'
-import { reasonAgainst } from '../tools/untouchable.ts'
+import { reasonToSkip } from '../tools/untouchable.ts'
 import { answerFor } from './shared/answer.ts'
 import { untilSignal } from './interruptible.ts'
 import { reportFailure, sentenceOf } from './shared/failure.ts'
@@ -107,7 +107,7 @@ async function outcomeOf(
   version: string,
 ): Promise<Outcome & { readonly nested: readonly string[] }> {
   if (options.list === true) return { status: 'found', detail: place.root, nested: [] }
-  const against = reasonAgainst(place)
+  const against = reasonToSkip(place)
   if (against !== null) return { status: 'skipped', detail: against, nested: [] }
   try {
     if (place.kind === 'python') return { ...(await pythonOutcome(place, options)), nested: [] }

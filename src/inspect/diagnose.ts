@@ -58,7 +58,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
     return { venv, findings: [finding, ...deadPaths(venv, [], options)], asked: 0, imported: null }
   }
   const states = new Map(examination.scan.objects.map(object => [object.identity, object.current]))
-  const now = asItStands(examination, states)
+  const now = stateOnDisk(examination, states)
   const comparison = compareWithLoader(examination, now, options.env)
   const canRun = isOfThisMachine(examination.interpreter.object)
   const imports = options.imports && canRun ? failingImports(examination, options.env) : null
@@ -98,7 +98,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
 }
 
 /** The venv as it is on disk now, not as it will be after the plan. */
-function asItStands(examination: Examination, states: ReadonlyMap<string, ElfObject>): SimulationInput {
+function stateOnDisk(examination: Examination, states: ReadonlyMap<string, ElfObject>): SimulationInput {
   const { loader, loaderPending, resolution } = examination
   // a private loader that is not made yet serves nothing
   const python = loader !== null && !loaderPending ? resolution.input.python : examination.python

@@ -27,7 +27,7 @@ interface Extras {
  */
 export function extrasOf(paths: readonly string[]): Extras {
   const labelled = new Set<string>()
-  const more = filesWithMore(paths, labelled)
+  const more = filesWithAttributes(paths, labelled)
   const labels = labelsOf([...labelled])
   const usual = new Map<string, string>()
   /** A new file gets its label from its folder, so one new file stands for all new files of a folder. */
@@ -41,7 +41,7 @@ export function extrasOf(paths: readonly string[]): Extras {
   }
   return {
     keep(staged) {
-      if (more.has(staged.path) || hasOtherLabel(staged)) keepMore(staged)
+      if (more.has(staged.path) || hasOtherLabel(staged)) keepAttributes(staged)
     },
   }
 }
@@ -50,7 +50,7 @@ export function extrasOf(paths: readonly string[]): Extras {
  * Which of the files have an access control list or extended attributes?
  * @param labelled receives the files with a label of SELinux
  */
-export function filesWithMore(all: readonly string[], labelled = new Set<string>()): Set<string> {
+export function filesWithAttributes(all: readonly string[], labelled = new Set<string>()): Set<string> {
   const found = new Set<string>()
   // Node passes to programs only bytes that are UTF-8
   const paths = all.filter(path => path.isWellFormed())
@@ -121,7 +121,7 @@ function output(program: string, options: readonly string[], paths: readonly str
 }
 
 /** @throws WheelfixError `IO` */
-function keepMore({ path, temporary }: Staged): void {
+function keepAttributes({ path, temporary }: Staged): void {
   const { status } = spawnSync('cp', ['--attributes-only', '--preserve=all', '--', path, temporary], {
     timeout: TIMEOUT_MS,
     stdio: 'ignore',

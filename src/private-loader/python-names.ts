@@ -83,14 +83,14 @@ export function pythonNames(venv: Environment, owner: CopyOwner = 'venv'): Pytho
     else if (kind === 'file') {
       const undo = undoOf(path)
       const record = decodeRecord(undo, owner)
-      const replaced = record === null ? fileAsItCame(path, undo, owner) : (record.get(name) ?? 'file')
+      const replaced = record === null ? originalFile(path, undo, owner) : (record.get(name) ?? 'file')
       names.push({ name, path, kind: record === null ? 'file' : 'copy', owner, replaced })
     }
   }
   return names
 }
 
-function fileAsItCame(path: string, undo: Undo | null, owner: CopyOwner): Replaced {
+function originalFile(path: string, undo: Undo | null, owner: CopyOwner): Replaced {
   if (owner === 'standalone' || decodeRecord(undo, 'standalone') === null) return 'file'
   const interpreter = interpreterOf(path)
   return interpreter === null || undo?.record == null ? 'file' : { interpreter, record: undo.record }

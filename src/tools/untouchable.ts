@@ -17,7 +17,7 @@ const REMOTE: ReadonlyMap<number, string> = new Map([
 ])
 
 /** The reason, as the second half of a sentence; null if the environment may be patched. */
-export function reasonAgainst({ tool, root, locks }: ToolPlace): string | null {
+export function reasonToSkip({ tool, root, locks }: ToolPlace): string | null {
   try {
     const { uid } = lstatSync(fsPath(root))
     if (uid !== process.geteuid?.()) return `belongs to another user (${uid})`

@@ -108,12 +108,12 @@ interface Before {
 }
 
 /** Like `encode` with one job, but copies the existing stream where possible. */
-export async function* encodeAnew(job: Job, { read, size, changes }: Before): AsyncGenerator<Piece> {
+export async function* encodeSpliced(job: Job, { read, size, changes }: Before): AsyncGenerator<Piece> {
   const content = job.content()
   yield* encoded(job, content, await spliceStream(read, size, content, changes, job.level))
 }
 
-/** Like `encode` with one job, but makes the same stream as zlib: the stream from before `encodeAnew`. */
+/** Like `encode` with one job, but makes the same stream as zlib: the stream from before `encodeSpliced`. */
 export async function* encodeLikeZlib(
   job: Job,
   { read, changes }: { readonly read: ReadStream; readonly changes: readonly Range[] | null },

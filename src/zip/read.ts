@@ -160,18 +160,18 @@ async function readEntries(source: FileSource, ending: Ending): Promise<WheelEnt
   const directory = source.read(directoryOffset, directorySize)
   const entries: Omit<WheelEntry, 'end'>[] = []
   let at = 0
-  const zip = await yauzlSays(() =>
+  const zip = await asRefusal(() =>
     yauzl.fromRandomAccessReaderPromise(new Reader(source), source.size, { autoClose: false, decodeStrings: false }),
   )
   // yauzl's promises for an entry fail only because of the content of the file
   const iterator = zip.eachEntry()
   for (;;) {
-    const next: IteratorResult<yauzl.Entry> = await yauzlSays(() => iterator.next())
+    const next: IteratorResult<yauzl.Entry> = await asRefusal(() => iterator.next())
     if (next.done === true) break
     const entry = next.value
     const length = CENTRAL_HEADER_SIZE + entry.fileNameLength + entry.extraFieldLength + entry.fileCommentLength
     if (at + length > directorySize) throw new ZipFault('its directory is longer than its end record says')
-    const local = await yauzlSays(() => zip.readLocalFileHeaderPromise(entry))
+    const local = await asRefusal(() => zip.readLocalFileHeaderPromise(entry))
     entries.push(checkEntry(entry, local, directory.subarray(at, at + length)))
     at += length
   }
@@ -180,7 +180,7 @@ async function readEntries(source: FileSource, ending: Ending): Promise<WheelEnt
 }
 
 /** Turns yauzl's plain errors about the content of the file into refusals. */
-async function yauzlSays<T>(call: () => Promise<T>): Promise<T> {
+async function asRefusal<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (error) {

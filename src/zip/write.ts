@@ -7,7 +7,7 @@ import type { ByteSource } from '../elf/source.ts'
 import { writeFully } from '../io/replace.ts'
 import type { ReadStream } from './blocks.ts'
 import { inflatedSums, readRange } from './content.ts'
-import { encode, encodeAnew, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
+import { encode, encodeSpliced, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
 import { type Archive, DEFLATED, encodeName, type WheelEntry } from './read.ts'
 import type { Range } from './splice.ts'
 import {
@@ -159,7 +159,7 @@ function encodeAlone(
   const { changes, likeZlib } = change ?? {}
   if (entry.method !== DEFLATED) return encode([job])
   if (likeZlib !== undefined) return encodeLikeZlib(job, { read, changes: likeZlib.changes })
-  return changes === undefined ? encode([job]) : encodeAnew(job, { read, size: entry.size, changes })
+  return changes === undefined ? encode([job]) : encodeSpliced(job, { read, size: entry.size, changes })
 }
 
 function changeOf(entry: WheelEntry, changes: ReadonlyMap<WheelEntry, EntryChange | 'drop'>): EntryChange | undefined {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, cpSync, existsSync, linkSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { filesWithMore } from '../../src/io/attributes.ts'
+import { filesWithAttributes } from '../../src/io/attributes.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
@@ -65,7 +65,7 @@ function theSuite(world: World): void {
       for (const path of [object, record]) set(path, name, ACL)
       const { ino } = statSync(object)
       const lists = [get(object, name), get(record, name)]
-      assert.deepEqual(filesWithMore([object, record, join(venv, 'pyvenv.cfg')]), new Set([object, record]))
+      assert.deepEqual(filesWithAttributes([object, record, join(venv, 'pyvenv.cfg')]), new Set([object, record]))
       for (const command of ['venv', 'restore']) {
         well(command)
         assert.deepEqual([get(object, name), get(record, name)], lists, command)
@@ -76,7 +76,7 @@ function theSuite(world: World): void {
     test('extended attributes', { skip: missing('getfattr') }, () => {
       prepare()
       for (const path of [object, record]) set(path, 'user.origin', '666f6f')
-      assert.deepEqual(filesWithMore([object, record, join(venv, 'pyvenv.cfg')]), new Set([object, record]))
+      assert.deepEqual(filesWithAttributes([object, record, join(venv, 'pyvenv.cfg')]), new Set([object, record]))
       for (const command of ['venv', 'restore']) {
         well(command)
         for (const path of [object, record]) assert.equal(get(path, 'user.origin'), '666f6f', command)
@@ -108,7 +108,7 @@ function theSuite(world: World): void {
       for (const path of paths) cpSync(join(venv, 'pyvenv.cfg'), path)
       for (const path of paths.slice(0, 6)) set(path, 'system.posix_acl_access', ACL)
       const began = Date.now()
-      assert.deepEqual(filesWithMore(paths), new Set(paths.slice(0, 6)))
+      assert.deepEqual(filesWithAttributes(paths), new Set(paths.slice(0, 6)))
       assert.ok(Date.now() - began < 5000)
     })
   })

@@ -84,7 +84,7 @@ function ownedTarget(link: string, store: string): string | null {
     for (let step = 0; step < MOST_STEPS; step++) {
       const folder = realPath(dirname(path))
       const place = join(folder, basename(path))
-      if (isInside(folder, realPath(store)) || !tellsOwners(folder)) return null
+      if (isInside(folder, realPath(store)) || !showsTrueOwners(folder)) return null
       const status = lstatSync(fsPath(place))
       if (!status.isSymbolicLink() || !isTrustedOwner(status.uid)) return null
       const target = readLink(place)
@@ -111,7 +111,7 @@ const FUSE_SUPER_MAGIC = 0x65735546
  * Does the folder show the true owners of links? /proc/PID/cwd of a program that runs as root belongs to root, and leads to
  * a folder that the user who started it chose.
  */
-function tellsOwners(folder: string): boolean {
+function showsTrueOwners(folder: string): boolean {
   const { type } = statfsSync(fsPath(folder))
   return type !== PROC_SUPER_MAGIC && type !== FUSE_SUPER_MAGIC
 }
