@@ -181,6 +181,7 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     lock(pin, 'flake.lock')
     for (const [words, refusal] of [
       [['sqlite'], /error: the nixpkgs of .*flake\.lock has no package sqlite\b/],
+      [['libz.so.1'], /error: libz\.so\.1 is not the name of a package of nixpkgs: did you mean zlib\?/],
       [['libx11', 'unrar'], /marks unrar as unfree: to use it anyway, set NIXPKGS_ALLOW_UNFREE=1/],
       [['--missing', '--flake', 'path:.'], /--flake names a whole set/],
     ] as const) {

@@ -5,6 +5,7 @@ import { WheelfixError } from '../../io/error.ts'
 import { fsPath, realPath } from '../../io/path.ts'
 import { type Nixpkgs, nixString } from './pin.ts'
 import { runNix } from './run-nix.ts'
+import { likelyPackage } from '../hints.ts'
 
 export interface BuildContext {
   readonly env: NodeJS.ProcessEnv
@@ -137,7 +138,9 @@ const ATTRIBUTE = /^[A-Za-z_][\w'-]*(?:\.[A-Za-z_][\w'-]*)*$/
 
 function checked(attribute: string): string {
   if (ATTRIBUTE.test(attribute)) return attribute
-  throw new WheelfixError('USAGE', `${attribute} is not the name of a package of nixpkgs, such as libGL`)
+  const likely = likelyPackage(attribute)
+  const advice = likely === null ? ', such as libGL' : `: did you mean ${likely}?`
+  throw new WheelfixError('USAGE', `${attribute} is not the name of a package of nixpkgs${advice}`)
 }
 
 /**
