@@ -15,12 +15,15 @@ type CommandPlan = ReturnType<typeof planCommand>
 
 type Words = readonly string[]
 
-export async function placesFor(words: Words, { tools, ofUvProject, filled }: CommandPlan): Promise<ToolPlace[]> {
+export async function placesFor(
+  words: Words,
+  { tools, ofUvProject, own: ownWords, filled }: CommandPlan,
+): Promise<ToolPlace[]> {
   const { env } = process
   const cwd = process.cwd()
   const named = filled.flatMap(place => filledPlace(place, words, env, cwd))
   // a command that names a place does not install into the project's environment
-  const own = named.length > 0 ? [] : [projectVenv(words, ofUvProject, env, cwd), programVenv(words, env, cwd)]
+  const own = named.length > 0 ? [] : [projectVenv(ownWords, ofUvProject, env, cwd), programVenv(words, env, cwd)]
   const venvs = [...new Set(own.flatMap(root => root ?? []))].map(venvPlace)
   return [...named, ...venvs, ...(await placesOf(tools, { env, cwd }))]
 }

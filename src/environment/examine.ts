@@ -3,7 +3,7 @@ import { agree, count } from '../io/words.ts'
 import { existsSync } from 'node:fs'
 import { type Config, type ProgramInterpreter, readConfig, type Strategy } from '../config/config.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { fsPath, isInside } from '../io/path.ts'
+import { fsPath, isInside, relativeTo } from '../io/path.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
 import { fits } from '../ldso/fits.ts'
@@ -261,6 +261,15 @@ function venvWarnings(venv: Environment, scan: Scan): string[] {
       `${count(scan.foreignLinks, 'shared object')} ${agree(scan.foreignLinks, 'is a link', 'are links')} to ` +
         `${agree(scan.foreignLinks, 'a file', 'files')} outside the environment, and ` +
         `${agree(scan.foreignLinks, 'was', 'were')} not changed: wheelfix path FILE patches one`,
+    )
+  }
+  const [folder] = scan.foreignFolders
+  if (folder !== undefined) {
+    const more = scan.foreignFolders.length - 1
+    warnings.push(
+      `${relativeTo(venv.root, folder)}${more > 0 ? ` and ${count(more, 'other link')}` : ''} ` +
+        `${more > 0 ? 'lead to folders' : 'leads to a folder'} outside the environment, which wheelfix does not look at: ` +
+        `wheelfix path FOLDER patches one`,
     )
   }
   return warnings

@@ -18,12 +18,19 @@ type Links = Readonly<Record<string, string>>
  * Replaces links by copies of their targets. The caller holds the lock of the environment. An interrupted call leaves links
  * and whole copies, and a restore turns both into links.
  * @param paths absolute, below the root
- * @throws the errors of open(2), write(2) and rename(2)
+ * @throws the errors of open(2), write(2) and rename(2) for the list of links
  */
 export function copyLinked(place: Place, paths: readonly string[]): void {
   const links = paths.map((path): [string, string] => [relativeTo(place.root, path), readLink(path)])
   replaceContent(`${place.stateFolder}/${NAME}`, JSON.stringify({ ...readLinks(place), ...Object.fromEntries(links) }))
-  for (const path of paths) replaceLinkByCopy(path)
+  for (const path of paths) {
+    try {
+      replaceLinkByCopy(path)
+    } catch (error) {
+      // one link in a read-only folder stops no other file: it stays, and its object is refused later
+      if (errnoOf(error) === undefined) throw error
+    }
+  }
 }
 
 /**
@@ -64,7 +71,9 @@ function isSameFile(path: string, target: string): boolean {
   try {
     const status = lstatSync(fsPath(path))
     const there = statSync(fsPath(other))
-    return status.isFile() && there.isFile() && status.size === there.size && isSameContent(path, other)
+    // a copy by wheelfix has the time of its original; a file that an installer wrote later does not
+    const isCopy = Math.abs(status.mtimeMs - there.mtimeMs) < 1 && status.size === there.size
+    return status.isFile() && there.isFile() && isCopy && isSameContent(path, other)
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return false

@@ -100,9 +100,9 @@ export function* restoreSteps(
 
 function scanToRestore(venv: Environment, editable: boolean, env: NodeJS.ProcessEnv): Scan {
   const scan = scanVenv(venv, [], storeDirectory(env))
-  const isForeign = (identity: string): boolean =>
-    scan.linked.has(identity) || (!editable && scan.outside.has(identity))
-  return { ...scan, objects: scan.objects.filter(({ identity }) => !isForeign(identity)) }
+  const isForeign = ({ path, identity }: ScannedObject): boolean =>
+    scan.linked.has(path) || (!editable && scan.outside.has(identity))
+  return { ...scan, objects: scan.objects.filter(object => !isForeign(object)) }
 }
 
 /** Restores the names of bin/ that the private loader starts. */

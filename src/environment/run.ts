@@ -58,7 +58,7 @@ export function* runSteps(venv: Environment, options: VenvOptions): Generator<un
     const isOld = lock.waited || again.restored.length > 0 || isOutdated(first)
     let now = isOld ? examine(venv, options) : first
     yield
-    const linked = ownObjects(now).filter(({ identity, change }) => change !== null && now.scan.linked.has(identity))
+    const linked = ownObjects(now).filter(({ path, change }) => change !== null && now.scan.linked.has(path))
     if (linked.length > 0) {
       noteFolder(venv)
       copyLinked(

@@ -44,7 +44,9 @@ export interface Scan {
   readonly leftovers: readonly string[]
   /** The number of links out of the environment that have the name of a shared object and that no installer made. */
   readonly foreignLinks: number
-  /** The identities of the objects that an installer linked into the environment (link mode `symlink`). */
+  /** Links in site-packages to folders outside the environment. The scan does not follow them. */
+  readonly foreignFolders: readonly string[]
+  /** The paths of the objects that an installer linked into the environment (link mode `symlink`). */
   readonly linked: ReadonlySet<string>
   /** Environments inside this one, each with its own Python and state. */
   readonly nested: readonly string[]
@@ -137,6 +139,7 @@ interface Walk {
   readonly directories: string[]
   readonly leftovers: string[]
   foreignLinks: number
+  readonly foreignFolders: string[]
   readonly linked: Set<string>
   readonly nested: string[]
   readonly outside: Set<string>
@@ -170,6 +173,7 @@ export function scanVenv(
     directories: [],
     leftovers: [],
     foreignLinks: 0,
+    foreignFolders: [],
     linked: new Set(),
     nested: [],
     outside: new Set(),
@@ -179,8 +183,19 @@ export function scanVenv(
   walk.isOutside = true
   for (const { folder } of belonging.outside) visitOnce(walk, folder)
   walk.leftovers.push(...temporaryFiles(venv.stateFolder, STATE_DEPTH))
-  const { objects, unreadable, directories, leftovers, foreignLinks, linked, nested, outside } = walk
-  return { objects, unreadable, directories, leftovers, foreignLinks, linked, nested, belonging, outside }
+  const { objects, unreadable, directories, leftovers, foreignLinks, foreignFolders, linked, nested, outside } = walk
+  return {
+    objects,
+    unreadable,
+    directories,
+    leftovers,
+    foreignLinks,
+    foreignFolders,
+    linked,
+    nested,
+    belonging,
+    outside,
+  }
 }
 
 /** Visits a folder once, even when several ways lead to it. */
@@ -228,6 +243,8 @@ function visitLink(walk: Walk, path: string, name: string): void {
     const target = linkTarget(path, root, store)
     if (target === 'file' && isInstallers(venv, path)) visitFile(walk, path, name, walk.linked)
     else if (target !== null && LIBRARY_NAME.test(name)) walk.foreignLinks++
+  } else if (venv.sitePackages.some(site => isInside(path, site)) && linkTarget(path, root, store) === 'folder') {
+    walk.foreignFolders.push(path)
   }
 }
 
@@ -242,7 +259,7 @@ function visitFile(walk: Walk, path: string, name: string, among: Set<string> | 
     if (isOutside && object.kind === 'executable') return
     walk.objects.push(object)
     if (isOutside) walk.outside.add(object.identity)
-    among?.add(object.identity)
+    among?.add(path)
   } catch (error) {
     const errno = errnoOf(error)
     if (isOutside && (error instanceof ElfError || errno !== undefined)) return
@@ -288,11 +305,12 @@ function isInstallers({ kind, bin, sitePackages }: Environment, path: string): b
 }
 
 /** Where a link out of the environment leads; null for a link into the environment or into the store. */
-function linkTarget(path: string, root: string, store: string): 'file' | 'other' | null {
+function linkTarget(path: string, root: string, store: string): 'file' | 'folder' | 'other' | null {
   try {
     const real = realPath(path)
     if (isInside(real, root) || isInside(real, store)) return null
-    return statSync(fsPath(real)).isFile() ? 'file' : 'other'
+    const status = statSync(fsPath(real))
+    return status.isFile() ? 'file' : status.isDirectory() ? 'folder' : 'other'
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     // a dangling link: an absolute one points out of the venv

@@ -165,10 +165,10 @@ export function* removeSteps(
     const prefixes = [program, ...before].map(prefixOf)
     const names = pythonNames(place)
     const folders = loaderFolders(place, names, env)
-    for (const name of names) {
-      restoreName(name)
-      rmSync(fsPath(name.path), { force: true })
-    }
+    for (const name of names) restoreName(name)
+    // what the user put into bin/ stays
+    const own = names.filter(({ replaced }) => isLink(replaced) && [program, ...before].includes(replaced.link))
+    for (const { path } of own) rmSync(fsPath(path), { force: true })
     dropRoots(place.stateFolder, env)
     removeLoader(place, folders)
     for (const { name, kind } of entriesIn(root)) {
@@ -182,7 +182,7 @@ export function* removeSteps(
     }
     rmSync(fsPath(place.stateFolder), { recursive: true, force: true })
     for (const folder of [place.bin, root]) removeEmpty(folder)
-    return { ...report, pythons: names.map(({ name }) => ({ path: `bin/${name}`, before: '', after: '' })) }
+    return { ...report, pythons: own.map(({ name }) => ({ path: `bin/${name}`, before: '', after: '' })) }
   } finally {
     lock.release()
   }

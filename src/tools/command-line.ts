@@ -15,6 +15,8 @@ interface CommandPlan {
   readonly tools: readonly ToolName[]
   /** Does the command use the environment of a uv project, even if another environment is active? */
   readonly ofUvProject: boolean
+  /** The words that the command reads itself: those of the program that `uv run` starts are left out. */
+  readonly own: Words
   /** The places that pip or uv is told to install into. */
   readonly filled: readonly FilledPlace[]
 }
@@ -67,7 +69,7 @@ const UV_PROJECT = new Set([
 export function planCommand(words: Words, question: CommandQuestion): CommandPlan {
   const { head, name, rest } = programOf(words)
   const tools = TOOLS_OF.get(name) ?? []
-  const plan: CommandPlan = { prepare: null, tools, ofUvProject: false, filled: filledBy(name, rest) }
+  const plan: CommandPlan = { prepare: null, tools, ofUvProject: false, own: words, filled: filledBy(name, rest) }
   if (name === 'uv') return planUv(plan, head, rest, question)
   const prepare = PREPARE[name]
   return prepare === undefined ? plan : { ...plan, prepare: prepare(head, rest, question) }
@@ -88,7 +90,9 @@ function planUv(plan: CommandPlan, head: Words, args: Words, question: CommandQu
   const [global, [command = '', ...rest]] = subcommand(head, args, question)
   const started = [...head, ...global]
   if (command === 'run') {
-    return { ...plan, ofUvProject: true, prepare: prepareRun(started, rest, question) }
+    // what follows the program belongs to the program
+    const { options } = splitOptions(rest, question.help([...head, 'run', '--help']))
+    return { ...plan, ofUvProject: true, own: [...global, ...options], prepare: prepareRun(started, rest, question) }
   }
   if (command === 'tool') {
     const [more, [action = '', ...words]] = subcommand([...head, 'tool'], rest, question)

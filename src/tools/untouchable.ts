@@ -39,14 +39,11 @@ function isHeld(path: string): boolean {
   return heldInodes().has(String(status.ino))
 }
 
-let inodes: ReadonlySet<string> | undefined
-
 /**
- * The inodes of all locks, read once. Devices are left out, because btrfs and overlayfs report another device there than
+ * The inodes of all locks now. Devices are left out, because btrfs and overlayfs report another device there than
  * stat(2) does.
  */
 function heldInodes(): ReadonlySet<string> {
-  if (inodes !== undefined) return inodes
   let text = ''
   try {
     text = readFileSync('/proc/locks', 'utf8')
@@ -54,6 +51,5 @@ function heldInodes(): ReadonlySet<string> {
     if (errnoOf(error) === undefined) throw error
   }
   // shared locks do not count: uv holds one on its cache while a program that it started is running
-  inodes = new Set([...text.matchAll(/ WRITE .*? [0-9a-f]+:[0-9a-f]+:(\d+) /g)].map(([, inode = '']) => inode))
-  return inodes
+  return new Set([...text.matchAll(/ WRITE .*? [0-9a-f]+:[0-9a-f]+:(\d+) /g)].map(([, inode = '']) => inode))
 }

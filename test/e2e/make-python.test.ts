@@ -1,6 +1,15 @@
 // A Python of one's own as everybody's base: what is made with it works at once, with no wheelfix command.
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { missing, skip } from '../support/requires.ts'
@@ -176,8 +185,15 @@ suite('wheelfix python --make', () => {
     assert.equal(said(venv, '--restore').status, 2)
     assert.ok(existsSync(join(venv, 'bin/python')))
     writeFileSync(join(prefix, 'mine'), '')
+    const [file, link] = [join(prefix, 'bin/python3.99'), join(prefix, 'bin/python3.98')]
+    symlinkSync(world.host.python.executable, link)
+    well('--make', prefix)
+    writeFileSync(file, '#!/bin/sh\n', { mode: 0o755 })
     well(prefix, '--restore')
-    assert.deepEqual(readdirSync(prefix), ['mine'])
+    assert.deepEqual(readdirSync(prefix).sort(), ['bin', 'mine'])
+    assert.deepEqual(readdirSync(join(prefix, 'bin')).sort(), ['python3.98', 'python3.99'])
+    assert.equal(readlinkSync(link), world.host.python.executable)
+    assert.equal(readFileSync(file, 'utf8'), '#!/bin/sh\n')
   })
 })
 

@@ -88,7 +88,7 @@ suite('wheelfix run', () => {
     for (const [word, wanted, why] of [
       ['no-such-program', 127, /there is no such program/],
       ['./no-such-program', 127, /there is no such program/],
-      [lost, 127, /not the loader or interpreter that it asks for/],
+      [lost, 127, /the loader or interpreter that it asks for does not/],
       [plain, 126, /may not be executed/],
       [project, 126, /may not be executed/],
     ] as const) {

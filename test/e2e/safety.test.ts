@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import {
   chmodSync,
+  copyFileSync,
   cpSync,
   linkSync,
   lstatSync,
@@ -202,6 +203,66 @@ function theSuite(world: World): void {
       assert.equal(wheelfix(world, ['restore', venv]).status, 0)
       assert.equal(readlinkSync(path), outside)
       assert.equal(hashFile(outside), before)
+    })
+
+    test('a link to a folder outside of the venv is named, and nothing in that folder changes', () => {
+      const venv = copy()
+      const outside = join(world.root, 'outside-folder')
+      mkdirSync(outside)
+      const [name = ''] = moduleNames(world)
+      renameSync(join(sitePackages(world, venv), name), join(outside, name))
+      symlinkSync(outside, join(sitePackages(world, venv), 'linked'))
+      const before = hashFile(join(outside, name))
+      const { stderr } = wheelfix(world, ['venv', venv])
+      assert.match(stderr, /site-packages\/linked leads to a folder outside the environment/)
+      assert.equal(hashFile(join(outside, name)), before)
+    })
+
+    test('a file that an installer put in place of a copied link stays a file after restore', () => {
+      const venv = copy()
+      const [name = ''] = moduleNames(world)
+      const path = join(sitePackages(world, venv), name)
+      const outside = join(world.root, `again-${name}`)
+      renameSync(path, outside)
+      symlinkSync(outside, path)
+      assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+      rmSync(path)
+      copyFileSync(outside, path)
+      utimesSync(path, 1_700_000_000, 1_700_000_000)
+      assert.equal(wheelfix(world, ['restore', venv]).status, 0)
+      assert.ok(lstatSync(path).isFile())
+    })
+
+    test('a hard link beside a link to the same file keeps no object from being patched', () => {
+      const venv = copy()
+      const [name = ''] = moduleNames(world)
+      const path = join(sitePackages(world, venv), name)
+      const outside = join(world.root, `twin-${name}`)
+      renameSync(path, outside)
+      symlinkSync(outside, path)
+      linkSync(outside, join(sitePackages(world, venv), `a_${name}`))
+      const { status, stderr } = wheelfix(world, ['venv', venv])
+      assert.equal(status, 0, stderr)
+      assert.equal(wheelfix(world, ['check', venv]).status, 0)
+    })
+
+    test('a linked object whose file in the cache is replaced is looked at again', () => {
+      const venv = copy()
+      const [name = ''] = moduleNames(world)
+      const path = join(sitePackages(world, venv), name)
+      const outside = join(world.root, `cache-${name}`)
+      renameSync(path, outside)
+      // an object that needs nothing, so that its link stays
+      copyFileSync(join(world.libs.glibc, 'libm.so.6'), path)
+      renameSync(path, join(world.root, `fine-${name}`))
+      const cached = join(world.root, `now-${name}`)
+      copyFileSync(join(world.root, `fine-${name}`), cached)
+      symlinkSync(cached, path)
+      assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+      assert.ok(lstatSync(path).isSymbolicLink())
+      rmSync(cached)
+      renameSync(outside, cached)
+      assert.equal(wheelfix(world, ['check', venv]).status, 1)
     })
 
     test('mode and times of a file stay', () => {

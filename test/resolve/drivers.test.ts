@@ -60,6 +60,11 @@ test('an object that opens the driver by name gets its folder, as the last entry
 
 /** Where the section table is, in the header of a 64-bit file. */
 const E_SHOFF = 40
+const E_SHNUM = 60
+const E_SHSTRNDX = 62
+/** The size of a section header, and where its offset is. Its size comes next. */
+const SECTION = 64
+const SH_OFFSET = 24
 const OPENS = `#include <dlfcn.h>
 void *opened(void) { return dlopen("NAME", RTLD_NOW); }`
 
@@ -108,6 +113,41 @@ suite('which library of the driver an object opens by name', { skip: missing('gc
     const bytes = readFileSync(join(folder, `lib${count - 1}.so`))
     bytes.fill(0, E_SHOFF, E_SHOFF + 8)
     assert.equal(openedDriverLibrary(bytesSource(bytes), readElf(bytesSource(bytes))), 'libcuda.so.1')
+  })
+
+  test('is looked for in the segments where the section table makes no sense, and in no more bytes than the file has', () => {
+    openedBy(opens('libcuda.so.1'))
+    const good = readFileSync(join(folder, `lib${count - 1}.so`))
+    const names = Number(good.readBigUInt64LE(E_SHOFF)) + good.readUInt16LE(E_SHSTRNDX) * SECTION
+    const far = Buffer.from(good)
+    far.writeBigUInt64LE(BigInt(good.length * 2), names + SH_OFFSET)
+    assert.equal(openedDriverLibrary(bytesSource(far), readElf(bytesSource(far))), 'libcuda.so.1')
+    openedBy(opens('libfoo.so.1'))
+    const plain = readFileSync(join(folder, `lib${count - 1}.so`))
+    let read = 0
+    const table = Number(plain.readBigUInt64LE(E_SHOFF))
+    const rodata = Array.from({ length: plain.readUInt16LE(E_SHNUM) }, (_, index) => table + index * SECTION).find(
+      at => plain.readUInt32LE(at + 4) === 1 && plain.readBigUInt64LE(at + 8) === 0x32n,
+    )
+    assert.ok(rodata !== undefined, 'a section of strings')
+    const header = Buffer.from(plain.subarray(rodata, rodata + SECTION))
+    header.writeBigUInt64LE(0n, SH_OFFSET)
+    header.writeBigUInt64LE(BigInt(plain.length), SH_OFFSET + 8)
+    const many = Buffer.concat([
+      plain.subarray(0, table),
+      plain.subarray(table),
+      ...Array.from({ length: 300 }, () => header),
+    ])
+    many.writeUInt16LE(plain.readUInt16LE(E_SHNUM) + 300, E_SHNUM)
+    const source = bytesSource(many)
+    const object = readElf(source)
+    const counting = {
+      ...source,
+      size: many.length,
+      read: (at: number, length: number) => ((read += length), source.read(at, length)),
+    }
+    assert.equal(openedDriverLibrary(counting, object), null)
+    assert.ok(read < 4 * many.length, String(read))
   })
 
   test('is found where a read of the file ends within the name', () => {

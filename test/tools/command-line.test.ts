@@ -131,6 +131,12 @@ test('a uv project has its own environment; uv pip takes the active one', () => 
   ])
 })
 
+test('options of the program that uv run starts are not options of uv', () => {
+  const own = (line: string) => planCommand(line.split(' '), question).own
+  assert.deepEqual(own('uv -q run -w a pyright --project other'), ['-q', '-w', 'a'])
+  assert.deepEqual(own('uv sync --project other'), ['uv', 'sync', '--project', 'other'])
+})
+
 test('options end at the first word that is not an option, or at two dashes', () => {
   assert.deepEqual(splitOptions(['-w', 'a', '--all-extras', 'x', '-w', 'b'], HELP), {
     options: ['-w', 'a', '--all-extras'],

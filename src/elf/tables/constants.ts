@@ -1,5 +1,6 @@
 // The constant strings of an object: what its code names at run time, such as the libraries that it opens by name.
 import { DT_STRSZ, DT_STRTAB, PF_W, PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_PROGBITS } from '../constants.ts'
+import { ElfError } from '../error.ts'
 import { type Extent, extentAt } from '../memory.ts'
 import type { ByteSource } from '../source.ts'
 import { decodeBytes } from '../text.ts'
@@ -47,23 +48,37 @@ export function findConstant(
 
 function constantsOf(source: ByteSource, object: ElfObject): Extent[] {
   const table = readSections(source, object.header)
-  const sections = table === null ? [] : rodataOf(source, table)
+  const sections = table === null ? [] : sectionsOrNone(source, table)
   if (sections.length > 0) return sections
   return object.programHeaders
     .filter(({ type, flags }) => type === PT_LOAD && (flags & PF_W) === 0)
     .map(({ offset, filesz }) => ({ offset, length: filesz }))
 }
 
+/** The sections called .rodata; none where the section table is not sound. No loader reads it. */
+function sectionsOrNone(source: ByteSource, table: SectionTable): Extent[] {
+  try {
+    return rodataOf(source, table)
+  } catch (error) {
+    if (error instanceof ElfError) return []
+    throw error
+  }
+}
+
 function rodataOf(source: ByteSource, table: SectionTable): Extent[] {
   const names = readSectionNames(source, table, MOST_NAMES)
   if (names === null) return []
   const found: Extent[] = []
+  // sections that overlap would make a small file long
+  let left = source.size
   for (let index = 1; index < table.count; index++) {
     const flags = sectionNumber(table, index, 'flags') & (SHF_ALLOC | SHF_WRITE)
     if (sectionNumber(table, index, 'type') !== SHT_PROGBITS || flags !== SHF_ALLOC) continue
     const name = sectionNumber(table, index, 'name')
     if (!decodeBytes(names.subarray(name, name + '.rodata'.length)).startsWith('.rodata')) continue
-    found.push({ offset: sectionNumber(table, index, 'offset'), length: sectionNumber(table, index, 'size') })
+    const length = Math.min(sectionNumber(table, index, 'size'), left)
+    left -= length
+    if (length > 0) found.push({ offset: sectionNumber(table, index, 'offset'), length })
   }
   return found
 }
@@ -83,7 +98,8 @@ function findString(
     const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
     for (const start of starts) {
       for (let hit = view.indexOf(start, 0, 'latin1'); hit >= 0; hit = view.indexOf(start, hit + 1, 'latin1')) {
-        if (hit > 0 && view[hit - 1] !== 0) continue
+        // the first byte of a later part is the middle of a string, or was seen with the part before
+        if (hit > 0 ? view[hit - 1] !== 0 : from > offset) continue
         const stop = view.indexOf(0, hit)
         const text = stop < 0 ? '' : decodeBytes(view.subarray(hit, stop))
         if (text !== '' && test(text)) return text

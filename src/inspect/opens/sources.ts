@@ -1,7 +1,7 @@
 // The names of libraries that Python code opens by ctypes, cffi and ctypes.util.find_library.
 import { spawnSync } from 'node:child_process'
 import { readRegular } from '../../io/beneath.ts'
-import { entriesIn, relativeTo } from '../../io/path.ts'
+import { entriesIn, isInside, relativeTo } from '../../io/path.ts'
 import type { Environment } from '../../python/environment.ts'
 import { readDistributions } from '../../python/distributions.ts'
 import { LARGEST_RECORD } from '../../python/record.ts'
@@ -107,6 +107,11 @@ function topOwners(venv: Environment): (top: string) => string | null {
   return top => known.get(top) ?? null
 }
 
+/** Is a file of an environment for another system, or a test? `relative` leaves out where the environment is. */
+function isForOthers(relative: string): boolean {
+  return relative.split('/').some(part => NOT_FOR_LINUX.test(part))
+}
+
 /** The openings of one line. A line that was cut off tells nothing. */
 function openingsIn(line: string, root: string): Opening[] {
   try {
@@ -115,7 +120,7 @@ function openingsIn(line: string, root: string): Opening[] {
       found: readonly { file: string; names: readonly (readonly ['find' | 'open', string])[] }[]
     }
     return found
-      .filter(({ file }) => !file.split('/').some(part => NOT_FOR_LINUX.test(part)) || !file.startsWith(root))
+      .filter(({ file }) => !isInside(file, root) || !isForOthers(relativeTo(root, file)))
       .map(({ file, names }) => ({
         owner: group,
         file: relativeTo(root, file),

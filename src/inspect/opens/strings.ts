@@ -58,9 +58,12 @@ interface Range {
 function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject): Range[] {
   const sections = readSections(source, header)
   const ranges: Range[] = []
+  let left = LARGEST_CONSTANTS
   const add = (offset: number, length: number): void => {
-    const rest = Math.min(length, LARGEST_CONSTANTS - ranges.reduce((sum, range) => sum + range.length, 0))
-    if (rest > 0 && offset + rest <= source.size) ranges.push({ offset, length: rest })
+    const rest = Math.min(length, left)
+    if (rest <= 0 || offset + rest > source.size) return
+    ranges.push({ offset, length: rest })
+    left -= rest
   }
   for (let index = 1; index < (sections?.count ?? 0); index++) {
     if (sections === null || sectionNumber(sections, index, 'type') !== SHT_PROGBITS) continue
@@ -81,9 +84,9 @@ const SHF_EXECINSTR = 4
 const NAME = /(?<=\0)lib[\w+-][\w+.-]*\.so(?:\.\d+)*(?=\0)/g
 /**
  * Rust stores its constants one after the other, without an end mark. There, only a name with a version is sure to be
- * whole.
+ * whole. The limits keep the search linear.
  */
-const FUSED = /lib[A-Z]?[a-z\d+_-]+[A-Z]*\d*(?:-\d+\.\d+)?\.so\.\d+(?=[^\d.]|$)/g
+const FUSED = /lib[A-Z]?[a-z\d+_-]{1,64}[A-Z]{0,16}\d{0,8}(?:-\d{1,4}\.\d{1,4})?\.so\.\d{1,8}(?=[^\d.]|$)/g
 const RUST = 'called `Result::unwrap()`'
 
 /** @param isFirst a range of constants begins here, so its first byte begins a string */

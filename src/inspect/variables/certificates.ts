@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { ElfError } from '../../elf/error.ts'
 import { readElf, withoutTables } from '../../elf/read.ts'
 import { readRegular } from '../../io/beneath.ts'
+import { errnoOf } from '../../io/error.ts'
 import { entriesIn, namesIn } from '../../io/path.ts'
 import { withSource } from '../../io/source.ts'
 import { fork, open } from '../../ldso/process.ts'
@@ -81,7 +82,7 @@ function filesOf({ python, interpreter }: Facts): readonly string[] {
       open(process, python.caller, path, path, withoutTables(withSource(path, readElf)))
       return process.maps.map(map => map.path).filter(mapped => /\/libcrypto[.-]/.test(mapped))
     } catch (error) {
-      if (error instanceof ElfError) return []
+      if (error instanceof ElfError || errnoOf(error) !== undefined) return []
       throw error
     }
   })
