@@ -57,7 +57,7 @@ stdenvNoCC.mkDerivation (finalAttrs: {
     esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=dist/program.txt
     # the first stage leaves out what is loaded on demand; where a name is missing here, it is only larger
     leftOut=
-    for name in all completions config doctor elf/elf env explain libs/libs libs/libs-build nix python restore run \
+    for name in all completions config doctor elf/elf env explain libs/libs libs/libs-build nix python restore run/run \
       shared/failure wheel why; do
       leftOut="$leftOut --external:*/commands/$name.ts"
     done

@@ -40,7 +40,7 @@ function addRun(program: Command, version: string, end: End): void {
       ),
     )
     .action(async words => {
-      const { runCommand } = await import('./commands/run.ts')
+      const { runCommand } = await import('./commands/run/run.ts')
       end(await runCommand(words, version))
     })
 }

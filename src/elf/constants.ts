@@ -90,6 +90,7 @@ export const SHT_SHLIB = 10
 export const SHT_DYNSYM = 11
 export const SHF_WRITE = 1
 export const SHF_ALLOC = 2
+export const SHF_EXECINSTR = 4
 
 export const DT_NULL = 0
 export const DT_NEEDED = 1

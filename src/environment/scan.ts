@@ -8,7 +8,6 @@ import { originalSource } from '../elf/graft/undo-note.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
 import { errnoOf } from '../io/error.ts'
-import { temporaryFiles } from '../io/leftovers.ts'
 import { matchesPath } from '../io/glob.ts'
 import {
   directoryOf,
@@ -22,7 +21,7 @@ import {
   relativeTo,
 } from '../io/path.ts'
 import { openElf } from '../io/source.ts'
-import { isTemporary } from '../io/replace.ts'
+import { isTemporary, temporaryFiles } from '../io/replace.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { type Belonging, belongingOf } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'

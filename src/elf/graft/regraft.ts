@@ -109,7 +109,7 @@ function isPlain({ source, object, editable: { strtab }, sections }: GraftDesign
   )
 }
 
-/** Checks the headers of a graft, and gives its size. It holds none of its bytes, so it stays in this file. */
+/** Checks the headers of a graft. The edit has the right size, but a hole in place of the bytes, so nobody may write it. */
 function unfilled(design: GraftDesign, page: number | undefined): FileEdit {
   const { source, object, editable, layout, programHeaders, header, sections, end } = design
   const newHeader = { ...object.header, phoff: layout.programHeaders.at, phnum: programHeaders.length }

@@ -5,6 +5,7 @@ import { type Extent, extentAt } from '../memory.ts'
 import type { ByteSource } from '../source.ts'
 import { decodeBytes } from '../text.ts'
 import type { ElfObject } from '../types.ts'
+import { valueOf } from './entries.ts'
 import { readSectionNames, readSections, sectionNumber, type SectionTable } from './sections.ts'
 
 /** How many bytes one read takes. */
@@ -20,8 +21,7 @@ const MOST_NAMES = 1 << 20
  * @throws ElfError `TRUNCATED` only where the file shrinks during the read
  */
 export function namesSymbol(source: ByteSource, object: ElfObject, name: string): boolean {
-  const valueOf = (tag: number) => object.dynamic?.findLast(entry => entry.tag === tag)?.value
-  const [table, size] = [valueOf(DT_STRTAB), valueOf(DT_STRSZ)]
+  const [table, size] = [valueOf(object.dynamic, DT_STRTAB), valueOf(object.dynamic, DT_STRSZ)]
   const extent = table === undefined ? null : extentAt(object.programHeaders, table)
   if (extent === null || size === undefined) return false
   const length = Math.min(extent.length, Number(size))

@@ -8,10 +8,11 @@ import {
   PF_X,
   PT_LOAD,
   SHF_ALLOC,
+  SHF_EXECINSTR,
   SHF_WRITE,
   SHT_PROGBITS,
 } from '../../elf/constants.ts'
-import { extentAt } from '../../elf/memory.ts'
+import { type Extent, extentAt } from '../../elf/memory.ts'
 import type { ByteSource } from '../../elf/source.ts'
 import { readSections, sectionNumber } from '../../elf/tables/sections.ts'
 import type { ElfObject } from '../../elf/types.ts'
@@ -47,17 +48,12 @@ function callsDlopen(source: ByteSource, { dynamic, programHeaders }: ElfObject)
   return /\0dlm?open\0/.test(Buffer.from(source.read(extent.offset, Number(size))).toString('latin1'))
 }
 
-interface Range {
-  readonly offset: number
-  readonly length: number
-}
-
 /**
  * Where constants are: sections that are mapped, read-only and not executable. Without sections: segments of this kind.
  */
-function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject): Range[] {
+function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject): Extent[] {
   const sections = readSections(source, header)
-  const ranges: Range[] = []
+  const ranges: Extent[] = []
   let left = LARGEST_CONSTANTS
   const add = (offset: number, length: number): void => {
     const rest = Math.min(length, left)
@@ -77,9 +73,6 @@ function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject):
   }
   return ranges
 }
-
-/** gABI, “Section Attribute Flags”. */
-const SHF_EXECINSTR = 4
 
 const NAME = /(?<=\0)lib[\w+-][\w+.-]*\.so(?:\.\d+)*(?=\0)/g
 /**

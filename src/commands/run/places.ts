@@ -3,13 +3,13 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
-import { WheelfixError } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
-import { onPath } from '../python/named.ts'
-import { findVenv } from '../python/pyvenv.ts'
-import { scriptPython } from '../python/shebang.ts'
-import type { FilledPlace, planCommand } from '../tools/command-line.ts'
-import { placesOf, type ToolPlace } from '../tools/places.ts'
+import { WheelfixError } from '../../io/error.ts'
+import { fsPath } from '../../io/path.ts'
+import { onPath } from '../../python/named.ts'
+import { findVenv } from '../../python/pyvenv.ts'
+import { scriptPython } from '../../python/shebang.ts'
+import type { FilledPlace, planCommand } from '../../tools/command-line.ts'
+import { placesOf, type ToolPlace } from '../../tools/places.ts'
 
 type CommandPlan = ReturnType<typeof planCommand>
 
