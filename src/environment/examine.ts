@@ -152,7 +152,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
 }
 
 /** Is there a private loader that no name of bin/ asks for? Then a run that removes it was interrupted. */
-export function hasHalfLeft({ leftLoader, names }: Examination): boolean {
+export function isRemovalInterrupted({ leftLoader, names }: Examination): boolean {
   return leftLoader && !names.some(({ kind }) => kind === 'copy')
 }
 

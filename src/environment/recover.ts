@@ -72,8 +72,8 @@ export function recover(place: Place): Recovery {
   return { restored: [...restored], other: state === 'interrupted' ? [...other] : [] }
 }
 
-/** Is an object half written? For users who may only read. */
-export function isHalfWritten(place: Place): boolean {
+/** Was the last run interrupted, as the journal and the files say? For users who may only read. */
+export function isRunInterrupted(place: Place): boolean {
   const state = journalState(place)
   if (state === 'interrupted') return true
   return state === 'unverified' && readJournals(place).some(entry => verdictOf(place, entry) === 'half')

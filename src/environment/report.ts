@@ -44,7 +44,7 @@ export interface VenvReport {
   /** The libc behind nix-ld when programs get nix-ld; else null. */
   readonly nixLd: Libc | null
   /** An earlier run was interrupted, and this run only looks. */
-  readonly unfinished: boolean
+  readonly interrupted: boolean
   /** The objects are done, but a later file could not be written. The warnings say which. */
   readonly incomplete: boolean
   /** When the examination of the environment began, in milliseconds. */
@@ -73,13 +73,13 @@ export interface LoaderReport {
 }
 
 /** How the last run ended, and how this run ended. */
-type Ending = Pick<VenvReport, 'unfinished' | 'incomplete' | 'written'>
+type Ending = Pick<VenvReport, 'interrupted' | 'incomplete' | 'written'>
 
 export function reportOf(
   examination: Examination,
   outcomes: readonly Applied[],
   roots: RootsReport | null,
-  { unfinished, incomplete, written }: Ending,
+  { interrupted, incomplete, written }: Ending,
   options: VenvOptions,
 ): VenvReport {
   const { venv, interpreter, python, scan, plan, ignored, loader, loaderPending, faults } = examination
@@ -104,7 +104,7 @@ export function reportOf(
     loader: loader === null ? null : { plan: loader, status, faults },
     nixLd: examination.resolution.input.nixLd,
     directories: scan.directories,
-    unfinished,
+    interrupted,
     incomplete,
     began: examination.began,
     written,

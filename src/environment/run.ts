@@ -21,11 +21,11 @@ import { readProgramInterpreter, writeProgramInterpreter } from '../state/progra
 import { pruneUndos } from '../state/unused-undos.ts'
 import { type ApplyInput, applyPlan, applySteps, recordsAreStale } from './apply.ts'
 import { writeReason } from './change.ts'
-import { type Examination, examine, hasHalfLeft } from './examine.ts'
+import { type Examination, examine, isRemovalInterrupted } from './examine.ts'
 import type { VenvOptions } from './options.ts'
 import { neededStorePaths, reportOf, type VenvReport } from './report.ts'
 import { copyLinked } from './linked.ts'
-import { isHalfWritten, recover, type Recovery } from './recover.ts'
+import { isRunInterrupted, recover, type Recovery } from './recover.ts'
 
 /** @throws WheelfixError when nothing could be done */
 export function runVenv(venv: Environment, options: VenvOptions): VenvReport {
@@ -41,7 +41,7 @@ export function* runSteps(venv: Environment, options: VenvOptions): Generator<un
   if (options.mode === 'plan') {
     const now = examine(venv, options)
     const outcomes = applyPlan(ownObjects(now), applyInput(now, options, false))
-    return reportOf(now, outcomes, rootsOf(now, options), { ...DONE, unfinished: isUnfinished(now) }, options)
+    return reportOf(now, outcomes, rootsOf(now, options), { ...DONE, interrupted: wasInterrupted(now) }, options)
   }
   refuseStore(venv.root, options.env)
   const recovered = recoverVenv(venv)
@@ -71,7 +71,7 @@ export function* runSteps(venv: Environment, options: VenvOptions): Generator<un
     const written = namesBefore(foldersToWrite(now, options), now.began)
     const { outcomes, warnings, problems } = yield* write(now, options)
     const done = withWarnings(now, [...recovered, ...sayRecovery(again), ...warnings, ...problems])
-    const ending = { unfinished: false, incomplete: problems.length > 0, written }
+    const ending = { interrupted: false, incomplete: problems.length > 0, written }
     return reportOf(done, outcomes, rootsOf(now, options), ending, options)
   } finally {
     lock.release()
@@ -83,7 +83,7 @@ function ownObjects({ plan, held }: Examination): readonly PlannedObject[] {
   return held.size === 0 ? plan.objects : plan.objects.filter(({ identity }) => !held.has(identity))
 }
 
-const DONE = { unfinished: false, incomplete: false, written: new Map<string, readonly string[]>() }
+const DONE = { interrupted: false, incomplete: false, written: new Map<string, readonly string[]>() }
 
 /** The folders that a run writes to. */
 function foldersToWrite(now: Examination, { rehash }: VenvOptions): Set<string> {
@@ -200,7 +200,7 @@ function isOutdated(examination: Examination): boolean {
 function needsWriting(examination: Examination, options: VenvOptions): boolean {
   const { venv, scan, loaderPending, leftLoader, libraries } = examination
   return (
-    isUnfinished(examination) ||
+    wasInterrupted(examination) ||
     noteDiffers(venv) ||
     // by the state folder a later command finds the environments inside this folder again
     (scan.nested.length > 0 && !existsSync(fsPath(venv.stateFolder))) ||
@@ -215,12 +215,12 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
 }
 
 /** Did an earlier run patch its files and then stop before it was done? */
-function isUnfinished(examination: Examination): boolean {
+function wasInterrupted(examination: Examination): boolean {
   const { venv, scan, byPath, distributions } = examination
   return (
     scan.leftovers.length > 0 ||
-    hasHalfLeft(examination) ||
-    isHalfWritten(venv) ||
+    isRemovalInterrupted(examination) ||
+    isRunInterrupted(venv) ||
     recordsAreStale(ownObjects(examination), { byPath, distributions })
   )
 }

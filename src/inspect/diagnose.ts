@@ -20,7 +20,7 @@ import { type Examination, examine } from '../environment/examine.ts'
 import { lookingOnly, type LookOptions } from '../environment/options.ts'
 import { neededStorePaths } from '../environment/report.ts'
 import type { Finding } from './findings.ts'
-import { heldBack, pending, unfinished } from './pending.ts'
+import { heldBack, pending, interruptedRun } from './pending.ts'
 import { foreignLibraries, foreignPrograms, scriptLaunchers } from './programs.ts'
 import { variableFindings } from './variables/advice.ts'
 import { opensByName } from './opens/opens.ts'
@@ -66,7 +66,7 @@ export function diagnose(venv: Environment, options: DoctorOptions): DoctorRepor
     venv,
     findings: [
       ...comparison.findings,
-      ...unfinished(examination),
+      ...interruptedRun(examination),
       ...pending(examination),
       ...heldBack(examination),
       ...zeroedHeaders(examination),

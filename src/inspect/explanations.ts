@@ -62,7 +62,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     '✗ no C++ exception can cross 2 objects: the loader zeroes the program headers',
     'Run `wheelfix venv`, which repairs the files that wheelfix wrote. For other files, reinstall the package.',
   ],
-  'half-finished': [
+  'interrupted-run': [
     'A run of wheelfix was interrupted (Ctrl-C, a crash, a power failure). No file is broken: the journal lists what is left to do.',
     '✗ the last run of wheelfix was interrupted',
     'Run `wheelfix venv`, which completes the run, or `wheelfix restore`, which undoes it.',

@@ -13,7 +13,7 @@ export type FindingCode =
   | 'changed-since'
   | 'refused'
   | 'zeroed-headers'
-  | 'half-finished'
+  | 'interrupted-run'
   | 'unreadable'
   | 'ld-library-path'
   | 'dead-store-path'

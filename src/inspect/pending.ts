@@ -1,8 +1,8 @@
 // What a run of `wheelfix venv` would still do: complete an interrupted run, make changes, and refuse what it cannot change.
 import { existsSync } from 'node:fs'
 import { applyPlan } from '../environment/apply.ts'
-import { type Examination, hasHalfLeft } from '../environment/examine.ts'
-import { isHalfWritten } from '../environment/recover.ts'
+import { type Examination, isRemovalInterrupted } from '../environment/examine.ts'
+import { isRunInterrupted } from '../environment/recover.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import { count } from '../io/words.ts'
 import type { Environment } from '../python/environment.ts'
@@ -10,12 +10,12 @@ import type { PlannedObject } from '../resolve/plan.ts'
 import type { Finding } from './findings.ts'
 
 /** One finding if the last run was interrupted, or if a power loss left files incomplete; else none. */
-export function unfinished(examination: Examination): Finding[] {
+export function interruptedRun(examination: Examination): Finding[] {
   const { venv, scan } = examination
-  if (!isHalfWritten(venv) && scan.leftovers.length === 0 && !hasHalfLeft(examination)) return []
+  if (!isRunInterrupted(venv) && scan.leftovers.length === 0 && !isRemovalInterrupted(examination)) return []
   return [
     {
-      code: 'half-finished',
+      code: 'interrupted-run',
       severity: 'error',
       message:
         'the last run of wheelfix was interrupted, or the machine stopped before the disk had everything that the run wrote',

@@ -28,9 +28,9 @@ interface Details {
 }
 
 /** The details of a report's plan; null if some object is not in the state that the plan wants. */
-export function detailsOf({ plan, outcomes, held, unfinished, loader }: VenvReport): Details | null {
+export function detailsOf({ plan, outcomes, held, interrupted, loader }: VenvReport): Details | null {
   const isSettled = outcomes.every(({ status }) => status === 'fine' || status === 'patched')
-  if (!isSettled || held.length > 0 || unfinished || loader !== null) return null
+  if (!isSettled || held.length > 0 || interrupted || loader !== null) return null
   const hows = plan.objects.map(({ relative, needed }) => {
     const lost = needed.filter(({ how }) => how !== 'found' && how !== 'foreign')
     return [relative, Object.fromEntries(lost.map(({ soname, how }) => [soname, how]))] as const

@@ -122,10 +122,10 @@ suite('wheelfix doctor', () => {
     assert.equal(remedy, `wheelfix venv ${venv.root}`)
   })
 
-  test('a run that was stopped: half-finished', () => {
+  test('a run that a kill stopped: interrupted-run', () => {
     const venv = venvWith('half')
     writeFileSync(join(venv.site, 'plain', `.core${MODULE}.wheelfix-tmp`), '')
-    assert.equal(one(findingsOf(venv), 'half-finished').paths.length, 1)
+    assert.equal(one(findingsOf(venv), 'interrupted-run').paths.length, 1)
   })
 
   test('a file that is cut off: unreadable', () => {

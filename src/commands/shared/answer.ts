@@ -94,7 +94,7 @@ function settledReport(report: VenvReport): VenvReport {
 
 function statusOf(command: Command, facts: RunFacts, strict: boolean): ExitStatus {
   const { patched, missing, optional, refused, held } = facts.summary
-  const pending = command === 'check' && (patched > 0 || facts.unfinished || facts.loader?.status === 'patch')
+  const pending = command === 'check' && (patched > 0 || facts.interrupted || facts.loader?.status === 'patch')
   const windowless = facts.windows.some(({ opensSomewhere }) => !opensSomewhere)
   return pending || facts.incomplete || missing > 0 || refused + held > 0 || windowless || (strict && optional > 0)
     ? 1

@@ -35,7 +35,7 @@ export interface RunFacts {
   readonly held: readonly { readonly folder: string; readonly by: string; readonly objects: number }[]
   /** Environments inside this one. Each has its own run. */
   readonly nested: readonly string[]
-  readonly unfinished: boolean
+  readonly interrupted: boolean
   /** A file that is written after the objects could not be written. The warnings say which one. */
   readonly incomplete: boolean
   readonly summary: RunSummary
@@ -130,7 +130,7 @@ export function factsOf(report: VenvReport): RunFacts {
     windows,
     windowAttributes: [...new Set(wanted)].sort(),
     held: report.held.map(({ folder, by, objects }) => ({ folder, by, objects: objects.length })),
-    unfinished: report.unfinished,
+    interrupted: report.interrupted,
     incomplete: report.incomplete,
     summary: summaryOf(report),
   }

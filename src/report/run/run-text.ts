@@ -255,7 +255,7 @@ function windowSentences(problems: readonly WindowProblem[]): string[] {
   return [...groups].map(([rest, toolkits]) => `${listed(toolkits)} ${rest}`)
 }
 
-function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: ReportStyle): string {
+function summaryLine({ summary, loader, windows, interrupted }: RunFacts, style: ReportStyle): string {
   const { chalk, pending, strict } = style
   const { objects, restored, missing, optional, refused, held } = summary
   const patched = summary.patched - restored
@@ -266,14 +266,14 @@ function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: 
   const parts = [
     ...(patched > 0 ? [`${patched} ${pending ? 'to patch' : 'patched'}`] : []),
     ...(restored > 0 ? [`${restored} ${pending ? 'to restore' : 'restored'}`] : []),
-    ...(unfinished ? ['the last run was interrupted'] : []),
+    ...(interrupted ? ['the last run was interrupted'] : []),
     ...(lost > 0 ? [chalk.red(`${count(lost, 'library')} missing`)] : []),
     ...(windowless > 0 ? [chalk.red(`${count(windowless, 'toolkit')} without a window`)] : []),
     ...(refused > 0 ? [chalk.yellow(`${refused} not changed`)] : []),
     ...(held > 0 ? [chalk.yellow(`${held} outside not changed`)] : []),
   ]
   if (parts.length === 0) return `${chalk.green('✓')} ${count(objects, 'object')}: ${nothing}`
-  const isWell = lost + windowless + refused + held === 0 && !pending && !unfinished
+  const isWell = lost + windowless + refused + held === 0 && !pending && !interrupted
   return `${isWell ? `${chalk.green('✓')} ` : ''}${count(objects, 'object')}: ${parts.join(', ')}`
 }
 
@@ -282,9 +282,9 @@ function summaryLine({ summary, loader, windows, unfinished }: RunFacts, style: 
  */
 function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   const { chalk, repair, pending, target } = style
-  const { summary, loader, windows, unfinished } = facts
+  const { summary, loader, windows, interrupted } = facts
   const next: Remedy[] = []
-  if (pending && (summary.patched > 0 || unfinished || loader?.status === 'patch')) {
+  if (pending && (summary.patched > 0 || interrupted || loader?.status === 'patch')) {
     next.push({ where: 'to patch', text: `wheelfix ${repair}${target}` })
   }
   if (summary.held > 0) next.push({ where: 'to patch what lies outside', text: `wheelfix venv --editable${target}` })

@@ -25,7 +25,7 @@ const FINE: RunFacts = {
   windowAttributes: [],
   held: [],
   nested: [],
-  unfinished: false,
+  interrupted: false,
   incomplete: false,
   summary: { objects: 78, patched: 0, restored: 0, fine: 78, missing: 0, optional: 0, refused: 0, broken: 0, held: 0 },
 }
