@@ -1,5 +1,5 @@
 // `wheelfix config`: each setting and its source.
-import { settingsOf } from '../inspect/settings.ts'
+import { shownSettings } from '../inspect/settings.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { type ColourMode, colours } from '../report/colour.ts'
 import { settingLines } from '../report/manual/config-text.ts'
@@ -18,7 +18,7 @@ export function configCommand(argument: string | undefined, options: ConfigComma
   const { env } = process
   try {
     const venv = findVenv({ argument, env, cwd: process.cwd() })
-    const { file, settings } = settingsOf(venv, env)
+    const { file, settings } = shownSettings(venv, env)
     if (options.json === true) {
       process.stdout.write(
         `${JSON.stringify({ schema: SCHEMA, command: 'config', venv: venv.root, file, settings })}\n`,

@@ -79,7 +79,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
   const began = Date.now()
   const { env } = options
   const store = storeDirectory(env)
-  const settings = settingsOf(venv, options)
+  const settings = chosenSettings(venv, options)
   const { config, names, strategy, hasLoader } = settings
 
   const loaded = whoLoads(venv, names, store, [...options.ignore, ...config.ignore], options)
@@ -165,7 +165,7 @@ interface Settings {
 }
 
 /** The settings of the command line, else of the configuration, else of an earlier run. */
-export function settingsOf(venv: Environment, options: VenvOptions): Settings {
+export function chosenSettings(venv: Environment, options: VenvOptions): Settings {
   const config = readConfig(venv.root)
   const names = venv.kind === 'venv' ? pythonNames(venv) : []
   const hasLoader = names.some(({ kind }) => kind === 'copy')

@@ -52,7 +52,7 @@ export interface LibsReport {
 }
 
 /** @throws WheelfixError when nothing could be done: no Python, or a library directory that does not exist */
-export function listLibraries(venv: PythonEnvironment, options: LibsOptions): LibsReport {
+export function listLibrarySet(venv: PythonEnvironment, options: LibsOptions): LibsReport {
   const set = setOf(venv, options)
   const { python, sources } = set
   const { libc } = python
@@ -68,7 +68,7 @@ export function listLibraries(venv: PythonEnvironment, options: LibsOptions): Li
       passedOver: readonly string[] = [],
     ): LibraryRow => {
       const inUse = set.used.has(soname) || set.missing.get(soname)?.optional === false
-      return { soname, path, ...packageOf(path, sources.store), source, inUse, hint, passedOver }
+      return { soname, path, ...packageColumns(path, sources.store), source, inUse, hint, passedOver }
     }
     const used = set.used.get(soname)
     if (used !== undefined) return row(used.path, used.source, null, set.clashes.get(soname))
@@ -116,7 +116,7 @@ function setOf(venv: PythonEnvironment, options: LibsOptions) {
   return { python, sources, ...none, warnings: named.warnings }
 }
 
-function packageOf(path: string | null, store: string): Pick<LibraryRow, 'package' | 'version'> {
+function packageColumns(path: string | null, store: string): Pick<LibraryRow, 'package' | 'version'> {
   const storePath = path === null ? null : storePathOf(path, store)
   const name = storePath === null ? null : parseStoreName(storePath.slice(store.length + 1))
   return { package: name?.name ?? null, version: name === null || name.version === '' ? null : name.version }

@@ -28,7 +28,7 @@ const VARIABLES = [
  * The configuration file and all settings.
  * @throws WheelfixError `CONFIG_INVALID`
  */
-export function settingsOf(venv: Environment, env: NodeJS.ProcessEnv): { file: string | null; settings: Setting[] } {
+export function shownSettings(venv: Environment, env: NodeJS.ProcessEnv): { file: string | null; settings: Setting[] } {
   const config = readConfig(venv.root)
   const { path } = config
   const fromFile = (name: string, value: Setting['value'], isSet: boolean): Setting => {

@@ -1,7 +1,7 @@
 // An environment in which nothing is left to do, as the last run left it. A question about some of its objects only has to
 // read these objects and what they load. The plan would change nothing. What it says of libraries that are not found is kept
 // with the answer of the last run.
-import { ownershipOf, programLoaderOf, settingsOf } from '../environment/examine.ts'
+import { ownershipOf, programLoaderOf, chosenSettings } from '../environment/examine.ts'
 import type { VenvOptions } from '../environment/options.ts'
 import type { VenvReport } from '../environment/report.ts'
 import { objectReader } from '../environment/scan.ts'
@@ -56,7 +56,7 @@ export function settledSubject(venv: Environment, options: VenvOptions, version:
   const known = recallSettled(venv, options, version)
   const details = known?.answer.details
   if (known === null || !isDetails(details)) return null
-  const settings = settingsOf(venv, options)
+  const settings = chosenSettings(venv, options)
   if (settings.strategy !== 'rpath' || settings.hasLoader) return null
 
   const store = storeDirectory(options.env)

@@ -127,7 +127,7 @@ interface PackageNames {
 }
 
 /** The package with exactly this soname in some release of nixpkgs; null when no package is known. */
-export function packageOf(soname: string): PackageNames | null {
+export function packageWith(soname: string): PackageNames | null {
   const found = find(soname)
   if (found === undefined || found.other !== undefined || found.row.source === 'driver') return null
   const { attribute, former, output } = found.row

@@ -160,14 +160,14 @@ function ldflagsDirectories(flags: string): string[] {
 type Unusable = 'does not exist' | 'is a file' | 'may not be read' | 'holds no shared library'
 
 function openDirectory(given: string, source: LibrarySource): LibraryDirectory | Unusable {
-  const own = listLibraries(given, source)
+  const own = directoryAt(given, source)
   if (own !== 'holds no shared library') return own
   // users often name a package by its root
-  const below = listLibraries(`${given}/lib`, source)
+  const below = directoryAt(`${given}/lib`, source)
   return typeof below === 'string' ? own : below
 }
 
-function listLibraries(given: string, source: LibrarySource): LibraryDirectory | Unusable {
+function directoryAt(given: string, source: LibrarySource): LibraryDirectory | Unusable {
   try {
     const real = realPath(given)
     if (!statSync(fsPath(real)).isDirectory()) return 'is a file'

@@ -10,7 +10,7 @@ import { replaceLink } from '../io/replace.ts'
 import { agree, count } from '../io/words.ts'
 import { nixBase32 } from './daemon/base32.ts'
 import { invalidPaths, knowsItsState } from './daemon/database.ts'
-import { askDaemon, callDaemon, daemonSocket } from './daemon/daemon.ts'
+import { askDaemon, startDaemonThread, daemonSocket } from './daemon/daemon.ts'
 import { runNixStore } from './program.ts'
 import { parseStoreName, stateDirectory, storeDirectory, storePathOf } from './store.ts'
 
@@ -74,7 +74,7 @@ export function addRoots(stateFolder: string, paths: readonly string[], env: Nod
  */
 export function prepareRoots(stateFolder: string, env: NodeJS.ProcessEnv): void {
   const socket = knowsItsState(env) && namesIn(rootsFolder(stateFolder)).length === 0 ? daemonSocket(env) : null
-  if (socket !== null) callDaemon(socket)
+  if (socket !== null) startDaemonThread(socket)
 }
 
 /** The rooted paths, and the links of earlier runs whose store path is gone. Changes nothing. */

@@ -180,7 +180,7 @@ function searchNames(
   const found = new Map<string, ScanCandidate[]>()
   for (const [soname, keysOfSoname] of names) {
     const list = keysOfSoname.flatMap(key => {
-      const packages = (byName.get(key) ?? []).flatMap(entry => packageOf(entry))
+      const packages = (byName.get(key) ?? []).flatMap(entry => asPackage(entry))
       const ordered = packages.sort(byPreference).slice(0, MAX_PER_NAME)
       return ordered.flatMap(item => candidatesIn(item, soname, store))
     })
@@ -209,7 +209,7 @@ interface Package {
   readonly isFarm: boolean
 }
 
-function packageOf({ basename }: Entry): Package[] {
+function asPackage({ basename }: Entry): Package[] {
   const parsed = parseStoreName(basename)
   if (parsed === null || (parsed.output !== null && NO_LIBRARIES.has(parsed.output))) return []
   const { name, version } = parsed
@@ -278,7 +278,7 @@ function unique(list: readonly ScanCandidate[]): ScanCandidate[] {
 
 /** The packages that have a shared library in lib/, by file name. This finds libraries whose package has another name. */
 function listFolders(entries: readonly Entry[], store: string): Map<string, Package[]> {
-  const packages = entries.filter(({ key }) => !LANGUAGE.test(key)).flatMap(entry => packageOf(entry))
+  const packages = entries.filter(({ key }) => !LANGUAGE.test(key)).flatMap(entry => asPackage(entry))
   // the limit must cut off the same packages on every disk
   packages.sort((a, b) => (a.basename < b.basename ? -1 : 1))
   const folders = new Map<string, Package[]>()

@@ -22,7 +22,7 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
   }
   // a name without a slash is a program on PATH, unless a folder has that name: --python .venv
   const folder = statSync(fsPath(resolve(cwd, named)), { throwIfNoEntry: false })?.isDirectory() === true
-  const path = folder || named.includes('/') ? resolve(cwd, named) : onPath(named, env)
+  const path = folder || named.includes('/') ? resolve(cwd, named) : findProgram(named, env)
   if (path === null || !existsSync(fsPath(path))) {
     throw new WheelfixError(
       'PYTHON_NOT_FOUND',
@@ -41,7 +41,7 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
 }
 
 /** The program of that name on PATH; null where there is none. */
-export function onPath(program: string, env: NodeJS.ProcessEnv): string | null {
+export function findProgram(program: string, env: NodeJS.ProcessEnv): string | null {
   for (const folder of (env['PATH'] ?? '').split(delimiter)) {
     const path = join(folder, program)
     if (folder !== '' && existsSync(fsPath(path))) return path

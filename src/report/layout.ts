@@ -74,6 +74,6 @@ export function shortPath(path: string): string {
 }
 
 /** Returns `zlib-1.3.1` for a path in the store, and any other path unchanged. */
-export function packageOf(path: string): string {
+export function storeName(path: string): string {
   return /\/store\/[0-9a-z]{32}-([^/]+)/.exec(path)?.[1] ?? path
 }

@@ -20,7 +20,7 @@ const LARGEST_FILE = 16 << 20
 
 /** The text that an earlier run kept for the environment; null where there is none that can be trusted. */
 export function readAnswers(place: Place, env: NodeJS.ProcessEnv): string | null {
-  if (exists(place.stateFolder)) return readState(place, NAME)
+  if (mayExist(place.stateFolder)) return readState(place, NAME)
   const folder = answersFolder(env)
   return folder !== null && isOwn(folder)
     ? (readBeneath(folder, nameFor(place), LARGEST_FILE)?.toString('utf8') ?? null)
@@ -31,7 +31,7 @@ export function readAnswers(place: Place, env: NodeJS.ProcessEnv): string | null
 export function writeAnswers(place: Place, text: string, env: NodeJS.ProcessEnv): void {
   const folder = answersFolder(env)
   try {
-    if (exists(place.stateFolder)) {
+    if (mayExist(place.stateFolder)) {
       replaceExpendable(`${place.stateFolder}/${NAME}`, text)
       if (folder !== null && isOwn(folder)) rmSync(fsPath(join(folder, nameFor(place))), { force: true })
     } else if (folder !== null) {
@@ -77,11 +77,12 @@ function removeOld(folder: string): void {
   }
 }
 
-function exists(path: string): boolean {
+/** Is there anything at `path`, or may it not be looked at? */
+function mayExist(path: string): boolean {
   try {
     return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
   } catch (error) {
-    // what cannot be looked at is there: nothing is put in its place
+    // then nothing is put in its place
     if (errnoOf(error) === undefined) throw error
     return true
   }

@@ -22,7 +22,7 @@ import { replaceContent } from '../io/replace.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { type Environment, stateFolderIn } from '../python/environment.ts'
-import { onPath, targetPython } from '../python/named.ts'
+import { findProgram, targetPython } from '../python/named.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { shebangPython } from '../python/shebang.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
@@ -249,7 +249,7 @@ function pythonFor(root: string, { python, env, cwd }: FolderQuestion, known: Fo
 }
 
 function programNamed(name: string, env: NodeJS.ProcessEnv, cwd: string): string {
-  const path = name.includes('/') ? resolve(cwd, name) : onPath(name, env)
+  const path = name.includes('/') ? resolve(cwd, name) : findProgram(name, env)
   if (path !== null && existsSync(fsPath(path))) return path
   throw new WheelfixError('PYTHON_NOT_FOUND', `there is no program ${name}: name one that exists`, name)
 }

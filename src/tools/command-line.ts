@@ -1,5 +1,5 @@
 // Command lines of installers. Some commands install and start in one step (`uv run`, `uvx`, `tox` …). For these this file
-// finds a command that only makes the environment. It also finds the places that a command fills. It only knows words. The
+// finds a command that only makes the environment. It also finds the places into which a command installs. It only knows words. The
 // tools' own --help says which options take a value.
 import { fileNameOf } from '../io/path.ts'
 import type { ToolName } from './places.ts'
@@ -18,10 +18,10 @@ interface CommandPlan {
   /** The words that the command reads itself: those of the program that `uv run` starts are left out. */
   readonly own: Words
   /** The places that pip or uv is told to install into. */
-  readonly filled: readonly FilledPlace[]
+  readonly targets: readonly InstallTarget[]
 }
 
-export interface FilledPlace {
+export interface InstallTarget {
   /** `user`: the user's site-packages, and no path; `python`: an environment, or a Python in it. */
   readonly kind: 'target' | 'prefix' | 'python' | 'user'
   readonly path: string
@@ -69,7 +69,7 @@ const UV_PROJECT = new Set([
 export function planCommand(words: Words, question: CommandQuestion): CommandPlan {
   const { head, name, rest } = programOf(words)
   const tools = TOOLS_OF.get(name) ?? []
-  const plan: CommandPlan = { prepare: null, tools, ofUvProject: false, own: words, filled: filledBy(name, rest) }
+  const plan: CommandPlan = { prepare: null, tools, ofUvProject: false, own: words, targets: targetsOf(name, rest) }
   if (name === 'uv') return planUv(plan, head, rest, question)
   const prepare = PREPARE[name]
   return prepare === undefined ? plan : { ...plan, prepare: prepare(head, rest, question) }
@@ -100,7 +100,7 @@ function planUv(plan: CommandPlan, head: Words, args: Words, question: CommandQu
     return { ...plan, prepare }
   }
   if (!UV_PROJECT.has(command)) return plan
-  return { ...plan, tools: [], ofUvProject: command !== 'pip', filled: filledBy(command, rest) }
+  return { ...plan, tools: [], ofUvProject: command !== 'pip', targets: targetsOf(command, rest) }
 }
 
 /** The options before a subcommand, and the subcommand with its arguments. */
@@ -231,7 +231,7 @@ function valuedOptions(help: string): ReadonlySet<string> {
 }
 
 /** Options of pip and of `uv pip` that say where to install. */
-const FILLING: ReadonlyMap<string, FilledPlace['kind']> = new Map([
+const TARGET_OPTIONS: ReadonlyMap<string, InstallTarget['kind']> = new Map([
   ['--target', 'target'],
   ['-t', 'target'],
   ['--prefix', 'prefix'],
@@ -239,12 +239,12 @@ const FILLING: ReadonlyMap<string, FilledPlace['kind']> = new Map([
   ['-p', 'python'],
 ])
 
-function filledBy(name: string, args: Words): FilledPlace[] {
+function targetsOf(name: string, args: Words): InstallTarget[] {
   if (!/^pip[\d.]*$/.test(name)) return []
-  return args.flatMap((word, at): FilledPlace[] => {
+  return args.flatMap((word, at): InstallTarget[] => {
     if (word === '--user') return [{ kind: 'user', path: '' }]
     const [option = '', value] = word.startsWith('--') ? word.split(/=(.*)/s) : [word]
-    const kind = FILLING.get(option)
+    const kind = TARGET_OPTIONS.get(option)
     const path = value ?? args[at + 1]
     return kind === undefined || path === undefined ? [] : [{ kind, path }]
   })

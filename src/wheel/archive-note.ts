@@ -1,7 +1,7 @@
-// What a patched wheel records about its original archive, so that `--restore` can make that archive again. The objects
-// carry their own undo notes. This record holds the rest: the archive's hash, its file name, what a tag changed, and
-// the signatures. It is in the archive's comment, as one line of ASCII. A comment is not an entry, so it is never
-// installed.
+// The archive note: what a patched wheel holds about its original archive, so that `--restore` can make that archive again.
+// The objects carry their own undo notes. The archive note holds the rest: the archive's hash, its file name, what a tag
+// changed, and the signatures. It is in the archive's comment, as one line of ASCII. A comment is not an entry, so it is
+// never installed.
 import { commentOf, type Ending, isWholeRecord, LOCAL_HEADER_SIZE, LONGEST_COMMENT } from '../zip/records.ts'
 import type { AddedEntry } from '../zip/write.ts'
 
@@ -15,7 +15,7 @@ const MOST_ITEMS = 8
 
 /** The most programs with an undo here. Their texts share the comment with everything else. */
 const MOST_PROGRAMS = 64
-/** The most characters of all their undos, so that the other parts of the record fit into the comment. */
+/** The most characters of all their undos, so that the other parts of the note fit into the comment. */
 export const MOST_PROGRAM_TEXT = 40_000
 
 /** The undo of a program that was edited in place (io/program-undo.ts). */
@@ -26,7 +26,7 @@ export interface ProgramUndo {
 }
 
 /** Names and hashes are those of the archive before the first patch, even if it was patched several times since. */
-export interface WheelUndo {
+export interface ArchiveNote {
   /** The file name. */
   readonly name: string
   /** SHA-256 of the whole file, in hex. */
@@ -68,51 +68,51 @@ export function textUndo(name: string, before: string, now: string): TextUndo {
 }
 
 /** The text before a change: the reverse of `textUndo`. */
-export function undoText(now: string, { at, length, text }: TextUndo): string {
+export function textBefore(now: string, { at, length, text }: TextUndo): string {
   return now.slice(0, at) + text + now.slice(at + length)
 }
 
 /** Puts the rows back in their old order. */
-export function putBack(text: string, rows: readonly Cut[]): string {
+export function withRowsBack(text: string, rows: readonly Cut[]): string {
   return rows
     .toSorted((a, b) => a.at - b.at)
     .reduce((now, row) => now.slice(0, row.at) + row.text + now.slice(row.at), text)
 }
 
-/** The record of a patched wheel (null without one), and the comment that the archive had before. */
-export function readUndo(ending: Ending): { readonly undo: WheelUndo | null; readonly comment: Uint8Array } {
+/** The archive note of a patched wheel (null without one), and the comment that the archive had before. */
+export function readArchiveNote(ending: Ending): { readonly note: ArchiveNote | null; readonly comment: Uint8Array } {
   const comment = commentOf(ending)
   const text = Buffer.from(comment).toString('latin1')
   const at = text.lastIndexOf(MARK)
-  const undo = at < 0 ? null : parse(text.slice(at + MARK.length))
-  return { undo, comment: undo === null ? comment : comment.subarray(0, at) }
+  const note = at < 0 ? null : parse(text.slice(at + MARK.length))
+  return { note, comment: note === null ? comment : comment.subarray(0, at) }
 }
 
-/** The archive's comment with the record after it. Leaves out the dropped entries where they are too large. */
-export function writeUndo(undo: WheelUndo, comment: Uint8Array): Buffer {
-  const written = encode(undo, comment)
+/** The archive's comment with the note after it. Leaves out the dropped entries where they are too large. */
+export function writeArchiveNote(note: ArchiveNote, comment: Uint8Array): Buffer {
+  const written = encode(note, comment)
   if (written.length <= LONGEST_COMMENT) return written
-  const shorter = encode({ ...undo, dropped: null }, comment)
+  const shorter = encode({ ...note, dropped: null }, comment)
   return shorter.length <= LONGEST_COMMENT ? shorter : Buffer.from(comment)
 }
 
-function encode(undo: WheelUndo, comment: Uint8Array): Buffer {
-  const dropped = undo.dropped?.map(({ position, index, local, central }) => ({
+function encode(note: ArchiveNote, comment: Uint8Array): Buffer {
+  const dropped = note.dropped?.map(({ position, index, local, central }) => ({
     position,
     index,
     local: Buffer.from(local).toString('base64'),
     central: Buffer.from(central).toString('base64'),
   }))
-  const json = JSON.stringify({ ...undo, dropped: dropped ?? null })
-  // the record must not contain the signature of a zip record
+  const json = JSON.stringify({ ...note, dropped: dropped ?? null })
+  // the note must not contain the signature of a zip record
   const ascii = json.replaceAll(/[^ -~]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
   return Buffer.concat([comment, Buffer.from(MARK + ascii)])
 }
 
-function parse(json: string): WheelUndo | null {
+function parse(json: string): ArchiveNote | null {
   try {
     const value: unknown = JSON.parse(json)
-    if (!isUndo(value)) return null
+    if (!isNote(value)) return null
     const dropped = value.dropped?.map(droppedOf) ?? null
     return dropped?.every(areRecords) === false ? null : { ...value, dropped }
   } catch (error) {
@@ -121,8 +121,8 @@ function parse(json: string): WheelUndo | null {
   }
 }
 
-/** The JSON form of the record. */
-interface EncodedUndo extends Omit<WheelUndo, 'dropped'> {
+/** The JSON form of the note. */
+interface EncodedNote extends Omit<ArchiveNote, 'dropped'> {
   readonly dropped: readonly EncodedEntry[] | null
 }
 
@@ -141,7 +141,7 @@ function areRecords({ position, index, local, central }: AddedEntry): boolean {
   return position >= 0 && index >= 0 && isWholeRecord(central) && local.length >= LOCAL_HEADER_SIZE
 }
 
-function isUndo(value: unknown): value is EncodedUndo {
+function isNote(value: unknown): value is EncodedNote {
   return (
     has(value, { name: 'string', sha256: 'string', record: 'string' }) &&
     (value['stem'] === null || typeof value['stem'] === 'string') &&

@@ -17,7 +17,7 @@ export interface Claims {
  * @throws WheelfixError `USAGE`
  */
 export function claim(output: string, path: string, { inputs, outputs }: Claims): void {
-  const other = outputs.get(output) ?? (exists(output) ? inputs.get(realPath(output)) : undefined)
+  const other = outputs.get(output) ?? (leadsToFile(output) ? inputs.get(realPath(output)) : undefined)
   if (other !== undefined && other !== path)
     throw new WheelfixError('USAGE', `${path}: its result would overwrite ${other}, or the result of that wheel`, path)
   outputs.set(output, path)
@@ -26,7 +26,7 @@ export function claim(output: string, path: string, { inputs, outputs }: Claims)
 /** The folder for the result of a wheel: the folder that the user names, else the folder of the wheel. */
 export function outputFolder(path: string, { output, cwd }: WheelOptions): string {
   // if the user names a link, the wheel that it leads to is replaced
-  return output === null ? dirname(exists(path) ? realPath(path) : path) : resolve(cwd, output)
+  return output === null ? dirname(leadsToFile(path) ? realPath(path) : path) : resolve(cwd, output)
 }
 
 /**
@@ -46,7 +46,7 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
         : [path]
       if (files.length === 0) throw new WheelfixError('WHEEL_INVALID', `${path}: this folder contains no wheel`, path)
       // a dangling link counts as one bad wheel among the others
-      for (const file of files) found.set(exists(file) ? realPath(file) : file, file)
+      for (const file of files) found.set(leadsToFile(file) ? realPath(file) : file, file)
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined || error instanceof WheelfixError) throw error
@@ -96,7 +96,8 @@ export function scratchFolder(options: WheelOptions, path: string): string {
   return folder
 }
 
-export function exists(path: string): boolean {
+/** Is there a file or folder at `path`? A link counts only if its target exists. */
+export function leadsToFile(path: string): boolean {
   return existsSync(fsPath(path))
 }
 

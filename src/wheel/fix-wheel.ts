@@ -35,7 +35,7 @@ import {
 } from './distribution.ts'
 import { type Archive, openArchive, refusal, type WheelEntry } from '../zip/read.ts'
 import type { Range } from '../zip/splice.ts'
-import { MOST_PROGRAM_TEXT, type ProgramUndo, readUndo } from './archive-note.ts'
+import { MOST_PROGRAM_TEXT, type ProgramUndo, readArchiveNote } from './archive-note.ts'
 import { installedTree } from './wheel-tree.ts'
 
 /** A wheel with checked structure and contents; the caller closes it. */
@@ -130,7 +130,7 @@ export async function openWheel(
     const objects: WheelObject[] = []
     const unreadable: UnreadableObject[] = []
     const suffixes = suffixesOf(archive, python)
-    const programs = readUndo(archive.ending).undo?.programs ?? []
+    const programs = readArchiveNote(archive.ending).note?.programs ?? []
     for (const [entry, source] of contents.objects) {
       if (ignoredPaths.some(glob => matchesPath(entry.name, glob))) continue
       const at = installedPath(entry.name, distribution.dataFolder, installation)

@@ -19,7 +19,7 @@ import { deflateLikeZlib, ZLIB_LEVELS } from '../zip/deflate.ts'
 import { splitWheelName } from '../python/tags.ts'
 import type { NewContent, Wheel } from './fix-wheel.ts'
 import { type Archive, DEFLATED, openArchive, refusal, type WheelEntry } from '../zip/read.ts'
-import { putBack, readUndo, undoText, type WheelUndo } from './archive-note.ts'
+import { type ArchiveNote, readArchiveNote, textBefore, withRowsBack } from './archive-note.ts'
 
 interface WheelRestoration {
   readonly contents: ReadonlyMap<WheelEntry, NewContent>
@@ -75,16 +75,16 @@ export function restoreWheel(wheel: Wheel): WheelRestoration {
       refused.push({ path, reason: error.message })
     }
   }
-  const { undo } = readUndo(wheel.archive.ending)
-  if (undo !== null && undo.stem !== null && !isStem(undo.stem, wheel)) throw damagedUndo(wheel.archive.path)
-  return { contents, refused, name: originalName(wheel, undo), lost: undo !== null && undo.dropped === null }
+  const { note } = readArchiveNote(wheel.archive.ending)
+  if (note !== null && note.stem !== null && !isStem(note.stem, wheel)) throw damagedNote(wheel.archive.path)
+  return { contents, refused, name: originalName(wheel, note), lost: note !== null && note.dropped === null }
 }
 
-/** The file name in the record, if it can be trusted: not a path, and the name of a wheel of the same distribution. */
-function originalName({ distribution }: Wheel, undo: WheelUndo | null): string | null {
-  if (undo === null || /[/\0]/.test(undo.name)) return null
-  const parts = splitWheelName(undo.name)
-  return parts !== null && normaliseName(parts.distribution) === distribution.name ? undo.name : null
+/** The file name in the archive note, if it can be trusted: not a path, and the name of a wheel of the same distribution. */
+function originalName({ distribution }: Wheel, note: ArchiveNote | null): string | null {
+  if (note === null || /[/\0]/.test(note.name)) return null
+  const parts = splitWheelName(note.name)
+  return parts !== null && normaliseName(parts.distribution) === distribution.name ? note.name : null
 }
 
 /**
@@ -95,7 +95,7 @@ function isStem(stem: string, { distribution }: Wheel): boolean {
   return dash > 0 && !/[/\\:\p{Cc}]/u.test(stem) && normaliseName(stem.slice(0, dash)) === distribution.name
 }
 
-function damagedUndo(path: string): WheelfixError {
+function damagedNote(path: string): WheelfixError {
   return refusal(path, 'its note about the original is damaged')
 }
 
@@ -110,10 +110,10 @@ export async function writeRestored(
   onProgress: (bytes: number) => void,
 ): Promise<WrittenRestoration> {
   const { archive, distribution } = wheel
-  const { undo, comment } = readUndo(archive.ending)
+  const { note, comment } = readArchiveNote(archive.ending)
   const { text } = distribution.record
   const plain = { drop: [], recordBefore: text, onProgress, entryName: (name: string) => name }
-  if (undo === null) {
+  if (note === null) {
     // a signature in the patched wheel was made for the patched wheel, after the patch
     await toOutput(archive.path, output, temporary =>
       rewrite(wheel, temporary, { ...plain, contents: restoration.contents, recordAfter: now => now }),
@@ -121,13 +121,13 @@ export async function writeRestored(
     return { original: 'unknown', byZlib: true }
   }
   const stem = distribution.infoFolder.slice(0, -'.dist-info'.length)
-  const renamed = undo.stem === null ? null : renaming(stem, undo.stem)
+  const renamed = note.stem === null ? null : renaming(stem, note.stem)
   const contents = new Map(restoration.contents)
   for (const entry of archive.entries) {
     const name = renamed?.entry(entry.name) ?? entry.name
-    const change = undo.texts.find(other => other.name === name)
+    const change = note.texts.find(other => other.name === name)
     if (change === undefined) continue
-    const before = undoText(decodeBytes(readEntry(archive, entry)), change)
+    const before = textBefore(decodeBytes(readEntry(archive, entry)), change)
     contents.set(entry, { source: bytesSource(encodeText(before)) })
   }
   let recordIsTrue = false
@@ -136,11 +136,11 @@ export async function writeRestored(
     contents,
     entryName: renamed?.entry ?? plain.entryName,
     recordAfter(now: string): string {
-      const before = putBack(renamed?.record(now) ?? now, undo.rows)
-      recordIsTrue = digestOf(bytesSource(encodeText(before)), 'sha256', 'hex') === undo.record
+      const before = withRowsBack(renamed?.record(now) ?? now, note.rows)
+      recordIsTrue = digestOf(bytesSource(encodeText(before)), 'sha256', 'hex') === note.record
       return before
     },
-    added: undo.dropped ?? [],
+    added: note.dropped ?? [],
     comment,
   }
   return toOutput(archive.path, output, async temporary => {
@@ -148,8 +148,8 @@ export async function writeRestored(
     for (const [attempt, likeZlib] of (levels.length === 0 ? [null] : levels).entries()) {
       if (attempt > 0) rmSync(fsPath(temporary))
       await rewrite(wheel, temporary, likeZlib === null ? rewriting : { ...rewriting, likeZlib })
-      await checkAdded(archive.path, temporary, undo)
-      if (withSource(temporary, source => digestOf(source, 'sha256', 'hex')) === undo.sha256)
+      await checkAdded(archive.path, temporary, note)
+      if (withSource(temporary, source => digestOf(source, 'sha256', 'hex')) === note.sha256)
         return { original: 'archive', byZlib: true }
     }
     return { original: recordIsTrue ? 'contents' : 'changed', byZlib: levels.length > 0 }
@@ -157,17 +157,17 @@ export async function writeRestored(
 }
 
 /**
- * Checks the entries that the record adds: they were not checked when the wheel was opened.
+ * Checks the entries that the archive note adds: they were not checked when the wheel was opened.
  * @throws WheelfixError `WHEEL_INVALID`
  */
-async function checkAdded(path: string, temporary: string, undo: WheelUndo): Promise<void> {
-  if (undo.dropped === null || undo.dropped.length === 0) return
+async function checkAdded(path: string, temporary: string, note: ArchiveNote): Promise<void> {
+  if (note.dropped === null || note.dropped.length === 0) return
   try {
     const restored = await openArchive(temporary)
     try {
-      for (const { index } of undo.dropped) {
+      for (const { index } of note.dropped) {
         const entry = restored.entries[index]
-        if (entry === undefined || !/\.dist-info\/RECORD\.(?:jws|p7s)$/.test(entry.name)) throw damagedUndo(path)
+        if (entry === undefined || !/\.dist-info\/RECORD\.(?:jws|p7s)$/.test(entry.name)) throw damagedNote(path)
         readEntry(restored, entry)
       }
     } finally {
@@ -175,7 +175,7 @@ async function checkAdded(path: string, temporary: string, undo: WheelUndo): Pro
     }
   } catch (error) {
     if (!(error instanceof WheelfixError)) throw error
-    throw damagedUndo(path)
+    throw damagedNote(path)
   }
 }
 

@@ -9,7 +9,7 @@ import { count } from '../io/words.ts'
 import { missingLibraries } from '../resolve/problems/missing.ts'
 import { trustWarnings } from '../resolve/library-sources.ts'
 import type { WheelEntry } from '../zip/read.ts'
-import { assertOutputs, claim, type Claims, exists, findWheels, outputFolder, scratchFolder } from './files.ts'
+import { assertOutputs, claim, type Claims, findWheels, leadsToFile, outputFolder, scratchFolder } from './files.ts'
 import {
   type NewContent,
   openWheel,
@@ -67,7 +67,7 @@ export async function runWheels<T>(
     let written = 0
     const queue = files.entries()
     const claims: Claims = {
-      inputs: new Map(files.filter(exists).map(file => [realPath(file), file])),
+      inputs: new Map(files.filter(leadsToFile).map(file => [realPath(file), file])),
       outputs: new Map(),
     }
     const work = async (): Promise<void> => {
@@ -112,7 +112,7 @@ async function runWheel(
   options: WheelOptions,
   progress: (bytes: number) => void,
 ): Promise<WheelReport | WheelFailure> {
-  const same = exists(path) ? siblings.get(realPath(path)) : undefined
+  const same = leadsToFile(path) ? siblings.get(realPath(path)) : undefined
   let own: Wheel | undefined
   try {
     // a wheel in a folder that --with also names has been read already

@@ -27,7 +27,7 @@ import { formatWheelName, type WheelDistribution } from './distribution.ts'
 import type { NewContent, Wheel } from './fix-wheel.ts'
 import type { Archive, WheelEntry } from '../zip/read.ts'
 import type { Range } from '../zip/splice.ts'
-import { type Cut, readUndo, textUndo, undoText, type WheelUndo, writeUndo } from './archive-note.ts'
+import { type Cut, readArchiveNote, textUndo, textBefore, type ArchiveNote, writeArchiveNote } from './archive-note.ts'
 import { type ArchiveOptions, type EntryChange, writeArchive } from '../zip/write.ts'
 
 /** The suffix of an output's temporary name. The process number and a random number come before it. */
@@ -70,12 +70,12 @@ export async function writeWheel(
   onProgress?: (bytes: number) => void,
 ): Promise<void> {
   const { archive, distribution } = wheel
-  const known = readUndo(archive.ending)
+  const known = readArchiveNote(archive.ending)
   const all = new Map(contents)
-  const retagged = tag === null ? null : retag(archive, distribution, tag, known.undo)
+  const retagged = tag === null ? null : retag(archive, distribution, tag, known.note)
   if (retagged?.changed !== undefined) all.set(retagged.changed.entry, retagged.changed.content)
   const { text, rows } = withoutRows(distribution.record.text, distribution.signatures)
-  const undo = known.undo ?? newUndo(wheel, rows)
+  const note = known.note ?? newNote(wheel, rows)
   await toOutput(archive.path, output, temporary =>
     rewrite(wheel, temporary, {
       contents: all,
@@ -83,9 +83,11 @@ export async function writeWheel(
       recordBefore: text,
       recordAfter: now => retagged?.record(now) ?? now,
       entryName: name => retagged?.entry(name) ?? name,
-      ...(undo === null
+      ...(note === null
         ? {}
-        : { comment: writeUndo({ ...undo, ...retagged?.undo, ...programsOf(wheel, all, undo) }, known.comment) }),
+        : {
+            comment: writeArchiveNote({ ...note, ...retagged?.note, ...programsOf(wheel, all, note) }, known.comment),
+          }),
       ...(onProgress === undefined ? {} : { onProgress }),
     }),
   )
@@ -164,8 +166,8 @@ export async function rewrite(wheel: Wheel, path: string, rewriting: Rewriting):
 function programsOf(
   { objects }: Wheel,
   contents: ReadonlyMap<WheelEntry, NewContent>,
-  { programs: known = [] }: WheelUndo,
-): Pick<WheelUndo, 'programs'> {
+  { programs: known = [] }: ArchiveNote,
+): Pick<ArchiveNote, 'programs'> {
   const staying = objects.filter(({ entry, object }) => object.kept === true && !contents.has(entry))
   const kept = new Set(staying.map(({ source }) => digestOf(source, 'sha256', 'hex')))
   const made = [...contents.values()].flatMap(({ program }) => program ?? [])
@@ -173,8 +175,8 @@ function programsOf(
   return programs.length === 0 ? {} : { programs }
 }
 
-/** The record for a wheel that is patched for the first time; null where the record of an earlier patch was lost. */
-function newUndo({ archive, distribution, objects }: Wheel, rows: readonly Cut[]): WheelUndo | null {
+/** The note for a wheel that is patched for the first time; null where the note of an earlier patch was lost. */
+function newNote({ archive, distribution, objects }: Wheel, rows: readonly Cut[]): ArchiveNote | null {
   if (objects.some(({ object }) => object.undo !== null)) return null
   const { entries, source } = archive
   const byOffset = entries.toSorted((a, b) => a.headerOffset - b.headerOffset)
@@ -261,14 +263,19 @@ function withoutRows(record: string, entries: readonly WheelEntry[]): { text: st
 /** What a tag changes, besides the file name. */
 interface Retagged {
   readonly changed?: { readonly entry: WheelEntry; readonly content: NewContent }
-  /** The fields for this change in the record of the original. */
-  readonly undo: Partial<WheelUndo>
+  /** The fields of the archive note for this change. */
+  readonly note: Partial<ArchiveNote>
   readonly entry: (name: string) => string
   readonly record: (text: string) => string
 }
 
 /** Puts the tag into WHEEL or METADATA. For a local version, also renames the folders. */
-function retag(archive: Archive, distribution: WheelDistribution, tag: Tag, known: WheelUndo | null): Retagged | null {
+function retag(
+  archive: Archive,
+  distribution: WheelDistribution,
+  tag: Tag,
+  known: ArchiveNote | null,
+): Retagged | null {
   const { fileName, infoFolder } = distribution
   const file = 'build' in tag ? 'WHEEL' : 'METADATA'
   const entry = archive.entries.find(({ name }) => name === `${infoFolder}/${file}`)
@@ -277,13 +284,13 @@ function retag(archive: Archive, distribution: WheelDistribution, tag: Tag, know
   const { version } = tagName(fileName, tag)
   const stem = infoFolder.slice(0, -'.dist-info'.length)
   const first = known?.stem ?? stem
-  const change = (now: string): Pick<Retagged, 'changed' | 'undo'> => {
-    if (now === text) return { undo: {} }
+  const change = (now: string): Pick<Retagged, 'changed' | 'note'> => {
+    if (now === text) return { note: {} }
     const name = `${first}.dist-info/${file}`
     const others = known?.texts.filter(other => other.name !== name) ?? []
     const before = known?.texts.find(other => other.name === name)
-    const texts = [...others, textUndo(name, before === undefined ? text : undoText(text, before), now)]
-    return { changed: { entry, content: { source: bytesSource(encodeText(now)) } }, undo: { texts } }
+    const texts = [...others, textUndo(name, before === undefined ? text : textBefore(text, before), now)]
+    return { changed: { entry, content: { source: bytesSource(encodeText(now)) } }, note: { texts } }
   }
   if ('build' in tag) {
     const newline = text.includes('\r\n') ? '\r\n' : '\n'
@@ -295,11 +302,11 @@ function retag(archive: Archive, distribution: WheelDistribution, tag: Tag, know
   }
   if (version === fileName.version) return null
   const local = version.slice(version.indexOf('+'))
-  const { changed, undo } = change(
+  const { changed, note } = change(
     text.replace(/^(Version:[ \t]*[^\s+]+)(?:\+\S*)?/m, (_, plain: string) => plain + local),
   )
   const renamed = renaming(stem, stem.replace(/(?:\+[^-]*)?$/, local))
-  return { ...(changed === undefined ? {} : { changed }), undo: { ...undo, stem: first }, ...renamed }
+  return { ...(changed === undefined ? {} : { changed }), note: { ...note, stem: first }, ...renamed }
 }
 
 /** Renames the folders `STEM.dist-info` and `STEM.data`, in entry names and in RECORD. */

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { askDaemon, callDaemon, type DaemonAnswers } from '../../src/nix/daemon/daemon.ts'
+import { askDaemon, startDaemonThread, type DaemonAnswers } from '../../src/nix/daemon/daemon.ts'
 import { scratch } from './stores.ts'
 
 const PATHS = ['/nix/store/00000000000000000000000000000000-a', '/nix/store/11111111111111111111111111111111-b']
@@ -47,7 +47,7 @@ async function fakeDaemon(t: TestContext, mode: string): Promise<FakeDaemon> {
 
 test('every question goes over one connection, which is begun beforehand', async t => {
   const { socket, connections } = await fakeDaemon(t, 'works')
-  callDaemon(socket)
+  startDaemonThread(socket)
   while ((await connections()) === 0);
   assert.deepEqual(askDaemon(socket, QUESTIONS), ANSWERS)
   assert.deepEqual(askDaemon(socket, { addRoots: ['/x'] }), { ...NOTHING, rootsAdded: 1 })
@@ -60,7 +60,7 @@ for (const [mode, when] of [
 ] as const) {
   test(`a daemon that hangs up ${when} is called again`, async t => {
     const { socket, connections } = await fakeDaemon(t, mode)
-    callDaemon(socket)
+    startDaemonThread(socket)
     while ((await connections()) === 0);
     await sleep(200)
     assert.deepEqual(askDaemon(socket, QUESTIONS), ANSWERS)

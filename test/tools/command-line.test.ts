@@ -116,7 +116,7 @@ test('the places that pip is told to install into', () => {
     ['make --target x', []],
     ['pip install --target', []],
   ] as const) {
-    assert.deepEqual(planCommand(line.split(' '), question).filled, wanted, line)
+    assert.deepEqual(planCommand(line.split(' '), question).targets, wanted, line)
   }
 })
 

@@ -1,5 +1,5 @@
 // `wheelfix libs` and `libs env`: the library set in force, for a person and as lines of a shell.
-import { type LibsReport, librarySearchPath, listLibraries } from '../../inspect/library-set.ts'
+import { type LibsReport, librarySearchPath, listLibrarySet } from '../../inspect/library-set.ts'
 import { nearest } from '../../io/words.ts'
 import { WheelfixError } from '../../io/error.ts'
 import { existsSync } from 'node:fs'
@@ -90,7 +90,7 @@ function reportOf(argument: string | undefined, options: LibsCommandOptions, mor
     const known = POLICIES.map(({ name }) => name).join(' ')
     throw new WheelfixError('USAGE', `there is no policy ${options.policy} (known: ${known})`)
   }
-  return listLibraries(venv, { libs: options.libs, noScan: !options.scan, trust: options.trust, policy, env, cwd })
+  return listLibrarySet(venv, { libs: options.libs, noScan: !options.scan, trust: options.trust, policy, env, cwd })
 }
 
 function documentOf({ venv, python, rows }: LibsReport) {

@@ -5,10 +5,10 @@ import { existsSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { WheelfixError } from '../../io/error.ts'
 import { fsPath } from '../../io/path.ts'
-import { onPath } from '../../python/named.ts'
+import { findProgram } from '../../python/named.ts'
 import { findVenv } from '../../python/pyvenv.ts'
 import { scriptPython } from '../../python/shebang.ts'
-import type { FilledPlace, planCommand } from '../../tools/command-line.ts'
+import type { InstallTarget, planCommand } from '../../tools/command-line.ts'
 import { placesOf, type ToolPlace } from '../../tools/places.ts'
 
 type CommandPlan = ReturnType<typeof planCommand>
@@ -17,11 +17,11 @@ type Words = readonly string[]
 
 export async function placesFor(
   words: Words,
-  { tools, ofUvProject, own: ownWords, filled }: CommandPlan,
+  { tools, ofUvProject, own: ownWords, targets }: CommandPlan,
 ): Promise<ToolPlace[]> {
   const { env } = process
   const cwd = process.cwd()
-  const named = filled.flatMap(place => filledPlace(place, words, env, cwd))
+  const named = targets.flatMap(place => targetPlace(place, words, env, cwd))
   // a command that names a place does not install into the project's environment
   const own = named.length > 0 ? [] : [projectVenv(ownWords, ofUvProject, env, cwd), programVenv(words, env, cwd)]
   const venvs = [...new Set(own.flatMap(root => root ?? []))].map(venvPlace)
@@ -55,7 +55,7 @@ function programVenv(words: Words, env: NodeJS.ProcessEnv, cwd: string): string 
 }
 
 function programPath([program = '']: Words, env: NodeJS.ProcessEnv, cwd: string): string | null {
-  return program.includes('/') ? resolve(cwd, program) : onPath(program, env)
+  return program.includes('/') ? resolve(cwd, program) : findProgram(program, env)
 }
 
 /** The venv in whose bin/ a file lies. */
@@ -69,7 +69,7 @@ function venvPlace(root: string): ToolPlace {
 }
 
 /** The place that an option of pip names. A folder is loaded by the Python that runs pip. */
-function filledPlace({ kind, path }: FilledPlace, words: Words, env: NodeJS.ProcessEnv, cwd: string): ToolPlace[] {
+function targetPlace({ kind, path }: InstallTarget, words: Words, env: NodeJS.ProcessEnv, cwd: string): ToolPlace[] {
   const given = resolve(cwd, path)
   if (kind === 'python') {
     const root = isFolder(given) ? given : venvOf(given)

@@ -6,7 +6,7 @@ import { resolve } from 'node:path'
 import { readRegular } from '../../io/beneath.ts'
 import { errnoOf } from '../../io/error.ts'
 import { fsPath } from '../../io/path.ts'
-import { onPath } from '../../python/named.ts'
+import { findProgram } from '../../python/named.ts'
 import type { AllRow } from '../../report/all-text.ts'
 import { writeLines } from '../../report/print.ts'
 import { planCommand } from '../../tools/command-line.ts'
@@ -106,7 +106,7 @@ function start(words: readonly string[], purpose: 'prepare' | 'command'): Promis
 
 /** The file of the command, as a shell would find it; null where there is none. */
 function pathOf([program = '']: readonly string[]): string | null {
-  const path = program.includes('/') ? resolve(program) : onPath(program, process.env)
+  const path = program.includes('/') ? resolve(program) : findProgram(program, process.env)
   return path !== null && existsSync(fsPath(path)) ? path : null
 }
 

@@ -18,11 +18,11 @@ import { isFoundByName } from '../../resolve/python-process.ts'
 import { findsByName, type SimulationInput } from '../../resolve/simulate.ts'
 import type { ScannedObject } from '../../resolve/objects.ts'
 import type { Finding } from '../findings.ts'
-import { type Opening, openedBySources } from './sources.ts'
+import { type OpenedLibrary, openedBySources } from './sources.ts'
 import { namesInStrings } from './strings.ts'
 
 /** A library that is opened and not found. */
-interface Lost {
+interface MissingLibrary {
   /** A soname that nixpkgs has: the soname that the package asks for, or another one of the same library. */
   readonly soname: string
   readonly file: string
@@ -31,17 +31,17 @@ interface Lost {
 /** @param now the objects as they are on disk */
 export function opensByName(examination: Examination, now: SimulationInput, env: NodeJS.ProcessEnv): Finding[] {
   const { interpreter, scan, distributions, venv } = examination
-  const isFound = finder(examination, now)
-  const lost = new Map<string, Lost[]>()
+  const isFound = makeIsFound(examination, now)
+  const missing = new Map<string, MissingLibrary[]>()
   const found = new Map<string, Set<string>>()
   const note = (owner: string, names: readonly string[], file: string, isOpened = false): void => {
     if (isOpened || isFound(owner, names)) {
       found.set(owner, new Set([...(found.get(owner) ?? []), ...names.map(name => stemOf(name))]))
       return
     }
-    const soname = names.some(name => SPARE.test(stemOf(name))) ? null : wantedOf(names)
+    const soname = names.some(name => OPTIONAL.test(stemOf(name))) ? null : wantedOf(names)
     // another finding is about the libraries that wheels of NVIDIA bring (variables/advice.ts)
-    if (soname !== null && !isOfCuda(soname)) lost.set(owner, [...(lost.get(owner) ?? []), { soname, file }])
+    if (soname !== null && !isOfCuda(soname)) missing.set(owner, [...(missing.get(owner) ?? []), { soname, file }])
   }
   const canParse = hasPython(venv) && isOfThisMachine(interpreter.object)
   const sources = canParse ? openedBySources(venv, interpreter.executable, env) : []
@@ -58,7 +58,7 @@ export function opensByName(examination: Examination, now: SimulationInput, env:
       note(owner, same, object.relative, isOpened)
     }
   }
-  return [...lost].flatMap(([owner, items]) => {
+  return [...missing].flatMap(([owner, items]) => {
     const needed = withoutAlternatives(items, found.get(owner) ?? new Set())
     return needed.length === 0 ? [] : [findingOf(owner, needed, examination)]
   })
@@ -68,7 +68,7 @@ export function opensByName(examination: Examination, now: SimulationInput, env:
  * Packages also work without these libraries. They are other allocators and thread pools, tools that examine crashes, a
  * library for what the package can do by itself (SDL resamples), and an old driver for hardware that has a newer one (mfx).
  */
-const SPARE =
+const OPTIONAL =
   /^(?:samplerate|mfx|numa|iomp5|gomp|omp|tbb|tbbmalloc(?:_proxy)?|tcmalloc|jemalloc|unwind|bfd|dw|elf|gcc_s)$/
 
 function isOfCuda(soname: string): boolean {
@@ -95,10 +95,10 @@ const ALTERNATIVES: readonly (readonly RegExp[])[] = [
 ]
 
 /** The libraries that remain when one kind of each group is enough. */
-function withoutAlternatives(items: readonly Lost[], found: ReadonlySet<string>): readonly Lost[] {
+function withoutAlternatives(items: readonly MissingLibrary[], found: ReadonlySet<string>): readonly MissingLibrary[] {
   let left = items
   for (const kinds of ALTERNATIVES) {
-    const isOf = (kind: RegExp, { soname }: Lost) => kind.test(stemOf(soname))
+    const isOf = (kind: RegExp, { soname }: MissingLibrary) => kind.test(stemOf(soname))
     const isThere = kinds.some(
       kind => [...found].some(stem => kind.test(stem)) && !items.some(item => isOf(kind, item)),
     )
@@ -109,7 +109,7 @@ function withoutAlternatives(items: readonly Lost[], found: ReadonlySet<string>)
 }
 
 /** The file name that a call looks for; empty for a name of another system, or for a path. */
-function fileNameFor({ how, name }: Opening['names'][number]): string[] {
+function fileNameFor({ how, name }: OpenedLibrary['names'][number]): string[] {
   if (SONAME.test(name)) return [name]
   const isBare = how === 'find' && /^[A-Za-z][\w+.-]*$/.test(name) && !/\.(?:dll|dylib|framework|so)$/i.test(name)
   return isBare ? [`lib${name}.so`] : []
@@ -148,7 +148,7 @@ function wantedOf(names: readonly string[]): string | null {
 }
 
 /** Is one of these names found, brought by a distribution, or a library that no library set may serve? */
-function finder({ scan, distributions }: Examination, { python }: SimulationInput) {
+function makeIsFound({ scan, distributions }: Examination, { python }: SimulationInput) {
   const known = knownByStem()
   const cached = new Map<string, string[]>()
   for (const { soname } of python.loader.cache) {
@@ -169,7 +169,7 @@ function finder({ scan, distributions }: Examination, { python }: SimulationInpu
     const all = [...new Set([...names, ...same])]
     if (all.some(name => isLibcFamily(name, python.libc.kind === 'musl' ? 'musl' : 'glibc'))) return true
     if (all.some(name => isDriverLibrary(name) || isDriverHint(name))) return true
-    if (files.some(file => stems.some(stem => isBrought(file, stem, owner)))) return true
+    if (files.some(file => stems.some(stem => isBundled(file, stem, owner)))) return true
     return all.some(name => isOpened(name))
   }
 }
@@ -179,7 +179,7 @@ function finder({ scan, distributions }: Examination, { python }: SimulationInpu
  * The wheel's code then opens what its folder holds. The name in the code may have another ending (rtree: spatialindex_c for
  * libspatialindex).
  */
-function isBrought(file: { readonly name: string; readonly owner: string }, stem: string, owner: string): boolean {
+function isBundled(file: { readonly name: string; readonly owner: string }, stem: string, owner: string): boolean {
   const { name } = file
   const start = [`lib${stem}`, stem].find(beginning => name.startsWith(beginning))
   const rest = start === undefined ? null : name.slice(start.length)
@@ -198,7 +198,7 @@ function stringsOf({ path }: ScannedObject): string[] {
   }
 }
 
-function findingOf(owner: string, items: readonly Lost[], { python, sources, loader }: Examination): Finding {
+function findingOf(owner: string, items: readonly MissingLibrary[], { python, sources, loader }: Examination): Finding {
   // one name for each package: libGL.so.1 stands for libEGL.so.1 and the other libraries of libGL
   const names = new Map<string, string>()
   for (const { soname } of items.toSorted(

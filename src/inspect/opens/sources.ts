@@ -18,7 +18,7 @@ const MOST_FILES = 3000
 const TIME_LIMIT_MS = 60_000
 
 /** One library that code opens. Any one of its names is enough. */
-export interface Opening {
+export interface OpenedLibrary {
   /** The distribution as it spells its name, or the top folder of code that no distribution owns. */
   readonly owner: string
   /** Relative to the environment. */
@@ -37,7 +37,7 @@ const NOT_FOR_LINUX =
  * What the Python code of the environment opens by name.
  * @param python the Python that parses the code; it imports and runs none of it
  */
-export function openedBySources(venv: Environment, python: string, env: NodeJS.ProcessEnv): Opening[] {
+export function openedBySources(venv: Environment, python: string, env: NodeJS.ProcessEnv): OpenedLibrary[] {
   const files = venv.sitePackages.flatMap(folder => filesIn(folder)).slice(0, MOST_FILES)
   const groups = groupsOf(venv, files)
   if (groups.length === 0) return []
@@ -49,7 +49,7 @@ export function openedBySources(venv: Environment, python: string, env: NodeJS.P
     timeout: TIME_LIMIT_MS,
     killSignal: 'SIGKILL',
   })
-  return (stdout ?? '').split('\n').flatMap(line => openingsIn(line, venv.root))
+  return (stdout ?? '').split('\n').flatMap(line => openedIn(line, venv.root))
 }
 
 interface Group {
@@ -112,8 +112,8 @@ function isForOthers(relative: string): boolean {
   return relative.split('/').some(part => NOT_FOR_LINUX.test(part))
 }
 
-/** The openings of one line. A line that was cut off tells nothing. */
-function openingsIn(line: string, root: string): Opening[] {
+/** The opened libraries of one line. A line that was cut off tells nothing. */
+function openedIn(line: string, root: string): OpenedLibrary[] {
   try {
     const { group, found } = JSON.parse(line) as {
       group: string

@@ -68,14 +68,14 @@ export function sharedSocket(env: NodeJS.ProcessEnv): string | null {
 const TIMEOUT_MS = 5000
 
 /** A thread that talks with the daemon of a socket. Its start and the daemon's start take longer than a question. */
-interface Line {
+interface Connection {
   readonly worker: Worker
   readonly port: MessagePort
   /** How many times the thread has answered. */
   readonly answered: Int32Array
 }
 
-const lines = new Map<string, Line>()
+const connections = new Map<string, Connection>()
 /** Sockets that did not answer in time. No call waits for them a second time. */
 const silent = new Set<string>()
 
@@ -85,14 +85,14 @@ export function isSilent(socket: string): boolean {
 }
 
 /** Starts the thread for a daemon that will be asked later. This takes 40 to 120 ms, and other work can go on meanwhile. */
-export function callDaemon(socket: string): void {
-  if (!silent.has(socket)) lineTo(socket)
+export function startDaemonThread(socket: string): void {
+  if (!silent.has(socket)) connectionTo(socket)
 }
 
 /** Asks the daemon of a socket. @returns null when nothing there answers in time, or in this protocol */
 export function askDaemon(socket: string, questions: DaemonQuestions, timeout = TIMEOUT_MS): DaemonAnswers | null {
   if (silent.has(socket)) return null
-  const { worker, port, answered } = lineTo(socket)
+  const { worker, port, answered } = connectionTo(socket)
   const before = Atomics.load(answered, 0)
   const bytes = (paths: readonly string[] = []) => paths.map(path => encodeText(path))
   port.postMessage({
@@ -103,7 +103,7 @@ export function askDaemon(socket: string, questions: DaemonQuestions, timeout = 
     addRoots: bytes(questions.addRoots),
   } satisfies ThreadQuestions)
   if (Atomics.wait(answered, 0, before, timeout) === 'timed-out') {
-    lines.delete(socket)
+    connections.delete(socket)
     silent.add(socket)
     void worker.terminate()
     port.close()
@@ -127,8 +127,8 @@ function decode({ valid, described, closure, ...rest }: ThreadAnswers): DaemonAn
   }
 }
 
-function lineTo(socket: string): Line {
-  const known = lines.get(socket)
+function connectionTo(socket: string): Connection {
+  const known = connections.get(socket)
   if (known !== undefined) return known
   const { port1, port2 } = new MessageChannel()
   const answered = new Int32Array(new SharedArrayBuffer(4))
@@ -137,7 +137,7 @@ function lineTo(socket: string): Line {
   worker.unref()
   // if the thread itself fails, the caller notices it by the time limit, and one report is enough
   worker.on('error', () => {})
-  const line = { worker, port: port1, answered }
-  lines.set(socket, line)
-  return line
+  const connection = { worker, port: port1, answered }
+  connections.set(socket, connection)
+  return connection
 }

@@ -4,7 +4,7 @@ import type { ChalkInstance } from 'chalk'
 import { fileNameOf } from '../../io/path.ts'
 import { agree, count, listed } from '../../io/words.ts'
 import type { WindowProblem } from '../../resolve/problems/windows.ts'
-import { fitItems, packageOf, type Screen, shortPath, widthOf, wrap } from '../layout.ts'
+import { fitItems, storeName, type Screen, shortPath, widthOf, wrap } from '../layout.ts'
 import type { RunDetails } from './run-details.ts'
 import { attributesOf, type ChangedPackage, type Lack, type RunFacts } from './run-facts.ts'
 import { SOURCE_WORDS } from '../source-words.ts'
@@ -145,7 +145,7 @@ function changeLine(
 function libraryLines({ libraries }: RunFacts, { chalk, details, screen }: ReportStyle): string[] {
   if (libraries.length === 0) return []
   if (details !== null) return ['Libraries', ...details.libraries]
-  const packages = (folders: readonly string[]) => [...new Set(folders.map(folder => packageOf(folder)))]
+  const packages = (folders: readonly string[]) => [...new Set(folders.map(folder => storeName(folder)))]
   const parts = libraries.map(({ source, folders }) => {
     return `${packages(folders).join(' ')} ${chalk.dim(`(${SOURCE_WORDS[source]})`)}`
   })

@@ -1,6 +1,6 @@
 // The hint for a missing soname: one sentence that says what to do.
 import { type Libc, isLibcFamily } from '../../ldso/libc.ts'
-import { attributeFor, describeHint, hintFor, packageOf } from '../../nix/hints.ts'
+import { attributeFor, describeHint, hintFor, packageWith } from '../../nix/hints.ts'
 import { isDriverLibrary } from '../drivers.ts'
 import { newest } from '../providers.ts'
 
@@ -49,8 +49,8 @@ export function attributeOf(soname: string, libc: Libc): string | null {
 }
 
 /** The names of the package for a soname in every release of nixpkgs, also when today's nixpkgs no longer has it. */
-export function packageFor(soname: string, libc: Libc): ReturnType<typeof packageOf> {
-  return isOfNoPackage(soname, libc) ? null : packageOf(soname)
+export function packageFor(soname: string, libc: Libc): ReturnType<typeof packageWith> {
+  return isOfNoPackage(soname, libc) ? null : packageWith(soname)
 }
 
 function isOfNoPackage(soname: string, libc: Libc): boolean {
