@@ -27,7 +27,7 @@ import { formatWheelName, type WheelDistribution } from './distribution.ts'
 import type { NewContent, Wheel } from './fix-wheel.ts'
 import type { Archive, WheelEntry } from '../zip/read.ts'
 import type { Range } from '../zip/splice.ts'
-import { type Cut, readArchiveNote, textUndo, textBefore, type ArchiveNote, writeArchiveNote } from './archive-note.ts'
+import { type ArchiveNote, type Cut, readArchiveNote, textBefore, textUndo, writeArchiveNote } from './archive-note.ts'
 import { type ArchiveOptions, type EntryChange, writeArchive } from '../zip/write.ts'
 
 /** The suffix of an output's temporary name. The process number and a random number come before it. */
