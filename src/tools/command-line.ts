@@ -13,6 +13,8 @@ interface CommandPlan {
   readonly prepare: Words | null
   /** The tools whose environments the command may make or change, besides the environment of the project. */
   readonly tools: readonly ToolName[]
+  /** Is it uv itself, which changes to the folder of `--directory` before it reads any other path? */
+  readonly isUv: boolean
   /** Does the command use the environment of a uv project, even if another environment is active? */
   readonly ofUvProject: boolean
   /** The words that the command reads itself: those of the program that `uv run` starts are left out. */
@@ -69,8 +71,10 @@ const UV_PROJECT = new Set([
 export function planCommand(words: Words, question: CommandQuestion): CommandPlan {
   const { head, name, rest } = programOf(words)
   const tools = TOOLS_OF.get(name) ?? []
-  const plan: CommandPlan = { prepare: null, tools, ofUvProject: false, own: words, targets: targetsOf(name, rest) }
-  if (name === 'uv') return planUv(plan, head, rest, question)
+  const isUv = name === 'uv'
+  const targets = targetsOf(name, rest)
+  const plan: CommandPlan = { prepare: null, tools, isUv, ofUvProject: false, own: words, targets }
+  if (isUv) return planUv(plan, head, rest, question)
   const prepare = PREPARE[name]
   return prepare === undefined ? plan : { ...plan, prepare: prepare(head, rest, question) }
 }

@@ -141,6 +141,25 @@ suite('wheelfix run', () => {
     }
   })
 
+  test('uv --directory: targets, environments and projects are relative to that folder', () => {
+    const below = join(world.root, 'below')
+    mkdirSync(join(below, 'project'), { recursive: true })
+    run('cp', [join(project, 'pyproject.toml'), join(below, 'project/pyproject.toml')])
+    assert.equal(run(uv, ['venv', '-q', join(below, 'named')], { env }).status, 0)
+    for (const [words, wanted, more] of [
+      [['uv', '--directory', below, 'pip', 'install', '-q', '--target', 'vendor', 'numpy'], 'vendor', {}],
+      [['uv', '-q', 'pip', 'install', '--directory=../below', '-p', 'named', 'numpy'], 'named', {}],
+      [['uv', 'pip', 'install', '-q', '--target=again', 'numpy'], 'again', { UV_WORKING_DIR: below }],
+      [['uv', 'sync', '-q', '--directory', below, '--project', 'project'], 'project/.venv', {}],
+    ] as const) {
+      const asked = { ...env, ...more }
+      const what = words.join(' ')
+      const { status, stderr } = run(process.execPath, [WHEELFIX, 'run', '--', ...words], { env: asked, cwd: project })
+      assert.equal(status, 0, `${what}\n${stderr}`)
+      assert.match(stderr, new RegExp(`wheelfix: \\S*below/${wanted}: \\d+ patched`), what)
+    }
+  })
+
   for (const [how, line] of [
     ['a terminal', 'exec "$@"'],
     ['a pipe, in a terminal', 'echo | "$@"'],

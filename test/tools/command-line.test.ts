@@ -120,6 +120,16 @@ test('the places that pip is told to install into', () => {
   }
 })
 
+test('only uv itself changes to the folder of --directory', () => {
+  const isUv = (line: string) => planCommand(line.split(' '), question).isUv
+  assert.deepEqual(['uv --directory d pip install x', 'python -m uv sync', 'uvx y', 'pip install x'].map(isUv), [
+    true,
+    true,
+    false,
+    false,
+  ])
+})
+
 test('a uv project has its own environment; uv pip takes the active one', () => {
   const isOwn = (line: string) => planCommand(line.split(' '), question).ofUvProject
   assert.deepEqual(['uv sync', 'uv -q run x', 'uv add y'].map(isOwn), [true, true, true])

@@ -17,26 +17,37 @@ type Words = readonly string[]
 
 export async function placesFor(
   words: Words,
-  { tools, ofUvProject, own: ownWords, targets }: CommandPlan,
+  { tools, isUv, ofUvProject, own: ownWords, targets }: CommandPlan,
 ): Promise<ToolPlace[]> {
   const { env } = process
   const cwd = process.cwd()
-  const named = targets.flatMap(place => targetPlace(place, words, env, cwd))
+  const folder = workingFolder(ownWords, isUv, env, cwd)
+  const program = programPath(words, env, cwd)
+  const named = targets.flatMap(target => targetPlace(target, program, folder))
   // a command that names a place does not install into the project's environment
-  const own = named.length > 0 ? [] : [projectVenv(ownWords, ofUvProject, env, cwd), programVenv(words, env, cwd)]
+  const own =
+    named.length > 0 ? [] : [projectVenv(ownWords, ofUvProject, env, folder), program === null ? null : venvOf(program)]
   const venvs = [...new Set(own.flatMap(root => root ?? []))].map(venvPlace)
   return [...named, ...venvs, ...(await placesOf(tools, { env, cwd }))]
 }
 
-/** Options of uv that name the folder of the project. */
-const PROJECT_OPTIONS = ['--project', '--directory']
+/**
+ * The folder to which all paths in the words of a command are relative. uv and poetry change to the folder of `--directory`
+ * before they do anything else (`uv help`).
+ */
+function workingFolder(words: Words, isUv: boolean, env: NodeJS.ProcessEnv, cwd: string): string {
+  return resolve(cwd, valueOf('--directory', words) ?? (isUv ? env['UV_WORKING_DIR'] : undefined) ?? '.')
+}
+
+/** The value of an option, `--option VALUE` or `--option=VALUE`. */
+function valueOf(option: string, words: Words): string | undefined {
+  const at = words.findIndex(word => word === option || word.startsWith(`${option}=`))
+  return words[at] === option ? words[at + 1] : words[at]?.slice(option.length + 1)
+}
 
 /** @param ofUv a uv project uses its own environment, even if another one is active */
 function projectVenv(words: Words, ofUv: boolean, env: NodeJS.ProcessEnv, cwd: string): string | null {
-  const at = words.findIndex(word => PROJECT_OPTIONS.includes(word))
-  const joined = words.find(word => PROJECT_OPTIONS.some(option => word.startsWith(`${option}=`)))
-  const asked = joined?.replace(/^[^=]*=/, '') ?? (at === -1 ? (ofUv ? env['UV_PROJECT'] : undefined) : words[at + 1])
-  const folder = resolve(cwd, asked ?? '.')
+  const folder = resolve(cwd, valueOf('--project', words) ?? (ofUv ? env['UV_PROJECT'] : undefined) ?? '.')
   const named = env['UV_PROJECT_ENVIRONMENT'] ?? ''
   const isOwn = ofUv && !words.includes('--active')
   try {
@@ -46,12 +57,6 @@ function projectVenv(words: Words, ofUv: boolean, env: NodeJS.ProcessEnv, cwd: s
     if (error instanceof WheelfixError) return null
     throw error
   }
-}
-
-/** The venv that holds the program. */
-function programVenv(words: Words, env: NodeJS.ProcessEnv, cwd: string): string | null {
-  const path = programPath(words, env, cwd)
-  return path === null ? null : venvOf(path)
 }
 
 function programPath([program = '']: Words, env: NodeJS.ProcessEnv, cwd: string): string | null {
@@ -68,14 +73,17 @@ function venvPlace(root: string): ToolPlace {
   return { tool: 'project', kind: 'venv', root, locks: [] }
 }
 
-/** The place that an option of pip names. A folder is loaded by the Python that runs pip. */
-function targetPlace({ kind, path }: InstallTarget, words: Words, env: NodeJS.ProcessEnv, cwd: string): ToolPlace[] {
-  const given = resolve(cwd, path)
+/**
+ * The place that an option of pip names. A folder is loaded by the Python that runs pip.
+ * @param program the program of the command
+ * @param folder the folder to which the option's path is relative
+ */
+function targetPlace({ kind, path }: InstallTarget, program: string | null, folder: string): ToolPlace[] {
+  const given = resolve(folder, path)
   if (kind === 'python') {
     const root = isFolder(given) ? given : venvOf(given)
     return root !== null && existsSync(fsPath(join(root, 'pyvenv.cfg'))) ? [venvPlace(root)] : []
   }
-  const program = programPath(words, env, cwd)
   const python = program === null ? null : (scriptPython(program) ?? (isPython(program) ? program : null))
   const root = kind === 'user' ? userSite(python) : given
   return root !== null && isFolder(root) ? [{ tool: 'project', kind: 'folder', root, locks: [], python }] : []
