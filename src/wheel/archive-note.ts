@@ -13,10 +13,10 @@ const MARK = 'wheelfix-undo '
  */
 const MOST_ITEMS = 8
 
-/** The most programs with an undo here. Their texts share the comment with everything else. */
-const MOST_PROGRAMS = 64
-/** The most characters of all their undos, so that the other parts of the note fit into the comment. */
-export const MOST_PROGRAM_TEXT = 40_000
+/** The most programs with an undo here. The smallest undos of so many fill the comment. */
+const MOST_PROGRAMS = 256
+/** The bytes of the comment that are kept for the other parts of the note. */
+const OTHER_PARTS = 16_000
 
 /** The undo of a program that was edited in place (io/program-undo.ts). */
 export interface ProgramUndo {
@@ -86,6 +86,15 @@ export function readArchiveNote(ending: Ending): { readonly note: ArchiveNote | 
   const at = text.lastIndexOf(MARK)
   const note = at < 0 ? null : parse(text.slice(at + MARK.length))
   return { note, comment: note === null ? comment : comment.subarray(0, at) }
+}
+
+/**
+ * May a note hold the undos of all these programs?
+ * @param comment the comment that the archive had before
+ */
+export function fitsNote(programs: readonly ProgramUndo[], comment: Uint8Array): boolean {
+  const left = LONGEST_COMMENT - OTHER_PARTS - comment.length
+  return programs.length <= MOST_PROGRAMS && JSON.stringify(programs).length <= left
 }
 
 /** The archive's comment with the note after it. Leaves out the dropped entries where they are too large. */

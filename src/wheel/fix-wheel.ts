@@ -35,7 +35,7 @@ import {
 } from './distribution.ts'
 import { type Archive, openArchive, refusal, type WheelEntry } from '../zip/read.ts'
 import type { Range } from '../zip/splice.ts'
-import { MOST_PROGRAM_TEXT, type ProgramUndo, readArchiveNote } from './archive-note.ts'
+import { fitsNote, type ProgramUndo, readArchiveNote } from './archive-note.ts'
 import { installedTree } from './wheel-tree.ts'
 
 /** A wheel with checked structure and contents; the caller closes it. */
@@ -206,15 +206,27 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
   })
   const byIdentity = new Map(wheel.objects.map(object => [object.object.identity, object]))
   const outcomes: WheelOutcome[] = []
-  let room = MOST_PROGRAM_TEXT
+  const { note, comment } = readArchiveNote(wheel.archive.ending)
+  // the undos that the new note holds: those of earlier runs, until their programs change again, and those of this run
+  let held = note?.programs ?? []
   for (const planned of plan.objects) {
     const own = byIdentity.get(planned.identity)
     if (own === undefined) continue
-    const outcome = outcomeOf(wheel, own, planned, room)
-    room -= outcome.content?.program?.text.length ?? 0
+    const others = withoutOne(held, own)
+    const outcome = outcomeOf(wheel, own, planned, program => fitsNote([...others, program], comment))
+    const made = outcome.content?.program
+    if (outcome.content !== null) held = made === undefined ? others : [...others, made]
     outcomes.push(outcome)
   }
   return { plan, outcomes, expected: expectedOf(outcomes, byIdentity, tree, installation) }
+}
+
+/** The undos without the undo of this object. A copy of the object has its own. */
+function withoutOne(programs: readonly ProgramUndo[], { source, object }: WheelObject): readonly ProgramUndo[] {
+  if (object.kept !== true) return programs
+  const digest = digestOf(source, 'sha256', 'hex')
+  const at = programs.findIndex(({ sha256 }) => sha256 === digest)
+  return programs.filter((_, index) => index !== at)
 }
 
 function treeOf(wheels: readonly Wheel[], disk: FileTree): FileTree {
@@ -250,14 +262,17 @@ function ownershipOf(wheels: readonly Wheel[]): Ownership {
   }
 }
 
-function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject, room: number): WheelOutcome {
+/** Has the archive's note room for this undo? */
+type NoteTakes = (program: ProgramUndo) => boolean
+
+function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject, takes: NoteTakes): WheelOutcome {
   const { entry } = own
   if (planned.change === null) {
     return { entry, planned, status: 'fine', reason: null, content: null, unchecked: null }
   }
   const unchecked = checkRecord(wheel, own)
   try {
-    return { entry, planned, status: 'patch', reason: null, content: edited(wheel, own, planned, room), unchecked }
+    return { entry, planned, status: 'patch', reason: null, content: edited(wheel, own, planned, takes), unchecked }
   } catch (error) {
     if (!(error instanceof ElfError)) throw error
     return { entry, planned, status: 'refused', reason: error.message, content: null, unchecked }
@@ -266,16 +281,15 @@ function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject, room:
 
 /**
  * The new bytes of an object: the original with an edit, or the original again. A program is edited in place where the
- * edit fits: other tools use programs as templates, and a payload after a program must not move. The record of the
- * archive then holds the undo.
- * @param room characters that the note has left for such undos
+ * edit fits: other tools use programs as templates, and a payload after a program must not move. The archive's note then
+ * holds the undo.
  * @throws ElfError
  */
 function edited(
   wheel: Wheel,
   { entry, source, object }: WheelObject,
   { edit }: PlannedObject,
-  room: number,
+  takes: NoteTakes,
 ): NewContent {
   const { undo } = object
   const fields = wheel.distribution.record.rows.get(entry.name)
@@ -286,13 +300,17 @@ function edited(
   const options = { owner: 'wheel', ...(record === null ? {} : { record }) } as const
   const made = regraft(layers, wanted, { ...options, inPlace: object.kind === 'executable' })
   const [place] = made.inPlace
-  const text = place === undefined ? null : undoText(place.base, place.edit, place.record)
-  const { edit: graft, after } = text === null || text.length <= room ? made : regraft(layers, wanted, options)
   const program =
-    text === null || text.length > room ? {} : { program: { sha256: digestOf(after, 'sha256', 'hex'), text } }
-  if (undo !== null || graft === null || graft.baseSize !== source.size) return { source: after, ...program }
+    place === undefined
+      ? null
+      : { sha256: digestOf(made.after, 'sha256', 'hex'), text: undoText(place.base, place.edit, place.record) }
+  const isKept = program !== null && takes(program)
+  const { edit: graft, after } = program === null || isKept ? made : regraft(layers, wanted, options)
+  if (undo !== null || graft === null || graft.baseSize !== source.size)
+    return { source: after, ...(isKept && { program }) }
   const patches = graft.patches.map(({ offset, bytes }) => ({ offset, length: bytes.length }))
-  return { source: after, changes: [{ offset: 0, length: graft.header.length }, ...patches], ...program }
+  const changes = [{ offset: 0, length: graft.header.length }, ...patches]
+  return { source: after, changes, ...(isKept && { program }) }
 }
 
 /**

@@ -1,7 +1,16 @@
 // Programs in wheels: other tools take some as templates (PyInstaller's bootloader, bun), others have a payload behind them.
 // Both are edited in place, and the archive's note leads back to the original.
 import assert from 'node:assert/strict'
-import { appendFileSync, chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  chmodSync,
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { interpreterOf } from '../support/elf.ts'
@@ -150,6 +159,25 @@ int main(void) { char last[8] = ""; FILE *own = fopen("/proc/self/exe", "rb");
       assert.equal(runWell(join(programs, name), []), 'runs\n')
     }
     well('--restore', patched, '-o', join(folder, 'back'))
+    assert.ok(before.equals(readFileSync(join(folder, 'back', basename(path)))))
+  })
+
+  test('as many as the note takes, with small undos, come back byte for byte', () => {
+    // the new path fits where the long one is, so each undo is a few hundred bytes
+    const path = make(8, [])
+    const content = join(folder, 'many')
+    runWell('mkdir', [content])
+    const loader = `/lib64/${'x'.repeat(140)}-linux-gnu/ld-linux-x86-64.so.2`
+    runWell('gcc', ['-o', join(content, 'p0'), source, `-Wl,--dynamic-linker=${loader}`])
+    const names = Array.from({ length: 130 }, (_, index) => `p${index}`)
+    for (const name of names.slice(1)) copyFileSync(join(content, 'p0'), join(content, name))
+    runWell(python, ['-c', PACK, content, path, '8'])
+    const before = readFileSync(path)
+    well(path, '-o', join(folder, 'out'), ...libs)
+    const patched = join(folder, 'out', basename(path))
+    const programs = unpacked(patched)
+    assert.deepEqual([...new Set(names.map(name => interpreterOf(join(programs, name))))], [own])
+    assert.match(well('--restore', patched, '-o', join(folder, 'back')), /byte for byte/)
     assert.ok(before.equals(readFileSync(join(folder, 'back', basename(path)))))
   })
 
