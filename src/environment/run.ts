@@ -114,7 +114,12 @@ function* write(now: Examination, options: VenvOptions) {
   const { venv, names, libraries, byPath } = now
   // restore finds the folder by this note, whatever happens next
   noteFolder(venv)
-  pruneUndos(venv, now.scan.directories, now.scan.objects.filter(({ kept }) => kept === true).length)
+  const { objects, directories } = now.scan
+  pruneUndos(venv, {
+    folders: venv.walk.length === 0 ? [] : [venv.root, ...directories],
+    files: objects.map(({ path }) => path),
+    used: objects.filter(({ kept }) => kept === true).length,
+  })
   // the loader first: a file that names it must never find it missing
   const warnings = now.loader === null ? [] : writeLoader(now.loader).warnings
   const outcomes = yield* applySteps(ownObjects(now), applyInput(now, options, true))

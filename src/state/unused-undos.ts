@@ -24,16 +24,25 @@ interface Kept {
   readonly original: string | null
 }
 
+/** What the scan of an environment has found. Paths are absolute. */
+interface Scanned {
+  /** Every folder whose files may need an undo, with the folders below it. Empty for an environment of single files. */
+  readonly folders: readonly string[]
+  /** The objects. Some may be outside the folders. */
+  readonly files: readonly string[]
+  /** The number of undos that are in use. When there are no others, nothing is read. */
+  readonly used: number
+}
+
 /**
  * Removes undos that nothing has needed for a day, and notes those that nothing needs now. The caller holds the lock.
- * @param folders the folders that the scan walked; those below the root are walked anyway
- * @param used the number of undos that the scan has found in use; when there are no others, nothing is read
+ * @param now in milliseconds
  */
-export function pruneUndos(place: Place, folders: readonly string[], used: number, now = Date.now()): void {
+export function pruneUndos(place: Place, { folders, files, used }: Scanned, now = Date.now()): void {
   const kept = keptIn(place)
   if (kept.length <= used && readState(place, NOTE) === null) return
   try {
-    const unused = new Set(unusedOf(kept, [place.root, ...folders]))
+    const unused = new Set(unusedOf(kept, folders, files))
     const since = readNote(place)
     const waiting = new Map<string, number>()
     for (const name of unused) {
@@ -74,17 +83,16 @@ function originalIn(text: string | null): string | null {
  * `wheelfix elf` on top, which can be taken back.
  * @throws the errors of readdir(2), lstat(2), open(2) and read(2)
  */
-function unusedOf(kept: readonly Kept[], folders: readonly string[]): string[] {
+function unusedOf(kept: readonly Kept[], folders: readonly string[], files: readonly string[]): string[] {
   const sizes = new Set(kept.map(({ size }) => size))
   const contents = new Map<string, { readonly size: number; readonly digest: string }>()
   const seen = new Set<string>()
-  for (const folder of folders) {
-    for (const path of filesBelow(folder, seen)) {
-      const { size } = lstatSync(fsPath(path))
-      if (!sizes.has(size)) continue
-      const digest = withSource(path, source => digestOf(source, 'sha256', 'hex'))
-      contents.set(`${digest}-${size}`, { size, digest })
-    }
+  const below = folders.flatMap(folder => [...filesBelow(folder, seen)])
+  for (const path of new Set([...below, ...files])) {
+    const { size } = lstatSync(fsPath(path))
+    if (!sizes.has(size)) continue
+    const digest = withSource(path, source => digestOf(source, 'sha256', 'hex'))
+    contents.set(`${digest}-${size}`, { size, digest })
   }
   return kept.flatMap(undo => {
     const leads = [...contents.values()].some(({ size, digest }) => {

@@ -1,7 +1,7 @@
 // The undos of programs that were edited in place: one that no file needs any more goes, a day after that was first seen. One
 // that may still be needed never goes.
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { missing, skip } from '../support/requires.ts'
@@ -82,6 +82,30 @@ function theSuite(world: World): void {
       run(3)
       assert.equal(undos().length, 1)
       assertRestored()
+    })
+
+    test('a program alone: no other file of its folder keeps an undo', () => {
+      const alone = join(world.root, 'alone')
+      const [program, sibling] = [join(alone, 'tool'), join(alone, 'sibling')]
+      mkdirSync(alone)
+      cpSync(join(template, 'bin/tool'), program)
+      const state = join(world.root, 'state')
+      const patch = (days: number): string[] => {
+        const env = { XDG_STATE_HOME: state, NODE_OPTIONS: `--require ${MACHINE}`, MACHINE_LATER: String(days * DAY) }
+        well(['path', program, ...libs, '--update'], env)
+        return readdirSync(state, { recursive: true, encoding: 'utf8' }).filter(name =>
+          /undo\/[0-9a-f]{64}-/.test(name),
+        )
+      }
+      assert.equal(patch(0).length, 1)
+      // something else of the size that the undo is for
+      writeFileSync(sibling, Buffer.alloc(readFileSync(program).length))
+      const upgraded = Buffer.concat([readFileSync(join(template, 'bin/tool')), Buffer.alloc(64)])
+      for (const days of [0, 1.1]) {
+        rmSync(program)
+        writeFileSync(program, upgraded, { mode: 0o755 })
+        assert.equal(patch(days).length, days === 0 ? 2 : 1)
+      }
     })
 
     test('an edit of wheelfix elf on top: the undo below it is needed', () => {
