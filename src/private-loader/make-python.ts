@@ -1,12 +1,12 @@
 // Makes the user's own Python from a Python of the Nix store. The new prefix has links to the library of that Python, and
 // its bin/ has copies that a private loader starts. An environment takes its loader from the Python that made it. So when
 // uv, pipx, virtualenv or `python -m venv` make an environment with this Python, its wheels work at once.
-import { existsSync, lstatSync, mkdirSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
-import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
+import { existsSync, lstatSync, mkdirSync, rmdirSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { entriesIn, fsPath, isInside, readLink } from '../io/path.ts'
+import { entriesIn, exists, fsPath, isInside, readLink } from '../io/path.ts'
 import { isTemporary, removeTemporaries, replaceContent, replaceLink } from '../io/replace.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { knownSonames } from '../nix/hints.ts'
@@ -97,6 +97,7 @@ const LARGEST_NOTE = 1 << 14
 export function* makeSteps(options: MakeOptions): Generator<undefined, StandaloneReport> {
   const { env, cwd } = options
   const root = resolve(cwd, options.directory)
+  refuseNonFolder(root)
   refuseStore(nearest(root), env)
   const made = isMade(root)
   if (!made && !isEmpty(root)) {
@@ -115,6 +116,7 @@ export function* makeSteps(options: MakeOptions): Generator<undefined, Standalon
     )
   }
   const place = placeOf(root, base)
+  refuseUserFiles(place, base)
   const plan = () => planned(place, base, store, options)
   if (options.mode === 'plan') return reportOf(place, base, plan(), 'patch')
 
@@ -192,10 +194,45 @@ function prefixOf(program: string): string {
   return dirname(dirname(program))
 }
 
+/** @throws WheelfixError `PATH_REFUSED` when a file, or a link that leads nowhere, is where a folder must be */
+function refuseNonFolder(root: string): void {
+  const there = nearest(root)
+  if (!statSync(fsPath(there)).isDirectory())
+    throw new WheelfixError('PATH_REFUSED', `${there} is not a folder: name a folder that does not exist yet`, there)
+  if (there === root) return
+  const [next = ''] = relative(there, root).split('/')
+  const path = join(there, next)
+  if (exists(path)) throw new WheelfixError('PATH_REFUSED', `${path} is a link that leads nowhere: remove it`, path)
+}
+
+/** @throws WheelfixError `PATH_REFUSED` when the user has put something into bin/ under a name that wheelfix needs */
+function refuseUserFiles(place: PythonEnvironment, { program }: Interpreter): void {
+  const names = new Map(pythonNames(place).map(name => [name.name, name]))
+  for (const name of ownNames(program)) {
+    const path = join(place.bin, name)
+    const there = names.get(name)
+    const isReplaceable = there !== undefined && isLink(there.replaced)
+    if (!isReplaceable && exists(path)) throw inTheWay(path)
+  }
+}
+
+/** The names of bin/ that lead to the Python. */
+function ownNames(program: string): string[] {
+  return [...new Set([basename(program), 'python3', 'python'])]
+}
+
+function inTheWay(path: string): WheelfixError {
+  return new WheelfixError('PATH_REFUSED', `${path} is in the way: remove it`, path)
+}
+
+function leadsTo({ replaced }: PythonName, target: string): boolean {
+  return isLink(replaced) && replaced.link === target
+}
+
 /** Does the folder only have leftovers of a run that was killed before it wrote its note? */
 function isEmpty(root: string): boolean {
-  return entriesIn(root).every(({ name }) =>
-    name === 'bin'
+  return entriesIn(root).every(({ name, kind }) =>
+    name === 'bin' && kind === 'directory'
       ? entriesIn(join(root, name)).length === 0
       : name === basename(stateFolderIn(root)) &&
         entriesIn(join(root, name)).every(entry => /^lock(?:\.\d+)?$/.test(entry.name) || isTemporary(entry.name)),
@@ -252,8 +289,7 @@ function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter):
   let changed = stale.length > 0
   for (const [link, target] of wanted) changed = relink(link, target) || changed
   const names = pythonNames(placeOf(root, null))
-  const leadsTo = ({ replaced }: PythonName, target: string): boolean => isLink(replaced) && replaced.link === target
-  for (const link of [basename(program), 'python3', 'python']) {
+  for (const link of ownNames(program)) {
     if (names.some(name => name.name === link && leadsTo(name, program))) continue
     replaceLink(join(bin, link), program)
     changed = true
@@ -261,6 +297,8 @@ function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter):
   // python3.11 after an update to 3.12
   for (const name of pythonNames(placeOf(root, null))) {
     if (before.some(other => leadsTo(name, other))) rmSync(fsPath(name.path))
+    // earlier versions made a copy of a link that the user had put there
+    else if (name.kind === 'copy' && !leadsTo(name, program)) restoreName(name)
   }
   if (before.length > 0) writeNote(root, { program })
   return changed
@@ -270,8 +308,7 @@ function relink(link: string, target: string): boolean {
   const there = lstatSync(fsPath(link), { throwIfNoEntry: false })
   if (there?.isSymbolicLink() === true && readLink(link) === target) return false
   // what the user put there must not be removed
-  if (there !== undefined && !there.isSymbolicLink())
-    throw new WheelfixError('PATH_REFUSED', `${link} is in the way: remove it`, link)
+  if (there !== undefined && !there.isSymbolicLink()) throw inTheWay(link)
   if (there !== undefined) rmSync(fsPath(link))
   symlinkSync(fsPath(target), fsPath(link))
   return true
@@ -283,7 +320,10 @@ function planned(place: PythonEnvironment, base: Interpreter, store: string, opt
   const wanted = new Map(knownSonames().map((soname): [string, ElfObject[]] => [soname, []]))
   const pins = update ? new Map<string, never>() : readPins(place)
   const { named, sources } = librarySources(python, options, wanted.keys(), null, pins)
-  const names = pythonNames(place)
+  // other names in bin/ are the user's
+  const note = readNote(place.root)
+  const programs = [base.program, ...(note === null ? [] : [note.program, ...(note.before ?? [])])]
+  const names = pythonNames(place).filter(name => programs.some(program => leadsTo(name, program)))
   const loader = planLoader({ venv: place, names, python, sources, wanted, env })
   return { loader, sources: { warnings: [...named.warnings, ...trustWarnings(sources.trust), ...loader.warnings] } }
 }

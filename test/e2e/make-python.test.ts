@@ -7,6 +7,7 @@ import {
   readFileSync,
   readlinkSync,
   renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -168,6 +169,43 @@ suite('wheelfix python --make', () => {
       assert.equal(runWell(python, ['-c', ask], { env: world.env }), `${prefix}\n`)
     } finally {
       renameSync(`${old}-away`, old)
+    }
+  })
+
+  test('what the user puts into bin/ stays as it is, and is refused where a name of the Python must be', () => {
+    const own = join(world.root, 'with-scripts')
+    well('--make', own, '--from', world.python)
+    const [script, link] = [join(own, 'bin/python3.99'), join(own, 'bin/python3.98')]
+    const text = '#!/bin/sh\necho mine\n'
+    writeFileSync(script, text, { mode: 0o755 })
+    symlinkSync(world.host.python.executable, link)
+    const before = treeState(join(own, 'bin'))
+    for (const more of [[], ['--update'], ['--dry-run']]) well('--make', own, ...more)
+    assert.deepEqual(treeDifferences(treeState(join(own, 'bin')), before), [])
+    rmSync(join(own, 'bin/python3'))
+    writeFileSync(join(own, 'bin/python3'), text, { mode: 0o755 })
+    const { status, stderr } = said('--make', own, '--from', world.python)
+    assert.equal(status, 2)
+    assert.equal(stderr, `error: ${join(own, 'bin/python3')} is in the way: remove it\n`)
+    assert.equal(readFileSync(join(own, 'bin/python3'), 'utf8'), text)
+    well(own, '--restore')
+    assert.deepEqual(readdirSync(join(own, 'bin')).sort(), ['python3', 'python3.98', 'python3.99'])
+  })
+
+  test('a file where the folder must be is refused in plain words', () => {
+    const folder = join(world.root, 'files')
+    mkdirSync(join(folder, 'half'), { recursive: true })
+    for (const name of ['file', 'half/bin']) writeFileSync(join(folder, name), '')
+    symlinkSync('nowhere', join(folder, 'dangling'))
+    for (const [name, reason] of [
+      ['file', 'file is not a folder'],
+      ['file/below', 'file is not a folder'],
+      ['dangling/below', 'dangling is a link that leads nowhere'],
+      ['half', 'half is not empty'],
+    ] as const) {
+      const { status, stderr } = said('--make', join(folder, name), '--from', world.python)
+      assert.equal(status, 2)
+      assert.match(stderr, new RegExp(`^error: ${folder}/${reason}: [^\n]*\n$`))
     }
   })
 
