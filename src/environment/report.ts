@@ -146,6 +146,7 @@ function dependenciesOf(
     python,
     plan,
     scan,
+    distributions,
     resolution,
     objects,
     libraries,
@@ -182,6 +183,7 @@ function dependenciesOf(
     // without the folder nobody looked for objects that open the driver's libraries by name
     ...DRIVER_DIRECTORIES,
     ...scan.belonging.sources,
+    ...distributions.consulted,
     ...(loader?.files.map(({ path }) => path) ?? []),
     ...(loader?.copies.flatMap(({ paths }) => paths) ?? []),
   ]

@@ -52,6 +52,8 @@ export interface Distributions {
    * of `sitePackages`.
    */
   ownerOf(path: string): Owner | null
+  /** The files with the requirements, tags and installers that were asked for so far, whether they exist or not. */
+  readonly consulted: ReadonlySet<string>
   /** A sentence for each file that was too large to read so far. */
   readonly warnings: readonly string[]
 }
@@ -67,7 +69,8 @@ export function normaliseName(name: string): string {
  */
 export function readDistributions(sitePackages: readonly string[], files?: ReadonlySet<string>): Distributions {
   const warnings: string[] = []
-  const all = sitePackages.flatMap(folder => listDistributions(folder, warnings))
+  const consulted = new Set<string>()
+  const all = sitePackages.flatMap(folder => listDistributions(folder, { warnings, consulted }))
   const byName = new Map<string, Distribution>()
   for (const distribution of all) {
     if (!byName.has(distribution.name)) byName.set(distribution.name, distribution)
@@ -80,11 +83,18 @@ export function readDistributions(sitePackages: readonly string[], files?: Reado
       owners ??= indexOwners(all, warnings, files)
       return owners.get(path) ?? null
     },
+    consulted,
     warnings,
   }
 }
 
-function listDistributions(folder: string, warnings: string[]): Distribution[] {
+/** What reading a distribution adds to. */
+interface Notes {
+  readonly warnings: string[]
+  readonly consulted: Set<string>
+}
+
+function listDistributions(folder: string, notes: Notes): Distribution[] {
   const found: Distribution[] = []
   for (const { name } of listDirectory(folder)) {
     const match = /^([^-]+(?:-[^-]+)*?)(?:-([^-]*))?\.(dist|egg)-info$/.exec(name)
@@ -93,7 +103,7 @@ function listDistributions(folder: string, warnings: string[]): Distribution[] {
     const [, rawName = '', version = '', kind] = match
     // setuptools adds the version of Python to the name of an egg: PyYAML-6.0.1-py3.11.egg-info
     const egg = kind === 'egg' ? /^([^-]+)-([^-]+)-py\d/.exec(name) : null
-    found.push(distribution(folder, name, egg?.[1] ?? rawName, egg?.[2] ?? version, kind === 'dist', warnings))
+    found.push(distribution(folder, name, egg?.[1] ?? rawName, egg?.[2] ?? version, kind === 'dist', notes))
   }
   return found
 }
@@ -104,11 +114,14 @@ function distribution(
   displayName: string,
   version: string,
   wheel: boolean,
-  warnings: string[],
+  { warnings, consulted }: Notes,
 ): Distribution {
   const path = join(folder, info)
   const record = wheel ? recordOf(path, warnings) : null
-  const read = (name: string): string => readText(join(path, name)) ?? ''
+  const read = (name: string): string => {
+    consulted.add(join(path, name))
+    return readText(join(path, name)) ?? ''
+  }
   let requires: string[] | undefined
   let tags: WheelTag[] | undefined
   return {
