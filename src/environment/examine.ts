@@ -90,7 +90,7 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
 
   // the scan of the store asks for all of them together
   const sonames = new Set<string>()
-  const flags = { ...options, libs: [...options.libs, ...builtSet(venv).map(path => `${path}/lib`)] }
+  const flags = { ...options, built: builtSet(venv).map(path => `${path}/lib`) }
   const pins = options.update ? new Map<string, never>() : readPins(venv)
   const { named, sources } = librarySources(python, flags, sonames, config, pins)
   const scan = loaded.scan()

@@ -8,9 +8,19 @@ import { directoryOf, fsPath, isInside, listDirectory, realPath } from '../io/pa
 
 /**
  * The source that named a library directory. The sources are in the order of preference: the first one with a fitting file
- * serves a soname. `trust`: the scan found the directory, and the user named its package with --trust.
+ * serves a soname. `build`: `libs build` made the directory for this environment. `trust`: the scan found the directory, and the user named its package with --trust.
  */
-export type LibrarySource = 'flag' | 'config' | 'env' | 'closure' | 'ldflags' | 'nix-ld' | 'default' | 'scan' | 'trust'
+export type LibrarySource =
+  | 'flag'
+  | 'build'
+  | 'config'
+  | 'env'
+  | 'closure'
+  | 'ldflags'
+  | 'nix-ld'
+  | 'default'
+  | 'scan'
+  | 'trust'
 
 /** One soname that an environment takes from the library set. */
 export interface UsedLibrary {
@@ -46,6 +56,8 @@ export interface LibraryCandidate {
 /** The places where the user names directories. Lists may hold colon-separated lists. */
 interface NamedDirectories {
   readonly flags: readonly string[]
+  /** The library set that `libs build` made for this environment. */
+  readonly built: readonly string[]
   readonly config: readonly string[]
   /** The configuration file. */
   readonly configFile?: string | null
@@ -77,6 +89,7 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
   const { env } = named
   const sources: [LibrarySource, readonly string[]][] = [
     ['flag', splitLists(named.flags)],
+    ['build', named.built],
     ['config', splitLists(named.config)],
     ['env', splitLists([env['WHEELFIX_LIBS'] ?? ''])],
     ['closure', named.closure],

@@ -3,6 +3,7 @@ import type { LibrarySource } from '../nix/libset.ts'
 
 export const SOURCE_WORDS: Readonly<Record<LibrarySource, string>> = {
   flag: '--libs',
+  build: 'libs build',
   config: 'configuration',
   env: 'WHEELFIX_LIBS',
   closure: "the interpreter's own",

@@ -19,6 +19,8 @@ interface ScanOptions {
 export interface SourceOptions extends ScanOptions {
   /** The directories of `--libs`, as lists. */
   readonly libs: readonly string[]
+  /** The library set that `libs build` made for this environment. */
+  readonly built?: readonly string[]
   /** The base of relative directories. */
   readonly cwd: string
 }
@@ -47,10 +49,11 @@ export function librarySources(
   config: SourceConfig | null = null,
   pins: ReadonlyMap<string, Pin> = new Map(),
 ): LibrarySources {
-  const { env, cwd, libs } = options
+  const { env, cwd, libs, built = [] } = options
   const store = storeDirectory(env)
   const named = namedDirectories({
     flags: libs,
+    built,
     config: config?.libs ?? [],
     configFile: config?.path ?? null,
     closure: python.closure,

@@ -47,7 +47,7 @@ export interface ProviderSources {
 }
 
 /** A library that the user named for this run comes before the choice of an earlier run. All other sources come after it. */
-const EXPLICIT: ReadonlySet<LibrarySource> = new Set(['flag', 'config', 'env'])
+const EXPLICIT: ReadonlySet<LibrarySource> = new Set(['flag', 'build', 'config', 'env'])
 
 /** Chooses the file for a soname. `users` are the objects that need it. */
 export function chooseProvider(

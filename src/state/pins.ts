@@ -9,6 +9,7 @@ import { readState } from '../python/state-folder.ts'
 
 const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
   'flag',
+  'build',
   'config',
   'env',
   'closure',

@@ -116,7 +116,7 @@ test(
     const later = wheelfix(world, ['venv', venv, '--no-scan', '--json'], env)
     assert.equal(later.status, 0, later.stderr)
     const { libs } = JSON.parse(later.stdout) as { libs: { soname: string; path: string; source: string }[] }
-    const served = { soname: 'libstdc++.so.6', path: join(world.libs.gcc, 'libstdc++.so.6'), source: 'flag' }
+    const served = { soname: 'libstdc++.so.6', path: join(world.libs.gcc, 'libstdc++.so.6'), source: 'build' }
     assert.deepEqual(
       libs.find(({ soname }) => soname === served.soname),
       served,
