@@ -15,6 +15,7 @@ import { reportFailure } from './shared/failure.ts'
 import { setFlags } from './shared/flags.ts'
 import { overFolders, type PutDocument } from './shared/several.ts'
 import type { ExitStatus } from './shared/status.ts'
+import { aimed, targetOf } from './shared/target.ts'
 
 export interface DoctorCommandOptions {
   readonly import?: boolean | undefined
@@ -73,7 +74,9 @@ async function doctorOne(
     setFlags()
     let report: DoctorReport
     try {
-      report = diagnose(venv, asked)
+      const { findings, ...rest } = diagnose(venv, asked)
+      const target = targetOf(venv, env, cwd)
+      report = { ...rest, findings: findings.map(finding => aimed(finding, target)) }
     } catch (error) {
       // a bundle is most useful when doctor itself fails
       const bundle = error instanceof WheelfixError ? null : await write({ report: null, crash: error })

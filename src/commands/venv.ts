@@ -11,17 +11,17 @@ import { progressBar } from '../report/progress.ts'
 import { screenOf } from '../report/layout.ts'
 import { detailsOf } from '../report/run/run-details.ts'
 import type { RunFacts } from '../report/run/run-facts.ts'
-import { remediesFor, shellWord } from '../report/run/remedies.ts'
+import { remediesFor } from '../report/run/remedies.ts'
 import { type ReportStyle, reportLines } from '../report/run/run-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { venvDocument } from '../report/run/run-json.ts'
 import { count } from '../io/words.ts'
-import { WheelfixError } from '../io/error.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { answerFor, type Command } from './shared/answer.ts'
 import { reportFailure } from './shared/failure.ts'
 import { type FolderResult, overFolders, type PutDocument } from './shared/several.ts'
 import type { ExitStatus } from './shared/status.ts'
+import { targetOf } from './shared/target.ts'
 
 /** The options of both commands, as commander gives them. */
 export interface VenvCommandOptions {
@@ -141,7 +141,7 @@ async function runOne(
 function styleFor(command: Command, venv: Environment, options: VenvCommandOptions, strict: boolean): ReportStyle {
   const { env } = process
   const cwd = process.cwd()
-  const target = isFoundFrom(cwd, env, venv) ? '' : ` ${shellWord(venv.root)}`
+  const target = targetOf(venv, env, cwd)
   return {
     chalk: colours(options.color, env).stdout,
     screen: screenOf(process.stdout, env),
@@ -152,17 +152,6 @@ function styleFor(command: Command, venv: Environment, options: VenvCommandOptio
     details: null,
     target,
     remedies: attributes => remediesFor(attributes, target, findProjectFile(venv.root), cwd),
-  }
-}
-
-/** Is this the environment that a command without a folder means here? */
-function isFoundFrom(cwd: string, env: NodeJS.ProcessEnv, { root, kind }: Environment): boolean {
-  if (kind !== 'venv') return false
-  try {
-    return findVenv({ env, cwd }).root === root
-  } catch (error) {
-    if (error instanceof WheelfixError) return false
-    throw error
   }
 }
 

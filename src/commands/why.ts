@@ -18,6 +18,7 @@ import { whyDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
 import { setFlags } from './shared/flags.ts'
 import type { ExitStatus } from './shared/status.ts'
+import { targetOf } from './shared/target.ts'
 
 export interface WhyCommandOptions {
   readonly json?: boolean | undefined
@@ -49,7 +50,11 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions,
     const report = whyOf(name, subject, cwd)
     if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
     else if (options.quiet !== true) {
-      const style = { chalk: colours(options.color, env).stdout, verbose: options.verbose === true }
+      const style = {
+        chalk: colours(options.color, env).stdout,
+        verbose: options.verbose === true,
+        target: targetOf(venv, env, cwd),
+      }
       writeLines(process.stdout, whyLines(report, venv, style))
     }
     return report.processes.some(({ objects }) => objects.some(isLacking)) ? 1 : 0

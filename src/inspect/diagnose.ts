@@ -120,7 +120,7 @@ function zeroedHeaders({ venv, scan }: Examination): Finding[] {
       code: 'zeroed-headers',
       severity: 'error',
       message: `no C++ exception can cross ${count(zeroed.length, 'object')}: the loader zeroes the program headers`,
-      remedy: ours ? `wheelfix venv ${venv.root}  (it lays them out again)` : 'reinstall the package',
+      remedy: ours ? `to repair them: wheelfix venv ${venv.root}` : 'reinstall the package',
       paths: zeroed.map(({ relative }) => relative),
     },
   ]
@@ -215,7 +215,7 @@ function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }
       code: 'dead-store-path',
       severity: 'error',
       message: `${path} is gone from the store`,
-      remedy: `wheelfix venv --update ${venv.root}  (it chooses from the libraries that exist now)`,
+      remedy: `to choose from the libraries that exist now: wheelfix venv --update ${venv.root}`,
       paths: [...new Set(users)],
     }
   })
@@ -232,7 +232,7 @@ function roots(examination: Examination, env: NodeJS.ProcessEnv): Finding[] {
       code: 'gc-roots',
       severity: 'warning',
       message:
-        `${open.length} of ${count(report.roots.length, 'store path')} that this venv needs would be removed by ` +
+        `${open.length} of ${count(report.roots.length, 'store path')} that this environment needs would be removed by ` +
         'nix-collect-garbage',
       remedy: `wheelfix venv ${venv.root}`,
       paths: open.map(({ storePath }) => storePath),
@@ -262,7 +262,7 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
       severity: 'note',
       message:
         `${count(plain, 'object')} ${agree(plain, 'shares its', 'share their')} bytes with a cache of the installer (hard links). wheelfix gives what it ` +
-        'patches bytes of its own; a tool that edits in place (patchelf, strip) would change the cache too',
+        'patches bytes of its own; a tool that edits in place (patchelf, strip) would change the cache, too',
       remedy: null,
       paths: linked.filter(({ undo }) => undo === null).map(({ relative }) => relativeTo(venv.root, relative)),
     })

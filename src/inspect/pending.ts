@@ -19,7 +19,7 @@ export function interruptedRun(examination: Examination): Finding[] {
       severity: 'error',
       message:
         'the last run of wheelfix was interrupted, or the machine stopped before the disk had everything that the run wrote',
-      remedy: `wheelfix venv ${venv.root}  (it completes the run)`,
+      remedy: `to complete the run: wheelfix venv ${venv.root}`,
       paths: scan.leftovers.map(path => relativeTo(venv.root, path)),
     },
   ]

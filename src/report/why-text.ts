@@ -11,6 +11,8 @@ interface WhyStyle {
   readonly chalk: ChalkInstance
   /** Also show the C library's own libraries, and the places that were tried for each entry. */
   readonly verbose: boolean
+  /** The words that select the environment in a command: empty, or a space and its folder. */
+  readonly target: string
 }
 
 /** The lines of the answer. */
@@ -170,7 +172,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
       ...(objects.length === 0 ? [chalk.dim('  nothing links to it')] : listed(objects, path === '', painter)),
     ]),
     ...hints,
-    ...(command === null ? [] : [`→ to add it: ${command}`]),
+    ...(command === null ? [] : [`→ to add it: ${command}${painter.target}`]),
   ]
 }
 

@@ -23,14 +23,12 @@ export interface KnownCase {
   readonly source: string
 }
 
-const LOADER = 'wheelfix loader, which finds libraries by name'
-
 export const KNOWN_CASES: readonly KnownCase[] = [
   {
     distributions: ['pyopengl'],
     sonames: ['libGL.so.1', 'libGL.so'],
     how: 'find_library',
-    remedy: `wheelfix libs build libGL libGLU, then ${LOADER}`,
+    remedy: 'wheelfix libs build libGL libGLU && wheelfix loader',
     source: 'mcfletch/pyopengl, OpenGL/platform/ctypesloader.py',
   },
   {
@@ -38,8 +36,8 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     sonames: [],
     how: 'program',
     remedy:
-      'its browsers are in ~/.cache/ms-playwright, outside the venv: export ' +
-      'PLAYWRIGHT_BROWSERS_PATH=${pkgs.playwright-driver.browsers} (of the same version)',
+      'its browsers are in ~/.cache/ms-playwright, outside the environment: in the project’s Nix file, set ' +
+      'PLAYWRIGHT_BROWSERS_PATH = pkgs.playwright-driver.browsers (of the same version)',
     source: 'NixOS/nixpkgs#268004, NixOS/nixpkgs#548103',
   },
 ]

@@ -214,7 +214,7 @@ function findingOf(owner: string, items: readonly MissingLibrary[], { python, so
   const files = [...new Set(items.map(({ file }) => file))]
   const steps = [
     ...(absent.length === 0 ? [] : [`wheelfix libs build ${absent.sort().join(' ')}`]),
-    ...(loader === null || absent.length > 0 ? ['wheelfix loader, which finds libraries by name'] : []),
+    ...(loader === null || absent.length > 0 ? ['wheelfix loader'] : []),
   ]
   const [only] = providers
   const [file] = files
@@ -225,7 +225,7 @@ function findingOf(owner: string, items: readonly MissingLibrary[], { python, so
     code: 'opens-by-name',
     severity: 'note',
     message: `${owner} opens ${listed([...names.values()], 6)} by name, and nothing finds ${agree(names.size, 'it', 'them')}`,
-    remedy: `${steps.join(', then ')}${path === null ? '' : `; or for this object alone: wheelfix elf --add-rpath ${path} ${file}`}`,
+    remedy: `${steps.join(' && ')}${path === null ? '' : `; or for this object alone: wheelfix elf --add-rpath ${path} ${file}`}`,
     paths: files,
   }
 }

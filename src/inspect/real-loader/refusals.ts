@@ -97,9 +97,9 @@ function withoutPath(error: string, path: string): string {
 
 function remedyOf(error: string, path: string): string | null {
   if (/executable stack/.test(error))
-    return `wheelfix elf --clear-execstack ${path}  (few libraries really need an executable stack)`
+    return `few libraries really need an executable stack; to do without: wheelfix elf --clear-execstack ${path}`
   if (/static TLS/.test(error)) {
-    return 'export GLIBC_TUNABLES=glibc.rtld.optional_static_tls=BYTES, with more than the library has of thread-local data'
+    return 'export GLIBC_TUNABLES=glibc.rtld.optional_static_tls=BYTES, where BYTES is more than the thread-local data of the library'
   }
   return null
 }
