@@ -21,6 +21,8 @@ interface CommandPlan {
   readonly own: Words
   /** The places that pip or uv is told to install into. */
   readonly targets: readonly InstallTarget[]
+  /** What helps if the command failed because its files were patched only after it had started. */
+  readonly again: string
 }
 
 export interface InstallTarget {
@@ -73,10 +75,12 @@ export function planCommand(words: Words, question: CommandQuestion): CommandPla
   const tools = TOOLS_OF.get(name) ?? []
   const isUv = name === 'uv'
   const targets = targetsOf(name, rest)
-  const plan: CommandPlan = { prepare: null, tools, isUv, ofUvProject: false, own: words, targets }
+  const plan: CommandPlan = { prepare: null, tools, isUv, ofUvProject: false, own: words, targets, again: AGAIN }
   if (isUv) return planUv(plan, head, rest, question)
   const prepare = PREPARE[name]
-  return prepare === undefined ? plan : { ...plan, prepare: prepare(head, rest, question) }
+  if (prepare === undefined) return plan
+  const first = prepare(head, rest, question)
+  return { ...plan, prepare: first, again: first === null ? adviceAfter(name, rest) : AGAIN }
 }
 
 /** The words that start the program, its name, and its arguments: `python -m tox run` is also tox. */
@@ -112,6 +116,16 @@ function subcommand(head: Words, args: Words, { help }: CommandQuestion): [Words
   if (args[0]?.startsWith('-') !== true) return [[], args]
   const { options, command } = splitOptions(args, help([...head, '--help']))
   return [options, command]
+}
+
+const AGAIN =
+  'Run it again. A Python with a private loader (wheelfix python --loader, wheelfix loader) needs no patching'
+
+/** A second run of nox, and of tox with `-r`, makes the environment again, and so without the patch. */
+function adviceAfter(name: string, args: Words): string {
+  if (name === 'nox') return 'nox makes its environments again in every run: run it with -r, which keeps them'
+  const isNew = name === 'tox' && ownWords(args).some(word => word === '-r' || word === '--recreate')
+  return isNew ? 'tox makes its environments again with -r: run it without -r' : AGAIN
 }
 
 type Prepare = (head: Words, args: Words, question: CommandQuestion) => Words | null

@@ -89,8 +89,8 @@ suite('wheelfix run', () => {
       ['no-such-program', 127, /there is no such program/],
       ['./no-such-program', 127, /there is no such program/],
       [lost, 127, /the loader or interpreter that it asks for does not/],
-      [plain, 126, /may not be executed/],
-      [project, 126, /may not be executed/],
+      [plain, 126, /cannot be executed/],
+      [project, 126, /cannot be executed/],
     ] as const) {
       const { status, stdout, stderr } = wheelfixRun(word)
       assert.deepEqual([status, stdout], [wanted, ''], word)

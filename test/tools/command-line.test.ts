@@ -69,6 +69,15 @@ test('a command that installs by itself needs no preparation, and its tool is kn
   assert.deepEqual(tools('/usr/bin/make'), [])
 })
 
+test('a command that makes its environment again in every run is not told to run again', () => {
+  const again = (line: string) => planCommand(line.split(' '), question).again
+  assert.match(again('nox'), /^nox makes its environments again in every run: run it with -r/)
+  assert.match(again('python -m nox -s tests'), /run it with -r/)
+  assert.match(again('tox -r -e py'), /run it without -r$/)
+  for (const line of ['nox -r', 'tox', 'tox list', 'uvx ruff', 'pip install numpy'])
+    assert.match(again(line), /^Run it again/)
+})
+
 test('tox, nox, hatch and prek install first, where their second run keeps what the first made', () => {
   for (const [line, wanted] of [
     ['tox', 'tox --notest'],

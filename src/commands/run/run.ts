@@ -37,7 +37,7 @@ export async function runCommand(words: readonly string[], version: string): Pro
     if (end.signal !== null) return endBy(end.signal)
     const late = await patch()
     say(late)
-    if (end.status !== 0 && late.some(isDone)) writeLines(process.stderr, [AGAIN])
+    if (end.status !== 0 && late.some(isDone)) writeLines(process.stderr, [`${LATE} ${plan.again}`])
     return end.status
   } catch (error) {
     return reportFailure(error)
@@ -60,9 +60,7 @@ async function prepare(words: readonly string[], patch: () => Promise<AllRow[]>)
   return end
 }
 
-const AGAIN =
-  'wheelfix: the command had started before its files were patched: run it again. A Python with a private loader ' +
-  '(wheelfix python --loader, wheelfix loader) needs no patching'
+const LATE = 'wheelfix: the command had started before its files were patched.'
 
 function isDone({ status }: AllRow): boolean {
   return status === 'patched'
@@ -120,7 +118,7 @@ function sayUnstarted(words: readonly string[], errno: string): number {
         ? 'there is no such program'
         : 'it exists, but the loader or interpreter that it asks for does not. wheelfix path FILE gives a program a loader'
       : errno === 'EACCES'
-        ? 'it may not be executed: it is a folder, or chmod +x is missing'
+        ? 'it cannot be executed: it is a folder, or chmod +x is missing'
         : `it cannot be started (${errno})`
   writeError(`${program}: ${why}`)
   return errno === 'ENOENT' ? 127 : 126
