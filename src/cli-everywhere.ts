@@ -1,5 +1,5 @@
 // The commands that serve environments of all tools.
-import { Command } from './commander.ts'
+import { Command, Option } from './commander.ts'
 import {
   collect,
   colourOption,
@@ -54,12 +54,12 @@ function addAll(program: Command, version: string, end: End): void {
         'managed Pythons of uv, pipx, pre-commit and prek. It leaves alone what belongs to another user, is on another machine’s ' +
         'disk, or is being written.',
     )
-    .option(
-      '--only <tools>',
-      'only these, with commas (repeatable): uv, pipx, pre-commit, prek, poetry, pipenv, hatch, pdm, virtualenvwrapper, tox, ' +
-        'nox, editors (default: $WHEELFIX_TOOLS, else uv, pipx, pre-commit, prek)',
-      collect,
-      [],
+    .addOption(
+      new Option(
+        '--only <tools>',
+        'only these tools, separated by commas (repeatable): uv, pipx, pre-commit, prek, poetry, pipenv, hatch, pdm, ' +
+          'virtualenvwrapper, tox, nox, editors (default: $WHEELFIX_TOOLS, else uv, pipx, pre-commit, prek)',
+      ).argParser(collect),
     )
     .option('--list', 'only list what is found')
     .option('--restore', 'undo everything, byte for byte')

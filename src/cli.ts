@@ -5,7 +5,6 @@ import { addEverywhere } from './cli-everywhere.ts'
 import { addInspecting } from './cli-inspect.ts'
 import {
   asRootOption,
-  collect,
   colourOption,
   DIR,
   dryRunOption,
@@ -24,6 +23,7 @@ import {
   trustOption,
   updateOption,
   verboseOption,
+  withOption,
 } from './options.ts'
 
 /** Receives the exit status of the command that ran. */
@@ -154,7 +154,7 @@ function addPath(program: Command, version: string, end: End): void {
       'after',
       examples(
         ['wheelfix path ./vendored --python python3.12', 'what pip install --target made'],
-        ['wheelfix path ~/.vscode/extensions', 'programs of extensions'],
+        ['wheelfix path ~/.vscode/extensions', 'the programs that editor extensions bring'],
         ['wheelfix path --check ./node_modules', 'would it work?'],
       ),
     )
@@ -242,10 +242,10 @@ function addPython(program: Command, _: string, end: End): void {
         ],
         ['wheelfix python "$(uv python find --managed-python 3.12)"', 'make uv’s Python 3.12 start'],
         [
-          'wheelfix python --loader ~/.local/share/uv/python/cpython-3.12-linux-x86_64-gnu',
-          'for every environment made with it',
+          'wheelfix python --loader "$(uv python find --managed-python 3.12)"',
+          'make its environments find libraries, too',
         ],
-        ['wheelfix python --restore ~/.local/share/uv/python/cpython-3.12-linux-x86_64-gnu', 'undo it'],
+        ['wheelfix python --restore "$(uv python find --managed-python 3.12)"', 'undo it'],
       ),
     )
     .action(async (argument, options) => {
@@ -300,12 +300,7 @@ function addWheel(program: Command, _: string, end: End): void {
       '--python <python>',
       'the Python that the wheels are for: an environment or a program (default: as for venv, else python3)',
     )
-    .option(
-      '--with <wheel>',
-      'a wheel or a folder of wheels that is installed as well (repeatable)',
-      collect,
-      NO_WHEELS,
-    )
+    .addOption(withOption())
     .option('--tag <tag>', 'mark results by a build tag (1nixos) or a local version (+nixos)')
     .addOption(libsOption())
     .addOption(scanOption())
@@ -331,8 +326,6 @@ function addWheel(program: Command, _: string, end: End): void {
       end(await wheelCommand(files, options))
     })
 }
-
-const NO_WHEELS: readonly string[] = []
 
 const EXIT_STATUSES = `
 -q, -v and --color may also come before the command.

@@ -1,11 +1,11 @@
 // The options that several commands share. Each is described once.
 import { Option } from './commander.ts'
 
-export function collect(value: string, previous: readonly string[]): readonly string[] {
+const NONE: readonly string[] = []
+
+export function collect(value: string, previous: readonly string[] = NONE): readonly string[] {
   return [...previous, value]
 }
-
-const NONE: readonly string[] = []
 
 export const libsOption = () =>
   new Option('--libs <dir>', 'take libraries from this folder first (repeatable; a colon-separated list is accepted)')
@@ -16,6 +16,11 @@ export const scanOption = () => new Option('--no-scan', 'do not look for librari
 
 export const trustOption = () =>
   new Option('--trust <path>', 'use this store package, whoever added it to the store (repeatable)')
+    .default(NONE, 'none')
+    .argParser(collect)
+
+export const withOption = () =>
+  new Option('--with <wheel>', 'a wheel or a folder of wheels that is installed as well (repeatable)')
     .default(NONE, 'none')
     .argParser(collect)
 
@@ -65,12 +70,15 @@ export const quietOption = () => new Option('-q, --quiet', 'print only problems'
 export const verboseOption = () => new Option('-v, --verbose', 'print every file and every entry')
 
 export const colourOption = () =>
-  new Option('--color <when>', 'use colour').choices(['auto', 'always', 'never'] as const).default('auto' as const)
+  new Option('--color <when>', 'use colour; auto obeys NO_COLOR and FORCE_COLOR')
+    .choices(['auto', 'always', 'never'] as const)
+    .default('auto' as const)
 
 /** These options may also come before the command: `wheelfix -q venv`. */
 export const ANYWHERE = /^(?:-q|--quiet|-v|--verbose|--color(?:=.*)?)$/
 
-export const DIR = 'the environment (default: $VIRTUAL_ENV, else .venv here or in a parent folder)'
+export const DIR =
+  'the environment (default: $VIRTUAL_ENV, $UV_PROJECT_ENVIRONMENT, else .venv, venv or env here or in a parent folder)'
 
 /** The examples in two columns: each command with its purpose. */
 export function examples(...rows: readonly (readonly [command: string, purpose: string])[]): string {

@@ -27,7 +27,7 @@ import type { ExitStatus } from './shared/status.ts'
 
 export interface AllCommandOptions {
   /** Names of tools. Each item may be a list with commas. */
-  readonly only: readonly string[]
+  readonly only?: readonly string[]
   readonly list?: boolean
   readonly restore?: boolean
   readonly dryRun?: boolean
@@ -71,7 +71,7 @@ async function rowsOf(options: AllCommandOptions, version: string): Promise<AllR
 
 /** Patches the environments at these places with the default options. */
 export function patchPlaces(places: readonly ToolPlace[], version: string): Promise<AllRow[]> {
-  const options: AllCommandOptions = { only: [], libs: [], scan: true, trust: [], color: 'auto' }
+  const options: AllCommandOptions = { libs: [], scan: true, trust: [], color: 'auto' }
   return rowsFor(places, options, version)
 }
 
@@ -88,7 +88,7 @@ async function rowsFor(found: readonly ToolPlace[], options: AllCommandOptions, 
   return rows
 }
 
-function toolsOf({ only }: AllCommandOptions, env: NodeJS.ProcessEnv): readonly ToolName[] {
+function toolsOf({ only = [] }: AllCommandOptions, env: NodeJS.ProcessEnv): readonly ToolName[] {
   const configured = env['WHEELFIX_TOOLS'] ?? ''
   const named = (only.length > 0 ? only : [configured])
     .flatMap(list => list.split(','))

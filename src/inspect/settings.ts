@@ -42,6 +42,7 @@ export function shownSettings(venv: Environment, env: NodeJS.ProcessEnv): { file
     settings: [
       fromFile('libs', config.libs, config.libs.length > 0),
       fromFile('ignore-missing', config.ignoreMissing, config.ignoreMissing.length > 0),
+      fromFile('ignore', config.ignore, config.ignore.length > 0),
       fromFile('strategy', config.strategy, config.strategy !== null),
       interpreterSetting(config, programs),
       fromFile('no-scan', config.noScan, config.noScan),

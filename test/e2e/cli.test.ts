@@ -194,10 +194,11 @@ function inProject(world: World): void {
   })
 
   test('config shows each value with its source, and a mistake names the file', () => {
-    writeFileSync(join(root, 'wheelfix.toml'), 'no-scan = true\nstrict = true\n')
+    writeFileSync(join(root, 'wheelfix.toml'), 'no-scan = true\nstrict = true\nignore = ["torch/test"]\n')
     const { stdout, status } = within(['config'], root, { WHEELFIX_LIBS: world.libs.gcc })
     assert.equal(status, 0)
     assert.match(stdout, /no-scan +true +\(.*\/wheelfix\.toml\)/)
+    assert.match(stdout, /ignore +torch\/test +\(.*\/wheelfix\.toml\)/)
     assert.match(stdout, /WHEELFIX_LIBS +\S+ +\(the shell\)/)
     // no-scan is in force: the library of the store is not found
     assert.match(within(['check']).stdout, /libstdc\+\+\.so\.6/)

@@ -83,10 +83,11 @@ export function manualPage(program: CommandDescription): string {
       roff(description === '' ? `${summary}.` : description),
       ...args.flatMap(argument => ['.TP', `.I ${roff(argument.name)}`, roff(argument.description)]),
       ...options.flatMap(option => ['.TP', `.B ${roff(option.flags)}`, roff(describeOption(option))]),
+      ...(examples.length === 0 ? [] : ['.PP', 'Examples:']),
       ...examples.flatMap(({ command, purpose }) => ['.TP', `.B ${roff(command)}`, roff(purpose)]),
     ]),
     '.SH EXIT STATUS',
-    '0 success; 1 something is missing, unpatched or was refused; 2 nothing could be done.',
+    '0 success; 1 something is missing, unpatched or was refused; 2 nothing could be done; 70 a bug in wheelfix.',
     '',
   ].join('\n')
 }
