@@ -1,5 +1,5 @@
 # The project without flakes: for users of channels, npins or niv, `import path/to/wheelfix { inherit pkgs; }`. The flake is
-# made of the same.
+# made from this file.
 {
   pkgs ? import <nixpkgs> { },
   # where `wheelfix libs build` takes the sets from
@@ -8,7 +8,7 @@
 let
   inherit (pkgs) lib;
   sets = import ./nix/libraries.nix;
-  # with the manylinux set as what it falls back to, and without any (for builds, which name their libraries)
+  # with the manylinux set as a fallback, and without one (for builds, which name their libraries)
   wheelfix = pkgs.callPackage ./nix/package.nix {
     inherit flake;
     libs = sets.manylinux pkgs;

@@ -8,7 +8,7 @@ import { runWell } from '../test/support/run.ts'
 import { makeVenv, sitePackages, WHEELFIX } from '../test/world/venv.ts'
 import { buildWorld, type World } from '../test/world/world.ts'
 import { measure, type Measure } from './measure.ts'
-import { mega, printTable, processorTime } from './table.ts'
+import { mega, printTable, processorTime, whole } from './table.ts'
 
 interface Point {
   readonly objects: number
@@ -111,9 +111,9 @@ try {
   printTable(
     ['objects', 'first run', 'for each object', 'memory', 'nothing to do', 'memory'],
     points.map(({ objects, first, again }) => [
-      String(objects),
+      whole(objects),
       processorTime(first),
-      `${((first.processorSeconds * 1e6) / objects).toFixed(0)} µs`,
+      `${whole((first.processorSeconds * 1e6) / objects)} µs`,
       mega(first.peakBytes),
       processorTime(again),
       mega(again.peakBytes),

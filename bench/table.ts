@@ -12,10 +12,15 @@ export function mega(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`
 }
 
+/** A whole number as pages show it: 12,345. Messages of wheelfix have no separators, so that programs can read them. */
+export function whole(number: number): string {
+  return Math.round(number).toLocaleString('en')
+}
+
 export function milliseconds({ seconds }: Measure): string {
-  return `${(seconds * 1000).toFixed(0)} ms`
+  return `${whole(seconds * 1000)} ms`
 }
 
 export function processorTime({ processorSeconds }: Measure): string {
-  return `${(processorSeconds * 1000).toFixed(0)} ms`
+  return `${whole(processorSeconds * 1000)} ms`
 }

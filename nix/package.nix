@@ -80,7 +80,7 @@ stdenvNoCC.mkDerivation (finalAttrs: {
       --add-flags $out/lib/wheelfix/wheelfix.cjs ${
         lib.optionalString (libs != [ ]) "--set-default WHEELFIX_DEFAULT_LIBS ${lib.makeLibraryPath libs}"
       } ${lib.optionalString (flake != null) "--set-default WHEELFIX_FLAKE path:${flake}"}
-    # the build platform's Node tells them: they are made from the program's own definition
+    # the program itself prints its completions and manual page; the build platform's Node runs it
     tell() { node dist/wheelfix.cjs completions "$1"; }
     mkdir -p $out/share/bash-completion/completions $out/share/zsh/site-functions $out/share/fish/vendor_completions.d $out/share/man/man1
     tell bash > $out/share/bash-completion/completions/wheelfix
@@ -141,8 +141,8 @@ stdenvNoCC.mkDerivation (finalAttrs: {
     inherit (manifest) description;
     longDescription = ''
       Extension modules and programs of wheels from PyPI look for libraries where other distributions have them. wheelfix
-      gives each file of a virtual environment, or of a wheel, the store directories that its needs are found in, verifies
-      the result and can take it back byte for byte.
+      gives each file of a virtual environment or of a wheel the store folders with the libraries that it needs, verifies
+      the result, and can restore every file byte for byte.
     '';
     license = lib.licenses.mit;
     mainProgram = "wheelfix";

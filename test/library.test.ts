@@ -90,7 +90,7 @@ suite('the library', { skip: missing('npm', 'tar') }, () => {
     const lines = result.stdout.split('\n')
     assert.equal(lines[0], '1 ELF files, 0 of them patched')
     assert.ok(
-      lines.some(line => /_demo\.abi3\.so misses libstdc\+\+\.so\.6/.test(line)),
+      lines.some(line => /_demo\.abi3\.so lacks libstdc\+\+\.so\.6/.test(line)),
       result.stdout,
     )
     assert.ok(

@@ -42,7 +42,7 @@ export function bundleLines({ path, entries }: Bundle): string[] {
     '',
     `${path} holds:`,
     ...entries.map(({ name, size }) => `  ${name.padEnd(width)}  ${size} bytes`),
-    'The home folder and the user name are replaced, and no code is in it. Read it before you attach it to a report.',
+    'The file contains no code, and your home folder and user name are replaced in it. Read it before you attach it to a report.',
   ]
 }
 

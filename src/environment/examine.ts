@@ -244,8 +244,8 @@ function environmentWarnings(env: NodeJS.ProcessEnv): string[] {
   const path = env['LD_LIBRARY_PATH'] ?? ''
   if (path === '') return []
   return [
-    'LD_LIBRARY_PATH is set, and every program started from here inherits it; the venv is resolved without it. ' +
-      'To make it permanent for this venv alone: wheelfix venv --libs "$LD_LIBRARY_PATH"; then unset it',
+    'LD_LIBRARY_PATH is set, and every program started from here inherits it; wheelfix ignores it. ' +
+      'To give these libraries to this environment alone: wheelfix venv --libs "$LD_LIBRARY_PATH"; unset LD_LIBRARY_PATH',
   ]
 }
 
@@ -260,7 +260,7 @@ function venvWarnings(venv: Environment, scan: Scan): string[] {
     warnings.push(
       `${count(scan.foreignLinks, 'shared object')} ${agree(scan.foreignLinks, 'is a link', 'are links')} to ` +
         `${agree(scan.foreignLinks, 'a file', 'files')} outside the environment, and ` +
-        `${agree(scan.foreignLinks, 'was', 'were')} not changed: wheelfix path FILE patches one`,
+        `${agree(scan.foreignLinks, 'was', 'were')} not changed; to patch one: wheelfix path FILE`,
     )
   }
   const [folder] = scan.foreignFolders
@@ -268,8 +268,8 @@ function venvWarnings(venv: Environment, scan: Scan): string[] {
     const more = scan.foreignFolders.length - 1
     warnings.push(
       `${relativeTo(venv.root, folder)}${more > 0 ? ` and ${count(more, 'other link')}` : ''} ` +
-        `${more > 0 ? 'lead to folders' : 'leads to a folder'} outside the environment, which wheelfix does not look at: ` +
-        `wheelfix path FOLDER patches one`,
+        `${more > 0 ? 'lead to folders' : 'leads to a folder'} outside the environment, which wheelfix does not look at; ` +
+        `to patch one: wheelfix path FOLDER`,
     )
   }
   return warnings

@@ -177,8 +177,8 @@ function sayRecovery({ restored, other }: Recovery): string[] {
     ...(other.length === 0
       ? []
       : [
-          `${count(other.length, 'object')} of an interrupted run ${agree(other.length, 'was', 'were')} written by another ` +
-            `program since: ${agree(other.length, 'it is', 'they are')} left unchanged`,
+          `another program has since written ${count(other.length, 'object')} of an interrupted run: ` +
+            `${agree(other.length, 'it is', 'they are')} left unchanged`,
         ]),
   ]
 }

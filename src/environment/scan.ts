@@ -287,7 +287,7 @@ const STATE_DEPTH = 3
 
 function sayErrno(errno: string, what: string): string {
   if (errno === 'EACCES' || errno === 'EPERM')
-    return `this ${what} may not be read: give yourself permission and run again`
+    return `you have no permission to read this ${what}: give yourself permission and run again`
   return `this ${what} cannot be read (${errno})`
 }
 

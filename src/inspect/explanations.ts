@@ -28,13 +28,13 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Run `wheelfix doctor` on that machine to check the rest.',
   ],
   'loader-differs': [
-    'The real loader finds no file, or finds another file than wheelfix expects. This is a bug in wheelfix.',
+    'The real loader finds no file, or a different file from the one that wheelfix expects. This is a bug in wheelfix.',
     '✗ numpy/_core/_multiarray_umath.so: wheelfix finds libz.so.1, the loader does not',
     'Please report the line, the output of `wheelfix why` for the file, and the name of the package.',
   ],
   'loader-refuses': [
     'No library is missing, but the real loader refuses to load an object. The reason is thread-local storage, an executable stack, a missing version or a relocation.',
-    '✗ the loader refuses it: cannot allocate memory in static TLS block',
+    '✗ the loader does not load it: cannot allocate memory in static TLS block',
     'Read the loader’s message, which gives the reason. Then try another version of the package, or import this package before the others.',
   ],
   'loader-fault': [
@@ -119,7 +119,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   'cuda-stack': [
     'Packages for CUDA are installed, and a part of what they load at run time is missing here: the driver’s libcuda, NVIDIA’s wheels (nvrtc, cudnn and others), a ptxas that starts, or a variable that tells a package where they are.',
-    '- the CUDA run time is incomplete: triton asks /sbin/ldconfig where libcuda.so.1 is, which does not know the driver’s folder',
+    '- the CUDA run time is incomplete: triton asks /sbin/ldconfig for libcuda.so.1, and ldconfig does not know the driver’s folder',
     'Do what the finding says. docs/gpu.md explains the parts.',
   ],
   'helpful-variable': [
@@ -194,7 +194,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   LIBC_UNSUPPORTED: [
     'The C library is too old for this command, or is neither glibc nor musl.',
-    'error: a private loader needs glibc 2.33 or later; this Python has glibc 2.31',
+    'error: glibc 2.31 ignores such a cache; a private loader needs glibc 2.33 or later',
     'Use a Python from a newer nixpkgs, or `wheelfix venv` without a private loader.',
   ],
   PATH_REFUSED: [
@@ -229,7 +229,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   BUSY: [
     'Another run of wheelfix is working on the same environment and did not end in time.',
-    'error: another wheelfix (process 1234) is working on .venv',
+    'error: process 1234 is working on /home/you/project/.venv; if that is not true, remove /home/you/project/.venv/.wheelfix/lock',
     'Wait until the other run has ended, then run the command again.',
   ],
   INTERRUPTED: [

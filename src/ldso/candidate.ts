@@ -112,7 +112,7 @@ function unreadFate(head: Uint8Array, program: ElfHeader, libc: Libc): Fate {
 /** The part of e_ident and e_version that the loader of `program` rejects; null for none. */
 function oddityOf(header: ElfHeader, program: ElfHeader): string | null {
   if (header.byteOrder !== program.byteOrder) return 'is of the other byte order'
-  if (!header.isCurrent) return 'has another version in its header, or more than zeros after it'
+  if (!header.isCurrent) return 'has an unknown version in its ELF header, or padding that is not zero'
   if (!isKnownAbi(header.osabi, header.abiVersion, program.machine)) return 'is of another OS ABI or ABI version'
   if (header.machine === EM_ARM && program.machine === EM_ARM && !isSameFloatAbi(header, program)) {
     return 'is of another float ABI'

@@ -170,7 +170,7 @@ function ldflagsDirectories(flags: string): string[] {
 }
 
 /** The fault of a directory, as the rest of a sentence about it. */
-type Unusable = 'does not exist' | 'is a file' | 'may not be read' | 'holds no shared library'
+type Unusable = 'does not exist' | 'is a file' | 'cannot be read (no permission)' | 'holds no shared library'
 
 function openDirectory(given: string, source: LibrarySource): LibraryDirectory | Unusable {
   const own = directoryAt(given, source)
@@ -190,7 +190,7 @@ function directoryAt(given: string, source: LibrarySource): LibraryDirectory | U
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === undefined) throw error
-    return errno === 'EACCES' ? 'may not be read' : 'does not exist'
+    return errno === 'EACCES' ? 'cannot be read (no permission)' : 'does not exist'
   }
 }
 

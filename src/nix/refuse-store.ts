@@ -15,7 +15,7 @@ export function refuseStore(root: string, env: NodeJS.ProcessEnv): void {
   if (isOutput) return
   throw new WheelfixError(
     'IO',
-    `${root} is in the Nix store, whose files do not change: make a venv outside the store, or have Nix make one that is ` +
+    `${root} is in the Nix store, whose files do not change: make an environment outside the store, or have Nix make one that is ` +
       'patched (fixVenv of the flake)',
     root,
   )

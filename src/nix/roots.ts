@@ -166,7 +166,7 @@ function hasNix(env: NodeJS.ProcessEnv): boolean {
 /** Makes the links and registers them with Nix. @returns the reason for a failure, or null */
 function register(lacking: readonly Root[], env: NodeJS.ProcessEnv): string | null {
   const nobody = 'nothing protects the libraries from nix-collect-garbage: '
-  if (!knowsItsState(env)) return `${nobody}NIX_STORE_DIR is set, NIX_STATE_DIR is not`
+  if (!knowsItsState(env)) return `${nobody}NIX_STORE_DIR is set, but NIX_STATE_DIR is not`
   if (!hasNix(env)) return `${nobody}Nix is not installed here`
   const socket = daemonSocket(env)
   for (const root of lacking) makeLink(root.link, root.storePath)

@@ -64,7 +64,7 @@ function quote(text: string): string {
 }
 
 const MODULE = `# Written by "wheelfix loader", removed by "wheelfix restore": ctypes.util.find_library answers with what the private
-# loader of this venv finds. It costs nothing until ctypes.util is imported.
+# loader of this environment finds. It costs nothing until ctypes.util is imported.
 import sys
 
 _LIBRARIES = {

@@ -79,7 +79,7 @@ export function makePrivateLoader(loader: Uint8Array, version: string | null, ca
 }
 
 function assertReadsNewCache(version: string | null): void {
-  const needs = `a private loader needs glibc ${FIRST_GLIBC.join('.')} or newer`
+  const needs = `a private loader needs glibc ${FIRST_GLIBC.join('.')} or later`
   if (version === null) throw refused(`the version of its libc cannot be read; ${needs}`)
   const [major = 0, minor = 0] = version.split('.').map(Number)
   if (major < FIRST_GLIBC[0] || (major === FIRST_GLIBC[0] && minor < FIRST_GLIBC[1])) {

@@ -146,7 +146,9 @@ function planGlibc(
       `${soname} cannot be served: the loader cannot tell its name from another library’s, because it compares digits as numbers`,
   )
   if (place.folder !== ownFolder(venv)) {
-    warnings.push(`the path of this venv is too long for the loader: its cache is in ${place.folder}, outside the venv`)
+    warnings.push(
+      `the path of this environment is too long for the loader: its cache is in ${place.folder}, outside the environment`,
+    )
   }
   return {
     loader,

@@ -37,12 +37,12 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
   if (named !== null && named !== loader) {
     faults.push(
       existsSync(fsPath(named))
-        ? `${made.path} is started by the private loader of another venv (${named}): this one was copied`
-        : `${made.path} cannot start: its loader ${named} is not there; this venv was moved, or its Python changed`,
+        ? `${made.path} is started by the private loader of another environment (${named}): this one was copied`
+        : `${made.path} cannot start: its loader ${named} is not there; this environment was moved, or its Python changed`,
     )
   } else if (!existsSync(fsPath(loader))) faults.push(`${made.path} cannot start: its loader ${loader} is gone`)
   else if (!files.filter(({ path }) => path === loader).every(isWritten)) {
-    faults.push(`${loader} was made from another libc than this Python now has`)
+    faults.push(`${loader} was made from a different libc than this Python now has`)
   }
   const cacheFile = files.find(({ path }) => path === cache)
   if (!existsSync(fsPath(cache))) faults.push(`the libraries of the private loader are not found: ${cache} is gone`)

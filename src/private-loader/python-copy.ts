@@ -149,7 +149,7 @@ function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graf
   const base = copy.redirect === null ? whole : redirected(whole, copy.redirect)
   const edit = editOf(readElf(plain), readElf(base), copy)
   const graft = makeGraft(base, edit, { owner: NOTE_OWNERS[copy.owner], record: encodeRecord(copy) })
-  if (graft === null) throw new ElfError('REFUSED', `${copy.source} has ${copy.loader} already as its loader`)
+  if (graft === null) throw new ElfError('REFUSED', `${copy.source} already has ${copy.loader} as its loader`)
   return { base, graft, edit }
 }
 

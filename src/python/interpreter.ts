@@ -126,7 +126,7 @@ function statusOf(path: string, venv: PythonEnvironment, chain: readonly ChainSt
     const what =
       chain.length === 0
         ? `${path} does not exist`
-        : `${venv.python} leads to ${path}, which does not exist: the Python that this venv was made with has been ` +
+        : `${venv.python} leads to ${path}, which does not exist: the Python that this environment was made with has been ` +
           'upgraded, removed or garbage-collected'
     throw new WheelfixError('PYTHON_NOT_FOUND', `${what}; ${remake(venv)}`, path)
   }

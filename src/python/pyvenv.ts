@@ -40,7 +40,7 @@ export function findVenv({ argument, env, cwd }: VenvQuestion): Venv {
   if (found !== null) return readVenv(found)
   throw new WheelfixError(
     'VENV_NOT_FOUND',
-    `no virtual environment: VIRTUAL_ENV is not set and there is no .venv in ${resolve(cwd)} or above; ` +
+    `no virtual environment: VIRTUAL_ENV is not set, and there is no .venv, venv or env in ${resolve(cwd)} or above; ` +
       adviceWithoutVenv(cwd, env),
   )
 }
@@ -134,7 +134,11 @@ function broken(path: string, why: string): WheelfixError {
 function noVenv(root: string, prefix: string): WheelfixError {
   const say = (text: string) => new WheelfixError('VENV_NOT_FOUND', `${prefix}${root}${text}`, root)
   if (!existsSync(fsPath(root))) {
-    return say(prefix === '' ? ' does not exist; make it first (python3 -m venv, uv venv)' : ', which does not exist')
+    return say(
+      prefix === ''
+        ? ' does not exist; name an existing virtual environment (python3 -m venv or uv venv creates one)'
+        : ', which does not exist',
+    )
   }
   if (!isFolder(root)) return say(' is a file; name the folder of a virtual environment')
   if (existsSync(fsPath(join(root, 'conda-meta')))) {
@@ -152,7 +156,9 @@ function noVenv(root: string, prefix: string): WheelfixError {
   if (existsSync(fsPath(join(root, '.venv', 'pyvenv.cfg')))) {
     return say(` is not a virtual environment (no pyvenv.cfg): did you mean ${join(root, '.venv')}?`)
   }
-  return say(' is not a virtual environment (no pyvenv.cfg): name one, or create one with python3 -m venv or uv venv')
+  return say(
+    ' is not a virtual environment (no pyvenv.cfg): name an existing one (python3 -m venv or uv venv creates one)',
+  )
 }
 
 function pythonOf(bin: string): string {
@@ -178,7 +184,7 @@ function findSitePackages(root: string, config: ReadonlyMap<string, string>): st
       if (!isInside(realPath(path), realPath(root))) {
         throw new WheelfixError(
           'VENV_INVALID',
-          `${path} is a link that leaves the venv: name the venv that it leads to`,
+          `${path} is a link that leaves the environment: name the environment that it leads to`,
           path,
         )
       }

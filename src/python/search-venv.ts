@@ -81,7 +81,7 @@ export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv): string {
   return 'name one (wheelfix venv DIR), activate one, or create one: python3 -m venv .venv'
 }
 
-/** A warning if another environment is active than the one of the current project; null otherwise. */
+/** A warning if the active environment is not the one of the current project; null otherwise. */
 export function activeElsewhere(cwd: string, env: NodeJS.ProcessEnv): string | null {
   const active = env['VIRTUAL_ENV'] ?? ''
   if (active === '') return null

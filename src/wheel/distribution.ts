@@ -55,7 +55,7 @@ export function readDistribution(archive: Archive): WheelDistribution {
   if (folders.size > 1) throw refusal(path, `it has several .dist-info folders: ${[...folders].join(', ')}`)
   const stem = infoFolder.slice(0, -'.dist-info'.length)
   if (normaliseName(stem.replace(/-[^-]*$/, '')) !== name)
-    throw refusal(path, `its folder ${infoFolder} is for another distribution than its file name says`)
+    throw refusal(path, `its folder ${infoFolder} is for a different distribution than its file name says`)
   const byName = new Map(entries.map(entry => [entry.name, entry]))
   const text = (file: string, limit = LARGEST_METADATA): string => {
     const entry = byName.get(`${infoFolder}/${file}`)

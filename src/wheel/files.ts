@@ -50,8 +50,8 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined || error instanceof WheelfixError) throw error
-      const what = errno === 'ENOENT' ? 'it does not exist' : `cannot be read (${errno})`
-      throw new WheelfixError('IO', `${path}: ${what}`, path)
+      const what = errno === 'ENOENT' ? 'does not exist' : `cannot be read (${errno})`
+      throw new WheelfixError('IO', `${path} ${what}`, path)
     }
   }
   return [...found.values()]

@@ -68,7 +68,7 @@ export function restoreWheel(wheel: Wheel): WheelRestoration {
         patches.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
       )
       if (fields !== null && hashHolds(fields, original) === false)
-        refused.push({ path, reason: 'its undo note restores another file than RECORD listed' })
+        refused.push({ path, reason: 'its undo note restores a different file from the one that RECORD listed' })
       else contents.set(entry, { source: original, undone, ...(fields === null ? {} : { fields }) })
     } catch (error) {
       if (!(error instanceof ElfError)) throw error

@@ -99,7 +99,7 @@ function decodeLong({ counts, sorted }: Code, bits: number): number {
     first = (first + count) << 1
     code <<= 1
   }
-  throw new Error('a deflate stream that zlib took has a code that is none')
+  throw new Error('a deflate stream that zlib accepted has an invalid code')
 }
 
 const FIXED_LITERALS = makeCode(

@@ -227,7 +227,7 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
   if (directory && entry.uncompressedSize !== 0) throw fault('is a directory with contents')
 
   if (!local.fileName.equals(raw)) throw fault(`is called ${quote(decodeBytes(local.fileName))} in its own header`)
-  const disagree = (what: string): ZipFault => fault(`has another ${what} in its own header than in the directory`)
+  const disagree = (what: string): ZipFault => fault(`has a different ${what} in its own header than in the directory`)
   const compared = FLAG_ENCRYPTED | FLAG_DESCRIPTOR | FLAG_STRONG_ENCRYPTION | FLAG_UTF8 | FLAG_MASKED_HEADERS
   if ((local.generalPurposeBitFlag & compared) !== (flags & compared)) throw disagree('set of flags')
   if (local.compressionMethod !== method) throw disagree('compression method')

@@ -117,7 +117,7 @@ suite('wheelfix all, where something is in the way', () => {
     symlinkSync(sitePackages(world, outside), sitePackages(world, inner))
     const result = all()
     assert.ok(result.rows.every(({ name }) => name !== 'linked'))
-    assert.match(rowOf(result, 'inner').detail, /is a link that leaves the venv/)
+    assert.match(rowOf(result, 'inner').detail, /is a link that leaves the environment/)
     assert.deepEqual(treeContent(outside), before)
     rmSync(join(tools, 'linked'))
     rmSync(inner, { recursive: true })

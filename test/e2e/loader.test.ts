@@ -353,7 +353,10 @@ int main(int argc, char **argv) {
     const { path } = (JSON.parse(stdout) as { loader: { path: string } }).loader
     if (path.startsWith(venv)) return t.skip(inapplicable('this loader has room for a path of 2400 bytes'))
     assert.match(path, new RegExp(`^${cache}/wheelfix/[0-9a-f]{8}/ld-linux`))
-    assert.match(stderr, /the path of this venv is too long for the loader: its cache is in .*\/cache\/wheelfix\//)
+    assert.match(
+      stderr,
+      /the path of this environment is too long for the loader: its cache is in .*\/cache\/wheelfix\//,
+    )
     wellPython(world, venv, LOAD_CXX)
     for (const args of [['check'], ['doctor'], ['loader'], ['venv']]) {
       const { status, stdout, stderr } = run(...args, venv)
@@ -416,7 +419,7 @@ int main(int argc, char **argv) {
 
       const checked = wheelfix(other, ['check', venv])
       assert.equal(checked.status, 1, checked.stderr)
-      assert.match(checked.stderr, /was made from another libc than this Python now has; run wheelfix loader/)
+      assert.match(checked.stderr, /was made from a different libc than this Python now has; run wheelfix loader/)
       assert.match(wheelfix(other, ['doctor', venv]).stdout, /made from another libc .* {2}loader-fault/)
       const mended = wheelfix(other, ['loader', venv, '--libs', other.libs.gcc])
       assert.equal(mended.status, 0, mended.stderr)

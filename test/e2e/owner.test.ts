@@ -137,7 +137,7 @@ test('a venv in the Nix store is refused, except in the output of a build', t =>
   for (const command of ['venv', 'loader', 'restore']) {
     const { status, stderr } = wheelfix(world, [command, venv])
     assert.equal(status, 2, command)
-    assert.match(stderr, /is in the Nix store, whose files do not change: make a venv outside/)
+    assert.match(stderr, /is in the Nix store, whose files do not change: make an environment outside/)
   }
   assert.equal(existsSync(join(venv, '.wheelfix')), false)
   assert.equal(wheelfix(world, ['check', venv]).status, 1)

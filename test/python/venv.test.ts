@@ -96,7 +96,7 @@ test('site-packages that lie outside the venv are refused', () => {
     'leaving/pyvenv.cfg': CONFIG,
     'leaving/lib/python3.11/site-packages': `->${root}/outside/sp`,
   })
-  fails('VENV_INVALID', /leaves the venv/, () => find('leaving'))
+  fails('VENV_INVALID', /leaves the environment/, () => find('leaving'))
 })
 
 test('the free-threaded and the PyPy layout are found', () => {
@@ -119,7 +119,7 @@ test('each kind of folder that is not a venv gets its own message', () => {
     'plain/x': '',
   })
   const whole = venv('whole')
-  fails('VENV_NOT_FOUND', /\/nothing does not exist/, () => find('nothing'))
+  fails('VENV_NOT_FOUND', /\/nothing does not exist; name an existing virtual environment/, () => find('nothing'))
   fails('VENV_NOT_FOUND', /VIRTUAL_ENV names .*\/nothing, which does not exist/, () =>
     find(undefined, { VIRTUAL_ENV: '/nothing' }),
   )
@@ -134,7 +134,7 @@ test('each kind of folder that is not a venv gets its own message', () => {
 })
 
 test('without a venv, the message says what to do', () => {
-  fails('VENV_NOT_FOUND', /VIRTUAL_ENV is not set and there is no \.venv in \/ or above; name one/, () =>
+  fails('VENV_NOT_FOUND', /VIRTUAL_ENV is not set, and there is no \.venv, venv or env in \/ or above; name one/, () =>
     find(undefined, {}, '/'),
   )
 })

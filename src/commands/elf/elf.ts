@@ -217,7 +217,7 @@ function verify(file: string, json: boolean): Result {
 function restore({ dryRun, json }: ElfRequest, file: string): Result {
   const restored = restoreObject(file, { dryRun, env: process.env })
   if (!restored) {
-    const message = 'carries no undo record of wheelfix, or was changed by something else since'
+    const message = 'has no undo record of wheelfix, or something else has changed it since'
     if (!json) process.stderr.write(`${file}: ${message}\n`)
   }
   return { status: restored ? 0 : 1, document: { path: file, restored } }

@@ -160,7 +160,7 @@ export function differences(process: Process, { error, files }: Verdict): string
     }
     const [, version] = /version `([^']+)' not found/.exec(error) ?? []
     if (version !== undefined && !needed.some(({ lackingVersions }) => lackingVersions.includes(version))) {
-      return [`the loader misses version ${version}, wheelfix does not (${error})`]
+      return [`the loader does not find version ${version}, wheelfix does (${error})`]
     }
     // an error about a symbol, room for TLS or a constructor says nothing about where libraries are
     return []

@@ -82,7 +82,7 @@ export const VARIABLES: readonly VariableRow[] = [
     variable: 'TRITON_LIBCUDA_PATH',
     distributions: ['triton'],
     value: ofDriver('libcuda.so.1', 'folder'),
-    reason: 'asks /sbin/ldconfig where libcuda.so.1 is, which does not know the driver’s folder',
+    reason: 'asks /sbin/ldconfig for libcuda.so.1, and ldconfig does not know the driver’s folder',
     source: 'triton/backends/nvidia/driver.py, libcuda_dirs; NixOS/nixpkgs#426296',
   },
   {

@@ -115,7 +115,7 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
       const storePath = storePathOf(path, store) ?? path
       return (
         `nothing shows who put ${storePath} into the store (no signature of a trusted key, no profile or link of ` +
-        `yours or of root): to use it anyway, give --trust ${storePath}`
+        `yours or root’s): to use it anyway, give --trust ${storePath}`
       )
     },
     problem: () => (isSilent ? SILENCE : null),
@@ -125,8 +125,8 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
 }
 
 const SILENCE =
-  'the Nix daemon does not answer, so nothing shows whose the packages of the store are: only those of this Python are ' +
-  'taken; start the daemon, or name packages with --libs or --trust'
+  'the Nix daemon does not answer, so nothing shows who added the packages of the store. wheelfix uses only those of this ' +
+  'Python: start the daemon, or name packages with --libs or --trust'
 
 function storePathsOf(paths: Iterable<string>, store: string): string[] {
   return [...new Set([...paths].flatMap(path => storePathOf(path, store) ?? []))]
