@@ -1,5 +1,5 @@
 // The export check. Another file must use each export of a file in src. Tests count as users, because they also prove rules
-// inside a room.
+// inside a room. An exported function has a doc comment.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 
@@ -14,6 +14,8 @@ const files = ['src', 'test', 'bench'].flatMap(folder =>
 const used = new Map()
 /** File → the names that it exports. */
 const exported = new Map()
+/** The exported functions without a doc comment. */
+const bare = []
 for (const file of files) {
   const text = readFileSync(join(root, file), 'utf8')
   const from = (names, target) => {
@@ -31,6 +33,7 @@ for (const file of files) {
       /^export\s+(?:async\s+|abstract\s+)?(?:function\*?|class|const|let|interface|type|enum)\s+(\w+)/gm,
     ),
   ]
+  for (const [, name] of text.matchAll(/(?<!\*\/\n)^export (?:async )?function\*? (\w+)/gm)) bare.push(`${file}: ${name}`)
   const listed = [...text.matchAll(/^export\s+(?:type\s+)?\{([^}]*)\}/gm)].flatMap(([, list]) => namesIn(list, true))
   exported.set(file, [...own.map(([, name]) => name), ...listed])
 }
@@ -44,9 +47,13 @@ const unused = [...exported]
     const users = used.get(file) ?? new Set()
     return users.has('*') ? [] : names.filter(name => !users.has(name)).map(name => `${file}: ${name}`)
   })
-if (unused.length > 0) {
-  console.error(`exported, and used by no other file:\n${unused.map(line => `  ${line}`).join('\n')}`)
-  process.exit(1)
+for (const [what, found] of [
+  ['exported, and used by no other file', unused],
+  ['exported functions without a doc comment', bare],
+]) {
+  if (found.length === 0) continue
+  console.error(`${what}:\n${found.map(line => `  ${line}`).join('\n')}`)
+  process.exitCode = 1
 }
 
 /** The names of a list in braces. With `renamed`: the names under which the file exports them. */

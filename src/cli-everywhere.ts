@@ -14,6 +14,7 @@ import {
 
 type End = (status: number) => void
 
+/** Adds the commands that look beyond one environment, `all` and `run`. `end` gets the exit status. */
 export function addEverywhere(program: Command, version: string, end: End): void {
   addAll(program, version, end)
   addRun(program, version, end)

@@ -20,6 +20,7 @@ import {
 
 type End = (status: ExitStatus) => void
 
+/** Adds the commands that answer questions, and `elf`. `end` gets the exit status. */
 export function addInspecting(program: Command, version: string, end: End): void {
   addWhy(program, version, end)
   addDoctor(program, version, end)

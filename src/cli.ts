@@ -29,6 +29,7 @@ import {
 /** Receives the exit status of the command that ran. */
 type End = (status: number) => void
 
+/** The command line: all commands with their options and help. Parsing it calls the command. `end` gets the exit status. */
 export function makeProgram(version: string, end: End): Command {
   const program = new Command('wheelfix')
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')

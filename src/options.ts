@@ -3,6 +3,7 @@ import { Option } from './commander.ts'
 
 const NONE: readonly string[] = []
 
+/** The parser of an option that may be given several times: its values so far, and one more. */
 export function collect(value: string, previous: readonly string[] = NONE): readonly string[] {
   return [...previous, value]
 }

@@ -13,6 +13,7 @@ const FORMS: ReadonlyMap<string, (program: CommandDescription) => string> = new 
   ['markdown', referencePage],
 ])
 
+/** `wheelfix completions SHELL`: prints the script for a shell. An unknown shell ends with status 2. */
 export function completionsCommand(what: string, program: CommandDescription): ExitStatus {
   try {
     const form = FORMS.get(what)

@@ -14,6 +14,10 @@ export interface ConfigCommandOptions {
   readonly color: ColourMode
 }
 
+/**
+ * `wheelfix config`: prints the settings of an environment and the source of each. `argument`: the environment as the user
+ * named it.
+ */
 export function configCommand(argument: string | undefined, options: ConfigCommandOptions): ExitStatus {
   const { env } = process
   try {

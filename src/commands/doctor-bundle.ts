@@ -36,6 +36,7 @@ export async function writeBundle(file: string, contents: Contents): Promise<Bun
   return { path, entries: entries.map(({ name, content }) => ({ name, size: content.length })) }
 }
 
+/** The list of what a bug report holds, with sizes in bytes. */
 export function bundleLines({ path, entries }: Bundle): string[] {
   const width = Math.max(...entries.map(({ name }) => name.length))
   return [

@@ -15,6 +15,7 @@ export interface ExplainCommandOptions {
   readonly color: ColourMode
 }
 
+/** `wheelfix explain CODE`. Without a code it lists all codes. An unknown code ends with status 2. */
 export function explainCommand(code: string | undefined, options: ExplainCommandOptions): ExitStatus {
   try {
     const found = code === undefined ? EXPLANATIONS : EXPLANATIONS.filter(known => isSame(known.code, code))

@@ -28,6 +28,7 @@ export interface PythonCommandOptions {
   readonly color: ColourMode
 }
 
+/** `wheelfix python DIR`: edits a Python, makes one with `--make`, or takes either back with `--restore`. */
 export async function pythonCommand(directory: string, options: PythonCommandOptions): Promise<ExitStatus> {
   const { env } = process
   const colour = colours(options.color, env)

@@ -22,6 +22,7 @@ export interface RestoreCommandOptions {
   readonly color: ColourMode
 }
 
+/** `wheelfix restore DIR…`: gives each environment its original files back. */
 export function restoreCommand(folders: readonly string[], options: RestoreCommandOptions): Promise<ExitStatus> {
   return overFolders('restore', folders, options, (folder, put) => restoreOne(folder, options, put))
 }

@@ -72,6 +72,7 @@ export function venvCommand(
   })
 }
 
+/** `wheelfix path DIR…`: patches folders and files that are not virtual environments. */
 export function pathCommand(
   folders: readonly string[],
   options: PathCommandOptions,

@@ -41,6 +41,7 @@ export interface WheelCommandOptions {
 /** The default folder of the results, the same as auditwheel's. */
 const DEFAULT_OUTPUT = 'wheelhouse'
 
+/** `wheelfix wheel FILE…`: patches wheels, or restores them with `--restore`. */
 export async function wheelCommand(files: readonly string[], options: WheelCommandOptions): Promise<ExitStatus> {
   const colour = colours(options.color, process.env)
   const quiet = options.quiet === true

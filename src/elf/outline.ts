@@ -26,6 +26,10 @@ interface Outline {
 /** Larger than the tables of real objects; node's notes have some hundred KB. */
 const MOST_BYTES = 1 << 16
 
+/**
+ * The headers and tables of an ELF file that tell how it is built, and none of its code. A damaged file gives what can be
+ * read.
+ */
 export function outlineOf(source: ByteSource): Outline {
   const ranges: OutlinedRange[] = []
   const add = (what: OutlinedRange['what'], offset: number, length: number): void => {

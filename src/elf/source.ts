@@ -39,6 +39,7 @@ export interface Window {
 /** In bytes. A source of a file keeps as much in memory anyway. */
 const WINDOW = 4096
 
+/** A window that holds nothing yet. The first access reads. */
 export function emptyWindow(): Window {
   return { bytes: NOTHING, offset: 0 }
 }

@@ -224,6 +224,10 @@ function wantedBy({ objects }: Scan, interpreter: Interpreter, known: readonly s
   return wanted
 }
 
+/**
+ * What the metadata of the distributions says of owners, requirements and platform tags. Each file is read once, when it is
+ * first asked for.
+ */
 export function ownershipOf(distributions: Distributions): Ownership {
   const required = new Map<string, ReadonlySet<string>>()
   return {

@@ -13,6 +13,7 @@ import { writeReason } from './change.ts'
 /** The rows of RECORD files. Each file is read and parsed once. */
 export type RecordReader = (path: string) => ReadonlyMap<string, RecordFields>
 
+/** Reads RECORD files by their paths, each once. The result is the fields by row. */
 export function recordReader(): RecordReader {
   const files = new Map<string, ReadonlyMap<string, RecordFields>>()
   return path => {
@@ -53,6 +54,7 @@ export function rowOf(owner: Owner | null): { readonly record: string; readonly 
 /** The new fields, by RECORD file and row. */
 export type RowChanges = Map<string, Map<string, RecordFields>>
 
+/** Adds the new fields of a row of RECORD to the changes of a run. */
 export function addRow(
   changes: RowChanges,
   { record, row }: { record: string; row: string },

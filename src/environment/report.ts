@@ -75,6 +75,7 @@ export interface LoaderReport {
 /** How the last run ended, and how this run ended. */
 type Ending = Pick<VenvReport, 'interrupted' | 'incomplete' | 'written'>
 
+/** The result of a run as data, for the text, the JSON document and the kept answer. */
 export function reportOf(
   examination: Examination,
   outcomes: readonly Applied[],

@@ -2,6 +2,7 @@
 // it.
 import type * as Crypto from 'node:crypto'
 
+/** node:crypto. It is loaded at the first call, because it takes longer to load than a run with nothing to do. */
 export function crypto(): typeof Crypto {
   return process.getBuiltinModule('node:crypto')
 }

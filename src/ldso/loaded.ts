@@ -19,6 +19,10 @@ export function byName(process: Process, name: string): LinkMap | undefined {
   return found
 }
 
+/**
+ * The map of a file by its device and inode, in this process or in those that it extends; undefined when the file is not
+ * mapped (glibc: `_dl_map_object` compares st_dev and st_ino).
+ */
 export function byIdentity(process: Process, identity: string): LinkMap | undefined {
   for (let p: Process | null = process; p !== null; p = p.base) {
     const map = p.identities.get(identity)

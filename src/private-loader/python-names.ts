@@ -106,6 +106,7 @@ export function undoOf(path: string): Undo | null {
   }
 }
 
+/** Was there a symbolic link in the place of a copy? */
 export function isLink(replaced: Replaced): replaced is { readonly link: string } {
   return replaced !== 'file' && 'link' in replaced
 }

@@ -44,6 +44,7 @@ export interface PythonEnvironment extends Environment {
   readonly python: string
 }
 
+/** Is the Python that loads the environment known? */
 export function hasPython(environment: Environment): environment is PythonEnvironment {
   return environment.python !== null
 }

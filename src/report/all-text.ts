@@ -24,6 +24,7 @@ interface AllStyle {
   readonly quiet: boolean
 }
 
+/** The lines of `wheelfix all`: one for each environment, and a summary. */
 export function allLines(rows: readonly AllRow[], { chalk, quiet }: AllStyle): string[] {
   const shown = quiet ? rows.filter(({ status }) => status === 'needs' || status === 'failed') : rows
   const width = (texts: readonly string[]) => Math.max(0, ...texts.map(text => text.length))

@@ -8,6 +8,7 @@ import type { Finding } from '../inspect/findings.ts'
 const SHOWN = 3
 const RANK = { error: 0, warning: 1, note: 2 } as const
 
+/** The lines of `wheelfix doctor`: the findings, the most severe first. `columns`: the width of the screen in characters. */
 export function doctorLines(report: DoctorReport, chalk: ChalkInstance, verbose: boolean, columns: number): string[] {
   const findings = report.findings.toSorted((a, b) => RANK[a.severity] - RANK[b.severity])
   return [

@@ -11,6 +11,7 @@ interface EnvStyle {
   readonly columns: number
 }
 
+/** The lines of `wheelfix env`. `root`: the environment. */
 export function envLines(
   root: string,
   variables: readonly Variable[],

@@ -4,6 +4,7 @@ import { count } from '../io/words.ts'
 import type { LibraryRow, LibsReport } from '../inspect/library-set.ts'
 import { SOURCE_WORDS } from './source-words.ts'
 
+/** The lines of `wheelfix libs`: the libraries that are found, then those that are missing. */
 export function libsLines({ venv, python, rows }: LibsReport, chalk: ChalkInstance): string[] {
   const { libc } = python
   const width = Math.max(...rows.map(({ soname }) => soname.length))

@@ -37,6 +37,7 @@ export const DRIVER_NAMES: readonly string[] = [
   'librocdxg.so',
 ]
 
+/** Does this library come with the graphics driver, and from nowhere else? */
 export function isDriverLibrary(soname: string): boolean {
   return DRIVER.test(soname)
 }

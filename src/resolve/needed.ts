@@ -24,6 +24,7 @@ export interface PlannedNeeded {
  */
 export type NeededHow = 'found' | 'run-time' | 'missing' | 'foreign'
 
+/** Did the simulation find a file with all wanted versions? */
 export function isServed({ provider, lackingVersions }: Resolved): boolean {
   return provider !== null && lackingVersions.length === 0
 }
@@ -65,6 +66,7 @@ function isAgreed(object: ScannedObject, index: number, simulation: Simulation):
   return new Set(files).size === 1
 }
 
+/** The result for each DT_NEEDED entry of an object, in the order of the entries. */
 export function neededOf(object: ScannedObject, { input, simulation }: Resolution): PlannedNeeded[] {
   const alone = simulation.alone.get(object.identity)
   if (alone === undefined) {
@@ -120,6 +122,7 @@ function requiredBy(distribution: string, ownership: Ownership): ReadonlySet<str
   return found
 }
 
+/** The sonames that an object misses: its own, and those of the libraries that it loads. Each once. */
 export function missingOf(needed: readonly PlannedNeeded[], below: readonly LostBelow[]): string[] {
   const own = needed.filter(({ how }) => how === 'missing')
   return [...new Set([...own, ...below.map(({ outcome }) => outcome)].map(({ soname }) => soname))]

@@ -52,6 +52,7 @@ export interface Serving {
   readonly users: readonly ScannedObject[]
 }
 
+/** Chooses a provider for each wanted soname. The sonames that the distribution itself brings are left out. */
 export function serve(
   { input }: Resolution,
   sources: ProviderSources,
@@ -76,6 +77,7 @@ export function serve(
   return serving
 }
 
+/** The library that was chosen for each soname, and where its folder was named. */
 export function usedLibraries(serving: ReadonlyMap<string, Serving>): UsedLibrary[] {
   const used: UsedLibrary[] = []
   for (const [soname, { choice }] of serving) {

@@ -53,14 +53,17 @@ export interface OldEntry {
 /** How many bytes at the end of an original identify it. The section headers are usually there. */
 export const END_LENGTH = 4096
 
+/** The digest by which the end of an original is known: the first half of its SHA-256, in hex. */
 export function digestOfEnd(bytes: Uint8Array): string {
   return crypto().createHash('sha256').update(bytes).digest('hex').slice(0, 32)
 }
 
+/** The journal of a run that is going on, or that was interrupted. */
 export function journalPath(place: Place): string {
   return `${place.stateFolder}/journal`
 }
 
+/** The journal of a run that ended, until its files are on the disk. */
 export function keptPath(place: Place): string {
   return `${place.stateFolder}/journal.kept`
 }
@@ -245,6 +248,7 @@ function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null
 }
 
+/** One line of the journal. */
 export function encodeEntry({ path, before, after, end, patches, record }: JournalEntry): string {
   const entry = {
     path,

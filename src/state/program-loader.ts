@@ -18,6 +18,7 @@ export function readProgramInterpreter(place: Place): ProgramInterpreter {
   return readState(place, NAME)?.trim() === 'nix-ld' ? 'nix-ld' : 'python'
 }
 
+/** Keeps the choice for the next run. The default, `python`, needs no file. The caller holds the lock. */
 export function writeProgramInterpreter(place: Place, chosen: ProgramInterpreter): void {
   if (readProgramInterpreter(place) === chosen) return
   const path = fsPath(programInterpreterPath(place))

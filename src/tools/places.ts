@@ -45,6 +45,7 @@ export const TOOL_NAMES: readonly ToolName[] = Object.keys(FINDERS).filter(name 
 /** The tools whose environments belong to no project. A project has its own command for its environment. */
 export const DEFAULT_TOOLS: readonly ToolName[] = ['uv', 'pipx', 'pre-commit', 'prek']
 
+/** Is this a tool whose environments wheelfix can find? */
 export function isToolName(name: string): name is ToolName {
   return name in FINDERS
 }

@@ -81,6 +81,7 @@ export async function tomlValue(path: string, ...keys: readonly string[]): Promi
   }
 }
 
+/** Is this value of a configuration file a table? */
 export function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -15,6 +15,10 @@ type CommandPlan = ReturnType<typeof planCommand>
 
 type Words = readonly string[]
 
+/**
+ * The environments that a command may change or have changed. A folder that does not exist yet is not among them, so the caller
+ * asks before and after the command. `words`: the command line, the program first.
+ */
 export async function placesFor(
   words: Words,
   { tools, isUv, ofUvProject, own: ownWords, targets }: CommandPlan,

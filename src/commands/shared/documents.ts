@@ -4,6 +4,7 @@ import type { WhyNeeded, WhyObject, WhyReport } from '../../inspect/reasons.ts'
 import type { Environment } from '../../python/environment.ts'
 import { SCHEMA } from '../../report/schema.ts'
 
+/** The JSON document of `doctor`, as `schema/` describes it. */
 export function doctorDocument({ venv, findings, asked, imported }: DoctorReport) {
   return { schema: SCHEMA, command: 'doctor', venv: venv.root, asked, imported, findings }
 }

@@ -25,6 +25,7 @@ export interface ElfState {
 
 const states = new WeakMap<ElfObject, ElfState>()
 
+/** What an edit may change, as the object has it now. The result is kept with the object. */
 export function stateOf(object: ElfObject): ElfState {
   let state = states.get(object)
   if (state === undefined) states.set(object, (state = readState(object)))

@@ -9,6 +9,7 @@ import type { ElfState } from '../edit/state.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import type { Patch } from '../overlay.ts'
 
+/** The program headers of the grafted file. PT_LOADs stay sorted by p_vaddr (gABI, Program Header). */
 export function newProgramHeaders(
   { dynamicSegment }: Editable,
   { stack }: ElfState,
@@ -46,6 +47,7 @@ function stackHeader(flags: number): ProgramHeader {
   return { type: PT_GNU_STACK, flags, offset: 0, vaddr: 0n, paddr: 0n, filesz: 0, memsz: 0n, align: 16n }
 }
 
+/** The program headers as the bytes of their table. */
 export function encodeProgramHeaders(format: Format, programHeaders: readonly ProgramHeader[]): Uint8Array {
   const { phdr } = format
   const bytes = new Uint8Array(programHeaders.length * phdr.bytes)

@@ -70,6 +70,7 @@ function kindOf(source: ByteSource, object: ElfObject, forMusl: boolean): GraftP
   return hasMovedHeaders(object) && paddingOf(source.size, object) < MOST_PADDING / 2 ? 'executable' : 'glibc'
 }
 
+/** What a graft must hold for the object to be as `wanted`, without the places in the file. */
 export function newParts(
   source: ByteSource,
   object: ElfObject,

@@ -18,6 +18,10 @@ export interface Slack {
   patches(this: void): Patch[]
 }
 
+/**
+ * The bytes that an edit in place may use without moving anything: the padding behind the segment with the dynamic
+ * strings.
+ */
 export function slackOf(source: ByteSource, object: ElfObject, editable: Editable): Slack {
   const { programHeaders } = object
   const { offset: strings } = editable.strtab

@@ -248,6 +248,7 @@ const TABLES: readonly (readonly [address: number, size: number, name: string])[
   [DT_FINI_ARRAY, DT_FINI_ARRAYSZ, 'DT_FINI_ARRAY'],
 ]
 
+/** The rules for PT_DYNAMIC and for the tables that its entries name (gABI, Dynamic Section). */
 export function checkDynamic(object: ElfObject, report: Report): void {
   const { programHeaders, dynamic } = object
   const segments = programHeaders.filter(({ type }) => type === PT_DYNAMIC)

@@ -30,14 +30,17 @@ export function readSections(source: ByteSource, header: ElfHeader): SectionTabl
   return { format, count: header.shnum, namesIndex: header.shstrndx, bytes }
 }
 
+/** A field of a section header as a number. `index` counts from 0, the null section. */
 export function sectionNumber({ format, bytes }: SectionTable, index: number, field: SectionField): number {
   return getNumber(format, bytes, index * format.shdr.bytes, format.shdr[field])
 }
 
+/** A field of a section header as a bigint, for addresses (sh_addr). */
 export function sectionAddress({ format, bytes }: SectionTable, index: number, field: SectionField): bigint {
   return getAddress(format, bytes, index * format.shdr.bytes, format.shdr[field])
 }
 
+/** Changes fields of a section header in the bytes of the table. */
 export function setSection(
   { format, bytes }: SectionTable,
   index: number,

@@ -11,6 +11,7 @@ function wordsOf({ options, commands }: CommandDescription): string[] {
   return [...names, ...options.flatMap(({ short, long }) => [short, long].filter(flag => flag !== null)), '--help']
 }
 
+/** The completion script for bash. */
 export function bashCompletions(program: CommandDescription): string {
   const commands = flatten(program)
   const choices = new Map<string, readonly string[]>()
@@ -43,6 +44,7 @@ complete -o default -F _wheelfix wheelfix
 `
 }
 
+/** The completion script for zsh. */
 export function zshCompletions(program: CommandDescription): string {
   const [, ...commands] = flatten(program)
   const top = program.commands.map(({ name, summary }) => `    ${zshWord(`${name.split(' ')[1] ?? ''}:${summary}`)}`)
@@ -84,6 +86,7 @@ function zshWord(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
 }
 
+/** The completion script for fish. */
 export function fishCompletions(program: CommandDescription): string {
   const lines = ['# fish completion for wheelfix; made by: wheelfix completions fish']
   for (const { name, summary } of program.commands) {

@@ -10,6 +10,7 @@ interface SettingStyle {
   readonly verbose: boolean
 }
 
+/** The lines of `wheelfix config`. Paths are relative to `root`. `verbose` also shows what nothing sets. */
 export function settingLines(
   root: string,
   file: string | null,

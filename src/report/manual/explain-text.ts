@@ -3,6 +3,7 @@ import type { ChalkInstance } from 'chalk'
 import type { Explanation } from '../../inspect/explanations.ts'
 import { wrap } from '../layout.ts'
 
+/** The explanation of one code. `columns`: the width of the screen in characters. */
 export function explanationLines(
   { code, meaning, example, remedy }: Explanation,
   chalk: ChalkInstance,
@@ -18,6 +19,7 @@ export function explanationLines(
   ]
 }
 
+/** The codes without their explanations. */
 export function explanationList(explanations: readonly Explanation[], chalk: ChalkInstance): string[] {
   const block = (title: string, kind: Explanation['kind']) => [
     chalk.bold(title),

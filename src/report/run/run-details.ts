@@ -16,6 +16,7 @@ export interface RunDetails {
   readonly missing: readonly string[]
 }
 
+/** The lines that `--verbose` adds to the report of a run. */
 export function detailsOf(report: VenvReport, chalk: ChalkInstance): RunDetails {
   const { venv, loader, missing } = report
   return {
@@ -42,6 +43,7 @@ export function detailsOf(report: VenvReport, chalk: ChalkInstance): RunDetails 
   }
 }
 
+/** The changes of one object: entries of its search path, and its interpreter. `show` shortens the path. */
 export function detailLines({ planned }: Applied, chalk: ChalkInstance, show: (path: string) => string): string[] {
   const lines = [chalk.dim(`    ${show(planned.path)}`)]
   const { rpath, interpreter, regraft } = planned.change ?? {}
