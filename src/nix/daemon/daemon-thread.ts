@@ -41,7 +41,7 @@ export interface ThreadAnswers {
 
 /** The thread's program. */
 export function threadProgram(): string {
-  return `${[integer, string, openWire, openSession, askSession, closureOver, serve].map(String).join('\n')}\nserve()`
+  return `${[integer, string, openWire, finish, openSession, askSession, closureOver, serve].map(String).join('\n')}\nserve()`
 }
 
 /** An unsigned 64-bit integer, little-endian. */
@@ -61,9 +61,9 @@ interface Wire {
   readonly write: (...parts: readonly Uint8Array[]) => void
   readonly readInteger: () => Promise<number>
   readonly readString: () => Promise<Buffer>
+  /** The number of items of a list, or of fields of a message. */
+  readonly readCount: () => Promise<number>
   readonly readStrings: () => Promise<Buffer[]>
-  /** Reads what comes before an answer: log messages, then the end or an error. Resolves to the error's message. */
-  readonly finish: (version: number) => Promise<string | null>
   readonly close: () => void
 }
 
@@ -114,44 +114,46 @@ function openWire(socket: string): Wire {
     for (let left = await readCount(); left > 0; left--) strings.push(await readString())
     return strings
   }
-  const skipFields = async (): Promise<void> => {
-    for (let left = await readCount(); left > 0; left--)
-      await ((await readInteger()) === 0 ? readInteger() : readString())
-  }
-  const finish = async (version: number): Promise<string | null> => {
-    for (;;) {
-      const kind = await readInteger()
-      if (kind === 0x616c7473) return null // STDERR_LAST
-      if (kind === 0x6f6c6d67) await readString() // STDERR_NEXT
-      else if (kind === 0x53545254) {
-        // STDERR_START_ACTIVITY: id, level, type, text, fields, parent
-        for (let i = 0; i < 3; i++) await readInteger()
-        await readString()
-        await skipFields()
-        await readInteger()
-      } else if (kind === 0x53544f50) await readInteger() // STDERR_STOP_ACTIVITY
-      else if (kind === 0x52534c54) {
-        // STDERR_RESULT: id, type, fields
-        await readInteger()
-        await readInteger()
-        await skipFields()
-      } else if (kind === 0x63787470) {
-        // STDERR_ERROR: before 1.26 a text and a status, since then a structure
-        if (version < 0x11a) return (await readString()).toString()
-        await readString()
-        await readInteger()
-        await readString()
-        return (await readString()).toString()
-      } else throw new Error('not the protocol')
-    }
-  }
   return {
     write: (...parts) => void connection.write(Buffer.concat(parts)),
     readInteger,
     readString,
+    readCount,
     readStrings,
-    finish,
     close: () => void connection.destroy(),
+  }
+}
+
+/** Reads what comes before an answer: log messages, then the end or an error. Resolves to the error's message. */
+async function finish({ readInteger, readString, readCount }: Wire, version: number): Promise<string | null> {
+  const skipFields = async (): Promise<void> => {
+    for (let left = await readCount(); left > 0; left--)
+      await ((await readInteger()) === 0 ? readInteger() : readString())
+  }
+  for (;;) {
+    const kind = await readInteger()
+    if (kind === 0x616c7473) return null // STDERR_LAST
+    if (kind === 0x6f6c6d67) await readString() // STDERR_NEXT
+    else if (kind === 0x53545254) {
+      // STDERR_START_ACTIVITY: id, level, type, text, fields, parent
+      for (let i = 0; i < 3; i++) await readInteger()
+      await readString()
+      await skipFields()
+      await readInteger()
+    } else if (kind === 0x53544f50) await readInteger() // STDERR_STOP_ACTIVITY
+    else if (kind === 0x52534c54) {
+      // STDERR_RESULT: id, type, fields
+      await readInteger()
+      await readInteger()
+      await skipFields()
+    } else if (kind === 0x63787470) {
+      // STDERR_ERROR: before 1.26 a text and a status, since then a structure
+      if (version < 0x11a) return (await readString()).toString()
+      await readString()
+      await readInteger()
+      await readString()
+      return (await readString()).toString()
+    } else throw new Error('not the protocol')
   }
 }
 
@@ -175,7 +177,7 @@ async function openSession(socket: string): Promise<Session | null> {
     wire.write(integer(0), integer(0)) // no CPU affinity, no reserved space
     if (version >= 0x121) await wire.readString() // the daemon's own version
     if (version >= 0x123) await wire.readInteger() // whether it trusts us
-    return { wire, version, refusal: await wire.finish(version) }
+    return { wire, version, refusal: await finish(wire, version) }
   } catch {
     wire.close()
     return null
@@ -233,7 +235,7 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
     if (version < 0x111) throw new Error('the daemon is too old')
     for (const path of paths) wire.write(integer(OP_QUERY_PATH_INFO), string(path))
     for (const path of paths) {
-      const problem = await wire.finish(version)
+      const problem = await finish(wire, version)
       if (problem !== null) {
         answers.refusal = problem
         break
@@ -257,7 +259,7 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
       const request = [integer(OP_QUERY_VALID_PATHS), integer(questions.valid.length), ...questions.valid.map(string)]
       if (version >= 0x11b) request.push(integer(0)) // do not substitute
       wire.write(...request)
-      answers.refusal = await wire.finish(version)
+      answers.refusal = await finish(wire, version)
       if (answers.refusal === null) answers.valid = (await wire.readStrings()).map(bytes => Uint8Array.from(bytes))
     }
     if (answers.refusal === null) answers.described = await describe(questions.describe)
@@ -267,7 +269,7 @@ async function askSession({ wire, version, refusal }: Session, questions: Thread
     for (const link of questions.addRoots) {
       if (answers.refusal !== null) break
       wire.write(integer(OP_ADD_INDIRECT_ROOT), string(link))
-      answers.refusal = await wire.finish(version)
+      answers.refusal = await finish(wire, version)
       if (answers.refusal === null) {
         await wire.readInteger()
         answers.rootsAdded++
