@@ -40,8 +40,31 @@ export interface DoctorOptions extends LookOptions {
   readonly imports: boolean
 }
 
-/** Examines the venv and asks its Python. */
+/** A difference from the real loader must be found twice in a row, in at most this many examinations. */
+const EXAMINATIONS = 4
+
+/**
+ * Examines the venv and asks its Python. Another program may change the venv between the two. So a difference from the real
+ * loader counts only if a second examination finds the same.
+ * @throws WheelfixError (BUSY) if each examination finds other differences
+ */
 export function diagnose(venv: Environment, options: DoctorOptions): DoctorReport {
+  let before = ''
+  for (let time = 0; time < EXAMINATIONS; time++) {
+    const report = diagnoseOnce(venv, options)
+    const differences = report.findings.filter(({ code }) => code === 'loader-differs')
+    const now = JSON.stringify(differences)
+    if (differences.length === 0 || now === before) return report
+    before = now
+  }
+  throw new WheelfixError(
+    'BUSY',
+    'another program is changing this environment: run doctor again when it has ended',
+    venv.root,
+  )
+}
+
+function diagnoseOnce(venv: Environment, options: DoctorOptions): DoctorReport {
   let examination: Examination
   try {
     examination = examine(venv, lookingOnly(options))

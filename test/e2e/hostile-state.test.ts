@@ -49,7 +49,21 @@ const KINDS: Readonly<Record<string, (path: string, outside: string) => void>> =
   },
 }
 
-const NAMES = ['.', 'libs.json', 'state.json', 'interpreter', 'roots', 'loader', 'loader/x', 'loader/ld.so.cache']
+const NAMES = [
+  '.',
+  'libs.json',
+  'state.json',
+  'interpreter',
+  'roots',
+  'loader',
+  'loader/x',
+  'loader/ld.so.cache',
+  'lock',
+  'journal',
+  'journal.kept',
+  'journal.json',
+  'undo',
+]
 
 for (const name of NAMES) {
   test(`.wheelfix/${name} may be anything`, { skip: missing('mkfifo') }, t => {
@@ -63,6 +77,7 @@ for (const name of NAMES) {
     writeFileSync(join(outside, 'precious'), 'p')
     symlinkSync('/etc/hosts', join(outside, 'roots/hosts'))
     const path = join(venv, '.wheelfix', name)
+    let runs = 0
     for (const [kind, make] of Object.entries(KINDS)) {
       for (const command of ['venv', 'check', 'restore']) {
         rmSync(join(venv, '.wheelfix'), { recursive: true, force: true })
@@ -70,6 +85,7 @@ for (const name of NAMES) {
         rmSync(path, { recursive: true, force: true })
         make(path.replace(/\/\.$/, ''), outside)
         const then = treeState(outside)
+        runs++
         const began = Date.now()
         const { status, stderr } = wheelfix(world, [command, venv])
         const what = `${command}, ${kind}: ${status} ${stderr}`
@@ -83,6 +99,7 @@ for (const name of NAMES) {
         }
       }
     }
+    t.diagnostic(`.wheelfix/${name}: ${Object.keys(KINDS).length} kinds, ${runs} runs, 0 files outside changed`)
   })
 }
 
