@@ -2,6 +2,7 @@
 // the reason.
 import type { ChalkInstance } from 'chalk'
 import { relativeTo } from '../io/path.ts'
+import { agree, count } from '../io/words.ts'
 import { pasteFor } from '../inspect/by-name.ts'
 import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
 import type { Environment } from '../python/environment.ts'
@@ -19,7 +20,29 @@ interface WhyStyle {
 export function whyLines(report: WhyReport, venv: Environment, style: WhyStyle): string[] {
   const painter: Painter = { ...style, venv, shown: new Set() }
   if (report.soname !== null) return sonameLines(report, report.soname, painter)
-  return report.processes.flatMap((process, index) => [...(index === 0 ? [] : ['']), ...processLines(process, painter)])
+  const plain = report.processes.filter(({ root }) => isPlain(root, painter))
+  // an answer about one object names it; among many, the objects without an answer would hide the others
+  const folded = style.verbose || report.processes.length === 1 ? [] : plain
+  const trees = report.processes
+    .filter(process => !folded.includes(process))
+    .flatMap((process, index) => [...(index === 0 ? [] : ['']), ...processLines(process, painter)])
+  if (folded.length === 0) return trees
+  const isOnly = folded.length === report.processes.length
+  const objects = count(folded.length, isOnly ? 'object' : 'more object')
+  const needs = agree(folded.length, 'needs', 'need')
+  const line = style.chalk.dim(
+    `${objects} ${needs} nothing but the C library (-v shows ${folded.length === 1 ? 'it' : 'them'})`,
+  )
+  return [...trees, ...(isOnly ? [] : ['']), line]
+}
+
+/** Does the object need nothing but the C library, and does wheelfix leave it unchanged? */
+function isPlain(root: WhyObject, painter: Painter): boolean {
+  return (
+    !root.foreign &&
+    changeLines(root, '', painter).length === 0 &&
+    !root.needed.some(needed => isShown(needed, painter))
+  )
 }
 
 interface Painter extends WhyStyle {

@@ -90,6 +90,21 @@ suite('wheelfix why', () => {
     assert.equal(objects.length, 3)
   })
 
+  test('among several objects, those that need nothing are only counted', () => {
+    venv.install('mixed', { [`mixed/a${MODULE}`]: {}, [`mixed/b${MODULE}`]: { needed: ['libstdc++.so.6'] } })
+    const { stdout } = venv.run('why', 'mixed', ...libs)
+    assert.match(stdout, /^mixed\/b\.abi3\.so/)
+    assert.match(stdout, /\n\n1 more object needs nothing but the C library \(-v shows it\)\n$/)
+    assert.match(
+      venv.run('why', 'mixed', '-v', ...libs).stdout,
+      /^mixed\/a\.abi3\.so {2}mixed\nneeds nothing but the C library\n/,
+    )
+    venv.install('plain', { [`plain/a${MODULE}`]: {}, [`plain/b${MODULE}`]: {} })
+    assert.equal(venv.run('why', 'plain', ...libs).stdout, '2 objects need nothing but the C library (-v shows them)\n')
+    // one object is an answer of its own
+    assert.match(venv.run('why', 'mixed.a', ...libs).stdout, /^mixed\/a\.abi3\.so {2}mixed\nneeds nothing/)
+  })
+
   test('a file may be named from the folder of the venv or from site-packages', () => {
     assert.equal(ask(`left/other${MODULE}`).objects.length, 1)
     assert.equal(ask(join(venv.site, `left/other${MODULE}`)).kind, 'file')
