@@ -1,16 +1,6 @@
 // The commands that serve environments of all tools.
 import { Command, Option } from './commander.ts'
-import {
-  collect,
-  colourOption,
-  dryRunOption,
-  examples,
-  jsonOption,
-  libsOption,
-  quietOption,
-  scanOption,
-  trustOption,
-} from './options.ts'
+import { collect, colourOption, dryRunOption, examples, jsonOption, quietOption, withLibraries } from './options.ts'
 
 type End = (status: number) => void
 
@@ -47,7 +37,7 @@ function addRun(program: Command, version: string, end: End): void {
 }
 
 function addAll(program: Command, version: string, end: End): void {
-  program
+  const command = program
     .command('all')
     .summary('patch what Python tools made: uv, pipx, pre-commit')
     .description(
@@ -65,9 +55,7 @@ function addAll(program: Command, version: string, end: End): void {
     .option('--list', 'only list what is found')
     .option('--restore', 'undo everything, byte for byte')
     .addOption(dryRunOption())
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
+  withLibraries(command)
     .addOption(jsonOption())
     .addOption(quietOption())
     .addOption(colourOption())

@@ -3,19 +3,13 @@
 import type { Command } from './commander.ts'
 import type { ExitStatus } from './commands/shared/status.ts'
 import {
-  asRootOption,
-  colourOption,
   DIR,
   dryRunOption,
   examples,
-  ignoreMissingOption,
-  ignoreOption,
-  jsonOption,
-  libsOption,
-  quietOption,
-  scanOption,
-  trustOption,
-  verboseOption,
+  withLibraries,
+  withLibrarySet,
+  withOutput,
+  withOwnerAndOutput,
 } from './options.ts'
 
 type End = (status: ExitStatus) => void
@@ -34,7 +28,7 @@ export function addInspecting(program: Command, version: string, end: End): void
 }
 
 function addWhy(program: Command, version: string, end: End): void {
-  program
+  const command = program
     .command('why')
     .summary('say where an object gets each of its libraries from, and why')
     .description(
@@ -43,14 +37,7 @@ function addWhy(program: Command, version: string, end: End): void {
     )
     .usage('[options] [dir] <name>')
     .argument('<words...>', 'the environment (may be left out), then a name, or a line of a traceback')
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(withLibraries(command))
     .addHelpText(
       'after',
       examples(
@@ -66,7 +53,7 @@ function addWhy(program: Command, version: string, end: End): void {
 }
 
 function addDoctor(program: Command, version: string, end: End): void {
-  program
+  const command = program
     .command('doctor')
     .summary('look for what is wrong with an environment')
     .description(
@@ -76,16 +63,7 @@ function addDoctor(program: Command, version: string, end: End): void {
     .argument('[dirs...]', DIR)
     .option('--import', 'also import every extension module, each in a process of its own')
     .option('--bundle <file.zip>', 'write what a bug report needs into a new file, without your name and without code')
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(ignoreMissingOption())
-    .addOption(ignoreOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(withLibrarySet(command))
     .addHelpText(
       'after',
       examples(
@@ -112,30 +90,21 @@ function addElf(program: Command): void {
 
 /** `wheelfix libs` with its options, which also apply to `env` and `build`. */
 function libsWithOptions(program: Command) {
-  return (
-    program
-      .command('libs')
-      // its options may also follow `env` and `build`
-      .enablePositionalOptions(false)
-      // packages follow a mistyped `build`
-      .allowExcessArguments()
-      .summary('show which libraries there are, where they come from, and which are missing')
-      .description(
-        'Lists the library set: for each soname that wheels may expect or that the environment needs, the file that serves it, ' +
-          'its package and its source.',
-      )
-      .argument('[dir]', DIR)
-      .option('--policy <name>', 'only what this policy allows (manylinux_2_28, manylinux2014, musllinux_1_2 …)')
-      .option('--python <python>', 'without an environment, the Python that the libraries are for (default: python3)')
-      .addOption(libsOption())
-      .addOption(scanOption())
-      .addOption(trustOption())
-      .addOption(jsonOption())
-      .addOption(quietOption())
-      .addOption(verboseOption())
-      .addOption(asRootOption())
-      .addOption(colourOption())
-  )
+  const command = program
+    .command('libs')
+    // its options may also follow `env` and `build`
+    .enablePositionalOptions(false)
+    // packages follow a mistyped `build`
+    .allowExcessArguments()
+    .summary('show which libraries there are, where they come from, and which are missing')
+    .description(
+      'Lists the library set: for each soname that wheels may expect or that the environment needs, the file that serves it, ' +
+        'its package and its source.',
+    )
+    .argument('[dir]', DIR)
+    .option('--policy <name>', 'only what this policy allows (manylinux_2_28, manylinux2014, musllinux_1_2 …)')
+    .option('--python <python>', 'without an environment, the Python that the libraries are for (default: python3)')
+  return withOwnerAndOutput(withLibraries(command))
 }
 
 function addLibs(program: Command, version: string, end: End): void {
@@ -205,7 +174,7 @@ function addLibs(program: Command, version: string, end: End): void {
 }
 
 function addEnv(program: Command, end: End): void {
-  program
+  const command = program
     .command('env')
     .summary('show the variables that help the installed packages: certificates, GPU tools, data files')
     .description(
@@ -216,14 +185,7 @@ function addEnv(program: Command, end: End): void {
     .argument('[dir]', DIR)
     .option('--export', 'print lines that a shell evaluates; a variable that is set already stays as it is')
     .option('--build', 'also what builds from source need: CC, CXX, PKG_CONFIG_PATH, CUDA_HOME')
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(withLibraries(command))
     .addHelpText(
       'after',
       examples(
@@ -239,7 +201,7 @@ function addEnv(program: Command, end: End): void {
 }
 
 function addNix(program: Command, end: End): void {
-  program
+  const command = program
     .command('nix')
     .summary('print what the wheels need as an overlay for uv2nix and pyproject.nix')
     .description(
@@ -247,16 +209,7 @@ function addNix(program: Command, end: End): void {
         'the sonames that may be missing. It is for a project that moves from a patched environment to derivations. Writes nothing.',
     )
     .argument('[dir]', DIR)
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(ignoreMissingOption())
-    .addOption(ignoreOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(withLibrarySet(command))
     .addHelpText(
       'after',
       examples(
@@ -271,7 +224,7 @@ function addNix(program: Command, end: End): void {
 }
 
 function addConfig(program: Command, end: End): void {
-  program
+  const command = program
     .command('config')
     .summary('show each setting and where it comes from')
     .description(
@@ -279,10 +232,7 @@ function addConfig(program: Command, end: End): void {
         'of the shell, and from earlier runs.',
     )
     .argument('[dir]', DIR)
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(colourOption())
+  withOutput(command)
     .addHelpText(
       'after',
       examples(['wheelfix config', 'the settings for .venv'], ['wheelfix config --json', 'the same as data']),
@@ -294,15 +244,12 @@ function addConfig(program: Command, end: End): void {
 }
 
 function addExplain(program: Command, end: End): void {
-  program
+  const command = program
     .command('explain')
     .summary('explain a finding or an error by its code')
     .description('Says what a code of `wheelfix doctor` or of a JSON error means, with an example and what to do.')
     .argument('[code]', 'such as library-missing or VENV_NOT_FOUND; without it all codes are listed')
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(colourOption())
+  withOutput(command)
     .addHelpText(
       'after',
       examples(['wheelfix explain', 'list all codes'], ['wheelfix explain qt-platform', 'explain one']),

@@ -4,26 +4,21 @@ import { Command } from './commander.ts'
 import { addEverywhere } from './cli-everywhere.ts'
 import { addInspecting } from './cli-inspect.ts'
 import {
-  asRootOption,
-  colourOption,
   DIR,
   dryRunOption,
   editableOption,
   examples,
-  ignoreMissingOption,
-  ignoreOption,
   interpreterOption,
-  jsonOption,
   libsOption,
-  quietOption,
   rehashOption,
-  scanOption,
   strategyOption,
   strictOption,
   trustOption,
   updateOption,
-  verboseOption,
+  withLibrarySet,
   withOption,
+  withOutput,
+  withOwnerAndOutput,
 } from './options.ts'
 
 /** Receives the exit status of the command that ran. */
@@ -47,7 +42,7 @@ export function makeProgram(version: string, end: End): Command {
 }
 
 function addVenv(program: Command, version: string, end: End): void {
-  program
+  const command = program
     .command('venv')
     .summary('patch an environment so that its wheels find their libraries')
     .description(
@@ -56,22 +51,15 @@ function addVenv(program: Command, version: string, end: End): void {
     )
     .argument('[dirs...]', DIR)
     .addOption(dryRunOption())
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(ignoreMissingOption())
-    .addOption(ignoreOption())
-    .addOption(strictOption())
-    .addOption(strategyOption())
-    .addOption(interpreterOption())
-    .addOption(updateOption())
-    .addOption(rehashOption())
-    .addOption(editableOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(
+    withLibrarySet(command)
+      .addOption(strictOption())
+      .addOption(strategyOption())
+      .addOption(interpreterOption())
+      .addOption(updateOption())
+      .addOption(rehashOption())
+      .addOption(editableOption()),
+  )
     .addHelpText(
       'after',
       examples(
@@ -87,7 +75,7 @@ function addVenv(program: Command, version: string, end: End): void {
 }
 
 function addCheck(program: Command, version: string, end: End): void {
-  program
+  const command = program
     .command('check')
     .summary('fail when something is unpatched or missing (for CI)')
     .description(
@@ -95,17 +83,7 @@ function addCheck(program: Command, version: string, end: End): void {
         'is missing.',
     )
     .argument('[dirs...]', DIR)
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(ignoreMissingOption())
-    .addOption(ignoreOption())
-    .addOption(strictOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(withLibrarySet(command).addOption(strictOption()))
     .addHelpText(
       'after',
       examples(
@@ -121,7 +99,7 @@ function addCheck(program: Command, version: string, end: End): void {
 }
 
 function addPath(program: Command, version: string, end: End): void {
-  program
+  const command = program
     .command('path')
     .summary('patch any folder or file: pip --target, node_modules, an editor’s extensions, a tool’s cache')
     .description(
@@ -138,19 +116,9 @@ function addPath(program: Command, version: string, end: End): void {
     .option('--state-here', 'keep the state in the folder itself, not in $XDG_STATE_HOME/wheelfix')
     .option('--check', 'change nothing; the status is 0 only when nothing needs a patch and nothing is missing')
     .addOption(dryRunOption())
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(ignoreMissingOption())
-    .addOption(ignoreOption())
-    .addOption(strictOption())
-    .addOption(updateOption())
-    .addOption(rehashOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(
+    withLibrarySet(command).addOption(strictOption()).addOption(updateOption()).addOption(rehashOption()),
+  )
     .addHelpText(
       'after',
       examples(
@@ -166,7 +134,7 @@ function addPath(program: Command, version: string, end: End): void {
 }
 
 function addLoader(program: Command, version: string, end: End): void {
-  program
+  const command = program
     .command('loader')
     .summary('give an environment a loader of its own, and leave its wheels unchanged')
     .description(
@@ -175,21 +143,14 @@ function addLoader(program: Command, version: string, end: End): void {
     )
     .argument('[dirs...]', DIR)
     .addOption(dryRunOption())
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(ignoreMissingOption())
-    .addOption(ignoreOption())
-    .addOption(strictOption())
-    .addOption(interpreterOption())
-    .addOption(updateOption())
-    .addOption(rehashOption())
-    .addOption(editableOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(
+    withLibrarySet(command)
+      .addOption(strictOption())
+      .addOption(interpreterOption())
+      .addOption(updateOption())
+      .addOption(rehashOption())
+      .addOption(editableOption()),
+  )
     .addHelpText(
       'after',
       examples(
@@ -205,7 +166,7 @@ function addLoader(program: Command, version: string, end: End): void {
 }
 
 function addPython(program: Command, _: string, end: End): void {
-  program
+  const command = program
     .command('python')
     .summary('make a Python from another system start (uv’s, python-build-standalone)')
     .description(
@@ -230,10 +191,7 @@ function addPython(program: Command, _: string, end: End): void {
     .addOption(trustOption())
     .option('--restore', 'restore the original loader; remove what --make made')
     .addOption(dryRunOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(colourOption())
+  withOutput(command)
     .addHelpText(
       'after',
       examples(
@@ -256,7 +214,7 @@ function addPython(program: Command, _: string, end: End): void {
 }
 
 function addRestore(program: Command, _: string, end: End): void {
-  program
+  const command = program
     .command('restore')
     .summary('restore every file, byte for byte')
     .description(
@@ -265,11 +223,7 @@ function addRestore(program: Command, _: string, end: End): void {
     .argument('[dirs...]', DIR)
     .addOption(dryRunOption())
     .addOption(editableOption())
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(asRootOption())
-    .addOption(colourOption())
+  withOwnerAndOutput(command)
     .addHelpText(
       'after',
       examples(
@@ -284,7 +238,7 @@ function addRestore(program: Command, _: string, end: End): void {
 }
 
 function addWheel(program: Command, _: string, end: End): void {
-  program
+  const command = program
     .command('wheel')
     .summary('patch wheels before they are installed')
     .description(
@@ -303,17 +257,11 @@ function addWheel(program: Command, _: string, end: End): void {
     )
     .addOption(withOption())
     .option('--tag <tag>', 'mark results by a build tag (1nixos) or a local version (+nixos)')
-    .addOption(libsOption())
-    .addOption(scanOption())
-    .addOption(trustOption())
-    .addOption(ignoreMissingOption())
-    .addOption(ignoreOption())
-    .addOption(interpreterOption())
-    .option('--strict', 'also count what only plugins or other packages lack, and broken policies')
-    .addOption(jsonOption())
-    .addOption(quietOption())
-    .addOption(verboseOption())
-    .addOption(colourOption())
+  withOutput(
+    withLibrarySet(command)
+      .addOption(interpreterOption())
+      .option('--strict', 'also count what only plugins or other packages lack, and broken policies'),
+  )
     .addHelpText(
       'after',
       examples(

@@ -13,3 +13,10 @@ export const Option = TypedOption
 export type Command = typed.Command
 /** A command whose options do not matter, because it is only described or gets subcommands. */
 export type AnyCommand = typed.CommandUnknownOpts
+/** A command with its arguments, its options and those of the commands above it. */
+export type CommandWith<
+  A extends unknown[],
+  O extends typed.OptionValues,
+  G extends typed.OptionValues,
+> = typed.Command<A, O, G>
+export type { OptionValues } from '@commander-js/extra-typings'

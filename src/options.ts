@@ -1,5 +1,5 @@
 // The options that several commands share. Each is described once.
-import { Option } from './commander.ts'
+import { type CommandWith, Option, type OptionValues } from './commander.ts'
 
 const NONE: readonly string[] = []
 
@@ -13,7 +13,7 @@ export const libsOption = () =>
     .default(NONE, 'none')
     .argParser(collect)
 
-export const scanOption = () => new Option('--no-scan', 'do not look for libraries in the local Nix store')
+const scanOption = () => new Option('--no-scan', 'do not look for libraries in the local Nix store')
 
 export const trustOption = () =>
   new Option('--trust <path>', 'use this store package, whoever added it to the store (repeatable)')
@@ -25,17 +25,17 @@ export const withOption = () =>
     .default(NONE, 'none')
     .argParser(collect)
 
-export const ignoreMissingOption = () =>
+const ignoreMissingOption = () =>
   new Option('--ignore-missing <glob>', 'do not report these sonames as missing (repeatable)')
     .default(NONE, 'none')
     .argParser(collect)
 
-export const ignoreOption = () =>
+const ignoreOption = () =>
   new Option('--ignore <glob>', 'do not look at these files and folders (repeatable)')
     .default(NONE, 'none')
     .argParser(collect)
 
-export const asRootOption = () =>
+const asRootOption = () =>
   new Option('--as-root', 'as root, stay root in an environment of another user (default: become its owner)')
 
 export const dryRunOption = () => new Option('--dry-run', 'say what would be done, write nothing')
@@ -68,12 +68,45 @@ export const jsonOption = () => new Option('--json', 'print one JSON document')
 
 export const quietOption = () => new Option('-q, --quiet', 'print only problems')
 
-export const verboseOption = () => new Option('-v, --verbose', 'print every file and every entry')
+const verboseOption = () => new Option('-v, --verbose', 'print every file and every entry')
 
 export const colourOption = () =>
   new Option('--color <when>', 'use colour; auto obeys NO_COLOR and FORCE_COLOR')
     .choices(['auto', 'always', 'never'] as const)
     .default('auto' as const)
+
+/** Adds the options that say where libraries may come from. */
+export function withLibraries<A extends unknown[], O extends OptionValues, G extends OptionValues>(
+  command: CommandWith<A, O, G>,
+) {
+  return command.addOption(libsOption()).addOption(scanOption()).addOption(trustOption())
+}
+
+/** Adds the options that say where libraries may come from, and which sonames and files are left out. */
+export function withLibrarySet<A extends unknown[], O extends OptionValues, G extends OptionValues>(
+  command: CommandWith<A, O, G>,
+) {
+  return withLibraries(command).addOption(ignoreMissingOption()).addOption(ignoreOption())
+}
+
+/** Adds the options that say how the answer is printed. */
+export function withOutput<A extends unknown[], O extends OptionValues, G extends OptionValues>(
+  command: CommandWith<A, O, G>,
+) {
+  return command.addOption(jsonOption()).addOption(quietOption()).addOption(verboseOption()).addOption(colourOption())
+}
+
+/** The same for a command about an environment, which root examines or changes as its owner. */
+export function withOwnerAndOutput<A extends unknown[], O extends OptionValues, G extends OptionValues>(
+  command: CommandWith<A, O, G>,
+) {
+  return command
+    .addOption(jsonOption())
+    .addOption(quietOption())
+    .addOption(verboseOption())
+    .addOption(asRootOption())
+    .addOption(colourOption())
+}
 
 /** These options may also come before the command: `wheelfix -q venv`. */
 export const ANYWHERE = /^(?:-q|--quiet|-v|--verbose|--color(?:=.*)?)$/
