@@ -81,7 +81,8 @@ function picture(points: readonly Point[]): string {
   })
   const bottom = HEIGHT - MARGIN
   const marks = points.map(
-    ({ objects }) => `<text x="${x(objects).toFixed(1)}" y="${bottom + 18}" text-anchor="middle">${objects}</text>`,
+    ({ objects }) =>
+      `<text x="${x(objects).toFixed(1)}" y="${bottom + 18}" text-anchor="middle">${whole(objects)}</text>`,
   )
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12">`,

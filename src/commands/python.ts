@@ -76,5 +76,8 @@ function linesOf({ root, pythons, status, loader }: StandaloneReport): string[] 
   if (pythons.length === 0) return [root, 'wheelfix has changed nothing here: nothing to restore']
   const served =
     loader === null ? [] : [`its private loader finds ${count(loader.content.libraries.length, 'library name')}`]
-  return [root, ...pythons.map(({ path, after }) => `  ${path}: its loader ${VERBS[status]}: ${after}`), ...served]
+  const lines = pythons.map(({ path, after }) =>
+    after === '' ? `  ${path}: removed` : `  ${path}: its loader ${VERBS[status]}: ${after}`,
+  )
+  return [root, ...lines, ...served]
 }

@@ -101,7 +101,7 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
   const warnings: string[] = []
   const asked: string[] = []
   if (named.flags.some(flag => splitLists([flag]).length === 0)) {
-    throw new WheelfixError('USAGE', '--libs names no directory: is the variable behind it empty?')
+    throw new WheelfixError('USAGE', '--libs names no folder: is the variable behind it empty?')
   }
   for (const [source, list] of sources) {
     for (const text of list) {

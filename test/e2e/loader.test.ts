@@ -316,7 +316,7 @@ int main(int argc, char **argv) {
             join(loader, 'ld-linux-x86-64.so.2'),
             readFileSync(join(world.libs.glibc, 'ld-linux-x86-64.so.2')),
           ),
-        /made from another libc/,
+        /made from a different libc/,
       ],
     ]
     for (const [damage, sentence] of damages) {
@@ -330,7 +330,7 @@ int main(int argc, char **argv) {
       const { findings } = JSON.parse(stdout) as { findings: { code: string; message: string; remedy: string }[] }
       const fault = findings.find(({ code }) => code === 'loader-fault')
       assert.match(fault?.message ?? '', sentence)
-      assert.equal(fault?.remedy, 'wheelfix loader')
+      assert.equal(fault?.remedy, `wheelfix loader ${venv}`)
       const copy = `${venv}-${count++}`
       cpSync(venv, copy, { recursive: true, verbatimSymlinks: true })
       assert.equal(wheelfix(world, ['restore', copy]).status, 0)
@@ -420,7 +420,7 @@ int main(int argc, char **argv) {
       const checked = wheelfix(other, ['check', venv])
       assert.equal(checked.status, 1, checked.stderr)
       assert.match(checked.stderr, /was made from a different libc than this Python now has; run wheelfix loader/)
-      assert.match(wheelfix(other, ['doctor', venv]).stdout, /made from another libc .* {2}loader-fault/)
+      assert.match(wheelfix(other, ['doctor', venv]).stdout, /made from a different libc .* {2}loader-fault/)
       const mended = wheelfix(other, ['loader', venv, '--libs', other.libs.gcc])
       assert.equal(mended.status, 0, mended.stderr)
       const mapped = 'print(open("/proc/self/maps").read())'

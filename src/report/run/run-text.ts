@@ -101,7 +101,7 @@ function loaderLines({ loader }: RunFacts, style: ReportStyle): string[] {
       const origin = source === null ? 'with the private loader' : `copy of ${pathsIn(style)(source)}`
       return `    ${path}  ${chalk.dim(origin)}`
     }),
-    `    It finds ${count(loader.names, 'library name')} in ${count(loader.folders, 'folder')}`,
+    `    the loader finds ${count(loader.names, 'library name')} in ${count(loader.folders, 'folder')}`,
     ...(details?.loader ?? []),
   ]
 }
@@ -260,7 +260,7 @@ function summaryLine({ summary, loader, windows, interrupted }: RunFacts, style:
   const { objects, restored, missing, optional, refused, held } = summary
   const patched = summary.patched - restored
   const nothing = loader !== null && loader.status !== 'fine' ? 'nothing to patch' : 'nothing to do'
-  if (objects + held === 0) return `no ELF object in this environment: ${nothing}`
+  if (objects + held === 0) return `no ELF object here: ${nothing}`
   const lost = strict ? missing + optional : missing
   const windowless = windows.filter(({ opensSomewhere }) => !opensSomewhere).length
   const parts = [
