@@ -5,10 +5,9 @@ import { count } from '../io/words.ts'
 import type { Environment } from '../python/environment.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { type AllRow, allLines } from '../report/all-text.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { writeLines } from '../report/print.ts'
 import type { RunFacts } from '../report/run/run-facts.ts'
-import { SCHEMA } from '../report/schema.ts'
 import { findFolder } from '../state/folders.ts'
 import {
   DEFAULT_TOOLS,
@@ -22,31 +21,25 @@ import {
 import { reasonToSkip } from '../tools/untouchable.ts'
 import { answerFor } from './shared/answer.ts'
 import { untilSignal } from './interruptible.ts'
+import { writeDocument } from './shared/documents.ts'
 import { reportFailure, sentenceOf } from './shared/failure.ts'
+import type { LibraryOptions, OutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
-export interface AllCommandOptions {
+export interface AllCommandOptions extends LibraryOptions, OutputOptions {
   /** Names of tools. Each item may be a list with commas. */
   readonly only?: readonly string[]
   readonly list?: boolean
   readonly restore?: boolean
   readonly dryRun?: boolean
-  readonly libs: readonly string[]
-  /** False with --no-scan. */
-  readonly scan: boolean
-  readonly trust: readonly string[]
-  readonly json?: boolean
-  readonly quiet?: boolean
-  readonly color: ColourMode
 }
 
 /** Status 1: work is left in one of the environments. */
 export async function allCommand(options: AllCommandOptions, version: string): Promise<ExitStatus> {
   try {
     const rows = await rowsOf(options, version)
-    if (options.json === true) {
-      process.stdout.write(`${JSON.stringify({ schema: SCHEMA, command: 'all', environments: rows })}\n`)
-    } else {
+    if (options.json === true) writeDocument('all', { environments: rows })
+    else {
       const { stdout } = colours(options.color, process.env)
       writeLines(process.stdout, allLines(rows, { chalk: stdout, quiet: options.quiet === true }))
     }

@@ -1,18 +1,15 @@
 // `wheelfix config`: each setting and its source.
 import { shownSettings } from '../inspect/settings.ts'
 import { findVenv } from '../python/pyvenv.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { settingLines } from '../report/manual/config-text.ts'
 import { writeLines } from '../report/print.ts'
-import { SCHEMA } from '../report/schema.ts'
+import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
+import type { OutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
-export interface ConfigCommandOptions {
-  readonly json?: boolean | undefined
-  readonly verbose?: boolean | undefined
-  readonly color: ColourMode
-}
+export type ConfigCommandOptions = OutputOptions
 
 /**
  * `wheelfix config`: prints the settings of an environment and the source of each. `argument`: the environment as the user
@@ -23,11 +20,8 @@ export function configCommand(argument: string | undefined, options: ConfigComma
   try {
     const venv = findVenv({ argument, env, cwd: process.cwd() })
     const { file, settings } = shownSettings(venv, env)
-    if (options.json === true) {
-      process.stdout.write(
-        `${JSON.stringify({ schema: SCHEMA, command: 'config', venv: venv.root, file, settings })}\n`,
-      )
-    } else {
+    if (options.json === true) writeDocument('config', { venv: venv.root, file, settings })
+    else {
       const style = { chalk: colours(options.color, env).stdout, verbose: options.verbose === true }
       writeLines(process.stdout, settingLines(venv.root, file, settings, style))
     }

@@ -5,7 +5,7 @@ import { WheelfixError } from '../io/error.ts'
 import { findEnvironment } from '../state/folders.ts'
 import type { Finding } from '../inspect/findings.ts'
 import { screenOf } from '../report/layout.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
@@ -14,23 +14,14 @@ import { doctorDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
 import { setFlags } from './shared/flags.ts'
 import { overFolders, type PutDocument } from './shared/several.ts'
+import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 import { aimed, targetOf } from './shared/target.ts'
 
-export interface DoctorCommandOptions {
+export interface DoctorCommandOptions extends LibrarySetOptions, OwnerOutputOptions {
   readonly import?: boolean | undefined
   /** A file for a bug report. */
   readonly bundle?: string | undefined
-  readonly json?: boolean | undefined
-  readonly libs: readonly string[]
-  readonly scan: boolean
-  readonly trust: readonly string[]
-  readonly ignoreMissing: readonly string[]
-  readonly ignore: readonly string[]
-  readonly verbose?: boolean | undefined
-  readonly asRoot?: boolean | undefined
-  readonly quiet?: boolean | undefined
-  readonly color: ColourMode
 }
 
 /** Status 1: one of the environments has an error or a warning. */
@@ -57,16 +48,7 @@ async function doctorOne(
   const cwd = process.cwd()
   try {
     const venv = foundAsOwner(() => findEnvironment(argument, env, cwd), options.asRoot)
-    const asked: DoctorOptions = {
-      libs: options.libs,
-      noScan: !options.scan,
-      trust: options.trust,
-      ignoreMissing: options.ignoreMissing,
-      ignore: options.ignore,
-      imports: options.import === true,
-      env,
-      cwd,
-    }
+    const asked: DoctorOptions = { ...looking(options), imports: options.import === true }
     const write = (result: Pick<BundleInput, 'report' | 'crash'>): Promise<Bundle | null> => {
       if (options.bundle === undefined) return Promise.resolve(null)
       return writeBundle(options.bundle, { venv, options: asked, version, ...result })

@@ -2,42 +2,31 @@
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/options.ts'
 import { type Variable, variablesOf } from '../inspect/variables/variables.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { envLines, exportLines } from '../report/env-text.ts'
 import { screenOf } from '../report/layout.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
-import { SCHEMA } from '../report/schema.ts'
 import { findEnvironment } from '../state/folders.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
+import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
+import { looking, type LibraryOptions, type OwnerOutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
-export interface EnvCommandOptions {
+export interface EnvCommandOptions extends LibraryOptions, OwnerOutputOptions {
   readonly export?: boolean | undefined
   readonly build?: boolean | undefined
-  readonly libs: readonly string[]
-  /** False with --no-scan. */
-  readonly scan: boolean
-  readonly trust: readonly string[]
-  readonly json?: boolean | undefined
-  readonly quiet?: boolean | undefined
-  readonly verbose?: boolean | undefined
-  readonly asRoot?: boolean | undefined
-  readonly color: ColourMode
 }
 
 /** Status 0, also when no variable would help. */
 export function envCommand(argument: string | undefined, options: EnvCommandOptions): ExitStatus {
   const { env } = process
-  const cwd = process.cwd()
   try {
-    const venv = foundAsOwner(() => findEnvironment(argument, env, cwd), options.asRoot)
-    const { libs, scan, trust, build = false } = options
-    const examined = examine(venv, lookingOnly({ libs, noScan: !scan, trust, env, cwd }))
-    const variables = variablesOf(examined, { env, build })
-    if (options.json === true) {
-      process.stdout.write(`${JSON.stringify({ schema: SCHEMA, command: 'env', venv: venv.root, variables })}\n`)
-    } else if (options.export === true) process.stdout.write(exportLines(variables))
+    const venv = foundAsOwner(() => findEnvironment(argument, env, process.cwd()), options.asRoot)
+    const examined = examine(venv, lookingOnly(looking(options)))
+    const variables = variablesOf(examined, { env, build: options.build === true })
+    if (options.json === true) writeDocument('env', { venv: venv.root, variables })
+    else if (options.export === true) process.stdout.write(exportLines(variables))
     else if (options.quiet !== true || variables.some(isOpen)) print(venv.root, variables, options)
     if (options.quiet !== true && options.json !== true && options.export !== true) {
       writeWarnings(examined.warnings, colours(options.color, env).stderr, env)

@@ -2,18 +2,16 @@
 import { WheelfixError } from '../io/error.ts'
 import { nearest } from '../io/words.ts'
 import { EXPLANATIONS } from '../inspect/explanations.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { explanationLines, explanationList } from '../report/manual/explain-text.ts'
 import { screenOf } from '../report/layout.ts'
 import { writeLines } from '../report/print.ts'
-import { SCHEMA } from '../report/schema.ts'
+import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
+import type { OutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
-export interface ExplainCommandOptions {
-  readonly json?: boolean | undefined
-  readonly color: ColourMode
-}
+export type ExplainCommandOptions = OutputOptions
 
 /** `wheelfix explain CODE`. Without a code it lists all codes. An unknown code ends with status 2. */
 export function explainCommand(code: string | undefined, options: ExplainCommandOptions): ExitStatus {
@@ -27,9 +25,8 @@ export function explainCommand(code: string | undefined, options: ExplainCommand
     }
     const { stdout } = colours(options.color, process.env)
     const { columns } = screenOf(process.stdout, process.env)
-    if (options.json === true) {
-      process.stdout.write(`${JSON.stringify({ schema: SCHEMA, command: 'explain', codes: found })}\n`)
-    } else if (code === undefined) writeLines(process.stdout, explanationList(found, stdout))
+    if (options.json === true) writeDocument('explain', { codes: found })
+    else if (code === undefined) writeLines(process.stdout, explanationList(found, stdout))
     else
       writeLines(
         process.stdout,

@@ -2,30 +2,24 @@
 import { resolve } from 'node:path'
 import { isOurs, makeSteps, removeSteps } from '../private-loader/make-python.ts'
 import { type StandaloneReport, standaloneSteps } from '../private-loader/standalone.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { installationOf } from '../python/installation.ts'
 import { untilSignal } from './interruptible.ts'
+import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
-import { SCHEMA } from '../report/schema.ts'
+import type { LibraryOptions, OutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
-export interface PythonCommandOptions {
+export interface PythonCommandOptions extends LibraryOptions, OutputOptions {
   readonly libc?: string | undefined
   readonly loader?: boolean | undefined
-  readonly libs: readonly string[]
-  /** False with --no-scan. */
-  readonly scan: boolean
-  readonly trust: readonly string[]
   readonly make?: boolean | undefined
   readonly from?: string | undefined
   readonly update?: boolean | undefined
   readonly restore?: boolean | undefined
   readonly dryRun?: boolean | undefined
-  readonly json?: boolean | undefined
-  readonly quiet?: boolean | undefined
-  readonly color: ColourMode
 }
 
 /** `wheelfix python DIR`: edits a Python, makes one with `--make`, or takes either back with `--restore`. */
@@ -35,7 +29,7 @@ export async function pythonCommand(directory: string, options: PythonCommandOpt
   try {
     const report = await untilSignal(stepsOn(directory, options), () => LEFT)
     writeWarnings(report.warnings, colour.stderr, process.env)
-    if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
+    if (options.json === true) writeDocument('python', documentOf(report))
     else if (options.quiet !== true) writeLines(process.stdout, linesOf(report))
     return 0
   } catch (error) {
@@ -59,8 +53,6 @@ function stepsOn(directory: string, options: PythonCommandOptions): Generator<un
 
 function documentOf({ root, version, pythons, status, libc, loader }: StandaloneReport) {
   return {
-    schema: SCHEMA,
-    command: 'python',
     root,
     ...(version === '' ? {} : { version }),
     pythons,

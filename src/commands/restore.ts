@@ -1,7 +1,7 @@
 // `wheelfix restore`: restores every file to what it was before wheelfix.
 import { restoreSteps } from '../environment/restore-environment.ts'
 import { findEnvironment } from '../state/folders.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
@@ -10,16 +10,12 @@ import { reportFailure } from './shared/failure.ts'
 import { setFlags } from './shared/flags.ts'
 import { untilSignal } from './interruptible.ts'
 import { type FolderResult, overFolders, type PutDocument } from './shared/several.ts'
+import type { OwnerOutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
-export interface RestoreCommandOptions {
+export interface RestoreCommandOptions extends OwnerOutputOptions {
   readonly dryRun?: boolean | undefined
   readonly editable?: boolean | undefined
-  readonly json?: boolean | undefined
-  readonly quiet?: boolean | undefined
-  readonly verbose?: boolean | undefined
-  readonly asRoot?: boolean | undefined
-  readonly color: ColourMode
 }
 
 /** `wheelfix restore DIR…`: gives each environment its original files back. */

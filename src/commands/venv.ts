@@ -6,7 +6,7 @@ import type { VenvOptions } from '../environment/options.ts'
 import type { Environment } from '../python/environment.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { activeElsewhere } from '../python/search-venv.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { progressBar } from '../report/progress.ts'
 import { screenOf } from '../report/layout.ts'
 import { detailsOf } from '../report/run/run-details.ts'
@@ -20,29 +20,19 @@ import { foundAsOwner } from './shared/as-owner.ts'
 import { answerFor, type Command } from './shared/answer.ts'
 import { reportFailure } from './shared/failure.ts'
 import { type FolderResult, overFolders, type PutDocument } from './shared/several.ts'
+import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 import { targetOf } from './shared/target.ts'
 
 /** The options of both commands, as commander gives them. */
-export interface VenvCommandOptions {
+export interface VenvCommandOptions extends LibrarySetOptions, OwnerOutputOptions {
   readonly dryRun?: boolean | undefined
-  readonly json?: boolean | undefined
-  readonly libs: readonly string[]
-  /** False with --no-scan. */
-  readonly scan: boolean
-  readonly trust: readonly string[]
-  readonly ignoreMissing: readonly string[]
-  readonly ignore: readonly string[]
   readonly strict?: boolean | undefined
   readonly strategy?: Strategy | undefined
   readonly interpreter?: ProgramInterpreter | undefined
   readonly update?: boolean | undefined
   readonly rehash?: boolean | undefined
   readonly editable?: boolean | undefined
-  readonly quiet?: boolean | undefined
-  readonly verbose?: boolean | undefined
-  readonly asRoot?: boolean | undefined
-  readonly color: ColourMode
 }
 
 /** The further options of `wheelfix path`. */
@@ -95,24 +85,17 @@ async function runOne(
   version: string,
   put: PutDocument,
 ): Promise<FolderResult> {
-  const { env } = process
   const strict = options.strict === true
   const reading = command === 'check' || options.dryRun === true
   const bar = progressBar(process.stderr, 'patching', options.quiet !== true && options.json !== true)
   const runOptions: VenvOptions = {
-    libs: options.libs,
-    noScan: !options.scan,
-    trust: options.trust,
-    ignoreMissing: options.ignoreMissing,
-    ignore: options.ignore,
+    ...looking(options),
     update: options.update === true,
     rehash: options.rehash === true,
     editable: options.editable === true,
     strategy: options.strategy ?? null,
     interpreter: options.interpreter ?? null,
     mode: reading ? 'plan' : 'apply',
-    env,
-    cwd: process.cwd(),
     progress: (done, total) => bar.step(done, total),
   }
   try {

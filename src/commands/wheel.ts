@@ -1,6 +1,6 @@
 // `wheelfix wheel`: parse options → run the pipeline over archives → render.
 import { WheelfixError } from '../io/error.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { progressBar } from '../report/progress.ts'
 import { wheelLines } from '../report/wheel-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
@@ -12,10 +12,11 @@ import { objectEntry } from '../report/run/run-json.ts'
 import { SCHEMA } from '../report/schema.ts'
 import { withSignals } from './interruptible.ts'
 import { reportFailure } from './shared/failure.ts'
+import { looking, type LibrarySetOptions, type OutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 /** The options of the command, as commander gives them. */
-export interface WheelCommandOptions {
+export interface WheelCommandOptions extends LibrarySetOptions, OutputOptions {
   readonly outputDir?: string | undefined
   readonly inPlace?: boolean | undefined
   readonly dryRun?: boolean | undefined
@@ -24,18 +25,8 @@ export interface WheelCommandOptions {
   readonly python?: string | undefined
   readonly with: readonly string[]
   readonly tag?: string | undefined
-  readonly json?: boolean | undefined
-  readonly libs: readonly string[]
-  /** False with --no-scan. */
-  readonly scan: boolean
-  readonly trust: readonly string[]
-  readonly ignoreMissing: readonly string[]
-  readonly ignore: readonly string[]
   readonly interpreter?: ProgramInterpreter | undefined
   readonly strict?: boolean | undefined
-  readonly quiet?: boolean | undefined
-  readonly verbose?: boolean | undefined
-  readonly color: ColourMode
 }
 
 /** The default folder of the results, the same as auditwheel's. */
@@ -104,15 +95,9 @@ function optionsOf(
     write: options.check !== true && options.dryRun !== true,
     check: options.check === true,
     python: options.python,
-    libs: options.libs,
-    noScan: !options.scan,
-    trust: options.trust,
-    ignoreMissing: options.ignoreMissing,
-    ignore: options.ignore,
+    ...looking(options),
     interpreter: options.interpreter ?? null,
     tag: options.tag === undefined ? null : parseTag(options.tag),
-    env: process.env,
-    cwd: process.cwd(),
     progress,
   }
 }

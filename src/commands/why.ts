@@ -10,26 +10,18 @@ import { whyOf } from '../inspect/reasons.ts'
 import { settledSubject } from '../inspect/settled.ts'
 import { subjectOf } from '../inspect/subject.ts'
 import { findEnvironment } from '../state/folders.ts'
-import { type ColourMode, colours } from '../report/colour.ts'
+import { colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { whyDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
 import { setFlags } from './shared/flags.ts'
+import { looking, type LibraryOptions, type OwnerOutputOptions } from './shared/options.ts'
 import type { ExitStatus } from './shared/status.ts'
 import { targetOf } from './shared/target.ts'
 
-export interface WhyCommandOptions {
-  readonly json?: boolean | undefined
-  readonly libs: readonly string[]
-  readonly scan: boolean
-  readonly trust: readonly string[]
-  readonly verbose?: boolean | undefined
-  readonly asRoot?: boolean | undefined
-  readonly quiet?: boolean | undefined
-  readonly color: ColourMode
-}
+export type WhyCommandOptions = LibraryOptions & OwnerOutputOptions
 
 /**
  * Status 1: a library is missing.
@@ -44,9 +36,9 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions,
     const isNamed = rest.length === 1 || (rest.length > 0 && existsSync(fsPath(resolve(cwd, first, 'pyvenv.cfg'))))
     const venv = foundAsOwner(() => findEnvironment(isNamed ? first : undefined, env, cwd), options.asRoot)
     const name = nameIn((isNamed ? rest : words).join(' '))
-    const looking = lookingOnly({ libs: options.libs, noScan: !options.scan, trust: options.trust, env, cwd })
+    const asked = lookingOnly(looking(options))
     setFlags()
-    const subject = settledSubject(venv, looking, version) ?? subjectOf(examine(venv, looking))
+    const subject = settledSubject(venv, asked, version) ?? subjectOf(examine(venv, asked))
     const report = whyOf(name, subject, cwd)
     if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
     else if (options.quiet !== true) {

@@ -19,7 +19,7 @@ import { type Nixpkgs, pinnedNixpkgs } from '../../nix/build/pin.ts'
 import { findProjectFile } from '../../nix/build/project-file.ts'
 import { storeDirectory } from '../../nix/store.ts'
 import { findVenv, type Venv } from '../../python/pyvenv.ts'
-import { type ColourMode, colours } from '../../report/colour.ts'
+import { colours } from '../../report/colour.ts'
 import { absentWords, foundLines, lackingLine } from '../../report/libs-build-text.ts'
 import { writeLines } from '../../report/print.ts'
 import { keepRemedy } from '../../report/run/remedies.ts'
@@ -27,22 +27,15 @@ import { packageFor } from '../../resolve/problems/hint.ts'
 import { builtSetLink } from '../../state/lock.ts'
 import { workAsOwner } from '../shared/as-owner.ts'
 import { reportFailure } from '../shared/failure.ts'
+import type { LibraryOptions, OwnerOutputOptions } from '../shared/options.ts'
 import type { ExitStatus } from '../shared/status.ts'
 import { venvCommand } from '../venv.ts'
 
-export interface LibsBuildOptions {
-  readonly libs: readonly string[]
-  /** False with --no-scan. */
-  readonly scan: boolean
-  readonly trust: readonly string[]
-  readonly quiet?: boolean | undefined
-  readonly verbose?: boolean | undefined
+export interface LibsBuildOptions extends LibraryOptions, OwnerOutputOptions {
   readonly flake?: string | undefined
-  readonly asRoot?: boolean | undefined
   /** Build the libraries that the environment misses. */
   readonly missing?: boolean | undefined
   readonly dryRun?: boolean | undefined
-  readonly color: ColourMode
 }
 
 /** The result of a build. */

@@ -5,26 +5,20 @@ import { WheelfixError } from '../../io/error.ts'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { findPolicy, POLICIES, POLICY_SOURCE } from '../../nix/policies.ts'
-import { type ColourMode, colours } from '../../report/colour.ts'
+import { colours } from '../../report/colour.ts'
 import { libsLines } from '../../report/libs-text.ts'
 import { writeLines, writeWarnings } from '../../report/print.ts'
 import { findVenv } from '../../python/pyvenv.ts'
 import { targetPython } from '../../python/named.ts'
 import { workAsOwner } from '../shared/as-owner.ts'
+import { writeDocument } from '../shared/documents.ts'
 import { reportFailure } from '../shared/failure.ts'
-import { SCHEMA } from '../../report/schema.ts'
+import { looking, type LibraryOptions, type OwnerOutputOptions } from '../shared/options.ts'
 import type { ExitStatus } from '../shared/status.ts'
 
-export interface LibsCommandOptions {
-  readonly libs: readonly string[]
-  /** False with --no-scan. */
-  readonly scan: boolean
-  readonly trust: readonly string[]
+export interface LibsCommandOptions extends LibraryOptions, OwnerOutputOptions {
   readonly policy?: string | undefined
   readonly python?: string | undefined
-  readonly json?: boolean | undefined
-  readonly asRoot?: boolean | undefined
-  readonly color: ColourMode
 }
 
 /**
@@ -40,7 +34,7 @@ export function libsCommand(
     const report = reportOf(argument, options, more)
     writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
     const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
-    if (options.json === true) process.stdout.write(`${JSON.stringify(documentOf(report))}\n`)
+    if (options.json === true) writeDocument('libs', documentOf(report))
     else writeLines(process.stdout, libsLines(report, colours(options.color, process.env).stdout))
     return counts.some(({ path }) => path === null) ? 1 : 0
   } catch (error) {
@@ -54,9 +48,7 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
     const report = reportOf(argument, options)
     writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
     if (options.json === true) {
-      process.stdout.write(
-        `${JSON.stringify({ schema: SCHEMA, command: 'libs env', libs: librarySearchPath(report) })}\n`,
-      )
+      writeDocument('libs env', { libs: librarySearchPath(report) })
       return 0
     }
     const path = `'${librarySearchPath(report).join(':').replaceAll("'", `'\\''`)}'`
@@ -90,13 +82,11 @@ function reportOf(argument: string | undefined, options: LibsCommandOptions, mor
     const known = POLICIES.map(({ name }) => name).join(' ')
     throw new WheelfixError('USAGE', `there is no policy ${options.policy} (known: ${known})`)
   }
-  return listLibrarySet(venv, { libs: options.libs, noScan: !options.scan, trust: options.trust, policy, env, cwd })
+  return listLibrarySet(venv, { ...looking(options), policy })
 }
 
 function documentOf({ venv, python, rows }: LibsReport) {
   return {
-    schema: SCHEMA,
-    command: 'libs',
     venv: venv.root,
     python: {
       version: python.version,

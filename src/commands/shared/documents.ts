@@ -4,6 +4,11 @@ import type { WhyNeeded, WhyObject, WhyReport } from '../../inspect/reasons.ts'
 import type { Environment } from '../../python/environment.ts'
 import { SCHEMA } from '../../report/schema.ts'
 
+/** Prints the JSON document of a command in one line. */
+export function writeDocument(command: string, content: object): void {
+  process.stdout.write(`${JSON.stringify({ schema: SCHEMA, command, ...content })}\n`)
+}
+
 /** The JSON document of `doctor`, as `schema/` describes it. */
 export function doctorDocument({ venv, findings, asked, imported }: DoctorReport) {
   return { schema: SCHEMA, command: 'doctor', venv: venv.root, asked, imported, findings }
