@@ -1,35 +1,55 @@
 // Files of the Nix store never change: Nix identifies each package by the hash of its content, and other users share it.
+import { basename, dirname, join } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { realPath } from '../io/path.ts'
+import { isInside, realPath } from '../io/path.ts'
 import { storeDirectory, storePathOf } from './store.ts'
 
 /**
- * Refuses to write into a folder of the store. The exception is a build that makes the folder. The folder is then one of the
- * outputs that Nix names in the builder's environment.
+ * Refuses to write into the store, into a folder of it, or into a folder that holds it. The exception is a build that makes
+ * the folder. The folder is then one of the outputs that Nix names in the builder's environment.
  * @throws WheelfixError `IO`
  */
 export function refuseStore(root: string, env: NodeJS.ProcessEnv): void {
-  const storePath = inStore(root, env)
-  if (storePath === null) return
-  const isOutput = env['NIX_BUILD_TOP'] !== undefined && Object.values(env).includes(storePath)
-  if (isOutput) return
+  const roots = withTarget(root)
+  const stores = withTarget(storeDirectory(env))
+  const place = roots.some(root => stores.includes(root))
+    ? 'is the Nix store'
+    : roots.some(root => stores.some(store => isInside(root, store)))
+      ? 'is in the Nix store'
+      : roots.some(root => stores.some(store => isInside(store, root)))
+        ? 'holds the Nix store'
+        : null
+  if (place === null || isOutput(roots, stores, env)) return
   throw new WheelfixError(
     'IO',
-    `${root} is in the Nix store, whose files do not change: make an environment outside the store, or have Nix make one that is ` +
+    `${root} ${place}, whose files do not change: make an environment outside the store, or have Nix make one that is ` +
       'patched (fixVenv of the flake)',
     root,
   )
 }
 
-/** The store path that holds a folder, by the folder's name or by the target of its links. */
-function inStore(root: string, env: NodeJS.ProcessEnv): string | null {
-  const store = storeDirectory(env)
+function isOutput(roots: readonly string[], stores: readonly string[], env: NodeJS.ProcessEnv): boolean {
+  if (env['NIX_BUILD_TOP'] === undefined) return false
+  const values = new Set(Object.values(env))
+  return roots.some(root =>
+    stores.some(store => {
+      const storePath = storePathOf(root, store)
+      return storePath !== null && values.has(storePath)
+    }),
+  )
+}
+
+/** The path, and the path that its links lead to. */
+function withTarget(path: string): string[] {
+  return [path, targetOf(path)]
+}
+
+/** The path without links. The end of it need not exist yet. */
+function targetOf(path: string): string {
   try {
-    return (
-      storePathOf(root, store) ?? storePathOf(realPath(root), store) ?? storePathOf(realPath(root), realPath(store))
-    )
+    return realPath(path)
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
-    return null
+    return path === dirname(path) ? path : join(targetOf(dirname(path)), basename(path))
   }
 }

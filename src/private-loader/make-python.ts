@@ -98,7 +98,7 @@ export function* makeSteps(options: MakeOptions): Generator<undefined, Standalon
   const { env, cwd } = options
   const root = resolve(cwd, options.directory)
   refuseNonFolder(root)
-  refuseStore(nearest(root), env)
+  refuseStore(root, env)
   const made = isMade(root)
   if (!made && !isEmpty(root)) {
     throw new WheelfixError('PATH_REFUSED', `${root} is not empty: name a folder that does not exist yet`, root)

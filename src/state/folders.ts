@@ -187,7 +187,7 @@ const SHARED = new Set(['/', '/home', '/root', '/var', '/opt', '/srv', '/mnt', '
 
 /**
  * The reason not to patch a folder as a whole, as the second half of a sentence; null when it may be patched.
- * @throws WheelfixError for a folder in the store
+ * @throws WheelfixError for a folder in the store, or one that holds it
  */
 function faultOf(path: string, env: NodeJS.ProcessEnv): string | null {
   if (isInside(path, realOr(storeDirectory(env)))) {
@@ -203,7 +203,9 @@ function faultOf(path: string, env: NodeJS.ProcessEnv): string | null {
   const system = SYSTEM.find(folder => isInside(path, folder))
   if (system !== undefined) return `belongs to the system (${system}), whose package manager changes its files`
   if (/^\/home\/[^/]+$/.test(path)) return 'is a home folder: name the folder of one tool or environment in it'
-  return SHARED.has(path) ? 'holds files of all users: name the folder of one tool or environment' : null
+  if (SHARED.has(path)) return 'holds files of all users: name the folder of one tool or environment'
+  refuseStore(path, env)
+  return null
 }
 
 /** The end of central directory record of a ZIP archive has 22 bytes and a comment (APPNOTE.TXT 4.3.16). */

@@ -11,7 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
@@ -128,6 +128,37 @@ test(
     chownSync(venv, 0, 0)
   },
 )
+
+test('the Nix store itself, what is in it and what holds it are refused', t => {
+  if (typeof world === 'string') return t.skip(skip(world))
+  const place = join(world.store, `${storeHash('tree')}-tree`)
+  mkdirSync(join(world.store, '.links'), { recursive: true })
+  mkdirSync(join(place, 'lib'), { recursive: true })
+  const holder = dirname(world.store)
+  symlinkSync(world.store, join(world.root, 'store-link'))
+  symlinkSync(holder, join(world.root, 'holder-link'))
+  const state = { XDG_STATE_HOME: join(world.root, 'state') }
+  for (const [path, reason] of [
+    [world.store, /is the Nix store, whose files do not change/],
+    [join(world.root, 'store-link'), /is the Nix store/],
+    [join(world.store, '.links'), /is in the Nix store/],
+    [place, /is in the Nix store/],
+    [join(place, 'lib'), /is in the Nix store/],
+    [holder, /holds the Nix store/],
+    [join(world.root, 'holder-link'), /holds the Nix store/],
+  ] as const) {
+    for (const args of [[path], [path, '--state-here']]) {
+      const { status, stdout, stderr } = wheelfix(world, ['path', ...args], state)
+      assert.equal(status, 2, `${args.join(' ')}: ${stdout}${stderr}`)
+      assert.match(stderr, reason, args.join(' '))
+    }
+    if (path === holder || path.endsWith('holder-link')) continue
+    const { status, stderr } = wheelfix(world, ['python', '--make', join(path, 'new/python')], state)
+    assert.equal(status, 2, path)
+    assert.match(stderr, /is in the Nix store/)
+  }
+  assert.equal(existsSync(join(world.root, 'state/wheelfix')), false)
+})
 
 test('a venv in the Nix store is refused, except in the output of a build', t => {
   if (typeof world === 'string') return t.skip(skip(world))
