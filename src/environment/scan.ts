@@ -7,7 +7,7 @@ import { ElfError } from '../elf/error.ts'
 import { originalSource } from '../elf/graft/undo-note.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
-import { errnoOf } from '../io/error.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
 import { matchesPath } from '../io/glob.ts'
 import {
   directoryOf,
@@ -22,6 +22,7 @@ import {
 } from '../io/path.ts'
 import { openElf } from '../io/source.ts'
 import { isTemporary, temporaryFiles } from '../io/replace.ts'
+import { storePathOf } from '../nix/store.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { type Belonging, belongingOf } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
@@ -216,6 +217,14 @@ function visitFolder(walk: Walk, directory: string): void {
       return
     }
   }
+  if (isOtherStore(directory, entries)) {
+    const remedy = `name the folders beside it, or leave it out: --ignore '${relativeTo(venv.root, directory)}'`
+    throw new WheelfixError(
+      'PATH_REFUSED',
+      `${directory} is a Nix store, whose files do not change: ${remedy}`,
+      directory,
+    )
+  }
   walk.directories.push(directory)
   const below: string[] = []
   for (const { name, kind } of entries) {
@@ -232,6 +241,11 @@ function visitFolder(walk: Walk, directory: string): void {
     }
   }
   for (const path of below) visitFolder(walk, path)
+}
+
+/** Is the folder another Nix store, such as that of a user without root (~/.local/share/nix/root/nix/store)? */
+function isOtherStore(directory: string, entries: readonly DirectoryEntry[]): boolean {
+  return directory.endsWith('/nix/store') && entries.some(({ name }) => storePathOf(`/${name}`, '/') !== null)
 }
 
 function visitLink(walk: Walk, path: string, name: string): void {

@@ -11,7 +11,7 @@ import { storeDirectory, storePathOf } from './store.ts'
  */
 export function refuseStore(root: string, env: NodeJS.ProcessEnv): void {
   const roots = withTarget(root)
-  const stores = withTarget(storeDirectory(env))
+  const stores = [...withTarget(storeDirectory(env)), ...roots.flatMap(otherStore)]
   const place = roots.some(root => stores.includes(root))
     ? 'is the Nix store'
     : roots.some(root => stores.some(store => isInside(root, store)))
@@ -37,6 +37,12 @@ function isOutput(roots: readonly string[], stores: readonly string[], env: Node
       return storePath !== null && values.has(storePath)
     }),
   )
+}
+
+/** The store that a path is in by its name, such as that of a user without root (~/.local/share/nix/root/nix/store). */
+function otherStore(path: string): string[] {
+  const store = /^.*\/nix\/store(?=$|\/)/.exec(path)?.[0]
+  return store === undefined ? [] : [store]
 }
 
 /** The path, and the path that its links lead to. */

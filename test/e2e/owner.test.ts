@@ -137,6 +137,10 @@ test('the Nix store itself, what is in it and what holds it are refused', t => {
   const holder = dirname(world.store)
   symlinkSync(world.store, join(world.root, 'store-link'))
   symlinkSync(holder, join(world.root, 'holder-link'))
+  // the store of a user without root, which no variable names
+  const other = join(world.root, 'share/nix/root/nix/store')
+  const otherPlace = join(other, `${storeHash('other')}-other`)
+  mkdirSync(join(otherPlace, 'lib'), { recursive: true })
   const state = { XDG_STATE_HOME: join(world.root, 'state') }
   for (const [path, reason] of [
     [world.store, /is the Nix store, whose files do not change/],
@@ -144,6 +148,9 @@ test('the Nix store itself, what is in it and what holds it are refused', t => {
     [join(world.store, '.links'), /is in the Nix store/],
     [place, /is in the Nix store/],
     [join(place, 'lib'), /is in the Nix store/],
+    [other, /is the Nix store/],
+    [join(otherPlace, 'lib'), /is in the Nix store/],
+    [join(world.root, 'share'), /nix\/store is a Nix store, .* leave it out: --ignore 'nix\/root\/nix\/store'/],
     [holder, /holds the Nix store/],
     [join(world.root, 'holder-link'), /holds the Nix store/],
   ] as const) {
@@ -152,12 +159,14 @@ test('the Nix store itself, what is in it and what holds it are refused', t => {
       assert.equal(status, 2, `${args.join(' ')}: ${stdout}${stderr}`)
       assert.match(stderr, reason, args.join(' '))
     }
-    if (path === holder || path.endsWith('holder-link')) continue
+    if (!/\/store/.test(path)) continue
     const { status, stderr } = wheelfix(world, ['python', '--make', join(path, 'new/python')], state)
     assert.equal(status, 2, path)
     assert.match(stderr, /is in the Nix store/)
   }
   assert.equal(existsSync(join(world.root, 'state/wheelfix')), false)
+  const ignoring = ['path', join(world.root, 'share'), '--ignore', 'nix/root/nix/store']
+  assert.equal(wheelfix(world, ignoring, state).status, 0)
 })
 
 test('a venv in the Nix store is refused, except in the output of a build', t => {
