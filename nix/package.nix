@@ -54,20 +54,25 @@ stdenvNoCC.mkDerivation (finalAttrs: {
     runHook preBuild
     cp -r ${finalAttrs.passthru.modules} node_modules
     flags="--bundle --platform=node --format=cjs --target=node20 --minify-whitespace --minify-syntax"
-    esbuild src/main.ts $flags --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=dist/program.txt
-    # the first stage leaves out what is loaded on demand; where a name is missing here, it is only larger
-    leftOut=
-    for name in all completions config doctor elf/elf env explain libs/libs libs/libs-build nix python restore run/run \
-      shared/failure wheel why; do
-      leftOut="$leftOut --external:*/commands/$name.ts"
+    stage() {
+      name=$1 entry=$2
+      shift 2
+      esbuild src/$entry $flags "$@" --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=dist/$name.txt
+    }
+    # two stages leave out what they do not load on demand; where a name is missing here, a stage is only larger
+    commands=
+    for name in all completions config doctor elf/elf env explain libs/libs libs/libs-build nix python run/run wheel why; do
+      commands="$commands --external:*/commands/$name.ts"
     done
+    work="--external:*/commands/restore.ts --external:*/commands/shared/failure.ts --external:smol-toml"
     for name in describe environment/run environment/report environment/restore-environment inspect/settled \
-      private-loader/standalone; do leftOut="$leftOut --external:*/$name.ts"; done
+      private-loader/standalone; do work="$work --external:*/$name.ts"; done
     set -f
-    esbuild src/front.ts $flags $leftOut --external:smol-toml --supported:dynamic-import=false \
-      --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=front.txt
+    esbuild src/launch.ts $flags --outfile=dist/wheelfix.cjs
+    stage front front.ts $commands $work --supported:dynamic-import=false
+    stage environments main.ts $commands --supported:dynamic-import=false
+    stage program main.ts
     set +f
-    esbuild src/launch.ts $flags --alias:wheelfix:front=./front.txt --loader:.txt=text --outfile=dist/wheelfix.cjs
     # V8 seeds its hashes at random; with a seed the same program gives the same cache
     node --random-seed=1 --eval 'require("./dist/wheelfix.cjs").writeCache()'
     runHook postBuild

@@ -1,8 +1,8 @@
-// Makes dist/wheelfix.cjs, which holds the first stage of the program. Beside it go the whole program as one CommonJS text,
-// and V8's code cache (launch.ts). Node starts one text about 20 ms sooner than the separate modules. This script runs as
-// `prepare`. Without the development dependencies it keeps the existing file.
+// Makes dist/wheelfix.cjs and the stages of the program that it starts (launch.ts), each as one CommonJS text with V8's code
+// cache. Node starts one text about 20 ms sooner than the separate modules. This script runs as `prepare`. Without the
+// development dependencies it keeps the existing files.
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs'
 
 const [major, minor] = process.versions.node.split('.').map(Number)
 if (major < 20 || (major === 20 && minor < 19)) {
@@ -53,40 +53,34 @@ const options = {
 }
 const source = name => new URL(`../src/${name}`, import.meta.url).pathname
 
-/** The modules that the first stage leaves out: all modules that are loaded on demand, except those of its own commands. */
-const withoutWork = {
-  name: 'without-work',
+/**
+ * Leaves modules out of a stage. A request for one of them is an error.
+ * @param isLeftOut gets the path of a module that is loaded on demand, as the importing file names it
+ */
+const without = isLeftOut => ({
+  name: 'without',
   setup(build) {
     build.onResolve({ filter: /./ }, ({ kind, path }) =>
-      kind === 'dynamic-import' && path !== './commands/venv.ts' ? { path, namespace: 'left-out' } : undefined,
+      kind === 'dynamic-import' && isLeftOut(path) ? { path, namespace: 'left-out' } : undefined,
     )
     build.onLoad({ filter: /./, namespace: 'left-out' }, ({ path }) => ({
-      contents: `throw new Error(${JSON.stringify(`${path} is not in the first stage`)})`,
+      contents: `throw new Error(${JSON.stringify(`${path} is not in this stage`)})`,
     }))
   },
-}
+})
 
-async function textOf(entry, ...plugins) {
-  const { outputFiles } = await esbuild.build({
+async function writeStage(name, entry, isLeftOut) {
+  await esbuild.build({
     ...options,
     entryPoints: [source(entry)],
-    write: false,
+    outfile: `${dist}/${name}.txt`,
     define: { WHEELFIX_VERSION: JSON.stringify(version) },
-    plugins: [withoutSubprograms, ...plugins],
+    plugins: [withoutSubprograms, without(isLeftOut)],
   })
-  return outputFiles[0].text
 }
 
-const front = await textOf('front.ts', withoutWork)
-const whole = await textOf('main.ts')
-
-const frontAsText = {
-  name: 'front-as-text',
-  setup(build) {
-    build.onResolve({ filter: /^wheelfix:front$/ }, ({ path }) => ({ path, namespace: 'front' }))
-    build.onLoad({ filter: /.*/, namespace: 'front' }, () => ({ contents: front, loader: 'text' }))
-  },
-}
+/** The commands of the stage `environments`, as cli.ts and run.ts name them. */
+const OF_ENVIRONMENTS = ['./commands/venv.ts', './commands/restore.ts', './commands/shared/failure.ts']
 
 rmSync(dist, { recursive: true, force: true })
 await esbuild.build({
@@ -94,9 +88,10 @@ await esbuild.build({
   entryPoints: [source('launch.ts')],
   outfile: program,
   banner: { js: '#!/usr/bin/env node' },
-  plugins: [frontAsText],
 })
-writeFileSync(`${dist}/program.txt`, whole)
+await writeStage('front', 'front.ts', path => path !== './commands/venv.ts')
+await writeStage('environments', 'main.ts', path => path.startsWith('./commands/') && !OF_ENVIRONMENTS.includes(path))
+await writeStage('program', 'main.ts', () => false)
 chmodSync(program, 0o755)
 // V8 seeds its hashes at random. With a fixed seed the same program gives the same cache. A cache is valid for the flags
 // that it was made with, so this one is made without flags of the environment.

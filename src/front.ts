@@ -1,13 +1,13 @@
 // The first stage of the program: the command line, its help, and answers that an earlier run kept. A shell hook runs at
-// every entry of a folder and needs only this. This stage is a quarter of the program, and so starts sooner (launch.ts).
+// every entry of a folder and needs only this. This stage is a fifth of the program, and so starts sooner (launch.ts).
 // The bundler leaves out all other code that is loaded on demand, and a request for such code is an error. After this
-// error, or any other, the whole program does the work from the start. So this stage changes no files, and prints nothing
+// error, or any other, the next stage does the work from the start. So this stage changes no files, and prints nothing
 // before its end.
 import { run } from './run.ts'
 import { holdOutput, watchOutput } from './output.ts'
 
 /** launch.ts passes this function in. */
-declare const startWhole: () => void
+declare const startNext: () => void
 
 const endHolding = holdOutput()
 
@@ -19,6 +19,6 @@ void run(process.argv).then(
   },
   () => {
     endHolding('forget')
-    startWhole()
+    startNext()
   },
 )

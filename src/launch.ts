@@ -1,35 +1,51 @@
-// The file that Node starts. It holds the first stage of the program as text. The whole program is in a file beside it,
-// because Node always reads all of the file that it starts (1 MB takes 4 ms). Both run from V8's code cache, which was made
-// at build time. Without this cache V8 compiles function by function, which takes a sixth of a run on a small venv. Without a
-// matching cache the text is compiled as usual. Node's own cache (module.enableCompileCache, since 22.8) holds only the
-// functions that ran when it was made. Compared with wheelfix's cache it costs 3 to 9 ms more processor time on a whole run,
-// and 5 to 7 ms less on --version (measured with Node 22, 24 and 26).
+// The file that Node starts. It chooses a stage of the program by the first word of the command line and starts it. Each
+// stage is a text in a file beside this one, because Node always reads all of the file that it starts (1 MB takes 4 ms).
+// Stages run from V8's code cache, which was made at build time. Without this cache V8 compiles function by function, which
+// takes a sixth of a run on a small venv. Without a matching cache the text is compiled as usual. Node's own cache
+// (module.enableCompileCache, since 22.8) holds only the functions that ran when it was made. Compared with wheelfix's cache
+// it costs 3 to 9 ms more processor time on a whole run, and 5 to 7 ms less on --version (measured with Node 22, 24 and 26).
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { Script } from 'node:vm'
 import { crc32 } from 'node:zlib'
-import front from 'wheelfix:front'
+
+/**
+ * The stages, by the names of their files. The bundler makes each of them (scripts/bundle.mjs):
+ * - front: the command line, its help, and the answers of earlier runs (front.ts);
+ * - environments: the commands that patch and restore environments; it needs half the memory of the whole program;
+ * - program: the whole program.
+ */
+type StageName = 'front' | 'environments' | 'program'
+const STAGES: readonly StageName[] = ['front', 'environments', 'program']
 
 interface Stage {
+  readonly name: StageName
+  /** esbuild escapes every character that is not ASCII. */
   readonly text: string
-  readonly name: string
 }
 
-const FRONT: Stage = { text: front, name: 'wheelfix-front' }
-
-/** The whole program. esbuild escapes every character that is not ASCII. Without its file, ends the process with status 2. */
-function whole(): Stage {
-  const path = `${__dirname}/program.txt`
-  if (!existsSync(path)) {
-    process.stderr.write(`error: this installation is not complete: ${path} is missing. Install wheelfix again\n`)
-    process.exit(2)
+/**
+ * The stage, or the whole program where its file is missing. Without the file of the whole program, ends the process with
+ * status 2.
+ */
+function readStage(name: StageName): Stage {
+  const path = `${__dirname}/${name}.txt`
+  try {
+    return { name, text: readFileSync(path, 'latin1') }
+  } catch (error) {
+    if (existsSync(path)) throw error
   }
-  return { text: readFileSync(path, 'latin1'), name: 'wheelfix' }
+  if (name !== 'program') return readStage('program')
+  process.stderr.write(`error: this installation is not complete: ${path} is missing. Install wheelfix again\n`)
+  process.exit(2)
 }
 
 /** The commands whose answer is kept in the environment. */
 const OF_ENVIRONMENTS = new Set(['venv', 'check', 'loader'])
 /** The commands for which the first stage may be enough. Other commands would only load it and then the whole program. */
 const OF_FRONT = new Set(['venv', 'check', 'loader', 'path', 'help', '--help', '-h', '--version', '-V'])
+/** The commands of the stage `environments`. Another program's name (patchelf) means other commands. */
+const IN_ENVIRONMENTS = new Set(['venv', 'check', 'loader', 'path', 'restore'])
 
 /**
  * The path of a cache. V8 runs any code of the right length that was made with its version number and flags. It does so even
@@ -39,15 +55,15 @@ const OF_FRONT = new Set(['venv', 'check', 'loader', 'path', 'help', '--help', '
 function cachePath({ text, name }: Stage): string {
   const build = JSON.stringify([process.versions, process.arch, process.config])
   const identity = crc32(build, crc32(text)).toString(16).padStart(8, '0')
-  return `${__dirname}/${name}-${identity}.cache`
+  return `${__dirname}/wheelfix-${name}-${identity}.cache`
 }
 
 /** A CommonJS module as a function of its free names. */
-type Module = (require: NodeJS.Require, module: NodeJS.Module, startWhole: () => void) => void
+type Module = (require: NodeJS.Require, module: NodeJS.Module, startNext: () => void) => void
 
 /** The compiled text. Its name in stack traces holds no folder, so the cache is the same wherever it is made. */
 function script({ text }: Stage, cachedData?: Buffer): Script {
-  return new Script(`(function(require,module,startWhole){${text}\n})`, {
+  return new Script(`(function(require,module,startNext){${text}\n})`, {
     filename: 'wheelfix.cjs',
     ...(cachedData === undefined ? {} : { cachedData }),
   })
@@ -56,7 +72,7 @@ function script({ text }: Stage, cachedData?: Buffer): Script {
 /** Writes the caches for the Node that runs this. */
 export function writeCache(): void {
   const { setFlagsFromString } = process.getBuiltinModule('node:v8')
-  for (const stage of [FRONT, whole()]) {
+  for (const stage of STAGES.map(readStage)) {
     // compiles every function, not only the functions that run at once; V8 also compares this flag
     setFlagsFromString('--no-lazy')
     const compiled = script(stage)
@@ -79,14 +95,16 @@ function readCache(stage: Stage): Buffer | undefined {
   return bytes.length > 4 && bytes.readUInt32LE(data.length) === crc32(data) ? data : undefined
 }
 
-function startStage(stage: Stage): void {
+/** @param next the stage that takes over where this one is not enough */
+function startStage(name: StageName, next: StageName = 'program'): void {
+  const stage = readStage(name)
   const run: Module = script(stage, readCache(stage)).runInThisContext()
-  run(require, module, () => startStage(whole()))
+  run(require, module, () => startStage(next))
 }
 
 /**
- * Is there an environment without an answer of an earlier run? Then the whole program is needed, and the first stage would
- * only find that out. A guess from the command line is enough, because both stages give the same result.
+ * Is there an environment without an answer of an earlier run? Then the next stage is needed, and the first stage would only
+ * find that out. A guess from the command line is enough, because both stages give the same result.
  */
 function isFirstRun([command = '', ...args]: readonly string[]): boolean {
   if (!OF_ENVIRONMENTS.has(command) || args.some(arg => arg === '--help' || arg === '-h')) return false
@@ -98,8 +116,12 @@ function isFirstRun([command = '', ...args]: readonly string[]): boolean {
 
 /** Runs the program. Node starts this file, or bin/wheelfix.cjs calls it. npm links to the second. */
 export function start(): void {
-  const args = process.argv.slice(2)
-  startStage(OF_FRONT.has(args[0] ?? '--help') && !isFirstRun(args) ? FRONT : whole())
+  const [program = '', ...args] = process.argv.slice(1)
+  const [command = '--help'] = args
+  const isOfEnvironments = IN_ENVIRONMENTS.has(command) && basename(program) !== 'patchelf'
+  const working = isOfEnvironments ? 'environments' : 'program'
+  if (OF_FRONT.has(command) && !isFirstRun(args)) startStage('front', working)
+  else startStage(working)
 }
 
 if (require.main === module) start()

@@ -1,6 +1,6 @@
 // The program as it is started: from V8's code cache where there is one that this Node can use, else compiled.
 import assert from 'node:assert/strict'
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -51,12 +51,12 @@ describe('the code cache', () => {
     assert.deepEqual(start(), [version, 'used'])
   })
 
-  test('of the whole program is used where the first stage is not enough', () => {
+  test('of a later stage is used where the first stage is not enough', () => {
     const lines = (...args: readonly string[]) =>
       run(process.execPath, ['--require', join(folder, 'watch.cjs'), join(folder, 'wheelfix.cjs'), ...args])
     assert.match(lines('restore', '--help').stdout, /^Usage: wheelfix restore [^]*\nused\n$/)
     assert.match(lines('restore', folder).stdout, /^used\n$/)
-    // the first stage fails, says nothing, and leaves all to the whole program
+    // the first stage fails, says nothing, and leaves all to the next
     const { stdout, stderr, status } = lines('check', '--ignore', 'x', folder)
     assert.deepEqual([status, stdout], [2, 'used\n'])
     assert.match(stderr, /^error: [^\n]*\n$/)
@@ -90,13 +90,13 @@ describe('the code cache', () => {
   })
 
   test('of another program with the same length is left alone', () => {
-    const program = join(folder, 'wheelfix.cjs')
-    const text = readFileSync(program, 'latin1')
+    const front = join(folder, 'front.txt')
+    const text = readFileSync(front, 'latin1')
     const shouted = text.replace('Makes PyPI wheels work', 'MAKES PYPI WHEELS WORK')
     assert.equal(shouted.length, text.length)
-    writeFileSync(program, shouted, 'latin1')
-    assert.match(runWell(process.execPath, [program, '--help']), /MAKES PYPI WHEELS WORK/)
-    writeFileSync(program, text, 'latin1')
+    writeFileSync(front, shouted, 'latin1')
+    assert.match(runWell(process.execPath, [join(folder, 'wheelfix.cjs'), '--help']), /MAKES PYPI WHEELS WORK/)
+    writeFileSync(front, text, 'latin1')
     assert.equal(start().at(-1), 'used')
   })
 
@@ -104,6 +104,43 @@ describe('the code cache', () => {
     rmSync(cache())
     assert.match(start().join(' '), /^\d+\.\d+\.\d+ none$/)
   })
+})
+
+test('the stage for environments does their commands, and the whole program the others', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'wheelfix-stages-'))
+  try {
+    cpSync(DIST, folder, { recursive: true })
+    const at = (name: string) => join(folder, name)
+    const help = (...args: readonly string[]) => run(process.execPath, [at('wheelfix.cjs'), ...args, '--help']).stdout
+    const mark = (stage: string) => {
+      const text = readFileSync(join(DIST, `${stage}.txt`), 'latin1')
+      writeFileSync(at(`${stage}.txt`), `require('node:fs').writeSync(1, ${JSON.stringify(`${stage}\n`)});${text}`)
+    }
+    for (const stage of ['front', 'environments', 'program']) mark(stage)
+    assert.match(help('restore'), /^environments\nUsage: wheelfix restore /)
+    assert.match(help('doctor'), /^program\nUsage: wheelfix doctor /)
+    assert.match(help('-q', 'restore'), /^program\nUsage: wheelfix restore /)
+    assert.match(help('venv'), /^front\nUsage: wheelfix venv /)
+    // there is no answer of an earlier run
+    mkdirSync(at('venv'))
+    writeFileSync(at('venv/pyvenv.cfg'), 'home = /absent\n')
+    for (const command of ['venv', 'check', 'loader', 'restore']) {
+      const { stdout, stderr, status } = run(process.execPath, [at('wheelfix.cjs'), command, at('venv')])
+      assert.deepEqual([stdout.split('\n')[0], status === 70], ['environments', false], stderr)
+    }
+    // without its file a stage is left to the whole program
+    rmSync(at('environments.txt'))
+    assert.match(help('restore'), /^program\nUsage: wheelfix restore /)
+    rmSync(at('front.txt'))
+    assert.match(help('venv'), /^program\nUsage: wheelfix venv /)
+    // the name patchelf means patchelf's command line, whatever its first word is
+    symlinkSync(at('wheelfix.cjs'), at('patchelf'))
+    mark('environments')
+    const { stdout } = run(process.execPath, ['--preserve-symlinks-main', at('patchelf'), 'restore'])
+    assert.match(stdout, /^program\n/)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
 
 test('an installation without the whole program says so', () => {
@@ -122,6 +159,6 @@ test('an installation without the whole program says so', () => {
 })
 
 test('the program imports nothing while it runs, because its text is run without a loader of modules', () => {
-  for (const name of ['wheelfix.cjs', 'program.txt'])
+  for (const name of ['wheelfix.cjs', 'front.txt', 'environments.txt', 'program.txt'])
     assert.doesNotMatch(readFileSync(join(DIST, name), 'latin1'), /(?<![\w.$])import\(/)
 })
