@@ -10,8 +10,8 @@ import { writeLines, writeWarnings } from '../report/print.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
-import { setFlags } from './shared/flags.ts'
 import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/options.ts'
+import { setFlags } from '../environment/engine.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export type NixCommandOptions = LibrarySetOptions & OwnerOutputOptions

@@ -34,6 +34,7 @@ import {
   type UnreadableObject,
 } from '../resolve/objects.ts'
 import { isCopy } from '../elf/graft/owners.ts'
+import { optimiseFor } from './engine.ts'
 
 export interface Scan {
   readonly objects: readonly ScannedObject[]
@@ -271,6 +272,7 @@ function visitFile(walk: Walk, path: string, name: string, among: Set<string> | 
     // a source tree holds programs for its build and tests, which nobody imports
     if (isOutside && object.kind === 'executable') return
     walk.objects.push(object)
+    optimiseFor(walk.objects.length)
     if (isOutside) walk.outside.add(object.identity)
     among?.add(path)
   } catch (error) {

@@ -6,7 +6,7 @@ import { factsOf, isRunFacts, type RunFacts } from '../../report/run/run-facts.t
 import { recall, remember } from '../../state/answers.ts'
 import { noteDiffers } from '../../state/folders.ts'
 import { untilSignal } from '../interruptible.ts'
-import { setFlags } from './flags.ts'
+import { setFlags } from '../../environment/engine.ts'
 import type { ExitStatus } from './status.ts'
 import { count } from '../../io/words.ts'
 

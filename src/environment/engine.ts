@@ -1,5 +1,7 @@
 // Flags of V8 for commands that do the whole work.
 
+let isSparing = false
+
 /**
  * Sets flags of V8 after everything is loaded. V8 rejects code that was cached with other flags, including the code of
  * Node's own modules (10 ms). A thread that starts later loads its modules without the cache (nix/daemon/daemon.ts): 50 ms
@@ -13,4 +15,18 @@ export function setFlags(): void {
   // Node 20 optimises code that a run soon stops using. On a small venv this flag saves a third of the processor time and
   // 8 % of the time. Newer versions optimise later, and do not know the flag
   if (process.version.startsWith('v20.')) setFlagsFromString('--interrupt-budget=300000')
+  // a run on few objects ends before optimised code has paid for its compilation. On 313 objects this flag saves 14 % of the
+  // processor time and 6 MB
+  setFlagsFromString('--no-opt')
+  isSparing = true
+}
+
+/** From this number of objects on, optimised code pays. */
+const MANY = 600
+
+/** Lets V8 optimise again, once a scan has found many objects. */
+export function optimiseFor(objects: number): void {
+  if (!isSparing || objects < MANY) return
+  process.getBuiltinModule('node:v8').setFlagsFromString('--opt')
+  isSparing = false
 }
