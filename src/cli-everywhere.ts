@@ -1,14 +1,6 @@
 // The commands that serve environments of all tools.
-import { Command, Option } from './commander.ts'
+import { type AddCommand, type Command, type End, Option } from './commander.ts'
 import { collect, colourOption, dryRunOption, examples, jsonOption, quietOption, withLibraries } from './options.ts'
-
-type End = (status: number) => void
-
-/** Adds the commands that look beyond one environment, `all` and `run`. `end` gets the exit status. */
-export function addEverywhere(program: Command, version: string, end: End): void {
-  addAll(program, version, end)
-  addRun(program, version, end)
-}
 
 function addRun(program: Command, version: string, end: End): void {
   program
@@ -72,3 +64,9 @@ function addAll(program: Command, version: string, end: End): void {
       end(await allCommand(options, version))
     })
 }
+
+/** The commands that look beyond one environment. */
+export const EVERYWHERE: readonly (readonly [name: string, add: AddCommand])[] = [
+  ['all', addAll],
+  ['run', addRun],
+]

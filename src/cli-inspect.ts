@@ -1,7 +1,6 @@
 // The commands that examine things, or describe the program itself. They change no environment. The exception is `libs
 // build`.
-import type { Command } from './commander.ts'
-import type { ExitStatus } from './commands/shared/status.ts'
+import type { AddCommand, Command, End } from './commander.ts'
 import {
   DIR,
   dryRunOption,
@@ -11,21 +10,6 @@ import {
   withOutput,
   withOwnerAndOutput,
 } from './options.ts'
-
-type End = (status: ExitStatus) => void
-
-/** Adds the commands that answer questions, and `elf`. `end` gets the exit status. */
-export function addInspecting(program: Command, version: string, end: End): void {
-  addWhy(program, version, end)
-  addDoctor(program, version, end)
-  addLibs(program, version, end)
-  addEnv(program, end)
-  addNix(program, end)
-  addConfig(program, end)
-  addElf(program)
-  addExplain(program, end)
-  addCompletions(program, end)
-}
 
 function addWhy(program: Command, version: string, end: End): void {
   const command = program
@@ -173,7 +157,7 @@ function addLibs(program: Command, version: string, end: End): void {
     })
 }
 
-function addEnv(program: Command, end: End): void {
+function addEnv(program: Command, _: string, end: End): void {
   const command = program
     .command('env')
     .summary('show the variables that help the installed packages: certificates, GPU tools, data files')
@@ -200,7 +184,7 @@ function addEnv(program: Command, end: End): void {
     })
 }
 
-function addNix(program: Command, end: End): void {
+function addNix(program: Command, _: string, end: End): void {
   const command = program
     .command('nix')
     .summary('print what the wheels need as an overlay for uv2nix and pyproject.nix')
@@ -223,7 +207,7 @@ function addNix(program: Command, end: End): void {
     })
 }
 
-function addConfig(program: Command, end: End): void {
+function addConfig(program: Command, _: string, end: End): void {
   const command = program
     .command('config')
     .summary('show each setting and where it comes from')
@@ -243,7 +227,7 @@ function addConfig(program: Command, end: End): void {
     })
 }
 
-function addExplain(program: Command, end: End): void {
+function addExplain(program: Command, _: string, end: End): void {
   const command = program
     .command('explain')
     .summary('explain a finding or an error by its code')
@@ -261,7 +245,7 @@ function addExplain(program: Command, end: End): void {
 }
 
 /** Adds completions, for packages and for a user's own shell. */
-function addCompletions(program: Command, end: End): void {
+function addCompletions(program: Command, _: string, end: End): void {
   program
     .command('completions')
     .summary('print completions for a shell, or a manual page')
@@ -281,3 +265,16 @@ function addCompletions(program: Command, end: End): void {
       end(completionsCommand(what, describe(program)))
     })
 }
+
+/** The commands that answer questions, and `elf`. */
+export const INSPECTING: readonly (readonly [name: string, add: AddCommand])[] = [
+  ['why', addWhy],
+  ['doctor', addDoctor],
+  ['libs', addLibs],
+  ['env', addEnv],
+  ['nix', addNix],
+  ['config', addConfig],
+  ['elf', addElf],
+  ['explain', addExplain],
+  ['completions', addCompletions],
+]

@@ -1,8 +1,8 @@
 // The commands with their options, help and examples, and nothing else. The code of a command is loaded when the command
 // runs, so `--help` costs as little as an empty script.
-import { Command } from './commander.ts'
-import { addEverywhere } from './cli-everywhere.ts'
-import { addInspecting } from './cli-inspect.ts'
+import { type AddCommand, Command, type End } from './commander.ts'
+import { EVERYWHERE } from './cli-everywhere.ts'
+import { INSPECTING } from './cli-inspect.ts'
 import {
   DIR,
   dryRunOption,
@@ -21,11 +21,12 @@ import {
   withOwnerAndOutput,
 } from './options.ts'
 
-/** Receives the exit status of the command that ran. */
-type End = (status: number) => void
-
-/** The command line: all commands with their options and help. Parsing it calls the command. `end` gets the exit status. */
-export function makeProgram(version: string, end: End): Command {
+/**
+ * The command line: commands with their options and help. Parsing it calls the command. `end` gets the exit status.
+ * @param word the first word of the command line. If it names a command, the program has only this command, because the
+ * definition of all commands takes 3 ms.
+ */
+export function makeProgram(version: string, end: End, word = ''): Command {
   const program = new Command('wheelfix')
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(version)
@@ -34,10 +35,9 @@ export function makeProgram(version: string, end: End): Command {
     // the words after a command's first word may belong to another program
     .enablePositionalOptions()
     .addHelpText('after', EXIT_STATUSES)
-  for (const add of [addVenv, addCheck, addRestore, addPath, addEverywhere, addLoader, addPython, addWheel]) {
-    add(program, version, end)
-  }
-  addInspecting(program, version, end)
+  // completions describe all commands
+  const named = word === 'completions' ? [] : COMMANDS.filter(([name]) => name === word)
+  for (const [, add] of named.length === 0 ? COMMANDS : named) add(program, version, end)
   return program
 }
 
@@ -285,3 +285,16 @@ Exit status:
   1   something is missing, unpatched or was refused
   2   nothing could be done
   70  a bug in wheelfix`
+
+/** Each command by its name, in the order of the help. */
+const COMMANDS: readonly (readonly [name: string, add: AddCommand])[] = [
+  ['venv', addVenv],
+  ['check', addCheck],
+  ['restore', addRestore],
+  ['path', addPath],
+  ...EVERYWHERE,
+  ['loader', addLoader],
+  ['python', addPython],
+  ['wheel', addWheel],
+  ...INSPECTING,
+]

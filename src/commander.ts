@@ -20,3 +20,7 @@ export type CommandWith<
   G extends typed.OptionValues,
 > = typed.Command<A, O, G>
 export type { OptionValues } from '@commander-js/extra-typings'
+/** Receives the exit status of the command that ran. */
+export type End = (status: number) => void
+/** Adds a command to the program. */
+export type AddCommand = (program: Command, version: string, end: End) => void

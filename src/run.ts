@@ -36,13 +36,17 @@ export async function run(argv: readonly string[]): Promise<number> {
     return elfCommand(argv.slice(asPatchelf ? 2 : 3), asPatchelf ? 'patchelf' : 'wheelfix elf', WHEELFIX_VERSION)
   }
   let status = 0
-  const program = makeProgram(WHEELFIX_VERSION, next => {
-    status = next
-  })
+  const args = commandFirst(argv.slice(2))
+  const program = makeProgram(
+    WHEELFIX_VERSION,
+    next => {
+      status = next
+    },
+    args[0],
+  )
   for (const command of allCommands(program)) {
     command.exitOverride().showHelpAfterError(`For examples: ${nameOf(command)} --help`)
   }
-  const args = commandFirst(argv.slice(2))
   try {
     const meant = MEANT[args[0] ?? '']
     if (meant !== undefined) program.error(`error: unknown command '${args[0]}'\n(Did you mean ${meant}?)`)
