@@ -13,6 +13,7 @@ import type { Place } from '../python/environment.ts'
 import { readAnswers, writeAnswers } from './answer-files.ts'
 import { isJournalQuiet } from './journal-file.ts'
 import { dropStaleLock } from './lock.ts'
+import { inodeOf, isAsKept, isFolder, keepStates, type KeptStates, readStates, type States } from './states.ts'
 
 /** The answer of a run that left nothing to do. */
 interface Answer {
@@ -70,26 +71,16 @@ interface Stamp {
   readonly root: string
   readonly config: string | null
   /** The folders and objects of the venv by their path below its root, each with its state. */
-  readonly states: States
+  readonly states: KeptStates
   /** The answers, the latest first. */
   readonly answers: readonly KnownAnswer[]
 }
-
-/** Each path with its state. */
-type States = Readonly<Record<string, State>>
-
-/**
- * The fields that change with a file or folder: inode, size, mtime and ctime in milliseconds. A folder has the size -1. null:
- * nothing is there. (Numbers, because a run with nothing to do compares thousands of them, and a text of each costs as much
- * as the system call.)
- */
-type State = readonly [ino: number, size: number, mtimeMs: number, ctimeMs: number] | null
 
 /** The answer to one question. A shell hook asks from another environment than a terminal. */
 interface KnownAnswer {
   readonly settings: Settings
   /** The other paths that the answer depends on, absolute. */
-  readonly states: States
+  readonly states: KeptStates
   readonly answer: Answer
 }
 
@@ -161,13 +152,12 @@ export function recallSettled(place: Place, options: Question, version: string):
     return isFor({ ...settingsOf(options, strict), ignoreMissing }, settings)
   })
   if (known === null) return null
-  const files = Object.entries(known.stamp.states).filter(([path, state]) => !isOfFolder(state) && path !== CONFIG)
+  const { states } = known
+  const indexes = [...states.paths.keys()].filter(index => !isFolder(states, index) && states.paths[index] !== CONFIG)
   // two names of one file: which of them a process shows depends on more than their states
-  if (new Set(files.map(([, state]) => state?.[0])).size < files.length) return null
-  return {
-    answer: known.answer,
-    files: files.map(([path]) => (path.startsWith('/') ? path : `${place.root}/${path}`)),
-  }
+  if (new Set(indexes.map(index => inodeOf(states, index))).size < indexes.length) return null
+  const files = indexes.flatMap(index => states.paths[index] ?? [])
+  return { answer: known.answer, files: files.map(path => (path.startsWith('/') ? path : `${place.root}/${path}`)) }
 }
 
 function recallFor(
@@ -175,7 +165,7 @@ function recallFor(
   options: Question,
   version: string,
   isAnswered: (settings: Settings) => boolean,
-): { readonly stamp: Stamp; readonly answer: Answer } | null {
+): { readonly states: States; readonly answer: Answer } | null {
   if (options.update || options.rehash) return null
   const { root } = place
   const stamp = readStamp(place, options.env)
@@ -183,7 +173,8 @@ function recallFor(
   const known = stamp.answers.find(({ settings }) => isAnswered(settings))
   if (known === undefined || findConfig(root) !== stamp.config) return null
   if (!isJournalQuiet(place)) return null
-  return holds(stamp.states, root) && holds(known.states, root) ? { stamp, answer: known.answer } : null
+  const states = statesThatHold(stamp.states, root)
+  return states !== null && statesThatHold(known.states, root) !== null ? { states, answer: known.answer } : null
 }
 
 /** Does an answer for `settings` hold for `now`? The choice of a flag is pinned, so it also holds without the flag. */
@@ -195,9 +186,15 @@ function isFor(now: Settings, settings: Settings): boolean {
   return isSame({ ...now, libs, trust, strategy, interpreter }, settings)
 }
 
-function holds(states: States, root: string): boolean {
-  for (const path in states) if (!isAsKnown(statusIn(root, path), states[path])) return false
-  return true
+/** The states; null when one of the paths has another state now. */
+function statesThatHold(kept: KeptStates, root: string): States | null {
+  const states = readStates(kept)
+  if (states === null) return null
+  const { paths } = states
+  for (let index = 0; index < paths.length; index += 1) {
+    if (!isAsKept(states, index, statusIn(root, paths[index] ?? ''))) return null
+  }
+  return states
 }
 
 function isSame(a: unknown, b: unknown): boolean {
@@ -260,14 +257,14 @@ export function namesBefore(folders: Iterable<string>, began: number): Map<strin
 }
 
 /** The folders and objects of the venv; null when one is gone, or when something other than this run changed one. */
-function statesOf(subject: Subject): States | null {
+function statesOf(subject: Subject): KeptStates | null {
   const { root, directories, objects, began } = subject
-  const states: Record<string, State> = {}
+  const states = new Map<string, Stats | null>()
   for (const directory of directories) {
     const status = statusOf(directory)
     // the state is read before the names: the next run sees a change that comes after both
     if (status === null || (isRecent(status, began) && !isAsWritten(directory, subject))) return null
-    states[relativeTo(root, directory)] = sayState(status)
+    states.set(relativeTo(root, directory), status)
   }
   for (const { path, size } of objects) {
     const status = path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync)
@@ -275,9 +272,9 @@ function statesOf(subject: Subject): States | null {
     // a written object keeps the time of its content
     const isKnown = size === null ? !isRecent(status, began) : status.size === size && status.mtimeMs < began
     if (!isKnown) return null
-    states[path] = sayState(status)
+    states.set(path, status)
   }
-  return Object.assign(states, { [CONFIG]: sayState(statusIn(root, CONFIG)) })
+  return keepStates(states.set(CONFIG, statusIn(root, CONFIG)))
 }
 
 /** Did only this run put anything into the folder? */
@@ -289,14 +286,14 @@ function isAsWritten(folder: string, { written, made }: Subject): boolean {
 }
 
 /** The dependencies; null when something other than this run changed one since the run began. */
-function statesAround({ root, dependencies, made, began }: Subject): States | null {
-  const states: Record<string, State> = {}
+function statesAround({ root, dependencies, made, began }: Subject): KeptStates | null {
+  const states = new Map<string, Stats | null>()
   for (const path of dependencies) {
     const status = statusOf(path)
     if (status !== null && isRecent(status, began) && !made.has(path) && !isInside(path, root)) return null
-    states[path] = sayState(status)
+    states.set(path, status)
   }
-  return states
+  return keepStates(states)
 }
 
 /** Outside the venv a link counts as its target. */
@@ -304,30 +301,8 @@ function statusIn(root: string, path: string): Stats | null {
   return path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync)
 }
 
-/** @param known as it was kept: anybody may have written it */
-function isAsKnown(status: Stats | null, known: State | undefined): boolean {
-  if (status === null || known == null) return status === null && known === null
-  return (
-    status.ino === known[0] && sizeOf(status) === known[1] && status.mtimeMs === known[2] && status.ctimeMs === known[3]
-  )
-}
-
 /** Beside the folders and objects, the states have this file. */
 const CONFIG = 'pyvenv.cfg'
-
-function isOfFolder(state: State): boolean {
-  return state?.[1] === OF_FOLDER
-}
-
-const OF_FOLDER = -1
-
-function sizeOf(status: Stats): number {
-  return status.isDirectory() ? OF_FOLDER : status.size
-}
-
-function sayState(status: Stats | null): State {
-  return status === null ? null : [status.ino, sizeOf(status), status.mtimeMs, status.ctimeMs]
-}
 
 function statusOf(path: string, ask: typeof lstatSync = statSync): Stats | null {
   try {
@@ -355,7 +330,7 @@ function isStamp(value: unknown): value is Stamp {
   return (
     typeof version === 'string' &&
     typeof root === 'string' &&
-    isRecord(states) &&
+    isKeptStates(states) &&
     Array.isArray(answers) &&
     answers.every(isKnownAnswer)
   )
@@ -364,8 +339,13 @@ function isStamp(value: unknown): value is Stamp {
 function isKnownAnswer(value: unknown): value is KnownAnswer {
   if (!isRecord(value)) return false
   const { settings, states, answer } = value
-  if (!isRecord(settings) || !Array.isArray(settings['libs']) || !isRecord(states) || !isRecord(answer)) return false
+  if (!isRecord(settings) || !Array.isArray(settings['libs']) || !isKeptStates(states) || !isRecord(answer))
+    return false
   return Array.isArray(answer['warnings']) && typeof answer['status'] === 'number'
+}
+
+function isKeptStates(value: unknown): value is KeptStates {
+  return isRecord(value) && typeof value['paths'] === 'string' && typeof value['numbers'] === 'string'
 }
 
 function isRecord(value: unknown): value is Partial<Record<string, unknown>> {

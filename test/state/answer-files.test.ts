@@ -112,7 +112,10 @@ suite('the answer for an environment without a state folder', () => {
     const wanted = fix().stdout
     const [name = ''] = readdirSync(answers)
     const path = join(answers, name)
-    const kept = JSON.parse(readFileSync(path, 'utf8')) as { states: Record<string, string>; answers: unknown[] }
+    const kept = JSON.parse(readFileSync(path, 'utf8')) as {
+      states: { paths: string; numbers: string }
+      answers: unknown[]
+    }
     for (const text of [
       '',
       'null',
@@ -120,7 +123,15 @@ suite('the answer for an environment without a state folder', () => {
       '{}',
       JSON.stringify({ ...kept, answers: [null] }),
       JSON.stringify({ ...kept, answers: 'x' }),
-      JSON.stringify({ ...kept, states: { ...kept.states, 'pyvenv.cfg': 'absent' } }),
+      JSON.stringify({ ...kept, states: { ...kept.states, numbers: 'absent' } }),
+      JSON.stringify({ ...kept, states: { ...kept.states, numbers: kept.states.numbers.slice(0, -12) } }),
+      JSON.stringify({
+        ...kept,
+        states: { ...kept.states, numbers: `${'A'.repeat(11)}${kept.states.numbers.slice(11)}` },
+      }),
+      JSON.stringify({ ...kept, states: { ...kept.states, paths: kept.states.paths.replace('pyvenv', 'pyvenw') } }),
+      // the form of earlier versions
+      JSON.stringify({ ...kept, states: { 'pyvenv.cfg': null } }),
       JSON.stringify({ ...kept, root: '/elsewhere' }),
       JSON.stringify({ ...kept, version: '0.0.0' }),
     ]) {
