@@ -18,7 +18,7 @@ export type ConfigCommandOptions = OutputOptions
 export function configCommand(argument: string | undefined, options: ConfigCommandOptions): ExitStatus {
   const { env } = process
   try {
-    const venv = findVenv({ argument, env, cwd: process.cwd() })
+    const venv = findVenv({ argument, env, cwd: process.cwd(), usage: 'wheelfix config DIR' })
     const { file, settings } = shownSettings(venv, env)
     if (options.json === true) writeDocument('config', { venv: venv.root, file, settings })
     else {

@@ -47,7 +47,7 @@ async function doctorOne(
   const { env } = process
   const cwd = process.cwd()
   try {
-    const venv = foundAsOwner(() => findEnvironment(argument, env, cwd), options.asRoot)
+    const venv = foundAsOwner(() => findEnvironment(argument, env, cwd, 'wheelfix doctor DIR'), options.asRoot)
     const asked: DoctorOptions = { ...looking(options), imports: options.import === true }
     const write = (result: Pick<BundleInput, 'report' | 'crash'>): Promise<Bundle | null> => {
       if (options.bundle === undefined) return Promise.resolve(null)

@@ -22,7 +22,7 @@ export interface EnvCommandOptions extends LibraryOptions, OwnerOutputOptions {
 export function envCommand(argument: string | undefined, options: EnvCommandOptions): ExitStatus {
   const { env } = process
   try {
-    const venv = foundAsOwner(() => findEnvironment(argument, env, process.cwd()), options.asRoot)
+    const venv = foundAsOwner(() => findEnvironment(argument, env, process.cwd(), 'wheelfix env DIR'), options.asRoot)
     const examined = examine(venv, lookingOnly(looking(options)))
     const variables = variablesOf(examined, { env, build: options.build === true })
     if (options.json === true) writeDocument('env', { venv: venv.root, variables })

@@ -20,7 +20,10 @@ export type NixCommandOptions = LibrarySetOptions & OwnerOutputOptions
 export function nixCommand(argument: string | undefined, options: NixCommandOptions): ExitStatus {
   const { env } = process
   try {
-    const venv = foundAsOwner(() => findVenv({ argument, env, cwd: process.cwd() }), options.asRoot)
+    const venv = foundAsOwner(
+      () => findVenv({ argument, env, cwd: process.cwd(), usage: 'wheelfix nix DIR' }),
+      options.asRoot,
+    )
     setFlags()
     const examined = examine(venv, lookingOnly(looking(options)))
     writeWarnings(examined.warnings, colours(options.color, env).stderr, env)

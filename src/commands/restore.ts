@@ -30,7 +30,10 @@ async function restoreOne(
 ): Promise<FolderResult> {
   const colour = colours(options.color, process.env)
   try {
-    const venv = foundAsOwner(() => findEnvironment(argument, process.env, process.cwd()), options.asRoot)
+    const venv = foundAsOwner(
+      () => findEnvironment(argument, process.env, process.cwd(), 'wheelfix restore DIR'),
+      options.asRoot,
+    )
     setFlags()
     const { restored, refused, warnings, found, nested } = await untilSignal(
       restoreSteps(venv, {

@@ -57,7 +57,9 @@ export function venvCommand(
   if (elsewhere !== null) warn([elsewhere], options)
   return overFolders(command, folders, options, (folder, put) => {
     const find = () =>
-      command === 'check' ? findEnvironment(folder, env, cwd) : findVenv({ argument: folder, env, cwd })
+      command === 'check'
+        ? findEnvironment(folder, env, cwd, 'wheelfix check DIR')
+        : findVenv({ argument: folder, env, cwd, usage: `wheelfix ${command} DIR` })
     return runOne(command, find, options, version, put)
   })
 }

@@ -34,7 +34,10 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions,
   try {
     const [first = '', ...rest] = words
     const isNamed = rest.length === 1 || (rest.length > 0 && existsSync(fsPath(resolve(cwd, first, 'pyvenv.cfg'))))
-    const venv = foundAsOwner(() => findEnvironment(isNamed ? first : undefined, env, cwd), options.asRoot)
+    const venv = foundAsOwner(
+      () => findEnvironment(isNamed ? first : undefined, env, cwd, 'wheelfix why DIR NAME'),
+      options.asRoot,
+    )
     const name = nameIn((isNamed ? rest : words).join(' '))
     const asked = lookingOnly(looking(options))
     setFlags()

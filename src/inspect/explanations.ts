@@ -204,17 +204,17 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   LIBS_NOT_FOUND: [
     'A named library folder does not exist.',
-    'error: the library directory /nowhere does not exist',
+    'error: the library folder /nowhere does not exist',
     'Correct --libs, WHEELFIX_LIBS or the named configuration file.',
   ],
   LIBS_EMPTY: [
     'A named library folder contains no shared library.',
-    'error: the library directory /nix/store/…-zlib-1.3.1-dev holds no shared library',
+    'error: the library folder /nix/store/…-zlib-1.3.1-dev holds no shared library',
     'Name the folder with the lib*.so* files, usually the `lib` folder of the package’s `lib` or `out` output.',
   ],
   LIBS_NOT_IN_STORE: [
     'A named library folder is not in the Nix store, and nothing in it links to the store.',
-    'error: /usr/lib holds nothing of the Nix store',
+    'error: the library folder /usr/lib holds nothing of the Nix store',
     'Name a folder of the store: wheelfix writes only store paths into files.',
   ],
   CONFIG_INVALID: [

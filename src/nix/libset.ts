@@ -115,6 +115,7 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
       }
       if (problem === null) continue
       if (source === 'flag' || source === 'config') throw problem
+      if (source === 'build') warnings.push(problem.message)
       if (source === 'env' || source === 'default') warnings.push(`${problem.message} (named by ${VARIABLE[source]})`)
     }
   }
@@ -130,9 +131,8 @@ function problemOf(
 ): WheelfixError | null {
   // a mistake in the configuration is reported with the name of its file
   const from = source === 'config' ? `${configFile ?? 'the configuration'}: ` : ''
-  const subject = `${from}the library directory ${text}`
-  const where = source === 'config' ? 'set libs to' : source === 'flag' ? 'give --libs' : 'name'
-  const advice = `${where} a folder of the Nix store that holds lib*.so* files, such as /nix/store/…-zlib-1.3.1/lib`
+  const subject = `${from}the library folder ${text}`
+  const advice = adviceFor(source)
   if (found === 'holds no shared library')
     return new WheelfixError('LIBS_EMPTY', `${subject} ${found}: ${advice}`, text)
   if (typeof found === 'string') return new WheelfixError('LIBS_NOT_FOUND', `${subject} ${found}: ${advice}`, text)
@@ -144,6 +144,12 @@ function problemOf(
       `(nix-store --add ${text}) and name the copy`,
     text,
   )
+}
+
+function adviceFor(source: LibrarySource): string {
+  if (source === 'build') return 'build a package that has libraries: wheelfix libs build NAME'
+  const where = source === 'config' ? 'set libs to' : source === 'flag' ? 'give --libs' : 'name'
+  return `${where} a folder of the Nix store that holds lib*.so* files, such as /nix/store/…-zlib-1.3.1/lib`
 }
 
 /** Does a directory lead into the store? A directory outside the store may do so (profiles, ./result). */

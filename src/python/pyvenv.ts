@@ -22,6 +22,8 @@ interface VenvQuestion {
   readonly argument?: string | undefined
   readonly env: NodeJS.ProcessEnv
   readonly cwd: string
+  /** The command that needs the venv, for advice, with DIR in the place of the folder. */
+  readonly usage?: string
 }
 
 /** The size limit in bytes. A real pyvenv.cfg has about 500. */
@@ -32,7 +34,7 @@ const LARGEST_CONFIG = 1 << 20
  * @throws WheelfixError `VENV_NOT_FOUND` when there is none, or the folder is something else; `VENV_INVALID` when its
  * pyvenv.cfg is broken or cannot be read
  */
-export function findVenv({ argument, env, cwd }: VenvQuestion): Venv {
+export function findVenv({ argument, env, cwd, usage = 'wheelfix venv DIR' }: VenvQuestion): Venv {
   if (argument !== undefined) return readVenv(resolve(cwd, argument))
   const active = env['VIRTUAL_ENV']
   if (active !== undefined && active !== '') return readVenv(resolve(cwd, active), 'VIRTUAL_ENV names ')
@@ -41,7 +43,7 @@ export function findVenv({ argument, env, cwd }: VenvQuestion): Venv {
   throw new WheelfixError(
     'VENV_NOT_FOUND',
     `no virtual environment: VIRTUAL_ENV is not set, and there is no .venv, venv or env in ${resolve(cwd)} or above; ` +
-      adviceWithoutVenv(cwd, env),
+      adviceWithoutVenv(cwd, env, usage),
   )
 }
 

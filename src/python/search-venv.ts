@@ -63,13 +63,16 @@ function usesTool(folder: string, tool: string): boolean {
   return new RegExp(`^\\[tool\\.${tool}[\\].]`, 'm').test(textOf(join(folder, 'pyproject.toml')))
 }
 
-/** One sentence with advice for a user without an environment that `searchVenv` finds. */
-export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv): string {
+/**
+ * One sentence with advice for a user without an environment that `searchVenv` finds.
+ * @param usage the command that needs an environment, with DIR in its place
+ */
+export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv, usage: string): string {
   for (const folder of upwards(cwd)) {
     const found = ELSEWHERE.find(([, , isHere]) => isHere(folder))
     if (found === undefined) continue
     const [tool, command] = found
-    return `${folder} is a project of ${tool}, which keeps its environment elsewhere. Run: wheelfix venv "$(${command})"`
+    return `${folder} is a project of ${tool}, which keeps its environment elsewhere. Run: ${usage.replace('DIR', `"$(${command})"`)}`
   }
   const conda = env['CONDA_PREFIX'] ?? ''
   if (conda !== '') {
@@ -78,7 +81,9 @@ export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv): string {
       'environment: python3 -m venv .venv'
     )
   }
-  return 'name one (wheelfix venv DIR), activate one, or create one: python3 -m venv .venv'
+  return usage.startsWith('wheelfix restore')
+    ? `name one (${usage}), or activate one`
+    : `name one (${usage}), activate one, or create one: python3 -m venv .venv`
 }
 
 /** A warning if the active environment is not the one of the current project; null otherwise. */

@@ -26,7 +26,7 @@ export function checkStateFolder({ root, stateFolder }: Place): void {
   const status = statusOf(stateFolder)
   if (status === null) return
   const refuse = (path: string, what: string) => {
-    return new WheelfixError('VENV_INVALID', `${path} ${what}, which wheelfix did not create: remove it`, path)
+    return new WheelfixError('VENV_INVALID', `${path} ${what}, so wheelfix did not create it: remove it`, path)
   }
   if (status.isSymbolicLink()) throw refuse(stateFolder, 'is a link')
   if (!status.isDirectory()) throw refuse(stateFolder, 'is not a folder')
@@ -35,14 +35,14 @@ export function checkStateFolder({ root, stateFolder }: Place): void {
   for (const { name, kind } of entriesIn(stateFolder)) {
     const wanted = kindOf(name)
     if (wanted === null || kind === wanted) continue
-    throw refuse(`${stateFolder}/${name}`, `is ${KINDS[kind]} in the place of a ${WANTED[wanted]}`)
+    throw refuse(`${stateFolder}/${name}`, `is ${KINDS[kind]}, not a ${WANTED[wanted]}`)
   }
   for (const { name, kind } of entriesIn(`${stateFolder}/undo`)) {
-    if (kind !== 'file') throw refuse(`${stateFolder}/undo/${name}`, `is ${KINDS[kind]} in the place of a file`)
+    if (kind !== 'file') throw refuse(`${stateFolder}/undo/${name}`, `is ${KINDS[kind]}, not a file`)
   }
   for (const { name, kind } of entriesIn(`${stateFolder}/loader`)) {
     if (kind === 'file' || kind === 'directory') continue
-    throw refuse(`${stateFolder}/loader/${name}`, `is ${KINDS[kind]} in the place of a file or folder`)
+    throw refuse(`${stateFolder}/loader/${name}`, `is ${KINDS[kind]}, not a file or folder`)
   }
 }
 

@@ -97,15 +97,21 @@ export function findFolder(question: FolderQuestion): Environment {
 /**
  * The environment for a command that examines or undoes the work of an earlier run: a venv, or a folder that wheelfix has
  * patched.
+ * @param usage the command, for advice, with DIR in the place of the folder
  */
-export function findEnvironment(argument: string | undefined, env: NodeJS.ProcessEnv, cwd: string): Environment {
+export function findEnvironment(
+  argument: string | undefined,
+  env: NodeJS.ProcessEnv,
+  cwd: string,
+  usage = 'wheelfix venv DIR',
+): Environment {
   if (argument !== undefined) {
     const given = resolve(cwd, argument)
     if (existsSync(fsPath(given)) && !existsSync(fsPath(join(given, 'pyvenv.cfg'))) && isKnown(realPath(given), env)) {
       return findFolder({ argument, python: null, program: null, stateHere: false, env, cwd })
     }
   }
-  return findVenv({ argument, env, cwd })
+  return findVenv({ argument, env, cwd, usage })
 }
 
 function isKnown(path: string, env: NodeJS.ProcessEnv): boolean {

@@ -234,9 +234,9 @@ function inProject(world: World): void {
     writeFileSync(join(pdm, '.pdm-python'), `${venv}/bin/python\n`)
     assert.match(within(['check'], pdm).stdout, /\/project\/\.venv\n/)
     for (const [file, text, words] of [
-      ['poetry.lock', '', /wheelfix venv "\$\(poetry env info --path\)"/],
-      ['Pipfile', '', /wheelfix venv "\$\(pipenv --venv\)"/],
-      ['pyproject.toml', '[tool.hatch.envs.default]\n', /wheelfix venv "\$\(hatch env find\)"/],
+      ['poetry.lock', '', /wheelfix check "\$\(poetry env info --path\)"/],
+      ['Pipfile', '', /wheelfix check "\$\(pipenv --venv\)"/],
+      ['pyproject.toml', '[tool.hatch.envs.default]\n', /wheelfix check "\$\(hatch env find\)"/],
     ] as const) {
       const folder = join(world.root, `with ${file}`)
       mkdirSync(folder)

@@ -1,5 +1,7 @@
 // Where the libraries come from, with one small real package.
 import assert from 'node:assert/strict'
+import { mkdirSync, rmSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { skip } from '../support/requires.ts'
 import { parseReport } from '../world/report.ts'
@@ -73,4 +75,19 @@ suite('a Python that brings no compiler’s library', () => {
       assert.deepEqual(libstdcxx, { soname: 'libstdc++.so.6', path: `${world.libs.gcc}/libstdc++.so.6`, source })
     })
   }
+
+  test('what libs build made is named as such, and a result without libraries is a warning', t => {
+    const link = join(venv, '.wheelfix/libs')
+    mkdirSync(join(venv, '.wheelfix'), { recursive: true })
+    t.after(() => rmSync(link))
+    symlinkSync(world.outputs.gcc, link)
+    const { stdout } = wheelfix(world, ['venv', venv, '--dry-run', '--no-scan'])
+    assert.match(stdout, /gcc\S* \(libs build\)/)
+    rmSync(link)
+    const empty = join(world.store, `${'1'.repeat(32)}-empty`)
+    mkdirSync(join(empty, 'lib'), { recursive: true })
+    symlinkSync(empty, link)
+    const { stderr } = wheelfix(world, ['venv', venv, '--dry-run', '--no-scan'])
+    assert.match(stderr, /\.wheelfix\/libs\/lib holds no shared library: build a package .*: wheelfix libs build NAME/)
+  })
 })

@@ -12,7 +12,7 @@ export const ELF_HELP = `[OPTION]... FILE...
     --print-execstack            --set-execstack         --clear-execstack
     --print-os-abi               --set-os-abi ABI        --add-debug-tag
     --page-size BYTES            the page size to lay the file out for
-    --output FILE                write there; FILE itself stays as it is
+    --output PATH                write there; FILE itself stays as it is
     --debug                      say what is done
     --version, --help
   beyond patchelf:

@@ -62,7 +62,7 @@ export async function libsBuildCommand(
     const folders = words.filter(word => isFolder(word, cwd))
     if (folders.length > 1) throw new WheelfixError('USAGE', `name one environment, not ${folders.join(' and ')}`)
     const names = words.filter(word => !folders.includes(word))
-    const venv = findVenv({ argument: folders[0], env, cwd })
+    const venv = findVenv({ argument: folders[0], env, cwd, usage: 'wheelfix libs build NAME DIR' })
     workAsOwner(venv, options.asRoot)
     const context: BuildContext = {
       env,
