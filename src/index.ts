@@ -62,7 +62,8 @@ export interface FindOptions extends Surroundings {
 /**
  * Finds an environment: files that are patched together.
  * @param folder a virtual environment, or a folder that wheelfix has patched; with `python` or `program` any folder or file.
- * The default is the environment in VIRTUAL_ENV, else `.venv` in the working directory or above
+ * The default is the environment that `wheelfix venv` finds: VIRTUAL_ENV, UV_PROJECT_ENVIRONMENT, else `.venv`, `venv` or
+ * `env` in the working directory or above
  * @throws WheelfixError `VENV_NOT_FOUND`, `VENV_INVALID`, `PATH_REFUSED`, `PYTHON_NOT_FOUND`
  */
 export function findEnvironment(folder?: string, options: FindOptions = {}): Environment {
@@ -74,7 +75,7 @@ export function findEnvironment(folder?: string, options: FindOptions = {}): Env
 
 /** The options of calls that write nothing. */
 export interface LookOptions extends Surroundings {
-  /** Library directories, store paths or NAME=DIR as for `--libs`. */
+  /** Library folders, as for `--libs`. */
   readonly libs?: readonly string[]
   /** Do not look for libraries in the local Nix store. */
   readonly noScan?: boolean
@@ -163,7 +164,7 @@ export function resolve(environment: Environment, options: LookOptions = {}): Re
 
 /**
  * Makes the plan for each object. The plan is plain data. This function changes nothing.
- * @throws WheelfixError when the environment's Python is broken, or a named library directory does not exist
+ * @throws WheelfixError when the environment's Python is broken, or a named library folder does not exist
  */
 export function plan(environment: Environment, options: ApplyOptions = {}): Plan {
   return runVenv(environment, applyOptions(options, 'plan')).plan

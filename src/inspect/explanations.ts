@@ -29,7 +29,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   'loader-differs': [
     'The real loader finds no file, or a different file from the one that wheelfix expects. This is a bug in wheelfix.',
-    '✗ numpy/_core/_multiarray_umath.so: wheelfix finds libz.so.1, the loader does not',
+    '✗ the loader does not find libz.so.1, wheelfix does',
     'Please report the line, the output of `wheelfix why` for the file, and the name of the package.',
   ],
   'loader-refuses': [
@@ -39,7 +39,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   'loader-fault': [
     'The private loader, its cache or bin/python is missing, damaged, or made for another place.',
-    '✗ the environment was moved: its private loader still looks in /old/place',
+    '✗ bin/python cannot start: its loader /old/place/.venv/.wheelfix/loader/ld-linux-x86-64.so.2 is not there; this environment was moved, or its Python changed',
     'Run `wheelfix loader`, which makes them again.',
   ],
   'library-missing': [
@@ -49,7 +49,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   unpatched: [
     'Objects do not find libraries that wheelfix can provide, and wheelfix has never run here.',
-    '✗ 13 objects to patch, of numpy and scipy',
+    '✗ 13 objects to patch, of numpy, scipy',
     'Run `wheelfix venv`.',
   ],
   'changed-since': [
@@ -114,7 +114,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   'run-time-library': [
     'This package is known to load a library by name at run time. A search path in a file cannot help.',
-    '- sounddevice looks for libportaudio.so.2 with ctypes.util.find_library',
+    '- pyopengl looks for libGL.so.1 or libGL.so with ctypes.util.find_library, which does not search the Nix store',
     'Run `wheelfix loader`: a private loader finds libraries by name. Or set the named variable.',
   ],
   'cuda-stack': [
@@ -134,7 +134,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   'outside-unpatched': [
     'The environment imports objects from outside its folder (an editable install, a .pth file), and they do not find their libraries. wheelfix changes files outside only if you tell it to.',
-    '! 2 objects outside the environment do not find their libraries: /home/you/src/foo',
+    '✗ 2 objects to patch outside the environment, which imports from there',
     'If you may change these files, run `wheelfix venv --editable`.',
   ],
   'foreign-library': [
@@ -184,12 +184,12 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   PYTHON_UNSUPPORTED: [
     'wheelfix cannot help this Python, for example because it is linked statically.',
-    'error: /opt/python/bin/python3 is linked statically: it loads no extension modules',
+    'error: /opt/python/bin/python3 is linked statically, so it cannot load extension modules at all',
     'Use a Python from nixpkgs or from uv (see docs/private-loader.md).',
   ],
   LOADER_NOT_FOUND: [
     'The program that starts the Python (its dynamic loader) does not exist on this machine.',
-    'error: python3.12 asks for /lib64/ld-linux-x86-64.so.2, which does not exist here',
+    'error: /opt/python/bin/python3 cannot start: its loader /lib64/ld-linux-x86-64.so.2 does not exist here',
     'For a Python from another system, run `wheelfix python DIR`.',
   ],
   LIBC_UNSUPPORTED: [
@@ -224,7 +224,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   WHEEL_INVALID: [
     'wheelfix cannot patch this file safely: it is damaged, encrypted or too large, has names that leave its folder, or is not a wheel.',
-    'error: foo-1.0-py3-none-any.whl: the entry ../evil.so leaves the wheel',
+    'error: foo-1.0-py3-none-any.whl: not a valid wheel: the entry "../evil.so" leaves the folder that the wheel is unpacked in',
     'Download or build the wheel again.',
   ],
   BUSY: [
