@@ -213,6 +213,8 @@ async function findHatch(folders: Folders): Promise<Found[]> {
   return [
     ...pythonsIn((pythons === 'isolated' ? null : expanded(folders, pythons, folders.cwd)) ?? join(base, 'pythons')),
     ...[join(base, 'env/virtual'), ...places].flatMap(folder => (folder === null ? [] : venvsBelow(folder, 3))),
+    // `hatch fmt` and `hatch build` keep theirs in a hidden folder (hatch, env/internal)
+    ...venvsIn(join(base, 'env/.internal')),
     ...(await hatchPaths(folders)).flatMap(path => venvAt(path)),
   ]
 }
@@ -259,7 +261,8 @@ interface VenvsIn {
   readonly hidden?: boolean
 }
 
-function venvsIn(folder: string, { locks = [], hidden = false }: VenvsIn = {}): Found[] {
+/** The environments that lie in a folder. */
+export function venvsIn(folder: string, { locks = [], hidden = false }: VenvsIn = {}): Found[] {
   return foldersIn(folder, hidden).flatMap(path => venvAt(path, locks))
 }
 

@@ -160,6 +160,93 @@ suite('wheelfix run', () => {
     }
   })
 
+  test('odd forms: wrappers, shells, make, folders, and a project that a variable names', () => {
+    const away = join(world.root, 'away')
+    mkdirSync(away)
+    writeFileSync(join(project, 'Makefile'), 'all:\n\tuv sync -q\n')
+    const own = join(project, '.venv')
+    const other = join(project, 'other')
+    const tool = join(world.root, 'home/.local/share/uv/tools/ruff')
+    const install = ['uv', 'tool', 'install', '-q', '--reinstall', 'ruff']
+    for (const { words, cwd = project, root = own, more = {} } of [
+      { words: ['env', '-u', 'X', 'A=1', 'UV_PROJECT_ENVIRONMENT=other', uv, 'sync', '-q'], root: other },
+      { words: ['nice', '-n', '1', 'timeout', '600', 'uv', '-q', 'run', 'python', '-c', 'import numpy'] },
+      { words: ['sh', '-c', 'uv sync -q'] },
+      { words: ['sh', '-c', 'cd project && uv sync -q'], cwd: world.root },
+      { words: ['make', '-s'] },
+      { words: ['make', '-s', '-C', '../project'], cwd: away },
+      { words: ['env', '-C', '../project', 'uv', 'sync', '-q'], cwd: away },
+      { words: ['uv', '-q', '--directory', '../project', 'sync'], cwd: away },
+      { words: ['uv', 'sync', '-q', '--project=../project'], cwd: away },
+      { words: ['uv', 'sync', '-q'], cwd: away, more: { UV_PROJECT: '../project' } },
+      { words: ['sh', '-c', install.join(' ')], root: tool },
+      { words: ['env', 'A=1', ...install], root: tool },
+    ]) {
+      const what = words.join(' ')
+      run('rm', ['-rf', own, other])
+      const asked = { env: { ...env, ...more }, cwd }
+      const { status, stderr } = run(process.execPath, [WHEELFIX, 'run', '--', ...words], asked)
+      assert.equal(status, 0, `${what}\n${stderr}`)
+      assert.match(stderr, new RegExp(`^wheelfix: ${root}: \\d+ patched$`, 'm'), what)
+      if (root === tool) continue
+      assert.equal(run(join(root, 'bin/python'), ['-c', 'import numpy'], { env }).status, 0, what)
+    }
+  })
+
+  test('a program of an environment that is there is patched before it starts', () => {
+    run(uv, ['sync', '-q'], { env, cwd: project })
+    run(process.execPath, [WHEELFIX, 'restore', '-q', join(project, '.venv')], { env })
+    assert.ok(!imports())
+    const { status, stderr } = wheelfixRun('.venv/bin/python', '-c', 'import numpy; raise SystemExit(4)')
+    assert.equal(status, 4)
+    assert.match(stderr, /^wheelfix: \S+\.venv: \d+ patched\n$/)
+  })
+
+  test('without its cache uv keeps no environment: what helps is said, and is true', () => {
+    const words = ['uv', 'run', '-q', '--no-project', '--with', 'numpy', 'python', '-c', 'import numpy']
+    const uncached = { ...env, UV_NO_CACHE: '1' }
+    const { status, stderr } = run(process.execPath, [WHEELFIX, 'run', '--', ...words], { env: uncached, cwd: project })
+    assert.equal(status, 1)
+    assert.match(
+      stderr,
+      /^wheelfix: uv keeps no environment with UV_NO_CACHE, so nothing was patched: leave it out, or/m,
+    )
+    assert.doesNotMatch(stderr, /run it again/)
+    const made = join(world.root, 'made')
+    runWell(process.execPath, [WHEELFIX, 'python', '--make', made], { env })
+    const own = { ...uncached, UV_PYTHON: join(made, 'bin/python3') }
+    assert.equal(run(uv, words.slice(1), { env: own, cwd: project }).status, 0)
+  })
+
+  test('a signal while the environment is made ends the command before it starts', async () => {
+    // a build that takes long: its backend is in the project, and tells when it runs
+    const slow = join(world.root, 'slow')
+    mkdirSync(slow)
+    const ready = join(slow, 'ready')
+    const build = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    writeFileSync(join(slow, 'pyproject.toml'), `[project]\nname = "slow"\nversion = "1"\n${build}`)
+    const backend = `def build_editable(*_, **__):\n    open(${JSON.stringify(ready)}, "w").close()\n    time.sleep(600)\n`
+    writeFileSync(join(slow, 'backend.py'), `import time\n${backend}`)
+    const words = ['uv', 'run', '-q', 'sh', '-c', 'touch started']
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      run('rm', ['-f', ready])
+      // of its own process group, which is ended at last: uv does not end its build
+      const options = { env, cwd: slow, stdio: 'ignore', detached: true } as const
+      const child = spawn(process.execPath, [WHEELFIX, 'run', '--', ...words], options)
+      const end = new Promise<(number | string | null)[]>(settle => {
+        child.once('close', (...ended) => {
+          settle(ended)
+        })
+      })
+      while (!existsSync(ready)) await new Promise(settle => setTimeout(settle, 20))
+      child.kill(signal)
+      const [status, by] = await end
+      if (child.pid !== undefined) run('kill', ['-9', '--', `-${child.pid}`])
+      assert.ok(by === signal || (typeof status === 'number' && status > 128), `${signal}: ${status} ${by}`)
+      assert.ok(!existsSync(join(slow, 'started')))
+    }
+  })
+
   for (const [how, line] of [
     ['a terminal', 'exec "$@"'],
     ['a pipe, in a terminal', 'echo | "$@"'],

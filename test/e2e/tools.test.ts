@@ -1,8 +1,9 @@
 // The environments of real tools that belong to projects: made, failing, one `wheelfix all`, working, a second one that changes
-// nothing, and back. `npm test` tries two tools, `npm run tools` all of them. (test/e2e/all.test.ts has uv, pipx and
-// pre-commit.)
+// nothing, and back. Then the same with one `wheelfix run -- COMMAND` from nothing. `npm test` tries two tools, `npm run tools` all
+// of them. (test/e2e/all.test.ts has uv, pipx and pre-commit, test/e2e/run-command.test.ts uv and pip.)
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { skip, which } from '../support/requires.ts'
@@ -25,6 +26,31 @@ interface Row {
   readonly use: readonly string[]
   /** How many are found. */
   readonly environments: number
+  /** What is done before `wheelfix run` with plain commands. */
+  readonly before?: readonly (readonly string[])[]
+  /** Each is one command for `wheelfix run` in a new project, after which `use` works. FOLDER is the project. */
+  readonly once: readonly Once[]
+  /** Commands that install and start in one step, and cannot be prepared. */
+  readonly late?: readonly Late[]
+}
+
+interface Late {
+  readonly words: readonly string[]
+  /** What wheelfix says after it failed. */
+  readonly says: string
+  /** What helps then, also with `wheelfix run`. */
+  readonly helps: readonly string[]
+}
+
+interface Once {
+  readonly words: readonly string[]
+  /** Is the command started in another folder, beside the project? */
+  readonly isBeside?: boolean
+  /** Does the command itself use numpy? Then its first run works, and `use` is not asked. */
+  readonly works?: boolean
+  /** How the command starts an environment that has no libraries; the default is `use`. */
+  readonly use?: readonly string[]
+  readonly env?: NodeJS.ProcessEnv
 }
 
 const PRINT = 'import numpy; print("works", numpy.ones(2).sum())'
@@ -37,6 +63,9 @@ version = "1.0"
 requires-python = ">=MINOR"
 dependencies = ["numpy @ file://WHEEL"]
 ${more}`
+
+const script = (needs: string): string =>
+  `# /// script\n# dependencies = ["${needs}"]\n# ///\nimport numpy; print("works")\n`
 
 const TOX = `[testenv]
 deps = numpy
@@ -75,6 +104,16 @@ const ROWS: readonly Row[] = [
     make: [['poetry', 'install']],
     use: ['poetry', 'run', ...IMPORT],
     environments: 1,
+    once: [
+      { words: ['poetry', 'install'] },
+      { words: ['HOME/.local/bin/poetry', '-q', '-C', 'FOLDER', 'install'], isBeside: true },
+      { words: ['sh', '-c', 'cd "FOLDER" && poetry install'], isBeside: true },
+      {
+        words: ['env', 'POETRY_VIRTUALENVS_IN_PROJECT=1', 'poetry', 'install', '-P', 'FOLDER'],
+        isBeside: true,
+        use: ['FOLDER/.venv/bin/python', '-c', PRINT],
+      },
+    ],
   },
   {
     tool: 'pdm',
@@ -89,6 +128,8 @@ const ROWS: readonly Row[] = [
     ],
     use: ['pdm', 'run', ...IMPORT],
     environments: 1,
+    before: [['pdm', 'use', '-f', 'PYTHON']],
+    once: [{ words: ['pdm', 'install'] }, { words: ['pdm', 'install', '-p', 'FOLDER'], isBeside: true }],
   },
   {
     tool: 'pdm',
@@ -102,6 +143,11 @@ const ROWS: readonly Row[] = [
     ],
     use: ['pdm', 'run', ...IMPORT],
     environments: 1,
+    before: [
+      ['pdm', 'config', '--local', 'python.use_venv', 'false'],
+      ['pdm', 'use', '-f', 'PYTHON'],
+    ],
+    once: [{ words: ['pdm', 'install'] }],
   },
   {
     tool: 'hatch',
@@ -123,6 +169,7 @@ dependencies = ["ruff"]
     ],
     use: ['hatch', 'run', ...IMPORT],
     environments: 2,
+    once: [{ words: ['hatch', 'env', 'create'] }, { words: ['hatch', '-q', 'run', ...IMPORT], works: true }],
   },
   {
     tool: 'pipenv',
@@ -131,6 +178,10 @@ dependencies = ["ruff"]
     make: [['pipenv', 'install']],
     use: ['pipenv', 'run', ...IMPORT],
     environments: 1,
+    once: [
+      { words: ['pipenv', 'install'] },
+      { words: ['pipenv', 'install', '-q'], isBeside: true, env: { PIPENV_PIPFILE: 'FOLDER/Pipfile' } },
+    ],
   },
   {
     tool: 'tox',
@@ -139,6 +190,27 @@ dependencies = ["ruff"]
     make: [['tox', 'run', '-e', 'py,lint', '--notest']],
     use: ['tox', 'run', '-e', 'py'],
     environments: 2,
+    once: [
+      { words: ['tox', '-e', 'py'], works: true },
+      { words: ['tox', '-c', 'FOLDER/tox.ini', 'run', '-e', 'py'], isBeside: true, works: true },
+      {
+        words: ['tox', '-e', 'py', '--workdir', 'FOLDER/w'],
+        works: true,
+        use: ['tox', '-e', 'py', '--workdir', 'FOLDER/w'],
+      },
+    ],
+    late: [
+      {
+        words: ['tox', '-re', 'py'],
+        says: 'the patch came too late: run it without -r, or',
+        helps: ['tox', '-e', 'py'],
+      },
+      {
+        words: ['tox', '-r', '-e', 'py'],
+        says: 'wheelfix python --make DIR, then tox -x testenv.base_python=DIR/bin/python3',
+        helps: ['tox', '-r', '-e', 'py', '-x', 'testenv.base_python=MADE/bin/python3'],
+      },
+    ],
   },
   {
     tool: 'nox',
@@ -147,6 +219,18 @@ dependencies = ["ruff"]
     make: [['nox', '--install-only']],
     use: ['nox', '-R'],
     environments: 1,
+    once: [
+      { words: ['nox', '-r'], works: true },
+      { words: ['nox', '-r', '-f', 'FOLDER/noxfile.py', '--envdir', 'FOLDER/.nox'], isBeside: true, works: true },
+    ],
+    late: [
+      { words: ['nox'], says: 'the patch came too late: add -r, or', helps: ['nox', '-r'] },
+      {
+        words: ['nox'],
+        says: 'wheelfix python --make DIR, then nox --force-python DIR/bin/python3',
+        helps: ['nox', '--force-python', 'MADE/bin/python3'],
+      },
+    ],
   },
   {
     tool: 'virtualenvwrapper',
@@ -157,6 +241,16 @@ dependencies = ["ruff"]
     ],
     use: ['HOME/.virtualenvs/work/bin/python', '-c', PRINT],
     environments: 1,
+    // numpy is there, and a wheel that needs nothing is added
+    before: [
+      ['virtualenv', '.venv'],
+      ['.venv/bin/pip', 'install', 'numpy'],
+    ],
+    once: [
+      { words: ['.venv/bin/pip', 'install', '-U', 'numpy'], use: ['.venv/bin/python', '-c', PRINT] },
+      { words: ['.venv/bin/python', '-Im', 'pip', 'install', 'six'], use: ['.venv/bin/python', '-c', PRINT] },
+      { words: ['.venv/bin/python', '-c', PRINT], works: true, use: ['.venv/bin/python', '-c', PRINT] },
+    ],
   },
   {
     tool: 'pre-commit',
@@ -165,6 +259,7 @@ dependencies = ["ruff"]
     make: [['pre-commit', 'install-hooks']],
     use: ['pre-commit', 'run', '--all-files'],
     environments: 1,
+    once: [{ words: ['pre-commit', 'run', '--all-files'], works: true }],
   },
   {
     tool: 'prek',
@@ -173,21 +268,46 @@ dependencies = ["ruff"]
     make: [['prek', 'install-hooks']],
     use: ['prek', 'run', '--all-files'],
     environments: 1,
+    once: [{ words: ['prek', 'run', '--all-files'], works: true }],
   },
   {
     tool: 'pipx',
     install: ['pipx'],
+    // their environments are named after what they ask for
+    files: { 'script.py': script('numpy'), 'other.py': script('numpy>1') },
     make: [
       ['pipx', 'install', 'ruff'],
       ['pipx', 'inject', 'ruff', 'numpy'],
     ],
     use: ['HOME/.local/share/pipx/venvs/ruff/bin/python', '-c', PRINT],
     environments: 1,
+    once: [
+      {
+        words: ['pipx', 'install', '--python', 'PYTHON', '--preinstall', 'numpy', '--force', 'ruff'],
+        use: ['HOME/.local/share/pipx/venvs/ruff/bin/python', '-c', PRINT],
+      },
+    ],
+    late: (['pip', 'uv'] as const).flatMap(backend => {
+      const words = ['pipx', 'run', '--backend', backend]
+      return [
+        {
+          words: [...words, '--no-cache', 'script.py'],
+          says: 'a patch comes too late: leave it out, or',
+          helps: ['env', 'PIPX_DEFAULT_PYTHON=MADE/bin/python3', ...words, '--no-cache', 'script.py'],
+        },
+        {
+          words: [...words, 'other.py'],
+          says: 'the command had started before its files were patched: run it again',
+          helps: [...words, 'other.py'],
+        },
+      ]
+    }),
   },
 ]
 
 /** The tools that are tried: names, or `all`. Those of `npm test` are quick, and one of them links what it installs. */
 const asked = (process.env['WHEELFIX_TOOLS_TESTED'] ?? 'tox,pdm').split(',')
+const isWhole = process.env['WHEELFIX_TOOLS_TESTED'] !== undefined
 
 suite('environments of tools', () => {
   const world = withWheels(buildWorld())
@@ -223,32 +343,80 @@ suite('environments of tools', () => {
     )
   }
 
+  /** A command in a project's folder, with the words of a row. */
+  const startIn = (folder: string, more: NodeJS.ProcessEnv = {}, cwd = folder) => {
+    const say = (text: string): string =>
+      text
+        .replaceAll(/\bWHEEL\b/g, join(wheels, wheel))
+        .replaceAll(/\bFOLDER\b/g, folder)
+        .replaceAll(/\bMADE\b/g, join(world.root, 'made'))
+        .replaceAll(/\bHOME\b/g, home)
+        .replaceAll(/\bPYTHON\b/g, world.python)
+        .replaceAll(/\bMINOR\b/g, minor)
+    const said = Object.entries(more).map(([name, value]) => [name, value === undefined ? value : say(value)])
+    const own = { ...env, ...Object.fromEntries(said), PYTHON: world.python }
+    const start = (words: readonly string[]): RunResult => {
+      const [program = '', ...args] = words.map(say)
+      return run('/usr/bin/env', [program, ...args], { env: own, cwd })
+    }
+    return { say, own, start }
+  }
+  const makeProject = (folder: string, { files = {}, install }: Row): void => {
+    const { say, own } = startIn(folder)
+    mkdirSync(folder)
+    for (const [name, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(folder, name)), { recursive: true })
+      writeFileSync(join(folder, name), say(text))
+    }
+    runWell('git', ['init', '-q'], { cwd: folder, env: own })
+    runWell('git', ['add', '.'], { cwd: folder, env: own })
+    const [name = ''] = install
+    if (!installed.has(name)) uv.well('uv', ['tool', 'install', ...install], { cwd: world.root })
+    installed.add(name)
+    fix(world, ['all'], env, folder)
+  }
+
+  test('a tool that handles a signal while it makes the environment: the command is not started', async t => {
+    const row = rows.find(({ tool }) => tool === 'tox')
+    if (row === undefined) {
+      t.skip('tox is not asked for')
+      return
+    }
+    const folder = join(world.root, 'slow')
+    const [ready, started] = [join(folder, 'ready'), join(folder, 'started')]
+    // a build that takes long: its backend is in the project, and tells when it runs
+    const files = {
+      'tox.ini': `[testenv]\nskip_install = true\ndeps = FOLDER/late\ncommands = python -c "open('${started}', 'w')"\n`,
+      'late/pyproject.toml':
+        '[project]\nname = "late"\nversion = "1"\n[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+      'late/backend.py': `import time\ndef build_wheel(*_, **__):\n    open('${ready}', 'w').close()\n    time.sleep(600)\n`,
+    }
+    makeProject(folder, { ...row, files })
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      rmSync(ready, { force: true })
+      const options = { env: startIn(folder).own, cwd: folder, stdio: 'ignore', detached: true } as const
+      const child = spawn(process.execPath, [WHEELFIX, 'run', '--', 'tox', '-e', 'py'], options)
+      const end = new Promise<(number | string | null)[]>(settle => {
+        child.once('close', (...ended) => {
+          settle(ended)
+        })
+      })
+      while (!existsSync(ready)) await new Promise(settle => setTimeout(settle, 20))
+      child.kill(signal)
+      const [status, by] = await end
+      if (child.pid !== undefined) run('kill', ['-9', '--', `-${child.pid}`])
+      assert.ok(by === signal || (typeof status === 'number' && status > 0), `${signal}: ${status} ${by}`)
+      assert.ok(!existsSync(started))
+      t.diagnostic(`${signal}: ${status ?? by}`)
+    }
+  })
+
   for (const [number, row] of rows.entries()) {
-    const { tool, install, files = {}, make, use } = row
+    const { tool, make, use } = row
     test(`${tool} (${use.join(' ')})`, t => {
       const folder = join(world.root, `project-${number}`)
-      const own = { ...env, ...row.env, PYTHON: world.python }
-      const say = (text: string): string =>
-        text
-          .replace('WHEEL', join(wheels, wheel))
-          .replace('HOME', home)
-          .replace('PYTHON', world.python)
-          .replace('MINOR', minor)
-      const start = (words: readonly string[]): RunResult => {
-        const [program = '', ...args] = words.map(say)
-        return run('/usr/bin/env', [program, ...args], { env: own, cwd: folder })
-      }
-      mkdirSync(folder)
-      for (const [name, text] of Object.entries(files)) {
-        mkdirSync(dirname(join(folder, name)), { recursive: true })
-        writeFileSync(join(folder, name), say(text))
-      }
-      runWell('git', ['init', '-q'], { cwd: folder, env: own })
-      runWell('git', ['add', '.'], { cwd: folder, env: own })
-      const [name = ''] = install
-      if (!installed.has(name)) uv.well('uv', ['tool', 'install', ...install], { cwd: world.root })
-      installed.add(name)
-      fix(world, ['all'], env, folder)
+      const { own, start } = startIn(folder, row.env)
+      makeProject(folder, row)
       for (const words of make) {
         const { status, stdout, stderr } = start(words)
         assert.equal(status, 0, `${words.join(' ')}\n${stdout}${stderr}`)
@@ -303,6 +471,69 @@ suite('environments of tools', () => {
       assert.deepEqual(treeDifferences(unpacked(), wheelsBefore), [])
       assert.notEqual(start(use).status, 0)
     })
+
+    for (const [at, { words, says, helps }] of (isWhole ? (row.late ?? []) : []).entries()) {
+      test(`wheelfix run -- ${words.join(' ')}: ${says}`, () => {
+        const folder = join(world.root, `late-${number}-${at}`)
+        makeProject(folder, row)
+        const { start } = startIn(folder, row.env)
+        const wheelfixRun = (line: readonly string[]): RunResult =>
+          start([process.execPath, WHEELFIX, 'run', '--', ...line])
+        const first = wheelfixRun(words)
+        assert.notEqual(first.status, 0)
+        assert.match(first.stdout + first.stderr, /libstdc\+\+\.so\.6/)
+        const said = first.stderr.split('\n').filter(line => line.startsWith('wheelfix: ') && line.includes(says))
+        assert.equal(said.length, 1, first.stderr)
+        assert.equal(says.includes('run it again'), first.stderr.includes('run it again'))
+        const made = join(world.root, 'made')
+        if (!existsSync(made)) runWell(process.execPath, [WHEELFIX, 'python', '--make', made], { env })
+        const helped = wheelfixRun(helps)
+        assert.match(helped.stdout + helped.stderr, /works/)
+        assert.equal(helped.status, 0, helped.stdout + helped.stderr)
+      })
+    }
+
+    for (const [at, once] of row.once.slice(0, isWhole ? undefined : 1).entries()) {
+      test(`wheelfix run -- ${once.words.join(' ')}`, () => {
+        const folder = join(world.root, `once-${number}-${at}`)
+        makeProject(folder, row)
+        const cwd = once.isBeside === true ? join(world.root, `beside-${number}-${at}`) : folder
+        mkdirSync(cwd, { recursive: true })
+        const more = { ...row.env, ...once.env }
+        const inside = startIn(folder, more)
+        const beside = startIn(folder, more, cwd)
+        for (const words of row.before ?? []) assert.equal(inside.start(words).status, 0, words.join(' '))
+        const wheelfixRun = (...words: readonly string[]): RunResult =>
+          beside.start([process.execPath, WHEELFIX, 'run', '--', ...words])
+
+        const first = wheelfixRun(...once.words)
+        assert.equal(first.status, 0, first.stdout + first.stderr)
+        assert.match(first.stderr, /^wheelfix: \S+: \d+ patched$/m)
+        if (once.works === true) assert.match(first.stdout + first.stderr, /works/)
+        const words = once.use ?? use
+        const working = inside.start(words)
+        assert.match(working.stdout + working.stderr, /works/)
+        assert.equal(working.status, 0, working.stdout + working.stderr)
+        const again = wheelfixRun(...once.words)
+        assert.equal(again.status, 0, again.stdout + again.stderr)
+        if (!once.words.includes('--force')) assert.doesNotMatch(again.stderr, /^wheelfix:/m)
+
+        const [program = ''] = once.words
+        const wrong = [program, '--no-such-option']
+        const failed = beside.start(wrong)
+        assert.notEqual(failed.status, 0)
+        assert.deepEqual(wheelfixRun(...wrong), failed)
+
+        // without the patch nothing of this works
+        const venv = join(folder, '.venv')
+        for (const { root } of fix(world, ['all', '--only', tool, '--restore'], inside.own, folder)) found.add(root)
+        if (existsSync(venv)) runWell(process.execPath, [WHEELFIX, 'restore', '-q', venv], { env: inside.own })
+        if (existsSync(join(folder, 'w'))) return
+        const failing = inside.start(words)
+        assert.notEqual(failing.status, 0)
+        assert.match(failing.stdout + failing.stderr, /libstdc\+\+\.so\.6/)
+      })
+    }
   }
 })
 

@@ -6,6 +6,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { placesChanged } from '../../src/tools/changed.ts'
 import { nameOf, placesOf, TOOL_NAMES, type ToolName } from '../../src/tools/places.ts'
 
 suite('the places of tools', () => {
@@ -39,7 +40,10 @@ suite('the places of tools', () => {
     prek: ['home/.cache/prek/hooks/python-1'],
     poetry: ['home/.cache/pypoetry/virtualenvs/p-x-py3.11'],
     pipenv: ['home/.local/share/virtualenvs/p-y'],
-    hatch: ['home/.local/share/hatch/env/virtual/p/ID/p'],
+    hatch: [
+      'home/.local/share/hatch/env/.internal/hatch-static-analysis',
+      'home/.local/share/hatch/env/virtual/p/ID/p',
+    ],
     pdm: ['home/.local/share/pdm/venvs/p-z-3.11'],
     virtualenvwrapper: ['home/.virtualenvs/w'],
     tox: ['project/.tox/.pkg', 'project/.tox/py', 'project/packages/one/.tox/py'],
@@ -53,6 +57,22 @@ suite('the places of tools', () => {
       assert.ok(name !== undefined)
       assert.deepEqual(await found(name), paths, tool)
     }
+  })
+
+  test('those that changed since a time, and the environments of the projects below', async () => {
+    const question = { env: { HOME: join(root, 'home') }, cwd: join(root, 'project') }
+    const changed = async (since: number) =>
+      (await placesChanged(question, since)).map(place => place.root.slice(root.length + 1))
+    const own = venv('project/one/.venv')
+    const kept = join(root, 'home/.local/share/pipx/venvs/black')
+    assert.equal((await changed(0)).length, Object.values(DEFAULTS).flat().length + 1)
+    await new Promise(settle => setTimeout(settle, 2100))
+    const now = Date.now()
+    assert.deepEqual(await changed(now), [])
+    mkdirSync(join(own, 'lib/python3.12/site-packages/x'), { recursive: true })
+    mkdirSync(join(kept, 'bin'))
+    assert.deepEqual(await changed(now), ['project/one/.venv', 'home/.local/share/pipx/venvs/black'])
+    rmSync(own, { recursive: true })
   })
 
   test('by their own variables, and by those of XDG', async () => {

@@ -8,59 +8,59 @@ import { fsPath } from '../../io/path.ts'
 import { findProgram } from '../../python/named.ts'
 import { findVenv } from '../../python/pyvenv.ts'
 import { scriptPython } from '../../python/shebang.ts'
-import type { InstallTarget, planCommand } from '../../tools/command-line.ts'
-import { placesOf, type ToolPlace } from '../../tools/places.ts'
-
-type CommandPlan = ReturnType<typeof planCommand>
+import type { CommandPlan, InstallTarget } from '../../tools/command-line.ts'
+import { placesOf, type ToolPlace, venvsIn } from '../../tools/places.ts'
 
 type Words = readonly string[]
 
+/** Where a command works. */
+interface Surroundings {
+  readonly env: NodeJS.ProcessEnv
+  /** The working folder of the program, after `env -C` and options such as `uv --directory`. */
+  readonly cwd: string
+  /** The folder of the project. */
+  readonly project: string
+}
+
+/** Where the program of a command works, after wrappers and options that change the folder. */
+export function surroundingsOf({ env, folders, project }: CommandPlan): Surroundings {
+  const cwd = folders.reduce((folder, into) => resolve(folder, into), process.cwd())
+  const named = resolve(cwd, project ?? '.')
+  // `nox -f FILE`, PIPENV_PIPFILE
+  return { env, cwd, project: isFile(named) ? dirname(named) : named }
+}
+
 /**
  * The environments that a command may change or have changed. A folder that does not exist yet is not among them, so the caller
- * asks before and after the command. `words`: the command line, the program first.
+ * asks before and after the command.
  */
-export async function placesFor(
-  words: Words,
-  { tools, isUv, ofUvProject, own: ownWords, targets }: CommandPlan,
-): Promise<ToolPlace[]> {
-  const { env } = process
-  const cwd = process.cwd()
-  const folder = workingFolder(ownWords, isUv, env, cwd)
-  const program = programPath(words, env, cwd)
-  const named = targets.flatMap(target => targetPlace(target, program, folder))
+export async function placesFor(plan: CommandPlan): Promise<ToolPlace[]> {
+  const { words, tools, ofUvProject, targets } = plan
+  const surroundings = surroundingsOf(plan)
+  const { env, cwd, project } = surroundings
+  const named = targets.flatMap(place => targetPlace(place, words, surroundings))
   // a command that names a place does not install into the project's environment
-  const own =
-    named.length > 0 ? [] : [projectVenv(ownWords, ofUvProject, env, folder), program === null ? null : venvOf(program)]
+  const own = named.length > 0 ? [] : [projectVenv(ofUvProject, surroundings), programVenv(words, env, cwd)]
   const venvs = [...new Set(own.flatMap(root => root ?? []))].map(venvPlace)
-  return [...named, ...venvs, ...(await placesOf(tools, { env, cwd }))]
-}
-
-/**
- * The folder to which all paths in the words of a command are relative. uv and poetry change to the folder of `--directory`
- * before they do anything else (`uv help`).
- */
-function workingFolder(words: Words, isUv: boolean, env: NodeJS.ProcessEnv, cwd: string): string {
-  return resolve(cwd, valueOf('--directory', words) ?? (isUv ? env['UV_WORKING_DIR'] : undefined) ?? '.')
-}
-
-/** The value of an option, `--option VALUE` or `--option=VALUE`. */
-function valueOf(option: string, words: Words): string | undefined {
-  const at = words.findIndex(word => word === option || word.startsWith(`${option}=`))
-  return words[at] === option ? words[at + 1] : words[at]?.slice(option.length + 1)
+  return [...named, ...venvs, ...(await placesOf(tools, { env, cwd: project }))]
 }
 
 /** @param ofUv a uv project uses its own environment, even if another one is active */
-function projectVenv(words: Words, ofUv: boolean, env: NodeJS.ProcessEnv, cwd: string): string | null {
-  const folder = resolve(cwd, valueOf('--project', words) ?? (ofUv ? env['UV_PROJECT'] : undefined) ?? '.')
+function projectVenv(ofUv: boolean, { env, project }: Surroundings): string | null {
   const named = env['UV_PROJECT_ENVIRONMENT'] ?? ''
-  const isOwn = ofUv && !words.includes('--active')
   try {
-    if (isOwn && named !== '') return findVenv({ argument: resolve(folder, named), env, cwd }).root
-    return findVenv({ env: isOwn ? { ...env, VIRTUAL_ENV: '' } : env, cwd: folder }).root
+    if (ofUv && named !== '') return findVenv({ argument: resolve(project, named), env, cwd: project }).root
+    return findVenv({ env: ofUv ? { ...env, VIRTUAL_ENV: '' } : env, cwd: project }).root
   } catch (error) {
     if (error instanceof WheelfixError) return null
     throw error
   }
+}
+
+/** The venv that holds the program. */
+function programVenv(words: Words, env: NodeJS.ProcessEnv, cwd: string): string | null {
+  const path = programPath(words, env, cwd)
+  return path === null ? null : venvOf(path)
 }
 
 function programPath([program = '']: Words, env: NodeJS.ProcessEnv, cwd: string): string | null {
@@ -77,17 +77,15 @@ function venvPlace(root: string): ToolPlace {
   return { tool: 'project', kind: 'venv', root, locks: [] }
 }
 
-/**
- * The place that an option of pip names. A folder is loaded by the Python that runs pip.
- * @param program the program of the command
- * @param folder the folder to which the option's path is relative
- */
-function targetPlace({ kind, path }: InstallTarget, program: string | null, folder: string): ToolPlace[] {
-  const given = resolve(folder, path)
+/** The place that an option names. A folder is loaded by the Python that runs pip. */
+function targetPlace({ kind, path }: InstallTarget, words: Words, { env, cwd }: Surroundings): ToolPlace[] {
+  const given = resolve(cwd, path)
+  if (kind === 'environments') return venvsIn(given, { hidden: true }).map(place => ({ tool: 'project', ...place }))
   if (kind === 'python') {
     const root = isFolder(given) ? given : venvOf(given)
     return root !== null && existsSync(fsPath(join(root, 'pyvenv.cfg'))) ? [venvPlace(root)] : []
   }
+  const program = programPath(words, env, cwd)
   const python = program === null ? null : (scriptPython(program) ?? (isPython(program) ? program : null))
   const root = kind === 'user' ? userSite(python) : given
   return root !== null && isFolder(root) ? [{ tool: 'project', kind: 'folder', root, locks: [], python }] : []
@@ -99,6 +97,10 @@ function isPython(path: string): boolean {
 
 function isFolder(path: string): boolean {
   return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
+}
+
+function isFile(path: string): boolean {
+  return statSync(fsPath(path), { throwIfNoEntry: false })?.isFile() ?? false
 }
 
 /** The folder of `pip install --user`, as reported by this Python. */

@@ -5,13 +5,15 @@ import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { readRegular } from '../../io/beneath.ts'
 import { errnoOf } from '../../io/error.ts'
-import { fsPath } from '../../io/path.ts'
+import { fsPath, realPath } from '../../io/path.ts'
 import { findProgram } from '../../python/named.ts'
 import type { AllRow } from '../../report/all-text.ts'
 import { writeLines } from '../../report/print.ts'
-import { planCommand } from '../../tools/command-line.ts'
+import { placesChanged } from '../../tools/changed.ts'
+import { type CommandPlan, planCommand } from '../../tools/command-line.ts'
+import type { ToolPlace } from '../../tools/places.ts'
 import { patchPlaces } from '../all.ts'
-import { placesFor } from './places.ts'
+import { placesFor, surroundingsOf } from './places.ts'
 import { reportFailure, writeError } from '../shared/failure.ts'
 
 /**
@@ -20,11 +22,16 @@ import { reportFailure, writeError } from '../shared/failure.ts'
  */
 export async function runCommand(words: readonly string[], version: string): Promise<number> {
   try {
-    const plan = planCommand(words, { help, isScript })
-    const patch = async (): Promise<AllRow[]> => await patchPlaces(await placesFor(words, plan), version)
+    const plan = planCommand(words, process.env, { help, textOf })
+    const patch = async (): Promise<AllRow[]> => await patchPlaces(await placesFor(plan), version)
+    const begun = Date.now()
     if (plan.prepare !== null) {
-      const end = await prepare(plan.prepare, patch)
-      if (end.signal !== null) return endBy(end.signal)
+      const { signal, interrupt, status } = await prepare(plan.prepare, patch)
+      if (signal !== null) return endBy(signal)
+      // an installer that handles Ctrl-C ends with a status; the signal was for the whole command
+      if (interrupt !== null) return status === 0 ? endBy(interrupt) : status
+    } else if (plan.starts && pathOf(words) !== null) {
+      say(await patch())
     }
     let end = await start(words, 'command')
     if (end.errno === 'ENOENT' && pathOf(words) !== null) {
@@ -35,13 +42,19 @@ export async function runCommand(words: readonly string[], version: string): Pro
     }
     if (end.errno !== null) return sayUnstarted(words, end.errno)
     if (end.signal !== null) return endBy(end.signal)
-    const late = await patch()
+    const { env, project } = surroundingsOf(plan)
+    const changed = plan.isUnknown ? await placesChanged({ env, cwd: project }, begun) : []
+    const late = await patchPlaces(unique([...(await placesFor(plan)), ...changed]), version)
     say(late)
-    if (end.status !== 0 && late.some(isDone)) writeLines(process.stderr, [`${LATE} ${plan.again}`])
+    if (end.status !== 0) sayLate(plan, late.some(isDone))
     return end.status
   } catch (error) {
     return reportFailure(error)
   }
+}
+
+function unique(places: readonly ToolPlace[]): ToolPlace[] {
+  return [...new Map(places.toReversed().map(place => [realPath(place.root), place])).values()].toReversed()
 }
 
 /**
@@ -52,7 +65,7 @@ async function prepare(words: readonly string[], patch: () => Promise<AllRow[]>)
   let end = await start(words, 'prepare')
   let rows = await patch()
   // the command may have failed because uv had just installed a Python; this Python starts only after the patch
-  if (end.status !== 0 && rows.some(isDone)) {
+  if (end.status !== 0 && end.interrupt === null && rows.some(isDone)) {
     end = await start(words, 'prepare')
     rows = [...rows, ...(await patch())]
   }
@@ -60,7 +73,16 @@ async function prepare(words: readonly string[], patch: () => Promise<AllRow[]>)
   return end
 }
 
-const LATE = 'wheelfix: the command had started before its files were patched.'
+const AGAIN =
+  'the command had started before its files were patched: run it again. The environments of a Python that ' +
+  'wheelfix python --make DIR makes need no patch'
+
+/** Says what helps after a failed command that started programs of an environment which was patched too late. */
+function sayLate({ late, prepare, starts }: CommandPlan, isPatched: boolean): void {
+  const text = late === null ? AGAIN : late.text
+  const isLate = late === null ? isPatched && (starts || prepare !== null) : isPatched || !late.isKept
+  if (isLate) writeLines(process.stderr, [`wheelfix: ${text}`])
+}
 
 function isDone({ status }: AllRow): boolean {
   return status === 'patched'
@@ -80,6 +102,8 @@ function say(rows: readonly AllRow[]): void {
 interface End {
   readonly status: number
   readonly signal: NodeJS.Signals | null
+  /** The last signal meanwhile that asks a program to end. */
+  readonly interrupt: NodeJS.Signals | null
   /** Why the program could not be started; null when it was. */
   readonly errno: string | null
 }
@@ -89,15 +113,19 @@ function start(words: readonly string[], purpose: 'prepare' | 'command'): Promis
   return new Promise(settle => {
     // signals are passed on before the child exists, so the child decides about them from the start
     let child: ChildProcess | null = null
-    const release = passSignals(signal => child?.kill(signal))
+    let interrupt: NodeJS.Signals | null = null
+    const release = passSignals((signal, isOurs) => {
+      if (ENDING.has(signal)) interrupt = signal
+      if (isOurs) child?.kill(signal)
+    })
     child = spawn(program, args, { stdio: purpose === 'command' ? 'inherit' : ['ignore', 'ignore', 'inherit'] })
     child.once('error', error => {
       release()
-      settle({ status: 1, signal: null, errno: errnoOf(error) ?? error.message })
+      settle({ status: 1, signal: null, interrupt, errno: errnoOf(error) ?? error.message })
     })
     child.once('close', (status, signal) => {
       release()
-      settle({ status: status ?? 0, signal, errno: null })
+      settle({ status: status ?? 0, signal, interrupt, errno: null })
     })
   })
 }
@@ -129,10 +157,15 @@ const PASSED: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGU
 /** The terminal sends these signals to every process in its foreground, so the child has them already. */
 const OF_THE_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT']
 
-/** Passes signals on to the child, so that the child and not this process decides. */
-function passSignals(take: (signal: NodeJS.Signals) => void): () => void {
+const ENDING: ReadonlySet<NodeJS.Signals> = new Set(['SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGHUP'])
+
+/**
+ * Takes signals, so that the child and not this process decides.
+ * @param take is told whether the child still has to get the signal
+ */
+function passSignals(take: (signal: NodeJS.Signals, isOurs: boolean) => void): () => void {
   const pass = (signal: NodeJS.Signals): void => {
-    if (!OF_THE_TERMINAL.includes(signal) || !isInForeground()) take(signal)
+    take(signal, !OF_THE_TERMINAL.includes(signal) || !isInForeground())
   }
   const signals = [...PASSED, ...OF_THE_TERMINAL]
   for (const signal of signals) process.on(signal, pass)
@@ -184,10 +217,9 @@ function help(words: readonly string[]): string {
   return stdout ?? ''
 }
 
-/** The size limit of a script in bytes. The requirements are in a comment near its top. */
-const LARGEST_SCRIPT = 1 << 20
+/** The size limit in bytes of a file that is searched. The requirements of a script are in a comment near its top. */
+const LARGEST_TEXT = 1 << 20
 
-function isScript(path: string): boolean {
-  if (!path.endsWith('.py')) return false
-  return readRegular(resolve(path), LARGEST_SCRIPT)?.includes('# /// script') ?? false
+function textOf(path: string): string {
+  return readRegular(path, LARGEST_TEXT)?.toString('utf8') ?? ''
 }
