@@ -11,42 +11,78 @@ export interface Verdict {
   readonly files: readonly string[]
 }
 
-/** Turns a status of waitpid into words: what ended the process. */
-const ENDED = `
-def ended(status):
-    signal = status & 127
-    return "the process ended with signal %d" % signal if signal else "the process ended with status %d" % (status >> 8)
+/** An object to load. */
+export interface Asked {
+  readonly path: string
+  /** Python imports it. An import binds every symbol at once (RTLD_NOW, the default of `sys.getdlopenflags`). */
+  readonly isModule: boolean
+}
+
+/** The status of a child that has told its result. A constructor that ends the process has another one, also with 0. */
+const TOLD = 93
+
+/**
+ * Results go through a descriptor of their own, because constructors and modules print, read and close what they like. The
+ * last line that a process printed before it died says why: the loader's assertions and C++ exceptions are printed there.
+ */
+const CHILD = `
+out, void = os.dup(1), os.open(os.devnull, os.O_RDWR)
+def tell(*words):
+    line = b"wheelfix " + " ".join(os.fsencode(word).hex() or "-" for word in words).encode() + b"\\n"
+    while line: line = line[os.write(out, line):]
+def messages():
+    return os.memfd_create("messages") if hasattr(os, "memfd_create") else os.dup(void)
+def last(printed):
+    size = os.lseek(printed, 0, os.SEEK_END)
+    os.lseek(printed, max(0, size - 4096), os.SEEK_SET)
+    lines = os.fsdecode(os.read(printed, 4096)).split("\\n")
+    return ([""] + [line.strip() for line in lines if line.strip()])[-1][:300]
+def ended(status, printed, limit):
+    signal, line = status & 127, last(printed)
+    how = "signal %d" % signal if signal else "status %d" % (status >> 8)
+    if signal == 14: line = "it took longer than %d seconds" % limit
+    return "the process ended with " + how + (": " + line if line else "")
+def each(items, limit, action):
+    for item in items:
+        printed = messages()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(limit)
+            for stream, to in enumerate((void, void, printed)): os.dup2(to, stream)
+            action(item)
+            os._exit(${TOLD})
+        status = os.waitpid(child, 0)[1]
+        if status != ${TOLD << 8}: tell(item, ended(status, printed, limit))
+        os.close(printed)
 `
 
 // A fork of a Python that has loaded nothing behaves like a fresh process, and costs a tenth of one. create_dynamic opens
 // the file as an import does. It fails only later, because there is no init function. The alarm ends a process that hangs.
-const SCRIPT = `${ENDED}
+const SCRIPT = `
 import _imp, os, signal, sys
+${CHILD}
 class Spec:
     def __init__(self, path): self.name, self.origin = "wheelfix_has_no_such_module", path
 def maps():
     with open("/proc/self/maps", "rb") as lines:
         return dict.fromkeys(line.rstrip(b"\\n").split(None, 5)[5] for line in lines if b" /" in line)
-def tell(*words):
-    sys.stdout.write(" ".join(os.fsencode(word).hex() or "-" for word in words) + "\\n")
-    sys.stdout.flush()
 before = maps()
-for path in sys.stdin.buffer.read().split(b"\\0"):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        sys.setdlopenflags(os.RTLD_LAZY)
-        error = ""
-        try: _imp.create_dynamic(Spec(os.fsdecode(path)))
-        except BaseException as problem:
-            text = str(problem)
-            if "PyInit_wheelfix" not in text: error = text or "failed"
-        files = [] if error else [name for name in maps() if name not in before]
-        tell(path, error, *files)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    if status != 0: tell(path, ended(status))
+modules, libraries = sys.stdin.buffer.read().split(b"\\n\\0\\n")
+def load(path):
+    error = ""
+    try: _imp.create_dynamic(Spec(os.fsdecode(path)))
+    except BaseException as problem:
+        text = str(problem)
+        if "PyInit_wheelfix" not in text: error = text or "failed"
+    files = [] if error else [name for name in maps() if name not in before]
+    tell(path, error, *files)
+for flag, paths in (os.RTLD_NOW, modules), (os.RTLD_LAZY, libraries):
+    sys.setdlopenflags(flag)
+    if paths: each(paths.split(b"\\0"), 60, load)
 `
+
+/** A folder without libraries: an empty or relative entry of a search path means the current folder. */
+const NO_LIBRARIES = '/proc'
 
 /** The environment for child processes, without variables that change what the loader or Python does. */
 export function plainEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
@@ -68,25 +104,33 @@ function limitFor(items: number, secondsEach: number) {
  */
 export function askPython(
   python: string,
-  paths: readonly string[],
+  objects: readonly Asked[],
   env: NodeJS.ProcessEnv,
 ): ReadonlyMap<string, Verdict> | string {
+  const paths = (isModule: boolean): string =>
+    objects.flatMap(object => (object.isModule === isModule ? [object.path] : [])).join('\0')
   const { status, stdout, stderr, error } = spawnSync(python, ['-I', '-S', '-B', '-c', SCRIPT], {
+    cwd: NO_LIBRARIES,
     env: plainEnvironment(env),
-    input: encodeText(paths.join('\0')),
+    input: encodeText(`${paths(true)}\n\0\n${paths(false)}`),
     maxBuffer: 1 << 28,
-    ...limitFor(paths.length, 2),
+    ...limitFor(objects.length, 2),
     encoding: 'utf8',
   })
   if (error !== undefined) return error.message
   if (status !== 0) return reasonIn(stderr) ?? `it ended with status ${status} and printed nothing`
   const verdicts = new Map<string, Verdict>()
-  for (const line of stdout.split('\n')) {
-    const words = line.split(' ').map(word => (word === '-' ? '' : decodeBytes(Buffer.from(word, 'hex'))))
-    const [path = '', said = '', ...files] = words
-    if (path !== '') verdicts.set(path, { error: said === '' ? null : said, files })
+  for (const [path = '', said = '', ...files] of toldIn(stdout)) {
+    verdicts.set(path, { error: said === '' ? null : said, files })
   }
   return verdicts
+}
+
+/** The words of each result that a script told. */
+function toldIn(stdout: string): string[][] {
+  return [...stdout.matchAll(/^wheelfix ([0-9a-f -]+)$/gm)].map(([, words = '']) =>
+    words.split(' ').map(word => (word === '-' ? '' : decodeBytes(Buffer.from(word, 'hex')))),
+  )
 }
 
 /**
@@ -98,21 +142,16 @@ function reasonIn(stderr: string): string | undefined {
   return lines.findLast(line => /^[\w.]*(?:Error|Exception)\b|^Fatal Python error/.test(line)) ?? lines.at(-1)?.trim()
 }
 
-const IMPORT_SCRIPT = `${ENDED}
-import importlib, os, signal, sys
-def tell(*words):
-    sys.__stdout__.write("wheelfix " + " ".join(os.fsencode(word).hex() or "-" for word in words) + "\\n")
-    sys.__stdout__.flush()
-for name in sys.stdin.read().split("\\0"):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(120)
-        os.dup2(os.open(os.devnull, os.O_RDWR), 2)
-        try: importlib.import_module(name)
-        except BaseException as problem: tell(name, (type(problem).__name__ + ": " + str(problem)).split("\\n")[0][:500])
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    if status != 0: tell(name, ended(status))
+// The current folder is not where these modules come from: "python -c" would take them from there first.
+const IMPORT_SCRIPT = `
+import sys
+sys.path[:] = [folder for folder in sys.path if folder]
+import importlib, os, signal
+${CHILD}
+def load(name):
+    try: importlib.import_module(name)
+    except BaseException as problem: tell(name, (type(problem).__name__ + ": " + str(problem)).split("\\n")[0][:500])
+each(sys.stdin.read().split("\\0"), 120, load)
 `
 
 /** Imports each module in a fresh child process. @returns the errors of the modules that fail, by name */
@@ -126,10 +165,5 @@ export function importModules(python: string, names: readonly string[], env: Nod
     encoding: 'utf8',
   })
   if (error !== undefined) return new Map(names.map(name => [name, error.message]))
-  const said = new Map<string, string>()
-  for (const [, words = ''] of stdout.matchAll(/^wheelfix ([0-9a-f -]+)$/gm)) {
-    const [name = '', message = ''] = words.split(' ').map(word => decodeBytes(Buffer.from(word, 'hex')))
-    said.set(name, message)
-  }
-  return said
+  return new Map(toldIn(stdout).map(([name = '', message = '']) => [name, message]))
 }

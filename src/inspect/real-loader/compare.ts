@@ -6,7 +6,7 @@ import { fileNameOf, realPath } from '../../io/path.ts'
 import { isOfThisMachine } from '../../ldso/runnable.ts'
 import type { Process } from '../../ldso/search.ts'
 import type { Finding } from '../findings.ts'
-import { askPython, plainEnvironment, type Verdict } from './ask-python.ts'
+import { type Asked, askPython, plainEnvironment, type Verdict } from './ask-python.ts'
 import { isAboutSearch, type Refusal, refusalFindings } from './refusals.ts'
 import { load, type SimulationInput } from '../../resolve/simulate.ts'
 import type { Examination } from '../../environment/examine.ts'
@@ -38,11 +38,14 @@ export function compareWithLoader(
     }
     return { asked: 0, findings: [finding] }
   }
-  const paths = [...libraries.map(({ object }) => object.path), ...broken.map(({ path }) => path)]
+  const asking: Asked[] = [
+    ...libraries.map(({ object }) => ({ path: object.path, isModule: object.kind === 'extension' })),
+    ...broken.map(({ path }) => ({ path, isModule: false })),
+  ]
   const verdicts =
     venv.python === null
-      ? askLoader(python.libc.startable, paths, env)
-      : askPython(python.interpreter.executable, paths, env)
+      ? askLoader(python.libc.startable, asking, env)
+      : askPython(python.interpreter.executable, asking, env)
   if (typeof verdicts === 'string') {
     const finding: Finding = {
       code: 'python-broken',
@@ -91,9 +94,9 @@ function differs(message: string, path: string): Finding {
 /**
  * When there is no Python, the loader itself lists what each library would load. Empty when the loader must not be started.
  */
-function askLoader(loader: string | null, paths: readonly string[], env: NodeJS.ProcessEnv): Map<string, Verdict> {
+function askLoader(loader: string | null, objects: readonly Asked[], env: NodeJS.ProcessEnv): Map<string, Verdict> {
   const verdicts = new Map<string, Verdict>()
-  for (const path of loader === null ? [] : paths) {
+  for (const { path } of loader === null ? [] : objects) {
     const { stdout, stderr, error } = spawnSync(loader ?? '', ['--list', path], {
       env: plainEnvironment(env),
       encoding: 'utf8',

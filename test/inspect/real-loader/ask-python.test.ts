@@ -4,13 +4,19 @@ import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { askPython } from '../../../src/inspect/real-loader/ask-python.ts'
+import { askPython, importModules } from '../../../src/inspect/real-loader/ask-python.ts'
 import { missing } from '../../support/requires.ts'
 import { runWell } from '../../support/run.ts'
 
 suite('an object that ends its process', { skip: missing('gcc', 'python3') }, () => {
   const folder = mkdtempSync(join(realpathSync(tmpdir()), 'wheelfix-ends-'))
   after(() => rmSync(folder, { recursive: true }))
+
+  const said = (library: string, isModule = false): string | null | undefined => {
+    const verdicts = askPython('python3', [{ path: library, isModule }], process.env)
+    assert.ok(typeof verdicts !== 'string')
+    return verdicts.get(library)?.error
+  }
 
   /** What is said of a library whose constructor does that. */
   const saidOf = (statement: string): string | null | undefined => {
@@ -21,14 +27,71 @@ suite('an object that ends its process', { skip: missing('gcc', 'python3') }, ()
       `#include <signal.h>\n#include <unistd.h>\n__attribute__((constructor)) static void end(void) { ${statement}; }\n`,
     )
     runWell('gcc', ['-shared', '-fPIC', '-o', library, source])
-    const verdicts = askPython('python3', [library], process.env)
-    assert.ok(typeof verdicts !== 'string')
-    return verdicts.get(library)?.error
+    return said(library)
   }
 
   test('with a status', () => assert.equal(saidOf('_exit(220)'), 'the process ended with status 220'))
   test('by a signal', () => assert.equal(saidOf('raise(SIGKILL)'), 'the process ended with signal 9'))
   test('or does not', () => assert.equal(saidOf(''), null))
+
+  test('with the status of success', () => assert.equal(saidOf('_exit(0)'), 'the process ended with status 0'))
+  test('in the middle of a line of its own', () => {
+    assert.equal(saidOf('write(1, "abc", 3)'), null)
+    assert.equal(saidOf('write(1, "abc", 3); _exit(3)'), 'the process ended with status 3')
+  })
+  test('with its last words', () => {
+    const words = 'write(2, "one\\n two \\n\\n", 10); raise(SIGABRT)'
+    assert.equal(saidOf(words), 'the process ended with signal 6: two')
+  })
+  test('or closes what the answer goes through', () => {
+    assert.match(saidOf('for (int i = 0; i < 99; i++) close(i)') ?? '', /^the process ended with status \d+/)
+  })
+  test('or reads what is left of the questions', () => {
+    assert.equal(saidOf('char text[9]; while (read(0, text, 9) > 0) {}'), null)
+  })
+
+  test('a function that nobody defines ends an import at once, and a library only when it is called', () => {
+    const library = join(folder, 'libcalls.so')
+    writeFileSync(join(folder, 'calls.c'), 'int nowhere(void); int calls(void) { return nowhere(); }\n')
+    runWell('gcc', ['-shared', '-fPIC', '-o', library, join(folder, 'calls.c')])
+    assert.match(said(library, true) ?? '', /undefined symbol: nowhere$/)
+    assert.equal(said(library, false), null)
+  })
+
+  test('a search path that begins in the current folder finds nothing there', t => {
+    const below = join(folder, 'libbelow.so')
+    writeFileSync(join(folder, 'below.c'), 'int below(void) { return 1; }\n')
+    runWell('gcc', ['-shared', '-fPIC', '-Wl,-soname,libbelow.so', '-o', below, join(folder, 'below.c')])
+    const library = join(folder, 'librelative.so')
+    const path = ['-Wl,--no-as-needed', below, '-Wl,-rpath,.:']
+    runWell('gcc', ['-shared', '-fPIC', '-o', library, join(folder, 'below.c'), ...path])
+    const before = process.cwd()
+    process.chdir(folder)
+    t.after(() => process.chdir(before))
+    assert.match(said(library) ?? '', /^libbelow\.so: cannot open shared object/)
+  })
+
+  test('a module of the current folder is not taken for one of the environment', t => {
+    const modules = mkdtempSync(join(folder, 'modules-'))
+    writeFileSync(join(modules, 'wheelfix_here.py'), '')
+    writeFileSync(join(modules, 'signal.py'), 'raise SystemExit\n')
+    const before = process.cwd()
+    process.chdir(modules)
+    t.after(() => process.chdir(before))
+    const errors = importModules('python3', ['wheelfix_here', 'json'], process.env)
+    assert.deepEqual([...errors], [['wheelfix_here', "ModuleNotFoundError: No module named 'wheelfix_here'"]])
+  })
+
+  test('a module that ends its process does not count as imported, also with the status of success', () => {
+    runWell('python3', ['-m', 'venv', '--without-pip', join(folder, 'venv')])
+    const python = join(folder, 'venv/bin/python')
+    const site = runWell(python, ['-c', 'import site; print(site.getsitepackages()[0])']).trim()
+    writeFileSync(join(site, 'wheelfix_leaves.py'), 'import os\nos.write(1, b"wheelfix 00")\nos._exit(0)\n')
+    assert.deepEqual(
+      [...importModules(python, ['wheelfix_leaves', 'json'], process.env)],
+      [['wheelfix_leaves', 'the process ended with status 0']],
+    )
+  })
 })
 
 test('a Python that does not start is told by its error, not by the last line that it prints', t => {

@@ -7,7 +7,7 @@ import { refusalFindings } from '../../../src/inspect/real-loader/refusals.ts'
 import type { ScannedObject } from '../../../src/resolve/objects.ts'
 import { MODULE, testVenv, type TestVenv } from '../../resolve/venv.ts'
 import { missing, skip } from '../../support/requires.ts'
-import { runWell } from '../../support/run.ts'
+import { run, runWell } from '../../support/run.ts'
 import { buildWorld } from '../../world/world.ts'
 
 interface Finding {
@@ -99,12 +99,29 @@ suite('what the loader refuses', () => {
     )
   })
 
-  rule('functions that are bound at their first call do not matter for loading', (venv, build) => {
-    build(`lazy${MODULE}`, 'int later(void); int use(void) { return later(); }\n', '-Wl,-z,lazy')
-    assert.deepEqual(refusals(venv), { status: 0, findings: [] })
-    build(`now${MODULE}`, 'int later(void); int use(void) { return later(); }\n', '-Wl,-z,now')
-    assert.equal(refusals(venv).findings[0]?.severity, 'error')
-  })
+  rule(
+    'an import binds functions at once, whatever the linker asked for; a library may bind them later',
+    (venv, build) => {
+      const later = 'int later(void); int use(void) { return later(); }\n'
+      build('liblazy.so', later, '-Wl,-z,lazy')
+      assert.deepEqual(refusals(venv), { status: 0, findings: [] })
+      build('libnow.so', later, '-Wl,-z,now')
+      assert.deepEqual(
+        refusals(venv).findings.map(({ severity }) => severity),
+        ['note'],
+      )
+      build(`core${MODULE}`, later, '-Wl,-z,lazy')
+      const module = join(venv.site, 'pack', `core${MODULE}`)
+      const said = run(join(venv.root, 'bin/python'), ['-c', 'import pack.core'])
+      assert.match(said.stderr, /undefined symbol: later/)
+      const { status, findings } = refusals(venv)
+      assert.equal(status, 1)
+      assert.deepEqual(
+        findings.filter(({ paths }) => module.endsWith(paths[0] ?? '?')).map(({ severity }) => severity),
+        ['error'],
+      )
+    },
+  )
 
   rule('a module of another Python and a plugin of another program are notes', (venv, build) => {
     build('core.cpython-27m-x86_64-linux-gnu.so', LACKING)
