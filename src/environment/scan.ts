@@ -24,7 +24,7 @@ import { openElf } from '../io/source.ts'
 import { isTemporary, temporaryFiles } from '../io/replace.ts'
 import { storePathOf } from '../nix/store.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
-import { type Belonging, belongingOf } from '../python/belonging.ts'
+import { type Belonging, belongingOf, mayHoldModules, type OutsideFolder } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
 import {
   isBroken,
@@ -114,11 +114,6 @@ function isSourceName(name: string): boolean {
   return dot > 0 ? SOURCE_SUFFIXES.has(name.slice(dot)) : INFO_NAMES.has(name)
 }
 
-/** Of a source tree the scan looks only at modules that can be imported, and at library folders beside them. */
-function mayHoldModules(name: string): boolean {
-  return /^[A-Za-z_]\w*(?:\.libs)?$/.test(name) && name !== 'node_modules'
-}
-
 /** How the objects are read. `isRecorded` says whether a RECORD lists a file. */
 type Reading = Omit<ReadOptions, 'isRecorded'> & { readonly isRecorded: (path: string) => boolean }
 
@@ -144,6 +139,10 @@ interface Walk {
   readonly linked: Set<string>
   readonly nested: string[]
   readonly outside: Set<string>
+  /** The real paths of the files that links in folders outside lead to, with what leads to the folder. */
+  readonly outsideLinks: Map<string, string>
+  /** What leads to the folder outside that the walk is in. */
+  by: string
 }
 
 /**
@@ -178,11 +177,17 @@ export function scanVenv(
     linked: new Set(),
     nested: [],
     outside: new Set(),
+    outsideLinks: new Map(),
+    by: '',
   }
   for (const folder of [...venv.walk, ...belonging.folders]) visitOnce(walk, folder)
   for (const path of [...venv.files, ...belonging.files]) visitFile(walk, path, fileNameOf(path))
   walk.isOutside = true
-  for (const { folder } of belonging.outside) visitOnce(walk, folder)
+  for (const { folder, by } of belonging.outside) {
+    walk.by = by
+    visitOnce(walk, folder)
+  }
+  const linkedFolders = visitOutsideLinks(walk)
   walk.leftovers.push(...temporaryFiles(venv.stateFolder, STATE_DEPTH))
   const { objects, unreadable, directories, leftovers, foreignLinks, foreignFolders, linked, nested, outside } = walk
   return {
@@ -194,7 +199,7 @@ export function scanVenv(
     foreignFolders,
     linked,
     nested,
-    belonging,
+    belonging: { ...belonging, outside: [...belonging.outside, ...linkedFolders] },
     outside,
   }
 }
@@ -235,6 +240,8 @@ function visitFolder(walk: Walk, directory: string): void {
       if (!SKIPPED.has(name) && (!isOutside || mayHoldModules(name))) below.push(path)
     } else if (kind === 'symlink') {
       if (!isOutside) visitLink(walk, path, name)
+      else if (LIBRARY_NAME.test(name) && linkTarget(path, walk.root, walk.store) === 'file')
+        walk.outsideLinks.set(realPath(path), walk.by)
     } else if (kind === 'file') {
       if (isTemporary(name)) {
         if (!isOutside) leftovers.push(path)
@@ -260,6 +267,22 @@ function visitLink(walk: Walk, path: string, name: string): void {
   } else if (venv.sitePackages.some(site => isInside(path, site)) && linkTarget(path, root, store) === 'folder') {
     walk.foreignFolders.push(path)
   }
+}
+
+/**
+ * Visits what links outside lead to (a tree of links to sources: setuptools' strict mode, Bazel). Unlike an installer's link
+ * to its cache, the file itself is what its owner builds and edits. Returns the folders of files that no walk had reached.
+ */
+function visitOutsideLinks(walk: Walk): OutsideFolder[] {
+  const folders = new Map<string, OutsideFolder>()
+  for (const [path, by] of walk.outsideLinks) {
+    const status = statSync(fsPath(path), { throwIfNoEntry: false })
+    const identity = status === undefined ? '' : `${status.dev}:${status.ino}`
+    if (walk.objects.some(object => object.identity === identity)) continue
+    visitFile(walk, path, fileNameOf(path))
+    folders.set(directoryOf(path), { folder: directoryOf(path), by })
+  }
+  return [...folders.values()]
 }
 
 function visitFile(walk: Walk, path: string, name: string, among: Set<string> | null = null): void {

@@ -1,6 +1,6 @@
 // What belongs to an environment outside of site-packages and bin/: files that a RECORD lists elsewhere, folders that
 // .pth files add to sys.path, and the source trees of editable installations. This file only reads texts and runs
-// nothing. It understands a code line of a .pth file only if the line calls a finder of setuptools.
+// nothing. Of a code line in a .pth file it understands the folders that the line names, and the finders of editables.ts.
 import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,6 +8,7 @@ import { decodeBytes } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf } from '../io/error.ts'
 import { entriesIn, fsPath, isInside, realPath } from '../io/path.ts'
+import { finderRoots, type Led, linkedTree, pathsInCode } from './editables.ts'
 import type { Environment } from './environment.ts'
 import { recordPaths, SOURCES } from './record.ts'
 
@@ -61,70 +62,73 @@ export function belongingOf(environment: Environment, store: string): Belonging 
     if (real === null || isInside(real, store) || !isFolder(real)) continue
     if (isInside(real, root)) {
       if (!environment.walk.some(walked => isInside(folder, walked))) folders.add(folder)
-    } else if (![...outside.keys()].some(known => isInside(real, known))) outside.set(real, { folder, by })
+    } else if (!outside.has(real)) outside.set(real, { folder, by })
   }
+  const reached = (real: string): boolean => [...outside.keys()].some(other => other !== real && walks(other, real))
   return {
     files: recordedElsewhere(environment, root),
     folders: [...folders],
     importRoots: importRoots.map(({ folder, module }) => ({ folder, module })),
-    outside: [...outside.values()],
-    sources: [...new Set([...understood, ...projects].map(({ source }) => source))],
+    outside: [...outside].flatMap(([real, folder]) => (reached(real) ? [] : [folder])),
+    sources: [...new Set([...understood, ...projects].flatMap(({ sources }) => sources))],
   }
 }
 
-interface Added extends ImportRoot, OutsideFolder {
-  readonly source: string
-  /** False for a project whose finder is not understood: its modules are somewhere below, under unknown names. */
-  readonly imports: boolean
+/** Of a source tree the scan looks only at modules that can be imported, and at library folders beside them. */
+export function mayHoldModules(name: string): boolean {
+  return /^[A-Za-z_]\w*(?:\.libs)?$/.test(name) && name !== 'node_modules'
+}
+
+/** Does a scan of `folder`, which is outside the environment, look at `below`? */
+function walks(folder: string, below: string): boolean {
+  return (
+    isInside(below, folder) &&
+    below
+      .slice(folder.length + 1)
+      .split('/')
+      .every(mayHoldModules)
+  )
 }
 
 /**
- * The folders that .pth files name, read as CPython's site module does: one for each line, except comments and code.
+ * The folders that .pth files name, read as CPython's site module does: one for each line, except comments and code. Of
+ * code it takes the folders that the code itself names.
  */
-function pathLines(site: string): Added[] {
+function pathLines(site: string): Led[] {
   const names = entriesIn(site).filter(({ name, kind }) => kind !== 'directory' && name.endsWith('.pth'))
   return names.flatMap(({ name }) => {
     const source = join(site, name)
-    return linesOf(source).flatMap((line): Added[] => {
-      if (line === '' || line.startsWith('#') || /^import[ \t]/.test(line)) return []
-      const folder = resolve(site, line)
-      return isFolder(folder) ? [{ folder, module: '', by: editableName(name), source, imports: true }] : []
+    const by = editableName(name)
+    return linesOf(source).flatMap((line): Led[] => {
+      // site reports a NUL as an error and goes on
+      if (line === '' || line.startsWith('#') || line.includes('\0')) return []
+      const paths = /^import[ \t]/.test(line) ? pathsInCode(line) : [resolve(site, line)]
+      // the root holds the whole system, and no package
+      const folders = paths.filter(path => path !== '/' && isFolder(path))
+      return folders.flatMap(folder => [
+        { folder, module: '', by, sources: [source], imports: true },
+        ...linkedTree(folder, by, [source]),
+      ])
     })
   })
 }
 
 /** The distribution of a .pth file: edx for `__editable__.edx-1.0.pth`. */
 function editableName(pth: string): string {
-  const name = /^(?:__editable__\.|_)?(.+?)(?:-[^-]*)?\.pth$/.exec(pth)?.[1]
+  const name = /^(?:__editable__\.|_editable_impl_|_)?(.+?)(?:-[^-]*)?\.pth$/.exec(pth)?.[1]
   return pth.startsWith('_') && name !== undefined ? name : pth
 }
 
-/** The packages in the mapping of a setuptools finder: `MAPPING: dict[str, str] = {'edx': '/src/edx'}`. */
-function finderRoots(site: string): Added[] {
-  const names = entriesIn(site).filter(({ name }) => /^__editable___\w+_finder\.py$/.test(name))
-  return names.flatMap(({ name }) => {
-    const source = join(site, name)
-    const mapping = /^MAPPING\b[^=\n]*=\s*\{(.*)\}\s*$/m.exec(textOf(source))?.[1] ?? ''
-    const by = /^__editable___(\w+?)_\d[\w]*_finder\.py$/.exec(name)?.[1] ?? name
-    return [...mapping.matchAll(/(['"])([\w.]+)\1:\s*(['"])((?:\\.|(?!\3).)*)\3/g)].map(
-      ([, , module = '', , path = '']): Added => {
-        const folder = path.replaceAll(/\\(.)/g, '$1')
-        return { folder, module, by, source, imports: true }
-      },
-    )
-  })
-}
-
 /** The projects of editable installations (PEP 610), however they are imported. */
-function editables(site: string): Added[] {
+function editables(site: string): Led[] {
   const infos = entriesIn(site).filter(({ name }) => name.endsWith('.dist-info'))
-  return infos.flatMap(({ name }): Added[] => {
+  return infos.flatMap(({ name }): Led[] => {
     const source = join(site, name, 'direct_url.json')
     const text = textOf(source)
     if (!text.includes('editable')) return []
     const folder = editableFolder(text)
     const by = name.replace(/-[^-]*\.dist-info$/, '')
-    return folder === null || !isFolder(folder) ? [] : [{ folder, module: '', by, source, imports: false }]
+    return folder === null || !isFolder(folder) ? [] : [{ folder, module: '', by, sources: [source], imports: false }]
   })
 }
 
@@ -191,7 +195,7 @@ export function modulePaths(name: string, roots: readonly ImportRoot[]): string[
 
 function linesOf(path: string): string[] {
   return textOf(path)
-    .split(/\r?\n/)
+    .split(/\r\n|[\r\n]/)
     .map(line => line.trim())
 }
 

@@ -1,6 +1,6 @@
 // What an environment imports and holds beside site-packages and bin/ is patched too, or named.
 import assert from 'node:assert/strict'
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
@@ -88,6 +88,61 @@ suite('what belongs to an environment', () => {
       writeFileSync(join(venv.site, 'loader.pth'), `import sys; sys.path.append('${source}/src')\n`)
       return 'edited.core'
     },
+    'a .pth whose code names the source tree': (venv, source) => {
+      writeFileSync(join(venv.site, 'x.pth'), `import sys; sys.path.insert(0, "${source}/src")\n`)
+      return 'edited.core'
+    },
+    'a .pth whose code adds the source tree as a site': (venv, source) => {
+      writeFileSync(join(venv.site, 'x.pth'), `import site; site.addsitedir('${source}/src')\n`)
+      return 'edited.core'
+    },
+    'a .pth with line ends of another system': (venv, source) => {
+      writeFileSync(join(venv.site, 'x.pth'), `# sources\r/nowhere\r${source}/src\r`)
+      return 'edited.core'
+    },
+    'a finder of the library editables (hatch, pdm)': (venv, source) => {
+      // as hatchling writes it; the library itself stands below
+      mkdirSync(join(venv.site, 'editables'))
+      writeFileSync(join(venv.site, 'editables/__init__.py'), '')
+      writeFileSync(join(venv.site, 'editables/redirector.py'), REDIRECTOR)
+      writeFileSync(
+        join(venv.site, '_editable_impl_edited.py'),
+        'from editables.redirector import RedirectingFinder as F\nF.install()\n' +
+          `F.map_module('edited', '${source}/src/edited/__init__.py')`,
+      )
+      writeFileSync(join(source, 'src/edited/__init__.py'), '')
+      writeFileSync(join(venv.site, '_editable_impl_edited.pth'), 'import _editable_impl_edited')
+      return 'edited.core'
+    },
+    'the tree of links that setuptools makes in strict mode': (venv, source) => {
+      const tree = join(source, 'build/__editable__.edited-1.0-cp311-cp311-linux_x86_64')
+      mkdirSync(join(tree, 'edited'), { recursive: true })
+      symlinkSync(join(source, 'src/edited', `core${MODULE}`), join(tree, 'edited', `core${MODULE}`))
+      writeFileSync(join(venv.site, '__editable__.edited-1.0.pth'), `${tree}\n`)
+      return 'edited.core'
+    },
+    'a tree of links that nobody knows': (venv, source) => {
+      const tree = `${source}-links`
+      mkdirSync(join(tree, 'edited'), { recursive: true })
+      symlinkSync(join(source, 'src/edited', `core${MODULE}`), join(tree, 'edited', `core${MODULE}`))
+      writeFileSync(join(venv.site, 'links.pth'), `${tree}\n`)
+      return 'edited.core'
+    },
+    'the build folder of meson-python, which is not in the project': (venv, source) => {
+      venv.install('edited', {})
+      const url = { url: `file://${source}`, dir_info: { editable: true } }
+      writeFileSync(join(venv.site, 'edited-1.0.dist-info/direct_url.json'), JSON.stringify(url))
+      const build = `${source}-build`
+      const built = join(build, 'sub-dir', `core${MODULE}`)
+      mkdirSync(join(build, 'meson-info'), { recursive: true })
+      mkdirSync(join(build, 'sub-dir'))
+      renameSync(join(source, 'src/edited', `core${MODULE}`), built)
+      const targets = { [built]: { destination: `{py_platlib}/edited/core${MODULE}`, tag: 'runtime' } }
+      writeFileSync(join(build, 'meson-info/intro-install_plan.json'), JSON.stringify({ targets }))
+      writeFileSync(join(venv.site, '_edited_editable_loader.py'), mesonLoader(build))
+      writeFileSync(join(venv.site, 'edited-editable.pth'), 'import _edited_editable_loader as f; f.init()\n')
+      return 'edited.core'
+    },
   }
   for (const [how, install] of Object.entries(editables)) {
     test(`${how}: named, and patched with --editable`, () => {
@@ -100,7 +155,8 @@ suite('what belongs to an environment', () => {
       for (const other of ['venv/lib', 'node_modules/x', '.tox/y']) buildModule(join(source, other, `core${MODULE}`))
       writeFileSync(join(source, 'venv/pyvenv.cfg'), 'home = /nowhere\n')
       const module = install(venv, source)
-      const before = treeContent(source)
+      const outside = () => [source, `${source}-build`].filter(folder => existsSync(folder)).map(treeContent)
+      const before = outside()
       assert.ok(!imports(venv, `import ${module}`))
       for (const command of ['venv', 'check', 'doctor']) {
         const { status: ended, stdout } = venv.run(command, ...libs)
@@ -108,17 +164,41 @@ suite('what belongs to an environment', () => {
         assert.match(stdout, /--editable/)
         assert.doesNotMatch(stdout, /nothing (?:to do|is wrong)|[2-9] objects there/)
       }
-      assert.deepEqual(treeContent(source), before)
+      assert.deepEqual(outside(), before)
       settle(venv, '--editable')
       assert.ok(imports(venv, `import ${module}`))
-      if (!how.includes('not understood')) assert.equal(status(venv, 'why', module), 0)
+      if (!/not understood|nobody knows/.test(how)) assert.equal(status(venv, 'why', module), 0)
       // it is the tree's, not the venv's: given back when it is asked for
       assert.equal(venv.run('restore').status, 0)
       assert.ok(imports(venv, `import ${module}`))
       assert.equal(venv.run('restore', '--editable').status, 0)
-      assert.deepEqual(treeContent(source), before)
+      assert.deepEqual(outside(), before)
     })
   }
+
+  test('a .pth that names the root, or has a NUL, adds nothing', () => {
+    const venv = testVenv(world, 'oddly')
+    writeFileSync(join(venv.site, 'root.pth'), '/\n')
+    writeFileSync(join(venv.site, 'nul.pth'), `${venv.root}\0\n`)
+    for (const command of ['venv', 'check', 'doctor', 'restore']) {
+      const { status: ended, stdout, stderr } = venv.run(command, ...(command === 'restore' ? [] : libs))
+      assert.equal(ended, 0, stdout + stderr)
+    }
+  })
+
+  test('folders of which one holds the other are looked at once, in either order', () => {
+    for (const order of [0, 1]) {
+      const venv = testVenv(world, `nested${order}`)
+      const source = join(world.root, `nested${order}-source`)
+      buildModule(join(source, 'pack', `core${MODULE}`))
+      const lines = [source, join(source, 'pack')]
+      if (order === 1) lines.reverse()
+      writeFileSync(join(venv.site, 'x.pth'), lines.map(line => `${line}\n`).join(''))
+      const { objects } = JSON.parse(venv.run('venv', '--editable', '--json', ...libs).stdout) as { objects: unknown[] }
+      assert.equal(objects.length, 1)
+      assert.ok(imports(venv, 'import pack.core, core'))
+    }
+  })
 
   test('an editable tree without objects, or whose objects need nothing, is not mentioned', () => {
     const venv = testVenv(world, 'pure')
@@ -141,4 +221,38 @@ class Finder:
     def find_spec(cls, name, path=None, target=None):
         if name in MAPPING: return PathFinder.find_spec(name, [MAPPING[name].rpartition('/')[0]])
 def install(): sys.meta_path.append(Finder)
+`
+
+/** What the library "editables" brings, as short as it works. */
+const REDIRECTOR = `
+import importlib.util, sys
+class RedirectingFinder:
+    modules = {}
+    @classmethod
+    def map_module(cls, name, path): cls.modules[name] = path
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name in cls.modules: return importlib.util.spec_from_file_location(name, cls.modules[name])
+    @classmethod
+    def install(cls): sys.meta_path.append(cls)
+`
+
+/** What meson-python writes, as short as it works. */
+const mesonLoader = (build: string): string => `
+import glob, importlib.util, sys
+class MesonpyMetaFinder:
+    def __init__(self, name, tops, build, command, verbose): self.build = build
+    def find_spec(self, name, path=None, target=None):
+        if name == 'edited': return importlib.util.spec_from_loader(name, None, is_package=True)
+        if name != 'edited.core': return None
+        return importlib.util.spec_from_file_location(name, glob.glob(self.build + '/*/core.*')[0])
+def init():
+    finder = MesonpyMetaFinder(
+        'edited',
+        {'edited'},
+        '${build}',
+        ['/usr/bin/ninja'],
+        False,
+    )
+    sys.meta_path.insert(0, finder)
 `
