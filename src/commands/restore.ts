@@ -1,6 +1,6 @@
 // `wheelfix restore`: restores every file to what it was before wheelfix.
 import { restoreSteps } from '../environment/restore-environment.ts'
-import { findEnvironment } from '../state/folders.ts'
+import { findRestorable } from '../state/folders.ts'
 import { colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
@@ -30,10 +30,7 @@ async function restoreOne(
 ): Promise<FolderResult> {
   const colour = colours(options.color, process.env)
   try {
-    const venv = foundAsOwner(
-      () => findEnvironment(argument, process.env, process.cwd(), 'wheelfix restore DIR'),
-      options.asRoot,
-    )
+    const venv = foundAsOwner(() => findRestorable(argument, process.env, process.cwd()), options.asRoot)
     setFlags()
     const { restored, refused, warnings, found, nested } = await untilSignal(
       restoreSteps(venv, {

@@ -159,7 +159,8 @@ function noVenv(root: string, prefix: string): WheelfixError {
     return say(` is not a virtual environment (no pyvenv.cfg): did you mean ${join(root, '.venv')}?`)
   }
   return say(
-    ' is not a virtual environment (no pyvenv.cfg): name an existing one (python3 -m venv or uv venv creates one)',
+    ' is not a virtual environment (no pyvenv.cfg): name an existing one (python3 -m venv or uv venv creates one). ' +
+      'wheelfix path serves other folders',
   )
 }
 

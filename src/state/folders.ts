@@ -114,6 +114,29 @@ export function findEnvironment(
   return findVenv({ argument, env, cwd, usage })
 }
 
+/**
+ * The environment for `restore`: a venv, or any other folder or file. The objects themselves hold what restores them, so a
+ * folder needs no record: it may have been moved, or its record may be lost.
+ */
+export function findRestorable(argument: string | undefined, env: NodeJS.ProcessEnv, cwd: string): Environment {
+  if (argument !== undefined) {
+    const given = resolve(cwd, argument)
+    // a folder in an environment, and a project with one, get the sentence that names the environment
+    const isOfVenv = [join(given, '.venv'), ...withParents(given)].some(folder =>
+      existsSync(fsPath(join(folder, 'pyvenv.cfg'))),
+    )
+    if (existsSync(fsPath(given)) && !isOfVenv) {
+      return findFolder({ argument, python: null, program: null, stateHere: false, env, cwd })
+    }
+  }
+  return findEnvironment(argument, env, cwd, 'wheelfix restore DIR')
+}
+
+function withParents(folder: string): string[] {
+  const parent = dirname(folder)
+  return parent === folder ? [folder] : [folder, ...withParents(parent)]
+}
+
 function isKnown(path: string, env: NodeJS.ProcessEnv): boolean {
   const home = stateHome(env)
   const places = [stateFolderIn(path), ...(home === null ? [] : [keyedFolder(path, home)])]
@@ -189,7 +212,9 @@ function keyedFolder(path: string, home: string): string {
 const SYSTEM = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc', '/nix', '/proc', '/sys', '/dev', '/boot']
 
 /** Folders that hold everybody's files. */
-const SHARED = new Set(['/', '/home', '/root', '/var', '/opt', '/srv', '/mnt', '/media', '/tmp', '/run'])
+const SHARED = new Set(
+  '/ /home /root /opt /srv /mnt /media /tmp /run /run/user /var /var/lib /var/cache /var/tmp'.split(' '),
+)
 
 /**
  * The reason not to patch a folder as a whole, as the second half of a sentence; null when it may be patched.

@@ -160,7 +160,7 @@ function badInput(world: World): void {
     for (const [libs, code, sentence] of [
       ['/nowhere', 'LIBS_NOT_FOUND', /\/nowhere does not exist: give --libs/],
       [world.python, 'LIBS_NOT_FOUND', /python3 is a file: give --libs/],
-      ['', 'USAGE', /--libs names no folder: is the variable behind it empty/],
+      ['', 'USAGE', /the word after --libs is empty: is the variable behind it empty/],
       ['empty', 'LIBS_EMPTY', /empty holds no shared library: give --libs/],
       [world.host.libcDirectory, 'LIBS_NOT_IN_STORE', /holds nothing of the Nix store/],
     ] as const) {

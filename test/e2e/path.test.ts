@@ -1,14 +1,24 @@
 // Folders and files that are no virtual environment.
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { MODULE } from '../resolve/venv.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { treeContent, treeState } from '../support/tree.ts'
 import { buildModule } from '../world/module.ts'
-import { installDemoWheel, makeVenv, wheelfix } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, WHEELFIX, wheelfix } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
 suite('wheelfix path', () => {
@@ -184,12 +194,60 @@ suite('wheelfix path', () => {
     assert.equal(wheelfix(world, ['check', one, two, ...libs]).status, 1)
   })
 
+  test('restore needs no record of the folder: it may be lost, or the folder may have been moved', () => {
+    const tree = folder('forgotten')
+    program(join(tree, 'tool'))
+    const before = treeContent(tree)
+    for (const lose of [
+      () => rmSync(join(world.root, 'home/.local/state'), { recursive: true }),
+      () => renameSync(tree, `${tree}-moved`),
+    ]) {
+      well('path', tree, ...libs)
+      assert.notDeepEqual(treeContent(tree), before)
+      lose()
+      const place = existsSync(tree) ? tree : `${tree}-moved`
+      assert.match(well('restore', place), /1 object restored/)
+      assert.deepEqual(treeContent(place), before)
+      assert.match(well('restore', place), /nothing to restore/)
+    }
+    const venv = makeVenv(world, 'forgotten-project/.venv')
+    for (const [path, reason] of [
+      [dirname(venv), /did you mean .*forgotten-project\/\.venv\?/],
+      [join(venv, 'lib'), /is a folder of the virtual environment/],
+    ] as const) {
+      const { status, stderr } = wheelfix(world, ['restore', path])
+      assert.equal(status, 2)
+      assert.match(stderr, reason)
+    }
+  })
+
+  test('an empty word, which a shell gives for an unset variable, never means the current folder', () => {
+    const tree = folder('unset')
+    program(join(tree, 'tool'))
+    const before = treeContent(tree)
+    for (const args of [
+      ['path', ''],
+      ['path', '--check', ''],
+      ['venv', ''],
+      ['restore', ''],
+      ['python', ''],
+      ['wheel', ''],
+    ]) {
+      const { status, stderr } = run(process.execPath, [WHEELFIX, ...args], { env: world.env, cwd: tree })
+      assert.equal(status, 2, args.join(' '))
+      assert.match(stderr, /^error: the word after \S+ is empty: is the variable behind it empty\?$/m)
+    }
+    assert.match(wheelfix(world, ['run', '']).stderr, /the command is an empty word/)
+    assert.deepEqual(treeContent(tree), before)
+  })
+
   test('a folder of more than one tool or environment is refused, with the reason', () => {
     symlinkSync('/usr/lib', join(world.root, 'link-to-usr'))
     const home = join(world.root, 'home')
     for (const [path, reason] of [
       ['/', /everybody|home folder/],
       ['/usr', /belongs to the system/],
+      ['/var/tmp', /holds files of all users/],
       ['/usr/lib/python3', /belongs to the system|does not exist/],
       [join(world.root, 'link-to-usr'), /belongs to the system/],
       [home, /is your home folder/],

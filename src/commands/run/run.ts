@@ -4,7 +4,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { readRegular } from '../../io/beneath.ts'
-import { errnoOf } from '../../io/error.ts'
+import { errnoOf, WheelfixError } from '../../io/error.ts'
 import { fsPath, realPath } from '../../io/path.ts'
 import { findProgram } from '../../python/named.ts'
 import type { AllRow } from '../../report/all-text.ts'
@@ -22,6 +22,8 @@ import { reportFailure, writeError } from '../shared/failure.ts'
  */
 export async function runCommand(words: readonly string[], version: string): Promise<number> {
   try {
+    if (words[0] === '')
+      throw new WheelfixError('USAGE', 'the command is an empty word: is the variable behind it empty?')
     const plan = planCommand(words, process.env, { help, textOf })
     const patch = async (): Promise<AllRow[]> => await patchPlaces(await placesFor(plan), version)
     const begun = Date.now()
