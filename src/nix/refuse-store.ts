@@ -10,22 +10,35 @@ import { storeDirectory, storePathOf } from './store.ts'
  * @throws WheelfixError `IO`
  */
 export function refuseStore(root: string, env: NodeJS.ProcessEnv): void {
+  refuse(
+    root,
+    env,
+    true,
+    'make an environment outside the store, or have Nix make one that is patched (fixVenv of the flake)',
+  )
+}
+
+/**
+ * Refuses to write files into a folder of the store, with the same exception.
+ * @param advice the second half of the sentence
+ * @throws WheelfixError `IO`
+ */
+export function refuseStoreOutput(folder: string, env: NodeJS.ProcessEnv, advice: string): void {
+  refuse(folder, env, false, advice)
+}
+
+function refuse(root: string, env: NodeJS.ProcessEnv, orHolding: boolean, advice: string): void {
   const roots = withTarget(root)
   const stores = [...withTarget(storeDirectory(env)), ...roots.flatMap(otherStore)]
   const place = roots.some(root => stores.includes(root))
     ? 'is the Nix store'
     : roots.some(root => stores.some(store => isInside(root, store)))
       ? 'is in the Nix store'
-      : roots.some(root => stores.some(store => isInside(store, root)))
+      : orHolding && roots.some(root => stores.some(store => isInside(store, root)))
         ? 'holds the Nix store'
         : null
   if (place === null || isOutput(roots, stores, env)) return
-  throw new WheelfixError(
-    'IO',
-    `${root} ${place}, whose files do not change: make an environment outside the store, or have Nix make one that is ` +
-      'patched (fixVenv of the flake)',
-    root,
-  )
+  throw new WheelfixError('IO', `${root} ${place}, whose files do not change: ${advice}`, root)
 }
 
 function isOutput(roots: readonly string[], stores: readonly string[], env: NodeJS.ProcessEnv): boolean {

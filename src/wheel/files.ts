@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, listDirectory, realPath } from '../io/path.ts'
+import { refuseStoreOutput } from '../nix/refuse-store.ts'
 import type { WheelOptions } from './report.ts'
 
 /** The paths that are taken: real paths of the input wheels, and results, each with its wheel. */
@@ -59,6 +60,8 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
 
 /** Checks that no result replaces a wheel by accident, or the result of another wheel. */
 export function assertOutputs(files: readonly string[], options: WheelOptions): void {
+  for (const folder of options.write ? new Set(files.map(file => outputFolder(file, options))) : [])
+    refuseStoreOutput(folder, options.env, 'give -o a folder outside the store')
   if (options.output === null) {
     if (options.tag !== null)
       throw new WheelfixError('USAGE', '--tag gives the wheel another name: use it with -o DIR, not with --in-place')

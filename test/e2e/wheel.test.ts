@@ -313,6 +313,27 @@ suite('wheelfix wheel', () => {
     assert.deepEqual(examine(join(link, 'real')), examine(path))
   })
 
+  test('writes nothing into the Nix store, neither with -o nor in place', () => {
+    const stored = join(world.store, DEMO)
+    copyFileSync(demo, stored)
+    const before = readdirSync(world.store)
+    for (const args of [
+      [stored, '--in-place'],
+      [demo, '-o', world.store],
+      [demo, '-o', join(world.store, 'new/folder')],
+    ]) {
+      const { status, stderr } = wheel(...args, ...libs)
+      assert.equal(status, 2)
+      assert.match(stderr, /in the Nix store|is the Nix store/)
+      assert.match(stderr, /give -o a folder outside the store/)
+    }
+    assert.deepEqual(readdirSync(world.store), before)
+    assert.deepEqual(readFileSync(stored), readFileSync(demo))
+    // to read there is fine
+    assert.equal(wheel(stored, '-o', join(world.root, 'from-store'), ...libs).status, 0)
+    rmSync(stored)
+  })
+
   test('says what is wrong with options: two that exclude each other, an output that is not a folder', () => {
     for (const [args, reason] of [
       [['--restore', '--tag', '1nixos'], /--restore cannot be used with/],
