@@ -53,7 +53,7 @@ stdenvNoCC.mkDerivation (finalAttrs: {
   buildPhase = ''
     runHook preBuild
     cp -r ${finalAttrs.passthru.modules} node_modules
-    flags="--bundle --platform=node --format=cjs --target=node20 --minify-whitespace --minify-syntax"
+    flags="--bundle --platform=node --format=cjs --target=node20 --minify-whitespace --minify-syntax --alias:node:tty=./src/tty.ts"
     stage() {
       name=$1 entry=$2
       shift 2
@@ -66,7 +66,7 @@ stdenvNoCC.mkDerivation (finalAttrs: {
     done
     work="--external:*/commands/restore.ts --external:*/commands/shared/failure.ts --external:smol-toml"
     for name in describe environment/run environment/report environment/restore-environment inspect/settled \
-      private-loader/standalone; do work="$work --external:*/$name.ts"; done
+      private-loader/standalone report/run/facts-of report/run/run-details report/run/run-json; do work="$work --external:*/$name.ts"; done
     set -f
     esbuild src/launch.ts $flags --outfile=dist/wheelfix.cjs
     stage front front.ts $commands $work --supported:dynamic-import=false

@@ -41,6 +41,8 @@ const withoutSubprograms = {
   },
 }
 
+const source = name => new URL(`../src/${name}`, import.meta.url).pathname
+
 const options = {
   bundle: true,
   platform: 'node',
@@ -49,9 +51,9 @@ const options = {
   // half the size takes half the time to compile; names are kept for stack traces
   minifyWhitespace: true,
   minifySyntax: true,
+  alias: { 'node:tty': source('tty.ts') },
   logLevel: 'warning',
 }
-const source = name => new URL(`../src/${name}`, import.meta.url).pathname
 
 /**
  * Leaves modules out of a stage. A request for one of them is an error.

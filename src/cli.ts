@@ -20,6 +20,7 @@ import {
   withOutput,
   withOwnerAndOutput,
 } from './options.ts'
+import { standardError, standardOutput } from './report/terminal/output.ts'
 
 /**
  * The command line: commands with their options and help. Parsing it calls the command. `end` gets the exit status.
@@ -35,6 +36,15 @@ export function makeProgram(version: string, end: End, word = ''): Command {
     // the words after a command's first word may belong to another program
     .enablePositionalOptions()
     .addHelpText('after', EXIT_STATUSES)
+    .configureOutput({
+      writeOut: text => standardOutput.write(text),
+      writeErr: text => standardError.write(text),
+      getOutHelpWidth: () => standardOutput.columns ?? WIDTH,
+      getErrHelpWidth: () => standardError.columns ?? WIDTH,
+      // the help has no colours
+      getOutHasColors: () => true,
+      getErrHasColors: () => true,
+    })
   // completions describe all commands
   const named = word === 'completions' ? [] : COMMANDS.filter(([name]) => name === word)
   for (const [, add] of named.length === 0 ? COMMANDS : named) add(program, version, end)
@@ -285,6 +295,9 @@ Exit status:
   1   something is missing, unpatched or was refused
   2   nothing could be done
   70  a bug in wheelfix`
+
+/** The width of the help, in columns, where the output is no terminal. */
+const WIDTH = 80
 
 /** Each command by its name, in the order of the help. */
 const COMMANDS: readonly (readonly [name: string, add: AddCommand])[] = [

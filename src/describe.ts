@@ -2,6 +2,7 @@
 // from it.
 import type { AnyCommand } from './commander.ts'
 import type { CommandDescription } from './report/manual/reference.ts'
+import { standardError, standardOutput } from './report/terminal/output.ts'
 
 /** @param prefix the names of the commands above */
 export function describe(command: AnyCommand, prefix = ''): CommandDescription {
@@ -37,8 +38,8 @@ function examplesOf(command: AnyCommand): { command: string; purpose: string }[]
   command.configureOutput({ writeOut: part => (text += part), writeErr: part => (text += part) })
   command.outputHelp()
   command.configureOutput({
-    writeOut: part => process.stdout.write(part),
-    writeErr: part => process.stderr.write(part),
+    writeOut: part => standardOutput.write(part),
+    writeErr: part => standardError.write(part),
   })
   return [...text.matchAll(/^ {2}# (.*)\n {2}(.*)$/gm)].map(([, purpose = '', command = '']) => ({ command, purpose }))
 }

@@ -4,7 +4,7 @@
 // error, or any other, the next stage does the work from the start. So this stage changes no files, and prints nothing
 // before its end.
 import { run } from './run.ts'
-import { holdOutput, watchOutput } from './output.ts'
+import { holdOutput, isOutputIncomplete } from './report/terminal/output.ts'
 
 /** launch.ts passes this function in. */
 declare const startNext: () => void
@@ -13,9 +13,8 @@ const endHolding = holdOutput()
 
 void run(process.argv).then(
   status => {
-    const isUnwritten = watchOutput()
     endHolding('write')
-    process.exitCode = isUnwritten() && status === 0 ? 1 : status
+    process.exitCode = isOutputIncomplete() && status === 0 ? 1 : status
   },
   () => {
     endHolding('forget')

@@ -1,10 +1,8 @@
 // The entry of the whole program.
-import { watchOutput } from './output.ts'
 import { run } from './run.ts'
 import { writeLines } from './report/print.ts'
 import { SCHEMA } from './report/schema.ts'
-
-const isUnwritten = watchOutput()
+import { isOutputIncomplete, standardError, standardOutput } from './report/terminal/output.ts'
 
 /** EX_SOFTWARE of sysexits.h: an error of the program itself. */
 const BUG = 70
@@ -15,13 +13,13 @@ process.on('uncaughtException', error => {
   const request =
     'Please report it, and attach the file that this command writes: wheelfix doctor --bundle wheelfix-bug.zip'
   if (process.argv.includes('--json'))
-    process.stdout.write(`${JSON.stringify({ schema: SCHEMA, error: { code: 'BUG', message } })}\n`)
-  writeLines(process.stderr, [`error: ${message}. ${request}`])
+    standardOutput.write(`${JSON.stringify({ schema: SCHEMA, error: { code: 'BUG', message } })}\n`)
+  writeLines(standardError, [`error: ${message}. ${request}`])
   if (process.argv.includes('--verbose') || process.argv.includes('-v'))
-    writeLines(process.stderr, (error.stack ?? '').split('\n'))
+    writeLines(standardError, (error.stack ?? '').split('\n'))
   process.exit(BUG)
 })
 
 void run(process.argv).then(status => {
-  process.exitCode = isUnwritten() && status === 0 ? 1 : status
+  process.exitCode = isOutputIncomplete() && status === 0 ? 1 : status
 })

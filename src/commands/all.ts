@@ -7,6 +7,7 @@ import { findVenv } from '../python/pyvenv.ts'
 import { type AllRow, allLines } from '../report/all-text.ts'
 import { colours } from '../report/colour.ts'
 import { writeLines } from '../report/print.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import type { RunFacts } from '../report/run/run-facts.ts'
 import { findFolder } from '../state/folders.ts'
 import {
@@ -41,7 +42,7 @@ export async function allCommand(options: AllCommandOptions, version: string): P
     if (options.json === true) writeDocument('all', { environments: rows })
     else {
       const { stdout } = colours(options.color, process.env)
-      writeLines(process.stdout, allLines(rows, { chalk: stdout, quiet: options.quiet === true }))
+      writeLines(standardOutput, allLines(rows, { chalk: stdout, quiet: options.quiet === true }))
     }
     return rows.some(({ status }) => status === 'needs' || status === 'failed') ? 1 : 0
   } catch (error) {

@@ -4,6 +4,7 @@ import { bashCompletions, fishCompletions, zshCompletions } from '../report/manu
 import { type CommandDescription, manualPage, referencePage } from '../report/manual/reference.ts'
 import { reportFailure } from './shared/failure.ts'
 import type { ExitStatus } from './shared/status.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 
 const FORMS: ReadonlyMap<string, (program: CommandDescription) => string> = new Map([
   ['bash', bashCompletions],
@@ -20,7 +21,7 @@ export function completionsCommand(what: string, program: CommandDescription): E
     if (form === undefined) {
       throw new WheelfixError('USAGE', `there are no completions for ${what} (known: ${[...FORMS.keys()].join(', ')})`)
     }
-    process.stdout.write(form(program))
+    standardOutput.write(form(program))
     return 0
   } catch (error) {
     return reportFailure(error)

@@ -4,6 +4,7 @@ import { findVenv } from '../python/pyvenv.ts'
 import { colours } from '../report/colour.ts'
 import { settingLines } from '../report/manual/config-text.ts'
 import { writeLines } from '../report/print.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
 import type { OutputOptions } from './shared/options.ts'
@@ -23,7 +24,7 @@ export function configCommand(argument: string | undefined, options: ConfigComma
     if (options.json === true) writeDocument('config', { venv: venv.root, file, settings })
     else {
       const style = { chalk: colours(options.color, env).stdout, verbose: options.verbose === true }
-      writeLines(process.stdout, settingLines(venv.root, file, settings, style))
+      writeLines(standardOutput, settingLines(venv.root, file, settings, style))
     }
     return 0
   } catch (error) {

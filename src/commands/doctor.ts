@@ -8,6 +8,7 @@ import { screenOf } from '../report/layout.ts'
 import { colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { type Bundle, bundleLines, writeBundle } from './doctor-bundle.ts'
 import { doctorDocument } from './shared/documents.ts'
@@ -62,7 +63,7 @@ async function doctorOne(
     } catch (error) {
       // a bundle is most useful when doctor itself fails
       const bundle = error instanceof WheelfixError ? null : await write({ report: null, crash: error })
-      if (bundle !== null) writeLines(process.stdout, bundleLines(bundle))
+      if (bundle !== null) writeLines(standardOutput, bundleLines(bundle))
       throw error
     }
     const bundle = await write({ report, crash: null })
@@ -72,11 +73,11 @@ async function doctorOne(
       const shown = options.quiet === true ? { ...report, findings: report.findings.filter(isProblem) } : report
       const { stdout } = colours(options.color, env)
       writeLines(
-        process.stdout,
-        doctorLines(shown, stdout, options.verbose === true, screenOf(process.stdout, env).columns),
+        standardOutput,
+        doctorLines(shown, stdout, options.verbose === true, screenOf(standardOutput, env).columns),
       )
     }
-    if (bundle !== null && options.json !== true) writeLines(process.stdout, bundleLines(bundle))
+    if (bundle !== null && options.json !== true) writeLines(standardOutput, bundleLines(bundle))
     return status
   } catch (error) {
     return reportFailure(error, options, put)

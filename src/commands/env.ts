@@ -6,6 +6,7 @@ import { colours } from '../report/colour.ts'
 import { envLines, exportLines } from '../report/env-text.ts'
 import { screenOf } from '../report/layout.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import { findEnvironment } from '../state/folders.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { writeDocument } from './shared/documents.ts'
@@ -26,7 +27,7 @@ export function envCommand(argument: string | undefined, options: EnvCommandOpti
     const examined = examine(venv, lookingOnly(looking(options)))
     const variables = variablesOf(examined, { env, build: options.build === true })
     if (options.json === true) writeDocument('env', { venv: venv.root, variables })
-    else if (options.export === true) process.stdout.write(exportLines(variables))
+    else if (options.export === true) standardOutput.write(exportLines(variables))
     else if (options.quiet !== true || variables.some(isOpen)) print(venv.root, variables, options)
     if (options.quiet !== true && options.json !== true && options.export !== true) {
       writeWarnings(examined.warnings, colours(options.color, env).stderr, env)
@@ -39,9 +40,9 @@ export function envCommand(argument: string | undefined, options: EnvCommandOpti
 
 function print(root: string, variables: readonly Variable[], { color, verbose }: EnvCommandOptions): void {
   const { env } = process
-  const { columns } = screenOf(process.stdout, env)
+  const { columns } = screenOf(standardOutput, env)
   const style = { chalk: colours(color, env).stdout, verbose: verbose === true, columns }
-  writeLines(process.stdout, envLines(root, variables, style))
+  writeLines(standardOutput, envLines(root, variables, style))
 }
 
 function isOpen({ current }: Variable): boolean {

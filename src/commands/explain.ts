@@ -6,6 +6,7 @@ import { colours } from '../report/colour.ts'
 import { explanationLines, explanationList } from '../report/manual/explain-text.ts'
 import { screenOf } from '../report/layout.ts'
 import { writeLines } from '../report/print.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
 import type { OutputOptions } from './shared/options.ts'
@@ -24,12 +25,12 @@ export function explainCommand(code: string | undefined, options: ExplainCommand
       throw new WheelfixError('USAGE', `there is no code ${code ?? ''}: ${advice}`)
     }
     const { stdout } = colours(options.color, process.env)
-    const { columns } = screenOf(process.stdout, process.env)
+    const { columns } = screenOf(standardOutput, process.env)
     if (options.json === true) writeDocument('explain', { codes: found })
-    else if (code === undefined) writeLines(process.stdout, explanationList(found, stdout))
+    else if (code === undefined) writeLines(standardOutput, explanationList(found, stdout))
     else
       writeLines(
-        process.stdout,
+        standardOutput,
         found.flatMap(item => explanationLines(item, stdout, columns)),
       )
     return 0

@@ -7,6 +7,7 @@ import { findVenv } from '../python/pyvenv.ts'
 import { colours } from '../report/colour.ts'
 import { overlayLines } from '../report/nix-overlay-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
@@ -29,7 +30,7 @@ export function nixCommand(argument: string | undefined, options: NixCommandOpti
     writeWarnings(examined.warnings, colours(options.color, env).stderr, env)
     const packages = wheelNeeds(examined)
     if (options.json === true) writeDocument('nix', { venv: venv.root, packages })
-    else writeLines(process.stdout, overlayLines(packages))
+    else writeLines(standardOutput, overlayLines(packages))
     return packages.some(({ unknown }) => unknown.length > 0) ? 1 : 0
   } catch (error) {
     return reportFailure(error, options)

@@ -5,6 +5,7 @@ import { type StandaloneReport, standaloneSteps } from '../private-loader/standa
 import { colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import { installationOf } from '../python/installation.ts'
 import { untilSignal } from './interruptible.ts'
 import { writeDocument } from './shared/documents.ts'
@@ -30,7 +31,7 @@ export async function pythonCommand(directory: string, options: PythonCommandOpt
     const report = await untilSignal(stepsOn(directory, options), () => LEFT)
     writeWarnings(report.warnings, colour.stderr, process.env)
     if (options.json === true) writeDocument('python', documentOf(report))
-    else if (options.quiet !== true) writeLines(process.stdout, linesOf(report))
+    else if (options.quiet !== true) writeLines(standardOutput, linesOf(report))
     return 0
   } catch (error) {
     return reportFailure(error, options)

@@ -5,6 +5,7 @@ import { colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { SCHEMA } from '../report/schema.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { reportFailure } from './shared/failure.ts'
 import { setFlags } from '../environment/engine.ts'
@@ -57,7 +58,7 @@ async function restoreOne(
           : 'wheelfix has changed nothing here: nothing to restore',
       )
     }
-    writeLines(process.stdout, lines)
+    writeLines(standardOutput, lines)
     return { status: refused.length > 0 ? 1 : 0, next: nested }
   } catch (error) {
     return { status: reportFailure(error, options, put), next: [] }

@@ -3,18 +3,19 @@ import type { ProgramInterpreter, Strategy } from '../config/config.ts'
 import { findProjectFile } from '../nix/build/project-file.ts'
 import { findEnvironment, findFolder } from '../state/folders.ts'
 import type { VenvOptions } from '../environment/options.ts'
+import type { VenvReport } from '../environment/report.ts'
 import type { Environment } from '../python/environment.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { activeElsewhere } from '../python/search-venv.ts'
 import { colours } from '../report/colour.ts'
-import { progressBar } from '../report/progress.ts'
+import { progressBar } from '../report/terminal/progress.ts'
 import { screenOf } from '../report/layout.ts'
-import { detailsOf } from '../report/run/run-details.ts'
+import type { RunDetails } from '../report/run/run-details.ts'
 import type { RunFacts } from '../report/run/run-facts.ts'
 import { remediesFor } from '../report/run/remedies.ts'
 import { type ReportStyle, reportLines } from '../report/run/run-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
-import { venvDocument } from '../report/run/run-json.ts'
+import { standardError, standardOutput } from '../report/terminal/output.ts'
 import { count } from '../io/words.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { answerFor, type Command } from './shared/answer.ts'
@@ -89,7 +90,7 @@ async function runOne(
 ): Promise<FolderResult> {
   const strict = options.strict === true
   const reading = command === 'check' || options.dryRun === true
-  const bar = progressBar(process.stderr, 'patching', options.quiet !== true && options.json !== true)
+  const bar = progressBar(standardError, 'patching', options.quiet !== true && options.json !== true)
   const runOptions: VenvOptions = {
     ...looking(options),
     update: options.update === true,
@@ -111,11 +112,12 @@ async function runOne(
     bar.end()
     // a shell hook runs on every entry, and its user has seen the warnings once
     const told = !isNew && options.quiet === true ? 0 : warn(warnings, options)
-    if (options.json === true && report !== null) put(venvDocument(command, report))
-    else {
+    if (options.json === true && report !== null) {
+      const { venvDocument } = await import('../report/run/run-json.ts')
+      put(venvDocument(command, report))
+    } else if (options.quiet !== true || status !== 0) {
       const style = styleFor(command, venv, options, counts)
-      const details = options.verbose === true && report !== null ? detailsOf(report, style.chalk) : null
-      show(facts, status, { ...style, details }, told)
+      show(facts, { ...style, details: await detailsFor(report, options, style) }, told)
     }
     return { status, next: facts.nested }
   } catch (error) {
@@ -130,7 +132,7 @@ function styleFor(command: Command, venv: Environment, options: VenvCommandOptio
   const target = targetOf(venv, env, cwd)
   return {
     chalk: colours(options.color, env).stdout,
-    screen: screenOf(process.stdout, env),
+    screen: screenOf(standardOutput, env),
     repair: venv.kind === 'folder' ? 'path' : command === 'check' ? 'venv' : command,
     pending: command === 'check' || options.dryRun === true,
     quiet: options.quiet === true,
@@ -141,11 +143,20 @@ function styleFor(command: Command, venv: Environment, options: VenvCommandOptio
   }
 }
 
+async function detailsFor(
+  report: VenvReport | null,
+  { verbose }: VenvCommandOptions,
+  { chalk }: ReportStyle,
+): Promise<RunDetails | null> {
+  if (verbose !== true || report === null) return null
+  const { detailsOf } = await import('../report/run/run-details.ts')
+  return detailsOf(report, chalk)
+}
+
 /** @param told how many lines of the screen the warnings took */
-function show(facts: RunFacts, status: number, style: ReportStyle, told: number): void {
-  if (style.quiet && status === 0) return
+function show(facts: RunFacts, style: ReportStyle, told: number): void {
   const screen = { ...style.screen, rows: style.screen.rows - told }
-  writeLines(process.stdout, reportLines(facts, { ...style, screen }))
+  writeLines(standardOutput, reportLines(facts, { ...style, screen }))
 }
 
 /** The most warnings that are shown without --verbose. */

@@ -1,7 +1,7 @@
 // `wheelfix wheel`: parse options → run the pipeline over archives → render.
 import { WheelfixError } from '../io/error.ts'
 import { colours } from '../report/colour.ts'
-import { progressBar } from '../report/progress.ts'
+import { progressBar } from '../report/terminal/progress.ts'
 import { wheelLines } from '../report/wheel-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
@@ -10,6 +10,7 @@ import type { WheelFailure, WheelOptions, WheelReport, WheelRun } from '../wheel
 import { runWheels } from '../wheel/run-wheels.ts'
 import { objectEntry } from '../report/run/run-json.ts'
 import { SCHEMA } from '../report/schema.ts'
+import { standardError, standardOutput } from '../report/terminal/output.ts'
 import { withSignals } from './interruptible.ts'
 import { reportFailure } from './shared/failure.ts'
 import { looking, type LibrarySetOptions, type OutputOptions } from './shared/options.ts'
@@ -37,7 +38,7 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
   const colour = colours(options.color, process.env)
   const quiet = options.quiet === true
   const json = options.json === true
-  const bar = progressBar(process.stderr, 'wheels', !quiet && !json)
+  const bar = progressBar(standardError, 'wheels', !quiet && !json)
   const style = { chalk: colour.stdout, quiet, verbose: options.verbose === true }
   let run: WheelRun<Result>
   try {
@@ -60,12 +61,12 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
   const [only] = results
   if (results.length === 1 && only?.error != null) return reportFailure(only.error, options)
   writeWarnings(run.warnings, colour.stderr, process.env)
-  if (json) process.stdout.write(`${JSON.stringify(wheelDocument(run))}\n`)
+  if (json) standardOutput.write(`${JSON.stringify(wheelDocument(run))}\n`)
   else {
     const lines = results.flatMap(result => result.lines)
-    writeLines(process.stdout, lines)
+    writeLines(standardOutput, lines)
     for (const { error } of results) {
-      if (error !== null) writeLines(process.stderr, [`${colour.stderr.red('error:')} ${error.message}`])
+      if (error !== null) writeLines(standardError, [`${colour.stderr.red('error:')} ${error.message}`])
     }
   }
   if (results.every(({ status }) => status === 2)) return 2

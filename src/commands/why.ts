@@ -13,6 +13,7 @@ import { findEnvironment } from '../state/folders.ts'
 import { colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
+import { standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { whyDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
@@ -43,14 +44,14 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions,
     setFlags()
     const subject = settledSubject(venv, asked, version) ?? subjectOf(examine(venv, asked))
     const report = whyOf(name, subject, cwd)
-    if (options.json === true) process.stdout.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
+    if (options.json === true) standardOutput.write(`${JSON.stringify(whyDocument(name, report, venv))}\n`)
     else if (options.quiet !== true) {
       const style = {
         chalk: colours(options.color, env).stdout,
         verbose: options.verbose === true,
         target: targetOf(venv, env, cwd),
       }
-      writeLines(process.stdout, whyLines(report, venv, style))
+      writeLines(standardOutput, whyLines(report, venv, style))
     }
     return report.processes.some(({ objects }) => objects.some(isLacking)) ? 1 : 0
   } catch (error) {

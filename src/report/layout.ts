@@ -1,4 +1,5 @@
 // Fits lines to a terminal: its width and height, line breaks, and store paths without their hash.
+import type { Output } from './terminal/output.ts'
 
 /**
  * The size that the lines must fit, in columns and rows. Infinity if the output is not a terminal, because a file has no
@@ -10,12 +11,12 @@ export interface Screen {
 }
 
 /** The size of the output. COLUMNS and LINES come first, as for ls and Python: a user exports them to choose the width. */
-export function screenOf(stream: NodeJS.WriteStream, env: NodeJS.ProcessEnv): Screen {
+export function screenOf(output: Output, env: NodeJS.ProcessEnv): Screen {
   const asked = (name: string): number | undefined => {
     const value = Number(env[name])
     return Number.isInteger(value) && value > 0 ? value : undefined
   }
-  const { columns, rows } = stream.isTTY ? stream : { columns: Infinity, rows: STANDARD_ROWS }
+  const { columns, rows } = output.isTTY ? output : { columns: Infinity, rows: STANDARD_ROWS }
   // a pseudo-terminal without a size has 0 columns
   return { columns: asked('COLUMNS') ?? (columns || Infinity), rows: asked('LINES') ?? (rows || STANDARD_ROWS) }
 }

@@ -2,17 +2,18 @@
 // character that changes the direction of the text. Such a name must not move the cursor, hide text, or begin a new line.
 import type { ChalkInstance } from 'chalk'
 import { screenOf, wrap } from './layout.ts'
+import { type Output, standardError } from './terminal/output.ts'
 
 /** Writes lines. Only control characters that set a colour reach the stream. With `plain` they do not either. */
-export function writeLines(stream: NodeJS.WriteStream, lines: readonly string[], plain = false): void {
-  if (lines.length > 0) stream.write(lines.map(line => `${visible(line, plain)}\n`).join(''))
+export function writeLines(output: Output, lines: readonly string[], plain = false): void {
+  if (lines.length > 0) output.write(lines.map(line => `${visible(line, plain)}\n`).join(''))
 }
 
 /** Writes each warning on stderr, as wide as the terminal. @returns the number of lines that they took */
 export function writeWarnings(warnings: readonly string[], chalk: ChalkInstance, env: NodeJS.ProcessEnv): number {
-  const { columns } = screenOf(process.stderr, env)
+  const { columns } = screenOf(standardError, env)
   const lines = warnings.flatMap(warning => wrap(`${chalk.yellow('warning:')} ${warning}`, columns, HANGING))
-  writeLines(process.stderr, lines)
+  writeLines(standardError, lines)
   return lines.length
 }
 

@@ -4,7 +4,7 @@ import type { ChalkInstance } from 'chalk'
 import type { PolicyReport } from '../wheel/policy.ts'
 import type { MissingOfWheel, WheelReport } from '../wheel/report.ts'
 import { detailLines } from './run/run-details.ts'
-import { servedSonames } from './run/run-facts.ts'
+import { servedSonames } from './run/facts-of.ts'
 import { SOURCE_WORDS } from './source-words.ts'
 
 interface WheelStyle {

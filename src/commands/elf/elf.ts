@@ -16,6 +16,7 @@ import { fsPath } from '../../io/path.ts'
 import { withSource } from '../../io/source.ts'
 import { storeDirectory } from '../../nix/store.ts'
 import { SCHEMA } from '../../report/schema.ts'
+import { standardError, standardOutput } from '../../report/terminal/output.ts'
 import { ELF_HELP } from './elf-help.ts'
 import { type ElfRequest, ElfUsageError, nameOfOsAbi, parseElfArguments } from '../../patchelf/options.ts'
 import type { ExitStatus } from '../shared/status.ts'
@@ -32,7 +33,7 @@ export function elfCommand(args: readonly string[], name: string, version: strin
   let path: string | null = null
   try {
     if (args.length === 0) {
-      process.stderr.write(`syntax: ${name} ${ELF_HELP}`)
+      standardError.write(`syntax: ${name} ${ELF_HELP}`)
       return 1
     }
     const request = parseElfArguments(args, file => {
@@ -41,13 +42,13 @@ export function elfCommand(args: readonly string[], name: string, version: strin
       path = null
       return text
     })
-    if (request === 'help') process.stdout.write(`syntax: ${name} ${ELF_HELP}`)
+    if (request === 'help') standardOutput.write(`syntax: ${name} ${ELF_HELP}`)
     else if (request === 'version') print(`patchelf ${PATCHELF_VERSION} (wheelfix ${version})`)
     else {
       const results = request.files.map(file => {
         path = file
         return run(request, file, message => {
-          if (request.debug || process.env['PATCHELF_DEBUG'] !== undefined) process.stderr.write(`${message}\n`)
+          if (request.debug || process.env['PATCHELF_DEBUG'] !== undefined) standardError.write(`${message}\n`)
         })
       })
       if (request.json)
@@ -56,13 +57,13 @@ export function elfCommand(args: readonly string[], name: string, version: strin
     }
     return 0
   } catch (error) {
-    process.stderr.write(`${name}: ${messageOf(error, path)}\n`)
+    standardError.write(`${name}: ${messageOf(error, path)}\n`)
     return 1
   }
 }
 
 function print(text: string): void {
-  process.stdout.write(encodeText(`${text}\n`))
+  standardOutput.write(encodeText(`${text}\n`))
 }
 
 /** @throws every unexpected failure: a bug */
@@ -218,7 +219,7 @@ function restore({ dryRun, json }: ElfRequest, file: string): Result {
   const restored = restoreObject(file, { dryRun, env: process.env })
   if (!restored) {
     const message = 'has no undo record of wheelfix, or something else has changed it since'
-    if (!json) process.stderr.write(`${file}: ${message}\n`)
+    if (!json) standardError.write(`${file}: ${message}\n`)
   }
   return { status: restored ? 0 : 1, document: { path: file, restored } }
 }

@@ -22,6 +22,7 @@ import { findVenv, type Venv } from '../../python/pyvenv.ts'
 import { colours } from '../../report/colour.ts'
 import { absentWords, foundLines, lackingLine } from '../../report/libs-build-text.ts'
 import { writeLines } from '../../report/print.ts'
+import { standardError } from '../../report/terminal/output.ts'
 import { keepRemedy } from '../../report/run/remedies.ts'
 import { packageFor } from '../../resolve/problems/hint.ts'
 import { builtSetLink } from '../../state/lock.ts'
@@ -69,11 +70,11 @@ export async function libsBuildCommand(
       link: builtSetLink(venv),
       dryRun: options.dryRun === true,
       // Nix shows its own progress on a terminal
-      progress: line => writeLines(process.stderr, process.stderr.isTTY ? [] : [line]),
+      progress: line => writeLines(standardError, standardError.isTTY ? [] : [line]),
     }
     const built = await buildFor(venv, names, options, context)
     if (built.path === null) return built.status
-    writeLines(process.stderr, [`${built.path}/lib`])
+    writeLines(standardError, [`${built.path}/lib`])
     const { libs, scan, trust, quiet, verbose, color } = options
     const status = await venvCommand(
       'venv',
@@ -83,7 +84,7 @@ export async function libsBuildCommand(
       version,
     )
     const project = built.names.length === 0 ? null : findProjectFile(venv.root)
-    if (project !== null) writeLines(process.stderr, [`→ ${keepRemedy(built.names, project, cwd)}`])
+    if (project !== null) writeLines(standardError, [`→ ${keepRemedy(built.names, project, cwd)}`])
     return built.status > status ? built.status : status
   } catch (error) {
     return reportFailure(error)
@@ -112,9 +113,9 @@ async function buildFor(
   }
   const { wanted, unknown } = missing ? await missingPackages(venv, options) : { wanted: [], unknown: [] }
   const all = [...names.map((name): WantedPackage => ({ ...packageNamed(name), sonames: [] })), ...wanted]
-  writeLines(process.stderr, unknown.map(lackingLine))
+  writeLines(standardError, unknown.map(lackingLine))
   if (all.length === 0) {
-    writeLines(process.stderr, ['nothing to build: no known package of nixpkgs has a library that is missing here'])
+    writeLines(standardError, ['nothing to build: no known package of nixpkgs has a library that is missing here'])
     return { path: null, names: [], status: unknown.length === 0 ? 0 : 1 }
   }
   const nixpkgs = pinnedNixpkgs(venv.root, storeDirectory(env)) ?? usualNixpkgs(env['WHEELFIX_FLAKE'] ?? null, env)
@@ -130,7 +131,7 @@ async function buildFound(
 ): Promise<Built> {
   const chalk = colours('auto', context.env).stderr
   writeLines(
-    process.stderr,
+    standardError,
     foundLines(found, nixpkgs, process.cwd(), path => existsSync(fsPath(path)), chalk),
   )
   const absent = found.find(({ status, sonames }) => status !== 'there' && sonames.length === 0)
@@ -151,7 +152,7 @@ async function buildFound(
             .filter(soname => !existsSync(fsPath(`${path}/lib/${soname}`)))
             .map(soname => `${name} of this nixpkgs does not have ${soname}: it may have another version of it`),
         )
-  writeLines(process.stderr, lost)
+  writeLines(standardError, lost)
   return { path, names: there.map(({ name }) => name), status: isWhole && lost.length === 0 ? 0 : 1 }
 }
 

@@ -8,6 +8,7 @@ import { findPolicy, POLICIES, POLICY_SOURCE } from '../../nix/policies.ts'
 import { colours } from '../../report/colour.ts'
 import { libsLines } from '../../report/libs-text.ts'
 import { writeLines, writeWarnings } from '../../report/print.ts'
+import { standardOutput } from '../../report/terminal/output.ts'
 import { findVenv } from '../../python/pyvenv.ts'
 import { targetPython } from '../../python/named.ts'
 import { workAsOwner } from '../shared/as-owner.ts'
@@ -35,7 +36,7 @@ export function libsCommand(
     writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
     const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
     if (options.json === true) writeDocument('libs', documentOf(report))
-    else writeLines(process.stdout, libsLines(report, colours(options.color, process.env).stdout))
+    else writeLines(standardOutput, libsLines(report, colours(options.color, process.env).stdout))
     return counts.some(({ path }) => path === null) ? 1 : 0
   } catch (error) {
     return reportFailure(error, options)
@@ -52,7 +53,7 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
       return 0
     }
     const path = `'${librarySearchPath(report).join(':').replaceAll("'", `'\\''`)}'`
-    process.stdout.write(`export WHEELFIX_LIBS=${path}\nexport NIX_LD_LIBRARY_PATH=${path}\n`)
+    standardOutput.write(`export WHEELFIX_LIBS=${path}\nexport NIX_LD_LIBRARY_PATH=${path}\n`)
     return 0
   } catch (error) {
     return reportFailure(error)

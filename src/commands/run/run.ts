@@ -9,6 +9,7 @@ import { fsPath, realPath } from '../../io/path.ts'
 import { findProgram } from '../../python/named.ts'
 import type { AllRow } from '../../report/all-text.ts'
 import { writeLines } from '../../report/print.ts'
+import { standardError } from '../../report/terminal/output.ts'
 import { placesChanged } from '../../tools/changed.ts'
 import { type CommandPlan, planCommand } from '../../tools/command-line.ts'
 import type { ToolPlace } from '../../tools/places.ts'
@@ -83,7 +84,7 @@ const AGAIN =
 function sayLate({ late, prepare, starts }: CommandPlan, isPatched: boolean): void {
   const text = late === null ? AGAIN : late.text
   const isLate = late === null ? isPatched && (starts || prepare !== null) : isPatched || !late.isKept
-  if (isLate) writeLines(process.stderr, [`wheelfix: ${text}`])
+  if (isLate) writeLines(standardError, [`wheelfix: ${text}`])
 }
 
 function isDone({ status }: AllRow): boolean {
@@ -98,7 +99,7 @@ function say(rows: readonly AllRow[]): void {
   const lines = rows
     .filter(({ status }) => status === 'patched' || status === 'needs' || status === 'failed')
     .map(({ root, detail }) => `wheelfix: ${root}: ${detail}`)
-  writeLines(process.stderr, [...new Set(lines)])
+  writeLines(standardError, [...new Set(lines)])
 }
 
 interface End {

@@ -2,7 +2,7 @@
 import type { VenvOptions } from '../../environment/options.ts'
 import type { VenvReport } from '../../environment/report.ts'
 import type { Environment } from '../../python/environment.ts'
-import { factsOf, isRunFacts, type RunFacts } from '../../report/run/run-facts.ts'
+import { isRunFacts, type RunFacts } from '../../report/run/run-facts.ts'
 import { recall, remember } from '../../state/answers.ts'
 import { noteDiffers } from '../../state/folders.ts'
 import { untilSignal } from '../interruptible.ts'
@@ -48,6 +48,7 @@ export async function answerFor(
   const { runSteps } = await import('../../environment/run.ts')
   const { answerable } = await import('../../environment/report.ts')
   const { detailsOf } = await import('../../inspect/settled.ts')
+  const { factsOf } = await import('../../report/run/facts-of.ts')
   setFlags()
   let written = { done: 0, total: 0 }
   const steps = runSteps(environment, {

@@ -3,10 +3,11 @@ import type { DoctorReport } from '../../inspect/diagnose.ts'
 import type { WhyNeeded, WhyObject, WhyReport } from '../../inspect/reasons.ts'
 import type { Environment } from '../../python/environment.ts'
 import { SCHEMA } from '../../report/schema.ts'
+import { standardOutput } from '../../report/terminal/output.ts'
 
 /** Prints the JSON document of a command in one line. */
 export function writeDocument(command: string, content: object): void {
-  process.stdout.write(`${JSON.stringify({ schema: SCHEMA, command, ...content })}\n`)
+  standardOutput.write(`${JSON.stringify({ schema: SCHEMA, command, ...content })}\n`)
 }
 
 /** The JSON document of `doctor`, as `schema/` describes it. */

@@ -4,6 +4,7 @@ import { type ColourMode, colours } from '../../report/colour.ts'
 import { screenOf, wrap } from '../../report/layout.ts'
 import { writeLines } from '../../report/print.ts'
 import { SCHEMA } from '../../report/schema.ts'
+import { standardError, standardOutput } from '../../report/terminal/output.ts'
 import type { PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
@@ -34,11 +35,11 @@ export function reportFailure(
 /** One shape for every error: `error: what is wrong, where, what to do`. */
 export function writeError(message: string, color: ColourMode = 'auto'): void {
   const { red } = colours(color, process.env).stderr
-  const { columns } = screenOf(process.stderr, process.env)
-  writeLines(process.stderr, wrap(`${red('error:')} ${message}`, columns, 4))
+  const { columns } = screenOf(standardError, process.env)
+  writeLines(standardError, wrap(`${red('error:')} ${message}`, columns, 4))
 }
 
-const printDocument: PutDocument = document => process.stdout.write(`${JSON.stringify(document)}\n`)
+const printDocument: PutDocument = document => standardOutput.write(`${JSON.stringify(document)}\n`)
 
 /** The sentence of an expected error. @throws any other error: a bug */
 export function sentenceOf(error: unknown): string {

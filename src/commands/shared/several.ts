@@ -1,5 +1,6 @@
 // One command for several folders, one after the other. It goes on after a failure, and ends with the worst status.
 import { SCHEMA } from '../../report/schema.ts'
+import { standardOutput } from '../../report/terminal/output.ts'
 import type { ExitStatus } from './status.ts'
 
 /** Prints a document, or keeps it for the document that holds all. */
@@ -33,7 +34,7 @@ export async function overFolders(
   const waiting: (string | undefined)[] = folders.length === 0 ? [undefined] : [...folders]
   const seen = new Set(waiting)
   for (let first = true; waiting.length > 0; first = false) {
-    if (!first && !json && !quiet) process.stdout.write('\n')
+    if (!first && !json && !quiet) standardOutput.write('\n')
     const { status, next } = await runOne(waiting.shift(), document => documents.push(document))
     for (const folder of next) if (!seen.has(folder)) waiting.push(folder)
     for (const folder of next) seen.add(folder)
@@ -41,6 +42,6 @@ export async function overFolders(
   }
   const [only] = documents
   const whole = seen.size === 1 ? only : { schema: SCHEMA, command, environments: documents }
-  if (json && whole !== undefined) process.stdout.write(`${JSON.stringify(whole)}\n`)
+  if (json && whole !== undefined) standardOutput.write(`${JSON.stringify(whole)}\n`)
   return worst
 }

@@ -4,7 +4,7 @@ import type { VenvReport } from '../../environment/report.ts'
 import { directoryOf, relativeTo } from '../../io/path.ts'
 import type { MissingLibrary } from '../../resolve/problems/missing.ts'
 import type { Applied } from '../../resolve/plan.ts'
-import { changedByPackage } from './run-facts.ts'
+import { changedByPackage } from './facts-of.ts'
 import { SOURCE_WORDS } from '../source-words.ts'
 
 /** Lines to add below those of the short report, by subject. */

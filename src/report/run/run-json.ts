@@ -4,7 +4,7 @@ import type { Applied } from '../../resolve/plan.ts'
 import type { LoaderReport, VenvReport } from '../../environment/report.ts'
 import { relativeTo } from '../../io/path.ts'
 import { because } from '../because.ts'
-import { summaryOf } from './run-facts.ts'
+import { summaryOf } from './facts-of.ts'
 import { SCHEMA } from '../schema.ts'
 
 /** The printed data of a report. Paths of objects are relative to the venv. */
