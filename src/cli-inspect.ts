@@ -20,7 +20,7 @@ function addWhy(program: Command, version: string, end: End): void {
         'entry of the search path that finds it, and for a missing library everything that was tried. Writes nothing.',
     )
     .usage('[options] [dir] <name>')
-    .argument('<words...>', 'the environment (may be left out), then a name, or a line of a traceback')
+    .argument('<name...>', 'a name or a line of a traceback, after the environment if that is not the default')
   withOwnerAndOutput(withLibraries(command))
     .addHelpText(
       'after',
