@@ -48,7 +48,10 @@ interface Row {
   readonly size: string | undefined
 }
 
-/** The text with new fields in the rows that `changes` names (by their paths, unquoted). */
+/**
+ * The text with new fields in the rows that `changes` names (by their paths, unquoted). A row that is too short to have a
+ * field does not get it, so that the old fields give the old text again.
+ */
 export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordFields>): string {
   let out = ''
   let copied = 0
@@ -57,7 +60,9 @@ export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordF
   for (const row of rows(text, without)) {
     const change = changes.get(row.path)
     if (change === undefined || (change.hash === row.hash && change.size === row.size)) continue
-    out += `${text.slice(copied, row.fieldsStart)},${change.hash},${change.size}`
+    const hash = row.hash === undefined ? '' : `,${change.hash}`
+    const size = row.size === undefined ? '' : `,${change.size}`
+    out += text.slice(copied, row.fieldsStart) + hash + size
     copied = row.fieldsEnd
   }
   return out + text.slice(copied)

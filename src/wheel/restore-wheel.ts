@@ -40,13 +40,16 @@ export type Restored = 'archive' | 'contents' | 'changed' | 'unknown'
 
 export interface WrittenRestoration {
   readonly original: Restored
-  /** Did zlib compress the unchanged entries? No other compressor can be imitated. */
-  readonly byZlib: boolean
+  /** Did zlib compress the unchanged entries? No other compressor can be imitated. null: they are too small to tell. */
+  readonly byZlib: boolean | null
 }
 
 /** Entries up to this size are used to find out how a wheel was compressed. */
 const SAMPLE_SIZE = 256 << 10
 const SAMPLES = 3
+
+/** Up to this size, an archive is written once for each level that may have made it; a larger one twice at most. */
+const MOST_FOR_EVERY_LEVEL = 64 << 20
 
 /** What must be written so that every object is as it was before wheelfix. */
 export function restoreWheel(wheel: Wheel): WheelRestoration {
@@ -145,14 +148,16 @@ export async function writeRestored(
   }
   return toOutput(archive.path, output, async temporary => {
     const levels = levelsOf(archive, entry => entry === distribution.record.entry || contents.has(entry))
-    for (const [attempt, likeZlib] of (levels.length === 0 ? [null] : levels).entries()) {
+    const tried = archive.source.size > MOST_FOR_EVERY_LEVEL ? levels.slice(0, 2) : levels
+    for (const [attempt, likeZlib] of (tried.length === 0 ? [null] : tried).entries()) {
       if (attempt > 0) rmSync(fsPath(temporary))
       await rewrite(wheel, temporary, likeZlib === null ? rewriting : { ...rewriting, likeZlib })
       await checkAdded(archive.path, temporary, note)
       if (withSource(temporary, source => digestOf(source, 'sha256', 'hex')) === note.sha256)
         return { original: 'archive', byZlib: true }
     }
-    return { original: recordIsTrue ? 'contents' : 'changed', byZlib: levels.length > 0 }
+    const byZlib = levels.length === ZLIB_LEVELS.length ? null : levels.length > 0
+    return { original: recordIsTrue ? 'contents' : 'changed', byZlib }
   })
 }
 
@@ -179,10 +184,7 @@ async function checkAdded(path: string, temporary: string, note: ArchiveNote): P
   }
 }
 
-/**
- * The zlib levels that may have compressed the unchanged entries, at most two: for most entries most levels give the
- * same bytes.
- */
+/** The zlib levels that may have compressed the unchanged entries: for most entries most levels give the same bytes. */
 function levelsOf(archive: Archive, isChanged: (entry: WheelEntry) => boolean): number[] {
   const samples = archive.entries
     .filter(entry => entry.method === DEFLATED && !isChanged(entry) && entry.size <= SAMPLE_SIZE)
@@ -194,5 +196,5 @@ function levelsOf(archive: Archive, isChanged: (entry: WheelEntry) => boolean): 
     }))
   return ZLIB_LEVELS.filter(level =>
     samples.every(({ content, stream }) => Buffer.from(deflateLikeZlib(content, level)).equals(stream)),
-  ).slice(0, 2)
+  )
 }

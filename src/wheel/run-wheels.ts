@@ -277,17 +277,19 @@ function outputOf(wheel: Wheel, tag: Tag | null, options: WheelOptions): string 
   return options.output === null ? realPath(path) : outputPath(wheel, outputFolder(path, options), tag)
 }
 
+function whyNot(byZlib: boolean | null | undefined): string {
+  const changed = 'the archive was changed after it was patched'
+  const other = 'a compressor other than zlib made it'
+  return byZlib === true ? changed : byZlib === false ? other : `${other}, or ${changed}`
+}
+
 /** Notes on how far the bytes of a restored wheel equal the original. */
 function originalNotes(made: WrittenRestoration | null, lost: boolean): string[] {
   const signature = lost ? ['its signature is not restored: it was too large to keep'] : []
   switch (made?.original ?? null) {
     case 'contents':
       return [
-        `the contents and RECORD are those of the original, but the bytes of the archive are not: ${
-          made?.byZlib === true
-            ? 'the archive was changed after it was patched'
-            : 'a compressor other than zlib made it'
-        }`,
+        `the contents and RECORD are those of the original, but the bytes of the archive are not: ${whyNot(made?.byZlib)}`,
         ...signature,
       ]
     case 'changed':

@@ -5,7 +5,7 @@
 import { deflateRaw } from 'pako'
 
 /** The levels with which wheels are made, the most frequent first. */
-export const ZLIB_LEVELS = [6, 9, 8, 7, 5, 4] as const
+export const ZLIB_LEVELS = [6, 9, 8, 7, 5, 4, 1, 3, 2, 0] as const
 
 /**
  * The deflate stream that zlib makes from some content, with default strategy, memLevel and window.

@@ -112,6 +112,33 @@ suite('wheelfix wheel --restore', () => {
     }
   })
 
+  for (const level of [1, 2, 3, 4, 5, 7, 8, 9]) {
+    test(`gives back what zlib compressed at level ${level}`, () => {
+      const folder = mkdtempSync(join(world.root, 'level-'))
+      const parts = demo.map(part => ({
+        ...part,
+        compressed: Buffer.from(deflateLikeZlib(Buffer.from(part.data ?? ''), level)),
+      }))
+      writeFileSync(join(folder, DEMO), makeZip(parts))
+      comesBack(join(folder, DEMO))
+    })
+  }
+
+  for (const fields of [1, 2]) {
+    test(`gives back a RECORD whose rows have ${fields === 1 ? 'no fields' : 'a hash alone'}`, () => {
+      const folder = mkdtempSync(join(world.root, 'short-'))
+      const parts = demo.map(part => {
+        const short = Buffer.from(part.data ?? '')
+          .toString()
+          .replaceAll(/^(.*\.so),(.*),.*$/gm, fields === 1 ? '$1' : '$1,$2')
+        const data = String(part.name).endsWith('RECORD') ? Buffer.from(short) : Buffer.from(part.data ?? '')
+        return { ...part, data, compressed: Buffer.from(deflateLikeZlib(data, 6)) }
+      })
+      writeFileSync(join(folder, DEMO), makeZip(parts))
+      comesBack(join(folder, DEMO))
+    })
+  }
+
   for (const zip64 of ['plain', 'zip64']) {
     test(`gives back what Python writes to a pipe, ${zip64}`, () => {
       const folder = mkdtempSync(join(world.root, 'stream-'))

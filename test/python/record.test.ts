@@ -55,9 +55,29 @@ test('quoted fields come back as they were', () => {
   assert.equal(rewriteRecord(changed, new Map([['a.so', fields]])), text)
 })
 
-test('a row without fields gets them, a fourth field stays, and the last line needs no end', () => {
+test('a short row keeps its number of fields, so that the way back is exact', () => {
+  const fields = { hash: 'sha256=x', size: '1' }
+  for (const [text, changed] of [
+    ['a.so', 'a.so'],
+    ['a.so\r\nb', 'a.so\r\nb'],
+    ['"a.so"\nb,,', '"a.so"\nb,,'],
+    ['a.so,', 'a.so,sha256=x'],
+    ['a.so,sha256=old\nb,,', 'a.so,sha256=x\nb,,'],
+    ['"a.so",md5=old', '"a.so",sha256=x'],
+  ] as const) {
+    const before = recordRows(text).get('a.so')
+    assert.ok(before)
+    assert.equal(rewriteRecord(text, new Map([['a.so', fields]])), changed)
+    assert.equal(rewriteRecord(changed, new Map([['a.so', before]])), text)
+    const emptied = rewriteRecord(text, new Map([['a.so', EMPTY_FIELDS]]))
+    assert.equal(recordRows(emptied).get('a.so')?.hash, '')
+    assert.equal(rewriteRecord(emptied, new Map([['a.so', before]])), text)
+  }
+})
+
+test('a fourth field stays, and the last line needs no end', () => {
   const changes = new Map([['a.so', { hash: 'sha256=x', size: '1' }]])
-  assert.equal(rewriteRecord('a.so', changes), 'a.so,sha256=x,1')
+  assert.equal(rewriteRecord('a.so,,0', changes), 'a.so,sha256=x,1')
   assert.equal(rewriteRecord('a.so,,0,extra\r\nb', changes), 'a.so,sha256=x,1,extra\r\nb')
 })
 
