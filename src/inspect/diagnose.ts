@@ -153,11 +153,11 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
   const libraries = missingLibraries(plan, ignored, python.libc, platformsOf(distributions))
   const findings = libraries
     .filter(({ optional }) => !optional)
-    .map(({ soname, neededBy, through, hint, attribute }): Finding => {
+    .map(({ soname, neededBy, through, lacks, hint, attribute }): Finding => {
       return {
         code: 'library-missing',
         severity: 'error',
-        message: `${soname} is missing${through.length === 0 ? '' : ` (needed by ${through.join(', ')})`}`,
+        message: `${soname} ${lacks === null ? 'is missing' : `does not define ${lacks}`}${through.length === 0 ? '' : ` (needed by ${through.join(', ')})`}`,
         remedy: attribute === null ? hint : `wheelfix libs build ${attribute}`,
         paths: neededBy,
       }
@@ -165,10 +165,11 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
   const optional = libraries.filter(({ optional }) => optional)
   if (optional.length > 0) {
     const sonames = optional.map(({ soname }) => soname)
+    const names = optional.map(({ soname, lacks }) => (lacks === null ? soname : `${lacks} of ${soname}`))
     findings.push({
       code: 'library-missing',
       severity: 'note',
-      message: `only optional plugins need ${listed(sonames)}, which ${agree(sonames.length, 'is', 'are')} missing`,
+      message: `only optional plugins need ${listed(names)}, which ${agree(sonames.length, 'is', 'are')} missing`,
       remedy: pasteFor(sonames),
       paths: [...new Set(optional.flatMap(({ neededBy }) => neededBy))],
     })
@@ -214,34 +215,46 @@ function libraryPath(env: NodeJS.ProcessEnv): Finding[] {
   ]
 }
 
-/** Store paths that no longer exist, in search paths, interpreters and pinned libraries. */
+/**
+ * Store paths that no longer exist, in search paths, interpreters and pinned libraries. Those that a file brought along from
+ * where it was built are notes: they do no harm, or something else is missing because of them.
+ */
 function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }: DoctorOptions): Finding[] {
   const store = storeDirectory(env)
   const dead = new Map<string, string[]>()
+  const foreign = new Map<string, string[]>()
   const alive = new Map<string, boolean>()
-  const look = (path: string, user: string) => {
+  const look = (path: string, user: string, found = dead) => {
     if (!isInside(path, store)) return
     let there = alive.get(path)
     if (there === undefined) {
       there = existsSync(fsPath(path))
       alive.set(path, there)
     }
-    if (!there) dead.set(path, [...(dead.get(path) ?? []), user])
+    if (!there) found.set(path, [...(found.get(path) ?? []), user])
   }
-  for (const { current, relative } of objects) {
-    for (const entry of (current.runpath ?? current.rpath ?? '').split(':')) look(entry, relative)
-    if (current.ptInterp !== null) look(current.ptInterp, relative)
+  for (const { current, original, relative } of objects) {
+    const own = new Set([...pathOf(original), original.ptInterp])
+    for (const path of [...pathOf(current), current.ptInterp]) {
+      if (path !== null) look(path, relative, own.has(path) ? foreign : dead)
+    }
   }
   for (const { path } of readPins(venv).values()) look(path, relativeTo(venv.root, `${venv.stateFolder}/libs.json`))
-  return [...dead].map(([path, users]): Finding => {
-    return {
-      code: 'dead-store-path',
-      severity: 'error',
-      message: `${path} is gone from the store`,
-      remedy: `to choose from the libraries that exist now: wheelfix venv --update ${venv.root}`,
-      paths: [...new Set(users)],
-    }
-  })
+  const findings = (found: ReadonlyMap<string, string[]>, rest: Pick<Finding, 'severity' | 'remedy'>, where: string) =>
+    [...found].map(([path, users]): Finding => {
+      const message = `${path} is gone from the store${where}`
+      return { code: 'dead-store-path', message, paths: [...new Set(users)], ...rest }
+    })
+  const remedy = `to choose from the libraries that exist now: wheelfix venv --update ${venv.root}`
+  return [
+    ...findings(dead, { severity: 'error', remedy }, ''),
+    ...findings(foreign, { severity: 'note', remedy: null }, '; the file named it before wheelfix'),
+  ]
+}
+
+/** The entries of an object's search path. */
+function pathOf({ runpath, rpath }: ElfObject): string[] {
+  return (runpath ?? rpath ?? '').split(':')
 }
 
 function roots(examination: Examination, env: NodeJS.ProcessEnv): Finding[] {

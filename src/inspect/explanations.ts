@@ -83,7 +83,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Run `wheelfix venv --libs "$LD_LIBRARY_PATH"` once, then `unset LD_LIBRARY_PATH`.',
   ],
   'dead-store-path': [
-    'A search path, a loader or a pinned library is a store path that no longer exists, usually after a garbage collection.',
+    'A search path, a loader or a pinned library is a store path that no longer exists, usually after a garbage collection. It is a note where the file brought the path along from where it was built.',
     '✗ /nix/store/…-zlib-1.3/lib is gone from the store',
     'Run `wheelfix venv --update`, which chooses again from the libraries that exist now.',
   ],

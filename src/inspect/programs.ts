@@ -14,16 +14,26 @@ export function foreignPrograms({ plan, objects }: Examination): Finding[] {
   const byLoader = new Map<string, string[]>()
   for (const { kind, edit, identity, relative } of plan.objects) {
     const interpreter = edit?.interpreter ?? objects.get(identity)?.original.ptInterp
-    if (kind !== 'executable' || interpreter == null || existsSync(fsPath(interpreter))) continue
+    if (kind !== 'executable' || interpreter == null || isProgram(interpreter)) continue
     byLoader.set(interpreter, [...(byLoader.get(interpreter) ?? []), relative])
   }
   return [...byLoader].map(([loader, paths]): Finding => ({
     code: 'foreign-program',
     severity: 'note',
-    message: `${paths.length === 1 ? 'a program asks' : `${paths.length} programs ask`} for ${loader}, the loader of another system, which does not exist here`,
+    message: `${paths.length === 1 ? 'a program asks' : `${paths.length} programs ask`} for ${loader}, the loader of another system, which ${existsSync(fsPath(loader)) ? 'is not a program' : 'does not exist'} here`,
     remedy: null,
     paths,
   }))
+}
+
+/** Is there a file that the kernel can start, as far as its kind goes? A folder or a device is none. */
+function isProgram(path: string): boolean {
+  try {
+    return statSync(fsPath(path)).isFile()
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return false
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 // Which C library a program runs under, and where that library's loader searches by default. The content of the loader
 // file that PT_INTERP names decides, never its name alone. Knows nothing of Python or of the Nix store.
 import { existsSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, posix } from 'node:path'
 import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import type { ElfObject } from '../elf/types.ts'
@@ -154,10 +154,10 @@ function behindNixLd(program: string, shim: string, object: ElfObject, env: Node
   return describe(loader, behind, { shim, directories }, env)
 }
 
-/** Do ordinary distributions have their loader at this path, on any machine? */
+/** Do ordinary distributions have their loader at this path, on any machine? Before 2.34 glibc's had its version as its name. */
 export function isFhsLoader(path: string): boolean {
-  return /^\/(?:usr\/)?lib(?:32|64|x32)?\/(?:[^/]+-linux-[^/]+\/)?(?:ld-(?:linux|musl|lsb)[^/]*\.so\.\d+|ld64\.so\.\d+|ld\.so\.1)$/.test(
-    path,
+  return /^\/(?:usr\/)?lib(?:32|64|x32)?\/(?:[^/]+-linux-[^/]+\/)?(?:ld-(?:linux|musl|lsb)[^/]*\.so\.\d+|ld64\.so\.\d+|ld\.so\.1|ld-2\.\d+(?:\.\d+)?\.so)$/.test(
+    posix.normalize(path),
   )
 }
 

@@ -6,6 +6,7 @@
 // there (candidate.ts). Opened files are compared by device and inode: the same file is never mapped twice. README.md
 // lists the rules.
 import { DT_AUXILIARY, DT_FILTER, DT_NEEDED } from '../elf/constants.ts'
+import { encodeText } from '../elf/text.ts'
 import type { ElfObject, VersionNeed } from '../elf/types.ts'
 import { type Fault, fateOf, mappingFault } from './candidate.ts'
 import { glibcSearchPath } from './glibc.ts'
@@ -235,6 +236,8 @@ function find(process: Process, map: LinkMap, soname: string): Found {
   // musl replaces no tokens here
   const wanted = musl || !soname.includes('$') ? soname : expandTokens(soname, tokens(process.loader, map))
   if (wanted === null) return NOT_FOUND
+  // glibc's name for the main program is the empty one
+  if (wanted === '' && !musl) return { provider: process.main, because: LOADED, fresh: false }
   const loaded = byName(process, musl && isMuslItself(wanted) ? process.loader.libc.ldso : wanted)
   if (loaded !== undefined) return { provider: loaded, because: LOADED, fresh: false }
 
@@ -308,7 +311,12 @@ function openIn(loader: Loader, directory: string, name: string): OpenedAt | nul
   return entry
 }
 
+/** The kernel opens no path of more bytes (PATH_MAX counts a NUL), however short it becomes without `..`. */
+const LONGEST_PATH = 4095
+
 function openAt({ tree }: Loader, path: string): OpenedAt | null {
+  // a character has at most three bytes for each unit
+  if (path.length * 3 > LONGEST_PATH && encodeText(path).length > LONGEST_PATH) return null
   const file = tree.open(path)
   return file === null ? null : { path, file }
 }

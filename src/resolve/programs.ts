@@ -40,9 +40,11 @@ export function interpreterOf(object: ScannedObject, loaders: ProgramLoaders): s
   if (programInterpreter === null || object.kind !== 'executable' || own === null || own === programInterpreter)
     return null
   if (!fits(object.original, python.interpreter.object)) return null
-  const { ldso: loader } = loaders.nixLd ?? python.libc
+  const { ldso: loader, kind } = loaders.nixLd ?? python.libc
   const name = commonName(own)
-  if (name !== commonName(programInterpreter) && name !== commonName(loader)) return null
+  // before 2.34 the file of glibc's loader had its version as its name, on every machine
+  const isVersioned = kind === 'glibc' && /^ld-2\.\d+(?:\.\d+)?\.so$/.test(name)
+  if (!isVersioned && name !== commonName(programInterpreter) && name !== commonName(loader)) return null
   const gone = isInside(own, store) && !isThere(python.loader.tree.open(own))
   return isFhsLoader(own) || gone ? programInterpreter : null
 }

@@ -157,6 +157,42 @@ suite('wheelfix doctor', () => {
     }
   })
 
+  test('a collected store path that a file brought along is a note', () => {
+    const venv = testVenv(world, 'brought')
+    const path = `${world.store}/${'8'.repeat(32)}-builder/lib`
+    venv.install('brought', { [`brought/core${MODULE}`]: { needed: [], runpath: path } })
+    assert.equal(venv.run('venv', '--quiet', '--no-scan').status, 0)
+    const dead = one(findingsOf(venv), 'dead-store-path')
+    assert.deepEqual([dead.severity, dead.remedy], ['note', null])
+    assert.equal(dead.message, `${path} is gone from the store; the file named it before wheelfix`)
+    assert.equal(venv.run('doctor', '--no-scan').status, 0)
+  })
+
+  test('a library of the package that lacks a version is not called missing', () => {
+    const venv = testVenv(world, 'versions')
+    venv.install('versions', {})
+    mkdirSync(join(venv.site, 'versions'))
+    const library = join(venv.site, 'versions/libv.so.1')
+    const script = join(world.root, 'versions.map')
+    const build = (version: string, output: string) => {
+      writeFileSync(script, `${version} { v; };\n`)
+      writeFileSync(join(world.root, 'versions.c'), 'int v(void) { return 1; }\n')
+      const flags = ['-shared', '-fPIC', '-Wl,-soname,libv.so.1', `-Wl,--version-script=${script}`]
+      runWell('gcc', [...flags, '-o', output, join(world.root, 'versions.c')])
+    }
+    build('V_2', library)
+    writeFileSync(join(world.root, 'wants.c'), 'int v(void); int wants(void) { return v(); }\n')
+    const module = join(venv.site, `versions/core${MODULE}`)
+    runWell('gcc', ['-shared', '-fPIC', '-o', module, join(world.root, 'wants.c'), library, '-Wl,-rpath,$ORIGIN'])
+    build('V_1', library)
+    assert.equal(one(findingsOf(venv), 'library-missing').message, 'libv.so.1 does not define V_2')
+    renameSync(module, join(venv.site, 'versions/libplugin.so'))
+    assert.equal(
+      one(findingsOf(venv), 'library-missing').message,
+      'only optional plugins need V_2 of libv.so.1, which is missing',
+    )
+  })
+
   test('store paths that nothing protects: gc-roots', () => {
     const venv = venvWith('roots')
     assert.equal(findingsOf(venv).length, 0)

@@ -129,6 +129,26 @@ suite('the search of glibc', { skip }, () => {
     assert.deepEqual(answersOf(startAndOpen(opener, [plugin])).missing, ['libb.so'])
   })
 
+  rule('a path of more bytes than the kernel opens finds nothing, however short it could be written', () => {
+    library('lib/libb.so')
+    // the longest path that is opened has 4095 bytes; $ORIGIN and the name are a part of it
+    const folded = (bytes: number) => './'.repeat(bytes / 2)
+    const room = 4095 - Buffer.byteLength(join(shop.root, folder, 'lib/libb.so'))
+    const even = room - (room % 2)
+    finds(program({ needed: ['libb.so'], runpath: `$ORIGIN/${folded(even)}lib` }), ['lib/libb.so'])
+    finds(program({ needed: ['libb.so'], runpath: `$ORIGIN/${folded(even + 2)}lib` }), [], ['libb.so'])
+    const rest = `$ORIGIN/${folded(even + 2)}nowhere:$ORIGIN/lib`
+    finds(program({ needed: ['libb.so'], runpath: rest }), ['lib/libb.so'])
+  })
+
+  rule('an empty name is the main program', () => {
+    clear(library('libb.so', { needed: ['libc1.so'] }), 'libc1.so')
+    const opener = shop.opener(at('program'))
+    maps(opener, [join(shop.root, folder, 'libb.so')], ['libb.so'])
+    const { missing } = answersOf(startAndOpen(opener, [join(shop.root, folder, 'libb.so')]))
+    assert.deepEqual(missing, [])
+  })
+
   rule('a soname that is loaded already is taken, whoever loaded it', () => {
     library('one/libb.so')
     const first = library('one/liba.so', { needed: ['libb.so'], runpath: '$ORIGIN' })

@@ -250,6 +250,11 @@ test('the loader paths of distributions are known, for all machines', () => {
     '/lib/ld-musl-x86_64.so.1',
     '/usr/lib/ld-linux-x86-64.so.2',
     '/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2',
+    '/lib/x86_64-linux-gnu/ld-2.31.so',
+    '/lib64/ld-2.17.so',
+    '//lib64/ld-linux-x86-64.so.2',
+    '/lib64//ld-linux-x86-64.so.2',
+    '/usr/../lib64/./ld-linux-x86-64.so.2',
   ]) {
     assert.ok(isFhsLoader(path), path)
   }
@@ -259,6 +264,9 @@ test('the loader paths of distributions are known, for all machines', () => {
     '/lib64/libc.so.6',
     'lib64/ld-linux-x86-64.so.2',
     '/system/bin/linker64',
+    '/lib64/../opt/ld-linux-x86-64.so.2',
+    '/opt/lib64/ld-2.31.so',
+    '/lib64/ld-elf-2.31.so',
   ]) {
     assert.ok(!isFhsLoader(path), path)
   }

@@ -110,6 +110,15 @@ suite('programs of wheels', () => {
     })
   }
 
+  rule('a program that asks for a folder as its loader cannot start, and doctor says so', venv => {
+    build(join(venv.site, 'pack/tool'), '-Wl,--dynamic-linker,/')
+    assert.equal(venv.run('venv', '--no-scan').status, 0)
+    assert.deepEqual(
+      findings(venv, 'foreign-program').map(({ message }) => message),
+      ['a program asks for /, the loader of another system, which is not a program here'],
+    )
+  })
+
   const withoutMusl = missing('musl-gcc')
   test('a program of another libc that is here is resolved by the rules of that libc', { skip: withoutMusl }, () => {
     const venv = testVenv(world, 'programs-musl')
@@ -128,6 +137,11 @@ suite('programs of wheels', () => {
     `/lib64/ld-linux-${machine}.so.2`,
     `/lib/ld-linux-${machine}.so.2`,
     `/lib64/ld-lsb-${machine}.so.3`,
+    '/lib/x86_64-linux-gnu/ld-2.31.so',
+    '/lib64/ld-2.17.so',
+    `//lib64/ld-linux-${machine}.so.2`,
+    `/usr/../lib64/./ld-linux-${machine}.so.2`,
+    `${gone}/ld-2.30.so`,
     `${gone}/ld-linux-${machine}.so.2`,
   ]
   // the loader's name and its version are of this machine: on aarch64 it is ld-linux-aarch64.so.1
