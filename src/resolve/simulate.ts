@@ -93,7 +93,7 @@ export interface SimulationInput {
 /** One way of loading an object, and the objects whose processes show it. */
 interface Occurrence {
   readonly mapped: MappedObject
-  readonly roots: Set<string>
+  readonly roots: string[]
 }
 
 /** @param earlier a simulation of the same objects in other states; a process without changed objects is reused */
@@ -106,16 +106,24 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
   const occurrences = new Map<string, Occurrence[]>()
   const linked = new Set<string>()
   const counted = new Set<string>()
+  const foreign = new Map<string, MappedObject>()
 
   const processOf = (object: ScannedObject): SimulatedProcess => {
     const known = earlier?.processes.get(object.identity)
     if (known !== undefined && !known.maps.some(({ identity }) => changed.has(identity))) return known
-    const maps = load(object, input)?.maps ?? []
-    return {
-      // for the object itself, the rule by which each entry is found counts too
-      maps: maps.map((map, index) => mappedObject(map, ours, index === 0 ? null : occurrences)),
-      lost: maps.flatMap(map => (ours.has(map.identity) ? NOTHING : lostBy(map, ours))),
+    const maps: MappedObject[] = []
+    let lost = NO_LOSS
+    for (const map of load(object, input)?.maps ?? []) {
+      if (ours.has(map.identity)) {
+        // for the object itself, the rule by which each entry is found counts too
+        maps.push(mappedObject(map, maps.length === 0 ? null : occurrences))
+        continue
+      }
+      maps.push(foreignObject(map.identity, foreign))
+      const more = lostBy(map, ours)
+      if (more.length > 0) lost = [...lost, ...more]
     }
+    return { maps, lost }
   }
 
   for (const object of objects) {
@@ -136,7 +144,7 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
   const isRoot = new Map(objects.map(({ identity, kind }) => [identity, kind !== 'library' || !linked.has(identity)]))
   const inRoots = new Map<string, Chain[]>()
   for (const [identity, ways] of occurrences) {
-    const chains = ways.filter(({ roots }) => [...roots].some(root => isRoot.get(root) === true))
+    const chains = ways.filter(({ roots }) => roots.some(root => isRoot.get(root) === true))
     inRoots.set(
       identity,
       chains.flatMap(({ mapped }) => mapped.chain ?? []),
@@ -147,14 +155,15 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
 }
 
 const NOTHING: readonly never[] = []
+const NO_LOSS: readonly LostInProcess[] = NOTHING
 
 function lostBy(map: LinkMap, ours: ReadonlySet<string>): readonly LostInProcess[] {
   const lost = map.needed.filter(({ provider, lackingVersions }) => provider === null || lackingVersions.length > 0)
-  if (lost.length === 0) return NOTHING
+  if (lost.length === 0) return NO_LOSS
   let above = map.openedBy
   while (above !== null && !ours.has(above.identity)) above = above.openedBy
   const identity = above?.identity
-  if (identity === undefined) return NOTHING
+  if (identity === undefined) return NO_LOSS
   return lost.map(resolution => ({ identity, neededBy: map.path, outcome: resolvedOf(resolution) }))
 }
 
@@ -187,10 +196,16 @@ function gatherLost(
 
 function note(occurrences: Map<string, Occurrence[]>, mapped: MappedObject, root: string): void {
   const ways = occurrences.get(mapped.identity)
-  const known = ways?.find(way => way.mapped === mapped || isSameChain(way.mapped.chain, mapped.chain))
-  if (known !== undefined) known.roots.add(root)
-  else if (ways === undefined) occurrences.set(mapped.identity, [{ mapped, roots: new Set([root]) }])
-  else ways.push({ mapped, roots: new Set([root]) })
+  if (ways === undefined) {
+    occurrences.set(mapped.identity, [{ mapped, roots: [root] }])
+    return
+  }
+  for (const way of ways) {
+    if (way.mapped !== mapped && !isSameChain(way.mapped.chain, mapped.chain)) continue
+    way.roots.push(root)
+    return
+  }
+  ways.push({ mapped, roots: [root] })
 }
 
 function isSameChain(a: Chain | null, b: Chain | null): boolean {
@@ -208,16 +223,21 @@ function haveSameProviders(a: readonly Resolved[], b: readonly Resolution[] | re
 /** A mapped object without its process. An equal one that is already known is used again. */
 function mappedObject(
   map: LinkMap,
-  ours: ReadonlySet<string>,
   occurrences: ReadonlyMap<string, readonly Occurrence[]> | null,
 ): MappedObject {
-  if (!ours.has(map.identity)) return { identity: map.identity, chain: null }
   const inherits = inheritsRpath(map)
   for (const { mapped } of occurrences?.get(map.identity) ?? NOTHING) {
     const { chain } = mapped
     if (chain?.inheritsRpath === inherits && haveSameProviders(chain.needed, map.needed)) return mapped
   }
   return { identity: map.identity, chain: chainOf(map) }
+}
+
+/** An object outside the venv. Nearly every process maps the same ones, so each is made once. */
+function foreignObject(identity: string, known: Map<string, MappedObject>): MappedObject {
+  let object = known.get(identity)
+  if (object === undefined) known.set(identity, (object = { identity, chain: null }))
+  return object
 }
 
 function chainOf(map: LinkMap): Chain {
