@@ -92,6 +92,25 @@ const SOURCE_SUFFIXES = new Set([
   '.R',
   '.html',
   '.css',
+  '.xml',
+  '.xsd',
+  '.xsl',
+  '.toml',
+  '.ini',
+  '.pem',
+  '.pdf',
+  '.wav',
+  '.arff',
+  // the sources and translations of Qt, the includes of compilers and bindings, Meson's and CMake's files
+  '.qml',
+  '.qmltypes',
+  '.qm',
+  '.sip',
+  '.inc',
+  '.geo',
+  '.jl',
+  '.build',
+  '.cmake',
   '.svg',
   '.png',
   '.jpg',
@@ -106,8 +125,8 @@ const SOURCE_SUFFIXES = new Set([
   '.typed',
 ])
 
-/** Files of a .dist-info folder. */
-const INFO_NAMES = new Set(['RECORD', 'METADATA', 'INSTALLER', 'WHEEL', 'REQUESTED', 'LICENSE'])
+/** Files of a .dist-info folder, and one of a QML module. */
+const INFO_NAMES = new Set(['RECORD', 'METADATA', 'INSTALLER', 'WHEEL', 'REQUESTED', 'LICENSE', 'qmldir'])
 
 function isSourceName(name: string): boolean {
   const dot = name.lastIndexOf('.')
