@@ -123,24 +123,19 @@ function patched(source: ByteSource, { header }: ElfObject, patches: readonly Pa
   return { baseSize: source.size, tail: [], patches, header: head }
 }
 
-/** A graft whose parts have their places, and nothing else can refuse. Its bytes are still to be made. */
+/** A graft whose parts have their places. Nothing else can refuse it but section names that cannot be read. */
 export interface GraftDesign {
   readonly source: ByteSource
   readonly object: ElfObject
   readonly editable: Editable
   readonly wanted: ElfState
+  readonly cache: DroppedCache
   readonly parts: GraftParts
   readonly layout: GraftLayout
-  readonly versions: ReturnType<typeof newVersionNeeds>
-  readonly sections: GraftSections | null
   readonly programHeaders: readonly ProgramHeader[]
-  /** The new ELF header. */
-  readonly header: Uint8Array
-  /** File offset of the end. */
-  readonly end: number
 }
 
-/** Collects the new parts, places them, and makes the headers. */
+/** Collects the new parts and places them. */
 function designGraft(
   source: ByteSource,
   object: ElfObject,
@@ -149,24 +144,23 @@ function designGraft(
   options: GraftOptions,
   cache: DroppedCache,
 ): GraftDesign {
-  const format = formatOf(object.header)
   const parts = newParts(source, object, editable, wanted, options, cache)
   const layout = layOut(source.size, object, editable, parts, options.pageSize)
-  parts.strings.settle(layout.firstNewString)
-  const versions = newVersionNeeds(source, object, wanted, parts.strings.offsetOf)
-  const changed = { ...editable, sections: cache.sections }
-  const sections = newSections(source, object, changed, layout, versions?.was ?? 0n)
   const programHeaders = newProgramHeaders(editable, wanted, parts, layout)
-  const { at } = layout.programHeaders
-  const header = newElfHeader(format, parts.undo.header, wanted, { at, count: programHeaders.length }, sections)
-  const end = sections?.end ?? layout.end
-  return { source, object, editable, wanted, parts, layout, versions, sections, programHeaders, header, end }
+  return { source, object, editable, wanted, cache, parts, layout, programHeaders }
 }
 
 /** Writes the bytes of a graft, and seals them. */
 export function fillGraft(design: GraftDesign): FileEdit {
-  const { source, object, editable, wanted, parts, layout, versions, sections, programHeaders, header, end } = design
+  const { source, object, editable, wanted, cache, parts, layout, programHeaders } = design
   const format = formatOf(object.header)
+  parts.strings.settle(layout.firstNewString)
+  const versions = newVersionNeeds(source, object, wanted, parts.strings.offsetOf)
+  const changed = { ...editable, sections: cache.sections }
+  const sections = newSections(source, object, changed, layout, versions?.was ?? 0n)
+  const { at } = layout.programHeaders
+  const header = newElfHeader(format, parts.undo.header, wanted, { at, count: programHeaders.length }, sections)
+  const end = sections?.end ?? layout.end
   const { patches } = parts
   const wiped = patchedSource(source, source.size, patches)
 

@@ -13,6 +13,8 @@ import type { ByteSource } from '../source.ts'
 import { differences, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject } from '../types.ts'
 import { valueOf } from '../tables/entries.ts'
+import { MOST_NAMES } from './new-sections.ts'
+import { readSectionNames } from '../tables/sections.ts'
 import { readVersionDefinitions, readVersionNeeds } from '../tables/versions.ts'
 import { verifyHeaders, verifyState } from '../rules/verify.ts'
 
@@ -96,7 +98,7 @@ export function tryRegraft(
  * Are the strings of the versions inside the string table, and is no section table past the end of the file? Otherwise
  * only the bytes show what a copy makes of the strings, and what a longer file makes of the section table.
  */
-function isPlain({ source, object, editable: { strtab }, sections }: GraftDesign): boolean {
+function isPlain({ source, object, editable: { strtab, sections } }: GraftDesign): boolean {
   const { header, programHeaders, dynamic } = object
   if (sections === null && header.shoff !== 0) return false
   const needs = readVersionNeeds(source, header, programHeaders, valueOf(dynamic, DT_VERNEED))
@@ -109,13 +111,18 @@ function isPlain({ source, object, editable: { strtab }, sections }: GraftDesign
   )
 }
 
-/** Checks the headers of a graft. The edit has the right size, but a hole in place of the bytes, so nobody may write it. */
-function unfilled(design: GraftDesign, page: number | undefined): FileEdit {
-  const { source, object, editable, layout, programHeaders, header, sections, end } = design
-  const newHeader = { ...object.header, phoff: layout.programHeaders.at, phnum: programHeaders.length }
-  const news = { header: newHeader, programHeaders, sections: sections?.table ?? null, end }
-  verifyHeaders(source.size, object, editable.sections, news, page)
-  return { baseSize: source.size, tail: [{ hole: true, length: end - source.size }], patches: [], header }
+/**
+ * Checks the headers of a graft. The old sections stay where they are and the new ones lie where the layout puts them, so only
+ * the new program headers can make a section wrong. The edit has a hole in place of the bytes, so nobody may write it.
+ */
+function unfilled({ source, object, editable, layout, programHeaders }: GraftDesign, page: number | undefined): FileEdit {
+  const { sections } = editable
+  if (sections !== null) readSectionNames(source, sections, MOST_NAMES)
+  const { at } = layout.programHeaders
+  const header = { ...object.header, phoff: at, phnum: programHeaders.length }
+  verifyHeaders(source.size, object, { header, programHeaders, end: layout.end }, sections, page)
+  const tail = [{ hole: true, length: layout.end - source.size } as const]
+  return { baseSize: source.size, tail, patches: [], header: new Uint8Array() }
 }
 
 function graftOnto(

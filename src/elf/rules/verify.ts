@@ -147,7 +147,6 @@ export function verifyState(
 interface NewHeaders {
   readonly header: ElfHeader
   readonly programHeaders: readonly ProgramHeader[]
-  readonly sections: SectionTable | null
   /** Size of the file in bytes. */
   readonly end: number
 }
@@ -155,16 +154,17 @@ interface NewHeaders {
 /**
  * The part of `verifyState` that needs only the headers of the result: what loaders check before they read a table.
  * @param size of the original, in bytes
+ * @param sections those of the original
  * @throws ElfError `BROKEN`
  */
 export function verifyHeaders(
   size: number,
   old: ElfObject,
-  oldSections: SectionTable | null,
-  { header, programHeaders, sections, end }: NewHeaders,
+  { header, programHeaders, end }: NewHeaders,
+  sections: SectionTable | null,
   page?: number,
 ): void {
-  const check = (fileSize: number, object: ElfObject, table: SectionTable | null): Violation[] => {
+  const check = (fileSize: number, object: ElfObject): Violation[] => {
     const found: Violation[] = []
     const report: Report = (rule, message, offset, value) => {
       found.push(violation(rule, message, offset, value))
@@ -173,11 +173,11 @@ export function verifyHeaders(
     checkProgramHeaders(object, report)
     checkTableLookup(object, report, page)
     checkSegments(fileSize, object, report)
-    guarded(report, 'sections', () => checkSections(table, fileSize, object, report))
+    guarded(report, 'sections', () => checkSections(sections, fileSize, object, report))
     return found
   }
-  const found = check(end, { ...old, header, programHeaders }, sections)
-  const known = new Set((found.length === 0 ? [] : check(size, old, oldSections)).map(({ rule }) => rule))
+  const found = check(end, { ...old, header, programHeaders })
+  const known = new Set((found.length === 0 ? [] : check(size, old)).map(({ rule }) => rule))
   const fresh = found.find(({ rule }) => !known.has(rule))
   if (fresh !== undefined) throw broken(`${fresh.rule}: ${fresh.message}`, fresh.offset, fresh.value)
 }
