@@ -144,10 +144,7 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
     auxiliaries,
     versionNeeds: readVersionNeeds(source, header, programHeaders, verneed).map((need): VersionNeed => ({
       file: strings(need.file),
-      versions: need.versions.map(({ name, flags }) => ({
-        name: strings(name),
-        weak: (flags & VER_FLG_WEAK) !== 0,
-      })),
+      versions: need.versions.map(({ name, flags }) => versionNamed(strings(name), (flags & VER_FLG_WEAK) !== 0)),
     })),
     versionDefinitions:
       definitions.length === 0
@@ -158,6 +155,20 @@ function readObject(source: ByteSource, { header, programHeaders }: Headers): El
 }
 
 const NONE: readonly never[] = []
+
+type NeededVersion = VersionNeed['versions'][number]
+
+/** The versions that objects needed so far, by name. The objects of a venv share nearly all of them. */
+const strong = new Map<string, NeededVersion>()
+const MOST_STRONG = 1 << 12
+
+function versionNamed(name: string, weak: boolean): NeededVersion {
+  const known = weak ? undefined : strong.get(name)
+  if (known !== undefined) return known
+  const version = { name, weak }
+  if (!weak && strong.size < MOST_STRONG) strong.set(name, version)
+  return version
+}
 
 /**
  * The same object without its tables, with only what the search for libraries needs. A venv has thousands of objects,

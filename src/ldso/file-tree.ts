@@ -62,7 +62,11 @@ export function diskTree(): DiskTree {
   }
   const canonicalPath = (path: string): string => {
     const slash = path.lastIndexOf('/')
-    return slash <= 0 ? path : canonicalDirectory(path.slice(0, slash)) + path.slice(slash)
+    if (slash <= 0) return path
+    const directory = path.slice(0, slash)
+    const real = canonicalDirectory(directory)
+    // nearly every path has this spelling already, and a caller keeps it
+    return real === directory ? path : real + path.slice(slash)
   }
   return {
     names(directory) {

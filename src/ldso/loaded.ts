@@ -5,18 +5,24 @@ import type { LinkMap, Process } from './search.ts'
 /** The first object of the loader's list that has this name (elf/dl-load.c, _dl_lookup_map). */
 export function byName(process: Process, name: string): LinkMap | undefined {
   const { order } = process
+  if (order === null) return firstNamed(process, name)
   let found: LinkMap | undefined
   for (let p: Process | null = process; p !== null; p = p.base) {
-    const named = p.names.get(name)
-    if (named === undefined) continue
-    // the objects of the base were mapped first, so they come first
-    if (order === null) found = Array.isArray(named) ? named[0] : named
-    else {
-      const maps = Array.isArray(named) ? named : [named]
-      for (const map of maps) if (found === undefined || order.indexOf(map) < order.indexOf(found)) found = map
-    }
+    const named = p.names.get(name) ?? NOBODY
+    const maps = Array.isArray(named) ? named : [named]
+    for (const map of maps) if (found === undefined || order.indexOf(map) < order.indexOf(found)) found = map
   }
   return found
+}
+
+const NOBODY: LinkMap[] = []
+
+/** The objects of the base were mapped first, so they come first. */
+function firstNamed({ base, names }: Process, name: string): LinkMap | undefined {
+  const found = base === null ? undefined : firstNamed(base, name)
+  if (found !== undefined) return found
+  const named = names.get(name)
+  return Array.isArray(named) ? named[0] : named
 }
 
 /**

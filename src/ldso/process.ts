@@ -144,25 +144,31 @@ interface Dependency {
   readonly name: string
   /** The versions that the object wants of it. */
   readonly versions: VersionNeed | null
-  /** What the provider in the last process lacks. It is nearly always the same and is needed thousands of times. */
-  last: { readonly provider: ElfObject; readonly lacking: readonly string[] } | null
+  /** The provider in the last process. It is nearly always the same. */
+  last: ElfObject | null
+  /** What that provider lacks. */
+  lacking: readonly string[]
 }
 
-const dependencies = new WeakMap<ElfObject, readonly Dependency[]>()
+/** By the object's list of needed, which an object with another search path shares. */
+const dependencies = new WeakMap<ElfObject['needed'], readonly Dependency[]>()
 
 /** All libraries that an object names, in the order of its dynamic table: lld puts DT_FILTER before DT_NEEDED. */
 function dependenciesOf(object: ElfObject): readonly Dependency[] {
-  let known = dependencies.get(object)
+  let known = dependencies.get(object.needed)
   if (known === undefined) {
     known = listDependencies(object)
-    dependencies.set(object, known)
+    dependencies.set(object.needed, known)
   }
   return known
 }
 
 function listDependencies({ needed, filters, auxiliaries, dynamic, versionNeeds }: ElfObject): Dependency[] {
   const entries = (tag: number, names: readonly string[]): Dependency[] =>
-    names.map(name => ({ tag, name, versions: versionNeeds.find(({ file }) => file === name) ?? null, last: null }))
+    names.map(name => {
+      const versions = versionNeeds.find(({ file }) => file === name) ?? null
+      return { tag, name, versions, last: null, lacking: NONE }
+    })
   const named = [...entries(DT_NEEDED, needed), ...entries(DT_FILTER, filters), ...entries(DT_AUXILIARY, auxiliaries)]
   if (filters.length + auxiliaries.length === 0) return named
   const tags = (dynamic ?? []).map(({ tag }) => tag).filter(tag => named.some(entry => entry.tag === tag))
@@ -184,12 +190,13 @@ function need(process: Process, map: LinkMap, dependency: Dependency): Found {
 }
 
 function lackedBy(dependency: Dependency, provider: ElfObject): readonly string[] {
-  const { versions, last } = dependency
+  const { versions } = dependency
   if (versions === null) return NONE
-  if (last !== null && last.provider === provider) return last.lacking
-  const lacking = lackingOf(versions, provider)
-  dependency.last = { provider, lacking }
-  return lacking
+  if (dependency.last !== provider) {
+    dependency.last = provider
+    dependency.lacking = lackingOf(versions, provider)
+  }
+  return dependency.lacking
 }
 
 /**
