@@ -42,8 +42,8 @@ export function isDriverLibrary(soname: string): boolean {
   return DRIVER.test(soname)
 }
 
-/** The starts of the names that DRIVER matches. */
-const STARTS = ['libcuda', 'libnv', 'libze_intel', 'libigdrcl', 'libamdocl', 'libdxcore', 'libd3d12', 'librocdxg']
+/** How the names that DRIVER matches begin, behind the NUL of the string before. */
+const START = /\0lib(?:cuda|nv|ze_intel|igdrcl|amdocl|dxcore|d3d12|rocdxg)/g
 
 /**
  * A library of the driver that the object opens by name; null without one. CUDA's run time (libcudart, which many libraries
@@ -51,7 +51,7 @@ const STARTS = ['libcuda', 'libnv', 'libze_intel', 'libigdrcl', 'libamdocl', 'li
  * object calls dlopen and has the name among its constant strings. `object` needs its tables.
  */
 export function openedDriverLibrary(source: ByteSource, object: ElfObject): string | null {
-  return namesSymbol(source, object, 'dlopen') ? findConstant(source, object, STARTS, isDriverLibrary) : null
+  return namesSymbol(source, object, 'dlopen') ? findConstant(source, object, START, isDriverLibrary) : null
 }
 
 /** The folder in which NixOS links the driver's libraries. */
