@@ -112,7 +112,7 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
     const known = earlier?.processes.get(object.identity)
     if (known !== undefined && !known.maps.some(({ identity }) => changed.has(identity))) return known
     const maps: MappedObject[] = []
-    let lost = NO_LOSS
+    const lost: LostInProcess[] = []
     for (const map of load(object, input)?.maps ?? []) {
       if (ours.has(map.identity)) {
         // for the object itself, the rule by which each entry is found counts too
@@ -120,10 +120,9 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
         continue
       }
       maps.push(foreignObject(map.identity, foreign))
-      const more = lostBy(map, ours)
-      if (more.length > 0) lost = [...lost, ...more]
+      lost.push(...lostBy(map, ours))
     }
-    return { maps, lost }
+    return { maps, lost: lost.length === 0 ? NOTHING : lost }
   }
 
   for (const object of objects) {
@@ -155,15 +154,14 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
 }
 
 const NOTHING: readonly never[] = []
-const NO_LOSS: readonly LostInProcess[] = NOTHING
 
 function lostBy(map: LinkMap, ours: ReadonlySet<string>): readonly LostInProcess[] {
   const lost = map.needed.filter(({ provider, lackingVersions }) => provider === null || lackingVersions.length > 0)
-  if (lost.length === 0) return NO_LOSS
+  if (lost.length === 0) return NOTHING
   let above = map.openedBy
   while (above !== null && !ours.has(above.identity)) above = above.openedBy
   const identity = above?.identity
-  if (identity === undefined) return NO_LOSS
+  if (identity === undefined) return NOTHING
   return lost.map(resolution => ({ identity, neededBy: map.path, outcome: resolvedOf(resolution) }))
 }
 
@@ -221,10 +219,7 @@ function haveSameProviders(a: readonly Resolved[], b: readonly Resolution[] | re
 }
 
 /** A mapped object without its process. An equal one that is already known is used again. */
-function mappedObject(
-  map: LinkMap,
-  occurrences: ReadonlyMap<string, readonly Occurrence[]> | null,
-): MappedObject {
+function mappedObject(map: LinkMap, occurrences: ReadonlyMap<string, readonly Occurrence[]> | null): MappedObject {
   const inherits = inheritsRpath(map)
   for (const { mapped } of occurrences?.get(map.identity) ?? NOTHING) {
     const { chain } = mapped

@@ -115,7 +115,10 @@ function isPlain({ source, object, editable: { strtab, sections } }: GraftDesign
  * Checks the headers of a graft. The old sections stay where they are and the new ones lie where the layout puts them, so only
  * the new program headers can make a section wrong. The edit has a hole in place of the bytes, so nobody may write it.
  */
-function unfilled({ source, object, editable, layout, programHeaders }: GraftDesign, page: number | undefined): FileEdit {
+function unfilled(
+  { source, object, editable, layout, programHeaders }: GraftDesign,
+  page: number | undefined,
+): FileEdit {
   const { sections } = editable
   if (sections !== null) readSectionNames(source, sections, MOST_NAMES)
   const { at } = layout.programHeaders

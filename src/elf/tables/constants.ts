@@ -90,12 +90,7 @@ function rodataOf(source: ByteSource, table: SectionTable): Extent[] {
  * The first NUL-terminated string of a range of the file that begins as `start` says and that `test` accepts. An expression
  * over the bytes as text looks for all beginnings at once: for eight of them, it takes a fifth of the time of `indexOf`.
  */
-function findString(
-  source: ByteSource,
-  extent: Extent,
-  start: RegExp,
-  test: (text: string) => boolean,
-): string | null {
+function findString(source: ByteSource, extent: Extent, start: RegExp, test: (text: string) => boolean): string | null {
   for (const bytes of partsOf(source, extent)) {
     const text = bytes.toString('latin1')
     start.lastIndex = 0
