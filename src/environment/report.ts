@@ -17,6 +17,7 @@ import type { Applied, Plan, PlannedObject } from '../resolve/plan.ts'
 import { refusedStacks } from '../resolve/problems/stacks.ts'
 import { type WindowProblem, windowProblems } from '../resolve/problems/windows.ts'
 import type { Subject } from '../state/answers.ts'
+import type { ScannedStore } from '../state/stamp.ts'
 import { programInterpreterPath } from '../state/program-loader.ts'
 import { builtSet, type Examination } from './examine.ts'
 import type { VenvOptions } from './options.ts'
@@ -57,6 +58,8 @@ export interface VenvReport {
   readonly nested: readonly string[]
   /** Absolute paths of other files and folders that the answer depends on. Some of them may not exist. */
   readonly dependencies: readonly string[]
+  /** What a scan of the store gives for the missing libraries, when the answer depends on nothing else there. */
+  readonly scanned: ScannedStore | null
 }
 
 /** A folder outside the environment whose objects the environment imports. A run changes it only when the user asks. */
@@ -111,6 +114,7 @@ export function reportOf(
     written,
     nested: scan.nested,
     dependencies: dependenciesOf(examination, roots, options),
+    scanned: scannedStore(examination, options),
   }
 }
 
@@ -160,8 +164,6 @@ function dependenciesOf(
   roots: RootsReport | null,
   options: VenvOptions,
 ): string[] {
-  const noScan = options.noScan || config.noScan
-  const isMissing = plan.objects.some(({ missing }) => missing.length > 0)
   const paths = [
     ...interpreter.chain.map(({ path }) => path),
     interpreter.program,
@@ -175,7 +177,7 @@ function dependenciesOf(
     ...(roots?.roots.flatMap(({ link, registration }) => [link, registration]) ?? []),
     // a named directory may come, go or lead elsewhere, and missing libraries may be installed
     ...asked.flatMap(directory => [directory, `${directory}/lib`]),
-    ...(isMissing && !noScan ? [store] : []),
+    ...(loader !== null && dependsOnStore(plan, config, options) ? [store] : []),
     // a new link to a package that was not taken lets us take it
     ...(sources.trust.passedOver().length > 0 ? sources.trust.folders : []),
     ...outsidePaths(plan, objects, venv.root, store),
@@ -189,6 +191,22 @@ function dependenciesOf(
     ...(loader?.copies.flatMap(({ paths }) => paths) ?? []),
   ]
   return [...new Set(paths.filter(path => path !== null))].sort()
+}
+
+/** May libraries that come into the store serve what is missing? */
+function dependsOnStore(plan: Plan, config: Examination['config'], options: VenvOptions): boolean {
+  return !options.noScan && !config.noScan && plan.objects.some(({ missing }) => missing.length > 0)
+}
+
+/** A private loader also takes libraries that nothing misses, so its answer depends on all of the store. */
+function scannedStore(
+  { plan, config, loader, store, sources }: Examination,
+  options: VenvOptions,
+): ScannedStore | null {
+  if (loader !== null || !dependsOnStore(plan, config, options)) return null
+  const missing = new Set(plan.objects.flatMap(object => object.missing))
+  const candidates = [...missing].sort().map(soname => [soname, sources.scan(soname).map(({ path }) => path)])
+  return { store, candidates: Object.fromEntries(candidates) }
 }
 
 /** Where a link leads, and its folder; empty where it leads nowhere. */
@@ -231,6 +249,7 @@ export function answerable({
   roots,
   directories,
   dependencies,
+  scanned,
   loader,
   began,
   written,
@@ -258,6 +277,7 @@ export function answerable({
       ...unreadable.map(({ relative }) => ({ path: relative, size: null })),
     ],
     dependencies,
+    scanned,
     made: new Set(made.filter(path => path !== null)),
   }
 }

@@ -10,20 +10,11 @@ import { fsPath, isInside, namesIn, relativeTo } from '../io/path.ts'
 import { isTemporary } from '../io/replace.ts'
 import { findConfig } from '../config/find-config.ts'
 import type { Place } from '../python/environment.ts'
-import { readAnswers, writeAnswers } from './answer-files.ts'
+import { writeAnswers } from './answer-files.ts'
 import { isJournalQuiet } from './journal-file.ts'
 import { dropStaleLock } from './lock.ts'
 import { inodeOf, isAsKept, isFolder, keepStates, type KeptStates, readStates, type States } from './states.ts'
-
-/** The answer of a run that left nothing to do. */
-interface Answer {
-  readonly status: number
-  readonly warnings: readonly string[]
-  /** The content of the report, as plain data: the next run may have another width and other colours. */
-  readonly facts: unknown
-  /** What else the plan says of the objects, as plain data: for the commands that ask about single objects. */
-  readonly details?: unknown
-}
+import { type Answer, type KnownAnswer, readStamp, type ScannedStore, type Settings, type Stamp } from './stamp.ts'
 
 /** The question: the command line and the environment. */
 interface Question {
@@ -52,6 +43,7 @@ export interface Subject extends Place {
   readonly objects: readonly KnownObject[]
   /** The other paths that the answer depends on. Some may not exist. */
   readonly dependencies: readonly string[]
+  readonly scanned: ScannedStore | null
   /** Files that the run may have made, among the dependencies and in the folders that it wrote to. */
   readonly made: ReadonlySet<string>
 }
@@ -64,44 +56,8 @@ interface KnownObject {
   readonly size: number | null
 }
 
-interface Stamp {
-  readonly version: string
-  /** The layout of wheelfix's grafts (GRAFT_FORMAT). Only the whole work finds what an earlier layout damaged. */
-  readonly graft: number
-  readonly root: string
-  readonly config: string | null
-  /** The folders and objects of the venv by their path below its root, each with its state. */
-  readonly states: KeptStates
-  /** The answers, the latest first. */
-  readonly answers: readonly KnownAnswer[]
-}
-
-/** The answer to one question. A shell hook asks from another environment than a terminal. */
-interface KnownAnswer {
-  readonly settings: Settings
-  /** The other paths that the answer depends on, absolute. */
-  readonly states: KeptStates
-  readonly answer: Answer
-}
-
 /** The most answers that are kept: a project has a shell or two, and a hook. */
 const MOST_ANSWERS = 4
-
-/** The parts of the command line and the environment that the answer depends on. */
-interface Settings {
-  readonly libs: readonly string[]
-  readonly noScan: boolean
-  readonly trust: readonly string[]
-  readonly ignoreMissing: readonly string[]
-  readonly ignore: readonly string[]
-  readonly strict: boolean
-  readonly editable: boolean
-  readonly strategy: string | null
-  readonly interpreter: string | null
-  readonly env: Readonly<Record<string, string>>
-  /** The base of relative directories in the environment; null when there are none. */
-  readonly cwd: string | null
-}
 
 /** NIX_LD stands for nix-ld's variables, which may end in the name of a system, and for NIX_LDFLAGS. */
 const VARIABLES = /^(?:LD_LIBRARY_PATH|NIX_LD.*|NIX_STATE_DIR|NIX_STORE_DIR|WHEELFIX_.*|XDG_CACHE_HOME)$/
@@ -130,12 +86,35 @@ function entriesOf(list: string): string[] {
   return list.split(':').filter(entry => entry !== '')
 }
 
+/** The answer of the last run, and what the caller has to find out. */
+export interface Recalled {
+  readonly answer: Answer
+  /** If the store's folder has changed: the answer holds only if a scan gives the same as then. Else null. */
+  readonly unsure: ScannedStore | null
+  /** Keeps the answer for the store as it was before this call, after a scan that gave the same. */
+  readonly renew: () => void
+}
+
 /** The answer of the last run when nothing has changed since; else null. */
-export function recall(place: Place, options: Question, strict: boolean, version: string): Answer | null {
+export function recall(place: Place, options: Question, strict: boolean, version: string): Recalled | null {
   const known = recallFor(place, options, version, settings => isFor(settingsOf(options, strict), settings))
   if (known === null) return null
   dropStaleLock(place)
-  return known.answer
+  const { stamp, found } = known
+  const { answer, scanned } = found
+  if (scanned === null) return { answer, unsure: null, renew: () => {} }
+  const state = storeState(scanned.store, Date.now())
+  const renew = () => {
+    const answers = stamp.answers.map(other => (other === found ? { ...found, scanned: { ...scanned, state } } : other))
+    if (state !== null) writeAnswers(place, JSON.stringify({ ...stamp, answers }), options.env)
+  }
+  return { answer, unsure: state !== null && isSame(state, scanned.state) ? null : scanned, renew }
+}
+
+/** The state of the store's folder; null when it is gone, or changed after `began`. */
+function storeState(store: string, began: number): KeptStates | null {
+  const status = statusOf(store)
+  return status === null || isRecent(status, began) ? null : keepStates(new Map([[store, status]]))
 }
 
 /** An answer that still holds, with the files that it is about: the objects, and files that cannot be read. */
@@ -152,12 +131,17 @@ export function recallSettled(place: Place, options: Question, version: string):
     return isFor({ ...settingsOf(options, strict), ignoreMissing }, settings)
   })
   if (known === null) return null
+  const { scanned } = known.found
+  if (scanned !== null && !isSame(storeState(scanned.store, Date.now()), scanned.state)) return null
   const { states } = known
   const indexes = [...states.paths.keys()].filter(index => !isFolder(states, index) && states.paths[index] !== CONFIG)
   // two names of one file: which of them a process shows depends on more than their states
   if (new Set(indexes.map(index => inodeOf(states, index))).size < indexes.length) return null
   const files = indexes.flatMap(index => states.paths[index] ?? [])
-  return { answer: known.answer, files: files.map(path => (path.startsWith('/') ? path : `${place.root}/${path}`)) }
+  return {
+    answer: known.found.answer,
+    files: files.map(path => (path.startsWith('/') ? path : `${place.root}/${path}`)),
+  }
 }
 
 function recallFor(
@@ -165,7 +149,7 @@ function recallFor(
   options: Question,
   version: string,
   isAnswered: (settings: Settings) => boolean,
-): { readonly states: States; readonly answer: Answer } | null {
+): { readonly stamp: Stamp; readonly states: States; readonly found: KnownAnswer } | null {
   if (options.update || options.rehash) return null
   const { root } = place
   const stamp = readStamp(place, options.env)
@@ -174,7 +158,7 @@ function recallFor(
   if (known === undefined || findConfig(root) !== stamp.config) return null
   if (!isJournalQuiet(place)) return null
   const states = statesThatHold(stamp.states, root)
-  return states !== null && statesThatHold(known.states, root) !== null ? { states, answer: known.answer } : null
+  return states !== null && statesThatHold(known.states, root) !== null ? { stamp, states, found: known } : null
 }
 
 /** Does an answer for `settings` hold for `now`? The choice of a flag is pinned, so it also holds without the flag. */
@@ -227,7 +211,9 @@ export function remember(subject: Subject, options: Question, strict: boolean, v
   const states = statesOf(subject)
   const around = states === null ? null : statesAround(subject)
   if (states === null || around === null) return
-  const known = { settings: settingsOf(options, strict), states: around, answer }
+  const scanned =
+    subject.scanned === null ? null : { ...subject.scanned, state: storeState(subject.scanned.store, subject.began) }
+  const known = { settings: settingsOf(options, strict), states: around, scanned, answer }
   const config = findConfig(root)
   const same =
     old?.version === version &&
@@ -237,7 +223,9 @@ export function remember(subject: Subject, options: Question, strict: boolean, v
     isSame(old.states, states)
   const others = same ? old.answers : []
   // a second run writes nothing, also with --json or --verbose
-  if (others.some(other => isFor(known.settings, other.settings) && isSame(other.states, known.states))) return
+  const isKept = (other: KnownAnswer) =>
+    isFor(known.settings, other.settings) && isSame([other.states, other.scanned], [known.states, known.scanned])
+  if (others.some(isKept)) return
   const answers = [known, ...others.filter(({ settings }) => !isSame(settings, known.settings))]
   const stamp: Stamp = {
     version,
@@ -328,42 +316,4 @@ function statusOf(path: string, ask: typeof lstatSync = statSync): Stats | null 
     if (errnoOf(error) === undefined) throw error
     return null
   }
-}
-
-function readStamp(place: Place, env: NodeJS.ProcessEnv): Stamp | null {
-  try {
-    const stamp: unknown = JSON.parse(readAnswers(place, env) ?? '')
-    return isStamp(stamp) ? stamp : null
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error
-    return null
-  }
-}
-
-function isStamp(value: unknown): value is Stamp {
-  if (!isRecord(value)) return false
-  const { version, root, states, answers } = value
-  return (
-    typeof version === 'string' &&
-    typeof root === 'string' &&
-    isKeptStates(states) &&
-    Array.isArray(answers) &&
-    answers.every(isKnownAnswer)
-  )
-}
-
-function isKnownAnswer(value: unknown): value is KnownAnswer {
-  if (!isRecord(value)) return false
-  const { settings, states, answer } = value
-  if (!isRecord(settings) || !Array.isArray(settings['libs']) || !isKeptStates(states) || !isRecord(answer))
-    return false
-  return Array.isArray(answer['warnings']) && typeof answer['status'] === 'number'
-}
-
-function isKeptStates(value: unknown): value is KeptStates {
-  return isRecord(value) && typeof value['paths'] === 'string' && typeof value['numbers'] === 'string'
-}
-
-function isRecord(value: unknown): value is Partial<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null
 }

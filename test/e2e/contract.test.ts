@@ -227,6 +227,35 @@ function nothingToDo(world: World): void {
     assert.equal(wheelfix(world, ['venv', venv]).status, 0)
   })
 
+  test('a package that comes into the store and serves nothing that is missing does not start a whole run', () => {
+    const aside = join(world.root, 'aside')
+    renameSync(world.outputs.gcc, aside)
+    assert.equal(wheelfix(world, ['venv', venv]).status, 1)
+    const mark = () => writeFileSync(stamp, readFileSync(stamp, 'utf8').replaceAll('"glibc 2.', '"an old answer 2.'))
+    const isQuick = (command: string) => {
+      const { status, stdout } = wheelfix(world, [command, venv])
+      assert.equal(status, 1)
+      return stdout.includes('an old answer')
+    }
+    mark()
+    assert.ok(isQuick('venv'))
+    const unrelated = join(world.store, `${'a'.repeat(32)}-unrelated-1.0`)
+    mkdirSync(join(unrelated, 'lib'), { recursive: true })
+    writeFileSync(join(unrelated, 'lib/libunrelated.so.1'), '')
+    // check writes nothing, so it scans the store each time
+    assert.deepEqual([isQuick('check'), isQuick('venv'), isQuick('venv')], [true, true, true])
+    // a package with another name that has the library
+    cpSync(join(aside, 'lib'), join(unrelated, 'lib'), { recursive: true })
+    const other = join(world.store, `${'b'.repeat(32)}-unrelated-2.0`)
+    renameSync(unrelated, other)
+    assert.doesNotMatch(wheelfix(world, ['check', venv]).stdout, /an old answer/)
+    assert.doesNotMatch(wheelfix(world, ['venv', venv, '--dry-run']).stdout, /an old answer/)
+    rmSync(other, { recursive: true })
+    renameSync(aside, world.outputs.gcc)
+    assert.match(wheelfix(world, ['check', venv]).stdout, /to patch/)
+    assert.equal(wheelfix(world, ['venv', venv]).status, 0)
+  })
+
   test('a run with nothing to do writes nothing, from another shell either', () => {
     const shell = { NIX_LDFLAGS: `-L${world.libs.zlib}` }
     wheelfix(world, ['venv', venv], shell)

@@ -53,6 +53,7 @@ async function isRemembered(name: string, meanwhile: (root: string) => void): Pr
       { path: 'other/b.so', size: null },
     ],
     dependencies: [],
+    scanned: null,
     made: new Set<string>(),
   }
   remember(subject, OPTIONS, false, '1', ANSWER)

@@ -3,7 +3,7 @@ import type { VenvOptions } from '../../environment/options.ts'
 import type { VenvReport } from '../../environment/report.ts'
 import type { Environment } from '../../python/environment.ts'
 import { isRunFacts, type RunFacts } from '../../report/run/run-facts.ts'
-import { recall, remember } from '../../state/answers.ts'
+import { recall, type Recalled, remember } from '../../state/answers.ts'
 import { noteDiffers } from '../../state/folders.ts'
 import { untilSignal } from '../interruptible.ts'
 import { setFlags } from '../../environment/engine.ts'
@@ -39,8 +39,8 @@ export async function answerFor(
   { strict, version, whole }: AnswerOptions,
 ): Promise<EnvironmentAnswer> {
   const known = whole || noteDiffers(environment) ? null : recall(environment, options, strict, version)
-  if (known !== null && isRunFacts(known.facts)) {
-    const { facts, warnings, status } = known
+  if (known !== null && isRunFacts(known.answer.facts) && (await holdsInStore(known, options))) {
+    const { facts, warnings, status } = known.answer
     return { facts, warnings, status: exitStatusOf(status), counts: strict, report: null, isNew: false }
   }
 
@@ -73,6 +73,20 @@ export async function answerFor(
     remember(subject, options, strict, version, answer)
   }
   return { facts, status, warnings: report.warnings, counts, report, isNew: true }
+}
+
+/** Does the store still have no library for what is missing? Without this scan, each new path there would start a whole run. */
+async function holdsInStore({ unsure, renew }: Recalled, { env, mode }: VenvOptions): Promise<boolean> {
+  if (unsure === null) return true
+  const { scanStore } = await import('../../nix/scan.ts')
+  const { store, candidates } = unsure
+  const found = scanStore(Object.keys(candidates), { store, env })
+  for (const [soname, paths] of Object.entries(candidates)) {
+    const now = (found.get(soname) ?? []).map(({ path }) => path)
+    if (JSON.stringify(now) !== JSON.stringify(paths)) return false
+  }
+  if (mode === 'apply') renew()
+  return true
 }
 
 function exitStatusOf(status: number): ExitStatus {
