@@ -1,6 +1,6 @@
 // `wheelfix restore`: restores every file to what it was before wheelfix.
 import { restoreSteps } from '../environment/restore-environment.ts'
-import { findRestorable } from '../state/folders.ts'
+import { findVenvOrFolder } from '../state/folders.ts'
 import { colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
@@ -31,7 +31,10 @@ async function restoreOne(
 ): Promise<FolderResult> {
   const colour = colours(options.color, process.env)
   try {
-    const venv = foundAsOwner(() => findRestorable(argument, process.env, process.cwd()), options.asRoot)
+    const venv = foundAsOwner(
+      () => findVenvOrFolder(argument, process.env, process.cwd(), 'wheelfix restore DIR'),
+      options.asRoot,
+    )
     setFlags()
     const { restored, refused, warnings, found, nested } = await untilSignal(
       restoreSteps(venv, {

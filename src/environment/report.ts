@@ -20,6 +20,7 @@ import type { Subject } from '../state/answers.ts'
 import type { ScannedStore } from '../state/stamp.ts'
 import { programInterpreterPath } from '../state/program-loader.ts'
 import { builtSet, type Examination } from './examine.ts'
+import { builtSetLink } from '../state/lock.ts'
 import type { VenvOptions } from './options.ts'
 
 export interface VenvReport {
@@ -175,6 +176,8 @@ function dependenciesOf(
     ...libraries.map(({ path }) => path),
     ...python.closure,
     ...(roots?.roots.flatMap(({ link, registration }) => [link, registration]) ?? []),
+    // `libs build` may make the set, and nothing else may have changed
+    builtSetLink(venv),
     // a named directory may come, go or lead elsewhere, and missing libraries may be installed
     ...asked.flatMap(directory => [directory, `${directory}/lib`]),
     ...(loader !== null && dependsOnStore(plan, config, options) ? [store] : []),

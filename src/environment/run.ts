@@ -207,8 +207,8 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
   return (
     wasInterrupted(examination) ||
     noteDiffers(venv) ||
-    // by the state folder a later command finds the environments inside this folder again
-    (scan.nested.length > 0 && !existsSync(fsPath(venv.stateFolder))) ||
+    // by the state folder a later command finds the environments inside this folder again, and the Python that was named
+    ((scan.nested.length > 0 || isForPython(examination)) && !existsSync(fsPath(venv.stateFolder))) ||
     ownObjects(examination).some(({ change }) => change !== null) ||
     leftLoader ||
     // hashes are written into the RECORDs of objects that were patched earlier
@@ -217,6 +217,12 @@ function needsWriting(examination: Examination, options: VenvOptions): boolean {
     pinsDiffer(venv, libraries) ||
     (options.interpreter !== null && readProgramInterpreter(venv) !== options.interpreter)
   )
+}
+
+/** Is the folder one whose libraries must still be added, for a Python or another program? */
+function isForPython({ venv, plan }: Examination): boolean {
+  const isNamed = venv.kind === 'folder' && (venv.python !== null || venv.program !== null)
+  return isNamed && plan.objects.some(({ missing, below }) => missing.length > 0 || below.length > 0)
 }
 
 /** Did an earlier run patch its files and then stop before it was done? */

@@ -115,10 +115,15 @@ export function findEnvironment(
 }
 
 /**
- * The environment for `restore`: a venv, or any other folder or file. The objects themselves hold what restores them, so a
- * folder needs no record: it may have been moved, or its record may be lost.
+ * The environment for a command that serves a venv, or any other folder or file, even if wheelfix has no record of it: the
+ * folder may have been moved, or its record may be lost. `restore` needs none, because the objects hold what restores them.
  */
-export function findRestorable(argument: string | undefined, env: NodeJS.ProcessEnv, cwd: string): Environment {
+export function findVenvOrFolder(
+  argument: string | undefined,
+  env: NodeJS.ProcessEnv,
+  cwd: string,
+  usage: string,
+): Environment {
   if (argument !== undefined) {
     const given = resolve(cwd, argument)
     // a folder in an environment, and a project with one, get the sentence that names the environment
@@ -129,7 +134,7 @@ export function findRestorable(argument: string | undefined, env: NodeJS.Process
       return findFolder({ argument, python: null, program: null, stateHere: false, env, cwd })
     }
   }
-  return findEnvironment(argument, env, cwd, 'wheelfix restore DIR')
+  return findEnvironment(argument, env, cwd, usage)
 }
 
 function withParents(folder: string): string[] {

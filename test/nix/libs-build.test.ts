@@ -1,7 +1,7 @@
 // `wheelfix libs build --missing` with a real Nix: from the nixpkgs that the project pins, whatever pins it, without a
 // network. The nixpkgs of the test is in the store, as one that a project has used is.
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { suite, test, type TestContext } from 'node:test'
 import { pinnedNixpkgs } from '../../src/nix/build/pin.ts'
@@ -124,6 +124,38 @@ function lock(pin: Pinned, name: string): void {
 }
 
 suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'bash') }, () => {
+  test('the command that path prints for a missing library works for a folder too', t => {
+    const pin = pinned(t, ['libX11.so.6'])
+    if (pin === null) return
+    const { world, venv, env } = pin
+    lock(pin, 'flake.lock')
+    const folder = join(world.root, 'vendored')
+    mkdirSync(folder)
+    const probe = join(folder, 'probe.so')
+    renameSync(probeOf(world, venv), probe)
+    const imports = () => run(world.python, ['-c', `import ctypes; ctypes.CDLL('${probe}')`], { env }).status === 0
+    const said = wheelfix(world, ['path', folder, '--python', world.python, '--no-scan'], env)
+    assert.equal(said.status, 1, said.stdout)
+    assert.equal(imports(), false)
+    const [, command = ''] = /→ to add (?:it|them): (wheelfix libs build .*)/.exec(said.stdout) ?? []
+    assert.match(command, /^wheelfix libs build \S+ \S*vendored$/)
+    // hints have the names of nixpkgs 26.05, and this nixpkgs is older
+    const words = command
+      .split(' ')
+      .slice(1)
+      .map(word => (word === 'libx11' ? 'xorg.libX11' : word))
+    const built = wheelfix(world, [...words, '--no-scan'], env)
+    assert.equal(built.status, 0, built.stdout + built.stderr)
+    assert.equal(imports(), true)
+    // a later run finds the set, too
+    assert.equal(wheelfix(world, ['path', folder, '--no-scan'], env).status, 0)
+    assert.equal(wheelfix(world, ['restore', folder], env).status, 0)
+    assert.equal(imports(), false)
+    assert.equal(wheelfix(world, ['path', folder, '--python', world.python, '--no-scan'], env).status, 1)
+    const missing = wheelfix(world, ['libs', 'build', '--missing', '--no-scan', folder], env)
+    assert.equal(missing.status, 0, missing.stdout + missing.stderr)
+  })
+
   test('--missing takes the missing libraries from the nixpkgs that the project pins, by their names in it', async t => {
     const pin = pinned(t, ['libX11.so.6', 'libstdc++.so.6'])
     if (pin === null) return

@@ -18,19 +18,20 @@ import { likelyPackage, packageNamed } from '../../nix/hints.ts'
 import { type Nixpkgs, pinnedNixpkgs } from '../../nix/build/pin.ts'
 import { findProjectFile } from '../../nix/build/project-file.ts'
 import { storeDirectory } from '../../nix/store.ts'
-import { findVenv, type Venv } from '../../python/pyvenv.ts'
+import type { Environment } from '../../python/environment.ts'
 import { colours } from '../../report/colour.ts'
 import { absentWords, foundLines, lackingLine } from '../../report/libs-build-text.ts'
 import { writeLines } from '../../report/print.ts'
 import { standardError } from '../../report/terminal/output.ts'
 import { keepRemedy } from '../../report/run/remedies.ts'
 import { packageFor } from '../../resolve/problems/hint.ts'
+import { findVenvOrFolder } from '../../state/folders.ts'
 import { builtSetLink } from '../../state/lock.ts'
 import { workAsOwner } from '../shared/as-owner.ts'
 import { reportFailure } from '../shared/failure.ts'
 import type { LibraryOptions, OwnerOutputOptions } from '../shared/options.ts'
 import type { ExitStatus } from '../shared/status.ts'
-import { venvCommand } from '../venv.ts'
+import { pathCommand, venvCommand } from '../venv.ts'
 
 export interface LibsBuildOptions extends LibraryOptions, OwnerOutputOptions {
   readonly flake?: string | undefined
@@ -63,7 +64,7 @@ export async function libsBuildCommand(
     const folders = words.filter(word => isFolder(word, cwd))
     if (folders.length > 1) throw new WheelfixError('USAGE', `name one environment, not ${folders.join(' and ')}`)
     const names = words.filter(word => !folders.includes(word))
-    const venv = findVenv({ argument: folders[0], env, cwd, usage: 'wheelfix libs build NAME DIR' })
+    const venv = findVenvOrFolder(folders[0], env, cwd, 'wheelfix libs build NAME DIR')
     workAsOwner(venv, options.asRoot)
     const context: BuildContext = {
       env,
@@ -76,13 +77,11 @@ export async function libsBuildCommand(
     if (built.path === null) return built.status
     writeLines(standardError, [`${built.path}/lib`])
     const { libs, scan, trust, quiet, verbose, color } = options
-    const status = await venvCommand(
-      'venv',
-      [venv.root],
-      // the run finds the set by its link, as every later run does
-      { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color },
-      version,
-    )
+    // the run finds the set by its link, as every later run does
+    const runOptions = { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color }
+    const status = await (venv.kind === 'venv'
+      ? venvCommand('venv', [venv.root], runOptions, version)
+      : pathCommand([venv.files[0] ?? venv.root], runOptions, version))
     const project = built.names.length === 0 ? null : findProjectFile(venv.root)
     if (project !== null) writeLines(standardError, [`→ ${keepRemedy(built.names, project, cwd)}`])
     return built.status > status ? built.status : status
@@ -97,7 +96,7 @@ function isFolder(word: string, cwd: string): boolean {
 }
 
 async function buildFor(
-  venv: Venv,
+  venv: Environment,
   names: readonly string[],
   options: LibsBuildOptions,
   context: BuildContext,
@@ -158,7 +157,7 @@ async function buildFound(
 
 /** The packages that hold the needed missing libraries of the environment, and the sonames for which no package is known. */
 async function missingPackages(
-  venv: Venv,
+  venv: Environment,
   { libs, scan, trust }: LibsBuildOptions,
 ): Promise<{ wanted: WantedPackage[]; unknown: string[] }> {
   const { runVenv } = await import('../../environment/run.ts')
