@@ -11,7 +11,7 @@ import { adviceWithoutVenv, searchVenv } from './search-venv.ts'
 import { checkStateFolder } from './state-folder.ts'
 
 /** A virtual environment. `python` is bin/python, or bin/python3 where bin/python does not exist. */
-export interface Venv extends Environment {
+interface Venv extends Environment {
   readonly kind: 'venv'
   readonly python: string
 }
