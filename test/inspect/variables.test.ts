@@ -1,8 +1,18 @@
 // The variables that help an environment. Distributions are made up: a row asks only whether one is installed, and which
 // files are there. Real is what the values do: OpenSSL with other paths, Tcl in a link, a shell that evaluates the lines.
 import assert from 'node:assert/strict'
-import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { examine } from '../../src/environment/examine.ts'
 import { lookingOnly } from '../../src/environment/options.ts'
@@ -13,6 +23,7 @@ import { type Variable, variablesOf } from '../../src/inspect/variables/variable
 import { normaliseName } from '../../src/python/distributions.ts'
 import { findVenv } from '../../src/python/pyvenv.ts'
 import { testVenv, type TestVenv } from '../resolve/venv.ts'
+import { rebuildElf } from '../support/elf.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { makeStandalonePython } from '../world/standalone.ts'
@@ -64,7 +75,29 @@ suite('wheelfix env', () => {
     }
     return variablesOf(examine(found, looking), { env: whole, build, machine })
   }
-  const value = (found: readonly Variable[], name: string) => found.find(variable => variable.name === name)?.value
+  /** The rows whose value a test has seen, by variable and source. */
+  const seen = new Set<string>()
+  const value = (found: readonly Variable[], name: string) => {
+    const variable = found.find(variable => variable.name === name)
+    if (variable !== undefined) seen.add(`${name} ${variable.source}`)
+    return variable?.value
+  }
+  /** A package of the store with libraries that have these sonames. */
+  const stored = (hash: string, name: string, sonames: readonly string[]): string => {
+    const store = join(world.store, `${hash.repeat(32)}-${name}`)
+    mkdirSync(join(store, 'lib'), { recursive: true })
+    const source = join(world.root, 'empty.c')
+    writeFileSync(source, '')
+    for (const soname of sonames) {
+      runWell('gcc', ['-shared', '-nostdlib', `-Wl,-soname,${soname}`, '-o', join(store, 'lib', soname), source])
+    }
+    return store
+  }
+  const put = (path: string, mode = 0o644): string => {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, '', { mode })
+    return path
+  }
 
   test('says nothing for a venv that needs nothing, and nothing of packages that are not there', () => {
     const venv = testVenv(world, 'plain')
@@ -131,28 +164,104 @@ suite('wheelfix env', () => {
   })
 
   test('a library of the set, in the form that each package wants: the file, the folder, the prefix', () => {
-    const store = join(world.store, `${'8'.repeat(32)}-media-1.0`)
-    mkdirSync(join(store, 'lib'), { recursive: true })
-    const source = join(world.root, 'empty.c')
-    writeFileSync(source, '')
-    const sonames = ['libvlc.so.5', 'libSDL2-2.0.so.0', 'libMagickWand-7.Q16HDRI.so.10', 'libenchant-2.so.2']
-    for (const soname of sonames) {
-      runWell('gcc', ['-shared', '-nostdlib', `-Wl,-soname,${soname}`, '-o', join(store, 'lib', soname), source])
-    }
+    const opened = ['libvlc.so.5', 'libSDL2-2.0.so.0', 'libMagickWand-7.Q16HDRI.so.10', 'libenchant-2.so.2']
+    const store = stored('8', 'media-1.0', [...opened, 'libespeak-ng.so.1', 'libmpi.so.40'])
     symlinkSync('libMagickWand-7.Q16HDRI.so.10', join(store, 'lib/libMagickWand-7.Q16HDRI.so'))
     const venv = testVenv(world, 'media')
-    for (const name of ['python-vlc', 'pysdl2', 'wand', 'pyenchant']) venv.install(name, {})
+    for (const name of ['python-vlc', 'pysdl2', 'wand', 'pyenchant', 'phonemizer', 'mpi4py']) venv.install(name, {})
     const found = variables(venv, { libs: [join(store, 'lib')] })
     assert.deepEqual(
-      found.map(({ name, value }) => [name, value]),
+      found.map(({ name }) => [name, value(found, name)]),
       [
         ['MAGICK_HOME', store],
         ['PYTHON_VLC_LIB_PATH', join(store, 'lib/libvlc.so.5')],
         ['PYENCHANT_LIBRARY_PATH', join(store, 'lib/libenchant-2.so.2')],
         ['PYSDL2_DLL_PATH', join(store, 'lib')],
+        ['PHONEMIZER_ESPEAK_LIBRARY', join(store, 'lib/libespeak-ng.so.1')],
+        ['MPI4PY_LIBMPI', join(store, 'lib/libmpi.so.40')],
       ],
     )
     assert.deepEqual(variables(venv), [])
+  })
+
+  test('the configuration of ALSA and the image loaders of gdk-pixbuf, beside their libraries', () => {
+    const sound = stored('a', 'alsa-lib-1.2', ['libasound.so.2'])
+    const pixbuf = stored('b', 'gdk-pixbuf-2.42', ['libgdk_pixbuf-2.0.so.0'])
+    const svg = stored('c', 'librsvg-2.58', ['librsvg-2.so.2'])
+    const venv = testVenv(world, 'files')
+    for (const name of ['pygame', 'cairocffi']) venv.install(name, {})
+    const libs = [sound, pixbuf, svg].map(store => join(store, 'lib'))
+    const without = ['/usr/share/alsa/alsa.conf']
+    assert.deepEqual(variables(venv, { libs, without }), [])
+    const conf = put(join(sound, 'share/alsa/alsa.conf'))
+    const cache = put(join(svg, 'lib/gdk-pixbuf-2.0/2.10.0/loaders.cache'))
+    const found = variables(venv, { libs, without })
+    assert.equal(value(found, 'ALSA_CONFIG_PATH'), conf)
+    assert.equal(value(found, 'GDK_PIXBUF_MODULE_FILE'), cache)
+    // ALSA finds its usual file, and a gdk-pixbuf with a list of loaders its own
+    put(join(pixbuf, 'lib/gdk-pixbuf-2.0/2.10.0/loaders.cache'))
+    assert.deepEqual(variables(venv, { libs, also: without }), [])
+  })
+
+  test('the archive of locales, for a glibc that reads the variable, and only where a locale is asked for', () => {
+    const venv = testVenv(world, 'locales')
+    const archive = '/run/current-system/sw/lib/locale/locale-archive'
+    const asked = { env: { LANG: 'de_DE.UTF-8' }, also: [archive], without: ['/usr/lib/locale/locale-archive'] }
+    assert.equal(value(variables(venv, asked), 'LOCALE_ARCHIVE'), undefined)
+    // nixpkgs' patch puts the name of the variable into libc; nothing else of that libc matters here
+    const libc = join(world.libs.glibc, 'libc.so.6')
+    const patched = `${libc}.patched`
+    writeFileSync(patched, Buffer.concat([readFileSync(libc), Buffer.from('\0LOCALE_ARCHIVE\0')]), { mode: 0o755 })
+    renameSync(patched, libc)
+    assert.equal(value(variables(venv, asked), 'LOCALE_ARCHIVE'), archive)
+    assert.equal(value(variables(venv, { ...asked, env: { LANG: 'C.UTF-8' } }), 'LOCALE_ARCHIVE'), undefined)
+    assert.equal(
+      value(
+        variables(venv, { ...asked, without: [], also: [archive, '/usr/lib/locale/locale-archive'] }),
+        'LOCALE_ARCHIVE',
+      ),
+      undefined,
+    )
+    const own = join(world.env['HOME'] ?? '', '.nix-profile/lib/locale/locale-archive')
+    assert.equal(value(variables(venv, { ...asked, also: [own] }), 'LOCALE_ARCHIVE'), own)
+  })
+
+  test('triton: a ptxas for Blackwell that does not start', () => {
+    const venv = testVenv(world, 'blackwell')
+    const [own, other] = ['triton/backends/nvidia/bin/ptxas-blackwell', 'nvidia/cu13/bin/ptxas'].map(name =>
+      join(venv.site, name),
+    )
+    venv.install('triton', {})
+    for (const path of [own ?? '', other ?? '']) copyFileSync(world.python, put(path))
+    assert.equal(value(variables(venv), 'TRITON_PTXAS_BLACKWELL_PATH'), undefined)
+    rebuildElf(own ?? '', { interpreter: world.host.loader.replace(/^.*\//, '/lib64/absent-linux-here/') })
+    assert.equal(value(variables(venv), 'TRITON_PTXAS_BLACKWELL_PATH'), other)
+  })
+
+  test('--build: the nvcc of a wheel for torch, and compilers on PATH or in the store', () => {
+    const venv = testVenv(world, 'compilers')
+    venv.install('torch', { 'nvidia/cu13/bin/nvcc': '' })
+    const empty = join(world.root, 'empty')
+    mkdirSync(empty)
+    const build = (path: string) => variables(venv, { build: true, env: { PATH: path } })
+    const nothing = build(empty)
+    assert.equal(value(nothing, 'CUDA_HOME'), join(venv.site, 'nvidia/cu13'))
+    assert.deepEqual([value(nothing, 'CC'), value(nothing, 'CXX')], [undefined, undefined])
+    const wrapper = join(world.store, `${'d'.repeat(32)}-gcc-wrapper-13.2.0`)
+    for (const name of ['cc', 'c++']) put(join(wrapper, 'bin', name), 0o755)
+    const inStore = build(empty)
+    assert.deepEqual(
+      ['CC', 'CXX'].map(name => value(inStore, name)),
+      [join(wrapper, 'bin/cc'), join(wrapper, 'bin/c++')],
+    )
+    const tools = join(world.root, 'compilers-on-path')
+    for (const name of ['cc', 'c++', 'nvcc']) put(join(tools, name), 0o755)
+    const found = build(tools)
+    assert.deepEqual(
+      ['CC', 'CXX'].map(name => value(found, name)),
+      [join(tools, 'cc'), join(tools, 'c++')],
+    )
+    assert.equal(value(found, 'CUDA_HOME'), undefined)
   })
 
   test('the browsers of nixpkgs, only in the version that playwright asks for', () => {
@@ -177,8 +286,8 @@ suite('wheelfix env', () => {
     venv.install('pyqt6-qt6', { 'PyQt6/Qt6/plugins/platforms/note': '' })
     assert.deepEqual(variables(venv), [])
     const [only] = variables(venv, { env: { QT_PLUGIN_PATH: '/run/current-system/sw/lib/qt-6/plugins' } })
-    assert.equal(only?.value, join(venv.site, 'PyQt6/Qt6/plugins'))
-    assert.equal(only.current, '/run/current-system/sw/lib/qt-6/plugins')
+    assert.equal(only === undefined ? '' : value([only], 'QT_PLUGIN_PATH'), join(venv.site, 'PyQt6/Qt6/plugins'))
+    assert.equal(only?.current, '/run/current-system/sw/lib/qt-6/plugins')
     const { stdout } = venv.runWith({ QT_PLUGIN_PATH: "/it's\nrm -rf ~" }, 'env', '--no-scan', '--export')
     assert.match(stdout, /^# .*already set, to '\/it'\\''s\?rm -rf ~'\n$/)
   })
@@ -256,6 +365,7 @@ suite('wheelfix env', () => {
     assert.match(lines, /looks for certificates in \S+~~\/cert\.pem and \S+~~\/certs/)
     const said = runWell('/bin/sh', ['-c', `${lines}exec ${python} -c '${count}'`], { env })
     assert.ok(Number(said) > 10, said)
+    seen.add(`SSL_CERT_FILE ${VARIABLES.find(({ variable }) => variable === 'SSL_CERT_FILE')?.source}`)
     // the world's own Python finds the machine's certificates
     assert.equal(exported(makeVenv(world, 'finds')), '')
   })
@@ -282,6 +392,14 @@ suite('wheelfix env', () => {
     const name = readdirSync(modules).find(name => name.startsWith('_tkinter')) ?? '_tkinter.abi3.so'
     writeFileSync(join(modules, name), 'base_prefix')
     assert.doesNotMatch(wheelfix(world, ['env', venv, '--no-scan', '--export']).stdout, /TCL_LIBRARY/)
+  })
+
+  test('the tests above have seen a value of every row', () => {
+    const rows = VARIABLES.map(({ variable, source }) => `${variable} ${source}`)
+    assert.deepEqual(
+      rows.filter(row => !seen.has(row)),
+      [],
+    )
   })
 
   test('wrong usage, and a folder that is not an environment: status 2 and a sentence', () => {
