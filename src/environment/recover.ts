@@ -8,6 +8,7 @@ import { encode, formatOf, getNumber } from '../elf/layout.ts'
 import { isElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { readUndo } from '../elf/graft/undo-note.ts'
+import { errnoOf } from '../io/error.ts'
 import { keepTimes, writeFully } from '../io/replace.ts'
 import { sourceOf } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
@@ -56,6 +57,8 @@ export function recover(place: Place): Recovery {
   const rows = new Map<string, Map<string, RecordFields>>()
   for (const entry of readJournals(place)) {
     const verdict = recoverObject(place, entry)
+    if (state === 'interrupted' && 'time' in entry && (verdict === 'after' || verdict === 'before'))
+      keepTime(place, entry)
     if (verdict === 'other') other.add(entry.path)
     if (verdict === 'half') restored.add(entry.path)
     // the change of an object may be lost while the change of its RECORD is not
@@ -205,11 +208,30 @@ function carriesGraft(source: ByteSource): boolean {
  */
 function putBack(fd: number, entry: JournalEntry | OldEntry): void {
   const { atimeMs, mtimeMs } = fstatSync(fd)
+  const time = 'time' in entry ? entry.time : null
   writeFully(fd, entry.before.header, 0)
   if ('patches' in entry) for (const { offset, before } of entry.patches) writeFully(fd, before, offset)
   fdatasyncSync(fd)
   ftruncateSync(fd, entry.before.size)
-  keepTimes(fd, { atimeMs, mtimeMs })
+  keepTimes(fd, { atimeMs, mtimeMs: time ?? mtimeMs })
+}
+
+/**
+ * Gives a file back its time: the run was interrupted between the last write and the call that sets the time. Installers and
+ * link copies (linked.ts) are known by their times.
+ */
+function keepTime(place: Place, { path, time }: JournalEntry): void {
+  const fd = time === null ? null : openEntry(place, path, constants.O_RDONLY)
+  if (fd === null || time === null) return
+  try {
+    const { atimeMs, mtimeMs } = fstatSync(fd)
+    if (Math.abs(mtimeMs - time) >= 1) keepTimes(fd, { atimeMs, mtimeMs: time })
+  } catch (error) {
+    // only the owner may set a time
+    if (errnoOf(error) === undefined) throw error
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /** Restores the RECORD rows of restored originals. The lost change had emptied these rows. */

@@ -35,6 +35,8 @@ export interface JournalEntry {
   /** Path relative to the venv. */
   readonly path: string
   readonly before: { readonly size: number; readonly header: Uint8Array }
+  /** The modification time of the original, in milliseconds; null in an older journal. */
+  readonly time: number | null
   readonly after: { readonly size: number; readonly header: Uint8Array }
   /** `digestOfEnd` of the original; null in a journal of version 1. */
   readonly end: string | null
@@ -249,11 +251,12 @@ function isFields(value: unknown): value is Fields {
 }
 
 /** One line of the journal. */
-export function encodeEntry({ path, before, after, end, patches, record }: JournalEntry): string {
+export function encodeEntry({ path, before, time, after, end, patches, record }: JournalEntry): string {
   const entry = {
     path,
     size: before.size,
     header: base64(before.header),
+    time,
     newSize: after.size,
     newHeader: base64(after.header),
     end,
@@ -269,14 +272,14 @@ function base64(bytes: Uint8Array): string {
 
 function decodeEntry(fields: Fields | null): JournalEntry | null {
   if (fields === null) return null
-  const { path, newSize, newHeader, end, patches, record } = fields
+  const { path, time, newSize, newHeader, end, patches, record } = fields
   const old = decodeOld(fields)
   if (old === null || !isSize(newSize) || typeof newHeader !== 'string' || typeof end !== 'string') return null
   if (typeof path !== 'string' || !Array.isArray(patches)) return null
   const ranges = patches.map(decodePatch).filter(patch => patch !== null)
   if (ranges.length !== patches.length) return null
   const after = { size: newSize, header: Buffer.from(newHeader, 'base64') }
-  return { ...old, after, end, patches: ranges, record: decodeRecord(record) }
+  return { ...old, time: isTime(time) ? time : null, after, end, patches: ranges, record: decodeRecord(record) }
 }
 
 function decodeOld(value: unknown): OldEntry | null {
@@ -298,6 +301,10 @@ function decodeRecord(value: unknown): JournalEntry['record'] {
   const [path, row, fields]: unknown[] = value
   if (typeof path !== 'string' || typeof row !== 'string' || typeof fields !== 'string' || !isOwnPath(path)) return null
   return { path, row, fields }
+}
+
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
 }
 
 function isSize(value: unknown): value is number {

@@ -156,6 +156,7 @@ export function entryOf(place: Place, { path, edit, record }: InPlaceChange): Jo
     return {
       path: relativeTo(place.root, path),
       before: { size: baseSize, header: copy(0, header.length) },
+      time: fstatSync(source.fd).mtimeMs,
       after: { size: sizeAfter(edit), header },
       end: digestOfEnd(endOf(source, baseSize, header.length)),
       patches: patches.map(({ offset, bytes }) => ({ offset, before: copy(offset, bytes.length), after: bytes })),
@@ -197,6 +198,7 @@ export function changeInPlace(path: string, status: FileStatus, edit: FileEdit):
       // the disk is full: without its header the tail has no effect
       for (const { offset, bytes } of old) writeFully(fd, bytes, offset)
       ftruncateSync(fd, size)
+      keepTimes(fd, { atimeMs, mtimeMs })
       throw error
     }
     // the kernel clears these bits at the first write (inode(7))

@@ -74,8 +74,9 @@ export async function libsBuildCommand(
       progress: line => writeLines(standardError, standardError.isTTY ? [] : [line]),
     }
     const built = await buildFor(venv, names, options, context)
-    if (built.path === null) return built.status
-    writeLines(standardError, [`${built.path}/lib`])
+    if (context.dryRun) return built.status
+    // without a build, too: an earlier command may have built the set, and may have been interrupted before it patched
+    if (built.path !== null) writeLines(standardError, [`${built.path}/lib`])
     const { libs, scan, trust, quiet, verbose, color } = options
     // the run finds the set by its link, as every later run does
     const runOptions = { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color }
