@@ -171,7 +171,7 @@ suite('opens-by-name', () => {
     const remedy = findingsIn(world, venv.root, '--libs', folder)[0]?.remedy ?? ''
     const command = /wheelfix (elf --add-rpath \S+ \S+)$/.exec(remedy)?.[1]?.split(' ') ?? []
     assert.match(remedy, /^wheelfix loader \S+; or for this object alone: wheelfix elf --add-rpath/)
-    assert.equal(wheelfix(world, [...command.slice(0, -1), join(venv.root, command.at(-1) ?? '')]).status, 0)
+    assert.equal(wheelfix(world, command).status, 0)
     assert.deepEqual(findingsIn(world, venv.root, '--libs', folder), [])
   })
 

@@ -3,7 +3,7 @@ import type { Finding } from '../../inspect/findings.ts'
 import { WheelfixError } from '../../io/error.ts'
 import type { Environment } from '../../python/environment.ts'
 import { findVenv } from '../../python/pyvenv.ts'
-import { shellWord } from '../../report/run/remedies.ts'
+import { shellWord } from '../../io/words.ts'
 
 /** A space and the environment's folder; empty if a command without a folder means this environment. */
 export function targetOf(venv: Environment, env: NodeJS.ProcessEnv, cwd: string): string {

@@ -1,13 +1,14 @@
 // Findings about libraries that a package opens by name at run time, and that nothing finds. The names come from the
 // package's Python code and from the strings of its objects, so this works for any package. A library that is bundled, found,
 // or part of the C library is left out. So is a name that no package of nixpkgs has.
+import { resolve } from 'node:path'
 import type { Examination } from '../../environment/examine.ts'
 import { readElf } from '../../elf/read.ts'
 import { ElfError } from '../../elf/error.ts'
 import { errnoOf } from '../../io/error.ts'
 import { withSource } from '../../io/source.ts'
 import { directoryOf, fileNameOf } from '../../io/path.ts'
-import { agree, listed } from '../../io/words.ts'
+import { agree, listed, shellWord } from '../../io/words.ts'
 import { isLibcFamily } from '../../ldso/libc.ts'
 import { isOfThisMachine } from '../../ldso/runnable.ts'
 import { attributeFor, isDriverHint, knownSonames } from '../../nix/hints.ts'
@@ -198,7 +199,11 @@ function stringsOf({ path }: ScannedObject): string[] {
   }
 }
 
-function findingOf(owner: string, items: readonly MissingLibrary[], { python, sources, loader }: Examination): Finding {
+function findingOf(
+  owner: string,
+  items: readonly MissingLibrary[],
+  { venv, python, sources, loader }: Examination,
+): Finding {
   // one name for each package: libGL.so.1 stands for libEGL.so.1 and the other libraries of libGL
   const names = new Map<string, string>()
   for (const { soname } of items.toSorted(
@@ -225,7 +230,12 @@ function findingOf(owner: string, items: readonly MissingLibrary[], { python, so
     code: 'opens-by-name',
     severity: 'note',
     message: `${owner} opens ${listed([...names.values()], 6)} by name, and nothing finds ${agree(names.size, 'it', 'them')}`,
-    remedy: `${steps.join(' && ')}${path === null ? '' : `; or for this object alone: wheelfix elf --add-rpath ${path} ${file}`}`,
+    remedy: [
+      steps.join(' && '),
+      ...(path === null
+        ? []
+        : [`or for this object alone: wheelfix elf --add-rpath ${path} ${shellWord(resolve(venv.root, file ?? ''))}`]),
+    ].join('; '),
     paths: files,
   }
 }

@@ -5,6 +5,7 @@ import { readElf } from '../../elf/read.ts'
 import { definesSymbol } from '../../elf/tables/symbols.ts'
 import { ElfError } from '../../elf/error.ts'
 import { errnoOf } from '../../io/error.ts'
+import { shellWord } from '../../io/words.ts'
 import { fileNameOf } from '../../io/path.ts'
 import { withSource } from '../../io/source.ts'
 import type { ScannedObject } from '../../resolve/objects.ts'
@@ -97,7 +98,7 @@ function withoutPath(error: string, path: string): string {
 
 function remedyOf(error: string, path: string): string | null {
   if (/executable stack/.test(error))
-    return `few libraries really need an executable stack; to do without: wheelfix elf --clear-execstack ${path}`
+    return `few libraries really need an executable stack; to do without: wheelfix elf --clear-execstack ${shellWord(path)}`
   if (/static TLS/.test(error)) {
     return 'export GLIBC_TUNABLES=glibc.rtld.optional_static_tls=BYTES, where BYTES is more than the thread-local data of the library'
   }

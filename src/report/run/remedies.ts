@@ -47,8 +47,3 @@ export function lineFor(kind: ProjectFile['kind'], attributes: readonly string[]
       return `environment.sessionVariables.WHEELFIX_LIBS = ${path};`
   }
 }
-
-/** Quotes a folder as one word of a POSIX shell. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
-}

@@ -1,5 +1,6 @@
 // The objects that ask for an executable stack when their loader no longer makes the stack executable.
 import { wantsExecutableStack } from '../../elf/kind.ts'
+import { shellWord } from '../../io/words.ts'
 import type { ScannedObject } from '../objects.ts'
 import type { PythonProcess } from '../python-process.ts'
 import type { Resolution } from '../resolution.ts'
@@ -41,6 +42,6 @@ function refusesStacks({ libc, interpreter }: PythonProcess): boolean {
 export function stackReason(path: string): string {
   return (
     'it asks for an executable stack, which glibc 2.41 and later do not give to a module: ' +
-    `wheelfix elf --clear-execstack ${path}`
+    `wheelfix elf --clear-execstack ${shellWord(path)}`
   )
 }
