@@ -135,6 +135,25 @@ test('notes of version 1 are read, also where strings were copied by reference',
   }
 })
 
+test('kept undos that form a circle come to an end', () => {
+  const original = bytesSource(Buffer.from(fixture('version-1-many')))
+  const plain = layersOf(original, () => true).base
+  const undo = {
+    owner: 'venv',
+    originalSize: plain.size,
+    header: plain.read(0, 64),
+    patches: [],
+    record: null,
+  } as const
+  const { own } = layersOf(
+    plain,
+    () => true,
+    () => null,
+    () => undo,
+  )
+  assert.equal(own.length, 8)
+})
+
 test('the checksum covers every byte that a graft writes', () => {
   const original = Buffer.from(fixture('version-1-many'))
   const plain = bytesOf(layersOf(bytesSource(original), () => true).base)

@@ -1,7 +1,7 @@
 // How new bytes get into the place of a file, in folders that somebody else may write to.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import {
+import fs, {
   chmodSync,
   chownSync,
   existsSync,
@@ -16,9 +16,10 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, suite, test } from 'node:test'
+import { after, before, mock, suite, test } from 'node:test'
 import type { FileEdit } from '../../src/elf/edit/file-edit.ts'
 import { errnoOf, WheelfixError } from '../../src/io/error.ts'
 import { isTemporary, replaceContent, replaceFile, stageFile, temporaryOf } from '../../src/io/replace.ts'
@@ -121,6 +122,39 @@ suite('replacing a file', () => {
     )
     assert.equal(readFileSync(at('outside'), 'utf8'), 'base')
     assert.deepEqual(readdirSync(folder).filter(isTemporary), [])
+  })
+
+  test('leaves no temporary file behind when the new content cannot be made', () => {
+    mkdirSync(at('failing'))
+    writeFileSync(at('failing/file'), 'base')
+    const edit = {
+      ...EDIT,
+      get header(): Uint8Array {
+        throw new Error('no content')
+      },
+    }
+    assert.throws(() => replaceFile(at('failing/file'), edit), /no content/)
+    assert.deepEqual(readdirSync(at('failing')), ['file'])
+    assert.equal(readFileSync(at('failing/file'), 'utf8'), 'base')
+  })
+
+  test('has the bytes of a new name on the disk before the rename', () => {
+    const calls: string[] = []
+    for (const name of ['fdatasyncSync', 'renameSync'] as const) {
+      const real = fs[name] as (...args: readonly unknown[]) => unknown
+      mock.method(fs, name, (...args: readonly unknown[]) => {
+        calls.push(name)
+        return real(...args)
+      })
+    }
+    syncBuiltinESMExports()
+    try {
+      replaceContent(at('new-name'), 'content')
+    } finally {
+      mock.restoreAll()
+      syncBuiltinESMExports()
+    }
+    assert.deepEqual(calls, ['fdatasyncSync', 'renameSync'])
   })
 
   test('refuses a file that was replaced after it was looked at', () => {

@@ -112,6 +112,18 @@ suite('conflicts', () => {
     )
   })
 
+  test('but not where that file is outside of the environment', () => {
+    const builtin = '/opt/lib'
+    const { plan, of } = planOf({
+      objects: { 'a/m.abi3.so': { needed: ['libown.so', 'libz.so'] } },
+      files: { [`${X}/libz.so`]: {}, [`${X}/libown.so`]: {}, [`${builtin}/libown.so`]: {} },
+      set: { 'libz.so': `${X}/libz.so` },
+      builtin: [builtin],
+    })
+    assert.equal(of('a/m.abi3.so').needed[0]?.provider, `${X}/libown.so`)
+    assert.deepEqual(plan.conflicts, [])
+  })
+
   test('a library of the C library comes from another one', () => {
     const farm = '/nix/store/farm/lib'
     const { plan } = planOf({

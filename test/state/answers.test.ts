@@ -26,8 +26,12 @@ const OPTIONS = {
 }
 const ANSWER = { status: 0, warnings: [], facts: { objects: 2 } }
 
-/** Does the next run get the answer of a run that replaced site/a.so, while `meanwhile` happened? */
-async function isRemembered(name: string, meanwhile: (root: string) => void): Promise<boolean> {
+/** Does the next run get the answer of a run that replaced site/a.so, while `meanwhile` and before `later` happened? */
+async function isRemembered(
+  name: string,
+  meanwhile: (root: string) => void,
+  later: (root: string) => void = () => {},
+): Promise<boolean> {
   const root = join(folder, name)
   const place = { root, stateFolder: join(root, '.wheelfix') }
   const [site, other] = [join(root, 'site'), join(root, 'other')]
@@ -57,6 +61,7 @@ async function isRemembered(name: string, meanwhile: (root: string) => void): Pr
     made: new Set<string>(),
   }
   remember(subject, OPTIONS, false, '1', ANSWER)
+  later(root)
   return recall(place, OPTIONS, false, '1') !== null
 }
 
@@ -79,3 +84,13 @@ test('another object that is replaced spoils the answer', async () => {
 test('the replaced object, when it is replaced once more, spoils the answer', async () => {
   assert.equal(await isRemembered('twice', root => writeFileSync(join(root, 'site/a.so'), 'something else')), false)
 })
+
+for (const [what, change] of [
+  ['a file that appears in a folder', root => writeFileSync(join(root, 'other/c.so'), '')],
+  ['an object that is replaced', root => writeFileSync(join(root, 'other/b.so'), 'something else')],
+  ['another pyvenv.cfg', root => writeFileSync(join(root, 'pyvenv.cfg'), 'home = elsewhere')],
+] as const satisfies readonly (readonly [string, (root: string) => void])[]) {
+  test(`${what} after the run ends its answer`, async () => {
+    assert.equal(await isRemembered(what.replaceAll(' ', '-'), () => {}, change), false)
+  })
+}

@@ -1,7 +1,16 @@
 // The lock of a venv: one run at a time, in whatever container, and a killed one holds nobody up.
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -81,6 +90,15 @@ test('the lock of a dead process is taken over, and no file of it stays', t => {
   assert.deepEqual(readdirSync(place.stateFolder), ['lock'])
   lock.release()
   assert.ok(!existsSync(path))
+})
+
+test('a lock that another run has taken over since stays when it is released', t => {
+  const { place, path } = makeVenv(t)
+  const lock = lockVenv(place)
+  writeFileSync(`${path}.other`, 'of the other run')
+  renameSync(`${path}.other`, path)
+  lock.release()
+  assert.equal(readFileSync(path, 'utf8'), 'of the other run')
 })
 
 test('a lock without a signature is not taken for a killed run’s while it is new', t => {
