@@ -2,22 +2,14 @@
 import assert from 'node:assert/strict'
 import { appendFileSync, existsSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
-import { missing, skip } from '../support/requires.ts'
 import { run } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
 import { buildModule } from '../world/module.ts'
-import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
-suite('what belongs to an environment', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('what belongs to an environment', ['gcc', 'ld'], world => {
   const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`, '--no-scan']
   const imports = (venv: TestVenv, code: string): boolean =>
     run(join(venv.root, 'bin/python'), ['-c', code], { env: world.env }).status === 0

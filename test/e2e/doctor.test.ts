@@ -11,16 +11,15 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { PT_DYNAMIC } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import { workshop } from '../ldso/objects.ts'
 import { writeNoted } from '../resolve/noted.ts'
 import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
-import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
-import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
 interface Finding {
   readonly code: string
@@ -30,14 +29,7 @@ interface Finding {
   readonly paths: readonly string[]
 }
 
-suite('wheelfix doctor', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a linker', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('wheelfix doctor', ['gcc', 'ld'], world => {
   const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`, '--no-scan']
 
   /** A patched venv with one module that needs the C++ library, and whatever a test adds before it is patched. */

@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
-import { missing, skip } from '../support/requires.ts'
+import { test } from 'node:test'
 import { interpreterOf } from '../support/elf.ts'
 import { runWell } from '../support/run.ts'
 import { nixLdMachine, SHIM } from '../world/nix-ld.ts'
 import { makeVenv, wheelfix } from '../world/venv.ts'
-import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
 interface Document {
   readonly objects: readonly {
@@ -24,14 +23,7 @@ interface Document {
   readonly error?: { readonly code: string; readonly message: string }
 }
 
-suite('programs that nix-ld starts', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc')
-  if (typeof world === 'string' || lacking !== false) {
-    test('need a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('programs that nix-ld starts', ['gcc'], world => {
   const machine = nixLdMachine(world.root)
   if (typeof machine === 'string') {
     test('need a machine with nix-ld', { skip: machine })

@@ -12,23 +12,15 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { MODULE } from '../resolve/venv.ts'
-import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { treeContent, treeState } from '../support/tree.ts'
 import { buildModule } from '../world/module.ts'
 import { installDemoWheel, makeVenv, WHEELFIX, wheelfix } from '../world/venv.ts'
-import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
-suite('wheelfix path', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'g++')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('wheelfix path', ['gcc', 'g++'], world => {
   const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
   const state = join(world.root, 'home/.local/state/wheelfix')
   const folder = (name: string): string => {

@@ -3,21 +3,13 @@
 import assert from 'node:assert/strict'
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { testVenv, type TestVenv } from '../resolve/venv.ts'
 import { interpreterOf } from '../support/elf.ts'
-import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
-import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
-suite('programs with a payload', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('programs with a payload', ['gcc'], world => {
   const source = join(world.root, 'payload.c')
   // it finds its payload from its own end, as such programs do
   writeFileSync(

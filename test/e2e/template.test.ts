@@ -3,22 +3,14 @@
 import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { testVenv, type TestVenv } from '../resolve/venv.ts'
 import { interpreterOf } from '../support/elf.ts'
-import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { wheelfix } from '../world/venv.ts'
-import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
-suite('programs as templates', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'objcopy', 'strip')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('programs as templates', ['gcc', 'objcopy', 'strip'], world => {
   const source = join(world.root, 'template.c')
   writeFileSync(source, '#include <stdio.h>\nint main(void) { puts("runs"); return 0; }\n')
   const own = interpreterOf(world.python) ?? ''

@@ -12,12 +12,12 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { after, test } from 'node:test'
 import { interpreterOf } from '../support/elf.ts'
-import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { wheelfix } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
 /** Packs the files of a folder into a wheel, as Python's zipfile does. */
 const PACK = `
@@ -45,14 +45,7 @@ with zipfile.ZipFile(sys.argv[1]) as z:
         if digest: assert digest == 'sha256=' + base64.urlsafe_b64encode(hashlib.sha256(z.read(name)).digest()).rstrip(b'=').decode(), name
 `
 
-suite('programs in a wheel', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'objcopy')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('programs in a wheel', ['gcc', 'objcopy'], world => {
   const python = world.host.python.executable
   const own = interpreterOf(world.python)
   const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]

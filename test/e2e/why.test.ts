@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { MODULE, testVenv } from '../resolve/venv.ts'
-import { missing, skip } from '../support/requires.ts'
-import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
 /** The parts of the document that are asked for here. */
 interface WhyDocument {
@@ -25,14 +24,7 @@ interface WhyDocument {
   }[]
 }
 
-suite('wheelfix why', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a linker', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('wheelfix why', ['gcc', 'ld'], world => {
   const venv = testVenv(world, 'why')
   venv.install('left', {
     [`left/core${MODULE}`]: { needed: ['libvendored-1.so', 'libstdc++.so.6'], rpath: '$ORIGIN/../left.libs' },

@@ -5,10 +5,11 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { testVenv, type TestVenv } from '../resolve/venv.ts'
-import { missing, skip } from '../support/requires.ts'
+import { skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { makeVenv, pipInstall, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
 interface Found {
   readonly code: string
@@ -24,14 +25,7 @@ function findingsIn(world: World, venv: string, ...options: readonly string[]): 
   return findings.filter(({ code }) => code === 'opens-by-name')
 }
 
-suite('opens-by-name', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a linker', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('opens-by-name', ['gcc', 'ld'], world => {
   let count = 0
   /** The sonames that are named for each piece of code, each in a distribution of its own. */
   const openedBy = (...codes: readonly string[]): string[][] => {

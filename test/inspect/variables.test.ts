@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { examine } from '../../src/environment/examine.ts'
 import { lookingOnly } from '../../src/environment/options.ts'
 import { variableFindings } from '../../src/inspect/variables/advice.ts'
@@ -24,11 +24,10 @@ import { normaliseName } from '../../src/python/distributions.ts'
 import { findVenv } from '../../src/python/pyvenv.ts'
 import { testVenv, type TestVenv } from '../resolve/venv.ts'
 import { rebuildElf } from '../support/elf.ts'
-import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { makeStandalonePython } from '../world/standalone.ts'
 import { makeVenv, WHEELFIX, wheelfix } from '../world/venv.ts'
-import { buildWorld } from '../world/world.ts'
+import { worldSuite } from '../world/suite.ts'
 
 test('no row is a search path of libraries, and each has normalised names, a reason and a source', () => {
   for (const { variable, distributions, reason, source } of VARIABLES) {
@@ -45,15 +44,7 @@ test('docs/variables.md has every variable', () => {
   for (const { variable } of VARIABLES) assert.ok(page.includes(`\`${variable}\``), variable)
 })
 
-suite('wheelfix env', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a linker', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
-
+worldSuite('wheelfix env', ['gcc', 'ld'], world => {
   const driver = join(world.root, 'driver/lib')
   mkdirSync(driver, { recursive: true })
   for (const name of ['libcuda.so', 'libcuda.so.1']) writeFileSync(join(driver, name), '')

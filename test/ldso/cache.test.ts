@@ -190,3 +190,16 @@ test('an empty, cut or foreign file is an error with a code, and damaged fields 
     }),
   )
 })
+
+test('the best active subdirectory wins, in whatever order the cache has the entries', () => {
+  const others = ['x86-64-v2', 'x86-64-v3', 'x86-64-v4']
+  const entryOf = (hwcapName: string | null): CacheEntry => {
+    return { soname: 'libz.so.1', path: `/${hwcapName ?? 'plain'}`, flags: 0x0303, hwcapName, hwcap: 0n }
+  }
+  const active = ['x86-64-v3', 'x86-64-v2']
+  for (const order of [others, others.toReversed()]) {
+    const entries = [...order, null].map(entryOf)
+    assert.equal(lookUpCache(entries, 'libz.so.1', X86_64, active), '/x86-64-v3')
+    assert.equal(lookUpCache(entries, 'libz.so.1', X86_64, []), '/plain')
+  }
+})

@@ -2,23 +2,15 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { type ObjectOptions, workshop } from '../ldso/objects.ts'
 import { interpreterOf } from '../support/elf.ts'
-import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { disagreements, parseReport, type Report } from '../world/report.ts'
-import { buildWorld } from '../world/world.ts'
 import { MODULE, testVenv, type TestVenv } from './venv.ts'
+import { worldSuite } from '../world/suite.ts'
 
-suite('what is missing below a library outside of the venv', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a linker', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('what is missing below a library outside of the venv', ['gcc', 'ld'], world => {
   const shop = workshop(
     { compiler: 'gcc', interpreter: interpreterOf(world.python) ?? '', openerFlags: [] },
     '/',

@@ -2,28 +2,21 @@
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { readElf } from '../../src/elf/read.ts'
 import { PT_LOAD } from '../../src/elf/constants.ts'
 import { bytesSource } from '../../src/elf/source.ts'
-import { missing, skip } from '../support/requires.ts'
+import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
-import { buildWorld } from '../world/world.ts'
 import { MODULE, testVenv, type TestVenv } from './venv.ts'
+import { worldSuite } from '../world/suite.ts'
 
 interface Document {
   readonly objects: readonly { readonly path: string; readonly status: string; readonly reason?: string }[]
   readonly summary: { readonly refused: number; readonly broken: number }
 }
 
-suite('files that no loader would load', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld', 'objcopy')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('files that no loader would load', ['gcc', 'ld', 'objcopy'], world => {
   const source = join(world.root, 'part.c')
   writeFileSync(source, 'int numbers[9000] = { 1 }; int part(int i) { return numbers[i]; }\n')
   const library = join(world.root, 'libpart.so')

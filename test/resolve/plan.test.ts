@@ -2,14 +2,13 @@
 import assert from 'node:assert/strict'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { suite, test } from 'node:test'
 import { VER_FLG_WEAK } from '../../src/elf/constants.ts'
-import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import type { Report } from '../world/report.ts'
-import { buildWorld } from '../world/world.ts'
 import { writeNoted } from './noted.ts'
 import { MODULE, testVenv, type TestVenv } from './venv.ts'
+import { worldSuite } from '../world/suite.ts'
 
 interface Document {
   readonly conflicts: Report['conflicts']
@@ -23,14 +22,7 @@ interface Document {
   readonly missing: readonly { readonly soname: string; readonly optional: boolean; readonly hint: string | null }[]
 }
 
-suite('the plan', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a linker', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('the plan', ['gcc', 'ld'], world => {
   const { gcc, zlib } = world.libs
 
   /** A library set's folder in the store, with these libraries. */

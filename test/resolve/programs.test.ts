@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { interpreterOf } from '../support/elf.ts'
-import { missing, skip } from '../support/requires.ts'
+import { missing } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
-import { buildWorld } from '../world/world.ts'
 import { testVenv, type TestVenv } from './venv.ts'
+import { worldSuite } from '../world/suite.ts'
 
 interface Finding {
   readonly code: string
@@ -16,14 +16,7 @@ interface Finding {
   readonly paths: readonly string[]
 }
 
-suite('programs of wheels', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
+worldSuite('programs of wheels', ['gcc', 'ld'], world => {
   const source = join(world.root, 'program.c')
   writeFileSync(source, 'int lost(void) __attribute__((weak)); int main(void) { return lost ? lost() : 0; }\n')
   const lost = join(world.root, 'liblost.so.1')

@@ -16,17 +16,19 @@ const LONGEST = 256
 const MOST_NAMES = 1 << 20
 
 /**
- * Does the object import or define a symbol of this name? Looks for the name in the dynamic string table, where a symbol
- * version of this name would count, too. `object` needs its tables.
+ * Does the object import or define a symbol with one of these names? Looks for the names in the dynamic string table, where
+ * a symbol version with such a name would count, too. `object` needs its tables.
  * @throws ElfError `TRUNCATED` only where the file shrinks during the read
  */
-export function namesSymbol(source: ByteSource, object: ElfObject, name: string): boolean {
+export function namesSymbol(source: ByteSource, object: ElfObject, ...names: readonly string[]): boolean {
   const [table, size] = [valueOf(object.dynamic, DT_STRTAB), valueOf(object.dynamic, DT_STRSZ)]
   const extent = table === undefined ? null : extentAt(object.programHeaders, table)
   if (extent === null || size === undefined) return false
   const length = Math.min(extent.length, Number(size))
-  const wanted = Buffer.from(`\0${name}\0`)
-  for (const bytes of partsOf(source, { offset: extent.offset, length })) if (bytes.includes(wanted)) return true
+  const wanted = names.map(name => Buffer.from(`\0${name}\0`))
+  for (const bytes of partsOf(source, { offset: extent.offset, length })) {
+    if (wanted.some(text => bytes.includes(text))) return true
+  }
   return false
 }
 

@@ -1,24 +1,12 @@
 // The names of libraries among the strings of an object that calls dlopen. Neither sections nor symbols say which strings
 // dlopen gets. So a name counts only if it is a whole string, as a C compiler stores it.
-import {
-  DT_STRSZ,
-  DT_STRTAB,
-  PF_R,
-  PF_W,
-  PF_X,
-  PT_LOAD,
-  SHF_ALLOC,
-  SHF_EXECINSTR,
-  SHF_WRITE,
-  SHT_PROGBITS,
-} from '../../elf/constants.ts'
-import { type Extent, extentAt } from '../../elf/memory.ts'
+import { PF_R, PF_W, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS } from '../../elf/constants.ts'
+import type { Extent } from '../../elf/memory.ts'
 import type { ByteSource } from '../../elf/source.ts'
+import { namesSymbol } from '../../elf/tables/constants.ts'
 import { readSections, sectionNumber } from '../../elf/tables/sections.ts'
 import type { ElfObject } from '../../elf/types.ts'
 
-/** No string table of a real object is larger. */
-const LARGEST_NAMES = 64 << 20
 /** The constants of an object beyond this many bytes are data, such as weights or tables. */
 const LARGEST_CONSTANTS = 32 << 20
 const PART = 1 << 20
@@ -28,7 +16,7 @@ const LONGEST = 255
 /** Names that dlopen may get, each once; empty for an object that does not call dlopen. */
 export function namesInStrings(source: ByteSource, object: ElfObject): string[] {
   const found = new Set<string>()
-  if (!callsDlopen(source, object)) return []
+  if (!namesSymbol(source, object, 'dlopen', 'dlmopen')) return []
   for (const { offset, length } of constantsOf(source, object)) {
     for (let at = offset; at < offset + length; at += PART) {
       // the parts overlap, so that a name across their border is found
@@ -37,15 +25,6 @@ export function namesInStrings(source: ByteSource, object: ElfObject): string[] 
     }
   }
   return [...found]
-}
-
-function callsDlopen(source: ByteSource, { dynamic, programHeaders }: ElfObject): boolean {
-  const value = (tag: number) => dynamic?.find(entry => entry.tag === tag)?.value
-  const [table, size] = [value(DT_STRTAB), value(DT_STRSZ)]
-  if (table === undefined || size === undefined || size > BigInt(LARGEST_NAMES)) return false
-  const extent = extentAt(programHeaders, table)
-  if (extent === null || extent.length < Number(size)) return false
-  return /\0dlm?open\0/.test(Buffer.from(source.read(extent.offset, Number(size))).toString('latin1'))
 }
 
 /**

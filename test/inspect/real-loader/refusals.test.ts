@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, suite, test } from 'node:test'
+import { test } from 'node:test'
 import { refusalFindings } from '../../../src/inspect/real-loader/refusals.ts'
 import type { ScannedObject } from '../../../src/resolve/objects.ts'
 import { MODULE, testVenv, type TestVenv } from '../../resolve/venv.ts'
-import { missing, skip } from '../../support/requires.ts'
 import { run, runWell } from '../../support/run.ts'
-import { buildWorld } from '../../world/world.ts'
+import { worldSuite } from '../../world/suite.ts'
 
 interface Finding {
   readonly code: string
@@ -18,15 +17,7 @@ interface Finding {
   readonly paths: readonly string[]
 }
 
-suite('what the loader refuses', () => {
-  const world = buildWorld()
-  const lacking = missing('gcc', 'ld')
-  if (typeof world === 'string' || lacking !== false) {
-    test('needs a world and a compiler', { skip: typeof world === 'string' ? skip(world) : lacking })
-    return
-  }
-  after(() => world.dispose())
-
+worldSuite('what the loader refuses', ['gcc', 'ld'], world => {
   let count = 0
   const rule = (name: string, prove: (venv: TestVenv, build: Build) => void) =>
     test(name, () => {
