@@ -27,9 +27,15 @@ interface Machine {
   readonly libraries: string | null
 }
 
+/** The cross compiler: Debian's gcc-12-aarch64-linux-gnu, unlike gcc-aarch64-linux-gnu, has only a name with the version. */
+const compilerOf = (triple: string): string =>
+  [`${triple}-gcc`, ...[16, 15, 14, 13, 12, 11].map(version => `${triple}-gcc-${version}`)].find(
+    name => which(name) !== undefined,
+  ) ?? `${triple}-gcc`
+
 const machine = (name: string, triple: string, qemu: string): Machine => ({
   name,
-  compiler: `${triple}-gcc`,
+  compiler: compilerOf(triple),
   // Debian 13 has only static ones, without the suffix
   qemu: which(`qemu-${qemu}-static`) === undefined ? `qemu-${qemu}` : `qemu-${qemu}-static`,
   root: `/usr/${triple}`,
@@ -78,17 +84,22 @@ int main(int argc, char **argv) { printf("%d\\n", answer() + bss[argc]); return 
 
 const wanted = process.argv.slice(2)
 let failures = 0
+let leftOut = 0
 const folder = mkdtempSync(join(tmpdir(), 'wheelfix-machines-'))
 try {
   for (const one of MACHINES) {
     if (wanted.length > 0 && !wanted.includes(one.name)) continue
-    if (which(one.compiler) === undefined || (one.qemu !== null && which(one.qemu) === undefined)) {
-      console.log(`${one.name}: left out, needs ${one.compiler}${one.qemu === null ? '' : ` and ${one.qemu}`}`)
+    const lacking = lackOf(one)
+    if (lacking !== null) {
+      leftOut++
+      console.log(`${one.name}: left out, ${lacking}`)
       continue
     }
     for (const pie of ['-pie', '-no-pie']) {
       try {
-        console.log(`${one.name} ${pie}: ${prove(one, pie)}`)
+        const shown = prove(one, pie)
+        if (shown.startsWith('left out')) leftOut++
+        console.log(`${one.name} ${pie}: ${shown}`)
       } catch (error) {
         failures++
         console.log(`${one.name} ${pie}: FAILS: ${String(error)}`)
@@ -98,7 +109,9 @@ try {
   if (wanted.length === 0 || wanted.includes('go')) {
     for (const mode of ['exe', 'pie']) {
       try {
-        console.log(`x86_64, Go’s own linker, ${mode}: ${proveGo(mode)}`)
+        const shown = proveGo(mode)
+        if (shown.startsWith('left out')) leftOut++
+        console.log(`x86_64, Go’s own linker, ${mode}: ${shown}`)
       } catch (error) {
         failures++
         console.log(`x86_64, Go’s own linker, ${mode}: FAILS: ${String(error)}`)
@@ -108,7 +121,19 @@ try {
 } finally {
   rmSync(folder, { recursive: true })
 }
+console.log(`${failures} failed, ${leftOut} left out`)
 process.exitCode = failures > 0 ? 1 : 0
+
+/** What this computer lacks for a machine, in words: its tools, or the libraries to link a program that does nothing. */
+function lackOf({ name, compiler, qemu, flags }: Machine): string | null {
+  if (which(compiler) === undefined || (qemu !== null && which(qemu) === undefined))
+    return `needs ${compiler}${qemu === null ? '' : ` and ${qemu}`}`
+  const source = join(folder, `${name}.c`)
+  writeFileSync(source, 'int main(void) { return 0; }\n')
+  const { status, stderr } = run(compiler, [...flags, '-o', join(folder, `${name}.out`), source])
+  if (status === 0) return null
+  return `${[compiler, ...flags].join(' ')} cannot link a program: ${stderr.trim().split('\n')[0] ?? ''}`
+}
 
 /** @returns what was shown. @throws Error with what failed */
 function prove(
