@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { extrasOf } from '../io/attributes.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, unknownAt, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { renameStaged, type Staged, stageContent, syncStaged } from '../io/replace.ts'
 import type { Owner } from '../python/distributions.ts'
@@ -37,6 +37,8 @@ function readRecord(path: string): string {
     return readFileSync(fsPath(path), 'latin1')
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
+    const unknown = unknownAt(path, error)
+    if (unknown !== null) throw unknown
     return ''
   }
 }

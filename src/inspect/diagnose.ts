@@ -69,7 +69,7 @@ function diagnoseOnce(venv: Environment, options: DoctorOptions): DoctorReport {
   try {
     examination = examine(venv, lookingOnly(options))
   } catch (error) {
-    if (!(error instanceof WheelfixError)) throw error
+    if (!(error instanceof WheelfixError) || error.code === 'IO') throw error
     // a Python that cannot start is a finding, not an error: doctor must report it
     const finding: Finding = {
       code: 'python-broken',

@@ -2,7 +2,7 @@
 // to. A name there may be a link to anywhere, a FIFO that never ends, a device, or a file of any size. This file opens
 // only regular files below the folder, up to a size that the reader states.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { errnoOf } from './error.ts'
+import { errnoOf, unknownAt } from './error.ts'
 import { fsPath } from './path.ts'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
@@ -58,20 +58,25 @@ export function readBeneath(folder: string, path: string, limit: number): Buffer
 /**
  * The content of a regular file of at most `limit` bytes; null for anything else. Links to it are followed, because
  * package managers link the files that they install.
+ * @throws WheelfixError `IO` when the system cannot say what is there
  */
 export function readRegular(path: string, limit: number): Buffer | null {
+  const nothing = (error: unknown): null => {
+    if (errnoOf(error) === undefined) throw error
+    const unknown = unknownAt(path, error)
+    if (unknown !== null) throw unknown
+    return null
+  }
   let fd: number
   try {
     fd = openSync(fsPath(path), O_RDONLY | O_NONBLOCK)
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
+    return nothing(error)
   }
   try {
     return fstatSync(fd).isFile() ? readBounded(fd, limit) : null
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
+    return nothing(error)
   } finally {
     closeSync(fd)
   }

@@ -48,6 +48,26 @@ export function errnoOf(error: unknown): string | undefined {
   return code.startsWith('E') ? code : undefined
 }
 
+/**
+ * Errors that say nothing about what is at a path: the disk, the memory or the table of files failed, and the next call may
+ * succeed. Taken for "nothing is there", such an error would become a wrong answer that is written down. (ENOTCONN of an
+ * abandoned mount is not one: it stays, and the loader meets it too.)
+ */
+const UNKNOWING: ReadonlySet<string> = new Set(
+  'EIO EREMOTEIO ESTALE EUCLEAN EBADMSG ENOMEM EMFILE ENFILE EAGAIN EINTR ETIMEDOUT'.split(' '),
+)
+
+/**
+ * The error for a path of which nothing is known, where `error` says so.
+ * @returns null for any other error
+ */
+export function unknownAt(path: string, error: unknown): WheelfixError | null {
+  const errno = errnoOf(error)
+  if (errno === undefined || !UNKNOWING.has(errno)) return null
+  const what = errno === 'EMFILE' ? 'too many open files: raise the limit (ulimit -n)' : `cannot be read now (${errno})`
+  return new WheelfixError('IO', `${path}: ${what}`, path)
+}
+
 function nameOf(number: number): string {
   return UNNAMED[number] ?? `E${number}`
 }

@@ -10,7 +10,7 @@ import {
   realpathSync,
 } from 'node:fs'
 import { decodeBytes, encodeText } from '../elf/text.ts'
-import { errnoOf } from './error.ts'
+import { errnoOf, unknownAt } from './error.ts'
 
 /** A path for a call of node:fs: the string itself, or its bytes where it holds escaped bytes. */
 export function fsPath(path: string): string | Buffer {
@@ -45,13 +45,21 @@ export function entriesIn(path: string): DirectoryEntry[] {
   return orNothing(() => listDirectory(path))
 }
 
-/** The names alone, in byte order; empty where the directory does not exist or cannot be read. */
+/**
+ * The names alone, in byte order; empty where the directory does not exist or may not be read.
+ * @throws WheelfixError `IO` when the system cannot say what is there
+ */
 export function namesIn(path: string): string[] {
-  return orNothing(() => {
+  try {
     const names = readdirSync(fsPath(path))
     const lossy = names.some(name => name.includes('\uFFFD'))
     return (lossy ? readdirSync(fsPath(path), { encoding: 'buffer' }).map(name => decodeBytes(name)) : names).sort()
-  })
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    const unknown = unknownAt(path, error)
+    if (unknown !== null) throw unknown
+    return []
+  }
 }
 
 function orNothing<Item>(list: () => Item[]): Item[] {

@@ -4,7 +4,7 @@
 import { ElfError } from '../elf/error.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { errnoOf } from '../io/error.ts'
+import { errnoOf, unknownAt } from '../io/error.ts'
 import { directoryOf, fileNameOf, namesIn, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 
@@ -99,6 +99,8 @@ function realDirectory(directory: string): string {
     return realPath(directory)
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
+    const unknown = unknownAt(directory, error)
+    if (unknown !== null) throw unknown
     return directory
   }
 }
@@ -122,6 +124,8 @@ function openObject(path: string): OpenedFile | null {
     if (error instanceof ElfError) return { identity: path, object: null }
     const errno = errnoOf(error)
     if (errno === undefined) throw error
+    const unknown = unknownAt(path, error)
+    if (unknown !== null) throw unknown
     return ABSENT.has(errno) ? null : { identity: path, object: null, errno }
   }
 }
