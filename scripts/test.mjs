@@ -38,8 +38,9 @@ delete process.env.NODE_EXTRA_CA_CERTS
 
 // node's own default is one file less
 const concurrency = availableParallelism()
-// on a busy machine one part of `npm run survive` may take longer
-const timeout = process.env.WHEELFIX_SURVIVE === 'all' ? 7_200_000 : 1_200_000
+// on a busy machine one part of `npm run survive`, or all the tools of `npm run tools`, may take longer
+const isLong = process.env.WHEELFIX_SURVIVE === 'all' || process.env.WHEELFIX_TOOLS_TESTED !== undefined
+const timeout = isLong ? 7_200_000 : 1_200_000
 const stream = run({ files: names.map(name => join(root, name)), concurrency, timeout })
 const spent = {}
 /** Reason → number of tests that were skipped for this reason. */
