@@ -49,7 +49,7 @@ export const LARGEST_PAGE = 0x10000n
 
 /**
  * The size, in bytes, of the pages that a new PT_LOAD must not share with others: the largest page of the machine. Where
- * page sizes vary, it is the largest p_align of the file instead, if that is larger and still a possible page size.
+ * page sizes vary, it is the largest p_align of the file instead, if that is larger, but at most LARGEST_PAGE.
  * @param page the size that the caller asks for, in bytes
  */
 export function loadAlignment(

@@ -117,6 +117,11 @@ function withEntry(
   }
 }
 
+/**
+ * What a file of the journal holds: `before` and `after` are whole, `half` is an edit that was cut off, and `other` is the
+ * file of another program. A header that the journal does not know is `after` where the file carries a sound graft: a later
+ * run made it.
+ */
 function judge(source: ByteSource, entry: JournalEntry | OldEntry): Verdict {
   const { size, header } = entry.before
   if (source.size < size || size < header.length) return 'other'

@@ -1,7 +1,7 @@
-// The directories in which glibc looks for a library (elf/dl-load.c, _dl_map_object). For a needed of object L, after
-// the objects that are loaded already:
+// The directories in which glibc looks for a library (elf/dl-load.c, _dl_map_new_object, before glibc 2.42 in
+// _dl_map_object). For a needed of object L, after the objects that are loaded already:
 //   1. Unless L has DT_RUNPATH: DT_RPATH of L, of the object that loaded L and so on up the chain, then of the main
-//      program. An object with DT_RUNPATH has no DT_RPATH of its own, but does not end the chain.
+//      program. An object with DT_RUNPATH adds nothing here (`tagDirectories`), but does not end the chain.
 //   2. LD_LIBRARY_PATH.
 //   3. DT_RUNPATH of L alone.
 //   4. ld.so.cache, then the built-in directories. If L has DF_1_NODEFLIB, only hits of the cache outside the built-in

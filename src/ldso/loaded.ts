@@ -27,7 +27,7 @@ function firstNamed({ base, names }: Process, name: string): LinkMap | undefined
 
 /**
  * The map of a file by its device and inode, in this process or in those that it extends; undefined when the file is not
- * mapped (glibc: `_dl_map_object` compares st_dev and st_ino).
+ * mapped (glibc: `_dl_map_object_from_fd` compares st_dev and st_ino).
  */
 export function byIdentity(process: Process, identity: string): LinkMap | undefined {
   for (let p: Process | null = process; p !== null; p = p.base) {

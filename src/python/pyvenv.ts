@@ -170,7 +170,7 @@ function pythonOf(bin: string): string {
 
 /**
  * lib/pythonX.Y[t]/site-packages (pypyX.Y for PyPy), and the same below lib64 where lib64 is not a link to lib. An
- * upgrade leaves folders of several versions; only the version that pyvenv.cfg names is in use.
+ * upgrade leaves folders of several versions; only the version that pyvenv.cfg names is in use, or all if none has it.
  */
 function findSitePackages(root: string, config: ReadonlyMap<string, string>): string[] {
   const version = configVersion(config)?.split('.').slice(0, 2).join('.')

@@ -42,8 +42,8 @@ export function isDriverLibrary(soname: string): boolean {
   return DRIVER.test(soname)
 }
 
-/** How the names that DRIVER matches begin, behind the NUL of the string before. */
-const START = /\0lib(?:cuda|nv|ze_intel|igdrcl|amdocl|dxcore|d3d12|rocdxg)/g
+/** How the names that DRIVER matches begin, behind the NUL of the string before. A new kind of name needs both. */
+const START = /\0lib(?:cuda|nv|GLX_nv|EGL_nv|GLESv[12](?:_CM)?_nv|ze_intel|igdrcl|amdocl|dxcore|d3d12|rocdxg)/g
 
 /**
  * A library of the driver that the object opens by name; null without one. CUDA's run time (libcudart, which many libraries

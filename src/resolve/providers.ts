@@ -98,7 +98,7 @@ function* candidates(soname: string, python: PythonProcess, sources: ProviderSou
     if (candidate !== null) yield candidate
   }
   const pin = sources.pins.get(soname)
-  // anybody may have written the file of the pins, so only a plain path of the store is taken
+  // whoever can write the pins can write the objects too, so a pin's source is believed; only a plain store path is taken
   if (pin !== undefined && isInside(pin.path, sources.store) && normalize(pin.path) === pin.path) {
     yield { soname, path: pin.path, directory: directoryOf(pin.path), source: pin.source }
   }

@@ -88,7 +88,8 @@ suite('which library of the driver an object opens by name', { skip: missing('gc
   const opens = (name: string) => OPENS.replace('NAME', name)
 
   test('is a name among its constants, where it calls dlopen', () => {
-    for (const name of ['libcuda.so.1', 'libcuda.so', 'libnvidia-ml.so.1', 'libnvcuvid.so.1', 'libze_intel_gpu.so.1']) {
+    const others = ['libGLX_nvidia.so.0', 'libEGL_nvidia.so.0', 'libGLESv1_CM_nvidia.so.1', 'libGLESv2_nvidia.so.2']
+    for (const name of [...DRIVER_NAMES, ...others]) {
       assert.equal(openedBy(opens(name)), name)
     }
   })

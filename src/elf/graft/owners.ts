@@ -1,4 +1,4 @@
-// What the text of an undo note may be, and how to tell the owner of a note from an earlier version.
+// Who may own an undo note, and what the text of a note says of the owner in notes of earlier versions.
 import type { Owner, Undo } from './undo-note.ts'
 
 /** The text of a copy of Python begins like this. The text of any other object is what RECORD said about it. */

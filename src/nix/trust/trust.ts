@@ -77,8 +77,8 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
     for (const info of described) if (isSigned(info, keys)) settle([info.path], 'signature')
   }
   /**
-   * The closures, from the smallest to the largest. Each is computed only if the closures before it gave no reason. The first
-   * computation ends at the paths that are asked for.
+   * The closures, from the smallest to the largest. Each is computed only if the closures before it gave no reason. A
+   * computation stops early once it has met all paths that are asked for; it is done again if more are asked for later.
    */
   const closures = [() => own, () => profilePaths(env, places), () => registeredPaths(env)]
   const readClosure = (): void => {
