@@ -2,7 +2,7 @@
 // NixOS links the driver's folder at a fixed path. wheelfix writes the path of that link, so that a new driver is found too.
 import { existsSync } from 'node:fs'
 import type { ByteSource } from '../elf/source.ts'
-import { findConstant, namesSymbol } from '../elf/tables/constants.ts'
+import { findConstant, namesSymbol } from '../elf/tables/constant-strings.ts'
 import type { ElfObject } from '../elf/types.ts'
 
 /**

@@ -3,7 +3,7 @@
 import { PF_R, PF_W, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS } from '../../elf/constants.ts'
 import type { Extent } from '../../elf/memory.ts'
 import type { ByteSource } from '../../elf/source.ts'
-import { namesSymbol } from '../../elf/tables/constants.ts'
+import { namesSymbol } from '../../elf/tables/constant-strings.ts'
 import { readSections, sectionNumber } from '../../elf/tables/sections.ts'
 import type { ElfObject } from '../../elf/types.ts'
 
