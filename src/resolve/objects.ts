@@ -147,7 +147,8 @@ export function readObject(
 
 function kindOf(source: ByteSource, object: ElfObject, name: string, suffixes: readonly string[]): ObjectKind {
   if (object.header.type === ET_EXEC || (object.flags1 & DF_1_PIE) !== 0n) return 'executable'
-  if (object.ptInterp !== null && object.soname === null) return 'executable'
+  // old linkers did not mark programs; a library that also runs (`.interp` in its source) has the name of a library
+  if (object.ptInterp !== null && object.soname === null && !/\.so(?:\.\d+)*$/.test(name)) return 'executable'
   const suffix = suffixes.find(suffix => name.endsWith(suffix))
   if (suffix === undefined) return 'library'
   if (suffix !== '.so') return 'extension'

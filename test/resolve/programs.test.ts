@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { interpreterOf } from '../support/elf.ts'
 import { missing } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
-import { testVenv, type TestVenv } from './venv.ts'
+import { MODULE, testVenv, type TestVenv } from './venv.ts'
 import { worldSuite } from '../world/suite.ts'
 
 interface Finding {
@@ -102,6 +102,34 @@ worldSuite('programs of wheels', ['gcc', 'ld'], world => {
       assert.equal(finding.severity, 'note')
     })
   }
+
+  rule('a module that names a loader, so that it also runs, is a module', venv => {
+    const code = join(world.root, 'runs.c')
+    const interp = '__attribute__((section(".interp"))) const char interp[] = "/lib64/ld-linux-x86-64.so.2";'
+    writeFileSync(code, `${interp}\nint lost(void); int PyInit_runs(void) { return lost(); }\n`)
+    for (const name of [`runs${MODULE}`, 'libruns.so.1', 'libruns.so']) {
+      runWell('gcc', ['-shared', '-fPIC', '-o', join(venv.site, 'pack', name), code, '-Wl,--no-as-needed', lost])
+    }
+    // modules seldom have the execute permission, and count all the same
+    chmodSync(join(venv.site, `pack/runs${MODULE}`), 0o644)
+    const { status, stdout } = venv.run('venv', '--no-scan', '--json')
+    const { objects } = JSON.parse(stdout) as { objects: { path: string; kind: string }[] }
+    assert.deepEqual(
+      objects.map(({ path, kind }) => [path.slice(path.lastIndexOf('/') + 1), kind]),
+      [
+        ['libruns.so', 'library'],
+        ['libruns.so.1', 'library'],
+        [`runs${MODULE}`, 'extension'],
+      ],
+    )
+    assert.equal(status, 1)
+    assert.equal(venv.run('why', 'pack.runs', '--no-scan').status, 1)
+    assert.deepEqual(
+      findings(venv, 'library-missing').map(({ severity }) => severity),
+      ['error'],
+    )
+    assert.deepEqual(findings(venv, 'loader-refuses'), [])
+  })
 
   rule('a program that asks for a folder as its loader cannot start, and doctor says so', venv => {
     build(join(venv.site, 'pack/tool'), '-Wl,--dynamic-linker,/')
