@@ -5,9 +5,9 @@ import { extrasOf } from '../io/attributes.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
-import { renameStaged, type Staged, stageFile, syncStaged } from '../io/replace.ts'
+import { renameStaged, type Staged, stageFile, syncStaged, type Watch } from '../io/replace.ts'
 import { type Refusal, refusalOf } from './change.ts'
-import { changeInPlace, entryOf, openJournal } from '../state/journal.ts'
+import { changeInPlace, entryOf, type Journal, openJournal } from '../state/journal.ts'
 import type { JournalEntry } from '../state/journal-file.ts'
 import type { Place } from '../python/environment.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
@@ -19,8 +19,8 @@ interface NewObject {
   /** The RECORD and the row that list the object. */
   readonly record: { readonly record: string; readonly row: string } | null
   readonly fields: string | null
-  /** Gets all bytes of the new content in order, where the file is copied byte by byte; else none. */
-  readonly see?: (bytes: Uint8Array) => void
+  /** Where the file is copied: what makes sure of its bytes. */
+  readonly watch?: Watch
 }
 
 interface ObjectWriter {
@@ -39,9 +39,15 @@ interface Waiting extends NewObject {
   readonly end: (refusal: Refusal | null) => void
 }
 
-/** @param inPlace the objects that may be changed in place */
-export function objectWriter(place: Place, inPlace: ReadonlySet<ScannedObject>): ObjectWriter {
-  const journal = openJournal(place)
+/**
+ * @param inPlace the objects that may be changed in place
+ * @param journal the writer ends it
+ */
+export function objectWriter(
+  place: Place,
+  inPlace: ReadonlySet<ScannedObject>,
+  journal: Journal = openJournal(place),
+): ObjectWriter {
   // An edit that appends nothing changes the tables themselves. A program that starts meanwhile must not see half of it.
   const replaced = new Set<ScannedObject>()
   const isInPlace = (object: ScannedObject): boolean => inPlace.has(object) && !replaced.has(object)
@@ -104,12 +110,12 @@ function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject
   const extras = extrasOf(
     batch.filter(({ object }) => !isInPlace(object) || !isWritable(object)).map(({ object }) => object.path),
   )
-  for (const { object, edit, see, end } of batch) {
+  for (const { object, edit, watch, end } of batch) {
     let done = false
     const refusal = attempt(() => {
       done = isInPlace(object) && changedInPlace(object, edit)
       if (done) return
-      const staged = stageFile(object.path, edit, object.status, see)
+      const staged = stageFile(object.path, edit, object.status, watch)
       extras.keep(staged)
       if (staged.mustSync) waiting.push({ staged, end })
       else {

@@ -8,8 +8,9 @@ import { encode, formatOf, getNumber } from '../elf/layout.ts'
 import { isElf } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { readUndo } from '../elf/graft/undo-note.ts'
+import { extrasOf } from '../io/attributes.ts'
 import { errnoOf } from '../io/error.ts'
-import { keepTimes, writeFully } from '../io/replace.ts'
+import { keepTimes, renameStaged, stageFile, syncStaged, writeFully } from '../io/replace.ts'
 import { sourceOf } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
 import { fieldsOf, type RecordFields } from '../python/record.ts'
@@ -55,8 +56,10 @@ export function recover(place: Place): Recovery {
   const restored = new Set<string>()
   const other = new Set<string>()
   const rows = new Map<string, Map<string, RecordFields>>()
-  for (const entry of readJournals(place)) {
-    const verdict = recoverObject(place, entry)
+  const entries = readJournals(place)
+  const restoring = new Set(entries.flatMap(entry => ('restores' in entry && entry.restores ? entry.path : [])))
+  for (const entry of entries) {
+    const verdict = recoverObject(place, entry, restoring.has(entry.path))
     if (state === 'interrupted' && 'time' in entry && (verdict === 'after' || verdict === 'before'))
       keepTime(place, entry)
     if (verdict === 'other') other.add(entry.path)
@@ -86,9 +89,15 @@ function verdictOf(place: Place, entry: JournalEntry | OldEntry): Verdict {
   return withEntry(place, entry, constants.O_RDONLY, (_, source) => judge(source, entry)) ?? 'other'
 }
 
-function recoverObject(place: Place, entry: JournalEntry | OldEntry): Verdict {
+/** @param isUsed a process may have the end of the file in use: the file must not be cut */
+function recoverObject(place: Place, entry: JournalEntry | OldEntry, isUsed: boolean): Verdict {
   const verdict = verdictOf(place, entry)
   if (verdict !== 'half') return verdict
+  if (isUsed) {
+    replaceByOriginal(`${place.root}/${entry.path}`, entry)
+    if ('time' in entry) keepTime(place, entry)
+    return 'half'
+  }
   return (
     withEntry(place, entry, constants.O_RDWR, (fd, source) => {
       if (judge(source, entry) === 'half') putBack(fd, entry)
@@ -237,6 +246,18 @@ function keepTime(place: Place, { path, time }: JournalEntry): void {
   } finally {
     closeSync(fd)
   }
+}
+
+/** Puts a copy of the original in place of a file. A process that has the file in use keeps it. */
+function replaceByOriginal(path: string, entry: JournalEntry | OldEntry): void {
+  const { size, header } = entry.before
+  const patches = 'patches' in entry ? entry.patches : []
+  const original = patches.map(({ offset, before }) => ({ offset, bytes: before }))
+  const extras = extrasOf([path])
+  const staged = stageFile(path, { baseSize: size, tail: [], patches: original, header })
+  extras.keep(staged)
+  syncStaged(staged)
+  renameStaged(staged)
 }
 
 /** Restores the RECORD rows of restored originals. The lost change had emptied these rows. */

@@ -3,7 +3,8 @@ import { existsSync, rmSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { notesIn, originalSource, type Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
-import { fsPath, isInside } from '../io/path.ts'
+import { fsPath, isInside, relativeTo } from '../io/path.ts'
+import type { Watch } from '../io/replace.ts'
 import { withSource } from '../io/source.ts'
 import { complete, pauses } from '../io/steps.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
@@ -11,6 +12,9 @@ import { fieldsOf, hashCheck, hashHolds } from '../python/record.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Environment } from '../python/environment.ts'
 import { writeReason } from './change.ts'
+import { keptObjects } from '../state/answers.ts'
+import { openJournal } from '../state/journal.ts'
+import type { JournalEntry } from '../state/journal-file.ts'
 import { lockVenv } from '../state/lock.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { loaderFolders } from '../private-loader/loader-plan.ts'
@@ -23,6 +27,7 @@ import { putLinksBack } from './linked.ts'
 import { objectWriter } from './object-writer.ts'
 import { addRow, recordReader, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
 import { recover } from './recover.ts'
+import { type ObjectToRestore, restoreInPlace } from './restore-in-place.ts'
 import { recordedIn, type Scan, scanVenv } from './scan.ts'
 
 export interface RestoreReport {
@@ -136,57 +141,94 @@ function* restoreObjects(
   const scan = scanToRestore(venv, editable, env)
   const isRecorded = recordedIn(venv)
   const lacksUndo = undoLosses(venv, env)
-  const restored: ScannedObject[] = []
+  const ctimeOf = keptObjects(venv, env)
+  const restored = new Set<ScannedObject>()
   const refused: { path: string; reason: string }[] = scan.unreadable
     .filter(({ path }) => mayBeOurs(path, isRecorded))
     .map(({ relative, reason }) => ({ path: relative, reason }))
   const warnings: string[] = []
   if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
   // RECORD first: after the files are restored, nothing says what RECORD held for them
-  const unwritten = dryRun ? new Map<ScannedObject, string>() : restoreRecords(venv, scan.objects)
-  const writer = dryRun ? null : objectWriter(venv, new Set())
+  const records = dryRun ? NO_RECORDS : restoreRecords(venv, scan.objects)
   const pause = pauses(PAUSE_MS)
-  try {
-    for (const object of scan.objects) {
-      if (writer !== null) yield* pause()
-      const { path, relative, undo } = object
-      const end = (refusal: { readonly reason: string } | null): void => {
-        if (refusal === null) restored.push(object)
-        else refused.push({ path: relative, reason: refusal.reason })
-      }
-      if (undo === null) {
-        if (object.owner === null && mayBeOurs(path, isRecorded)) end({ reason: CHANGED_SINCE })
-        else if (lacksUndo(object)) end({ reason: UNDO_GONE })
-        continue
-      }
-      const blocked = unwritten.get(object)
-      // the restored file is another tool's work on ours
-      const below = blocked === undefined && mayBeOurs(path, isRecorded, undo) ? { reason: CHANGED_SINCE } : null
-      const seen = originalCheck(object, undo)
-      const differs = (): void => {
-        warnings.push(`${relative} differs from its RECORD: something else changed it, before or after wheelfix`)
-      }
-      if (blocked !== undefined) end({ reason: blocked })
-      else if (writer === null) {
-        const reason = tryOriginal(object, undo, differs)
-        end(reason === null ? below : { reason })
-      } else {
-        const edit = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
-        writer.add({ object, edit, record: null, fields: null, see: seen.see }, refusal => {
-          if (refusal === null && !seen.holds()) differs()
-          end(refusal ?? below)
-        })
-      }
+  const pending: PendingObject[] = []
+  for (const object of scan.objects) {
+    if (!dryRun) yield* pause()
+    const { path, relative, undo } = object
+    const end = (refusal: { readonly reason: string } | null): void => {
+      if (refusal === null) restored.add(object)
+      else refused.push({ path: relative, reason: refusal.reason })
     }
-  } finally {
-    writer?.finish()
+    if (undo === null) {
+      if (object.owner === null && mayBeOurs(path, isRecorded)) end({ reason: CHANGED_SINCE })
+      else if (lacksUndo(object)) end({ reason: UNDO_GONE })
+      continue
+    }
+    const blocked = records.unwritten.get(object)
+    // the restored file is another tool's work on ours
+    const below = blocked === undefined && mayBeOurs(path, isRecorded, undo) ? { reason: CHANGED_SINCE } : null
+    const differs = (): void => {
+      warnings.push(`${relative} differs from its RECORD: something else changed it, before or after wheelfix`)
+    }
+    const ctimeMs = ctimeOf(relative)
+    if (blocked !== undefined) end({ reason: blocked })
+    else if (dryRun) {
+      const reason = tryOriginal(object, undo, ctimeMs, differs)
+      end(reason === null ? below : { reason })
+    } else {
+      const check = originalCheck(object, undo, ctimeMs)
+      const edit = { baseSize: undo.originalSize, tail: [], patches: undo.patches, header: undo.header }
+      const record = records.rows.get(object) ?? null
+      const ended = (refusal: { readonly reason: string } | null): void => {
+        if (refusal === null && !check.holds()) differs()
+        end(refusal ?? below)
+      }
+      pending.push({ object, edit, watch: check.watch, record, end: ended })
+    }
   }
+  if (!dryRun) yield* writeOriginals(venv, pending, pause)
   return {
-    restored: restored.map(({ relative }) => relative),
+    restored: scan.objects.filter(object => restored.has(object)).map(({ relative }) => relative),
     refused,
     warnings,
-    found: found || restored.length > 0,
+    found: found || restored.size > 0,
     nested: scan.nested,
+  }
+}
+
+interface PendingObject extends ObjectToRestore {
+  /** Called with the reason when the object could not be restored. */
+  readonly end: (refusal: { readonly reason: string } | null) => void
+}
+
+/** Gives the objects their original bytes, in place or by a copy. */
+function* writeOriginals(
+  venv: Environment,
+  pending: readonly PendingObject[],
+  pause: ReturnType<typeof pauses>,
+): Generator<undefined, void> {
+  const journal = openJournal(venv)
+  let isWhole = true
+  const writer = objectWriter(venv, new Set(), { ...journal, finish: () => journal.finish(isWhole) })
+  const copy = ({ object, edit, end }: PendingObject, watch: Watch, refuse = end): void => {
+    writer.add({ object, edit, watch, record: null, fields: null }, refuse)
+  }
+  try {
+    const left = yield* restoreInPlace(venv, pending, journal, pause, {
+      done: ({ end }) => end(null),
+      copy(item, watch) {
+        copy(item, watch, refusal => {
+          if (refusal !== null) isWhole = false
+          item.end(refusal)
+        })
+      },
+    })
+    for (const item of left) {
+      yield* pause()
+      copy(item, item.watch)
+    }
+  } finally {
+    writer.finish()
   }
 }
 
@@ -228,17 +270,20 @@ const CHANGED_SINCE =
 
 /**
  * Compares the original with RECORD's hash while it is written, so that it is read once. Where the file system copies by
- * reference, the restored file is read.
+ * reference, the restored file is read. An object that is as wheelfix left it needs no hash: the checksum of the undo note
+ * holds, and nobody has changed the other bytes.
+ * @param ctimeMs the ctime of such an object; else null
  */
-function originalCheck({ path }: ScannedObject, { record, originalSize }: Undo) {
-  const fields = record === null ? null : fieldsOf(record)
+function originalCheck({ path }: ScannedObject, { record, originalSize }: Undo, ctimeMs: number | null) {
+  const fields = record === null || ctimeMs !== null ? null : fieldsOf(record)
   const check = fields === null ? null : hashCheck(fields)
   let count = 0
+  const see = (bytes: Uint8Array): void => {
+    check?.update(bytes)
+    count += bytes.length
+  }
   return {
-    see: (bytes: Uint8Array): void => {
-      check?.update(bytes)
-      count += bytes.length
-    },
+    watch: { see, ctimeMs },
     /** Called once the file is restored. False when the hash is another one. */
     holds(): boolean {
       if (fields === null || check === null) return true
@@ -254,8 +299,9 @@ function originalCheck({ path }: ScannedObject, { record, originalSize }: Undo) 
   }
 }
 
-/** Reads the original to its end, as a restore would. Returns the reason when it cannot be read. */
-function tryOriginal({ path }: ScannedObject, undo: Undo, differs: () => void): string | null {
+/** Reads the original to its end where a restore would hash it. Returns the reason when it cannot be read. */
+function tryOriginal({ path }: ScannedObject, undo: Undo, ctimeMs: number | null, differs: () => void): string | null {
+  if (ctimeMs !== null) return null
   const { record } = undo
   try {
     const holds = withSource(
@@ -269,19 +315,27 @@ function tryOriginal({ path }: ScannedObject, undo: Undo, differs: () => void): 
   }
 }
 
-/**
- * Writes the original fields back. Returns the objects whose RECORD cannot be written, with the reason. These objects keep
- * their note.
- */
-function restoreRecords(venv: Environment, objects: readonly ScannedObject[]): Map<ScannedObject, string> {
+interface RestoredRecords {
+  /** The objects whose RECORD cannot be written, with the reason. These objects keep their note. */
+  readonly unwritten: ReadonlyMap<ScannedObject, string>
+  /** The rows of the objects, as the journal keeps them. */
+  readonly rows: ReadonlyMap<ScannedObject, JournalEntry['record']>
+}
+
+const NO_RECORDS: RestoredRecords = { unwritten: new Map(), rows: new Map() }
+
+/** Writes the original fields back. */
+function restoreRecords(venv: Environment, objects: readonly ScannedObject[]): RestoredRecords {
   const distributions = readDistributions(venv.sitePackages)
   const changes: RowChanges = new Map()
   const users = new Map<ScannedObject, string>()
+  const rows = new Map<ScannedObject, JournalEntry['record']>()
   for (const object of objects) {
     const at = object.undo?.record == null ? null : rowOf(distributions.ownerOf(object.path))
     if (object.undo?.record == null || at === null) continue
     addRow(changes, at, fieldsOf(object.undo.record))
     users.set(object, at.record)
+    rows.set(object, { path: relativeTo(venv.root, at.record), row: at.row, fields: object.undo.record })
   }
   const reasons = rewriteRecordFiles(changes)
   const unwritten = new Map<ScannedObject, string>()
@@ -289,5 +343,5 @@ function restoreRecords(venv: Environment, objects: readonly ScannedObject[]): M
     const reason = reasons.get(record)
     if (reason !== undefined) unwritten.set(object, `${record.slice(venv.root.length + 1)}: ${reason}`)
   }
-  return unwritten
+  return { unwritten, rows }
 }

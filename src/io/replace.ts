@@ -77,25 +77,37 @@ export interface Staged {
  * Writes a file's new bytes beside it, with the file's mode, owner and times. A file with more than one link gets its own
  * inode: the other names (in a package manager's cache) keep the old bytes.
  * @param expected the file that the edit was made for
- * @param see gets all bytes of the new content in order; gets nothing where the file system copies by reference
- * @throws WheelfixError `BUSY` if the path is now another file; the errors of open(2) and write(2), among them ELOOP for a
- * link. No temporary file is left after an error
+ * @throws WheelfixError `BUSY` if the path is now another file, or the file changed meanwhile; the errors of open(2) and
+ * write(2), among them ELOOP for a link. No temporary file is left after an error
  */
 export function stageFile(
   path: string,
   edit: FileEdit,
   expected: FileStatus | null = null,
-  see: (bytes: Uint8Array) => void = () => {},
+  { see = () => {}, ctimeMs = null }: Watch = {},
 ): Staged {
   const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK))
   try {
     if (expected !== null && source.status.ino !== expected.ino) {
       throw new WheelfixError('BUSY', 'another program replaced it during this run: run again', path)
     }
-    return stage(path, fstatSync(source.fd), fd => writeEdited(fd, source, edit, see))
+    return stage(path, fstatSync(source.fd), fd => {
+      writeEdited(fd, source, edit, see)
+      if (ctimeMs !== null && fstatSync(source.fd).ctimeMs !== ctimeMs) {
+        throw new WheelfixError('BUSY', 'another program changed it during this run: run again', path)
+      }
+    })
   } finally {
     source.close()
   }
+}
+
+/** How a caller makes sure of the bytes that are copied. */
+export interface Watch {
+  /** Gets all bytes of the new content in order; gets nothing where the file system copies by reference. */
+  readonly see?: (bytes: Uint8Array) => void
+  /** The file must have this ctime, in milliseconds, once its bytes are copied. null: any. */
+  readonly ctimeMs?: number | null
 }
 
 /**
@@ -255,16 +267,28 @@ const BLOCK = 4096
 /** The size of a read in bytes, small enough for the cache of a processor core. */
 const CHUNK = 1 << 18
 
+/** One buffer for all copies. New buffers would keep the garbage collector busy. */
+let copied: Uint8Array | null = null
+
 /** The content of an edited file in order. The bytes of a chunk are valid until the next one. */
 function* editedChunks(source: FileSource, edit: FileEdit): Generator<Uint8Array> {
   const whole = graftedSource(source, edit)
-  const changed = [{ offset: 0, bytes: edit.header }, ...edit.patches]
-  const memory = new Uint8Array(Math.min(CHUNK, whole.size))
+  const changed = [...edit.patches, { offset: 0, bytes: edit.header }]
+  const memory = (copied ??= new Uint8Array(CHUNK))
   for (let offset = 0; offset < whole.size; offset += CHUNK) {
     const end = Math.min(offset + CHUNK, whole.size)
-    const isCopy = end <= edit.baseSize && !changed.some(at => at.offset < end && at.offset + at.bytes.length > offset)
-    if (isCopy) readFully(source.fd, memory, end - offset, offset)
-    yield isCopy ? memory.subarray(0, end - offset) : whole.read(offset, end - offset)
+    if (end > edit.baseSize) {
+      yield whole.read(offset, end - offset)
+      continue
+    }
+    const chunk = memory.subarray(0, end - offset)
+    readFully(source.fd, chunk, chunk.length, offset)
+    for (const { offset: at, bytes } of changed) {
+      if (at >= end || at + bytes.length <= offset) continue
+      const from = Math.max(at, offset)
+      chunk.set(bytes.subarray(from - at, end - at), from - offset)
+    }
+    yield chunk
   }
 }
 

@@ -202,6 +202,19 @@ function isSame(a: unknown, b: unknown): boolean {
 }
 
 /**
+ * Finds the objects that are as the last run left them: inode, size and times are the same, so nobody has written to them.
+ * @returns a function from an object's path, relative to the root, to its ctime in milliseconds; null when the object may
+ * have changed, or no run kept its state
+ */
+export function keptObjects(place: Place, env: NodeJS.ProcessEnv): (path: string) => number | null {
+  const states = readStamp(place, env)?.states ?? {}
+  return path => {
+    const status = statusIn(place.root, path)
+    return status !== null && isAsKnown(status, states[path]) ? status.ctimeMs : null
+  }
+}
+
+/**
  * Keeps the answer of a run that left nothing to do. Nothing is kept when anything except the run itself changed a file
  * during the run.
  */

@@ -44,6 +44,8 @@ export interface JournalEntry {
   readonly patches: readonly { readonly offset: number; readonly before: Uint8Array; readonly after: Uint8Array }[]
   /** The RECORD fields of the original. */
   readonly record: { readonly path: string; readonly row: string; readonly fields: string } | null
+  /** The run restored the object, and other processes may have its graft in use. `after` is what the object was then. */
+  readonly restores: boolean
 }
 
 /** An entry of wheelfix 0.1. It does not say what the file had to become. */
@@ -251,7 +253,7 @@ function isFields(value: unknown): value is Fields {
 }
 
 /** One line of the journal. */
-export function encodeEntry({ path, before, time, after, end, patches, record }: JournalEntry): string {
+export function encodeEntry({ path, before, time, after, end, patches, record, restores }: JournalEntry): string {
   const entry = {
     path,
     size: before.size,
@@ -262,6 +264,7 @@ export function encodeEntry({ path, before, time, after, end, patches, record }:
     end,
     patches: patches.map(patch => [patch.offset, base64(patch.before), base64(patch.after)]),
     ...(record === null ? {} : { record: [record.path, record.row, record.fields] }),
+    ...(restores ? { restores } : {}),
   }
   return `${JSON.stringify(entry)}\n`
 }
@@ -272,14 +275,15 @@ function base64(bytes: Uint8Array): string {
 
 function decodeEntry(fields: Fields | null): JournalEntry | null {
   if (fields === null) return null
-  const { path, time, newSize, newHeader, end, patches, record } = fields
+  const { path, time, newSize, newHeader, end, patches, record, restores } = fields
   const old = decodeOld(fields)
   if (old === null || !isSize(newSize) || typeof newHeader !== 'string' || typeof end !== 'string') return null
   if (typeof path !== 'string' || !Array.isArray(patches)) return null
   const ranges = patches.map(decodePatch).filter(patch => patch !== null)
   if (ranges.length !== patches.length) return null
   const after = { size: newSize, header: Buffer.from(newHeader, 'base64') }
-  return { ...old, time: isTime(time) ? time : null, after, end, patches: ranges, record: decodeRecord(record) }
+  const known = { path, time: isTime(time) ? time : null, after, end, patches: ranges }
+  return { ...old, ...known, record: decodeRecord(record), restores: restores === true }
 }
 
 function decodeOld(value: unknown): OldEntry | null {

@@ -2,7 +2,7 @@
 // objects. A slow path shows here on any machine, however busy it is.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { constants, copyFileSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { constants, copyFileSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { inapplicable, missing, skip } from '../support/requires.ts'
@@ -11,6 +11,8 @@ import { makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
 
 const COUNT = join(import.meta.dirname, '../../../test/support/count.cjs')
+/** A machine without other processes: what a restore asks about them does not depend on the number of objects. */
+const ALONE = `--require=${join(import.meta.dirname, '../../../test/support/blind.cjs')}`
 const FEW = 10
 const MANY = 60
 
@@ -18,8 +20,21 @@ const CALLS = { openSync: 4, closeSync: 4, fstatSync: 5, lstatSync: 3, futimesSy
 const FIRST_RUN = { ...CALLS, readSync: 7, read: 50_200, writeSync: 3, written: 3400 }
 /** Each byte of the file is read once and written once, besides the reads of the scan. */
 const RENAMED = { fchmodSync: 1, renameSync: 1, statfsSync: 1, writeSync: 1 }
-const RESTORE = { openSync: 4, closeSync: 4, fstatSync: 5, lstatSync: 1, futimesSync: 1, readSync: 7, ...RENAMED }
+const RESTORE = { openSync: 4, closeSync: 4, fstatSync: 6, lstatSync: 2, futimesSync: 1, readSync: 7, ...RENAMED }
 const CLONED = { copyFileSync: 1, ftruncateSync: 1, statSync: 1 }
+/** Nothing is read but for the scan and the journal, and nothing is written but a header and the line of the journal. */
+const IN_PLACE = {
+  openSync: 5,
+  closeSync: 5,
+  fstatSync: 6,
+  lstatSync: 1,
+  futimesSync: 2,
+  readSync: 7,
+  fdatasyncSync: 1,
+  ftruncateSync: 1,
+  writeSync: 1,
+  written: 700,
+}
 /** What a scan reads of a patched object. */
 const SCANNED = 37_000
 
@@ -49,16 +64,21 @@ function theSuite(world: World): void {
     }
 
     /** All calls and bytes of one run. */
-    function countsOf(venv: string, [name, ...options]: readonly [string, ...string[]]): Record<string, number> {
+    function countsOf(
+      venv: string,
+      [name, ...options]: readonly [string, ...string[]],
+      load = '',
+    ): Record<string, number> {
       const log = join(world.root, 'counts.json')
-      const result = wheelfix(world, [name, venv, ...options], { NODE_OPTIONS: `--require=${COUNT}`, COUNT_LOG: log })
+      const env = { NODE_OPTIONS: `${load} --require=${COUNT}`, COUNT_LOG: log, BLIND_TO: 'processes' }
+      const result = wheelfix(world, [name, venv, ...options], env)
       assert.equal(result.status, 0, result.stdout + result.stderr)
       return JSON.parse(readFileSync(log, 'utf8')) as Record<string, number>
     }
 
     /** The calls and bytes for each object, those of less than a tenth left out. */
-    function costOf(command: readonly [string, ...string[]]): Readonly<Record<string, number>> {
-      const [ofFew, ofMany] = [few, many].map(venv => countsOf(venv, command))
+    function costOf(command: readonly [string, ...string[]], load = ''): Readonly<Record<string, number>> {
+      const [ofFew, ofMany] = [few, many].map(venv => countsOf(venv, command, load))
       const each = Object.entries(ofMany ?? {}).map(([name, count]): [string, number] => {
         return [name, (count - (ofFew?.[name] ?? 0)) / (MANY - FEW)]
       })
@@ -109,7 +129,16 @@ function theSuite(world: World): void {
       const bytes = { read: SCANNED + size, written: size + 100, copied: size + 4096 }
       within(costOf(['restore']), { ...RESTORE, ...CLONED, ...bytes })
     })
+    const noPlace = seesAll() ? why : inapplicable('needs root outside any container')
+    test('a restore in place', { skip: noPlace }, () => {
+      for (const venv of [few, many]) assert.equal(wheelfix(world, ['venv', venv, ...libs]).status, 0)
+      within(costOf(['restore'], ALONE), { ...IN_PLACE, read: SCANNED + 17_000 })
+    })
   })
+}
+
+function seesAll(): boolean {
+  return process.getuid?.() === 0 && readlinkSync('/proc/self/ns/pid') === 'pid:[4026531836]'
 }
 
 function clones(path: string): boolean {

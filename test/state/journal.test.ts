@@ -8,7 +8,16 @@ import { mock, test } from 'node:test'
 import { openJournal } from '../../src/state/journal.ts'
 
 const FILE = { size: 4, header: Buffer.from('head') }
-const entry = (path: string) => ({ path, before: FILE, time: null, after: FILE, end: null, patches: [], record: null })
+const entry = (path: string) => ({
+  path,
+  before: FILE,
+  time: null,
+  after: FILE,
+  end: null,
+  patches: [],
+  record: null,
+  restores: false,
+})
 
 test('entries are on the disk before add() returns, and so is the name of a new journal', () => {
   const root = fs.mkdtempSync(join(tmpdir(), 'wheelfix-journal-'))

@@ -25,6 +25,7 @@ import { buildWorld, type World } from '../world/world.ts'
 import { hasHeaders, makeTemplate, venvFiles, whatWorks } from './template.ts'
 
 const MACHINE = join(import.meta.dirname, '../../../test/survive/machine.cjs')
+const VISIBLE = join(import.meta.dirname, '../../../test/support/visible.cjs')
 const DEMO_WHEEL = join(import.meta.dirname, '../../../fixtures/demo-wheel')
 /** Dirty pages are written 30 s after they were made, by a thread that wakes every 5 s; the folder's changes follow. */
 const WINDOW_MS = 44_000
@@ -41,7 +42,7 @@ const FILE_SYSTEMS = {
 }
 
 /** What runs before the power is lost, and again after it. */
-const RUNS = { patched: 'venv', restored: 'restore', loader: 'loader' } as const
+const RUNS = { patched: 'venv', restored: 'restore', 'restored in place': 'restore', loader: 'loader' } as const
 type Run = keyof typeof RUNS
 const NAMES = Object.keys(RUNS) as Run[]
 
@@ -114,17 +115,19 @@ function theSuite(world: World): void {
       for (const folder of ['', 'in-place']) {
         copyFileSync(join(DEMO_WHEEL, wheelName), join(disk.mount, folder, wheelName))
       }
-      fix(['venv', join(disk.mount, 'restored'), ...libs])
+      for (const name of NAMES) if (RUNS[name] === 'restore') fix(['venv', join(disk.mount, name), ...libs])
       runWell('sync', ['-f', disk.mount])
     }
 
     test('images are taken', { timeout: 600_000 }, async () => {
       for (const disk of disks) {
-        for (const name of NAMES) fix(venvCommand(disk, name))
+        for (const name of NAMES) {
+          fix(venvCommand(disk, name), name === 'restored in place' ? { NODE_OPTIONS: `--require ${VISIBLE}` } : {})
+        }
         for (const command of wheelCommands(disk)) fix(command)
         const [out = '', inPlace = ''] = wheelsOf(disk)
         const files = (name: Run) => venvFiles(join(disk.mount, name))
-        const venvs = { patched: files('patched'), restored: files('restored'), loader: files('loader') }
+        const venvs = Object.fromEntries(NAMES.map(name => [name, files(name)])) as Record<Run, Map<string, string>>
         disk.done = { venvs, wheel: hashFile(out) }
         assert.equal(hashFile(inPlace), disk.done.wheel)
         takeImage(disk)
@@ -168,7 +171,7 @@ function theSuite(world: World): void {
           }
         }
         t.diagnostic(
-          `${disk.name}: ${disk.copies.length} images, ${original.size} files of 3 venvs and 2 wheels each, ${putBack} venvs put back and done again, 0 lost`,
+          `${disk.name}: ${disk.copies.length} images, ${original.size} files of 4 venvs and 2 wheels each, ${putBack} venvs put back and done again, 0 lost`,
         )
       })
     }

@@ -21,6 +21,7 @@ import {
 } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
+const VISIBLE = join(import.meta.dirname, '../../../test/support/visible.cjs')
 const WHOLE = process.env['WHEELFIX_SURVIVE'] === 'all'
 /** Prime, so that the slices of the cases meet different steps. Each case begins at another change. */
 const STEP = WHOLE ? 3 : 53
@@ -30,11 +31,19 @@ type Command = readonly string[]
 const RPATH = ['venv', '--strategy', 'rpath']
 const BOTH = ['venv', '--strategy', 'both']
 
-/** Each command after what was there before. */
-const CASES: readonly { readonly before: readonly Command[]; readonly command: Command }[] = [
+interface Case {
+  /** What was there before. */
+  readonly before: readonly Command[]
+  readonly command: Command
+  /** Root sees every process, so a restore is made in place. */
+  readonly visible?: true
+}
+
+const CASES: readonly Case[] = [
   { before: [], command: ['venv'] },
   { before: [], command: ['venv', '--rehash'] },
   { before: [['venv']], command: ['restore'] },
+  { before: [['venv']], command: ['restore'], visible: true },
   { before: [], command: ['loader'] },
   { before: [['loader']], command: ['restore'] },
   { before: [], command: BOTH },
@@ -77,8 +86,12 @@ function theSuite(world: World): void {
       cpSync(venv, prepared, copy)
     }
 
-    for (const [index, { before, command }] of CASES.entries()) {
-      const name = [...before, command].map(say).join(', then ')
+    for (const [index, { before, command, visible = false }] of CASES.entries()) {
+      const name = `${[...before, command].map(say).join(', then ')}${visible ? ', in place' : ''}`
+      const disturbance = (settings: Readonly<Record<string, string>>): NodeJS.ProcessEnv => ({
+        NODE_OPTIONS: `--require ${DISTURB}${visible ? ` --require ${VISIBLE}` : ''}`,
+        ...settings,
+      })
       test(name, t => {
         prepare(before, true)
         const worked = whatWorks(world, venv)
@@ -91,7 +104,8 @@ function theSuite(world: World): void {
         // between `both` and `loader` only some names change
         const step = Math.min(STEP, Math.ceil(changes / 2))
         for (let at = (index % step) + 1; at <= changes; at += step) {
-          prepare(before, false)
+          // a copy has other inodes than the last run kept, so it would not be restored in place
+          prepare(before, visible)
           const killed = fix(command, disturbance({ DISTURB_AT: String(at), DISTURB_BY: 'kill' }))
           // not every run asks as often whether another one holds the lock
           if (killed.status === 0) continue
@@ -131,8 +145,4 @@ function assertFine(
 ): void {
   assert.equal(status, 0, `${when}: ${stdout}${stderr}`)
   assert.deepEqual(works, { modules: true, tool: true }, `${when} says 0: ${stdout}`)
-}
-
-function disturbance(settings: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  return { NODE_OPTIONS: `--require ${DISTURB}`, ...settings }
 }

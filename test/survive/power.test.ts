@@ -14,18 +14,26 @@ import { type Change, Disk, type Luck, readChanges, renew } from './powerloss.ts
 import { copyTemplate, hasHeaders, makeTemplate, venvFiles, whatWorks } from './template.ts'
 
 const MACHINE = join(import.meta.dirname, '../../../test/survive/machine.cjs')
+const VISIBLE = join(import.meta.dirname, '../../../test/support/visible.cjs')
 const WHOLE = process.env['WHEELFIX_SURVIVE'] === 'all'
 /** Of the changes that leave another disk. */
 const STEP = WHOLE ? 3 : 47
 
 const RPATH = ['venv', '--strategy', 'rpath']
 
-/** The runs of one boot; the last is run again after the power came back. */
-const CASES: readonly (readonly (readonly string[])[])[] = [
-  [['venv']],
-  [['venv'], ['restore']],
-  [['venv'], ['loader']],
-  [['loader'], RPATH],
+interface Case {
+  /** The runs of one boot; the last is run again after the power came back. */
+  readonly runs: readonly (readonly string[])[]
+  /** Root sees every process, so a restore is made in place. */
+  readonly visible?: true
+}
+
+const CASES: readonly Case[] = [
+  { runs: [['venv']] },
+  { runs: [['venv'], ['restore']] },
+  { runs: [['venv'], ['restore']], visible: true },
+  { runs: [['venv'], ['loader']] },
+  { runs: [['loader'], RPATH] },
 ]
 
 const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
@@ -41,11 +49,12 @@ function theSuite(world: World): void {
     copyTemplate(world, template, fresh)
     const original = venvFiles(fresh)
     const venv = join(world.root, 'venv')
+    let visible = ''
     const fix = ([name = '', ...options]: readonly string[], machine: Readonly<Record<string, string>>) => {
       const libs = name === 'restore' ? [] : ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
       const env = Object.entries(machine).map(([key, value]) => [`MACHINE_${key}`, value])
       return wheelfix(world, [name, venv, ...options, ...libs], {
-        NODE_OPTIONS: `--require ${MACHINE}`,
+        NODE_OPTIONS: `--require ${MACHINE} ${visible}`,
         ...Object.fromEntries(env),
       })
     }
@@ -59,10 +68,12 @@ function theSuite(world: World): void {
       return readChanges(log)
     }
 
-    for (const [index, runs] of CASES.entries()) {
+    for (const [index, { runs, visible: isVisible = false }] of CASES.entries()) {
       for (const fs of ['xfs', 'ext4']) {
-        const name = `${runs.map(run => run.join(' ')).join(', then ')} on a file system like ${fs}`
+        const how = isVisible ? ', in place,' : ''
+        const name = `${runs.map(run => run.join(' ')).join(', then ')}${how} on a file system like ${fs}`
         test(name, t => {
+          visible = isVisible ? `--require ${VISIBLE}` : ''
           const last = runs.at(-1) ?? []
           renew(fresh, venv)
           const disk = new Disk(venv, fs === 'ext4')

@@ -11,6 +11,7 @@ import { buildWorld, type World } from '../world/world.ts'
 import { copyTemplate, hasHeaders, makeTemplate, stateNames, venvFiles, whatWorks } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
+const VISIBLE = join(import.meta.dirname, '../../../test/support/visible.cjs')
 const STEP = process.env['WHEELFIX_SURVIVE'] === 'all' ? 3 : 13
 
 const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
@@ -33,9 +34,10 @@ function theSuite(world: World): void {
       copyTemplate(world, template, venv)
       for (const command of before) assert.equal(wheelfix(world, argsOf(command)).status, 0)
     }
+    let visible = ''
     const disturbed = (command: string, settings: NodeJS.ProcessEnv) =>
       spawnSync(process.execPath, [WHEELFIX, ...argsOf(command)], {
-        env: { ...world.env, NODE_OPTIONS: `--require ${DISTURB}`, ...settings },
+        env: { ...world.env, NODE_OPTIONS: `--require ${DISTURB} ${visible}`, ...settings },
         cwd: world.root,
         encoding: 'utf8',
       })
@@ -44,10 +46,13 @@ function theSuite(world: World): void {
       { before: [], command: 'venv', signal: 'SIGINT' },
       { before: [], command: 'loader', signal: 'SIGTERM' },
       { before: ['venv'], command: 'restore', signal: 'SIGHUP' },
+      // root sees every process, so the restore is made in place
+      { before: ['venv'], command: 'restore', signal: 'SIGINT', load: `--require ${VISIBLE}` },
     ] as const
-    for (const { before, command, signal } of cases) {
+    for (const { before, command, signal, ...more } of cases) {
       test(`${command}, ${signal}`, t => {
-        const log = join(world.root, `log-${command}`)
+        visible = 'load' in more ? more.load : ''
+        const log = join(world.root, `log-${command}-${signal}`)
         prepare(before)
         disturbed(command, { DISTURB_AT: '0', DISTURB_LOG: log })
         const changes = Number(readFileSync(log, 'utf8'))
