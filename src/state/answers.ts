@@ -207,10 +207,14 @@ function isSame(a: unknown, b: unknown): boolean {
  * have changed, or no run kept its state
  */
 export function keptObjects(place: Place, env: NodeJS.ProcessEnv): (path: string) => number | null {
-  const states = readStamp(place, env)?.states ?? {}
+  const kept = readStamp(place, env)?.states
+  const states = kept === undefined ? null : readStates(kept)
+  if (states === null) return () => null
+  const indices = new Map(states.paths.map((path, index) => [path, index]))
   return path => {
-    const status = statusIn(place.root, path)
-    return status !== null && isAsKnown(status, states[path]) ? status.ctimeMs : null
+    const index = indices.get(path)
+    const status = index === undefined ? null : statusIn(place.root, path)
+    return index !== undefined && status !== null && isAsKept(states, index, status) ? status.ctimeMs : null
   }
 }
 
