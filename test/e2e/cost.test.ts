@@ -17,7 +17,8 @@ const FEW = 10
 const MANY = 60
 
 const CALLS = { openSync: 4, closeSync: 4, fstatSync: 5, lstatSync: 3, futimesSync: 1 }
-const FIRST_RUN = { ...CALLS, readSync: 7, read: 50_200, writeSync: 3, written: 3400 }
+/** The journal keeps the time of the file. */
+const FIRST_RUN = { ...CALLS, fstatSync: 6, readSync: 7, read: 50_200, writeSync: 3, written: 3400 }
 /** Each byte of the file is read once and written once, besides the reads of the scan. */
 const RENAMED = { fchmodSync: 1, renameSync: 1, statfsSync: 1, writeSync: 1 }
 const RESTORE = { openSync: 4, closeSync: 4, fstatSync: 6, lstatSync: 2, futimesSync: 1, readSync: 7, ...RENAMED }
@@ -26,7 +27,7 @@ const CLONED = { copyFileSync: 1, ftruncateSync: 1, statSync: 1 }
 const IN_PLACE = {
   openSync: 5,
   closeSync: 5,
-  fstatSync: 6,
+  fstatSync: 7,
   lstatSync: 1,
   futimesSync: 2,
   readSync: 7,
