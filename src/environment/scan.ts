@@ -12,6 +12,7 @@ import { matchesPath } from '../io/glob.ts'
 import {
   directoryOf,
   type DirectoryEntry,
+  exists,
   fileNameOf,
   fsPath,
   isInside,
@@ -160,8 +161,8 @@ interface Walk {
   readonly outside: Set<string>
   /** The real paths of the files that links in folders outside lead to, with what leads to the folder. */
   readonly outsideLinks: Map<string, string>
-  /** What leads to the folder outside that the walk is in. */
-  by: string
+  /** The folder outside that the walk is in; null before the first. */
+  tree: OutsideFolder | null
 }
 
 /**
@@ -197,14 +198,14 @@ export function scanVenv(
     nested: [],
     outside: new Set(),
     outsideLinks: new Map(),
-    by: '',
+    tree: null,
   }
   for (const folder of [...venv.walk, ...belonging.folders]) visitOnce(walk, folder)
   for (const path of [...venv.files, ...belonging.files]) visitFile(walk, path, fileNameOf(path))
   walk.isOutside = true
-  for (const { folder, by } of belonging.outside) {
-    walk.by = by
-    visitOnce(walk, folder)
+  for (const tree of belonging.outside) {
+    walk.tree = tree
+    visitOnce(walk, tree.folder)
   }
   const linkedFolders = visitOutsideLinks(walk)
   walk.leftovers.push(...temporaryFiles(venv.stateFolder, STATE_DEPTH))
@@ -260,7 +261,7 @@ function visitFolder(walk: Walk, directory: string): void {
     } else if (kind === 'symlink') {
       if (!isOutside) visitLink(walk, path, name)
       else if (LIBRARY_NAME.test(name) && linkTarget(path, walk.root, walk.store) === 'file')
-        walk.outsideLinks.set(realPath(path), walk.by)
+        noteOutsideLink(walk, path)
     } else if (kind === 'file') {
       if (isTemporary(name)) {
         if (!isOutside) leftovers.push(path)
@@ -286,6 +287,20 @@ function visitLink(walk: Walk, path: string, name: string): void {
   } else if (venv.sitePackages.some(site => isInside(path, site)) && linkTarget(path, root, store) === 'folder') {
     walk.foreignFolders.push(path)
   }
+}
+
+/**
+ * Notes what a link outside leads to, if that is beside or below the tree of the link: such a file belongs to whoever made
+ * the tree. A file of the system or of another environment does not.
+ */
+function noteOutsideLink({ tree, outsideLinks }: Walk, path: string): void {
+  const target = realPath(path)
+  const around = tree === null ? '' : directoryOf(realPath(tree.folder))
+  if (tree === null || around === '' || !isInside(target, around)) return
+  for (let folder = directoryOf(target); folder !== around; folder = directoryOf(folder)) {
+    if (exists(`${folder}/pyvenv.cfg`)) return
+  }
+  outsideLinks.set(target, tree.by)
 }
 
 /**

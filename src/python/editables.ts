@@ -3,7 +3,7 @@
 import { basename, dirname, join } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
-import { entriesIn, realPath } from '../io/path.ts'
+import { entriesIn, isInside, realPath } from '../io/path.ts'
 import { errnoOf } from '../io/error.ts'
 
 /** A place that a finder leads to. */
@@ -106,10 +106,11 @@ function installedTargets(json: string): [string, string][] {
 
 /**
  * What the links of setuptools' strict mode lead to: `build/__editable__.edx-1.0-…` holds a link for each file of the
- * packages, and a .pth file names it.
+ * packages, and a .pth file names it. Only files of the project count.
  */
 export function linkedTree(folder: string, by: string, sources: readonly string[]): Led[] {
   if (!basename(folder).startsWith('__editable__.')) return []
+  const project = realOrNull(dirname(dirname(folder)))
   const led: Led[] = []
   const walk = (below: string): void => {
     for (const { name, kind } of entriesIn(join(folder, below))) {
@@ -117,7 +118,7 @@ export function linkedTree(folder: string, by: string, sources: readonly string[
       if (kind === 'directory') walk(path)
       if (kind !== 'symlink' || !isLibraryName(name)) continue
       const target = realOrNull(join(folder, path))
-      if (target === null) continue
+      if (target === null || project === null || project === '/' || !isInside(target, project)) continue
       led.push(
         { folder: withoutSuffixes(target), module: moduleOf(path), imports: true, by, sources },
         { folder: dirname(target), module: '', imports: false, by, sources },

@@ -178,6 +178,25 @@ worldSuite('what belongs to an environment', ['gcc', 'ld'], world => {
     }
   })
 
+  test('a link to a file of the system or of another environment is not followed', () => {
+    const venv = testVenv(world, 'aside')
+    const source = join(world.root, 'aside-source')
+    const elsewhere = join(world.root, 'elsewhere')
+    const others = join(source, 'other/lib')
+    mkdirSync(join(source, 'links/pack'), { recursive: true })
+    const strict = join(source, 'build/__editable__.aside-1.0-cp311-cp311-linux_x86_64')
+    mkdirSync(strict, { recursive: true })
+    for (const folder of [elsewhere, others]) buildModule(join(folder, `core${MODULE}`))
+    writeFileSync(join(source, 'other/pyvenv.cfg'), 'home = /nowhere\n')
+    symlinkSync(join(elsewhere, `core${MODULE}`), join(source, `links/pack/system${MODULE}`))
+    symlinkSync(join(others, `core${MODULE}`), join(source, `links/pack/other${MODULE}`))
+    symlinkSync(join(elsewhere, `core${MODULE}`), join(strict, `system${MODULE}`))
+    writeFileSync(join(venv.site, 'x.pth'), `${source}/links\n${strict}\n`)
+    const before = [source, elsewhere].map(treeContent)
+    assert.equal(venv.run('venv', '--editable', ...libs).status, 0)
+    assert.deepEqual([source, elsewhere].map(treeContent), before)
+  })
+
   test('folders of which one holds the other are looked at once, in either order', () => {
     for (const order of [0, 1]) {
       const venv = testVenv(world, `nested${order}`)
