@@ -34,6 +34,7 @@ import {
   type ScannedObject,
   type UnreadableObject,
 } from '../resolve/objects.ts'
+import { isSourceName } from '../python/source-names.ts'
 import { isCopy } from '../elf/graft/owners.ts'
 import { optimiseFor } from './engine.ts'
 
@@ -60,79 +61,6 @@ export interface Scan {
 
 /** Folders that hold no object of a wheel. */
 const SKIPPED = new Set(['__pycache__', '.wheelfix', '.git'])
-
-/** In a venv two of three files have the name of a source. They are not opened. */
-const SOURCE_SUFFIXES = new Set([
-  '.py',
-  '.pyi',
-  '.pyc',
-  '.pyx',
-  '.pxd',
-  '.h',
-  '.hpp',
-  // in a node_modules more than three of four files are these
-  '.js',
-  '.mjs',
-  '.cjs',
-  '.ts',
-  '.mts',
-  '.cts',
-  '.map',
-  '.json',
-  '.md',
-  // texts, tables, pictures and fonts: half of the other files
-  '.txt',
-  '.rst',
-  '.csv',
-  '.c',
-  '.cc',
-  '.cpp',
-  '.f',
-  '.f90',
-  '.pxi',
-  '.R',
-  '.html',
-  '.css',
-  '.xml',
-  '.xsd',
-  '.xsl',
-  '.toml',
-  '.ini',
-  '.pem',
-  '.pdf',
-  '.wav',
-  '.arff',
-  // the sources and translations of Qt, the includes of compilers and bindings, Meson's and CMake's files
-  '.qml',
-  '.qmltypes',
-  '.qm',
-  '.sip',
-  '.inc',
-  '.geo',
-  '.jl',
-  '.build',
-  '.cmake',
-  '.svg',
-  '.png',
-  '.jpg',
-  '.ttf',
-  '.afm',
-  '.mat',
-  '.npy',
-  '.npz',
-  '.sav',
-  '.gz',
-  '.mplstyle',
-  '.typed',
-])
-
-/** Files of a .dist-info folder, and one of a QML module. */
-const INFO_NAMES = new Set(['RECORD', 'METADATA', 'INSTALLER', 'WHEEL', 'REQUESTED', 'LICENSE', 'qmldir'])
-
-function isSourceName(name: string): boolean {
-  const dot = name.lastIndexOf('.')
-  return dot > 0 ? SOURCE_SUFFIXES.has(name.slice(dot)) : INFO_NAMES.has(name)
-}
 
 /** How the objects are read. `isRecorded` says whether a RECORD lists a file. */
 type Reading = Omit<ReadOptions, 'isRecorded'> & { readonly isRecorded: (path: string) => boolean }
