@@ -21,8 +21,9 @@ export function tagDirectories(
   const known = expanded[tag].get(map.object)
   if (known !== undefined && known.path === map.path && known.loader === loader) return known.directories
   const directories: SearchDirectory[] = []
+  const values = tokens(loader, map)
   for (const entry of entriesOf(text, loader)) {
-    const directory = entryDirectory(entry, loader, map)
+    const directory = entryDirectory(entry, loader, values)
     if (directory !== null) addWithHwcaps(directories, loader, { directory, by: tag, entry, owner: map.path })
   }
   expanded[tag].set(map.object, { path: map.path, loader, directories })
@@ -51,8 +52,7 @@ function entriesOf(text: string, { libc }: Loader): string[] {
   return /\$(?!ORIGIN|\{ORIGIN\})/.test(text) ? [] : text.split(/[:\n]/)
 }
 
-function entryDirectory(entry: string, loader: Loader, map: Tagged): string | null {
-  const values = tokens(loader, map)
+function entryDirectory(entry: string, loader: Loader, values: TokenValues): string | null {
   // for musl $ORIGIN ends with its last letter, whatever follows
   const directory =
     loader.libc.kind === 'glibc'
