@@ -23,7 +23,7 @@ import {
 } from '../io/path.ts'
 import { openElf } from '../io/source.ts'
 import { isTemporary, temporaryFiles } from '../io/replace.ts'
-import { storePathOf } from '../nix/store.ts'
+import { isStore } from '../nix/refuse-store.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { type Belonging, belongingOf, mayHoldModules, type OutsideFolder } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
@@ -171,7 +171,7 @@ function visitFolder(walk: Walk, directory: string): void {
       return
     }
   }
-  if (isOtherStore(directory, entries)) {
+  if (isStore(directory)) {
     const remedy = `name the folders beside it, or leave it out: --ignore '${relativeTo(venv.root, directory)}'`
     throw new WheelfixError(
       'PATH_REFUSED',
@@ -197,11 +197,6 @@ function visitFolder(walk: Walk, directory: string): void {
     }
   }
   for (const path of below) visitFolder(walk, path)
-}
-
-/** Is the folder another Nix store, such as that of a user without root (~/.local/share/nix/root/nix/store)? */
-function isOtherStore(directory: string, entries: readonly DirectoryEntry[]): boolean {
-  return directory.endsWith('/nix/store') && entries.some(({ name }) => storePathOf(`/${name}`, '/') !== null)
 }
 
 function visitLink(walk: Walk, path: string, name: string): void {

@@ -1,7 +1,8 @@
 // Files of the Nix store never change: Nix identifies each package by the hash of its content, and other users share it.
+import { existsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { isInside, realPath } from '../io/path.ts'
+import { fsPath, isInside, realPath } from '../io/path.ts'
 import { storeDirectory, storePathOf } from './store.ts'
 
 /**
@@ -52,10 +53,21 @@ function isOutput(roots: readonly string[], stores: readonly string[], env: Node
   )
 }
 
-/** The store that a path is in by its name, such as that of a user without root (~/.local/share/nix/root/nix/store). */
+/**
+ * The store that a path is in, although no variable names it, such as that of a user without root
+ * (~/.local/share/nix/root/nix/store).
+ */
 function otherStore(path: string): string[] {
   const store = /^.*\/nix\/store(?=$|\/)/.exec(path)?.[0]
-  return store === undefined ? [] : [store]
+  return store === undefined || !isStore(store) ? [] : [store]
+}
+
+/**
+ * Is the folder a Nix store, by its name and by the state of Nix beside it? The name alone proves nothing: pre-commit calls a
+ * folder py_env-/nix/store/… after the Python of an environment.
+ */
+export function isStore(directory: string): boolean {
+  return directory.endsWith('/nix/store') && existsSync(fsPath(join(dirname(directory), 'var/nix')))
 }
 
 /** The path, and the path that its links lead to. */

@@ -141,6 +141,10 @@ test('the Nix store itself, what is in it and what holds it are refused', t => {
   const other = join(world.root, 'share/nix/root/nix/store')
   const otherPlace = join(other, `${storeHash('other')}-other`)
   mkdirSync(join(otherPlace, 'lib'), { recursive: true })
+  mkdirSync(join(other, '../var/nix'), { recursive: true })
+  // pre-commit names a folder after the path of a Python
+  const named = join(world.root, `repo/py_env-/nix/store/${storeHash('py')}-python3/bin`)
+  mkdirSync(named, { recursive: true })
   const state = { XDG_STATE_HOME: join(world.root, 'state') }
   for (const [path, reason] of [
     [world.store, /is the Nix store, whose files do not change/],
@@ -165,6 +169,7 @@ test('the Nix store itself, what is in it and what holds it are refused', t => {
     assert.match(stderr, /is in the Nix store/)
   }
   assert.equal(existsSync(join(world.root, 'state/wheelfix')), false)
+  for (const path of [named, join(world.root, 'repo')]) assert.equal(wheelfix(world, ['path', path], state).status, 0)
   const ignoring = ['path', join(world.root, 'share'), '--ignore', 'nix/root/nix/store']
   assert.equal(wheelfix(world, ignoring, state).status, 0)
 })
