@@ -103,15 +103,14 @@ export function runTimeProvider(object: ScannedObject, soname: string, input: Re
   if (distribution === null) return null
   const required = requiredBy(distribution, input.ownership)
   const ownerOf = ({ path }: ScannedObject) => input.ownership.owner(path) ?? ''
-  const named = libraryIndex(input)
-    .get(soname)
-    ?.find(other => required.has(ownerOf(other)))
+  const { byName, renamed } = libraryIndex(input)
+  const named = byName.get(soname)?.find(other => required.has(ownerOf(other)))
   if (named !== undefined) return named
-  const renamed = input.objects.find(other => {
-    if (other.kind !== 'library' || other.original.soname !== soname || fileNameOf(other.path) === soname) return false
-    return ownerOf(other) === distribution || required.has(ownerOf(other))
+  const other = renamed.get(soname)?.find(other => {
+    const owner = ownerOf(other)
+    return owner === distribution || required.has(owner)
   })
-  return renamed ?? null
+  return other ?? null
 }
 
 /** The names of what a distribution requires, directly or not. */
@@ -136,7 +135,7 @@ export function siblingDirectory(object: ScannedObject, soname: string, input: R
   const distribution = input.ownership.owner(object.path)
   if (distribution === null) return null
   const siblings = libraryIndex(input)
-    .get(soname)
+    .byName.get(soname)
     ?.filter(other => input.ownership.owner(other.path) === distribution)
   const [only] = siblings ?? []
   if (only === undefined || siblings?.length !== 1 || !fits(only.original, object.original)) return null
@@ -161,7 +160,7 @@ export function sharedDirectory(object: ScannedObject, soname: string, input: Re
  */
 function sharedLibrary(object: ScannedObject, soname: string, input: ResolveInput): ScannedObject | null {
   if (!input.sharesFolder) return null
-  const [only, ...others] = (libraryIndex(input).get(soname) ?? []).filter(({ path }) => {
+  const [only, ...others] = (libraryIndex(input).byName.get(soname) ?? []).filter(({ path }) => {
     const owner = input.ownership.owner(path)
     return owner !== null && !modulesOf(input).has(owner)
   })
@@ -180,20 +179,33 @@ function modulesOf({ objects, ownership }: ResolveInput): ReadonlySet<string> {
   return found
 }
 
-const indexes = new WeakMap<readonly ScannedObject[], ReadonlyMap<string, readonly ScannedObject[]>>()
+/** The libraries of the environment, in the order of the objects. */
+interface LibraryIndex {
+  readonly byName: ReadonlyMap<string, readonly ScannedObject[]>
+  /** By DT_SONAME, where it is not the name of the file. */
+  readonly renamed: ReadonlyMap<string, readonly ScannedObject[]>
+}
 
-/** The libraries of the environment, by file name. */
-function libraryIndex(input: ResolveInput): ReadonlyMap<string, readonly ScannedObject[]> {
-  const known = indexes.get(input.objects)
+const indexes = new WeakMap<readonly ScannedObject[], LibraryIndex>()
+
+function libraryIndex({ objects }: ResolveInput): LibraryIndex {
+  const known = indexes.get(objects)
   if (known !== undefined) return known
-  const index = new Map<string, ScannedObject[]>()
-  for (const object of input.objects) {
-    if (object.kind !== 'library') continue
-    const name = fileNameOf(object.path)
+  const byName = new Map<string, ScannedObject[]>()
+  const renamed = new Map<string, ScannedObject[]>()
+  const add = (index: Map<string, ScannedObject[]>, name: string, object: ScannedObject): void => {
     const list = index.get(name)
     if (list === undefined) index.set(name, [object])
     else list.push(object)
   }
-  indexes.set(input.objects, index)
+  for (const object of objects) {
+    if (object.kind !== 'library') continue
+    const name = fileNameOf(object.path)
+    const { soname } = object.original
+    add(byName, name, object)
+    if (soname !== null && soname !== name) add(renamed, soname, object)
+  }
+  const index = { byName, renamed }
+  indexes.set(objects, index)
   return index
 }
