@@ -9,6 +9,7 @@ export const ZLIB_LEVELS = [6, 9, 8, 7, 5, 4, 1, 3, 2, 0] as const
 
 /**
  * The deflate stream that zlib makes from some content, with default strategy, memLevel and window.
+ * Exact at every level but 0, where the blocks of more than 32 KiB depend on the buffers of zlib's caller.
  * @param level one of `ZLIB_LEVELS`
  */
 export function deflateLikeZlib(content: Uint8Array, level: number): Uint8Array {

@@ -23,6 +23,9 @@ for name in os.listdir(sys.argv[1]):
         c = zlib.compressobj(int(level), zlib.DEFLATED, -15)
         open(os.path.join(sys.argv[1], name + '.' + level), 'wb').write(c.compress(data) + c.flush())`
 
+/** Up to this size, zlib's level 0 makes one stored block. */
+const LARGEST_STORED = 32_768
+
 /** What compressors decide differently on: nothing, little, runs, noise, far and near repetitions, text, machine code. */
 const contents: readonly Uint8Array[] = [
   ...[0, 1, 2, 3, 4, 5, 258, 259, 262, 263, 300].map(size => Buffer.alloc(size, 'ab')),
@@ -42,7 +45,8 @@ test('each level makes the bytes that zlib makes', { skip: missing('python3') },
     for (const level of ZLIB_LEVELS) {
       const made = deflateLikeZlib(content, level)
       assert.ok(Buffer.from(content).equals(inflateRawSync(made)), `content ${index}, level ${level}: inflates`)
-      if (said !== '') continue
+      // the stored blocks of level 0 also depend on the buffers that Python gives to zlib
+      if (said !== '' || (level === 0 && content.length > LARGEST_STORED)) continue
       const expected = readFileSync(join(folder, `${index}.${level}`))
       assert.ok(expected.equals(made), `content ${index} of ${content.length} bytes, level ${level}`)
     }
