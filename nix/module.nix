@@ -78,7 +78,7 @@ in
       default = false;
       description = ''
         Whether a user service patches what uv, pipx and pre-commit install (`wheelfix all`). It runs when one of their
-        folders or ~/.local/bin changes. What pre-commit installs after it cloned a hook is patched at the next such change.
+        folders or ~/.local/bin changes. What pre-commit installs after it has cloned a hook is patched at the next such change.
       '';
     };
   };

@@ -32,7 +32,7 @@ const lookup = page(790, 330, 'How the loader looks for libstdc++.so.6, before a
   text(640, 54, 'no such file', 'bad'),
   text(300, 76, '2. ld.so.cache  (a Nix glibc has none)', 'note'),
   text(640, 76, '-', 'bad'),
-  text(300, 98, '3. glibc’s own lib, libgcc’s lib', 'note'),
+  text(300, 98, "3. glibc's own lib, libgcc's lib", 'note'),
   text(640, 98, 'no such file', 'bad'),
   text(300, 126, 'ImportError: libstdc++.so.6: cannot open shared object file', 'bad'),
   text(20, 178, 'after: wheelfix venv'),

@@ -7,9 +7,9 @@ function addRun(program: Command, version: string, end: End): void {
     .command('run')
     .summary('run a command that installs, and patch what it installed')
     .description(
-      'Starts the command and then patches what it installed: the project’s environment, what pip is told to install into, ' +
-        'and environments of the tool itself. uv run, uvx, tox and others install first, then start. The status is that ' +
-        'of the command.',
+      "Starts the command and then patches what it installed: the project's environment, what pip is told to install into, " +
+        'and environments of the tool itself. For uv run, uvx, tox and others, wheelfix first makes and patches the environment, ' +
+        'then starts the command. The status is that of the command.',
     )
     .usage('[--] <command...>')
     .argument('<command...>', 'the command with its arguments')
@@ -33,9 +33,9 @@ function addAll(program: Command, version: string, end: End): void {
     .command('all')
     .summary('patch what Python tools made: uv, pipx, pre-commit')
     .description(
-      'Finds the environments that Python tools made in the tools’ own folders, and patches them: tools, scripts and ' +
-        'managed Pythons of uv, pipx, pre-commit and prek. It leaves alone what belongs to another user, is on another machine’s ' +
-        'disk, or is being written.',
+      "Finds the environments that Python tools made in the tools' own folders, and patches them: those of uv " +
+        '(tools, scripts and managed Pythons), pipx, pre-commit and prek. It leaves alone what belongs to another user, is on ' +
+        "another machine's disk, or is being written.",
     )
     .addOption(
       new Option(

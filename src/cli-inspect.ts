@@ -41,7 +41,7 @@ function addDoctor(program: Command, version: string, end: End): void {
     .command('doctor')
     .summary('look for what is wrong with an environment')
     .description(
-      'Asks the environment’s own Python to load every object and compares its answer with wheelfix’s. Looks for dead and ' +
+      "Asks the environment's own Python to load every object and compares its answer with wheelfix's. Looks for dead and " +
         'unprotected store paths, interrupted runs, changed packages and libraries that are loaded by name. Changes nothing.',
     )
     .argument('[dirs...]', DIR)
@@ -110,8 +110,8 @@ function addLibs(program: Command, version: string, end: End): void {
     .command('env')
     .summary('print the set as lines for a shell (WHEELFIX_LIBS, NIX_LD_LIBRARY_PATH)')
     .description(
-      'Prints the folders of the library set, for wheelfix and for nix-ld. The variables that the installed packages read are ' +
-        'in `wheelfix env`.',
+      'Prints the folders of the library set, for wheelfix and for nix-ld. `wheelfix env` shows the variables that ' +
+        'the installed packages read.',
     )
     .argument('[dir]', DIR)
     .addHelpText(
@@ -131,11 +131,11 @@ function addLibs(program: Command, version: string, end: End): void {
     .summary('build libraries with Nix and use them')
     .argument(
       '[name...]',
-      'packages of nixpkgs (libGL, cups), and the environment’s folder where it is not the default',
+      "packages of nixpkgs (libGL, cups), and the environment's folder where it is not the default",
     )
     .description(
       'Builds or downloads packages of the nixpkgs that the project pins (devenv.lock, flake.lock, npins, niv; without ' +
-        'one, that of wheelfix’s own flake), keeps a link to them in .wheelfix, and patches the environment to use them.',
+        "one, that of wheelfix's own flake), keeps a link to them in .wheelfix, and patches the environment to use them.",
     )
     .option('--missing', 'build the packages that have what the environment lacks')
     .addOption(dryRunOption())
@@ -164,7 +164,7 @@ function addEnv(program: Command, _: string, end: End): void {
     .description(
       'Some packages look for files in places that a Nix system does not have, and read a variable that names another place. ' +
         'Shows the variables that help here, for the packages that are installed, each with its value and its reason. A search ' +
-        'path of libraries is never among them: for those see `wheelfix venv`, and for nix-ld `wheelfix libs env`.',
+        'path of libraries is never among them: `wheelfix venv` makes it unnecessary, and `wheelfix libs env` prints one for nix-ld.',
     )
     .argument('[dir]', DIR)
     .option('--export', 'print lines that a shell evaluates; a variable that is set already stays as it is')

@@ -32,7 +32,11 @@ export function makeProgram(version: string, end: End, word = ''): Command {
     .description('Makes PyPI wheels work on NixOS and in any Nix Python.')
     .version(version)
     // descriptions are also readable in 60 columns
-    .configureHelp({ minWidthToWrap: 20 })
+    .configureHelp({
+      minWidthToWrap: 20,
+      // the list of commands shows the same usage as the help of each command
+      subcommandTerm: command => `${command.name()} ${command.usage()}`,
+    })
     // the words after a command's first word may belong to another program
     .enablePositionalOptions()
     .addHelpText('after', EXIT_STATUSES)
@@ -57,7 +61,7 @@ function addVenv(program: Command, version: string, end: End): void {
     .summary('patch an environment so that its wheels find their libraries')
     .description(
       'Patches every ELF object of a virtual environment that does not find its libraries, so that it takes them from the ' +
-        'Nix store. Programs get the loader of the environment’s Python. A second run changes nothing.',
+        "Nix store. Programs get the loader of the environment's Python. A second run changes nothing.",
     )
     .argument('[dirs...]', DIR)
     .addOption(dryRunOption())
@@ -111,10 +115,10 @@ function addCheck(program: Command, version: string, end: End): void {
 function addPath(program: Command, version: string, end: End): void {
   const command = program
     .command('path')
-    .summary('patch any folder or file: pip --target, node_modules, an editor’s extensions, a tool’s cache')
+    .summary("patch any folder or file: pip --target, node_modules, an editor's extensions, a tool's cache")
     .description(
       'Patches the ELF objects of folders that are not virtual environments. Extension modules are resolved for the Python ' +
-        'that --python names, or else the Python of the folder’s scripts. Programs get a loader of the Nix store. Virtual ' +
+        "that --python names, or else the Python of the folder's scripts. Programs get a loader of the Nix store. Virtual " +
         'environments in the folder are patched separately.',
     )
     .argument('<paths...>', 'folders, or single files')
@@ -146,9 +150,9 @@ function addPath(program: Command, version: string, end: End): void {
 function addLoader(program: Command, version: string, end: End): void {
   const command = program
     .command('loader')
-    .summary('give an environment a loader of its own, and leave its wheels unchanged')
+    .summary('give an environment a private loader, and leave its wheels unchanged')
     .description(
-      'Makes a copy of the Python’s own dynamic loader that finds the libraries of the Nix store, and a bin/python that ' +
+      "Makes a copy of the Python's own dynamic loader that finds the libraries of the Nix store, and a bin/python that " +
         'this loader starts. dlopen, ctypes and packages that are installed later then find the libraries, too.',
     )
     .argument('[dirs...]', DIR)
@@ -178,19 +182,19 @@ function addLoader(program: Command, version: string, end: End): void {
 function addPython(program: Command, _: string, end: End): void {
   const command = program
     .command('python')
-    .summary('make a Python from another system start (uv’s, python-build-standalone)')
+    .summary("make a Python from another system start (uv's, python-build-standalone)")
     .description(
       'Gives the Python in a folder a loader of the Nix store, so that this Python and every environment made with it start. ' +
         'With --loader it gets a private loader, which also finds the libraries that wheels need.',
     )
     .argument(
       '<dir>',
-      'the Python’s folder (such as ~/.local/share/uv/python/cpython-3.12.8-linux-x86_64-gnu), the Python itself, or an ' +
+      "the Python's folder (such as ~/.local/share/uv/python/cpython-3.12.8-linux-x86_64-gnu), the Python itself, or an " +
         'environment of it',
     )
     .option(
       '--libc <dir>',
-      'the glibc to run it with (default: that of NIX_LD, else wheelfix’s own, else the newest in the store)',
+      "the glibc to run it with (default: that of NIX_LD, else wheelfix's own, else the newest in the store)",
     )
     .option('--loader', 'make a private loader')
     .option('--make', 'make a Python of your own in a new folder: environments made with it need no patching')
@@ -209,7 +213,7 @@ function addPython(program: Command, _: string, end: End): void {
           'wheelfix python --make ~/.local/share/wheelfix-python',
           'then: export UV_PYTHON=~/.local/share/wheelfix-python',
         ],
-        ['wheelfix python "$(uv python find --managed-python 3.12)"', 'make uv’s Python 3.12 start'],
+        ['wheelfix python "$(uv python find --managed-python 3.12)"', "make uv's Python 3.12 start"],
         [
           'wheelfix python --loader "$(uv python find --managed-python 3.12)"',
           'make its environments find libraries, too',

@@ -51,7 +51,7 @@ export const strategyOption = () =>
 export const interpreterOption = () =>
   new Option(
     '--interpreter <which>',
-    'the loader for programs that ask for the loader of another system: that of the environment’s Python (python, the ' +
+    "the loader for programs that ask for the loader of another system: that of the environment's Python (python, the " +
       'default), or nix-ld',
   ).choices(['python', 'nix-ld'] as const)
 

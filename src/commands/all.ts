@@ -50,7 +50,7 @@ export async function allCommand(options: AllCommandOptions, version: string): P
   }
 }
 
-const LEFT = 'each file is whole; the same command completes it'
+const LEFT = 'each file is whole; the same command completes the work'
 
 /** The content of a row without the place of the environment. */
 type Outcome = Pick<AllRow, 'status' | 'detail'>
@@ -91,7 +91,7 @@ function toolsOf({ only = [] }: AllCommandOptions, env: NodeJS.ProcessEnv): read
   if (named.length === 0) return DEFAULT_TOOLS
   return named.map(name => {
     if (isToolName(name)) return name
-    throw new WheelfixError('USAGE', `wheelfix does not know the tool ${name}: name some of ${TOOL_NAMES.join(', ')}`)
+    throw new WheelfixError('USAGE', `wheelfix does not know the tool ${name} (known: ${TOOL_NAMES.join(', ')})`)
   })
 }
 
@@ -159,7 +159,7 @@ async function pythonOutcome({ root }: ToolPlace, options: AllCommandOptions): P
   if (status === 'restored') return { status: 'restored', detail: 'as it was' }
   if (status === 'fine')
     return { status: 'fine', detail: options.restore === true ? 'not changed by wheelfix' : 'starts' }
-  return { status, detail: `${status === 'patch' ? 'is to start' : 'starts'}${with_}` }
+  return { status, detail: `${status === 'patch' ? 'would start' : 'starts'}${with_}` }
 }
 
 async function restoreOutcome(environment: Environment, options: AllCommandOptions) {

@@ -38,7 +38,7 @@ export async function pythonCommand(directory: string, options: PythonCommandOpt
   }
 }
 
-const LEFT = 'each file is whole; the same command completes it, and --restore takes it back'
+const LEFT = 'each file is whole; the same command completes the work, and --restore undoes it'
 
 function stepsOn(directory: string, options: PythonCommandOptions): Generator<undefined, StandaloneReport> {
   const { env } = process

@@ -42,7 +42,7 @@ async function restoreOne(
         editable: options.editable === true,
         env: process.env,
       }),
-      () => 'some files are not restored yet; the next `wheelfix restore` completes it',
+      () => 'some files are not restored yet; the next `wheelfix restore` completes the work',
     )
     writeWarnings(warnings, colour.stderr, process.env)
     if (options.json === true) {

@@ -22,7 +22,7 @@ export function assertInside(size: number, offset: number, length: number): void
   if (!(offset >= 0 && length >= 0 && offset <= size && length <= size - offset)) {
     throw new ElfError(
       'TRUNCATED',
-      `${length} bytes at ${offset} lie outside the file of ${size} bytes`,
+      `the ${length}-byte range at ${offset} lies outside the ${size}-byte file`,
       offset,
       length,
     )

@@ -75,17 +75,18 @@ export function writeReason(error: unknown): string {
 }
 
 const WRITE_REASONS: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full: free some space and run again',
-  EACCES: 'you have no permission to write here: run as the owner of the environment',
-  EPERM: 'you have no permission to write here: run as the owner of the environment',
+  ENOSPC: 'the disk is full: free some space and run wheelfix again',
+  EACCES: 'you have no permission to write here: run wheelfix as the owner of the environment',
+  EPERM: 'you have no permission to write here: run wheelfix as the owner of the environment',
   EROFS: 'the file system is read-only',
-  ETXTBSY: 'the program is running: end it and run again',
-  EDQUOT: 'your disk quota is used up: free some space and run again',
+  ETXTBSY: 'the program is running: end it and run wheelfix again',
+  EDQUOT: 'your disk quota is used up: free some space and run wheelfix again',
   EIO: 'the disk reports an error: look at dmesg',
   EUCLEAN: 'the file system is damaged: run fsck',
-  ESTALE: 'the file server does not know the file any more: run again',
-  ENOENT: 'another program removed it during this run: run again',
-  EBUSY: 'something is mounted on this file (a bind mount), so it cannot be replaced: unmount it and run again',
+  ESTALE: 'the file server does not know the file any more: run wheelfix again',
+  ENOENT: 'another program removed it during this run: run wheelfix again',
+  EBUSY:
+    'something is mounted on this file (a bind mount), so it cannot be replaced: unmount it and run wheelfix again',
 }
 
 /** The new bytes of a file: a graft onto the original, or the original again. @throws ElfError; WheelfixError `BUSY` */
@@ -103,7 +104,7 @@ function unchanged(): ElfError {
 /** What `regraft` is asked for. @throws ElfError; WheelfixError `BUSY` */
 function regraftOf({ status, edit, record, isOwn, kept, isProgram, libc }: ChangeJob, source: FileSource) {
   if (source.status.ino !== status.ino || source.size !== status.size) {
-    throw new WheelfixError('BUSY', 'another program changed it during this run: run again')
+    throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again')
   }
   const wanted = edit === null ? null : (base: ElfObject) => applyEdit(stateOf(base), edit)
   const options = {

@@ -92,7 +92,7 @@ export function objectWriter(
 function assertSame({ path, status }: ScannedObject): void {
   const now = lstatSync(fsPath(path), { bigint: true })
   if (now.ino === status.ino && now.size === BigInt(status.size)) return
-  throw new WheelfixError('BUSY', 'another program changed it during this run: run again', path)
+  throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
 }
 
 function tailBytes({ tail }: FileEdit): number {

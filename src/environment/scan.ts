@@ -283,7 +283,7 @@ const STATE_DEPTH = 3
 
 function sayErrno(errno: string, what: string): string {
   if (errno === 'EACCES' || errno === 'EPERM')
-    return `you have no permission to read this ${what}: give yourself permission and run again`
+    return `you have no permission to read this ${what}: give yourself permission and run wheelfix again`
   return `this ${what} cannot be read (${errno})`
 }
 

@@ -36,7 +36,7 @@ export function knownCases({ distributions, venv }: Examination, python: PythonP
     findings.push({
       code: 'run-time-library',
       severity: 'note',
-      message: `${installed.displayName} ${wayOf(known)}`,
+      message: `${installed.name} ${wayOf(known)}`,
       remedy: known.remedy,
       paths: [relativeTo(venv.root, installed.path)],
     })

@@ -248,7 +248,7 @@ function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }
   const remedy = `to choose from the libraries that exist now: wheelfix venv --update ${venv.root}`
   return [
     ...findings(dead, { severity: 'error', remedy }, ''),
-    ...findings(foreign, { severity: 'note', remedy: null }, '; the file named it before wheelfix'),
+    ...findings(foreign, { severity: 'note', remedy: null }, '; the file named it before wheelfix changed it'),
   ]
 }
 
@@ -297,8 +297,8 @@ function hardLinks({ venv, scan }: Examination): Finding[] {
       code: 'hard-links',
       severity: 'note',
       message:
-        `${count(plain, 'object')} ${agree(plain, 'shares its', 'share their')} bytes with a cache of the installer (hard links). wheelfix gives what it ` +
-        'patches bytes of its own; a tool that edits in place (patchelf, strip) would change the cache, too',
+        `${count(plain, 'object')} ${agree(plain, 'shares its', 'share their')} bytes with a cache of the installer (hard links). wheelfix copies a file ` +
+        'before it patches it; a tool that edits in place (patchelf, strip) would change the cache, too',
       remedy: null,
       paths: linked.filter(({ undo }) => undo === null).map(({ relative }) => relativeTo(venv.root, relative)),
     })

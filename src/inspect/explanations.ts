@@ -29,13 +29,13 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   'loader-differs': [
     'The real loader finds no file, or a different file from the one that wheelfix expects. This is a bug in wheelfix.',
-    '✗ the loader does not find libz.so.1, wheelfix does',
+    '✗ the loader does not find libz.so.1, but wheelfix does',
     'Please report the line, the output of `wheelfix why` for the file, and the name of the package.',
   ],
   'loader-refuses': [
     'No library is missing, but the real loader refuses to load an object. The reason is thread-local storage, an executable stack, a missing version or a relocation.',
     '✗ the loader does not load it: cannot allocate memory in static TLS block',
-    'Read the loader’s message, which gives the reason. Then try another version of the package, or import this package before the others.',
+    "Read the loader's message, which gives the reason. Then try another version of the package, or import this package before the others.",
   ],
   'loader-fault': [
     'The private loader, its cache or bin/python is missing, damaged, or made for another place.',
@@ -45,11 +45,11 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   'library-missing': [
     'An object needs a library that is not in its search path or in the library set. Or the library is there, but lacks the symbol versions that the object needs.',
     '✗ libGL.so.1 is missing',
-    'Run `wheelfix libs build` with the named package, or name the library in the project’s own file (see docs/libraries.md).',
+    "Run `wheelfix libs build` with the named package, or name the library in the project's own file (see docs/libraries.md).",
   ],
   unpatched: [
     'Objects do not find libraries that wheelfix can provide, and wheelfix has never run here.',
-    '✗ 13 objects to patch, of numpy, scipy',
+    '✗ 13 objects to patch in numpy, scipy',
     'Run `wheelfix venv`.',
   ],
   'changed-since': [
@@ -83,7 +83,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Run `wheelfix venv --libs "$LD_LIBRARY_PATH"` once, then `unset LD_LIBRARY_PATH`.',
   ],
   'dead-store-path': [
-    'A search path, a loader or a pinned library is a store path that no longer exists, usually after a garbage collection. It is a note where the file brought the path along from where it was built.',
+    'A search path, a loader or a pinned library is a store path that no longer exists, usually after a garbage collection. If the file named the path before wheelfix changed it, the finding is only a note.',
     '✗ /nix/store/…-zlib-1.3/lib is gone from the store',
     'Run `wheelfix venv --update`, which chooses again from the libraries that exist now.',
   ],
@@ -108,7 +108,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Build the named packages: `wheelfix libs build libxcb-cursor`. On a machine without a screen, set QT_QPA_PLATFORM=offscreen.',
   ],
   'dlopen-note': [
-    'An object’s .note.dlopen section says that the object opens a library by name, and the loader does not find this library.',
+    "An object's .note.dlopen section says that the object opens a library by name, and the loader does not find this library.",
     '- it opens libzstd.so.1 by name and does not find it (suggested, for zstd)',
     'If you use that feature, run `wheelfix libs build` with the named package.',
   ],
@@ -118,8 +118,8 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Run `wheelfix loader`: a private loader finds libraries by name. Or set the named variable.',
   ],
   'cuda-stack': [
-    'Packages for CUDA are installed, and a part of what they load at run time is missing here: the driver’s libcuda, NVIDIA’s wheels (nvrtc, cudnn and others), a ptxas that starts, or a variable that tells a package where they are.',
-    '- the CUDA run time is incomplete: triton asks /sbin/ldconfig for libcuda.so.1, and ldconfig does not know the driver’s folder',
+    "Packages for CUDA are installed, and a part of what they load at run time is missing here: the driver's libcuda, NVIDIA's wheels (nvrtc, cudnn and others), a ptxas that starts, or a variable that tells a package where they are.",
+    "- the CUDA run time is incomplete: triton asks /sbin/ldconfig for libcuda.so.1, and ldconfig does not know the driver's folder",
     'Do what the finding says. docs/gpu.md explains the parts.',
   ],
   'helpful-variable': [
@@ -133,7 +133,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'If you use that feature, do what the finding says: a private loader finds libraries by name. `wheelfix elf --add-rpath DIR FILE` helps an object that opens the library itself.',
   ],
   'outside-unpatched': [
-    'The environment imports objects from outside its folder (an editable install, a .pth file), and they do not find their libraries. wheelfix changes files outside only if you tell it to.',
+    'The environment imports objects from outside its folder (an editable install, a .pth file), and they do not find their libraries. wheelfix changes files outside the environment only if you tell it to.',
     '✗ 2 objects to patch outside the environment, which imports from there',
     'If you may change these files, run `wheelfix venv --editable`.',
   ],
@@ -194,7 +194,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   LIBC_UNSUPPORTED: [
     'The C library is too old for this command, or is neither glibc nor musl.',
-    'error: glibc 2.31 ignores such a cache; a private loader needs glibc 2.33 or later',
+    'error: glibc 2.31 ignores the cache of a private loader; a private loader needs glibc 2.33 or later',
     'Use a Python from a newer nixpkgs, or `wheelfix venv` without a private loader.',
   ],
   PATH_REFUSED: [
@@ -210,7 +210,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   LIBS_EMPTY: [
     'A named library folder contains no shared library.',
     'error: the library folder /nix/store/…-zlib-1.3.1-dev holds no shared library',
-    'Name the folder with the lib*.so* files, usually the `lib` folder of the package’s `lib` or `out` output.',
+    "Name the folder with the lib*.so* files, usually the `lib` folder of the package's `lib` or `out` output.",
   ],
   LIBS_NOT_IN_STORE: [
     'A named library folder is not in the Nix store, and nothing in it links to the store.',
@@ -234,7 +234,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   INTERRUPTED: [
     'A signal (such as Ctrl-C) interrupted the run while it wrote. wheelfix first finished the files that it was writing.',
-    'error: interrupted by SIGINT: 120 of 226 objects patched, each of them whole; the next run completes it',
+    'error: interrupted by SIGINT: 120 of 226 objects patched, each of them whole; the next run completes the work',
     'Run the command again.',
   ],
   IO: [

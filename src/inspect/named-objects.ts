@@ -57,7 +57,7 @@ export function namedObjects(name: string, subject: Subject, cwd: string): Named
   const needs = all.filter(({ current, original }) => current.soname === name || original.needed.includes(name))
   if (needs.length > 0) return { kind: 'soname', objects: needs }
   const sonames = all.flatMap(({ original }) => original.needed)
-  const like = nearest(name, [...distributions.all.map(({ displayName }) => displayName), ...sonames])
+  const like = nearest(name, [...distributions.all.map(({ name }) => name), ...sonames])
   const advice =
     like.length === 0
       ? 'name a package that is installed there'

@@ -78,7 +78,7 @@ function changedSince(venv: Environment, changed: readonly PlannedObject[]): Fin
       severity: 'error',
       message: before
         ? `packages were installed or changed since wheelfix ran: ${names.join(', ')}`
-        : `${count(changed.length, 'object')} to patch, of ${names.join(', ')}`,
+        : `${count(changed.length, 'object')} to patch in ${names.join(', ')}`,
       remedy: `wheelfix venv ${venv.root}`,
       paths: changed.map(({ relative }) => relative),
     },

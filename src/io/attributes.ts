@@ -128,7 +128,7 @@ function keepAttributes({ path, temporary }: Staged): void {
   })
   if (status === 0) return
   rmSync(fsPath(temporary), { force: true })
-  throw new WheelfixError('IO', `${REASON}: it needs cp of coreutils on PATH`, path)
+  throw new WheelfixError('IO', `${REASON}: cp of coreutils must be on PATH`, path)
 }
 
 const REASON = 'it has an access control list, extended attributes or a label of SELinux, which cannot be kept'

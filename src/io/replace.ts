@@ -89,7 +89,7 @@ export function stageFile(
   const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK))
   try {
     if (expected !== null && source.status.ino !== expected.ino) {
-      throw new WheelfixError('BUSY', 'another program replaced it during this run: run again', path)
+      throw new WheelfixError('BUSY', 'another program replaced it during this run: run wheelfix again', path)
     }
     return stage(path, fstatSync(source.fd), fd => {
       writeEdited(fd, source, edit, see)
@@ -295,7 +295,8 @@ function* editedChunks(source: FileSource, edit: FileEdit): Generator<Uint8Array
 function readFully(fd: number, bytes: Uint8Array, length: number, offset: number): void {
   for (let done = 0; done < length;) {
     const count = readSync(fd, bytes, done, length - done, offset + done)
-    if (count === 0) throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being copied: run again`)
+    if (count === 0)
+      throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being copied: run wheelfix again`)
     done += count
   }
 }

@@ -179,7 +179,7 @@ function absentLoader(program: string, interp: string): WheelfixError {
   const [what, remedy] = isFhsLoader(interp)
     ? ['does not exist here', remediesFor(program)]
     : interp.includes('/.wheelfix/')
-      ? ['no longer exists', 'run "wheelfix loader" to make it again, or "wheelfix restore" to do without']
+      ? ['no longer exists', 'run "wheelfix loader" to make it again, or "wheelfix restore" to do without it']
       : ['no longer exists', 'make the environment again with a Python that exists']
   return new WheelfixError(
     'LOADER_NOT_FOUND',

@@ -11,6 +11,7 @@ import { bytesSource } from '../elf/source.ts'
 import { encodeText } from '../elf/text.ts'
 import type { ElfObject, ProgramHeader } from '../elf/types.ts'
 import { fsPath } from '../io/path.ts'
+import { count } from '../io/words.ts'
 
 /** The place of the cache's path in a loader. */
 interface CacheSlot {
@@ -71,7 +72,7 @@ export function makePrivateLoader(loader: Uint8Array, version: string | null, ca
   const { machine, class: elfClass, byteOrder } = object.header
   if ((machine !== EM_X86_64 && machine !== EM_AARCH64) || elfClass !== 64 || byteOrder !== 'little') {
     throw refused(
-      `the path ${cachePath} is ${path.length - slot.room} bytes too long for its slot of ${slot.room} bytes`,
+      `the path ${cachePath} is ${count(path.length - slot.room, 'byte')} too long for its slot of ${slot.room} bytes`,
     )
   }
   redirect(bytes, object, slot, path)
@@ -83,7 +84,7 @@ function assertReadsNewCache(version: string | null): void {
   if (version === null) throw refused(`the version of its libc cannot be read; ${needs}`)
   const [major = 0, minor = 0] = version.split('.').map(Number)
   if (major < FIRST_GLIBC[0] || (major === FIRST_GLIBC[0] && minor < FIRST_GLIBC[1])) {
-    throw refused(`glibc ${version} ignores such a cache; ${needs}`)
+    throw refused(`glibc ${version} ignores the cache of a private loader; ${needs}`)
   }
 }
 

@@ -143,7 +143,7 @@ function planGlibc(
   const { bytes, unreachable } = cacheOf(content, python)
   const warnings = unreachable.map(
     soname =>
-      `${soname} cannot be served: the loader cannot tell its name from another library’s, because it compares digits as numbers`,
+      `${soname} cannot be served: the loader cannot tell its name from another library's, because it compares digits as numbers`,
   )
   if (place.folder !== ownFolder(venv)) {
     warnings.push(

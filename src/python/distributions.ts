@@ -16,8 +16,6 @@ export const LARGEST_METADATA = 4 << 20
 interface Distribution {
   /** Normalised (PEP 503): `pydantic-core`. */
   readonly name: string
-  /** The name as the distribution spells it: `pydantic_core`, `PyYAML`. */
-  readonly displayName: string
   readonly version: string
   /** The .dist-info folder, or the .egg-info folder or file. */
   readonly path: string
@@ -111,7 +109,7 @@ function listDistributions(folder: string, notes: Notes): Distribution[] {
 function distribution(
   folder: string,
   info: string,
-  displayName: string,
+  spelling: string,
   version: string,
   wheel: boolean,
   { warnings, consulted }: Notes,
@@ -125,8 +123,7 @@ function distribution(
   let requires: string[] | undefined
   let tags: WheelTag[] | undefined
   return {
-    name: normaliseName(displayName),
-    displayName,
+    name: normaliseName(spelling),
     version,
     path,
     folder,

@@ -66,7 +66,7 @@ function changeLines(report: WheelReport, { chalk, verbose }: WheelStyle): strin
     .map(([soname, provider]) => {
       const source = plan?.libraries.find(library => library.soname === soname)?.source
       const folder = posix.dirname(show(provider))
-      return `  ${soname.padEnd(width)}  ${folder === '.' ? 'in the wheel’s top folder' : folder}${source === undefined ? '' : `  ${chalk.dim(SOURCE_WORDS[source])}`}`
+      return `  ${soname.padEnd(width)}  ${folder === '.' ? "in the wheel's top folder" : folder}${source === undefined ? '' : `  ${chalk.dim(SOURCE_WORDS[source])}`}`
     })
   return verbose ? [...lines, ...changed.flatMap(outcome => detailLines(outcome, chalk, show))] : lines
 }

@@ -36,7 +36,7 @@ export const KNOWN_CASES: readonly KnownCase[] = [
     sonames: [],
     how: 'program',
     remedy:
-      'its browsers are in ~/.cache/ms-playwright, outside the environment: in the project’s Nix file, set ' +
+      "its browsers are in ~/.cache/ms-playwright, outside the environment: in the project's Nix file, set " +
       'PLAYWRIGHT_BROWSERS_PATH = pkgs.playwright-driver.browsers (of the same version)',
     source: 'NixOS/nixpkgs#268004, NixOS/nixpkgs#548103',
   },

@@ -149,7 +149,7 @@ function clashOf(candidate: LibraryCandidate, object: ElfObject, python: PythonP
         const offer = libc
           ? `this Python has ${python.libc.kind} ${python.libc.version ?? ''}`.trim()
           : `${provider.path} lacks it`
-        return `${who} needs ${newest(lackingVersions)}, ${offer}`
+        return `${who} needs ${newest(lackingVersions)}, but ${offer}`
       }
       if (isLibcFamily(soname, python.libc.kind) && !isOwnLibc(provider.path, python)) {
         return `${who} would load another libc's ${soname} (${provider.path})`

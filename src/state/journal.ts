@@ -215,7 +215,7 @@ export function changeInPlace(path: string, status: FileStatus, edit: FileEdit):
     const { baseSize, tail, patches, header } = edit
     const { atimeMs, mtimeMs, size, mode } = fstatSync(fd)
     if (size !== baseSize || source.status.ino !== status.ino) {
-      throw new ElfError('TRUNCATED', 'it changed while it was being patched: run again')
+      throw new ElfError('TRUNCATED', 'it changed while it was being patched: run wheelfix again')
     }
     const undo = [
       { offset: 0, length: header.length },

@@ -93,7 +93,7 @@ function notWritable(errno: string | undefined, venvRoot: string, error: unknown
 /** What lets this user write: the owner of a read-only environment needs its write bits, not another user's rights. */
 function waysToWrite(venvRoot: string): string {
   const isOwner = statSync(fsPath(venvRoot), { throwIfNoEntry: false })?.uid === process.geteuid?.()
-  return isOwner ? 'make it writable first (chmod -R u+w)' : 'run as its owner'
+  return isOwner ? 'make it writable first (chmod -R u+w)' : 'run wheelfix as its owner'
 }
 
 /**

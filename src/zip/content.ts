@@ -12,6 +12,7 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { writeFully } from '../io/replace.ts'
 import { readFully } from '../io/source.ts'
+import { count } from '../io/words.ts'
 import { type Archive, refusal, STORED, type WheelEntry } from './read.ts'
 
 /** Entries up to this size are inflated in one call: a stream costs about 0.5 ms, as much as inflating 150 KB. */
@@ -81,7 +82,7 @@ function wrongChecksum(archive: Archive, entry: WheelEntry): WheelfixError {
 function wrongSize(archive: Archive, entry: WheelEntry): WheelfixError {
   return refusal(
     archive.path,
-    `the entry ${JSON.stringify(entry.name)} does not hold the ${entry.size} bytes that it claims`,
+    `the entry ${JSON.stringify(entry.name)} does not hold the ${count(entry.size, 'byte')} that it claims`,
   )
 }
 

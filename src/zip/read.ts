@@ -153,7 +153,7 @@ class Reader extends yauzl.RandomAccessReader {
 async function readEntries(source: FileSource, ending: Ending): Promise<WheelEntry[]> {
   const { directoryOffset, directorySize, entryCount } = ending
   if (entryCount > directorySize / CENTRAL_HEADER_SIZE)
-    throw new ZipFault(`its directory of ${directorySize} bytes cannot hold ${entryCount} entries`)
+    throw new ZipFault(`its directory of ${count(directorySize, 'byte')} cannot hold ${count(entryCount, 'entry')}`)
   if (entryCount > MOST_ENTRIES) throw new ZipFault(`it has ${entryCount} entries; at most ${MOST_ENTRIES} are read`)
   if (directorySize > LARGEST_DIRECTORY)
     throw new ZipFault(`its directory has ${directorySize} bytes; at most ${LARGEST_DIRECTORY} are read`)
@@ -207,7 +207,7 @@ function checkEntry(entry: yauzl.Entry, local: yauzl.LocalFileHeader, central: U
   if (name.startsWith('/') || /^[A-Za-z]:/.test(name)) throw fault('has an absolute name')
   const steps = name.replace(/\/$/, '').split('/')
   if (steps.includes('..')) throw fault('leaves the folder that the wheel is unpacked in')
-  if (steps.some(step => step === '' || step === '.')) throw fault('has an empty or “.” step in its name')
+  if (steps.some(step => step === '' || step === '.')) throw fault('has an empty or "." step in its name')
 
   if ((flags & (FLAG_ENCRYPTED | FLAG_STRONG_ENCRYPTION | FLAG_MASKED_HEADERS)) !== 0) throw fault('is encrypted')
   if ((flags & FLAG_PATCHED_DATA) !== 0) throw fault('holds patched data, which nothing reads')
@@ -377,7 +377,7 @@ function checkSizes(entries: readonly WheelEntry[]): void {
       throw new ZipFault(`the entry ${shown} is stored, but its two sizes differ`)
     if (entry.size > (entry.compressedSize + 1) * DEFLATE_LIMIT)
       throw new ZipFault(
-        `the entry ${shown} of ${entry.compressedSize} bytes cannot hold the ${entry.size} bytes that it claims`,
+        `the entry ${shown} of ${count(entry.compressedSize, 'byte')} cannot hold the ${count(entry.size, 'byte')} that it claims`,
       )
     size += entry.size
     compressed += entry.compressedSize

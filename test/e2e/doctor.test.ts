@@ -76,7 +76,7 @@ worldSuite('wheelfix doctor', ['gcc', 'ld'], world => {
     const script = `#!/bin/sh\nLD_LIBRARY_PATH=${other} exec ${world.python} "$@"\n`
     writeFileSync(join(venv.root, 'bin/python'), script, { mode: 0o755 })
     const { message, remedy, paths } = one(findingsOf(venv), 'loader-differs')
-    assert.equal(message, 'wheelfix does not find libgone.so, the loader does')
+    assert.equal(message, 'wheelfix does not find libgone.so, but the loader does')
     assert.match(remedy ?? '', /a bug in wheelfix: please report/)
     assert.equal(paths[0]?.endsWith(`strange/core${MODULE}`), true)
   })
@@ -156,7 +156,7 @@ worldSuite('wheelfix doctor', ['gcc', 'ld'], world => {
     assert.equal(venv.run('venv', '--quiet', '--no-scan').status, 0)
     const dead = one(findingsOf(venv), 'dead-store-path')
     assert.deepEqual([dead.severity, dead.remedy], ['note', null])
-    assert.equal(dead.message, `${path} is gone from the store; the file named it before wheelfix`)
+    assert.equal(dead.message, `${path} is gone from the store; the file named it before wheelfix changed it`)
     assert.equal(venv.run('doctor', '--no-scan').status, 0)
   })
 

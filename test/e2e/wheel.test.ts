@@ -545,7 +545,7 @@ suite('wheelfix wheel', () => {
     })
     assert.doesNotMatch(said.join(''), /\.wheelfix-installation/)
     const [plain, , json] = said
-    assert.match(plain ?? '', /libtop\.so +in the wheel’s top folder/)
+    assert.match(plain ?? '', /libtop\.so +in the wheel's top folder/)
     assert.match(plain ?? '', /libdeep\.so +deep\/er/)
     for (const { name } of files.slice(0, 3)) assert.match(json ?? '', new RegExp(`"provider":"${String(name)}"`))
   })

@@ -92,7 +92,7 @@ test('with no flags, in a store with two glibc, compilers too new, stubs and oth
   assert.equal(serving.get('libz.so.1')?.path, linked ? undefined : join(zlib, 'lib/libz.so.1'))
   assert.equal(serving.has('libcuda.so.1'), false)
   const text = wheelfix(world, ['venv', venv, '--verbose']).stdout
-  assert.match(text, new RegExp(`skipped: .*${basename(tooNew)}.*needs GLIBC_2\\.99, this Python has glibc`))
+  assert.match(text, new RegExp(`skipped: .*${basename(tooNew)}.*needs GLIBC_2\\.99, but this Python has glibc`))
   assert.match(text, new RegExp(`skipped: .*${basename(other)}.*is for another machine`))
   assert.equal(run(python, ['-c', 'import wheelfix_demo'], { env: world.env }).status, 0)
 

@@ -233,9 +233,9 @@ test('a glibc before 2.33 is refused, by the version that its libc names', { ski
   writeFileSync(join(old, 'libc.so.6'), OLD_BANNER)
   const libc = identifyLibc(program, { ...withSource(program, readElf), ptInterp: loader }, {})
   assert.equal(libc.version, '2.31')
-  assert.match(reasonOf(readFileSync(loader), '/c', libc.version), /glibc 2\.31 ignores such a cache/)
+  assert.match(reasonOf(readFileSync(loader), '/c', libc.version), /glibc 2\.31 ignores the cache of a private loader/)
   for (const [named, expected] of [
-    ['2.32', /glibc 2\.32 ignores such a cache/],
+    ['2.32', /glibc 2\.32 ignores the cache of a private loader/],
     ['1.9', /glibc 1\.9 ignores/],
     [null, /version of its libc cannot be read/],
     ['2.33', /^accepted$/],

@@ -44,7 +44,7 @@ test('every dist-info and egg-info folder is a distribution, except the leftover
 
 test('names are compared as in PEP 503', () => {
   assert.equal(normaliseName('Zope._Interface--X'), 'zope-interface-x')
-  assert.equal(distributions.get('pydantic-core')?.displayName, 'pydantic_core')
+  assert.equal(distributions.get('pydantic-core')?.name, 'pydantic-core')
 })
 
 test('a file belongs to the distribution that lists it first', () => {

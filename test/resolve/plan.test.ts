@@ -311,7 +311,7 @@ worldSuite('the plan', ['gcc', 'ld'], world => {
       venv.install('a', { 'a/x.txt': '' })
       user(join(venv.site, `a/core${MODULE}`), scratch, 1)
       const hint = () => plan(venv).document.missing[0]?.hint ?? ''
-      assert.match(hint(), /^GLIBC_2\.99 is needed \(a manylinux_2_99 wheel\), this Python has glibc 2\.\d+/)
+      assert.match(hint(), /^GLIBC_2\.99 is needed \(a manylinux_2_99 wheel\), but this Python has glibc 2\.\d+/)
       writeFileSync(join(venv.site, 'a-1.0.dist-info/WHEEL'), 'Tag: cp311-cp311-manylinux_2_98_x86_64\n')
       rmSync(join(venv.site, 'a/x.txt'))
       writeFileSync(

@@ -60,7 +60,7 @@ export async function answerFor(
   })
   const report = await untilSignal(steps, () => {
     const { done, total } = written
-    return `${done} of ${count(total, 'object')} patched, each of them whole; the next run completes it`
+    return `${done} of ${count(total, 'object')} patched, each of them whole; the next run completes the work`
   })
   const counts = strict || report.strict
   const facts = factsOf(report)

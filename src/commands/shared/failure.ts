@@ -60,11 +60,11 @@ function expected(error: unknown): WheelfixError {
 }
 
 const SENTENCES: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full: free some space and run again',
-  EDQUOT: 'your disk quota is used up: free some space and run again',
-  EACCES: 'you have no permission for this: run as the owner of the environment',
-  EPERM: 'you have no permission for this: run as the owner of the environment',
+  ENOSPC: 'the disk is full: free some space and run wheelfix again',
+  EDQUOT: 'your disk quota is used up: free some space and run wheelfix again',
+  EACCES: 'you have no permission for this: run wheelfix as the owner of the environment',
+  EPERM: 'you have no permission for this: run wheelfix as the owner of the environment',
   EROFS: 'the file system is read-only',
-  ERR_ACCESS_DENIED: 'Node’s permission model forbids this: run wheelfix without --permission (NODE_OPTIONS)',
+  ERR_ACCESS_DENIED: "Node's permission model forbids this: run wheelfix without --permission (NODE_OPTIONS)",
   EMFILE: 'too many open files: raise the limit (ulimit -n)',
 }

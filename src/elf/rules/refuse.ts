@@ -81,7 +81,7 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
     throw refused('its dynamic segment is in no PT_LOAD', dynamicSegment.vaddr)
   }
   if (placed.offset !== dynamicSegment.offset) {
-    throw refused('the dynamic segment’s file offset is not where its address is mapped from', dynamicSegment.offset)
+    throw refused("the dynamic segment's file offset is not where its address is mapped from", dynamicSegment.offset)
   }
   // the loader reads on to DT_NULL, whatever p_filesz says; the graft would lose the entries behind p_filesz
   if ((dynamic.length + 1) * formatOf(header).dyn.bytes > dynamicSegment.filesz) {
@@ -110,7 +110,7 @@ function refused(reason: string, value?: bigint | number): ElfError {
 
 function only(programHeaders: readonly ProgramHeader[], type: number, name: string): ProgramHeader | undefined {
   const found = programHeaders.filter(header => header.type === type)
-  if (found.length > 1) throw refused(`it has ${found.length} of ${name}`, found.length)
+  if (found.length > 1) throw refused(`it has ${found.length} ${name} segments`, found.length)
   return found[0]
 }
 
@@ -129,7 +129,7 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
     // the page
     const page = align < SMALLEST_PAGE ? align : BigInt(SMALLEST_PAGE)
     if (page > 1n && (vaddr - BigInt(offset)) % page !== 0n) {
-      throw refused(`address and offset of ${at} do not agree modulo the page`, align)
+      throw refused(`address and offset of ${at} do not agree modulo the page size`, align)
     }
     end = vaddr + memsz
   }

@@ -143,7 +143,12 @@ export function checkProgramHeaders(object: ElfObject, report: Report): void {
     report('phdr-mapped', 'PT_PHDR is there, but no PT_LOAD holds the table', phdr.offset, phdr.vaddr)
   } else if (phdr !== undefined && phdr.vaddr !== address) {
     const wanted = hex(address ?? 0n)
-    report('phdr-address', `PT_PHDR says ${hex(phdr.vaddr)}, the table is mapped at ${wanted}`, phdr.offset, phdr.vaddr)
+    report(
+      'phdr-address',
+      `PT_PHDR says ${hex(phdr.vaddr)}, but the table is mapped at ${wanted}`,
+      phdr.offset,
+      phdr.vaddr,
+    )
   }
   const firstLoad = programHeaders.findIndex(({ type }) => type === PT_LOAD)
   if (firstLoad >= 0 && programHeaders.findIndex(({ type }) => type === PT_PHDR) > firstLoad) {
@@ -152,7 +157,7 @@ export function checkProgramHeaders(object: ElfObject, report: Report): void {
   if (!isExecutable(object) || first === undefined) return
   // binfmt_elf.c reads at most 64 KiB
   if (length > 0x10000)
-    report('phdr-size', `an executable’s program headers take ${length} bytes`, header.phoff, length)
+    report('phdr-size', `an executable's program headers take ${length} bytes`, header.phoff, length)
   if (address === undefined) report('at-phdr', 'no PT_LOAD of the executable holds its program headers', header.phoff)
   // kernels before 5.18 and qemu-user compute AT_PHDR from the first PT_LOAD
   else if (address - BigInt(header.phoff) !== first.vaddr - BigInt(first.offset)) {
@@ -184,12 +189,13 @@ export function checkInterpreter(source: ByteSource, { programHeaders }: ElfObje
   const segment = programHeaders.find(({ type }) => type === PT_INTERP)
   if (segment === undefined) return
   const { offset, filesz, vaddr } = segment
-  if (filesz < 2 || filesz > 4096) report('interpreter', `PT_INTERP has ${filesz} bytes`, offset, filesz)
+  if (filesz < 2 || filesz > 4096)
+    report('interpreter', `PT_INTERP has a size of ${filesz}, not of 2 to 4096 bytes`, offset, filesz)
   else if (source.read(offset + filesz - 1, 1)[0] !== 0) {
     report('interpreter', 'PT_INTERP does not end with its NUL', offset + filesz - 1)
   }
   if (extentAt(programHeaders, vaddr)?.offset !== offset) {
-    report('interpreter', `PT_INTERP’s offset ${offset} is not mapped at its address`, offset, vaddr)
+    report('interpreter', `PT_INTERP's offset ${offset} is not mapped at its address`, offset, vaddr)
   }
 }
 
@@ -217,7 +223,7 @@ export function checkSegments(size: number, { programHeaders }: ElfObject, repor
     } else if (extent.offset !== offset) {
       report(
         'segment-mapped',
-        `${name} is at ${offset} in the file, its address is mapped from ${extent.offset}`,
+        `${name} is at ${offset} in the file, but its address is mapped from ${extent.offset}`,
         offset,
         vaddr,
       )
@@ -266,7 +272,12 @@ export function checkDynamic(object: ElfObject, report: Report): void {
   // ld.so writes DT_DEBUG and relocates the table, unless PT_DYNAMIC itself says that it is read-only
   const load = loadAt(programHeaders, segment.vaddr)
   if (load !== undefined && (segment.flags & PF_W) !== 0 && (load.flags & PF_W) === 0) {
-    report('dynamic-writable', 'PT_DYNAMIC is writable, the PT_LOAD that holds it is not', segment.offset, load.flags)
+    report(
+      'dynamic-writable',
+      'PT_DYNAMIC is writable, but the PT_LOAD that holds it is not',
+      segment.offset,
+      load.flags,
+    )
   }
   const value = (tag: number): bigint | undefined => valueOf(dynamic, tag)
   for (const [tag, sizeTag, name] of TABLES) {
@@ -335,7 +346,7 @@ export function checkVersions(
   ] as const) {
     const told = value(tag)
     if (told !== undefined && told !== BigInt(count)) {
-      report('version-tables', `${name} is ${told}, the chain has ${count}`, undefined, told)
+      report('version-tables', `${name} is ${told}, but the chain has ${count}`, undefined, told)
     }
   }
 }
@@ -357,7 +368,7 @@ export function checkHash(source: ByteSource, { header, programHeaders, dynamic 
     )
   }
   if (gnuHash.bytes + bloom * (format.class / 8) + buckets * 4 > extent.length) {
-    report('hash-table', `DT_GNU_HASH’s ${buckets} buckets reach beyond its PT_LOAD`, extent.offset, buckets)
+    report('hash-table', `DT_GNU_HASH's ${buckets} buckets reach beyond its PT_LOAD`, extent.offset, buckets)
   }
 }
 
@@ -383,7 +394,7 @@ export function checkSections(
     if (mapped !== null && mapped.offset !== offset) {
       report(
         'sections',
-        `section ${index} is at ${offset}, its address ${hex(address)} is mapped from ${mapped.offset}`,
+        `section ${index} is at ${offset}, but its address ${hex(address)} is mapped from ${mapped.offset}`,
         offset,
       )
     }

@@ -117,7 +117,7 @@ export function verifyState(
   const wrong = differences(stateOf(now), wanted)
   if (wrong.length > 0) throw broken(`${wrong.join(', ')} came out differently from what was wanted`)
   for (const field of ['class', 'byteOrder', 'abiVersion', 'type', 'machine', 'flags', 'entry'] as const) {
-    if (old.header[field] !== now.header[field]) throw broken(`the ELF header’s ${field} has changed`)
+    if (old.header[field] !== now.header[field]) throw broken(`the ELF header's ${field} has changed`)
   }
   const inPlace = result.size === original.size
   const cache = droppedCache(original, old, null, wanted)
@@ -222,7 +222,7 @@ function compareProgramHeaders(old: ElfObject, now: ElfObject, inPlace: boolean)
       BigInt(b.filesz) === b.memsz &&
       same({ ...a, filesz: b.filesz, memsz: BigInt(a.filesz) === a.memsz ? b.memsz : a.memsz }, b)
     if (before.length !== after.length || !before.every((a, at) => same(a, after[at]) || isLonger(a, after[at]))) {
-      throw broken('a segment has changed that no edit touches')
+      throw broken('a segment that no edit touches has changed')
     }
     return
   }
@@ -230,7 +230,7 @@ function compareProgramHeaders(old: ElfObject, now: ElfObject, inPlace: boolean)
   const ours = after.findIndex(header => header.type === PT_LOAD && isNew(header))
   const kept = after.filter((_, index) => index !== ours)
   if (kept.length !== before.length || !before.every((header, index) => same(header, kept[index]))) {
-    throw broken('a segment has changed that no edit touches')
+    throw broken('a segment that no edit touches has changed')
   }
 }
 
@@ -253,5 +253,5 @@ function compareDynamic(old: ElfObject, now: ElfObject, wanted: ElfState): void 
     const entry = found[index]
     return entry?.tag === tag && (entry.value === value || OTHER_VALUE.has(tag))
   })
-  if (!fits || found.length !== expected.length) throw broken('a dynamic entry has changed that no edit touches')
+  if (!fits || found.length !== expected.length) throw broken('a dynamic entry that no edit touches has changed')
 }

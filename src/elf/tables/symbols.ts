@@ -33,7 +33,7 @@ export function definesSymbol(source: ByteSource, object: ElfObject, name: strin
     const { sym } = format
     const symbol = decode(sym, format, read(symtab + BigInt(index * sym.bytes), sym.bytes, 'a symbol'))
     if (symbol.shndx === SHN_UNDEF) return false
-    const extent = mustBeAt(programHeaders, strtab + symbol.name, 'a symbol’s name')
+    const extent = mustBeAt(programHeaders, strtab + symbol.name, "a symbol's name")
     return extent.length >= wanted.length && wanted.equals(source.read(extent.offset, wanted.length))
   }
   const number = (address: bigint, width: 4 | 8, what: string): number =>

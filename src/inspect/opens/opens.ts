@@ -53,7 +53,7 @@ export function opensByName(examination: Examination, now: SimulationInput, env:
     const names = stringsOf(object).filter(
       name => !object.current.needed.includes(name) && name !== object.current.soname && !LINKED_IN.test(stemOf(name)),
     )
-    const owner = distributions.ownerOf(object.path)?.distribution.displayName ?? fileNameOf(object.path)
+    const owner = distributions.ownerOf(object.path)?.distribution.name ?? fileNameOf(object.path)
     for (const same of byStem(names)) {
       const isOpened = same.some(name => findsByName(object, name, now))
       note(owner, same, object.relative, isOpened)
@@ -156,7 +156,7 @@ function makeIsFound({ scan, distributions }: Examination, { python }: Simulatio
     cached.set(stemOf(soname), [...(cached.get(stemOf(soname)) ?? []), soname])
   }
   const files = scan.objects.map(({ path }) => {
-    return { name: fileNameOf(path), owner: distributions.ownerOf(path)?.distribution.displayName ?? '' }
+    return { name: fileNameOf(path), owner: distributions.ownerOf(path)?.distribution.name ?? '' }
   })
   const answers = new Map<string, boolean>()
   const isOpened = (name: string): boolean => {

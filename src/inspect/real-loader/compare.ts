@@ -58,7 +58,7 @@ export function compareWithLoader(
   }
   const findings: Finding[] = broken
     .filter(({ path }) => verdicts.get(path)?.error === null)
-    .map(({ relative, reason }) => differs(`the loader loads it, wheelfix cannot read it: ${reason}`, relative))
+    .map(({ relative, reason }) => differs(`the loader loads it, but wheelfix cannot read it: ${reason}`, relative))
   const refusals: Refusal[] = []
   const counting = new Set(plan.objects.filter(({ counts }) => counts).map(({ identity }) => identity))
   let asked = 0
@@ -159,11 +159,11 @@ export function differences(process: Process, { error, files }: Verdict): string
       /^(?:Error loading shared library )?([^\s:]+): (?:cannot open shared|No such file)/.exec(error) ?? []
     if (soname !== undefined) {
       const known = lost.has(soname) || soname.startsWith('/')
-      return known ? [] : [`the loader does not find ${soname}, wheelfix does`]
+      return known ? [] : [`the loader does not find ${soname}, but wheelfix does`]
     }
     const [, version] = /version `([^']+)' not found/.exec(error) ?? []
     if (version !== undefined && !needed.some(({ lackingVersions }) => lackingVersions.includes(version))) {
-      return [`the loader does not find version ${version}, wheelfix does (${error})`]
+      return [`the loader does not find version ${version}, but wheelfix does (${error})`]
     }
     // an error about a symbol, room for TLS or a constructor says nothing about where libraries are
     return []
@@ -174,10 +174,10 @@ export function differences(process: Process, { error, files }: Verdict): string
   // already
   const names = new Set(needed.map(({ soname }) => soname).filter(soname => !lost.has(soname)))
   return [
-    ...[...lost].map(soname => `wheelfix does not find ${soname}, the loader does`),
-    ...[...ours].filter(file => !theirs.has(file)).map(file => `wheelfix loads ${file}, the loader does not`),
+    ...[...lost].map(soname => `wheelfix does not find ${soname}, but the loader does`),
+    ...[...ours].filter(file => !theirs.has(file)).map(file => `wheelfix loads ${file}, but the loader does not`),
     ...[...theirs]
       .filter(file => !ours.has(file) && names.has(fileNameOf(file)))
-      .map(file => `the loader loads ${file}, wheelfix does not`),
+      .map(file => `the loader loads ${file}, but wheelfix does not`),
   ]
 }

@@ -98,7 +98,7 @@ function withoutPath(error: string, path: string): string {
 
 function remedyOf(error: string, path: string): string | null {
   if (/executable stack/.test(error))
-    return `few libraries really need an executable stack; to do without: wheelfix elf --clear-execstack ${shellWord(path)}`
+    return `few libraries really need an executable stack; to do without it: wheelfix elf --clear-execstack ${shellWord(path)}`
   if (/static TLS/.test(error)) {
     return 'export GLIBC_TUNABLES=glibc.rtld.optional_static_tls=BYTES, where BYTES is more than the thread-local data of the library'
   }

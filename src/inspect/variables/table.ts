@@ -29,7 +29,7 @@ interface VariableRow {
   /** Only builds from source read it. */
   readonly forBuild?: true
   readonly value: Find
-  /** Why the package does not find it by itself. The sentence begins with the package’s name, or `this Python`. */
+  /** Why the package does not find it by itself. The sentence begins with the package's name, or `this Python`. */
   readonly reason: string | ((facts: Facts) => string)
   readonly source: string
 }
@@ -82,7 +82,7 @@ export const VARIABLES: readonly VariableRow[] = [
     variable: 'TRITON_LIBCUDA_PATH',
     distributions: ['triton'],
     value: ofDriver('libcuda.so.1', 'folder'),
-    reason: 'asks /sbin/ldconfig for libcuda.so.1, and ldconfig does not know the driver’s folder',
+    reason: "asks /sbin/ldconfig for libcuda.so.1, and ldconfig does not know the driver's folder",
     source: 'triton/backends/nvidia/driver.py, libcuda_dirs; NixOS/nixpkgs#426296',
   },
   {

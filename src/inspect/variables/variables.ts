@@ -42,8 +42,7 @@ export function variablesOf(examination: Examination, options: VariableOptions):
   const found = new Map<string, Variable>()
   for (const { variable, distributions, forBuild, value: find, reason, source } of VARIABLES) {
     if (found.has(variable) || (forBuild === true && !build)) continue
-    const distribution =
-      distributions.map(name => examination.distributions.get(name)).find(Boolean)?.displayName ?? null
+    const distribution = distributions.map(name => examination.distributions.get(name)).find(Boolean)?.name ?? null
     if (distributions.length > 0 && distribution === null) continue
     const value = find(facts)
     const current = env[variable] ?? ''

@@ -115,7 +115,7 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
       const storePath = storePathOf(path, store) ?? path
       return (
         `nothing shows who put ${storePath} into the store (no signature of a trusted key, no profile or link of ` +
-        `yours or root’s): to use it anyway, give --trust ${storePath}`
+        `yours or root's): to use it anyway, give --trust ${storePath}`
       )
     },
     problem: () => (isSilent ? SILENCE : null),

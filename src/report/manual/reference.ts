@@ -61,7 +61,7 @@ function exampleText({ command, purpose }: { readonly command: string; readonly 
 }
 
 function describeOption({ description, choices }: OptionDescription): string {
-  return choices.length === 0 ? description : `${description} (${choices.join(', ')})`
+  return choices.length === 0 ? description : `${description} (choices: ${choices.join(', ')})`
 }
 
 function escaped(text: string): string {

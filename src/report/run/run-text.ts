@@ -226,7 +226,8 @@ function lackLines(lacks: readonly Lack[], style: ReportStyle): string[] {
   const packages = [...new Set(lacks.flatMap(lack => lack.packages))].sort()
   const names = [...new Set(lacks.flatMap(lack => lack.names))].sort()
   const sentence =
-    `${listed(packages, MOST_LINES)} need ${listed(names, MOST_LINES)}, which are missing: ` +
+    `${listed(packages, MOST_LINES)} ${agree(packages.length, 'needs', 'need')} ${listed(names, MOST_LINES)}, which ` +
+    `${agree(names.length, 'is', 'are')} missing: ` +
     `${count(new Set(lacks.flatMap(({ files }) => files)).size, 'file')} cannot load`
   return [`${mark} ${sentence}`, ...hints]
 }

@@ -40,7 +40,7 @@ function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[
   const tag = /^GLIBC_(\d+)\.(\d+)/.exec(version)
   const derived = tag === null ? [] : [`a manylinux_${tag[1] ?? ''}_${tag[2] ?? ''} wheel`]
   const policy = [...derived, ...tags].join('; ')
-  return `${version} is needed${policy === '' ? '' : ` (${policy})`}, ${have}: use a Python from a newer nixpkgs, or an older release of the package`
+  return `${version} is needed${policy === '' ? '' : ` (${policy})`}, but ${have}: use a Python from a newer nixpkgs, or an older release of the package`
 }
 
 /** The package that would bring a missing soname; null when no package would (libc's own, a driver's) or none is known. */

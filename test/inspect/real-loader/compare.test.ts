@@ -30,14 +30,14 @@ const lost = (soname: string) => ({ error: `${soname}: cannot open shared object
 test('the first library that the loader misses must be one that we miss', () => {
   assert.deepEqual(differences(processOf({ 'liba.so': null }), lost('liba.so')), [])
   assert.deepEqual(differences(processOf({ 'liba.so': '/etc/passwd' }), lost('liba.so')), [
-    'the loader does not find liba.so, wheelfix does',
+    'the loader does not find liba.so, but wheelfix does',
   ])
 })
 
 test('an object that loads must miss nothing', () => {
   const files = ['/usr/bin/dash', '/bin/sh']
   const said = differences(processOf({ 'liba.so': null }), { error: null, files })
-  assert.ok(said.includes('wheelfix does not find liba.so, the loader does'))
+  assert.ok(said.includes('wheelfix does not find liba.so, but the loader does'))
 })
 
 test('a version that the loader misses must be one that we miss', () => {
