@@ -233,7 +233,7 @@ suite('opens-by-name in real packages', () => {
     glfw: /^glfw opens libGL\.so\.1, libX11\.so\.6, libXcursor\.so\.1,/,
     pyvips: /^pyvips opens libgobject-2\.0\.so\.0 and libvips\.so\.42 by name/,
     wgpu: /^wgpu opens libvulkan\.so\.1/,
-    'python-magic': /^python_magic opens libmagic\.so\.1 by name/,
+    'python-magic': /^python-magic opens libmagic\.so\.1 by name/,
   }
   test('are told of with no row for them, and not those that bring what they open', () => {
     const venv = makeVenv(world, 'real')
