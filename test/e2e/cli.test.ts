@@ -190,7 +190,7 @@ function inProject(world: World): void {
     )
     const { status, stderr } = within(['why', 'wheelfix-dmo'])
     assert.equal(status, 2)
-    assert.match(stderr, /wheelfix-dmo is not a file, distribution, module or soname of .*: did you mean wheelfix_demo/)
+    assert.match(stderr, /wheelfix-dmo is not a file, distribution, module or soname of .*: did you mean wheelfix-demo/)
   })
 
   test('config shows each value with its source, and a mistake names the file', () => {
