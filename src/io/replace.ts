@@ -94,7 +94,7 @@ export function stageFile(
     return stage(path, fstatSync(source.fd), fd => {
       writeEdited(fd, source, edit, see)
       if (ctimeMs !== null && fstatSync(source.fd).ctimeMs !== ctimeMs) {
-        throw new WheelfixError('BUSY', 'another program changed it during this run: run again', path)
+        throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
       }
     })
   } finally {
