@@ -104,7 +104,7 @@ worldSuite('wheelfix doctor', ['gcc', 'ld'], world => {
   test('a venv that was never patched: unpatched', () => {
     const venv = testVenv(world, 'unpatched')
     venv.install('plain', { [`plain/core${MODULE}`]: { needed: ['libstdc++.so.6'] } })
-    assert.match(one(findingsOf(venv, {}, ...libs), 'unpatched').message, /^1 object to patch, of plain$/)
+    assert.match(one(findingsOf(venv, {}, ...libs), 'unpatched').message, /^1 object to patch in plain$/)
   })
 
   test('a package that came later: changed-since', () => {
