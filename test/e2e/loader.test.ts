@@ -470,7 +470,10 @@ int main(int argc, char **argv) {
     })
     assert.equal(status, 2, stderr)
     assert.match(stderr, /cannot be written/)
-    assert.match(stderr, asNobody.uid === undefined ? /make it writable first \(chmod -R u\+w\)/ : /run wheelfix as its owner/)
+    assert.match(
+      stderr,
+      asNobody.uid === undefined ? /make it writable first \(chmod -R u\+w\)/ : /run wheelfix as its owner/,
+    )
     assert.doesNotMatch(stderr, /\n\s+at /)
     chmodSync(venv, 0o755)
     chmodSync(join(venv, 'bin'), 0o755)
