@@ -16,7 +16,7 @@ if (version[0] < 20 || (version[0] === 20 && version[1] < 19)) {
   fail(
     'wheelfix needs Node 20.19 or later, and this is Node ' +
       process.versions.node +
-      '. Get one with: nix-shell -p nodejs, or: npm install -g node@22 npm@11',
+      '. Get one with: nix-shell -p nodejs, or: npm install -g node@22 && npm install -g npm@11',
   )
 }
 

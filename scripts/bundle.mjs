@@ -7,7 +7,7 @@ import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs'
 const [major, minor] = process.versions.node.split('.').map(Number)
 if (major < 20 || (major === 20 && minor < 19)) {
   console.error(
-    `error: wheelfix needs Node 20.19 or later, and this is Node ${process.versions.node}. Get one with: nix-shell -p nodejs, or: npm install -g node@22 npm@11`,
+    `error: wheelfix needs Node 20.19 or later, and this is Node ${process.versions.node}. Get one with: nix-shell -p nodejs, or: npm install -g node@22 && npm install -g npm@11`,
   )
   process.exit(1)
 }
