@@ -1,6 +1,7 @@
 // `wheelfix venv` and `wheelfix check`: parse options → run the pipeline → render.
 import type { ProgramInterpreter, Strategy } from '../config/config.ts'
 import { findProjectFile } from '../nix/build/project-file.ts'
+import { isWithoutNix, systemRemedy } from '../nix/system-packages.ts'
 import { findEnvironment, findFolder } from '../state/folders.ts'
 import type { VenvOptions } from '../environment/options.ts'
 import type { VenvReport } from '../environment/report.ts'
@@ -34,6 +35,8 @@ export interface VenvCommandOptions extends LibrarySetOptions, OwnerOutputOption
   readonly update?: boolean | undefined
   readonly rehash?: boolean | undefined
   readonly editable?: boolean | undefined
+  /** Without false: the line that keeps missing packages in the project's own file. */
+  readonly keep?: boolean | undefined
 }
 
 /** The further options of `wheelfix path`. */
@@ -139,7 +142,10 @@ function styleFor(command: Command, venv: Environment, options: VenvCommandOptio
     strict,
     details: null,
     target,
-    remedies: attributes => remediesFor(attributes, target, findProjectFile(venv.root), cwd),
+    remedies: (attributes, sonames) => {
+      if (isWithoutNix(env)) return [{ where: 'to add them', text: systemRemedy(sonames) }]
+      return remediesFor(attributes, target, options.keep === false ? null : findProjectFile(venv.root), cwd)
+    },
   }
 }
 
@@ -165,7 +171,7 @@ const MOST_WARNINGS = 2
 /** @returns how many lines the warnings took */
 function warn(warnings: readonly string[], options: VenvCommandOptions): number {
   const isWhole = options.verbose === true || options.json === true || warnings.length <= MOST_WARNINGS
-  const more = `${count(warnings.length - 1, 'more warning')} (wheelfix doctor shows all)`
+  const more = `${count(warnings.length - 1, 'more warning')} (-v shows all)`
   const told = isWhole ? warnings : [...warnings.slice(0, 1), more]
   return writeWarnings(told, colours(options.color, process.env).stderr, process.env)
 }

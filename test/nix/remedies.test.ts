@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { findProjectFile, type ProjectFile } from '../../src/nix/build/project-file.ts'
-import { lineFor } from '../../src/report/run/remedies.ts'
+import { keepRemedy, lineFor } from '../../src/report/run/remedies.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { installDemoWheel, makeVenv, WHEELFIX } from '../world/venv.ts'
@@ -63,6 +63,26 @@ suite('a line to paste', () => {
     assert.equal(found({ 'default.nix': '{ }' }), null)
     assert.equal(found({ 'default.nix': 'mkShell { }' }), 'shell')
     assert.equal(found({ 'flake.nix': '{ }', 'sub/shell.nix': '{ }' }), 'shell')
+  })
+
+  test('is not a second definition of WHEELFIX_LIBS', () => {
+    const folder = join(world.root, 'twice')
+    mkdirSync(folder)
+    const printed = (text: string) => {
+      writeFileSync(join(folder, 'shell.nix'), text)
+      const project = findProjectFile(join(folder, '.venv'))
+      assert.ok(project !== null)
+      return keepRemedy(['libGL'], project, folder)
+    }
+    const line = lineFor('shell', ['glib'])
+    assert.deepEqual(printed(`{ ${line} }`), {
+      where: 'to keep them, in the list of WHEELFIX_LIBS in shell.nix',
+      text: 'libGL',
+    })
+    assert.deepEqual(printed(`{ # ${line}\n }`), {
+      where: 'to keep them, in shell.nix',
+      text: lineFor('shell', ['libGL']),
+    })
   })
 })
 

@@ -33,6 +33,11 @@ test(
     assert.ok(Date.now() - start < 10_000)
     assert.ok(told.length > 1)
     assert.match(told[0] ?? '', /^nix build x: still running after 0 s$/)
-    await assert.rejects(runNix([], { ...run, env: { PATH: '/nonexistent' } }), /nix is not on PATH/)
+    const pathless = (store: string) => ({ PATH: '/nonexistent', NIX_STORE_DIR: store })
+    await assert.rejects(runNix([], { ...run, env: pathless('/usr') }), /nix is not on PATH/)
+    await assert.rejects(
+      runNix([], { ...run, env: pathless('/nonexistent') }),
+      /needs Nix, which this machine does not/,
+    )
   },
 )

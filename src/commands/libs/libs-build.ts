@@ -79,12 +79,15 @@ export async function libsBuildCommand(
     if (built.path !== null) writeLines(standardError, [`${built.path}/lib`])
     const { libs, scan, trust, quiet, verbose, color } = options
     // the run finds the set by its link, as every later run does
-    const runOptions = { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color }
+    const runOptions = { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color, keep: false }
     const status = await (venv.kind === 'venv'
       ? venvCommand('venv', [venv.root], runOptions, version)
       : pathCommand([venv.files[0] ?? venv.root], runOptions, version))
     const project = built.names.length === 0 ? null : findProjectFile(venv.root)
-    if (project !== null) writeLines(standardError, [`→ ${keepRemedy(built.names, project, cwd)}`])
+    if (project !== null) {
+      const { where, text } = keepRemedy(built.names, project, cwd)
+      writeLines(standardError, [`→ ${where}: ${text}`])
+    }
     return built.status > status ? built.status : status
   } catch (error) {
     return reportFailure(error)

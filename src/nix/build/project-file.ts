@@ -14,6 +14,8 @@ import { fsPath } from '../../io/path.ts'
 export interface ProjectFile {
   readonly path: string
   readonly kind: 'template' | 'flake' | 'shell' | 'devenv' | 'nixos'
+  /** Does the file already define WHEELFIX_LIBS? Nix refuses a second definition. The template has a list of its own. */
+  readonly hasLibs: boolean
 }
 
 /** devenv.nix comes first, because nobody edits devenv's own flake.nix beside it by hand. */
@@ -33,12 +35,16 @@ export function findProjectFile(environmentRoot: string, system = '/etc/nixos/co
     for (const [name, kind] of NAMES) {
       const path = join(folder, name)
       if (!existsSync(fsPath(path))) continue
-      if (kind === 'flake') return { path, kind: isTemplate(path) ? 'template' : 'flake' }
-      if (name !== 'default.nix' || isShell(path)) return { path, kind }
+      if (kind === 'flake') return projectFile(path, isTemplate(path) ? 'template' : 'flake')
+      if (name !== 'default.nix' || isShell(path)) return projectFile(path, kind)
     }
     if (folder === dirname(folder) || existsSync(fsPath(join(folder, '.git')))) break
   }
-  return existsSync(fsPath(system)) ? { path: system, kind: 'nixos' } : null
+  return existsSync(fsPath(system)) ? projectFile(system, 'nixos') : null
+}
+
+function projectFile(path: string, kind: ProjectFile['kind']): ProjectFile {
+  return { path, kind, hasLibs: kind !== 'template' && /^[^#\n]*\bWHEELFIX_LIBS\s*=/m.test(textOf(path)) }
 }
 
 function isTemplate(path: string): boolean {

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { errnoOf, WheelfixError } from '../../io/error.ts'
+import { isWithoutNix } from '../system-packages.ts'
 
 interface NixRun {
   readonly env: NodeJS.ProcessEnv
@@ -56,8 +57,11 @@ export async function runNix(
     if (errnoOf(error) !== 'ENOENT') throw error
     throw new WheelfixError(
       'IO',
-      'nix is not on PATH, and libs build needs it to build or download libraries. Where Nix is installed, open a new ' +
-        'shell, or add /nix/var/nix/profiles/default/bin to PATH',
+      isWithoutNix(env)
+        ? "libs build needs Nix, which this machine does not have. wheelfix venv prints the command of this system's own " +
+            'package manager'
+        : 'nix is not on PATH, and libs build needs it to build or download libraries. Where Nix is installed, open a new ' +
+            'shell, or add /nix/var/nix/profiles/default/bin to PATH',
     )
   } finally {
     clearInterval(told)

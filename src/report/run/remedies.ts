@@ -17,16 +17,15 @@ export function remediesFor(
   const names = isLong ? '--missing' : attributes.join(' ')
   const command = { where: 'to add them', text: `wheelfix libs build ${names}${target}` }
   if (project === null || isLong) return [command]
-  return [command, { where: whereIn(project, cwd), text: lineFor(project.kind, attributes) }]
+  return [command, keepRemedy(attributes, project, cwd)]
 }
 
-/** How to keep packages that are built already, in one sentence. */
-export function keepRemedy(attributes: readonly string[], project: ProjectFile, cwd: string): string {
-  return `${whereIn(project, cwd)}: ${lineFor(project.kind, attributes)}`
-}
-
-function whereIn({ path }: ProjectFile, cwd: string): string {
-  return `to keep them, in ${relativeTo(cwd, path)}`
+/** How to keep packages: the line for the project's own file, or the names for the list that this file already has. */
+export function keepRemedy(attributes: readonly string[], project: ProjectFile, cwd: string): Remedy {
+  const file = relativeTo(cwd, project.path)
+  if (project.hasLibs)
+    return { where: `to keep them, in the list of WHEELFIX_LIBS in ${file}`, text: attributes.join(' ') }
+  return { where: `to keep them, in ${file}`, text: lineFor(project.kind, attributes) }
 }
 
 const MOST_ATTRIBUTES = 8

@@ -107,6 +107,15 @@ export function attributesOf({ lacking, optional, windowAttributes }: RunFacts, 
   return [...new Set([...lacks.flatMap(({ attributes }) => attributes), ...windowAttributes])].sort()
 }
 
+/** The missing libraries that count, as sonames. @param strict libraries that only plugins miss count too */
+export function sonamesOf({ lacking, optional, windows }: RunFacts, strict: boolean): string[] {
+  const lacks = strict ? [...lacking, ...optional] : lacking
+  const failing = windows.filter(({ opensSomewhere }) => !opensSomewhere).flatMap(({ failing }) => failing)
+  const names = [...lacks.flatMap(({ names }) => names), ...failing.flatMap(({ lacks }) => lacks)]
+  // a name with a blank is a version that a library lacks
+  return [...new Set(names.filter(name => !name.includes(' ')))].sort()
+}
+
 /** Did `factsOf` make this value? The same version of the program wrote it, so a look at its parts is enough. */
 export function isRunFacts(value: unknown): value is RunFacts {
   if (typeof value !== 'object' || value === null) return false

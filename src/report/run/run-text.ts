@@ -6,7 +6,7 @@ import { agree, count, listed } from '../../io/words.ts'
 import type { WindowProblem } from '../../resolve/problems/windows.ts'
 import { fitItems, storeName, type Screen, shortPath, widthOf, wrap } from '../layout.ts'
 import type { RunDetails } from './run-details.ts'
-import { attributesOf, type ChangedPackage, type Lack, type RunFacts } from './run-facts.ts'
+import { attributesOf, sonamesOf, type ChangedPackage, type Lack, type RunFacts } from './run-facts.ts'
 import { SOURCE_WORDS } from '../source-words.ts'
 
 export interface ReportStyle {
@@ -23,8 +23,8 @@ export interface ReportStyle {
   readonly details: RunDetails | null
   /** The words that select this environment in a command: none, or its folder. */
   readonly target: string
-  /** What users can paste to add packages of nixpkgs: lines of a shell or of the project's own file. */
-  readonly remedies: (attributes: readonly string[]) => readonly Remedy[]
+  /** What users can paste to add packages of nixpkgs with these sonames: lines of a shell or of the project's own file. */
+  readonly remedies: (attributes: readonly string[], sonames: readonly string[]) => readonly Remedy[]
 }
 
 /** A text to paste, and the place for it. */
@@ -290,7 +290,7 @@ function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   }
   if (summary.held > 0) next.push({ where: 'to patch what lies outside', text: `wheelfix venv --editable${target}` })
   const attributes = attributesOf(facts, style.strict)
-  if (attributes.length > 0) next.push(...style.remedies(attributes))
+  if (attributes.length > 0) next.push(...style.remedies(attributes, sonamesOf(facts, style.strict)))
   const knowsMore = summary.missing + summary.refused + summary.optional + windows.length > 0
   if (knowsMore && !style.quiet) next.push({ where: 'to see more', text: `wheelfix doctor${target}` })
   return next.flatMap(({ where, text }) => {

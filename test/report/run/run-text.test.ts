@@ -41,7 +41,12 @@ function styleOf(columns: number, more: Partial<ReportStyle> = {}): ReportStyle 
     details: null,
     target: '',
     remedies: attributes =>
-      remediesFor(attributes, '', { path: '/home/you/project/shell.nix', kind: 'shell' }, '/home/you/project'),
+      remediesFor(
+        attributes,
+        '',
+        { path: '/home/you/project/shell.nix', kind: 'shell', hasLibs: false },
+        '/home/you/project',
+      ),
     ...more,
   }
 }
