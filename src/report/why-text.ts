@@ -16,8 +16,19 @@ interface WhyStyle {
   readonly target: string
 }
 
-/** The lines of the answer. */
+/** The lines of the answer, and the command that makes it true where files are not patched yet. */
 export function whyLines(report: WhyReport, venv: Environment, style: WhyStyle): string[] {
+  const isPending = report.processes.some(({ objects }) => objects.some(({ change }) => change !== null))
+  const command = `wheelfix ${venv.kind === 'folder' ? 'path' : 'venv'}${style.target}`
+  return [
+    ...answerLines(report, venv, style),
+    ...(isPending
+      ? ['files here are not patched yet; this is the answer after patching', `→ to patch: ${command}`]
+      : []),
+  ]
+}
+
+function answerLines(report: WhyReport, venv: Environment, style: WhyStyle): string[] {
   const painter: Painter = { ...style, venv, shown: new Set() }
   if (report.soname !== null) return sonameLines(report, report.soname, painter)
   const plain = report.processes.filter(({ root }) => isPlain(root, painter))

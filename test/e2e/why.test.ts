@@ -86,7 +86,10 @@ worldSuite('wheelfix why', ['gcc', 'ld'], world => {
     venv.install('mixed', { [`mixed/a${MODULE}`]: {}, [`mixed/b${MODULE}`]: { needed: ['libstdc++.so.6'] } })
     const { stdout } = venv.run('why', 'mixed', ...libs)
     assert.match(stdout, /^mixed\/b\.abi3\.so/)
-    assert.match(stdout, /\n\n1 more object needs nothing but the C library \(-v shows it\)\n$/)
+    assert.match(
+      stdout,
+      /\n\n1 more object needs nothing but the C library \(-v shows it\)\nfiles here are not patched yet/,
+    )
     assert.match(
       venv.run('why', 'mixed', '-v', ...libs).stdout,
       /^mixed\/a\.abi3\.so {2}mixed\nneeds nothing but the C library\n/,
@@ -114,6 +117,8 @@ worldSuite('wheelfix why', ['gcc', 'ld'], world => {
       stdout,
       /^libstdc\+\+\.so\.6\n\/.*gcc.*\/lib\/libstdc\+\+\.so\.6\n[^]*^ {2}left\/other\.abi3\.so {2}its own DT_RUNPATH: \/.*gcc/m,
     )
+    // the answer describes the patched venv, and this one is not patched
+    assert.match(stdout, /\nfiles here are not patched yet; [^\n]*\n→ to patch: wheelfix venv \S+\/why\n$/)
     // left/core needs it too, and lacks another library
     assert.equal(status, 1)
   })
@@ -198,7 +203,7 @@ worldSuite('wheelfix why', ['gcc', 'ld'], world => {
   test('in a patched venv nothing is left to change', () => {
     venv.run('venv', ...libs)
     const { stdout } = venv.run('why', 'left.core', '--no-scan')
-    assert.doesNotMatch(stdout, /^\s*[+-] DT_/m)
+    assert.doesNotMatch(stdout, /^\s*[+-] DT_|not patched yet/m)
     assert.match(stdout, /libstdc\+\+\.so\.6 {2}\//)
     rmSync(join(venv.site, 'left.libs'), { recursive: true })
     assert.match(venv.run('why', 'left.core', '--no-scan').stdout, /^├─ ✗ libvendored-1\.so {2}not found$/m)
