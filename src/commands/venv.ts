@@ -8,6 +8,7 @@ import type { VenvReport } from '../environment/report.ts'
 import type { Environment } from '../python/environment.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { activeElsewhere } from '../python/search-venv.ts'
+import { foldSkipped } from '../resolve/library-sources.ts'
 import { colours } from '../report/colour.ts'
 import { progressBar } from '../report/terminal/progress.ts'
 import { screenOf } from '../report/layout.ts'
@@ -170,8 +171,9 @@ const MOST_WARNINGS = 2
 
 /** @returns how many lines the warnings took */
 function warn(warnings: readonly string[], options: VenvCommandOptions): number {
-  const isWhole = options.verbose === true || options.json === true || warnings.length <= MOST_WARNINGS
-  const more = `${count(warnings.length - 1, 'more warning')} (-v shows all)`
-  const told = isWhole ? warnings : [...warnings.slice(0, 1), more]
+  const isWhole = options.verbose === true || options.json === true
+  const short = isWhole ? warnings : foldSkipped(warnings)
+  const more = `${count(short.length - 1, 'more warning')} (-v shows all)`
+  const told = isWhole || short.length <= MOST_WARNINGS ? short : [...short.slice(0, 1), more]
   return writeWarnings(told, colours(options.color, process.env).stderr, process.env)
 }

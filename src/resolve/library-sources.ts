@@ -80,7 +80,17 @@ function scanSources(python: PythonProcess, options: ScanOptions, wanted: Iterab
 /** The warnings about packages that the scan did not take. */
 export function trustWarnings({ passedOver, refusalOf, problem }: StoreTrust): string[] {
   const silence = problem()
-  return silence !== null ? [silence] : passedOver().map(path => `skipped ${path}: ${refusalOf(path)}`)
+  return silence !== null ? [silence] : passedOver().map(path => `${SKIPPED}${path}: ${refusalOf(path)}`)
+}
+
+const SKIPPED = 'skipped '
+
+/** The warnings for a short report: one line for all skipped packages, because each of their warnings is long. */
+export function foldSkipped(warnings: readonly string[]): readonly string[] {
+  const skipped = warnings.filter(text => text.startsWith(SKIPPED))
+  if (skipped.length < 2) return warnings
+  const line = `${SKIPPED}${skipped.length} packages of the store, because nothing shows who put them there (-v lists them)`
+  return [...warnings.filter(text => !skipped.includes(text)), line]
 }
 
 function filesOf({ interpreter, libc, process, closure }: PythonProcess): string[] {
