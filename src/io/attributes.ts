@@ -2,11 +2,10 @@
 // cannot read or write these. A copy without the access control list would be open to the wrong users, because stat(2)
 // reports the mask of the list as the bits of the group.
 import { spawnSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { WheelfixError } from './error.ts'
-import { directoryOf, fsPath } from './path.ts'
-import type { Staged } from './replace.ts'
+import { directoryOf, fileNameOf } from './path.ts'
+import { discardStaged, type Staged } from './replace.ts'
 
 /** The most bytes of arguments for one process. An argument list may have 2 MiB, including the environment (execve(2)). */
 const MOST_BYTES = 512 << 10
@@ -121,13 +120,16 @@ function output(program: string, options: readonly string[], paths: readonly str
 }
 
 /** @throws WheelfixError `IO` */
-function keepAttributes({ path, temporary }: Staged): void {
-  const { status } = spawnSync('cp', ['--attributes-only', '--preserve=all', '--', path, temporary], {
+function keepAttributes(staged: Staged): void {
+  const { path, temporary, folder } = staged
+  // cp gets the open folder as its descriptor 3
+  const files = [path, temporary].map(file => (folder === null ? file : `/proc/self/fd/3/${fileNameOf(file)}`))
+  const { status } = spawnSync('cp', ['--attributes-only', '--preserve=all', '--', ...files], {
     timeout: TIMEOUT_MS,
-    stdio: 'ignore',
+    stdio: ['ignore', 'ignore', 'ignore', ...(folder === null ? [] : [folder])],
   })
   if (status === 0) return
-  rmSync(fsPath(temporary), { force: true })
+  discardStaged(staged)
   throw new WheelfixError('IO', `${REASON}: cp of coreutils must be on PATH`, path)
 }
 

@@ -4,6 +4,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  existsSync,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -69,6 +70,11 @@ function digestOfName(name: string): string {
 export interface Staged {
   readonly path: string
   readonly temporary: string
+  /**
+   * The open folder of both. Everything happens in it, even if another user puts a link in place of the folder. null where
+   * the folder cannot be read, or /proc is missing.
+   */
+  readonly folder: number | null
   /** True if the bytes must be on the disk before the rename. Without this a power loss could leave an empty file. */
   readonly mustSync: boolean
 }
@@ -86,20 +92,54 @@ export function stageFile(
   expected: FileStatus | null = null,
   { see = () => {}, ctimeMs = null }: Watch = {},
 ): Staged {
-  const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK))
-  try {
-    if (expected !== null && source.status.ino !== expected.ino) {
-      throw new WheelfixError('BUSY', 'another program replaced it during this run: run wheelfix again', path)
-    }
-    return stage(path, fstatSync(source.fd), fd => {
-      writeEdited(fd, source, edit, see)
-      if (ctimeMs !== null && fstatSync(source.fd).ctimeMs !== ctimeMs) {
-        throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
+  return inOpenFolder(path, folder => {
+    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+    const source = sourceOf(openSync(fsPath(within(folder, path)), O_RDONLY | O_NOFOLLOW | O_NONBLOCK))
+    try {
+      // the right file is in this folder, so this is the right folder
+      if (expected !== null && source.status.ino !== expected.ino) {
+        throw new WheelfixError('BUSY', 'another program replaced it during this run: run wheelfix again', path)
       }
-    })
-  } finally {
-    source.close()
+      return stage(path, folder, fstatSync(source.fd), fd => {
+        writeEdited(fd, source, edit, see)
+        if (ctimeMs !== null && fstatSync(source.fd).ctimeMs !== ctimeMs) {
+          throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
+        }
+      })
+    } finally {
+      source.close()
+    }
+  })
+}
+
+/** Opens the folder of a file for `stage`. After an error it is closed. */
+function inOpenFolder(path: string, use: (folder: number | null) => Staged): Staged {
+  const folder = openFolder(directoryOf(path))
+  try {
+    return use(folder)
+  } catch (error) {
+    closeFolder(folder)
+    throw error
   }
+}
+
+function openFolder(path: string): number | null {
+  if (!existsSync('/proc/self/fd')) return null
+  try {
+    return openSync(fsPath(path), constants.O_RDONLY | constants.O_DIRECTORY)
+  } catch (error) {
+    if (errnoOf(error) === 'EACCES') return null
+    throw error
+  }
+}
+
+function closeFolder(folder: number | null): void {
+  if (folder !== null) closeSync(folder)
+}
+
+/** The path of a file by way of its open folder, as openat(2) would find it. */
+function within(folder: number | null, path: string): string {
+  return folder === null ? path : `/proc/self/fd/${folder}/${fileNameOf(path)}`
 }
 
 /** How a caller makes sure of the bytes that are copied. */
@@ -141,29 +181,37 @@ function writeEdit(fd: number, { baseSize, tail, patches, header }: FileEdit): v
  * @param mode the mode to have instead; null: the mode of the existing file
  */
 export function stageContent(path: string, content: string | Uint8Array, mode: number | null = null): Staged {
-  const status = lstatSync(fsPath(path), { throwIfNoEntry: false }) ?? null
   const bytes = typeof content === 'string' ? Buffer.from(content) : content
-  return stage(path, status, fd => writeFully(fd, bytes, 0), mode)
+  return inOpenFolder(path, folder => {
+    const status = lstatSync(fsPath(within(folder, path)), { throwIfNoEntry: false }) ?? null
+    return stage(path, folder, status, fd => writeFully(fd, bytes, 0), mode)
+  })
 }
 
 /** The mode of a new file, before the umask. */
 const NEW_FILE = 0o666
 
-function stage(path: string, status: Stats | null, write: (fd: number) => void, mode: number | null = null): Staged {
+function stage(
+  path: string,
+  folder: number | null,
+  status: Stats | null,
+  write: (fd: number) => void,
+  mode: number | null = null,
+): Staged {
   const temporary = temporaryOf(path)
-  const fd = createFile(temporary)
+  const fd = createFile(within(folder, temporary))
   try {
     write(fd)
     if (status === null) fchmodSync(fd, NEW_FILE & ~process.umask())
     else keepStatus(fd, status)
     if (mode !== null) fchmodSync(fd, mode)
   } catch (error) {
-    rmSync(fsPath(temporary), { force: true })
+    rmSync(fsPath(within(folder, temporary)), { force: true })
     throw error
   } finally {
     closeSync(fd)
   }
-  return { path, temporary, mustSync: status === null || !ordersReplacement(path) }
+  return { path, temporary, folder, mustSync: status === null || !ordersReplacement(path) }
 }
 
 /**
@@ -171,7 +219,7 @@ function stage(path: string, status: Stats | null, write: (fd: number) => void, 
  * @throws the errors of fdatasync(2); no staged file is left then
  */
 export function syncStaged(staged: Staged): void {
-  if (staged.mustSync) orDiscard(staged, () => syncFile(staged.temporary))
+  if (staged.mustSync) orDiscard(staged, () => syncFile(within(staged.folder, staged.temporary)))
 }
 
 /**
@@ -179,14 +227,22 @@ export function syncStaged(staged: Staged): void {
  * @throws the errors of rename(2); the file is unchanged then
  */
 export function renameStaged(staged: Staged): void {
-  orDiscard(staged, () => renameSync(fsPath(staged.temporary), fsPath(staged.path)))
+  const { folder, temporary, path } = staged
+  orDiscard(staged, () => renameSync(fsPath(within(folder, temporary)), fsPath(within(folder, path))))
+  closeFolder(folder)
 }
 
-function orDiscard({ temporary }: Pick<Staged, 'temporary'>, action: () => void): void {
+/** Removes a staged file. */
+export function discardStaged({ folder, temporary }: Staged): void {
+  rmSync(fsPath(within(folder, temporary)), { force: true })
+  closeFolder(folder)
+}
+
+function orDiscard(staged: Staged, action: () => void): void {
   try {
     action()
   } catch (error) {
-    rmSync(fsPath(temporary), { force: true })
+    discardStaged(staged)
     throw error
   }
 }
@@ -216,7 +272,12 @@ export function replaceExpendable(path: string, content: string | Uint8Array): v
 export function replaceLink(path: string, target: string): void {
   const temporary = temporaryOf(path)
   symlinkSync(fsPath(target), fsPath(temporary))
-  orDiscard({ temporary }, () => renameSync(fsPath(temporary), fsPath(path)))
+  try {
+    renameSync(fsPath(temporary), fsPath(path))
+  } catch (error) {
+    rmSync(fsPath(temporary), { force: true })
+    throw error
+  }
 }
 
 /**
@@ -227,7 +288,9 @@ export function replaceLinkByCopy(path: string): void {
   const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK))
   try {
     const unchanged = { baseSize: source.size, tail: [], patches: [], header: new Uint8Array() }
-    commit(stage(path, fstatSync(source.fd), fd => writeEdited(fd, source, unchanged)))
+    commit(
+      inOpenFolder(path, folder => stage(path, folder, fstatSync(source.fd), fd => writeEdited(fd, source, unchanged))),
+    )
   } finally {
     source.close()
   }
