@@ -5,7 +5,7 @@ import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, readLink, realPath, relativeTo } from '../io/path.ts'
-import { replaceContent, replaceLink, replaceLinkByCopy } from '../io/replace.ts'
+import { replaceContent, replaceLink, replaceLinkByCopy } from '../io/write/replace.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
 

@@ -1,11 +1,11 @@
 // Writes the new bytes of objects, some hundred at a time. The journal of a batch is synced once, before the first object of
 // the batch changes. Files that are renamed are synced before the first rename.
 import { lstatSync } from 'node:fs'
-import { extrasOf } from '../io/attributes.ts'
+import { extrasOf } from '../io/write/attributes.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
-import { renameStaged, type Staged, stageFile, syncStaged, type Watch } from '../io/replace.ts'
+import { renameStaged, type Staged, stageFile, syncStaged, type Watch } from '../io/write/replace.ts'
 import { type Refusal, refusalOf } from './change.ts'
 import { changeInPlace, entryOf, type Journal, openJournal } from '../state/journal.ts'
 import type { JournalEntry } from '../state/journal-file.ts'

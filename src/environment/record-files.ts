@@ -2,10 +2,10 @@
 // text to text.
 import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
-import { extrasOf } from '../io/attributes.ts'
+import { extrasOf } from '../io/write/attributes.ts'
 import { errnoOf, unknownAt, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { renameStaged, type Staged, stageContent, syncStaged } from '../io/replace.ts'
+import { renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
 import type { Owner } from '../python/distributions.ts'
 import { type RecordFields, recordRows, rewriteRecord, SOURCES } from '../python/record.ts'
 import { writeReason } from './change.ts'

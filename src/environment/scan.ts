@@ -22,7 +22,8 @@ import {
   relativeTo,
 } from '../io/path.ts'
 import { openElf } from '../io/source.ts'
-import { isTemporary, temporaryFiles } from '../io/replace.ts'
+import { temporaryFiles } from '../io/write/leftovers.ts'
+import { isTemporary } from '../io/write/replace.ts'
 import { isStore } from '../nix/refuse-store.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { type Belonging, belongingOf, mayHoldModules, type OutsideFolder } from '../python/belonging.ts'

@@ -23,10 +23,11 @@ import { differences, type ElfState, stateOf } from '../elf/edit/state.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { Owner, Undo } from '../elf/graft/undo-note.ts'
 import { fsPath, realPath } from '../io/path.ts'
-import { removeOldTemporaries, replaceFile, temporaryOf } from '../io/replace.ts'
+import { removeOldTemporaries } from '../io/write/leftovers.ts'
+import { replaceFile, temporaryOf } from '../io/write/replace.ts'
 import { withSource } from '../io/source.ts'
 import { ownerOf } from '../elf/graft/owners.ts'
-import { ordersReplacement, syncFile } from '../io/sync.ts'
+import { ordersReplacement, syncFile } from '../io/write/sync.ts'
 import { type ProgramUndos, programUndos } from './undos.ts'
 
 /** The result for a file. */

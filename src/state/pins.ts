@@ -2,7 +2,7 @@
 // same ones and changes nothing.
 import { rmSync } from 'node:fs'
 import { fsPath, makeFolders } from '../io/path.ts'
-import { replaceContent } from '../io/replace.ts'
+import { replaceContent } from '../io/write/replace.ts'
 import type { LibrarySource, Pin, UsedLibrary } from '../nix/libset.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'

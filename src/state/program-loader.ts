@@ -1,7 +1,7 @@
 // Which loader the venv's programs ask for. The choice is kept so that the next run makes the same one without the flag.
 import { rmSync } from 'node:fs'
 import { fsPath, makeFolders } from '../io/path.ts'
-import { replaceContent } from '../io/replace.ts'
+import { replaceContent } from '../io/write/replace.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'

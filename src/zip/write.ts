@@ -4,7 +4,7 @@
 // entries, and their existing records get the new numbers. Before the file gets its name, the new data is inflated
 // again and compared.
 import type { ByteSource } from '../elf/source.ts'
-import { writeFully } from '../io/replace.ts'
+import { writeFully } from '../io/write/content.ts'
 import type { ReadStream } from './blocks.ts'
 import { inflatedSums, readRange } from './content.ts'
 import { encode, encodeSpliced, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'

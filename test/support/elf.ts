@@ -3,7 +3,7 @@ import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { type GraftOptions, makeGraft } from '../../src/elf/graft/graft.ts'
 import type { FilePiece } from '../../src/elf/edit/file-edit.ts'
 import { isElf, readElf } from '../../src/elf/read.ts'
-import { replaceFile } from '../../src/io/replace.ts'
+import { replaceFile } from '../../src/io/write/replace.ts'
 import { withSource } from '../../src/io/source.ts'
 
 /** PT_INTERP of a file; null where it has none, or is no ELF file. */

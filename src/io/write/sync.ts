@@ -2,8 +2,8 @@
 // a power loss the file is then empty. wheelfix never syncs the whole file system, because that would also write out an 8
 // GB install that has just ended.
 import { closeSync, constants, fdatasyncSync, openSync, statfsSync } from 'node:fs'
-import { errnoOf } from './error.ts'
-import { fsPath } from './path.ts'
+import { errnoOf } from '../error.ts'
+import { fsPath } from '../path.ts'
 
 /** `f_type` of statfs(2), as linux/magic.h names it. */
 const EXT4_SUPER_MAGIC = 0xef53

@@ -2,9 +2,9 @@
 // cannot read or write these. A copy without the access control list would be open to the wrong users, because stat(2)
 // reports the mask of the list as the bits of the group.
 import { spawnSync } from 'node:child_process'
-import { encodeText } from '../elf/text.ts'
-import { WheelfixError } from './error.ts'
-import { directoryOf, fileNameOf } from './path.ts'
+import { encodeText } from '../../elf/text.ts'
+import { WheelfixError } from '../error.ts'
+import { directoryOf, fileNameOf } from '../path.ts'
 import { discardStaged, type Staged } from './replace.ts'
 
 /** The most bytes of arguments for one process. An argument list may have 2 MiB, including the environment (execve(2)). */
