@@ -1,7 +1,7 @@
 // Commands that install and start in one step and cannot be split, because they keep no environment for a second run. What
 // helps instead, as one sentence.
 import { splitOptions } from './options.ts'
-import { type CommandQuestion, isScript, ownWords, reusesNox } from './prepare.ts'
+import { type CommandQuestion, isScript, ownWords, reusesNox, recreates } from './prepare.ts'
 
 type Words = readonly string[]
 
@@ -45,7 +45,7 @@ function reasonFor(name: string, args: Words, env: NodeJS.ProcessEnv, question: 
     const python = 'nox --force-python DIR/bin/python3'
     return { what: 'nox makes its environments again in every run', instead: 'add -r', python, isKept: true }
   }
-  if (name === 'tox' && own.some(word => word === '-r' || word === '--recreate')) {
+  if (name === 'tox' && recreates(own)) {
     const python = 'tox -x testenv.base_python=DIR/bin/python3'
     return { what: 'tox -r makes its environments again', instead: 'run it without -r', python, isKept: true }
   }

@@ -83,6 +83,22 @@ export function ownWords(args: Words): Words {
   return dashes === -1 ? args : args.slice(0, dashes)
 }
 
+/** The short options of tox that take a value. */
+const TOX_VALUES = 'cefmpsx'
+
+/** Does tox make its environments again? Short options may stand together: `-re py`. */
+export function recreates(own: Words): boolean {
+  return own.some(word => {
+    if (word === '--recreate') return true
+    const cluster = /^-(\w+)/.exec(word)?.[1] ?? ''
+    for (const letter of cluster) {
+      if (letter === 'r') return true
+      if (TOX_VALUES.includes(letter)) return false
+    }
+    return false
+  })
+}
+
 const TOX_RUNS = new Set(['run', 'r', 'run-parallel', 'p', 'legacy', 'le'])
 
 /** `--notest` installs and runs nothing. With `-r`, the command itself would make the environment again. */
@@ -90,8 +106,7 @@ function prepareTox(head: Words, args: Words): Words | null {
   const own = ownWords(args)
   const [first = '-'] = own
   const runs = first.startsWith('-') || TOX_RUNS.has(first)
-  const isNew = own.some(word => word === '-r' || word === '--recreate' || HELP.has(word))
-  return runs && !isNew ? [...head, ...own, '--notest'] : null
+  return runs && !recreates(own) && !own.some(word => HELP.has(word)) ? [...head, ...own, '--notest'] : null
 }
 
 /** Only where nox keeps its environments: otherwise every run makes each environment again. */
