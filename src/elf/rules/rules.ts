@@ -34,14 +34,10 @@ import {
   PT_NOTE,
   PT_PHDR,
   PT_TLS,
-  SHF_ALLOC,
-  SHT_NOBITS,
-  SHT_NULL,
 } from '../constants.ts'
 import { extentAt } from '../memory.ts'
 import { decode, formatOf } from '../layout.ts'
 import { addressLimit, pageSize, SMALLEST_PAGE } from '../machine.ts'
-import { sectionAddress, sectionNumber, type SectionTable } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
 import { hashOfName } from '../tables/symbols.ts'
 import { zeroedTable } from './table-lookup.ts'
@@ -369,34 +365,5 @@ export function checkHash(source: ByteSource, { header, programHeaders, dynamic 
   }
   if (gnuHash.bytes + bloom * (format.class / 8) + buckets * 4 > extent.length) {
     report('hash-table', `DT_GNU_HASH's ${buckets} buckets reach beyond its PT_LOAD`, extent.offset, buckets)
-  }
-}
-
-/** Loaders see no sections, but strip and similar tools lay out the file by them. */
-export function checkSections(
-  table: SectionTable | null,
-  size: number,
-  { programHeaders }: ElfObject,
-  report: Report,
-): void {
-  if (table === null) return
-  for (let index = 1; index < table.count; index++) {
-    const type = sectionNumber(table, index, 'type')
-    const offset = sectionNumber(table, index, 'offset')
-    const length = sectionNumber(table, index, 'size')
-    if (type === SHT_NULL || type === SHT_NOBITS) continue
-    if (offset + length > size) {
-      report('sections', `section ${index} ends at ${offset + length}, past the end of the file`, offset, length)
-    }
-    if ((sectionNumber(table, index, 'flags') & SHF_ALLOC) === 0 || length === 0) continue
-    const address = sectionAddress(table, index, 'addr')
-    const mapped = extentAt(programHeaders, address)
-    if (mapped !== null && mapped.offset !== offset) {
-      report(
-        'sections',
-        `section ${index} is at ${offset}, but its address ${hex(address)} is mapped from ${mapped.offset}`,
-        offset,
-      )
-    }
   }
 }

@@ -27,13 +27,13 @@ import {
   checkInterpreter,
   checkLoads,
   checkProgramHeaders,
-  checkSections,
   checkSegments,
   checkTableLookup,
   checkVersions,
   type Report,
   type Violation,
 } from './rules.ts'
+import { checkSections } from './section-rules.ts'
 import { readSections, type SectionTable } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
 import { applyEdit, differences, type ElfState, stateOf } from '../edit/state.ts'
