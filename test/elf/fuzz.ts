@@ -220,6 +220,7 @@ export function fuzzTry(seed: number, mutants: number): { made: number; refused:
 
 const SHF_EXECINSTR = 4
 const SHT_RELA = 4
+const SHT_HASH = 5
 
 const LIBRARY = '#include <math.h>\nstatic __thread int n; double one(double x) { return sin(x) + n; }\n'
 const OPENER = '#include <dlfcn.h>\nint main(int c, char **v) { return !dlopen(v[1], RTLD_NOW); }\n'
@@ -256,15 +257,18 @@ function dynamicSymbols(bytes: Buffer): number {
   return sectionNumber(table, index, 'size') / table.format.sym.bytes
 }
 
-/** Where an object's code and relocations stand in the file: start and end of each section. */
-function codeAndRelocations(bytes: Buffer): (readonly [number, number])[] {
+/**
+ * Where an object's code, relocations and DT_HASH table stand in the file: start and end of each section. A bucket of that
+ * table beyond the last symbol makes the loader read whatever memory comes after.
+ */
+function keptSections(bytes: Buffer): (readonly [number, number])[] {
   const source = bytesSource(bytes)
   const table = readSections(source, readElf(source).header)
   if (table === null) return []
   return Array.from({ length: table.count }, (_, index) => index).flatMap(index => {
     const start = sectionNumber(table, index, 'offset')
     const isCode = (sectionNumber(table, index, 'flags') & SHF_EXECINSTR) !== 0
-    const isKept = isCode || sectionNumber(table, index, 'type') === SHT_RELA
+    const isKept = isCode || [SHT_RELA, SHT_HASH].includes(sectionNumber(table, index, 'type'))
     return isKept ? [[start, start + sectionNumber(table, index, 'size')] as const] : []
   })
 }
@@ -299,7 +303,7 @@ export function fuzzLoader(seed: number, files: number, flags: readonly string[]
   const original = readFileSync(library)
   const hot = hotOffsets(original).slice(0, 600)
   const symbols = dynamicSymbols(original)
-  const kept = codeAndRelocations(original)
+  const kept = keptSections(original)
   const opens = (bytes: Buffer, name: string): boolean => {
     writeFileSync(join(folder, name), bytes)
     chmodSync(join(folder, name), 0o755)
@@ -308,7 +312,7 @@ export function fuzzLoader(seed: number, files: number, flags: readonly string[]
   try {
     while (counts.edited < files) {
       const bytes = mutate(original, hot, random)
-      // damaged code and relocations reach for what lies behind the object, which is another memory after the edit
+      // damaged code, relocations and hash tables reach for what lies behind the object, which is another memory after the edit
       for (const [start, end] of kept) if (end <= bytes.length) original.copy(bytes, start, start, end)
       const source = bytesSource(bytes)
       counts.parses++
