@@ -33,6 +33,11 @@ if (LOG !== undefined) record()
 function record() {
   const lines = []
   const open = new Map()
+  /** The path of a file that is named by way of its open folder. */
+  const placed = path => {
+    const [, fd, name] = /^\/proc\/self\/fd\/(\d+)\/(.+)$/.exec(String(path)) ?? []
+    return fd === undefined ? path : `${real.readlinkSync(`/proc/self/fd/${fd}`)}/${name}`
+  }
   const isOurs = path => typeof path !== 'number' && String(path).startsWith(ROOT)
   const log = entry => lines.push(JSON.stringify(entry))
   const bytesOf = data => Buffer.from(data).toString('base64')
@@ -77,7 +82,10 @@ function record() {
   })
   hook('ftruncateSync', ([fd, size]) => (open.has(fd) ? { op: 'truncate', fd, size } : null))
   for (const name of ['fsyncSync', 'fdatasyncSync']) hook(name, ([fd]) => (open.has(fd) ? { op: 'sync', fd } : null))
-  hook('renameSync', ([from, to]) => (isOurs(to) ? { op: 'rename', from: String(from), to: String(to) } : null))
+  hook('renameSync', names => {
+    const [from, to] = names.map(placed)
+    return isOurs(to) ? { op: 'rename', from: String(from), to: String(to) } : null
+  })
   hook('linkSync', ([from, to]) => (isOurs(to) ? { op: 'link', from: String(from), to: String(to) } : null))
   hook('symlinkSync', ([target, path]) =>
     isOurs(path) ? { op: 'symlink', target: String(target), path: String(path) } : null,
@@ -88,7 +96,10 @@ function record() {
     open.has(fd) ? { op: 'mode', path: real.readlinkSync(`/proc/self/fd/${fd}`), mode } : null,
   )
   for (const name of ['rmSync', 'unlinkSync', 'rmdirSync']) {
-    hook(name, ([path]) => (isOurs(path) ? { op: 'remove', path: String(path) } : null))
+    hook(name, ([named]) => {
+      const path = placed(named)
+      return isOurs(path) ? { op: 'remove', path: String(path) } : null
+    })
   }
   process.on('exit', () => real.appendFileSync(LOG, lines.map(line => `${line}\n`).join('')))
 }
