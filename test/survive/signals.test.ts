@@ -69,7 +69,7 @@ function theSuite(world: World): void {
           assert.equal(ended.signal, signal, `${when} status ${ended.status}`)
           if (ended.stderr.includes(`interrupted by ${signal}`)) {
             told++
-            assert.match(ended.stderr, /next .*completes\s+it/, when)
+            assert.match(ended.stderr, /next .*completes\s+the work/, when)
             assert.ok(!existsSync(join(venv, '.wheelfix/journal')), `a journal is left ${when}`)
             assert.ok(!existsSync(join(venv, '.wheelfix/lock')), `a lock is left ${when}`)
           } else silent++
