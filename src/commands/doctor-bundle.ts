@@ -5,7 +5,7 @@ import { resolve } from 'node:path'
 import { anonymiser, type Person } from '../inspect/bundle/anonymous.ts'
 import { bundleOf, type BundleInput } from '../inspect/bundle/bundle.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, realPath } from '../io/path.ts'
+import { fsPath, realPathOrNull } from '../io/path.ts'
 import { makeArchive } from '../zip/new-archive.ts'
 import { doctorDocument, whyDocument } from './shared/documents.ts'
 
@@ -68,10 +68,6 @@ function accountOf(): Person {
 }
 
 function realOrNothing(path: string): string[] {
-  try {
-    return path === '' ? [] : [realPath(path)]
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
-  }
+  const real = path === '' ? null : realPathOrNull(path)
+  return real === null ? [] : [real]
 }

@@ -27,8 +27,7 @@ interface Outline {
 const MOST_BYTES = 1 << 16
 
 /**
- * The headers and tables of an ELF file that tell how it is built, and none of its code. A damaged file gives what can be
- * read.
+ * The headers and tables of an ELF file, without its code. Of a damaged file, only the readable parts are returned.
  */
 export function outlineOf(source: ByteSource): Outline {
   const ranges: OutlinedRange[] = []

@@ -1,8 +1,7 @@
 // What a run found and did, as data. Other rooms render it for people and for programs.
 import type { ElfObject } from '../elf/types.ts'
 import { matchesGlob } from '../io/glob.ts'
-import { errnoOf } from '../io/error.ts'
-import { directoryOf, isInside, realPath } from '../io/path.ts'
+import { directoryOf, isInside, realPath, realPathOrNull } from '../io/path.ts'
 import type { Libc } from '../ldso/libc.ts'
 import type { RootsReport } from '../nix/roots.ts'
 import { storePathOf } from '../nix/store.ts'
@@ -185,7 +184,7 @@ function dependenciesOf(
     ...(sources.trust.passedOver().length > 0 ? sources.trust.folders : []),
     ...outsidePaths(plan, objects, venv.root, store),
     // an installer's cache may be cleaned or filled again
-    ...[...scan.linked].flatMap(path => realOrNone(path)),
+    ...[...scan.linked].flatMap(path => realPathOrNull(path) ?? []),
     // without the folder nobody looked for objects that open the driver's libraries by name
     ...DRIVER_DIRECTORIES,
     ...scan.belonging.sources,
@@ -210,16 +209,6 @@ function scannedStore(
   const missing = new Set(plan.objects.flatMap(object => object.missing))
   const candidates = [...missing].sort().map(soname => [soname, sources.scan(soname).map(({ path }) => path)])
   return { store, candidates: Object.fromEntries(candidates) }
-}
-
-/** Where a link leads, and its folder; empty where it leads nowhere. */
-function realOrNone(path: string): string[] {
-  try {
-    return [realPath(path)]
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
-  }
 }
 
 /** What the answer depends on outside the venv and outside the store, whose files do not change: /opt, /usr/local … */

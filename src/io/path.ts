@@ -82,6 +82,16 @@ export function realPath(path: string): string {
   return decodeBytes(realpathSync.native(fsPath(path), 'buffer'))
 }
 
+/** As `realPath`; null where the system cannot resolve the path. */
+export function realPathOrNull(path: string): string | null {
+  try {
+    return realPath(path)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+}
+
 /** A folder with every link on the way to it resolved. The folder need not exist yet. */
 export function realFolder(path: string): string {
   try {

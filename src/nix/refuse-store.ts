@@ -1,8 +1,8 @@
 // Files of the Nix store never change: Nix identifies each package by the hash of its content, and other users share it.
 import { existsSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, isInside, realPath } from '../io/path.ts'
+import { WheelfixError } from '../io/error.ts'
+import { fsPath, isInside, realPathOrNull } from '../io/path.ts'
 import { storeDirectory, storePathOf } from './store.ts'
 
 /**
@@ -77,10 +77,7 @@ function withTarget(path: string): string[] {
 
 /** The path without links. The end of it need not exist yet. */
 function targetOf(path: string): string {
-  try {
-    return realPath(path)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return path === dirname(path) ? path : join(targetOf(dirname(path)), basename(path))
-  }
+  const real = realPathOrNull(path)
+  if (real !== null) return real
+  return path === dirname(path) ? path : join(targetOf(dirname(path)), basename(path))
 }

@@ -4,11 +4,8 @@
 import { lstatSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { decodeBytes } from '../elf/text.ts'
-import { readRegular } from '../io/beneath.ts'
-import { errnoOf } from '../io/error.ts'
-import { entriesIn, fsPath, isInside, realPath } from '../io/path.ts'
-import { finderRoots, type Led, linkedTree, pathsInCode } from './editables.ts'
+import { entriesIn, fsPath, isInside, realPath, realPathOrNull } from '../io/path.ts'
+import { finderRoots, type Led, linkedTree, pathsInCode, textOf } from './editables.ts'
 import type { Environment } from './environment.ts'
 import { recordPaths, SOURCES } from './record.ts'
 
@@ -42,9 +39,6 @@ export interface Belonging {
   readonly sources: readonly string[]
 }
 
-/** The size limit in bytes. A RECORD of 60,000 rows has 6 MB. */
-const LARGEST_TEXT = 1 << 26
-
 /** @param store the folder of the Nix store; its folders need no fixing */
 export function belongingOf(environment: Environment, store: string): Belonging {
   const root = realPath(environment.root)
@@ -58,7 +52,7 @@ export function belongingOf(environment: Environment, store: string): Belonging 
   const folders = new Set<string>()
   const outside = new Map<string, OutsideFolder>()
   for (const { folder, by } of added) {
-    const real = realOrNull(folder)
+    const real = realPathOrNull(folder)
     if (real === null || isInside(real, store) || !isFolder(real)) continue
     if (isInside(real, root)) {
       if (!environment.walk.some(walked => isInside(folder, walked))) folders.add(folder)
@@ -199,22 +193,8 @@ function linesOf(path: string): string[] {
     .map(line => line.trim())
 }
 
-function textOf(path: string): string {
-  const bytes = readRegular(path, LARGEST_TEXT)
-  return bytes === null ? '' : decodeBytes(bytes)
-}
-
 function isPlainFile(path: string): boolean {
   return lstatSync(fsPath(path), { throwIfNoEntry: false })?.isFile() ?? false
-}
-
-function realOrNull(path: string): string | null {
-  try {
-    return realPath(path)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
-  }
 }
 
 function isFolder(path: string): boolean {

@@ -26,7 +26,7 @@ function foldersIn(root: string): string[] {
   return [root, join(root, 'bin'), lib, ...sites.filter(path => existsSync(fsPath(path)))]
 }
 
-/** When the names in a folder changed last, in milliseconds; 0 where there is no folder. */
+/** The time of the last change of the names in a folder, in milliseconds. 0 if the folder does not exist. */
 function changedAt(path: string): number {
   try {
     return lstatSync(fsPath(path)).ctimeMs

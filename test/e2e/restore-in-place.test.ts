@@ -200,7 +200,7 @@ function theSuite(world: World): void {
       assert.equal(readFileSync(answers, 'utf8'), 'ready\n126\n')
     })
 
-    test('who has a library open reads it to its end', () => {
+    test('a process that has a library open can read all of it', () => {
       prepare()
       const patched = readFileSync(large)
       const before = inodes()

@@ -1,8 +1,7 @@
 // Compares wheelfix's resolution with the real loader's answers, for the objects of a venv on disk. If they differ,
 // wheelfix is wrong.
 import { spawnSync } from 'node:child_process'
-import { errnoOf } from '../../io/error.ts'
-import { fileNameOf, realPath } from '../../io/path.ts'
+import { fileNameOf, realPathOrNull } from '../../io/path.ts'
 import { isOfThisMachine } from '../../ldso/runnable.ts'
 import type { Process } from '../../ldso/search.ts'
 import type { Finding } from '../findings.ts'
@@ -138,16 +137,7 @@ function verdictOf(path: string, stdout: string, stderr: string): Verdict {
   if (lost !== undefined) return { error: `${lost}: cannot open shared object file`, files: [] }
   if (stderr !== '') return { error: stderr.trim(), files: [] }
   const files = [...stdout.matchAll(/^\t(?:\S+ => )?(\/\S*) \(0x[0-9a-f]+\)$/gm)].map(([, file = '']) => file)
-  return { error: null, files: [path, ...files].flatMap(file => realOrNone(file)) }
-}
-
-function realOrNone(path: string): string[] {
-  try {
-    return [realPath(path)]
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return []
-  }
+  return { error: null, files: [path, ...files].flatMap(file => realPathOrNull(file) ?? []) }
 }
 
 /** The differences between the two, in words. */
@@ -168,7 +158,7 @@ export function differences(process: Process, { error, files }: Verdict): string
     // an error about a symbol, room for TLS or a constructor says nothing about where libraries are
     return []
   }
-  const ours = new Set(process.maps.flatMap(({ path }) => realOrNone(path)))
+  const ours = new Set(process.maps.flatMap(({ path }) => realPathOrNull(path) ?? []))
   const theirs = new Set(files)
   // a constructor opened any file that no DT_NEEDED asks for, and the names that wheelfix does not find were reported
   // already

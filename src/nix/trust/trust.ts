@@ -2,8 +2,8 @@
 // code of a library runs in every program that loads it. So a library from the scan of the store is taken only if somebody
 // whom the user trusts put it there. A trusted key has then signed it, or it belongs to the interpreter, to the system, or to
 // a profile or link of root or the user. Signatures are checked first. Closures are computed only for the rest.
-import { errnoOf, WheelfixError } from '../../io/error.ts'
-import { realPath } from '../../io/path.ts'
+import { WheelfixError } from '../../io/error.ts'
+import { realPathOrNull } from '../../io/path.ts'
 import { type AnchorPlaces, anchorFolders, profilePaths, registeredPaths, usualPlaces } from './anchors.ts'
 import { askDaemon, type DaemonAnswers, type DaemonQuestions, sharedSocket } from '../daemon/daemon.ts'
 import { knowsItsState } from '../daemon/database.ts'
@@ -150,10 +150,5 @@ export function namedStorePaths(paths: readonly string[], env: NodeJS.ProcessEnv
 }
 
 function resolvedOr(path: string): string {
-  try {
-    return realPath(path)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return path
-  }
+  return realPathOrNull(path) ?? path
 }
