@@ -7,6 +7,7 @@ import { after, suite, test } from 'node:test'
 import { rebuildElf } from '../support/elf.ts'
 import { skip } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
+import { signalled } from '../support/signal.ts'
 import { installTools } from '../world/tools.ts'
 import { WHEELFIX, withWheels } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
@@ -230,18 +231,9 @@ suite('wheelfix run', () => {
     const words = ['uv', 'run', '-q', 'sh', '-c', 'touch started']
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       run('rm', ['-f', ready])
-      // of its own process group, which is ended at last: uv does not end its build
-      const options = { env, cwd: slow, stdio: 'ignore', detached: true } as const
-      const child = spawn(process.execPath, [WHEELFIX, 'run', '--', ...words], options)
-      const end = new Promise<(number | string | null)[]>(settle => {
-        child.once('close', (...ended) => {
-          settle(ended)
-        })
-      })
-      while (!existsSync(ready)) await new Promise(settle => setTimeout(settle, 20))
-      child.kill(signal)
-      const [status, by] = await end
-      if (child.pid !== undefined) run('kill', ['-9', '--', `-${child.pid}`])
+      // uv does not end its build
+      const command = [process.execPath, WHEELFIX, 'run', '--', ...words] as const
+      const { status, by } = await signalled(command, { env, cwd: slow }, ready, signal)
       assert.ok(by === signal || (typeof status === 'number' && status > 128), `${signal}: ${status} ${by}`)
       assert.ok(!existsSync(join(slow, 'started')))
     }

@@ -2,12 +2,12 @@
 // nothing, and back. Then the same with one `wheelfix run -- COMMAND` from nothing. `npm test` tries two tools, `npm run tools` all
 // of them. (test/e2e/all.test.ts has uv, pipx and pre-commit, test/e2e/run-command.test.ts uv and pip.)
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { skip, which } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
+import { signalled } from '../support/signal.ts'
 import { treeContent, treeDifferences, treeState } from '../support/tree.ts'
 import { withoutLoader } from '../world/no-loader.ts'
 import { installTools } from '../world/tools.ts'
@@ -398,17 +398,8 @@ suite('environments of tools', () => {
     makeProject(folder, { ...row, files })
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       rmSync(ready, { force: true })
-      const options = { env: startIn(folder).own, cwd: folder, stdio: 'ignore', detached: true } as const
-      const child = spawn(process.execPath, [WHEELFIX, 'run', '--', 'tox', '-e', 'py'], options)
-      const end = new Promise<(number | string | null)[]>(settle => {
-        child.once('close', (...ended) => {
-          settle(ended)
-        })
-      })
-      while (!existsSync(ready)) await new Promise(settle => setTimeout(settle, 20))
-      child.kill(signal)
-      const [status, by] = await end
-      if (child.pid !== undefined) run('kill', ['-9', '--', `-${child.pid}`])
+      const command = [process.execPath, WHEELFIX, 'run', '--', 'tox', '-e', 'py'] as const
+      const { status, by } = await signalled(command, { env: startIn(folder).own, cwd: folder }, ready, signal)
       assert.ok(by === signal || (typeof status === 'number' && status > 0), `${signal}: ${status} ${by}`)
       assert.ok(!existsSync(started))
       t.diagnostic(`${signal}: ${status ?? by}`)

@@ -16,12 +16,12 @@ import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
-import { installDemoWheel, makeVenv, sitePackages, wheelfix, withWheels } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
+import { installersFor } from './installers.ts'
 import { hasHeaders, makeTemplate, venvFiles, whatWorks } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
-const DEMO_WHEEL = join(import.meta.dirname, '../../../fixtures/demo-wheel')
 const STEP = process.env['WHEELFIX_SURVIVE'] === 'all' ? 4 : 29
 
 const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
@@ -36,7 +36,6 @@ function theSuite(world: World): void {
     const original = venvFiles(template)
     const venv = join(world.root, 'venv')
     const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`]
-    const wheel = join(DEMO_WHEEL, readdirSync(DEMO_WHEEL).find(name => name.endsWith('.whl')) ?? '')
     const fix = (command: string, root = venv, env: NodeJS.ProcessEnv = {}) =>
       wheelfix(world, [command, root, ...(command === 'restore' ? [] : libs)], env)
     const prepare = (from = template): void => {
@@ -162,47 +161,10 @@ function theSuite(world: World): void {
       }
     })
 
-    const installers = withWheels(world)
-    const asPip = ['-m', 'pip', '-q', '--disable-pip-version-check', '--python', join(venv, 'bin/python')]
-    const python = world.host.python.executable
-    const env = {
-      ...world.env,
-      HOME: process.env['HOME'],
-      UV_NO_CONFIG: '1',
-      UV_CACHE_DIR: join(world.root, 'uv-cache'),
-    }
-    const target = join(world.root, 'tools')
-    const ways: Record<string, () => void> = {
-      pip: () =>
-        runWell(python, [...asPip, 'install', '--no-compile', '--no-index', '--no-deps', '--force-reinstall', wheel], {
-          env,
-        }),
-      'uv, which copies': () => uv('copy'),
-      'uv, which links': () => uv('hardlink'),
-    }
-    const uv = (mode: string): void => {
-      const options = [
-        '--no-index',
-        '--no-deps',
-        '--reinstall',
-        '--link-mode',
-        mode,
-        '--python',
-        join(venv, 'bin/python'),
-      ]
-      runWell(join(target, 'bin/uv'), ['-q', 'pip', 'install', ...options, wheel], { env })
-    }
-    const hasUv =
-      typeof installers !== 'string' &&
-      run(python, ['-m', 'pip', 'install', '-q', '--target', target, 'uv'], { env }).status === 0
-    for (const [name, install] of Object.entries(ways)) {
-      const reason =
-        typeof installers === 'string'
-          ? skip(installers)
-          : name.startsWith('uv') && !hasUv
-            ? skip('needs uv from PyPI')
-            : false
-      test(`the package is installed again by ${name}`, { skip: reason }, t => {
+    const { installers, env: ofInstaller } = installersFor(world, venv)
+    for (const { name, command, lacks } of installers) {
+      const [program, ...args] = command
+      test(`the package is installed again by ${name}`, { skip: lacks }, t => {
         const fresh = join(world.root, 'fresh')
         rmSync(fresh, { recursive: true, force: true })
         makeVenv(world, 'fresh')
@@ -221,7 +183,7 @@ function theSuite(world: World): void {
           const env = { NODE_OPTIONS: `--require ${DISTURB}`, DISTURB_AT: String(at), DISTURB_BY: 'kill' }
           if (fix('venv', venv, env).status !== 128) break
           if (existsSync(join(venv, '.wheelfix/journal'))) journals++
-          install()
+          runWell(program, args, { env: ofInstaller })
           const installed = readFileSync(object())
           const next = fix('venv')
           assert.equal(next.status, 0, next.stdout + next.stderr)

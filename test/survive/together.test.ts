@@ -19,11 +19,11 @@ import { after, suite, test } from 'node:test'
 import { inapplicable, missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
-import { installDemoWheel, makeVenv, sitePackages, WHEELFIX, wheelfix, withWheels } from '../world/venv.ts'
+import { installDemoWheel, makeVenv, sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
+import { installersFor } from './installers.ts'
 import { copyTemplate, hasHeaders, makeTemplate, stateNames, venvFiles, whatWorks } from './template.ts'
 
-const DEMO_WHEEL = join(import.meta.dirname, '../../../fixtures/demo-wheel')
 const ALL = process.env['WHEELFIX_SURVIVE'] === 'all'
 const NOBODY = 65534
 
@@ -140,56 +140,10 @@ function theSuite(world: World): void {
     }
 
     function installersTests(): void {
-      const installers = withWheels(world)
-      const wheel = join(DEMO_WHEEL, readdirSync(DEMO_WHEEL).find(name => name.endsWith('.whl')) ?? '')
-      const python = world.host.python.executable
-      const cache = join(world.root, 'uv-cache')
-      const env = { ...world.env, HOME: process.env['HOME'], UV_NO_CONFIG: '1', UV_CACHE_DIR: cache }
-      const target = join(world.root, 'tools')
-      const hasUv =
-        typeof installers !== 'string' &&
-        run(python, ['-m', 'pip', 'install', '-q', '--target', target, 'uv'], { env }).status === 0
-      const uv = (mode: string): string[] => [
-        join(target, 'bin/uv'),
-        '-q',
-        'pip',
-        'install',
-        '--no-index',
-        '--no-deps',
-        '--reinstall',
-        '--link-mode',
-        mode,
-        '--python',
-        join(venv, 'bin/python'),
-        wheel,
-      ]
-      const ways: Record<string, readonly string[]> = {
-        pip: [
-          python,
-          '-m',
-          'pip',
-          '-q',
-          '--disable-pip-version-check',
-          '--python',
-          join(venv, 'bin/python'),
-          'install',
-          '--no-compile',
-          '--no-index',
-          '--no-deps',
-          '--force-reinstall',
-          wheel,
-        ],
-        'uv, which copies': uv('copy'),
-        'uv, which links': uv('hardlink'),
-      }
-      for (const [name, [program = '', ...args]] of Object.entries(ways)) {
-        const reason =
-          typeof installers === 'string'
-            ? skip(installers)
-            : name.startsWith('uv') && !hasUv
-              ? skip('needs uv from PyPI')
-              : false
-        test(`${name} installs in a loop`, { skip: reason }, async t => {
+      const { installers, env, cache } = installersFor(world, venv)
+      for (const { name, command, lacks } of installers) {
+        const [program, ...args] = command
+        test(`${name} installs in a loop`, { skip: lacks }, async t => {
           rmSync(venv, { recursive: true, force: true })
           makeVenv(world, 'venv')
           installDemoWheel(world, venv)
