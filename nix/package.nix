@@ -65,8 +65,8 @@ stdenvNoCC.mkDerivation (finalAttrs: {
       commands="$commands --external:*/commands/$name.ts"
     done
     work="--external:*/commands/restore.ts --external:*/commands/shared/failure.ts --external:smol-toml"
-    for name in describe environment/run environment/report environment/restore-environment inspect/settled \
-      private-loader/standalone report/run/facts-of report/run/run-details report/run/run-json; do work="$work --external:*/$name.ts"; done
+    for name in describe environment/run-environment environment/venv-report environment/restore-environment inspect/settled \
+      private-loader/standalone report/run/collect-facts report/run/run-details report/run/run-json; do work="$work --external:*/$name.ts"; done
     set -f
     esbuild src/launch.ts $flags --outfile=dist/wheelfix.cjs
     stage front front.ts $commands $work --supported:dynamic-import=false

@@ -81,7 +81,7 @@ async function writeStage(name, entry, isLeftOut) {
   })
 }
 
-/** The commands of the stage `environments`, as cli.ts and run.ts name them. */
+/** The commands of the stage `environments`, as cli.ts and run-command-line.ts name them. */
 const OF_ENVIRONMENTS = ['./commands/venv.ts', './commands/restore.ts', './commands/shared/failure.ts']
 
 rmSync(dist, { recursive: true, force: true })

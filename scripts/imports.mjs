@@ -12,7 +12,7 @@ const allowed = {
   nix: ['io', 'elf'],
   ldso: ['io', 'elf'],
   zip: ['io', 'elf'],
-  tools: ['io', 'elf'],
+  tools: ['python', 'io', 'elf'],
   config: ['io', 'elf'],
   state: ['config', 'nix', 'python', 'io', 'elf'],
   resolve: ['ldso', 'nix', 'python', 'io', 'elf'],

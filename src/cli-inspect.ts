@@ -63,7 +63,7 @@ function addDoctor(program: Command, version: string, end: End): void {
     })
 }
 
-/** Lists the command only for --help. `run` (run.ts) passes its command line on before anything is parsed. */
+/** Lists the command only for --help. `run` (run-command-line.ts) passes its command line on before anything is parsed. */
 function addElf(program: Command): void {
   program
     .command('elf')

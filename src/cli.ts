@@ -300,7 +300,7 @@ Exit status:
   2   nothing could be done
   70  a bug in wheelfix`
 
-/** The width of the help, in columns, where the output is no terminal. */
+/** The width of the help, in columns, where the output is not a terminal. */
 const WIDTH = 80
 
 /** Each command by its name, in the order of the help. */

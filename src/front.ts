@@ -3,7 +3,7 @@
 // The bundler leaves out all other code that is loaded on demand, and a request for such code is an error. After this
 // error, or any other, the next stage does the work from the start. So this stage changes no files, and prints nothing
 // before its end.
-import { run } from './run.ts'
+import { run } from './run-command-line.ts'
 import { holdOutput, isOutputIncomplete } from './report/terminal/output.ts'
 
 /** launch.ts passes this function in. */

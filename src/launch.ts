@@ -52,7 +52,7 @@ const IN_ENVIRONMENTS = new Set(['venv', 'check', 'loader', 'path', 'restore'])
  * if the program, Node's build or the bytes are wrong. So the name of the cache has a checksum of the program and of Node's
  * build, and the last four bytes are a checksum of the code.
  */
-function cachePath({ text, name }: Stage): string {
+function codeCachePath({ text, name }: Stage): string {
   const build = JSON.stringify([process.versions, process.arch, process.config])
   const identity = crc32(build, crc32(text)).toString(16).padStart(8, '0')
   return `${__dirname}/wheelfix-${name}-${identity}.cache`
@@ -80,14 +80,14 @@ export function writeCache(): void {
     const data = compiled.createCachedData()
     const sum = Buffer.alloc(4)
     sum.writeUInt32LE(crc32(data))
-    writeFileSync(cachePath(stage), Buffer.concat([data, sum]))
+    writeFileSync(codeCachePath(stage), Buffer.concat([data, sum]))
   }
 }
 
-function readCache(stage: Stage): Buffer | undefined {
+function readCodeCache(stage: Stage): Buffer | undefined {
   let bytes
   try {
-    bytes = readFileSync(cachePath(stage))
+    bytes = readFileSync(codeCachePath(stage))
   } catch {
     return undefined
   }
@@ -98,7 +98,7 @@ function readCache(stage: Stage): Buffer | undefined {
 /** @param next the stage that takes over where this one is not enough */
 function startStage(name: StageName, next: StageName = 'program'): void {
   const stage = readStage(name)
-  const run: Module = script(stage, readCache(stage)).runInThisContext()
+  const run: Module = script(stage, readCodeCache(stage)).runInThisContext()
   run(require, module, () => startStage(next))
 }
 

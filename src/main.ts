@@ -1,5 +1,5 @@
 // The entry of the whole program.
-import { run } from './run.ts'
+import { run } from './run-command-line.ts'
 import { writeLines } from './report/print.ts'
 import { SCHEMA } from './report/schema.ts'
 import { isOutputIncomplete, standardError, standardOutput } from './report/terminal/output.ts'

@@ -1,5 +1,5 @@
 // `wheelfix all`: the environments of Python tools, one line each. They are found in the tools' own folders.
-import type { VenvOptions } from '../environment/options.ts'
+import type { VenvOptions } from '../environment/run-options.ts'
 import { WheelfixError } from '../io/error.ts'
 import { count } from '../io/words.ts'
 import type { Environment } from '../python/environment.ts'
@@ -24,7 +24,7 @@ import { answerFor } from './shared/answer.ts'
 import { untilSignal } from './interruptible.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure, sentenceOf } from './shared/failure.ts'
-import type { LibraryOptions, OutputOptions } from './shared/options.ts'
+import type { LibraryOptions, OutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export interface AllCommandOptions extends LibraryOptions, OutputOptions {
@@ -105,7 +105,7 @@ async function outcomeOf(
   if (against !== null) return { status: 'skipped', detail: against, nested: [] }
   try {
     if (place.kind === 'python') return { ...(await pythonOutcome(place, options)), nested: [] }
-    const environment = environmentOf(place)
+    const environment = environmentAt(place)
     if (options.restore === true) return await restoreOutcome(environment, options)
     const { facts, status } = await answerFor('venv', environment, runOptionsOf(options), {
       strict: false,
@@ -120,7 +120,7 @@ async function outcomeOf(
   }
 }
 
-function environmentOf({ kind, root, python = null }: ToolPlace): Environment {
+function environmentAt({ kind, root, python = null }: ToolPlace): Environment {
   const { env } = process
   const cwd = process.cwd()
   if (kind === 'venv') return findVenv({ argument: root, env, cwd })

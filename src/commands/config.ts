@@ -7,7 +7,7 @@ import { writeLines } from '../report/print.ts'
 import { standardOutput } from '../report/terminal/output.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
-import type { OutputOptions } from './shared/options.ts'
+import type { OutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export type ConfigCommandOptions = OutputOptions

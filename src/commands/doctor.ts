@@ -2,9 +2,9 @@
 import type { BundleInput } from '../inspect/bundle/bundle.ts'
 import { diagnose, type DoctorOptions, type DoctorReport } from '../inspect/diagnose.ts'
 import { WheelfixError } from '../io/error.ts'
-import { findEnvironment } from '../state/folders.ts'
+import { findKnownEnvironment } from '../state/folders.ts'
 import type { Finding } from '../inspect/findings.ts'
-import { screenOf } from '../report/layout.ts'
+import { screenOf } from '../report/screen.ts'
 import { colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
@@ -15,7 +15,7 @@ import { doctorDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
 import { setFlags } from '../environment/engine.ts'
 import { overFolders, type PutDocument } from './shared/several.ts'
-import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/options.ts'
+import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 import { aimed, targetOf } from './shared/target.ts'
 
@@ -48,7 +48,7 @@ async function doctorOne(
   const { env } = process
   const cwd = process.cwd()
   try {
-    const venv = foundAsOwner(() => findEnvironment(argument, env, cwd, 'wheelfix doctor DIR'), options.asRoot)
+    const venv = foundAsOwner(() => findKnownEnvironment(argument, env, cwd, 'wheelfix doctor DIR'), options.asRoot)
     const asked: DoctorOptions = { ...looking(options), imports: options.import === true }
     const write = (result: Pick<BundleInput, 'report' | 'crash'>): Promise<Bundle | null> => {
       if (options.bundle === undefined) return Promise.resolve(null)

@@ -1,17 +1,17 @@
 // `wheelfix env`: the variables that help an environment, with their reasons. The command sets and writes nothing.
 import { examine } from '../environment/examine.ts'
-import { lookingOnly } from '../environment/options.ts'
+import { lookingOnly } from '../environment/run-options.ts'
 import { type Variable, variablesOf } from '../inspect/variables/variables.ts'
 import { colours } from '../report/colour.ts'
 import { envLines, exportLines } from '../report/env-text.ts'
-import { screenOf } from '../report/layout.ts'
+import { screenOf } from '../report/screen.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import { standardOutput } from '../report/terminal/output.ts'
-import { findEnvironment } from '../state/folders.ts'
+import { findKnownEnvironment } from '../state/folders.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
-import { looking, type LibraryOptions, type OwnerOutputOptions } from './shared/options.ts'
+import { looking, type LibraryOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export interface EnvCommandOptions extends LibraryOptions, OwnerOutputOptions {
@@ -23,7 +23,10 @@ export interface EnvCommandOptions extends LibraryOptions, OwnerOutputOptions {
 export function envCommand(argument: string | undefined, options: EnvCommandOptions): ExitStatus {
   const { env } = process
   try {
-    const venv = foundAsOwner(() => findEnvironment(argument, env, process.cwd(), 'wheelfix env DIR'), options.asRoot)
+    const venv = foundAsOwner(
+      () => findKnownEnvironment(argument, env, process.cwd(), 'wheelfix env DIR'),
+      options.asRoot,
+    )
     const examined = examine(venv, lookingOnly(looking(options)))
     const variables = variablesOf(examined, { env, build: options.build === true })
     if (options.json === true) writeDocument('env', { venv: venv.root, variables })

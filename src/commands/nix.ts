@@ -1,7 +1,7 @@
 // `wheelfix nix`: the needs of an environment's wheels, as an overlay for uv2nix and pyproject.nix. The command
 // writes no files.
 import { examine } from '../environment/examine.ts'
-import { lookingOnly } from '../environment/options.ts'
+import { lookingOnly } from '../environment/run-options.ts'
 import { wheelNeeds } from '../inspect/wheel-needs.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { colours } from '../report/colour.ts'
@@ -11,7 +11,7 @@ import { standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
-import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/options.ts'
+import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import { setFlags } from '../environment/engine.ts'
 import type { ExitStatus } from './shared/status.ts'
 

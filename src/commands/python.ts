@@ -10,7 +10,7 @@ import { installationOf } from '../python/installation.ts'
 import { untilSignal } from './interruptible.ts'
 import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
-import type { LibraryOptions, OutputOptions } from './shared/options.ts'
+import type { LibraryOptions, OutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export interface PythonCommandOptions extends LibraryOptions, OutputOptions {

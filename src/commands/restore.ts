@@ -11,7 +11,7 @@ import { reportFailure } from './shared/failure.ts'
 import { setFlags } from '../environment/engine.ts'
 import { untilSignal } from './interruptible.ts'
 import { type FolderResult, overFolders, type PutDocument } from './shared/several.ts'
-import type { OwnerOutputOptions } from './shared/options.ts'
+import type { OwnerOutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 export interface RestoreCommandOptions extends OwnerOutputOptions {

@@ -2,16 +2,16 @@
 import type { ProgramInterpreter, Strategy } from '../config/config.ts'
 import { findProjectFile } from '../nix/build/project-file.ts'
 import { isWithoutNix, systemRemedy } from '../nix/system-packages.ts'
-import { findEnvironment, findFolder } from '../state/folders.ts'
-import type { VenvOptions } from '../environment/options.ts'
-import type { VenvReport } from '../environment/report.ts'
+import { findKnownEnvironment, findFolder } from '../state/folders.ts'
+import type { VenvOptions } from '../environment/run-options.ts'
+import type { VenvReport } from '../environment/venv-report.ts'
 import type { Environment } from '../python/environment.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { activeElsewhere } from '../python/search-venv.ts'
 import { foldSkipped } from '../resolve/library-sources.ts'
 import { colours } from '../report/colour.ts'
 import { progressBar } from '../report/terminal/progress.ts'
-import { screenOf } from '../report/layout.ts'
+import { screenOf } from '../report/screen.ts'
 import type { RunDetails } from '../report/run/run-details.ts'
 import type { RunFacts } from '../report/run/run-facts.ts'
 import { remediesFor } from '../report/run/remedies.ts'
@@ -20,10 +20,10 @@ import { writeLines, writeWarnings } from '../report/print.ts'
 import { standardError, standardOutput } from '../report/terminal/output.ts'
 import { count } from '../io/words.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
-import { answerFor, type Command } from './shared/answer.ts'
+import { answerFor, type AnsweredCommand } from './shared/answer.ts'
 import { reportFailure } from './shared/failure.ts'
 import { type FolderResult, overFolders, type PutDocument } from './shared/several.ts'
-import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/options.ts'
+import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 import { targetOf } from './shared/target.ts'
 
@@ -51,7 +51,7 @@ export interface PathCommandOptions extends VenvCommandOptions {
 
 /** `folders`: empty for the environment that the command itself finds. */
 export function venvCommand(
-  command: Exclude<Command, 'path'>,
+  command: Exclude<AnsweredCommand, 'path'>,
   folders: readonly string[],
   options: VenvCommandOptions,
   version: string,
@@ -63,7 +63,7 @@ export function venvCommand(
   return overFolders(command, folders, options, (folder, put) => {
     const find = () =>
       command === 'check'
-        ? findEnvironment(folder, env, cwd, 'wheelfix check DIR')
+        ? findKnownEnvironment(folder, env, cwd, 'wheelfix check DIR')
         : findVenv({ argument: folder, env, cwd, usage: `wheelfix ${command} DIR` })
     return runOne(command, find, options, version, put)
   })
@@ -86,7 +86,7 @@ export function pathCommand(
 }
 
 async function runOne(
-  command: Command,
+  command: AnsweredCommand,
   find: () => Environment,
   options: VenvCommandOptions,
   version: string,
@@ -130,7 +130,12 @@ async function runOne(
   }
 }
 
-function styleFor(command: Command, venv: Environment, options: VenvCommandOptions, strict: boolean): ReportStyle {
+function styleFor(
+  command: AnsweredCommand,
+  venv: Environment,
+  options: VenvCommandOptions,
+  strict: boolean,
+): ReportStyle {
   const { env } = process
   const cwd = process.cwd()
   const target = targetOf(venv, env, cwd)
@@ -156,8 +161,8 @@ async function detailsFor(
   { chalk }: ReportStyle,
 ): Promise<RunDetails | null> {
   if (verbose !== true || report === null) return null
-  const { detailsOf } = await import('../report/run/run-details.ts')
-  return detailsOf(report, chalk)
+  const { runDetails } = await import('../report/run/run-details.ts')
+  return runDetails(report, chalk)
 }
 
 /** @param told how many lines of the screen the warnings took */

@@ -6,14 +6,14 @@ import { wheelLines } from '../report/wheel-text.ts'
 import { writeLines, writeWarnings } from '../report/print.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
 import { parseTag } from '../wheel/write-wheel.ts'
-import type { WheelFailure, WheelOptions, WheelReport, WheelRun } from '../wheel/report.ts'
+import type { WheelFailure, WheelOptions, WheelReport, WheelRun } from '../wheel/wheel-report.ts'
 import { runWheels } from '../wheel/run-wheels.ts'
 import { objectEntry } from '../report/run/run-json.ts'
 import { SCHEMA } from '../report/schema.ts'
 import { standardError, standardOutput } from '../report/terminal/output.ts'
 import { withSignals } from './interruptible.ts'
 import { reportFailure } from './shared/failure.ts'
-import { looking, type LibrarySetOptions, type OutputOptions } from './shared/options.ts'
+import { looking, type LibrarySetOptions, type OutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 
 /** The options of the command, as commander gives them. */
@@ -45,7 +45,7 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
     const progress = (done: number, total: number) => bar.step(Math.round(done / 1e6), Math.round(total / 1e6))
     run = await withSignals(interrupted =>
       runWheels({ ...optionsOf(options, files, progress), interrupted }, report => ({
-        status: statusOf(report, options),
+        status: wheelStatus(report, options),
         entry: json ? (isFailure(report) ? failureEntry(report) : wheelEntry(report)) : null,
         lines: json || isFailure(report) ? [] : wheelLines(report, style),
         error: isFailure(report) ? report.error : null,
@@ -113,7 +113,7 @@ function isFailure(report: WheelReport | WheelFailure): report is WheelFailure {
   return 'error' in report
 }
 
-function statusOf(report: WheelReport | WheelFailure, { strict }: WheelCommandOptions): ExitStatus {
+function wheelStatus(report: WheelReport | WheelFailure, { strict }: WheelCommandOptions): ExitStatus {
   if (isFailure(report)) return 2
   const missing = report.missing.some(({ optional, expected }) => strict === true || (!optional && !expected))
   return missing || report.refused.length > 0 || (strict === true && report.policy?.holds === false) ? 1 : 0

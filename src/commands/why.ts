@@ -1,15 +1,14 @@
 // `wheelfix why`: parse options → ask the core → render.
-import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { nameIn } from '../inspect/traceback.ts'
-import { fsPath } from '../io/path.ts'
 import type { WhyObject } from '../inspect/reasons.ts'
 import { examine } from '../environment/examine.ts'
-import { lookingOnly } from '../environment/options.ts'
+import { lookingOnly } from '../environment/run-options.ts'
 import { whyOf } from '../inspect/reasons.ts'
 import { settledSubject } from '../inspect/settled.ts'
 import { subjectOf } from '../inspect/subject.ts'
-import { findEnvironment } from '../state/folders.ts'
+import { isVenv } from '../python/environment.ts'
+import { findKnownEnvironment } from '../state/folders.ts'
 import { colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
@@ -17,7 +16,7 @@ import { standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { whyDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
-import { looking, type LibraryOptions, type OwnerOutputOptions } from './shared/options.ts'
+import { looking, type LibraryOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import { setFlags } from '../environment/engine.ts'
 import type { ExitStatus } from './shared/status.ts'
 import { targetOf } from './shared/target.ts'
@@ -34,9 +33,9 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions,
   const cwd = process.cwd()
   try {
     const [first = '', ...rest] = words
-    const isNamed = rest.length === 1 || (rest.length > 0 && existsSync(fsPath(resolve(cwd, first, 'pyvenv.cfg'))))
+    const isNamed = rest.length === 1 || (rest.length > 0 && isVenv(resolve(cwd, first)))
     const venv = foundAsOwner(
-      () => findEnvironment(isNamed ? first : undefined, env, cwd, 'wheelfix why DIR NAME'),
+      () => findKnownEnvironment(isNamed ? first : undefined, env, cwd, 'wheelfix why DIR NAME'),
       options.asRoot,
     )
     const name = nameIn((isNamed ? rest : words).join(' '))

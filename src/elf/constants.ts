@@ -85,7 +85,7 @@ export const SHT_NOTE = 7
 export const SHT_NOBITS = 8
 export const SHT_GNU_VERDEF = 0x6ffffffd
 export const SHT_GNU_VERNEED = 0x6ffffffe
-/** Reserved; no tool knows a meaning. */
+/** Reserved, without a meaning that any tool knows. */
 export const SHT_SHLIB = 10
 export const SHT_DYNSYM = 11
 export const SHF_WRITE = 1

@@ -7,7 +7,7 @@ import type { ByteSource } from './source.ts'
 import { decodeBytes } from './text.ts'
 import type { ProgramHeader } from './types.ts'
 
-/** Longer than the strings of any sane object. Bounds the read when a NUL is missing. */
+/** Longer than the strings of any real object. Bounds the read when a NUL is missing. */
 const LONGEST_STRING = 1 << 20
 
 /** A range of the file that is mapped at an address. */

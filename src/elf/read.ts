@@ -30,7 +30,7 @@ import { type ByteSource, emptyWindow, locate } from './source.ts'
 import { decodeBytes, SHORT, shortTextAt } from './text.ts'
 import { valueOf } from './tables/entries.ts'
 import type { DynamicEntry, ElfHeader, ElfObject, ProgramHeader, VersionNeed } from './types.ts'
-import { readVersionDefinitions, readVersionNeeds } from './tables/versions.ts'
+import { readVersionDefinitions, readVersionNeeds } from './tables/symbol-versions.ts'
 
 export { isElf } from './headers.ts'
 
@@ -43,7 +43,7 @@ const MOST_DYNAMIC_ENTRIES = 1 << 16
  * @throws ElfError
  */
 export function readElf(source: ByteSource, headers: Headers = readHeaders(source)): ElfObject {
-  return readObject(source, headers)
+  return readFields(source, headers)
 }
 
 /** The search paths alone, for an object whose libraries nobody asks for. @throws ElfError */
@@ -73,7 +73,7 @@ export function readBySections(source: ByteSource, headers: Headers = readHeader
     // sections that cannot be read name no table
     if (!(error instanceof ElfError)) throw error
   }
-  return readObject(source, { ...headers, programHeaders })
+  return readFields(source, { ...headers, programHeaders })
 }
 
 function withDynamicSegment(source: ByteSource, { header, programHeaders }: Headers): readonly ProgramHeader[] {
@@ -102,7 +102,7 @@ function withDynamicSegment(source: ByteSource, { header, programHeaders }: Head
   return empty < 0 ? [...programHeaders, segment] : programHeaders.with(empty, segment)
 }
 
-function readObject(source: ByteSource, { header, programHeaders }: Headers): ElfObject {
+function readFields(source: ByteSource, { header, programHeaders }: Headers): ElfObject {
   const dynamic = readDynamic(source, header, programHeaders)?.entries ?? null
   const strings = stringReader(source, programHeaders, dynamic)
   const needed: string[] = []
@@ -184,7 +184,7 @@ export function withoutTables(object: ElfObject): ElfObject {
 type Changed = Partial<Pick<ElfObject, 'programHeaders' | 'dynamic' | 'ptInterp' | 'needed' | 'rpath' | 'runpath'>>
 
 /**
- * The object with other values in some fields. It has the fields of `readObject` in their order, which a spread does not
+ * The object with other values in some fields. It has the fields of `readFields` in their order, which a spread does not
  * keep: V8 then takes both for one kind, and compiles the simulation of the loader once instead of four times.
  */
 export function withFields(object: ElfObject, fields: Changed): ElfObject {

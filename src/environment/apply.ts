@@ -15,7 +15,7 @@ import type { Applied, PlannedObject } from '../resolve/plan.ts'
 import { inPlaceObjects } from '../state/journal.ts'
 import { keepUndo } from '../state/kept-undos.ts'
 import { layersIn } from '../elf/graft/layers.ts'
-import { type ChangeJob, isInPlace, prepareChange, type Refusal, refusalOf, tryChange } from './change.ts'
+import { type ChangeJob, isInPlace, prepareChange, type Refusal, refusalOf, tryChange } from './change-object.ts'
 import { objectWriter } from './object-writer.ts'
 import { addRow, type RecordReader, recordReader, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
 

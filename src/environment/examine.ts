@@ -28,7 +28,7 @@ import { type Ownership, resolve, type Resolution, type ResolveInput } from '../
 import { builtSetLink } from '../state/lock.ts'
 import { readPins } from '../state/pins.ts'
 import { readProgramInterpreter } from '../state/program-loader.ts'
-import type { VenvOptions } from './options.ts'
+import type { VenvOptions } from './run-options.ts'
 import type { Scan } from './scan.ts'
 import { whoLoads } from './who-loads.ts'
 

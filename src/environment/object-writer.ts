@@ -6,7 +6,7 @@ import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { renameStaged, type Staged, stageFile, syncStaged, type Watch } from '../io/write/replace.ts'
-import { type Refusal, refusalOf } from './change.ts'
+import { type Refusal, refusalOf } from './change-object.ts'
 import { changeInPlace, entryOf, type Journal, openJournal } from '../state/journal.ts'
 import type { JournalEntry } from '../state/journal-file.ts'
 import type { Place } from '../python/environment.ts'
@@ -108,7 +108,7 @@ function inPlaceChange(place: Place, { object: { path }, edit, record, fields }:
 function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject) => boolean): void {
   const waiting: { readonly staged: Staged; readonly end: Waiting['end'] }[] = []
   const extras = extrasOf(
-    batch.filter(({ object }) => !isInPlace(object) || !isWritable(object)).map(({ object }) => object.path),
+    batch.filter(({ object }) => !isInPlace(object) || !ownerMayWrite(object)).map(({ object }) => object.path),
   )
   for (const { object, edit, watch, end } of batch) {
     let done = false
@@ -134,7 +134,7 @@ function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject
 }
 
 /** Does the owner have write permission (S_IWUSR)? */
-function isWritable({ status: { mode } }: ScannedObject): boolean {
+function ownerMayWrite({ status: { mode } }: ScannedObject): boolean {
   return (mode & 0o200) !== 0
 }
 

@@ -6,9 +6,9 @@ import { extrasOf } from '../io/write/attributes.ts'
 import { errnoOf, unknownAt, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
-import type { Owner } from '../python/distributions.ts'
+import type { FileOwner } from '../python/distributions.ts'
 import { type RecordFields, recordRows, rewriteRecord, SOURCES } from '../python/record.ts'
-import { writeReason } from './change.ts'
+import { writeReason } from './change-object.ts'
 
 /** The rows of RECORD files. Each file is read and parsed once. */
 export type RecordReader = (path: string) => ReadonlyMap<string, RecordFields>
@@ -47,7 +47,7 @@ function readRecord(path: string): string {
  * The RECORD that lists a file, and the path in its row as raw bytes, one character a byte; null when no RECORD lists the
  * file.
  */
-export function rowOf(owner: Owner | null): { readonly record: string; readonly row: string } | null {
+export function rowOf(owner: FileOwner | null): { readonly record: string; readonly row: string } | null {
   const record = owner?.distribution.record ?? null
   if (record === null || owner?.row == null) return null
   return { record, row: encodeText(owner.row).toString('latin1') }

@@ -179,7 +179,7 @@ function judgeOld(source: ByteSource, { before: { size, header } }: OldEntry, no
   }
   if (carriesGraft(source)) return 'after'
   if (!isElf(now) || !isElf(header) || programHeadersAt(now) < size) return 'other'
-  return withoutTables(now).equals(withoutTables(header)) ? 'half' : 'other'
+  return withoutHeaderTables(now).equals(withoutHeaderTables(header)) ? 'half' : 'other'
 }
 
 function programHeadersAt(header: Uint8Array): number {
@@ -187,7 +187,7 @@ function programHeadersAt(header: Uint8Array): number {
   return getNumber(format, header, 0, format.ehdr.phoff)
 }
 
-function withoutTables(header: Uint8Array): Buffer {
+function withoutHeaderTables(header: Uint8Array): Buffer {
   const bytes = Buffer.from(header)
   const format = formatOfHeader(header)
   encode(format.ehdr, format, bytes, 0, { phoff: 0, phnum: 0, shoff: 0, shnum: 0, shstrndx: 0 })

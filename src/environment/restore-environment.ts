@@ -11,7 +11,7 @@ import { type Distributions, readDistributions } from '../python/distributions.t
 import { fieldsOf, hashCheck, hashHolds } from '../python/record.ts'
 import { storeDirectory } from '../nix/store.ts'
 import type { Environment } from '../python/environment.ts'
-import { writeReason } from './change.ts'
+import { writeReason } from './change-object.ts'
 import { keptObjects } from '../state/answers.ts'
 import { openJournal } from '../state/journal.ts'
 import type { JournalEntry } from '../state/journal-file.ts'

@@ -78,7 +78,7 @@ export function* restoreInPlace<Item extends ObjectToRestore>(
 function freeItems<Item extends ObjectToRestore>(place: Place, items: readonly Item[]): readonly Item[] {
   const usable = items.filter(({ object, edit, watch: { ctimeMs = null } }) => {
     const { path, kind, current, kept, status } = object
-    // a program is not in use only by descriptors and mappings: execve(2) reads its header long before it maps it
+    // descriptors and mappings do not show every use of a program: execve(2) reads its header long before it maps it
     const isLibrary = kind !== 'executable' && current.ptInterp === null && kept !== true
     // a write clears the set-user-ID bits, and an interrupted run would not give them back
     const isPlain = edit.patches.length === 0 && (status.mode & SET_ID) === 0
@@ -95,11 +95,11 @@ function freeItems<Item extends ObjectToRestore>(place: Place, items: readonly I
     isLocal.set(folder, known)
     return known
   })
-  const used = chosen.length === 0 ? null : filesInUse(new Set(chosen.map(inodeOf)))
-  return used === null ? [] : chosen.filter(item => !used.has(inodeOf(item)))
+  const used = chosen.length === 0 ? null : filesInUse(new Set(chosen.map(inodeNumber)))
+  return used === null ? [] : chosen.filter(item => !used.has(inodeNumber(item)))
 }
 
-function inodeOf({ object: { status } }: ObjectToRestore): string {
+function inodeNumber({ object: { status } }: ObjectToRestore): string {
   return String(status.ino)
 }
 
@@ -156,9 +156,9 @@ function writeHeader({
 /** Cuts off the grafts that nobody has in use. */
 function cutOff<Item extends ObjectToRestore>(begun: readonly Begun<Item>[], ends: Ends<Item>): void {
   if (begun.length === 0) return
-  const used = filesInUse(new Set(begun.map(({ item }) => inodeOf(item))))
+  const used = filesInUse(new Set(begun.map(({ item }) => inodeNumber(item))))
   for (const { item, headed } of begun) {
-    const isFree = headed !== null && used?.has(inodeOf(item)) === false
+    const isFree = headed !== null && used?.has(inodeNumber(item)) === false
     if (isFree && tryOr(false, () => cut(item, headed))) ends.done(item)
     else ends.copy(item, headed === null ? {} : { ctimeMs: headed.ctimeMs })
   }

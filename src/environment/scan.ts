@@ -290,7 +290,7 @@ function sayErrno(errno: string, what: string): string {
 
 const LIBRARY_NAME = /\.so(?:\.|$)/
 
-/** May the link be an object of a wheel? Of the links in bin/ the names of Python lead out in every venv. */
+/** May the link be an object of a wheel? In every venv the names of Python in bin/ lead out, so they do not count. */
 function mayLeadOut({ kind, bin }: Environment, path: string, name: string): boolean {
   return LIBRARY_NAME.test(name) || (kind === 'venv' && directoryOf(path) === bin && !/^(?:python|pypy)/.test(name))
 }

@@ -11,10 +11,10 @@ import { namedStorePaths, storeTrust } from '../nix/trust/trust.ts'
 import { plainInterpreter, type PythonName } from '../private-loader/python-names.ts'
 import { chooseLoader } from '../private-loader/store-loader.ts'
 import { type Environment, hasPython } from '../python/environment.ts'
-import { findInterpreter, findProgram, type Interpreter } from '../python/interpreter.ts'
+import { findInterpreter, findLoadingProgram, type Interpreter } from '../python/interpreter.ts'
 import { driverDirectory } from '../resolve/drivers.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
-import type { VenvOptions } from './options.ts'
+import type { VenvOptions } from './run-options.ts'
 import { type Scan, scanVenv } from './scan.ts'
 
 /** The objects, and who loads them. */
@@ -40,7 +40,7 @@ export function whoLoads(
     return { interpreter, scan: () => scanFor(interpreter.extensionSuffixes) }
   }
   if (environment.program !== null) {
-    const interpreter = findProgram(environment.program)
+    const interpreter = findLoadingProgram(environment.program)
     return { interpreter, scan: () => scanFor(interpreter.extensionSuffixes) }
   }
   const scan = scanFor(['.node', '.so'])

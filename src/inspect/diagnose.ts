@@ -1,5 +1,6 @@
 // Finds what may be wrong with a venv. It examines everything and asks the venv's own Python. It changes nothing.
 import { existsSync } from 'node:fs'
+import { searchPathEntries } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { WheelfixError } from '../io/error.ts'
 import { agree, count, listed } from '../io/words.ts'
@@ -17,11 +18,11 @@ import type { ScannedObject } from '../resolve/objects.ts'
 import { simulationInput } from '../resolve/resolution.ts'
 import { type SimulationInput } from '../resolve/simulate.ts'
 import { type Examination, examine } from '../environment/examine.ts'
-import { lookingOnly, type LookOptions } from '../environment/options.ts'
-import { neededStorePaths } from '../environment/report.ts'
+import { lookingOnly, type LookOptions } from '../environment/run-options.ts'
+import { neededStorePaths } from '../environment/venv-report.ts'
 import type { Finding } from './findings.ts'
 import { heldBack, pending, interruptedRun } from './pending.ts'
-import { foreignLibraries, foreignPrograms, scriptLaunchers } from './programs.ts'
+import { foreignLibraries, foreignPrograms, scriptLaunchers } from './unstartable.ts'
 import { variableFindings } from './variables/advice.ts'
 import { opensByName } from './opens/opens.ts'
 import { dlopenNotes, knownCases, pasteFor } from './by-name.ts'
@@ -234,8 +235,8 @@ function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }
     if (!there) found.set(path, [...(found.get(path) ?? []), user])
   }
   for (const { current, original, relative } of objects) {
-    const own = new Set([...pathOf(original), original.ptInterp])
-    for (const path of [...pathOf(current), current.ptInterp]) {
+    const own = new Set([...searchPathEntries(original), original.ptInterp])
+    for (const path of [...searchPathEntries(current), current.ptInterp]) {
       if (path !== null) look(path, relative, own.has(path) ? foreign : dead)
     }
   }
@@ -250,11 +251,6 @@ function deadPaths(venv: Environment, objects: readonly ScannedObject[], { env }
     ...findings(dead, { severity: 'error', remedy }, ''),
     ...findings(foreign, { severity: 'note', remedy: null }, '; the file named it before wheelfix changed it'),
   ]
-}
-
-/** The entries of an object's search path. */
-function pathOf({ runpath, rpath }: ElfObject): string[] {
-  return (runpath ?? rpath ?? '').split(':')
 }
 
 function roots(examination: Examination, env: NodeJS.ProcessEnv): Finding[] {

@@ -15,7 +15,7 @@ import { type MissingLibrary, missingLibraries } from '../resolve/problems/missi
 import { chooseProvider } from '../resolve/providers.ts'
 import { startPython } from '../resolve/python-process.ts'
 import { examine } from '../environment/examine.ts'
-import { lookingOnly } from '../environment/options.ts'
+import { lookingOnly } from '../environment/run-options.ts'
 import { librarySources, type SourceOptions, trustWarnings } from '../resolve/library-sources.ts'
 
 interface LibsOptions extends SourceOptions {

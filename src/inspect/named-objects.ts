@@ -1,7 +1,7 @@
 // The objects that a name means: a path, else a distribution, else a module, else a soname.
 import { dirname } from 'node:path'
 import { WheelfixError } from '../io/error.ts'
-import { fileNameOf, isInside, realPath } from '../io/path.ts'
+import { fileNameOf, isInside, realPathOrNull } from '../io/path.ts'
 import { listed, nearest } from '../io/words.ts'
 import { modulePaths } from '../python/belonging.ts'
 import { normaliseName } from '../python/distributions.ts'
@@ -28,10 +28,10 @@ export function namedObjects(name: string, subject: Subject, cwd: string): Named
     return found.length === 0 ? null : { kind, objects: found }
   }
   const bases = [cwd, venv.root, ...venv.sitePackages]
-  const files = new Set(bases.map(base => realOrNull(name.startsWith('/') ? name : `${base}/${name}`)))
+  const files = new Set(bases.map(base => realPathOrNull(name.startsWith('/') ? name : `${base}/${name}`)))
   // an object is known by the name of its file, so only objects with this name need a look at their links
   const names = new Set([...files].map(path => (path === null ? null : fileNameOf(path))).concat(fileNameOf(name)))
-  const byFile = among('file', path => names.has(fileNameOf(path)) && files.has(realOrNull(path)))
+  const byFile = among('file', path => names.has(fileNameOf(path)) && files.has(realPathOrNull(path)))
   if (byFile !== null) return byFile
 
   const normal = normaliseName(name)
@@ -74,12 +74,4 @@ function commandFor(file: string): string {
   const folder = dirname(file)
   const isPython = /^python[\d.]*t?$/.test(fileNameOf(file)) && fileNameOf(folder) === 'bin'
   return isPython ? `wheelfix python ${dirname(folder)}` : `wheelfix path ${file}`
-}
-
-function realOrNull(path: string): string | null {
-  try {
-    return realPath(path)
-  } catch {
-    return null // not there: the name is something else
-  }
 }

@@ -1,6 +1,6 @@
 // Why the objects of a venv get their libraries. Each object is loaded into its own process, as it will be after the plan,
 // with the searched places for every DT_NEEDED entry. The result is plain data. This file does not know how it is shown.
-import { isInside, realPath } from '../io/path.ts'
+import { isInside, realPathOrNull } from '../io/path.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import { fateOf } from '../ldso/candidate.ts'
 import { openStep, pathIn, searchParts } from '../ldso/process.ts'
@@ -80,14 +80,6 @@ export function whyOf(name: string, subject: Subject, cwd: string): WhyReport {
   return { kind, processes, soname: kind === 'soname' ? name : null }
 }
 
-function realOrNull(path: string): string | null {
-  try {
-    return realPath(path)
-  } catch {
-    return null // not there: the name is something else
-  }
-}
-
 function whyProcess(process: Process, root: LinkMap, subject: Subject): WhyProcess {
   const seen = new Set([root])
   const objects: WhyObject[] = []
@@ -110,7 +102,7 @@ function objectOf(process: Process, map: LinkMap, subject: Subject): WhyObject {
     return {
       soname,
       provider: provider === null ? null : name(provider.path),
-      because: named(because, name),
+      because: withNames(because, name),
       how: how === 'found' && !served ? 'inherited' : how,
       loadedBy: because.by === 'loaded' && provider?.openedBy != null ? name(provider.openedBy.path) : null,
       tried: because.by === 'loaded' || because.by === 'path' ? [] : triedFor(process, map, soname, name),
@@ -133,14 +125,14 @@ function objectOf(process: Process, map: LinkMap, subject: Subject): WhyObject {
  * user gave: its links are not resolved.
  */
 function namer(process: Process, venv: Environment): (path: string) => string {
-  const real = realOrNull(venv.root) ?? venv.root
+  const real = realPathOrNull(venv.root) ?? venv.root
   return path => {
     const canonical = process.loader.tree.canonical(path)
     return isInside(canonical, real) ? venv.root + canonical.slice(real.length) : canonical
   }
 }
 
-function named({ by, entry, owner, fault }: Because, name: (path: string) => string): Because {
+function withNames({ by, entry, owner, fault }: Because, name: (path: string) => string): Because {
   return { by, entry, owner: owner === null ? null : name(owner), ...(fault === undefined ? {} : { fault }) }
 }
 

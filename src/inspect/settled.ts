@@ -2,11 +2,11 @@
 // read these objects and what they load. The plan would change nothing. What it says of libraries that are not found is kept
 // with the answer of the last run.
 import { ownershipOf, programLoaderOf, chosenSettings } from '../environment/examine.ts'
-import type { VenvOptions } from '../environment/options.ts'
-import type { VenvReport } from '../environment/report.ts'
+import type { VenvOptions } from '../environment/run-options.ts'
+import type { VenvReport } from '../environment/venv-report.ts'
 import { objectReader } from '../environment/scan.ts'
-import { realPath, relativeTo } from '../io/path.ts'
-import { diskTree, type FileTree } from '../ldso/file-tree.ts'
+import { realPathOrNull, relativeTo } from '../io/path.ts'
+import { diskTree } from '../ldso/file-tree.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { belongingOf } from '../python/belonging.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
@@ -28,7 +28,7 @@ interface Details {
 }
 
 /** The details of a report's plan; null if some object is not in the state that the plan wants. */
-export function detailsOf({ plan, outcomes, held, interrupted, loader }: VenvReport): Details | null {
+export function settledDetails({ plan, outcomes, held, interrupted, loader }: VenvReport): Details | null {
   const isSettled = outcomes.every(({ status }) => status === 'fine' || status === 'patched')
   if (!isSettled || held.length > 0 || interrupted || loader !== null) return null
   const hows = plan.objects.map(({ relative, needed }) => {
@@ -90,24 +90,15 @@ export function settledSubject(venv: Environment, options: VenvOptions, version:
     load: object => load(object, { ...simulated, states: new Map([[object.identity, object.current]]) }),
     planned({ path }) {
       byPath ??= new Map(known.files.map(file => [tree.canonical(file), file]))
-      const file = byPath.get(tree.canonical(path)) ?? byPath.get(realOr(path, tree))
+      const file = byPath.get(tree.canonical(path)) ?? byPath.get(realPathOrNull(path) ?? '')
       if (file === undefined) return undefined
       const hows = details.hows[relativeTo(venv.root, file)] ?? {}
-      return { distribution: ownerIn(distributions, file), change: null, how: soname => hows[soname] ?? 'found' }
+      return { distribution: distributionOf(distributions, file), change: null, how: soname => hows[soname] ?? 'found' }
     },
     clashes: soname => details.clashes[soname] ?? [],
   }
 }
 
-function ownerIn(distributions: Distributions, path: string): string | null {
+function distributionOf(distributions: Distributions, path: string): string | null {
   return distributions.ownerOf(path)?.distribution.name ?? null
-}
-
-/** A path without links. A library may be mapped by a link beside it. */
-function realOr(path: string, tree: FileTree): string {
-  try {
-    return realPath(path)
-  } catch {
-    return tree.canonical(path)
-  }
 }

@@ -31,7 +31,7 @@ export interface WheelNeeds {
   readonly folders: readonly NeededFolder[]
   /** The wheel links to the interpreter's own library. */
   readonly python: boolean
-  /** Sonames that the driver brings, that the user ignores, or that only plugins need to which nothing links. */
+  /** Sonames that the driver brings, that the user ignores, or that only plugins need (nothing links to a plugin). */
   readonly ignored: readonly string[]
   /** Sonames for which no package of nixpkgs is known. */
   readonly unknown: readonly string[]

@@ -2,6 +2,7 @@
 // to. A name there may be a link to anywhere, a FIFO that never ends, a device, or a file of any size. This file opens
 // only regular files below the folder, up to a size that the reader states.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { decodeBytes } from '../elf/text.ts'
 import { errnoOf, unknownAt } from './error.ts'
 import { fsPath } from './path.ts'
 
@@ -80,6 +81,12 @@ export function readRegular(path: string, limit: number): Buffer | null {
   } finally {
     closeSync(fd)
   }
+}
+
+/** The text of a regular file, read as by `readRegular`; empty for anything else. elf/text.ts says how it is decoded. */
+export function readRegularText(path: string, limit: number): string {
+  const bytes = readRegular(path, limit)
+  return bytes === null ? '' : decodeBytes(bytes)
 }
 
 function readBounded(fd: number, limit: number): Buffer | null {

@@ -42,16 +42,16 @@ export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined
   const { code } = error
   // writeSync reports UNKNOWN for an error number without a name in libuv
-  if (code === 'UNKNOWN' && 'errno' in error && typeof error.errno === 'number') return nameOf(-error.errno)
+  if (code === 'UNKNOWN' && 'errno' in error && typeof error.errno === 'number') return errnoName(-error.errno)
   const number = /^Unknown system error -(\d+)$/.exec(code)?.[1]
-  if (number !== undefined) return nameOf(Number(number))
+  if (number !== undefined) return errnoName(Number(number))
   return code.startsWith('E') ? code : undefined
 }
 
 /**
  * Errors that say nothing about what is at a path: the disk, the memory or the table of files failed, and the next call may
  * succeed. Taken for "nothing is there", such an error would become a wrong answer that is written down. (ENOTCONN of an
- * abandoned mount is not one: it stays, and the loader meets it too.)
+ * abandoned mount is not such an error: it lasts, and the loader gets it too.)
  */
 const UNKNOWING: ReadonlySet<string> = new Set(
   'EIO EREMOTEIO ESTALE EUCLEAN EBADMSG ENOMEM EMFILE ENFILE EAGAIN EINTR ETIMEDOUT'.split(' '),
@@ -68,7 +68,7 @@ export function unknownAt(path: string, error: unknown): WheelfixError | null {
   return new WheelfixError('IO', `${path}: ${what}`, path)
 }
 
-function nameOf(number: number): string {
+function errnoName(number: number): string {
   return UNNAMED[number] ?? `E${number}`
 }
 

@@ -8,6 +8,9 @@ import {
   readdirSync,
   readlinkSync,
   realpathSync,
+  rmdirSync,
+  type Stats,
+  statSync,
 } from 'node:fs'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import { errnoOf, unknownAt } from './error.ts'
@@ -82,12 +85,17 @@ export function realPath(path: string): string {
   return decodeBytes(realpathSync.native(fsPath(path), 'buffer'))
 }
 
-/** As `realPath`; null where the system cannot resolve the path. */
+/**
+ * As `realPath`; null where nothing is there, or where this user may not look.
+ * @throws WheelfixError `IO` when the system cannot say what is there
+ */
 export function realPathOrNull(path: string): string | null {
   try {
     return realPath(path)
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
+    const unknown = unknownAt(path, error)
+    if (unknown !== null) throw unknown
     return null
   }
 }
@@ -115,6 +123,39 @@ export function isInside(path: string, root: string): boolean {
 /** Is there anything at `path`? A link counts even if its target does not exist. */
 export function exists(path: string): boolean {
   return lstatSync(fsPath(path), { throwIfNoEntry: false }) !== undefined
+}
+
+/** The status of what is at `path`, or of what a link there leads to; null where nothing is there or it cannot be read. */
+export function statusOf(path: string): Stats | null {
+  return statusBy(statSync, path)
+}
+
+/** The status of what is at `path`, a link included; null where nothing is there or it cannot be read. */
+export function linkStatusOf(path: string): Stats | null {
+  return statusBy(lstatSync, path)
+}
+
+function statusBy(ask: typeof lstatSync, path: string): Stats | null {
+  try {
+    return ask(fsPath(path), { throwIfNoEntry: false }) ?? null
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
+}
+
+/** Is there a folder at `path`, or a link to one? @throws the errors of stat(2), except those for a path without a file */
+export function isFolder(path: string): boolean {
+  return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
+}
+
+/** Removes a folder if it is empty. Does nothing where it is gone, or where this user may not remove it. */
+export function removeEmpty(folder: string): void {
+  try {
+    rmdirSync(fsPath(folder))
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+  }
 }
 
 /** The folder of an absolute path. */

@@ -1,10 +1,9 @@
 // Which project files to trust: the files between an environment and the end of its project, if the user trusts their
 // owner. Anybody may put a file into /tmp.
-import { existsSync, type Stats, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { errnoOf } from './error.ts'
-import { fsPath } from './path.ts'
+import { fsPath, statusOf } from './path.ts'
 
 /** Entries at the root of a repository. */
 const REPOSITORY = ['.git', '.hg', '.jj', '.svn']
@@ -27,14 +26,5 @@ export function* projectFiles(environmentRoot: string, names: readonly string[])
     }
     const isRepository = REPOSITORY.some(name => existsSync(fsPath(join(folder, name))))
     if (isRepository || folder === homedir() || folder === dirname(folder)) return
-  }
-}
-
-function statusOf(path: string): Stats | null {
-  try {
-    return statSync(fsPath(path), { throwIfNoEntry: false }) ?? null
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
   }
 }

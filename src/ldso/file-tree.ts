@@ -26,7 +26,7 @@ export interface OpenedFile {
 }
 
 /** Can the file be opened? */
-export function isThere(file: OpenedFile | null): boolean {
+export function canBeOpened(file: OpenedFile | null): boolean {
   return file !== null && file.errno === undefined
 }
 

@@ -87,7 +87,7 @@ const NIX_LD_SHIMS = new Map([
 ])
 
 /** The command for this very program comes first, ready to paste. */
-function remediesFor(program: string): string {
+function loaderRemedies(program: string): string {
   return (
     `run: wheelfix python ${program.replace(/\/bin\/[^/]*$/, '')} (or enable nix-ld with programs.nix-ld.enable = true, or make ` +
     'the environment with a Python of nixpkgs: UV_PYTHON=$(command -v python3) UV_PYTHON_DOWNLOADS=never uv venv)'
@@ -109,11 +109,11 @@ export function identifyLibc(program: string, object: ElfObject, env: NodeJS.Pro
   if (text.includes('Could not start dynamically linked executable') || text.includes('nix.dev/permalink/stub-ld')) {
     throw new WheelfixError(
       'LOADER_NOT_FOUND',
-      `${program} cannot start: ${interp} is NixOS's stub, not a loader; ${remediesFor(program)}`,
+      `${program} cannot start: ${interp} is NixOS's stub, not a loader; ${loaderRemedies(program)}`,
       program,
     )
   }
-  return text.includes(NIX_LD_MARK) ? behindNixLd(program, interp, object, env) : describe(interp, text, null, env)
+  return text.includes(NIX_LD_MARK) ? behindNixLd(program, interp, object, env) : describeLibc(interp, text, null, env)
 }
 
 /**
@@ -151,7 +151,7 @@ function behindNixLd(program: string, shim: string, object: ElfObject, env: Node
   if (behind.includes(NIX_LD_MARK)) {
     throw new WheelfixError('LOADER_NOT_FOUND', `NIX_LD (${loader}) is nix-ld itself; set it to a real loader`, loader)
   }
-  return describe(loader, behind, { shim, directories }, env)
+  return describeLibc(loader, behind, { shim, directories }, env)
 }
 
 /** Do ordinary distributions have their loader at this path, on any machine? Before 2.34 glibc's had its version as its name. */
@@ -177,7 +177,7 @@ export function isLibcFamily(soname: string, kind: Libc['kind']): boolean {
 
 function absentLoader(program: string, interp: string): WheelfixError {
   const [what, remedy] = isFhsLoader(interp)
-    ? ['does not exist here', remediesFor(program)]
+    ? ['does not exist here', loaderRemedies(program)]
     : interp.includes('/.wheelfix/')
       ? ['no longer exists', 'run "wheelfix loader" to make it again, or "wheelfix restore" to do without it']
       : ['no longer exists', 'make the environment again with a Python that exists']
@@ -226,7 +226,7 @@ const NIX_SYSTEMS = new Map([
   [EM_RISCV, 'riscv64_linux'],
 ])
 
-function describe(loader: string, text: string, nixLd: NixLd | null, env: NodeJS.ProcessEnv): Libc {
+function describeLibc(loader: string, text: string, nixLd: NixLd | null, env: NodeJS.ProcessEnv): Libc {
   if (text.includes('musl libc')) return describeMusl(loader, text, nixLd)
   if (text.includes('/ld.so.cache') || text.includes('GLIBC_PRIVATE')) return describeGlibc(loader, text, nixLd, env)
   throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} is neither glibc's nor musl's loader`, loader)

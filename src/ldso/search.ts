@@ -18,7 +18,7 @@ type FoundBy =
   | 'not-elf' // a file of that name is not an ELF file: the loader gives up
   | 'unloadable' // a file of that name is an ELF file that the loader refuses: it gives up
 
-/** One directory of a search path, with the reason that it is on it. */
+/** One directory of a search path, with the reason why it is searched. */
 export interface SearchDirectory {
   readonly directory: string
   readonly by: FoundBy
@@ -49,11 +49,11 @@ export interface LinkMap {
    * One for each DT_NEEDED and DT_FILTER, in the order of the dynamic table. Filled when the object's dependencies are
    * loaded.
    */
-  readonly needed: Resolution[]
+  readonly needed: NeededResult[]
 }
 
 /** The result for one needed of one object. */
-export interface Resolution {
+export interface NeededResult {
   readonly soname: string
   readonly provider: LinkMap | null
   readonly because: Because

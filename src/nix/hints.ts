@@ -4,10 +4,10 @@ import { nearest as nearestNames } from '../io/words.ts'
 import { COMPUTE } from './hints/compute.ts'
 import { DATA } from './hints/data.ts'
 import { DESKTOP } from './hints/desktop.ts'
+import { GPU } from './hints/gpu.ts'
 import { MEDIA } from './hints/media.ts'
 import { SYSTEM } from './hints/system.ts'
 import type { HintRow } from './hints/row.ts'
-
 import { FAMILIES, type VersionFamily } from './hints/versions.ts'
 
 /** The release of nixpkgs from which the data takes its names. docs/hints.md says how the names were checked. */
@@ -15,7 +15,7 @@ const HINTS_RELEASE = '26.05'
 
 export type { HintRow }
 
-export const HINTS: readonly HintRow[] = [...DESKTOP, ...MEDIA, ...DATA, ...COMPUTE, ...SYSTEM]
+export const HINTS: readonly HintRow[] = [...DESKTOP, ...MEDIA, ...DATA, ...COMPUTE, ...GPU, ...SYSTEM]
 
 /** The hint for a user who lacks a soname. */
 interface Hint extends Pick<HintRow, 'attribute' | 'former' | 'since' | 'gone' | 'output' | 'note'> {
@@ -44,7 +44,7 @@ function find(soname: string): Found | undefined {
     const version = family.pattern.exec(soname)?.slice(1).find(Boolean)
     if (version !== undefined) return ofFamily(family, Number(version))
   }
-  return nearest(byStem.get(stemOf(soname) ?? '') ?? [], soname)
+  return nearestVersion(byStem.get(stemOf(soname) ?? '') ?? [], soname)
 }
 
 function makeIndex(): Index {
@@ -79,7 +79,7 @@ function ofFamily(family: VersionFamily, wanted: number): Found | undefined {
  * The version that is nearest to the wanted one. Of two versions that are equally near, the newer one counts. A package
  * that still exists comes before a removed one.
  */
-function nearest(found: readonly Found[], soname: string): Found | undefined {
+function nearestVersion(found: readonly Found[], soname: string): Found | undefined {
   const wanted = versionOf(soname)
   const distance = (item: Found) => Math.abs(versionOf(item.other) - wanted)
   const isGone = (item: Found) => Number(item.row.gone !== undefined)

@@ -72,12 +72,12 @@ export function isStore(directory: string): boolean {
 
 /** The path, and the path that its links lead to. */
 function withTarget(path: string): string[] {
-  return [path, targetOf(path)]
+  return [path, realTarget(path)]
 }
 
 /** The path without links. The end of it need not exist yet. */
-function targetOf(path: string): string {
+function realTarget(path: string): string {
   const real = realPathOrNull(path)
   if (real !== null) return real
-  return path === dirname(path) ? path : join(targetOf(dirname(path)), basename(path))
+  return path === dirname(path) ? path : join(realTarget(dirname(path)), basename(path))
 }

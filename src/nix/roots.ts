@@ -2,10 +2,20 @@
 // Nix knows these links as indirect roots, so a collection keeps what the venv needs. Without Nix this file makes no links.
 // It does not know why the venv needs a path.
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, rmdirSync, rmSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
-import { directoryOf, fileNameOf, fsPath, isWritable, makeFolders, namesIn, readLink, realFolder } from '../io/path.ts'
+import {
+  directoryOf,
+  fileNameOf,
+  fsPath,
+  isWritable,
+  makeFolders,
+  namesIn,
+  readLink,
+  realFolder,
+  removeEmpty,
+} from '../io/path.ts'
 import { replaceLink } from '../io/write/replace.ts'
 import { agree, count } from '../io/words.ts'
 import { nixBase32 } from './daemon/base32.ts'
@@ -83,12 +93,12 @@ export function checkRoots(stateFolder: string, paths: readonly string[], env: N
   const links = namesIn(folder)
   const wanted = nameLinks(paths, env).map(({ name, storePath }): Root => {
     const link = `${folder}/${name}`
-    return { link, storePath, registration: registration(link, env), state: stateOf(link, storePath, env) }
+    return { link, storePath, registration: registration(link, env), state: rootState(link, storePath, env) }
   })
   const lost = links
     .map((name): Root => {
       const link = `${folder}/${name}`
-      return { link, storePath: targetOf(link) ?? '', registration: registration(link, env), state: 'dead' }
+      return { link, storePath: linkTarget(link) ?? '', registration: registration(link, env), state: 'dead' }
     })
     .filter(({ link, storePath }) => !existsSync(fsPath(storePath)) && !wanted.some(root => root.link === link))
   const roots = [...wanted, ...lost]
@@ -133,13 +143,13 @@ function nameLinks(paths: readonly string[], env: NodeJS.ProcessEnv): { name: st
     .sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-function stateOf(link: string, storePath: string, env: NodeJS.ProcessEnv): Root['state'] {
+function rootState(link: string, storePath: string, env: NodeJS.ProcessEnv): Root['state'] {
   if (!existsSync(fsPath(storePath))) return 'dead'
-  if (targetOf(link) !== storePath) return 'absent'
+  if (linkTarget(link) !== storePath) return 'absent'
   return isRegistered(link, env) ? 'rooted' : 'unregistered'
 }
 
-function targetOf(link: string): string | null {
+function linkTarget(link: string): string | null {
   try {
     return readLink(link)
   } catch (error) {
@@ -155,7 +165,7 @@ function registration(link: string, env: NodeJS.ProcessEnv): string {
 }
 
 function isRegistered(link: string, env: NodeJS.ProcessEnv): boolean {
-  return targetOf(registration(link, env)) === link
+  return linkTarget(registration(link, env)) === link
 }
 
 /** Does this machine have Nix? The folder of registrations comes with Nix. */
@@ -192,7 +202,7 @@ function registerByProgram(lacking: readonly Root[], env: NodeJS.ProcessEnv): bo
 
 /** Makes a link. A link to another path is replaced by a rename, so that a link exists at every moment. */
 function makeLink(link: string, target: string): void {
-  if (targetOf(link) === target) return
+  if (linkTarget(link) === target) return
   // VENV/.wheelfix/roots/NAME; the state of a folder may be in the user's state folder, which may not exist
   const folder = directoryOf(link)
   const state = directoryOf(folder)
@@ -206,7 +216,7 @@ function makeLink(link: string, target: string): void {
  * rename is needed, and a killed run leaves no temporary name in the folder.
  */
 function makeRegistration(path: string, link: string): void {
-  if (targetOf(path) === link) return
+  if (linkTarget(path) === link) return
   rmSync(fsPath(path), { force: true })
   symlinkSync(fsPath(link), fsPath(path))
 }
@@ -220,9 +230,9 @@ function dropUnused(stateFolder: string, paths: readonly string[], env: NodeJS.P
     .filter(link => !used.has(link))
   for (const link of unused) {
     const known = registration(link, env)
-    if (targetOf(link) !== null) rmSync(fsPath(link))
+    if (linkTarget(link) !== null) rmSync(fsPath(link))
     // Nix drops registrations without a link at its next collection; a user with permission drops them now
-    if (targetOf(known) === link) removeIfAllowed(known)
+    if (linkTarget(known) === link) removeIfAllowed(known)
   }
   removeEmpty(folder)
   return unused.length
@@ -232,15 +242,6 @@ function removeIfAllowed(path: string): void {
   try {
     rmSync(fsPath(path))
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-  }
-}
-
-function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(fsPath(folder))
-  } catch (error) {
-    // the folder does not exist, or is not empty
     if (errnoOf(error) === undefined) throw error
   }
 }

@@ -19,7 +19,7 @@ import { type Layers, layersOf } from '../elf/graft/layers.ts'
 import { regraft } from '../elf/graft/regraft.ts'
 import { readBySections } from '../elf/read.ts'
 import type { ByteSource } from '../elf/source.ts'
-import { differences, type ElfState, stateOf } from '../elf/edit/state.ts'
+import { changedFields, type ElfState, stateOf } from '../elf/edit/state.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { Owner, Undo } from '../elf/graft/undo-note.ts'
 import { fsPath, realPath } from '../io/path.ts'
@@ -77,20 +77,20 @@ export function rewriteObject(
     const known = layersOrError(source, undos)
     const old = known instanceof ElfError ? stateOf(object) : stateBelow(known, object)
     const wanted = change(object, old)
-    const isChanged = differences(old, wanted).length > 0
+    const isChanged = changedFields(old, wanted).length > 0
     if (known instanceof ElfError) {
       if (isChanged) throw known
-      if (output !== null && !dryRun) writeCopy(source, output)
+      if (output !== null && !dryRun) writeOutput(source, output)
       return { before: old, after: old, changed: [] }
     }
     const { edit, inPlace, after } = isChanged
       ? regraft(known, () => wanted, { ...graftOptions, inPlace: true, owner: 'elf' })
       : { edit: null, inPlace: [], after: source }
     const states = { before: stateOf(object), after: isChanged ? stateOf(readBySections(after)) : stateOf(object) }
-    const changed = differences(states.before, states.after)
+    const changed = changedFields(states.before, states.after)
     if (dryRun) return { ...states, changed }
     undos.keep(inPlace)
-    if (output !== null) writeCopy(after, output)
+    if (output !== null) writeOutput(after, output)
     else if (edit !== null) replaceWritable(path, edit)
     return { ...states, changed }
   })
@@ -151,7 +151,7 @@ const CHUNK = 1 << 20
  * file may be executed and written, whatever the permissions of the first file. A file of a Nix store is read-only, and its
  * copy must be writable.
  */
-function writeCopy(result: ByteSource, output: string): void {
+function writeOutput(result: ByteSource, output: string): void {
   const old = statSync(fsPath(output), { throwIfNoEntry: false })
   if (old !== undefined && !old.isFile()) {
     writeAll(result, fsPath(output), 'w')

@@ -23,7 +23,7 @@ const STARTERS = { '.pth': `import ${MODULE_NAME}\n`, '.start': `${MODULE_NAME}:
 export function findLibraryTexts(libraries: readonly CachedLibrary[], version: string): Map<string, string> {
   const byName = new Map<string, CachedLibrary>()
   for (const library of libraries) {
-    const name = library.hwcapName == null ? nameOf(library.soname) : undefined
+    const name = library.hwcapName == null ? nameInSoname(library.soname) : undefined
     if (name === undefined) continue
     const known = byName.get(name)
     if (known === undefined || isBetter(library.soname, known.soname)) byName.set(name, library)
@@ -32,7 +32,7 @@ export function findLibraryTexts(libraries: readonly CachedLibrary[], version: s
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, { soname, path, named }]) => {
       // the cache also has the library under its DT_SONAME, and ldconfig would answer with that name for libz.so.1.3.1
-      const said = named != null && nameOf(named) === name ? named : soname
+      const said = named != null && nameInSoname(named) === name ? named : soname
       return `    ${quote(name)}: (${quote(said)}, ${quote(path)}),\n`
     })
   const [major = 0, minor = 0] = version.split('.').map(Number)
@@ -45,7 +45,7 @@ export function findLibraryTexts(libraries: readonly CachedLibrary[], version: s
 }
 
 /** Returns `z` for libz.so.1. */
-function nameOf(soname: string): string | undefined {
+function nameInSoname(soname: string): string | undefined {
   return /^lib(.+?)\.so(?:\.|$)/.exec(soname)?.[1]
 }
 

@@ -140,20 +140,20 @@ function overlaps(load: ProgramHeader, offset: number, length: number): boolean 
 function assertNoPointer(view: DataView, loads: readonly ProgramHeader[], address: bigint): void {
   for (const load of loads) {
     if ((load.flags & PF_X) !== 0) continue
-    for (let at = load.offset + ((8 - (load.offset % 8)) % 8); at + 8 <= endOf(load, view); at += 8) {
+    for (let at = load.offset + ((8 - (load.offset % 8)) % 8); at + 8 <= endOfSegment(load, view); at += 8) {
       if (view.getBigUint64(at, true) === address) throw refused('its data points to the path of its cache')
     }
   }
 }
 
-function endOf(load: ProgramHeader, view: DataView): number {
+function endOfSegment(load: ProgramHeader, view: DataView): number {
   return Math.min(load.offset + load.filesz, view.byteLength)
 }
 
 /** Points each `lea r64, [rip+disp32]` of `from` (REX.W 8D /r with mod 00, r/m 101) to `to`. Returns their number. */
 function pointX86(view: DataView, load: ProgramHeader, from: bigint, to: bigint): number {
   let count = 0
-  for (let at = load.offset + 3; at + 4 <= endOf(load, view); at++) {
+  for (let at = load.offset + 3; at + 4 <= endOfSegment(load, view); at++) {
     const next = load.vaddr + BigInt(at + 4 - load.offset)
     if (view.getInt32(at, true) !== Number(from - next)) continue
     const isLea =
@@ -177,7 +177,7 @@ const ADRP_REACH = 64
 function pointAarch64(view: DataView, load: ProgramHeader, from: bigint, to: bigint): number {
   let count = 0
   const word = (at: number) => view.getUint32(at, true)
-  for (let at = load.offset; at + 4 <= endOf(load, view); at += 4) {
+  for (let at = load.offset; at + 4 <= endOfSegment(load, view); at += 4) {
     const add = word(at)
     // ADD (immediate), 64-bit, not shifted
     if (add >>> 22 !== 0x91000000 >>> 22 || ((add >>> 10) & 0xfff) !== Number(from & 0xfffn)) continue

@@ -20,7 +20,7 @@ import type { Environment, Place } from '../python/environment.ts'
 import { findLibraryTexts } from './find-library.ts'
 import { cacheOf, type CacheContent, collectLibraries } from './library-cache.ts'
 import { copiesOf, type PythonCopy, tryCopy } from './python-copy.ts'
-import { interpreterOf, type PythonName } from './python-names.ts'
+import { ptInterpOf, type PythonName } from './python-names.ts'
 import type { ProviderSources } from '../resolve/providers.ts'
 import { onTree, type PythonProcess } from '../resolve/python-process.ts'
 
@@ -61,7 +61,7 @@ function ownFolder({ stateFolder }: Place): string {
 function shortFolder(venvRoot: string, names: readonly PythonName[], env: NodeJS.ProcessEnv): string | null {
   const place = `/wheelfix/${createHash('sha256').update(realPath(venvRoot)).digest('hex').slice(0, 8)}`
   for (const { path, kind } of names) {
-    const folder = kind === 'copy' ? dirname(interpreterOf(path) ?? '') : ''
+    const folder = kind === 'copy' ? dirname(ptInterpOf(path) ?? '') : ''
     if (folder.endsWith(place)) return folder
   }
   const home = env['HOME'] ?? ''

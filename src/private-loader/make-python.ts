@@ -1,12 +1,12 @@
 // Makes the user's own Python from a Python of the Nix store. The new prefix has links to the library of that Python, and
 // its bin/ has copies that a private loader starts. An environment takes its loader from the Python that made it. So when
 // uv, pipx, virtualenv or `python -m venv` make an environment with this Python, its wheels work at once.
-import { existsSync, lstatSync, mkdirSync, rmdirSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
-import { entriesIn, exists, fsPath, isInside, readLink } from '../io/path.ts'
+import { WheelfixError } from '../io/error.ts'
+import { entriesIn, exists, fsPath, isInside, readLink, removeEmpty } from '../io/path.ts'
 import { removeTemporaries } from '../io/write/leftovers.ts'
 import { isTemporary, replaceContent, replaceLink } from '../io/write/replace.ts'
 import { diskTree } from '../ldso/file-tree.ts'
@@ -14,7 +14,7 @@ import { knownSonames } from '../nix/hints.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { addRoots, dropRoots } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
-import { barePython, type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
+import { barePython, isVenv, type PythonEnvironment, stateFolderIn } from '../python/environment.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
 import { findInterpreter, type Interpreter } from '../python/interpreter.ts'
 import { targetPython } from '../python/named.ts'
@@ -48,12 +48,12 @@ export function isOurs(directory: string): boolean {
 }
 
 function isMade(directory: string): boolean {
-  return madeFrom(directory) !== null && !existsSync(fsPath(join(directory, 'pyvenv.cfg')))
+  return madeFrom(directory) !== null && !isVenv(directory)
 }
 
 /** The program of the store that a prefix was made from; null when wheelfix did not make the folder. */
 function madeFrom(root: string): string | null {
-  return readNote(root)?.program ?? null
+  return readMadeNote(root)?.program ?? null
 }
 
 /** The content of `made.json`. */
@@ -64,7 +64,7 @@ interface Note {
   readonly before?: readonly string[]
 }
 
-function readNote(root: string): Note | null {
+function readMadeNote(root: string): Note | null {
   const bytes = readRegular(notePath(root), LARGEST_NOTE)
   if (bytes === null) return null
   try {
@@ -79,7 +79,7 @@ function readNote(root: string): Note | null {
   }
 }
 
-function writeNote(root: string, note: Note): void {
+function writeMadeNote(root: string, note: Note): void {
   replaceContent(notePath(root), `${JSON.stringify(note)}\n`)
 }
 
@@ -119,7 +119,7 @@ export function* makeSteps(options: MakeOptions): Generator<undefined, Standalon
   const place = placeOf(root, base)
   refuseUserFiles(place, base)
   const plan = () => planned(place, base, store, options)
-  if (options.mode === 'plan') return reportOf(place, base, plan(), 'patch')
+  if (options.mode === 'plan') return madeReport(place, base, plan(), 'patch')
 
   mkdirSync(fsPath(place.bin), { recursive: true })
   const lock = lockVenv(place)
@@ -137,7 +137,7 @@ export function* makeSteps(options: MakeOptions): Generator<undefined, Standalon
     yield
     const needed = [base.program, loader.python.libc.dir, ...libraries.map(({ path }) => path)]
     const roots = addRoots(place.stateFolder, needed, env)
-    return { ...reportOf(place, base, { loader, sources }, isPending ? 'patched' : 'fine'), roots }
+    return { ...madeReport(place, base, { loader, sources }, isPending ? 'patched' : 'fine'), roots }
   } finally {
     lock.release()
   }
@@ -163,7 +163,7 @@ export function* removeSteps(
   const lock = lockVenv(place)
   try {
     yield
-    const { program, before = [] } = readNote(root) ?? { program: root }
+    const { program, before = [] } = readMadeNote(root) ?? { program: root }
     const prefixes = [program, ...before].map(prefixOf)
     const names = pythonNames(place)
     const folders = loaderFolders(place, names, env)
@@ -197,7 +197,7 @@ function prefixOf(program: string): string {
 
 /** @throws WheelfixError `PATH_REFUSED` when a file, or a link that leads nowhere, is where a folder must be */
 function refuseNonFolder(root: string): void {
-  const there = nearest(root)
+  const there = nearestExisting(root)
   if (!statSync(fsPath(there)).isDirectory())
     throw new WheelfixError('PATH_REFUSED', `${there} is not a folder: name a folder that does not exist yet`, there)
   if (there === root) return
@@ -240,18 +240,9 @@ function isEmpty(root: string): boolean {
   )
 }
 
-function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(fsPath(folder))
-  } catch (error) {
-    // the folder is gone, or holds files of the user
-    if (errnoOf(error) === undefined) throw error
-  }
-}
-
 /** The folder, or the nearest folder above it that exists. */
-function nearest(path: string): string {
-  return existsSync(fsPath(path)) || path === '/' ? path : nearest(dirname(path))
+function nearestExisting(path: string): string {
+  return existsSync(fsPath(path)) || path === '/' ? path : nearestExisting(dirname(path))
 }
 
 function placeOf(root: string, base: Interpreter | null): PythonEnvironment {
@@ -272,9 +263,9 @@ function plainOf(root: string, env: NodeJS.ProcessEnv, cwd: string): Interpreter
  * @returns whether anything changed
  */
 function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter): boolean {
-  const note = readNote(root)
+  const note = readMadeNote(root)
   const before = note === null ? [] : [note.program, ...(note.before ?? [])].filter(other => other !== program)
-  if (note?.program !== program) writeNote(root, { program, before })
+  if (note?.program !== program) writeMadeNote(root, { program, before })
   const prefix = prefixOf(program)
   const wanted = new Map(
     entriesIn(prefix)
@@ -301,7 +292,7 @@ function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter):
     // earlier versions made a copy of a link that the user had put there
     else if (name.kind === 'copy' && !leadsTo(name, program)) restoreName(name)
   }
-  if (before.length > 0) writeNote(root, { program })
+  if (before.length > 0) writeMadeNote(root, { program })
   return changed
 }
 
@@ -322,14 +313,14 @@ function planned(place: PythonEnvironment, base: Interpreter, store: string, opt
   const pins = update ? new Map<string, never>() : readPins(place)
   const { named, sources } = librarySources(python, options, wanted.keys(), null, pins)
   // other names in bin/ are the user's
-  const note = readNote(place.root)
+  const note = readMadeNote(place.root)
   const programs = [base.program, ...(note === null ? [] : [note.program, ...(note.before ?? [])])]
   const names = pythonNames(place).filter(name => programs.some(program => leadsTo(name, program)))
   const loader = planLoader({ venv: place, names, python, sources, wanted, env })
   return { loader, sources: { warnings: [...named.warnings, ...trustWarnings(sources.trust), ...loader.warnings] } }
 }
 
-function reportOf(
+function madeReport(
   { root }: PythonEnvironment,
   { version, interp }: Interpreter,
   { loader, sources }: ReturnType<typeof planned>,

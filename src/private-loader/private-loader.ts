@@ -17,7 +17,7 @@ import { isOfThisMachine } from '../ldso/runnable.ts'
 import type { Environment } from '../python/environment.ts'
 import { FIND_LIBRARY_FILES, FIND_LIBRARY_MODULE } from './find-library.ts'
 import { isUpToDate, writeCopy } from './python-copy.ts'
-import { interpreterOf, type PythonName } from './python-names.ts'
+import { ptInterpOf, type PythonName } from './python-names.ts'
 import { DRIVER_DIRECTORIES } from '../resolve/drivers.ts'
 import { type LoaderFile, type LoaderPlan } from './loader-plan.ts'
 
@@ -34,7 +34,7 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
   const faults: string[] = []
   const made = names.find(({ kind }) => kind === 'copy')
   if (made === undefined) return faults
-  const named = interpreterOf(made.path)
+  const named = ptInterpOf(made.path)
   if (named !== null && named !== loader) {
     faults.push(
       existsSync(fsPath(named))

@@ -148,7 +148,7 @@ function graftOf(copy: PythonCopy, source: ByteSource): { base: ByteSource; graf
   const plain = plainSource(source, copy.owner)
   const whole = withoutPlanned(plain).base
   const base = copy.redirect === null ? whole : redirected(whole, copy.redirect)
-  const edit = editOf(readElf(plain), readElf(base), copy)
+  const edit = copyEdit(readElf(plain), readElf(base), copy)
   const graft = makeGraft(base, edit, { owner: NOTE_OWNERS[copy.owner], record: encodeRecord(copy) })
   if (graft === null) throw new ElfError('REFUSED', `${copy.source} already has ${copy.loader} as its loader`)
   return { base, graft, edit }
@@ -169,7 +169,7 @@ function redirected(source: ByteSource, { from, to }: NonNullable<PythonCopy['re
  * The edit of a copy: the loader, and absolute paths instead of paths that are relative to the interpreter's own place,
  * because the copy is elsewhere.
  */
-function editOf(plain: ElfObject, base: ElfObject, { paths, source, loader }: PythonCopy): ElfEdit {
+function copyEdit(plain: ElfObject, base: ElfObject, { paths, source, loader }: PythonCopy): ElfEdit {
   const value = plain.runpath ?? plain.rpath
   const isCopied = paths.some(path => path !== source)
   const absolute = isCopied ? value?.replaceAll(/\$(?:ORIGIN\b|\{ORIGIN\})/g, () => dirname(source)) : value

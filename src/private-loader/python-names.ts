@@ -59,7 +59,7 @@ export function encodeRecord({ owner, record }: { readonly owner: CopyOwner; rea
   return COPY_MARKS[NOTE_OWNERS[owner]] + JSON.stringify(Object.fromEntries(rows))
 }
 
-function decodeRecord(undo: Undo | null, owner: CopyOwner): CopyNote | null {
+function decodeCopyNote(undo: Undo | null, owner: CopyOwner): CopyNote | null {
   if (undo?.record?.startsWith(COPY_MARKS[NOTE_OWNERS[owner]]) !== true) return null
   const value: unknown = JSON.parse(undo.record.slice(COPY_MARKS[NOTE_OWNERS[owner]].length))
   if (typeof value !== 'object' || value === null) return null
@@ -82,7 +82,7 @@ export function pythonNames(venv: Environment, owner: CopyOwner = 'venv'): Pytho
     if (kind === 'symlink') names.push({ name, path, kind: 'link', owner, replaced: { link: readLink(path) } })
     else if (kind === 'file') {
       const undo = undoOf(path)
-      const record = decodeRecord(undo, owner)
+      const record = decodeCopyNote(undo, owner)
       const replaced = record === null ? originalFile(path, undo, owner) : (record.get(name) ?? 'file')
       names.push({ name, path, kind: record === null ? 'file' : 'copy', owner, replaced })
     }
@@ -91,8 +91,8 @@ export function pythonNames(venv: Environment, owner: CopyOwner = 'venv'): Pytho
 }
 
 function originalFile(path: string, undo: Undo | null, owner: CopyOwner): Replaced {
-  if (owner === 'standalone' || decodeRecord(undo, 'standalone') === null) return 'file'
-  const interpreter = interpreterOf(path)
+  if (owner === 'standalone' || decodeCopyNote(undo, 'standalone') === null) return 'file'
+  const interpreter = ptInterpOf(path)
   return interpreter === null || undo?.record == null ? 'file' : { interpreter, record: undo.record }
 }
 
@@ -158,7 +158,7 @@ export function plainInterpreter(venv: PythonEnvironment, names: readonly Python
 }
 
 /** PT_INTERP of the program on disk; null when it has none or cannot be read. */
-export function interpreterOf(path: string): string | null {
+export function ptInterpOf(path: string): string | null {
   try {
     return withSource(path, source => readElf(source).ptInterp)
   } catch (error) {
@@ -170,7 +170,7 @@ export function interpreterOf(path: string): string | null {
 /** The file as it was before this owner made it a copy. Other changes stay, including those of wheelfix. */
 export function plainSource(source: ByteSource, owner: CopyOwner): ByteSource {
   const undo = readUndo(source)
-  const record = decodeRecord(undo, owner)
+  const record = decodeCopyNote(undo, owner)
   if (undo === null || record === null) return source
   const original = originalSource(source, undo)
   // a file has its own copy, with one name

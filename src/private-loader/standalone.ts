@@ -16,13 +16,13 @@ import { knownSonames } from '../nix/hints.ts'
 import { addRoots, checkRoots, dropRoots, type RootsReport } from '../nix/roots.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { namedStorePaths, storeTrust } from '../nix/trust/trust.ts'
-import { barePython, type PythonEnvironment } from '../python/environment.ts'
+import { barePython, isVenv, type PythonEnvironment } from '../python/environment.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
 import { isLoaderPending, removeLoader, writeLoader } from './private-loader.ts'
 import { loaderFolders, type LoaderPlan, planLoader } from './loader-plan.ts'
 import { servedLibraries } from './library-cache.ts'
 import { chooseLoader } from './store-loader.ts'
-import { interpreterOf, plainInterpreter, type PythonName, pythonNames } from './python-names.ts'
+import { ptInterpOf, plainInterpreter, type PythonName, pythonNames } from './python-names.ts'
 import { isUpToDate, type PythonCopy, restoreName, tryCopy, writeCopy } from './python-copy.ts'
 import { dropStaleLock, lockVenv } from '../state/lock.ts'
 import { pinsDiffer, readPins, writePins } from '../state/pins.ts'
@@ -107,7 +107,7 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
     program: base.program,
     users: [base.object],
     name: basename(base.interp),
-    current: first.kind === 'copy' ? interpreterOf(first.path) : null,
+    current: first.kind === 'copy' ? ptInterpOf(first.path) : null,
     store,
     trust,
   })
@@ -173,7 +173,7 @@ function faultOf(root: string, store: string): string | null {
   if (status === undefined) return 'does not exist'
   if (status.isSymbolicLink()) return `is a link to ${realPath(root)}: name that folder, because it would be changed`
   if (isInside(realPath(root), store)) return 'is in the Nix store, whose files do not change'
-  if (existsSync(fsPath(join(root, 'pyvenv.cfg')))) {
+  if (isVenv(root)) {
     return 'is a virtual environment: use wheelfix venv or wheelfix loader, or name the folder of its base Python'
   }
   return existsSync(fsPath(join(root, 'bin')))
@@ -236,14 +236,14 @@ function restoreNames(venv: PythonEnvironment, names: readonly PythonName[], env
   const copied = names.filter(({ kind }) => kind === 'copy')
   const pythons = copied.map(({ path }) => ({
     path: path.slice(venv.root.length + 1),
-    before: interpreterOf(path) ?? '',
+    before: ptInterpOf(path) ?? '',
   }))
   const folders = loaderFolders(venv, names, env)
   for (const name of copied) restoreName(name)
   const restored = pythons.map(({ path, before }) => ({
     path,
     before,
-    after: interpreterOf(join(venv.root, path)) ?? '',
+    after: ptInterpOf(join(venv.root, path)) ?? '',
   }))
   dropRoots(venv.stateFolder, env)
   removeLoader(venv, folders)

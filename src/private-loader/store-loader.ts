@@ -10,9 +10,9 @@ import { isInside, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import { fits } from '../ldso/fits.ts'
 import { lackingVersions } from '../ldso/process.ts'
-import { storeScanner } from '../nix/scan.ts'
+import { storeScanner } from '../nix/scan-store.ts'
 import type { StoreTrust } from '../nix/trust/trust.ts'
-import { interpreterOf } from './python-names.ts'
+import { ptInterpOf } from './python-names.ts'
 
 interface LoaderQuestion {
   /** The program that must run with the loader, as the subject of a sentence. */
@@ -46,7 +46,7 @@ export function chooseLoader(question: LoaderQuestion): string {
   const candidates = [
     { path: question.current, isScanned: true },
     { path: env['NIX_LD'] ?? null, isScanned: false },
-    { path: interpreterOf(process.execPath), isScanned: false },
+    { path: ptInterpOf(process.execPath), isScanned: false },
     ...scanned.map(({ directory }) => ({ path: join(directory, name), isScanned: true })),
   ]
   for (const { path, isScanned } of candidates) {

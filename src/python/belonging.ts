@@ -1,10 +1,10 @@
 // What belongs to an environment outside of site-packages and bin/: files that a RECORD lists elsewhere, folders that
 // .pth files add to sys.path, and the source trees of editable installations. This file only reads texts and runs
 // nothing. Of a code line in a .pth file it understands the folders that the line names, and the finders of editables.ts.
-import { lstatSync, statSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { entriesIn, fsPath, isInside, realPath, realPathOrNull } from '../io/path.ts'
+import { entriesIn, fsPath, isFolder, isInside, realPath, realPathOrNull } from '../io/path.ts'
 import { finderRoots, type Led, linkedTree, pathsInCode, textOf } from './editables.ts'
 import type { Environment } from './environment.ts'
 import { recordPaths, SOURCES } from './record.ts'
@@ -195,8 +195,4 @@ function linesOf(path: string): string[] {
 
 function isPlainFile(path: string): boolean {
   return lstatSync(fsPath(path), { throwIfNoEntry: false })?.isFile() ?? false
-}
-
-function isFolder(path: string): boolean {
-  return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
 }

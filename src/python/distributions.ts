@@ -7,7 +7,7 @@ import { decodeBytes } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
 import { LARGEST_RECORD, MOST_ROWS, recordPaths, SOURCES } from './record.ts'
-import { tagsOfWheelFile, type WheelTag } from './tags.ts'
+import { tagsOfWheelFile, type WheelTag } from './wheel-tags.ts'
 
 /** The size limit of METADATA in bytes. It holds the project's README as its description, usually a few kilobytes. */
 export const LARGEST_METADATA = 4 << 20
@@ -34,7 +34,7 @@ interface Distribution {
 }
 
 /** The owner of a file. */
-export interface Owner {
+export interface FileOwner {
   readonly distribution: Distribution
   /** The path in the row of RECORD, where there is a RECORD. */
   readonly row: string | null
@@ -49,7 +49,7 @@ export interface Distributions {
    * The owner of a file; null for a file that no distribution lists. The path must be absolute and begin with a folder
    * of `sitePackages`.
    */
-  ownerOf(path: string): Owner | null
+  ownerOf(path: string): FileOwner | null
   /** The files with the requirements, tags and installers that were asked for so far, whether they exist or not. */
   readonly consulted: ReadonlySet<string>
   /** A sentence for each file that was too large to read so far. */
@@ -73,7 +73,7 @@ export function readDistributions(sitePackages: readonly string[], files?: Reado
   for (const distribution of all) {
     if (!byName.has(distribution.name)) byName.set(distribution.name, distribution)
   }
-  let owners: Map<string, Owner> | undefined
+  let owners: Map<string, FileOwner> | undefined
   return {
     all,
     get: name => byName.get(name),
@@ -161,8 +161,8 @@ function indexOwners(
   all: readonly Distribution[],
   warnings: string[],
   files?: ReadonlySet<string>,
-): Map<string, Owner> {
-  const owners = new Map<string, Owner>()
+): Map<string, FileOwner> {
+  const owners = new Map<string, FileOwner>()
   const isNew = (path: string): boolean => files?.has(path) !== false && !owners.has(path)
   for (const distribution of all) {
     const { record } = distribution
@@ -176,7 +176,7 @@ function indexOwners(
       }
       continue
     }
-    const own = new Map<string, Owner>()
+    const own = new Map<string, FileOwner>()
     let count = 0
     for (const row of recordPaths(text, SOURCES)) {
       if ((count += 1) > MOST_ROWS) break

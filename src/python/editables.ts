@@ -1,8 +1,7 @@
 // How build backends lead an import to the source tree of an editable installation: by code that this file reads and never
 // runs. A plain line of a .pth file is not here (belonging.ts).
 import { basename, dirname, join } from 'node:path'
-import { decodeBytes } from '../elf/text.ts'
-import { readRegular } from '../io/beneath.ts'
+import { readRegularText } from '../io/beneath.ts'
 import { entriesIn, isInside, realPathOrNull } from '../io/path.ts'
 
 /** A place that a finder leads to. */
@@ -157,6 +156,5 @@ function unescaped(literal: string): string {
 
 /** The text of a file that says where imports are found; empty where there is none. */
 export function textOf(path: string): string {
-  const bytes = readRegular(path, LARGEST_TEXT)
-  return bytes === null ? '' : decodeBytes(bytes)
+  return readRegularText(path, LARGEST_TEXT)
 }

@@ -1,7 +1,9 @@
 // An environment: the unit that is patched. A virtual environment is the most common kind. Other kinds are an installed
 // Python, a folder that `pip install --target` filled, and a tool's own tree. pyvenv.ts and state/folders.ts find
 // environments; this file only has what all kinds have in common.
-import { dirname } from 'node:path'
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fsPath } from '../io/path.ts'
 
 /** Where an environment is, and where wheelfix keeps its own files for it. Both paths are absolute. */
 export interface Place {
@@ -42,6 +44,11 @@ export interface Environment extends Place {
 /** An environment whose Python is known. */
 export interface PythonEnvironment extends Environment {
   readonly python: string
+}
+
+/** Is the folder a virtual environment, as Python decides it: does it hold a pyvenv.cfg (PEP 405)? */
+export function isVenv(folder: string): boolean {
+  return existsSync(fsPath(join(folder, 'pyvenv.cfg')))
 }
 
 /** Is the Python that loads the environment known? */

@@ -76,7 +76,7 @@ export function findInterpreter(venv: PythonEnvironment): Interpreter {
  * A program other than Python that loads objects: Node loads its addons.
  * @throws WheelfixError `PYTHON_UNSUPPORTED` for a program that is not dynamically linked
  */
-export function findProgram(path: string): Interpreter {
+export function findLoadingProgram(path: string): Interpreter {
   const fault = (what: string) => new WheelfixError('PYTHON_UNSUPPORTED', `${path} ${what}`, path)
   try {
     const program = realPath(path)
@@ -103,7 +103,7 @@ function follow(venv: PythonEnvironment): Interpreter {
         venv.python,
       )
     }
-    const stat = statusOf(path, venv, chain)
+    const stat = existingStatus(path, venv, chain)
     if (stat.isSymbolicLink()) {
       const target = readLink(path)
       chain.push({ path, how: 'link' })
@@ -111,13 +111,13 @@ function follow(venv: PythonEnvironment): Interpreter {
       continue
     }
     const found = look(path, stat, venv)
-    if ('object' in found) return describe(venv, chain, path, found.object)
+    if ('object' in found) return describeInterpreter(venv, chain, path, found.object)
     chain.push({ path, how: found.how })
     path = found.next
   }
 }
 
-function statusOf(path: string, venv: PythonEnvironment, chain: readonly ChainStep[]): Stats {
+function existingStatus(path: string, venv: PythonEnvironment, chain: readonly ChainStep[]): Stats {
   try {
     return lstatSync(fsPath(path))
   } catch (error) {
@@ -236,7 +236,12 @@ function homePython(script: string, venv: PythonEnvironment): string {
   throw unsupported(script, 'is a script that does not say which Python it starts')
 }
 
-function describe(venv: PythonEnvironment, chain: readonly ChainStep[], path: string, object: ElfObject): Interpreter {
+function describeInterpreter(
+  venv: PythonEnvironment,
+  chain: readonly ChainStep[],
+  path: string,
+  object: ElfObject,
+): Interpreter {
   const program = realPath(path)
   const { version, freeThreaded, pypy } = identity(venv, program, object)
   return {

@@ -3,9 +3,9 @@ import { existsSync, statSync } from 'node:fs'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { barePython, type PythonEnvironment } from './environment.ts'
+import { barePython, isVenv, type PythonEnvironment } from './environment.ts'
 import { findVenv } from './pyvenv.ts'
-import { askShim, isScript } from './shim.ts'
+import { askShim, hasShebang } from './shim.ts'
 
 /**
  * The Python that the user names. Without a name: the Python of the venv that other commands would use, else
@@ -22,7 +22,7 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
   }
   // a name without a slash is a program on PATH, unless a folder has that name: --python .venv
   const folder = statSync(fsPath(resolve(cwd, named)), { throwIfNoEntry: false })?.isDirectory() === true
-  const path = folder || named.includes('/') ? resolve(cwd, named) : findProgram(named, env)
+  const path = folder || named.includes('/') ? resolve(cwd, named) : findOnPath(named, env)
   if (path === null || !existsSync(fsPath(path))) {
     throw new WheelfixError(
       'PYTHON_NOT_FOUND',
@@ -31,17 +31,17 @@ export function targetPython(named: string | undefined, env: NodeJS.ProcessEnv, 
     )
   }
   if (statSync(fsPath(path)).isDirectory()) {
-    if (existsSync(fsPath(join(path, 'pyvenv.cfg')))) return findVenv({ argument: path, env, cwd })
+    if (isVenv(path)) return findVenv({ argument: path, env, cwd })
     return barePython(join(path, 'bin/python3'))
   }
   const root = dirname(dirname(path))
-  return existsSync(fsPath(join(root, 'pyvenv.cfg')))
+  return isVenv(root)
     ? { ...findVenv({ argument: root, env, cwd }), python: path }
-    : barePython(isScript(path) ? askShim(path, env, cwd) : path)
+    : barePython(hasShebang(path) ? askShim(path, env, cwd) : path)
 }
 
 /** The program of that name on PATH; null where there is none. */
-export function findProgram(program: string, env: NodeJS.ProcessEnv): string | null {
+export function findOnPath(program: string, env: NodeJS.ProcessEnv): string | null {
   for (const folder of (env['PATH'] ?? '').split(delimiter)) {
     const path = join(folder, program)
     if (folder !== '' && existsSync(fsPath(path))) return path

@@ -4,8 +4,8 @@ import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { exists, fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
-import { type Environment, stateFolderIn } from './environment.ts'
+import { exists, fsPath, isFolder, isInside, listDirectory, realPath } from '../io/path.ts'
+import { type Environment, isVenv, stateFolderIn } from './environment.ts'
 import { adviceWithoutVenv, searchVenv } from './search-venv.ts'
 
 import { checkStateFolder } from './state-folder.ts'
@@ -48,9 +48,9 @@ export function findVenv({ argument, env, cwd, usage = 'wheelfix venv DIR' }: Ve
 }
 
 function readVenv(root: string, prefix = ''): Venv {
-  const config = readConfig(root, prefix)
+  const config = readPyvenvCfg(root, prefix)
   try {
-    return describe(root, config)
+    return describeVenv(root, config)
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === undefined) throw error
@@ -62,7 +62,7 @@ function readVenv(root: string, prefix = ''): Venv {
   }
 }
 
-function describe(root: string, config: ReadonlyMap<string, string>): Venv {
+function describeVenv(root: string, config: ReadonlyMap<string, string>): Venv {
   const home = config.get('home')
   if (home === undefined || home === '') {
     throw new WheelfixError(
@@ -92,7 +92,7 @@ function describe(root: string, config: ReadonlyMap<string, string>): Venv {
   }
 }
 
-function readConfig(root: string, prefix: string): Map<string, string> {
+function readPyvenvCfg(root: string, prefix: string): Map<string, string> {
   const path = join(root, 'pyvenv.cfg')
   const bytes = readRegular(path, LARGEST_CONFIG)
   if (bytes === null) throw unreadable(root, path, prefix)
@@ -149,13 +149,12 @@ function noVenv(root: string, prefix: string): WheelfixError {
     )
   }
   for (let folder = root; folder !== dirname(folder); folder = dirname(folder)) {
-    if (existsSync(fsPath(join(folder, 'pyvenv.cfg'))))
-      return say(` is a folder of the virtual environment ${folder}; name that environment`)
+    if (isVenv(folder)) return say(` is a folder of the virtual environment ${folder}; name that environment`)
   }
   if (basename(root) === 'site-packages' || basename(root) === 'dist-packages') {
     return say(' is a bare package folder without a pyvenv.cfg; name a virtual environment')
   }
-  if (existsSync(fsPath(join(root, '.venv', 'pyvenv.cfg')))) {
+  if (isVenv(join(root, '.venv'))) {
     return say(` is not a virtual environment (no pyvenv.cfg): did you mean ${join(root, '.venv')}?`)
   }
   return say(
@@ -201,8 +200,4 @@ function findSitePackages(root: string, config: ReadonlyMap<string, string>): st
 /** The version in pyvenv.cfg: `version` from venv, `version_info` from uv and virtualenv (`3.11.7.final.0`). */
 export function configVersion(config: ReadonlyMap<string, string>): string | undefined {
   return /^\d+\.\d+(?:\.\d+)?/.exec(config.get('version_info') ?? config.get('version') ?? '')?.[0]
-}
-
-function isFolder(path: string): boolean {
-  return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
 }

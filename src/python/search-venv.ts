@@ -2,8 +2,9 @@
 // hand-made projects put it. This file reads names and small files, and runs nothing.
 import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
-import { readRegular } from '../io/beneath.ts'
-import { realPath } from '../io/path.ts'
+import { readRegularText } from '../io/beneath.ts'
+import { realPathOrNull } from '../io/path.ts'
+import { isVenv } from './environment.ts'
 
 /** The usual names of a venv in its project, the most common first (gitignore's template has all three). */
 const NAMES = ['.venv', 'venv', 'env'] as const
@@ -34,10 +35,6 @@ export function searchVenv(cwd: string, env: NodeJS.ProcessEnv): string | null {
     if (found !== null) return found
   }
   return null
-}
-
-function isVenv(folder: string): boolean {
-  return existsSync(join(folder, 'pyvenv.cfg'))
 }
 
 /** pdm writes the path of its Python into .pdm-python. */
@@ -96,15 +93,12 @@ export function activeElsewhere(cwd: string, env: NodeJS.ProcessEnv): string | n
 }
 
 function isSame(a: string, b: string): boolean {
-  try {
-    return realPath(a) === realPath(b)
-  } catch {
-    return false // one of them is gone: they differ
-  }
+  const real = realPathOrNull(a)
+  return real !== null && real === realPathOrNull(b)
 }
 
 const LARGEST_TEXT = 1 << 20
 
 function textOf(path: string): string {
-  return readRegular(path, LARGEST_TEXT)?.toString('utf8') ?? ''
+  return readRegularText(path, LARGEST_TEXT)
 }

@@ -45,6 +45,6 @@ export function askShim(script: string, env: NodeJS.ProcessEnv, cwd: string): st
 }
 
 /** Does a file begin with `#!`? */
-export function isScript(path: string): boolean {
+export function hasShebang(path: string): boolean {
   return withSource(path, source => source.size > 2 && decodeBytes(source.read(0, 2)) === '#!')
 }

@@ -1,9 +1,8 @@
 // What may be in the folder that wheelfix keeps for an environment. A user who unpacks or shares an environment gets
 // this folder from somebody else. A link in it would make wheelfix read, write or remove files elsewhere.
-import { lstatSync, type Stats } from 'node:fs'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { WheelfixError } from '../io/error.ts'
 import { readBeneath } from '../io/beneath.ts'
-import { entriesIn, fsPath } from '../io/path.ts'
+import { entriesIn, linkStatusOf } from '../io/path.ts'
 import type { Place } from './environment.ts'
 
 /** The size limit of a file in bytes. The pins and answers of the largest venvs have about 100 KB. */
@@ -23,14 +22,14 @@ function kindOf(name: string): 'directory' | 'symlink' | 'file' | null {
  * devices
  */
 export function checkStateFolder({ root, stateFolder }: Place): void {
-  const status = statusOf(stateFolder)
+  const status = linkStatusOf(stateFolder)
   if (status === null) return
   const refuse = (path: string, what: string) => {
     return new WheelfixError('VENV_INVALID', `${path} ${what}, so wheelfix did not create it: remove it`, path)
   }
   if (status.isSymbolicLink()) throw refuse(stateFolder, 'is a link')
   if (!status.isDirectory()) throw refuse(stateFolder, 'is not a folder')
-  const owners = [0, process.getuid?.(), statusOf(root)?.uid]
+  const owners = [0, process.getuid?.(), linkStatusOf(root)?.uid]
   if (!owners.includes(status.uid)) throw refuse(stateFolder, `belongs to user ${status.uid}`)
   for (const { name, kind } of entriesIn(stateFolder)) {
     const wanted = kindOf(name)
@@ -52,13 +51,4 @@ const WANTED = { file: 'file', directory: 'folder', symlink: 'link' } as const
 /** The text of a file in the state folder; null where the file is missing or cannot be read. */
 export function readState({ stateFolder }: Place, name: string): string | null {
   return readBeneath(stateFolder, name, LARGEST_FILE)?.toString('utf8') ?? null
-}
-
-function statusOf(path: string): Stats | null {
-  try {
-    return lstatSync(fsPath(path), { throwIfNoEntry: false }) ?? null
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
-  }
 }

@@ -37,7 +37,7 @@ export function allLines(rows: readonly AllRow[], { chalk, quiet }: AllStyle): s
   })
   if (quiet) return lines
   if (rows.length === 0) return ['no environments of tools found']
-  return [...lines, '', summaryOf(rows)]
+  return [...lines, '', summaryLine(rows)]
 }
 
 function markOf({ status }: AllRow, chalk: ChalkInstance): string {
@@ -58,7 +58,7 @@ const WORDS = {
   failed: 'failed',
 } as const
 
-function summaryOf(rows: readonly AllRow[]): string {
+function summaryLine(rows: readonly AllRow[]): string {
   const parts = Object.entries(WORDS).flatMap(([status, word]) => {
     const number = rows.filter(row => row.status === status).length
     return number === 0 ? [] : [`${number} ${word}`]

@@ -1,7 +1,7 @@
 // The findings of `wheelfix doctor` for a person: the worst first, each with its remedy.
 import type { ChalkInstance } from 'chalk'
 import { agree, count } from '../io/words.ts'
-import { wrap } from './layout.ts'
+import { wrap } from './screen.ts'
 import type { DoctorReport } from '../inspect/diagnose.ts'
 import type { Finding } from '../inspect/findings.ts'
 

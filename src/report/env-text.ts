@@ -2,7 +2,7 @@
 import type { ChalkInstance } from 'chalk'
 import { encodeText } from '../elf/text.ts'
 import type { Variable } from '../inspect/variables/variables.ts'
-import { wrap } from './layout.ts'
+import { wrap } from './screen.ts'
 
 interface EnvStyle {
   readonly chalk: ChalkInstance

@@ -1,7 +1,7 @@
 // Writes to the terminal. A wheel chooses the names of its files. A name may hold a line end, an escape sequence or a
 // character that changes the direction of the text. Such a name must not move the cursor, hide text, or begin a new line.
 import type { ChalkInstance } from 'chalk'
-import { screenOf, wrap } from './layout.ts'
+import { screenOf, wrap } from './screen.ts'
 import { type Output, standardError } from './terminal/output.ts'
 
 /** Writes lines. Only control characters that set a colour reach the stream. With `plain` they do not either. */

@@ -2,9 +2,9 @@
 import { basename, posix } from 'node:path'
 import type { ChalkInstance } from 'chalk'
 import type { PolicyReport } from '../wheel/policy.ts'
-import type { MissingOfWheel, WheelReport } from '../wheel/report.ts'
+import type { MissingOfWheel, WheelReport } from '../wheel/wheel-report.ts'
 import { detailLines } from './run/run-details.ts'
-import { servedSonames } from './run/facts-of.ts'
+import { servedSonames } from './run/collect-facts.ts'
 import { SOURCE_WORDS } from './source-words.ts'
 
 interface WheelStyle {
@@ -18,11 +18,11 @@ export function wheelLines(report: WheelReport, style: WheelStyle): string[] {
   const { chalk, quiet } = style
   const trouble = [
     ...report.refused.map(({ path, reason }) => `  ${chalk.yellow('!')} ${path} was not changed: ${reason}`),
-    ...missingOf(report.missing, style),
+    ...missingLines(report.missing, style),
   ]
   if (quiet) return trouble.length === 0 ? [] : [chalk.bold(basename(report.path)), ...trouble]
   return [
-    headLine(report, chalk),
+    firstLine(report, chalk),
     ...changeLines(report, style),
     ...report.notes.map(note => `  ${chalk.yellow('!')} ${note}`),
     ...policyLines(report.policy, style),
@@ -30,7 +30,7 @@ export function wheelLines(report: WheelReport, style: WheelStyle): string[] {
   ]
 }
 
-function headLine(report: WheelReport, chalk: ChalkInstance): string {
+function firstLine(report: WheelReport, chalk: ChalkInstance): string {
   const { path, output, status, written, outcomes, restored, original, policy } = report
   const name = chalk.bold(basename(path))
   const to = output === null || output === path || policy !== null ? '' : ` → ${output}`
@@ -71,7 +71,7 @@ function changeLines(report: WheelReport, { chalk, verbose }: WheelStyle): strin
   return verbose ? [...lines, ...changed.flatMap(outcome => detailLines(outcome, chalk, show))] : lines
 }
 
-function missingOf(missing: readonly MissingOfWheel[], { chalk, quiet, verbose }: WheelStyle): string[] {
+function missingLines(missing: readonly MissingOfWheel[], { chalk, quiet, verbose }: WheelStyle): string[] {
   const counted = missing.filter(({ optional, expected }) => !optional && !expected)
   const optional = missing.filter(({ optional, expected }) => optional && !expected)
   const expected = missing.filter(library => library.expected)

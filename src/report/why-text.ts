@@ -91,7 +91,7 @@ function neededLines(
     const last = index === visible.length - 1
     const below = `${indent}${last ? '   ' : '│  '}`
     const head = `${indent}${last ? '└─ ' : '├─ '}${headOf(needed, painter)}`
-    const details = detailsOf(needed, object, painter).map(line => `${below}  ${line}`)
+    const details = reasonLines(needed, object, painter).map(line => `${below}  ${line}`)
     const provider = needed.provider === null ? undefined : objects.get(needed.provider)
     if (provider === undefined) return [head, ...details]
     const more = provider.needed.some(needed => isShown(needed, painter))
@@ -120,7 +120,7 @@ function headOf(needed: WhyNeeded, painter: Painter): string {
 }
 
 /** The reason for the result, and the places that were tried before when they help. */
-function detailsOf(needed: WhyNeeded, object: WhyObject, painter: Painter): string[] {
+function reasonLines(needed: WhyNeeded, object: WhyObject, painter: Painter): string[] {
   const { chalk, verbose } = painter
   const { how, tried, provider, lackingVersions, hint } = needed
   const lines: string[] = []
@@ -203,7 +203,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
     chalk.bold(soname),
     ...[...groups].flatMap(([path, objects]) => [
       path === '' ? chalk.red('✗ not found') : show(path, painter),
-      ...(objects.length === 0 ? [chalk.dim('  nothing links to it')] : listed(objects, path === '', painter)),
+      ...(objects.length === 0 ? [chalk.dim('  nothing links to it')] : shownObjects(objects, path === '', painter)),
     ]),
     ...hints,
     ...(command === null ? [] : [`→ to add it: ${command}${painter.target}`]),
@@ -214,10 +214,10 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
 function needingLines(needed: WhyNeeded, root: WhyObject, painter: Painter): string[] {
   const file = `  ${show(root.path, painter)}`
   if (needed.how === 'found') return [`${file}  ${painter.chalk.dim(reasonOf(needed, painter, root))}`]
-  return [file, ...detailsOf({ ...needed, hint: null }, root, painter).map(line => `      ${line}`)]
+  return [file, ...reasonLines({ ...needed, hint: null }, root, painter).map(line => `      ${line}`)]
 }
 
-function listed(objects: readonly string[][], isLacking: boolean, { verbose, chalk }: Painter): string[] {
+function shownObjects(objects: readonly string[][], isLacking: boolean, { verbose, chalk }: Painter): string[] {
   const left = objects.length - MOST_LACKING
   if (verbose || !isLacking || left < 1) return objects.flat()
   return [

@@ -1,5 +1,5 @@
 // The difference between an object on disk and the object that the plan wants.
-import type { ElfEdit, SearchPathTag } from '../elf/edit/edit.ts'
+import { type ElfEdit, searchPathEntries, type SearchPathTag } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import type { ScannedObject } from './objects.ts'
 
@@ -28,15 +28,12 @@ export function changeOf(object: ScannedObject, edit: ElfEdit | null, target: El
   const tag = target.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'
   const sameTag = (current.runpath === null) === (target.runpath === null)
   const change: { -readonly [K in keyof Change]: Change[K] } = {}
-  if (before !== after || !sameTag) change.rpath = { tag, before: entriesOf(before), after: entriesOf(after) }
+  if (before !== after || !sameTag)
+    change.rpath = { tag, before: searchPathEntries(current), after: searchPathEntries(target) }
   if (current.ptInterp !== target.ptInterp) {
     change.interpreter = { before: current.ptInterp ?? '', after: target.ptInterp ?? '' }
   }
   if (object.undo !== null && edit !== null && object.losesHeaders) change.regraft = true
   if (object.undo !== null && edit === null) change.restores = true
   return change.rpath === undefined && change.interpreter === undefined && change.regraft === undefined ? null : change
-}
-
-function entriesOf(searchPath: string | null): readonly string[] {
-  return searchPath === null || searchPath === '' ? [] : searchPath.split(':')
 }

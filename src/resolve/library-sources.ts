@@ -1,7 +1,7 @@
 // The sources of libraries for one interpreter: the named directories, then the scan of the Nix store, with the rule that
 // decides which packages are taken.
 import { type LibraryDirectories, namedDirectories, type Pin } from '../nix/libset.ts'
-import { type StoreScanner, storeScanner } from '../nix/scan.ts'
+import { type StoreScanner, storeScanner } from '../nix/scan-store.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { namedStorePaths, type StoreTrust, storeTrust } from '../nix/trust/trust.ts'
 import type { ProviderSources } from './providers.ts'

@@ -12,7 +12,7 @@ import type { Clash, ProviderSources } from './providers.ts'
 import { resolve, type Resolution } from './resolution.ts'
 import { edited, editOf } from './search-paths.ts'
 import type { LostBelow } from './simulate.ts'
-import { refusals, serve, type Serving, usedLibraries, wantsByName, wantsOf } from './wants.ts'
+import { refusals, providersFor, type Serving, usedLibraries, wantsByName, wantsOf } from './wants.ts'
 
 /** One object and the change that the plan makes to it. */
 export interface PlannedObject {
@@ -137,7 +137,7 @@ function attempt(
   wants: ReadonlyMap<ScannedObject, readonly string[]>,
   earlier: Attempt | null = null,
 ): Attempt {
-  const serving = serve(before, sources, wants)
+  const serving = providersFor(before, sources, wants)
   const targets = new Map<string, ElfObject>()
   const edits = new Map<ScannedObject, ElfEdit | null>()
   for (const object of before.input.objects) {

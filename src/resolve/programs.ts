@@ -1,6 +1,6 @@
 // The programs of an environment: which of them count, and which loader each one gets.
 import { directoryOf, fileNameOf, isInside } from '../io/path.ts'
-import { isThere } from '../ldso/file-tree.ts'
+import { canBeOpened } from '../ldso/file-tree.ts'
 import { fits } from '../ldso/fits.ts'
 import { isFhsLoader, type Libc } from '../ldso/libc.ts'
 import type { ScannedObject } from './objects.ts'
@@ -34,7 +34,7 @@ export function isStarted({ path, status, original }: ScannedObject, bin: string
  * stays, even when it does not exist here (/system/bin/linker64 of Android, the one of uClibc, one for another machine):
  * only that loader can run the program.
  */
-export function interpreterOf(object: ScannedObject, loaders: ProgramLoaders): string | null {
+export function newPtInterp(object: ScannedObject, loaders: ProgramLoaders): string | null {
   const { python, programInterpreter, store } = loaders
   const own = object.original.ptInterp
   if (programInterpreter === null || object.kind !== 'executable' || own === null || own === programInterpreter)
@@ -45,7 +45,7 @@ export function interpreterOf(object: ScannedObject, loaders: ProgramLoaders): s
   // before 2.34 the file of glibc's loader had its version as its name, on every machine
   const isVersioned = kind === 'glibc' && /^ld-2\.\d+(?:\.\d+)?\.so$/.test(name)
   if (!isVersioned && name !== commonName(programInterpreter) && name !== commonName(loader)) return null
-  const gone = isInside(own, store) && !isThere(python.loader.tree.open(own))
+  const gone = isInside(own, store) && !canBeOpened(python.loader.tree.open(own))
   return isFhsLoader(own) || gone ? programInterpreter : null
 }
 

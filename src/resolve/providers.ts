@@ -167,10 +167,10 @@ function isOwnLibc(path: string, python: PythonProcess): boolean {
 export function newest(versions: Iterable<string>): string {
   const [first, ...rest] = [...versions]
   let best = first ?? ''
-  for (const version of rest) if (compareVersions(version, best) > 0) best = version
+  for (const version of rest) if (compareSymbolVersions(version, best) > 0) best = version
   return best
 }
 
-function compareVersions(a: string, b: string): number {
+function compareSymbolVersions(a: string, b: string): number {
   return a.localeCompare(b, 'en', { numeric: true })
 }

@@ -10,7 +10,7 @@ import { type CacheEntry, readLoaderCache } from '../ldso/cache/cache.ts'
 import { identifyLibc, type Libc } from '../ldso/libc.ts'
 import { fork, open, startProgram } from '../ldso/process.ts'
 import type { LinkMap, Loader, Process } from '../ldso/search.ts'
-import { type Tagged, tagDirectories } from '../ldso/tags.ts'
+import { type Tagged, tagDirectories } from '../ldso/rpath.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 
@@ -57,7 +57,7 @@ export function loaderOf(libc: Libc, tree: FileTree): Loader {
   return {
     tree,
     libc,
-    cache: libc.cache === null ? [] : readCache(libc.cache),
+    cache: libc.cache === null ? [] : readCacheFile(libc.cache),
     environment: libc.nixLd?.directories ?? [],
   }
 }
@@ -72,7 +72,7 @@ function libcDirectories(libc: Libc, tree: FileTree): Set<string> {
 const LARGEST_CACHE = 64 << 20
 
 /** A cache that is missing, cut off or of an unknown format is ignored, as the loader does. */
-function readCache(path: string): readonly CacheEntry[] {
+function readCacheFile(path: string): readonly CacheEntry[] {
   const bytes = readRegular(path, LARGEST_CACHE)
   try {
     return bytes === null ? [] : readLoaderCache(bytes)

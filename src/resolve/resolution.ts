@@ -10,7 +10,7 @@ import { fits } from '../ldso/fits.ts'
 import type { Loader, Process } from '../ldso/search.ts'
 import { isOptionalModule, isOpenedAtImport } from './known-cases.ts'
 import type { ScannedObject } from './objects.ts'
-import { interpreterOf, isStarted, type ProgramLoaders } from './programs.ts'
+import { newPtInterp, isStarted, type ProgramLoaders } from './programs.ts'
 import { loaderOf, onTree, type PythonProcess } from './python-process.ts'
 import { load, type ObjectStates, simulate, type Simulation, type SimulationInput } from './simulate.ts'
 
@@ -103,7 +103,7 @@ function programLoader(
   python: PythonProcess,
   input: ResolveInput,
 ): Loader | null {
-  const named = interpreterOf(object, input) ?? state.ptInterp
+  const named = newPtInterp(object, input) ?? state.ptInterp
   if (named === null || !fits(state, python.interpreter.object)) return null
   if (input.nixLd !== null && named === input.programInterpreter) return loaderOf(input.nixLd, python.loader.tree)
   if (named === python.interpreter.interp || named === python.libc.ldso) return python.loader

@@ -8,7 +8,7 @@ import type { LibraryCandidate } from '../nix/libset.ts'
 import { isDriverLibrary } from './drivers.ts'
 import { sharedDirectory, siblingDirectory } from './needed.ts'
 import type { ScannedObject } from './objects.ts'
-import { interpreterOf } from './programs.ts'
+import { newPtInterp } from './programs.ts'
 import type { Resolution, ResolveInput } from './resolution.ts'
 import type { Simulation } from './simulate.ts'
 import type { Serving } from './wants.ts'
@@ -21,7 +21,7 @@ export function editOf(
   { input, simulation }: Resolution,
   driver: string | null,
 ): ElfEdit | null {
-  const interpreter = interpreterOf(object, input)
+  const interpreter = newPtInterp(object, input)
   const additions = additionsFor(object, wanted, serving, input, driver)
   if (additions.length === 0) return interpreter === null ? null : { interpreter }
   const { rpath, runpath } = object.original

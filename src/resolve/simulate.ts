@@ -7,7 +7,7 @@ import { withFields } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { fits } from '../ldso/fits.ts'
 import { fork, open, startProgram } from '../ldso/process.ts'
-import type { LinkMap, Loader, Process, Resolution } from '../ldso/search.ts'
+import type { LinkMap, Loader, Process, NeededResult } from '../ldso/search.ts'
 import type { PythonProcess } from './python-process.ts'
 import type { ScannedObject } from './objects.ts'
 
@@ -20,7 +20,7 @@ interface Chain {
 }
 
 /** A resolution without the process around it. */
-export interface Resolved extends Omit<Resolution, 'provider'> {
+export interface Resolved extends Omit<NeededResult, 'provider'> {
   readonly provider: { readonly path: string; readonly identity: string } | null
 }
 
@@ -162,7 +162,7 @@ function lostBy(map: LinkMap, ours: ReadonlySet<string>): readonly LostInProcess
   while (above !== null && !ours.has(above.identity)) above = above.openedBy
   const identity = above?.identity
   if (identity === undefined) return NOTHING
-  return lost.map(resolution => ({ identity, neededBy: map.path, outcome: resolvedOf(resolution) }))
+  return lost.map(resolution => ({ identity, neededBy: map.path, outcome: withoutProcess(resolution) }))
 }
 
 /**
@@ -210,7 +210,7 @@ function isSameChain(a: Chain | null, b: Chain | null): boolean {
   return a !== null && b !== null && a.inheritsRpath === b.inheritsRpath && haveSameProviders(a.needed, b.needed)
 }
 
-function haveSameProviders(a: readonly Resolved[], b: readonly Resolution[] | readonly Resolved[]): boolean {
+function haveSameProviders(a: readonly Resolved[], b: readonly NeededResult[] | readonly Resolved[]): boolean {
   if (a.length !== b.length) return false
   for (let index = 0; index < a.length; index++) {
     if (a[index]?.provider?.identity !== b[index]?.provider?.identity) return false
@@ -236,11 +236,11 @@ function foreignObject(identity: string, known: Map<string, MappedObject>): Mapp
 }
 
 function chainOf(map: LinkMap): Chain {
-  return { needed: map.needed.map(resolution => resolvedOf(resolution)), inheritsRpath: inheritsRpath(map) }
+  return { needed: map.needed.map(resolution => withoutProcess(resolution)), inheritsRpath: inheritsRpath(map) }
 }
 
 /** The resolution without its process: of the provider it keeps only the name. */
-function resolvedOf({ soname, provider, because, lackingVersions }: Resolution): Resolved {
+function withoutProcess({ soname, provider, because, lackingVersions }: NeededResult): Resolved {
   const file = provider === null ? null : { path: provider.path, identity: provider.identity }
   return { soname, provider: file, because, lackingVersions }
 }

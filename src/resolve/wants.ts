@@ -53,7 +53,7 @@ export interface Serving {
 }
 
 /** Chooses a provider for each wanted soname. The sonames that the distribution itself brings are left out. */
-export function serve(
+export function providersFor(
   { input }: Resolution,
   sources: ProviderSources,
   wants: ReadonlyMap<ScannedObject, readonly string[]>,

@@ -2,19 +2,25 @@
 // comes with the state of every folder and object of the venv, and of everything outside that the answer depends on. The
 // next run compares only status fields. If one differs, or anything is in doubt, it does the whole work again. (It cannot
 // see that an existing file becomes an object in place, but installers write new files.)
-import { lstatSync, type Stats, statSync } from 'node:fs'
+import type { Stats } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { GRAFT_FORMAT } from '../elf/graft/placement.ts'
-import { errnoOf } from '../io/error.ts'
-import { fsPath, isInside, namesIn, relativeTo } from '../io/path.ts'
+import { isInside, linkStatusOf, namesIn, relativeTo, statusOf } from '../io/path.ts'
 import { isTemporary } from '../io/write/replace.ts'
 import { findConfig } from '../config/find-config.ts'
 import type { Place } from '../python/environment.ts'
 import { writeAnswers } from './answer-files.ts'
 import { isJournalQuiet } from './journal-file.ts'
 import { dropStaleLock } from './lock.ts'
-import { inodeOf, isAsKept, isFolder, keepStates, type KeptStates, readStates, type States } from './states.ts'
-import { type Answer, type KnownAnswer, readStamp, type ScannedStore, type Settings, type Stamp } from './stamp.ts'
+import { inodeAt, isAsKept, isFolderAt, keepStates, type KeptStates, readStates, type States } from './file-states.ts'
+import {
+  type Answer,
+  type KnownAnswer,
+  readKeptAnswers,
+  type ScannedStore,
+  type Settings,
+  type KeptAnswers,
+} from './kept-answers.ts'
 
 /** The question: the command line and the environment. */
 interface Question {
@@ -33,7 +39,7 @@ interface Question {
 }
 
 /** The subject of an answer. Paths are absolute, except those of the objects. */
-export interface Subject extends Place {
+export interface AnswerSubject extends Place {
   /** The folders that were walked. */
   readonly directories: readonly string[]
   /** When the run began its examination, in milliseconds. */
@@ -100,13 +106,15 @@ export function recall(place: Place, options: Question, strict: boolean, version
   const known = recallFor(place, options, version, settings => isFor(settingsOf(options, strict), settings))
   if (known === null) return null
   dropStaleLock(place)
-  const { stamp, found } = known
+  const { keptAnswers, found } = known
   const { answer, scanned } = found
   if (scanned === null) return { answer, unsure: null, renew: () => {} }
   const state = storeState(scanned.store, Date.now())
   const renew = () => {
-    const answers = stamp.answers.map(other => (other === found ? { ...found, scanned: { ...scanned, state } } : other))
-    if (state !== null) writeAnswers(place, JSON.stringify({ ...stamp, answers }), options.env)
+    const answers = keptAnswers.answers.map(other =>
+      other === found ? { ...found, scanned: { ...scanned, state } } : other,
+    )
+    if (state !== null) writeAnswers(place, JSON.stringify({ ...keptAnswers, answers }), options.env)
   }
   return { answer, unsure: state !== null && isSame(state, scanned.state) ? null : scanned, renew }
 }
@@ -134,9 +142,9 @@ export function recallSettled(place: Place, options: Question, version: string):
   const { scanned } = known.found
   if (scanned !== null && !isSame(storeState(scanned.store, Date.now()), scanned.state)) return null
   const { states } = known
-  const indexes = [...states.paths.keys()].filter(index => !isFolder(states, index) && states.paths[index] !== CONFIG)
+  const indexes = [...states.paths.keys()].filter(index => !isFolderAt(states, index) && states.paths[index] !== CONFIG)
   // two names of one file: which of them a process shows depends on more than their states
-  if (new Set(indexes.map(index => inodeOf(states, index))).size < indexes.length) return null
+  if (new Set(indexes.map(index => inodeAt(states, index))).size < indexes.length) return null
   const files = indexes.flatMap(index => states.paths[index] ?? [])
   return {
     answer: known.found.answer,
@@ -149,16 +157,22 @@ function recallFor(
   options: Question,
   version: string,
   isAnswered: (settings: Settings) => boolean,
-): { readonly stamp: Stamp; readonly states: States; readonly found: KnownAnswer } | null {
+): { readonly keptAnswers: KeptAnswers; readonly states: States; readonly found: KnownAnswer } | null {
   if (options.update || options.rehash) return null
   const { root } = place
-  const stamp = readStamp(place, options.env)
-  if (stamp === null || stamp.version !== version || stamp.graft !== GRAFT_FORMAT || stamp.root !== root) return null
-  const known = stamp.answers.find(({ settings }) => isAnswered(settings))
-  if (known === undefined || findConfig(root) !== stamp.config) return null
+  const keptAnswers = readKeptAnswers(place, options.env)
+  if (
+    keptAnswers === null ||
+    keptAnswers.version !== version ||
+    keptAnswers.graft !== GRAFT_FORMAT ||
+    keptAnswers.root !== root
+  )
+    return null
+  const known = keptAnswers.answers.find(({ settings }) => isAnswered(settings))
+  if (known === undefined || findConfig(root) !== keptAnswers.config) return null
   if (!isJournalQuiet(place)) return null
-  const states = statesThatHold(stamp.states, root)
-  return states !== null && statesThatHold(known.states, root) !== null ? { stamp, states, found: known } : null
+  const states = statesThatHold(keptAnswers.states, root)
+  return states !== null && statesThatHold(known.states, root) !== null ? { keptAnswers, states, found: known } : null
 }
 
 /** Does an answer for `settings` hold for `now`? The choice of a flag is pinned, so it also holds without the flag. */
@@ -207,7 +221,7 @@ function isSame(a: unknown, b: unknown): boolean {
  * have changed, or no run kept its state
  */
 export function keptObjects(place: Place, env: NodeJS.ProcessEnv): (path: string) => number | null {
-  const kept = readStamp(place, env)?.states
+  const kept = readKeptAnswers(place, env)?.states
   const states = kept === undefined ? null : readStates(kept)
   if (states === null) return () => null
   const indices = new Map(states.paths.map((path, index) => [path, index]))
@@ -222,9 +236,15 @@ export function keptObjects(place: Place, env: NodeJS.ProcessEnv): (path: string
  * Keeps the answer of a run that left nothing to do. Nothing is kept when anything except the run itself changed a file
  * during the run.
  */
-export function remember(subject: Subject, options: Question, strict: boolean, version: string, answer: Answer): void {
+export function remember(
+  subject: AnswerSubject,
+  options: Question,
+  strict: boolean,
+  version: string,
+  answer: Answer,
+): void {
   const { root } = subject
-  const old = readStamp(subject, options.env)
+  const old = readKeptAnswers(subject, options.env)
   const states = statesOf(subject)
   const around = states === null ? null : statesAround(subject)
   if (states === null || around === null) return
@@ -244,7 +264,7 @@ export function remember(subject: Subject, options: Question, strict: boolean, v
     isFor(known.settings, other.settings) && isSame([other.states, other.scanned], [known.states, known.scanned])
   if (others.some(isKept)) return
   const answers = [known, ...others.filter(({ settings }) => !isSame(settings, known.settings))]
-  const stamp: Stamp = {
+  const keptAnswers: KeptAnswers = {
     version,
     graft: GRAFT_FORMAT,
     root,
@@ -252,7 +272,7 @@ export function remember(subject: Subject, options: Question, strict: boolean, v
     states,
     answers: answers.slice(0, MOST_ANSWERS),
   }
-  writeAnswers(subject, JSON.stringify(stamp), options.env)
+  writeAnswers(subject, JSON.stringify(keptAnswers), options.env)
 }
 
 /** The resolution of file times: their clock ticks every 4 ms (CONFIG_HZ=250), on some kernels every 10 ms. */
@@ -278,7 +298,7 @@ export function namesBefore(folders: Iterable<string>, began: number): Map<strin
 }
 
 /** The folders and objects of the venv; null when one is gone, or when something other than this run changed one. */
-function statesOf(subject: Subject): KeptStates | null {
+function statesOf(subject: AnswerSubject): KeptStates | null {
   const { root, directories, objects, began } = subject
   const states = new Map<string, Stats | null>()
   for (const directory of directories) {
@@ -288,7 +308,7 @@ function statesOf(subject: Subject): KeptStates | null {
     states.set(relativeTo(root, directory), status)
   }
   for (const { path, size } of objects) {
-    const status = path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync)
+    const status = path.startsWith('/') ? statusOf(path) : linkStatusOf(`${root}/${path}`)
     if (status === null) return null
     // a written object keeps the time of its content
     const isKnown = size === null ? !isRecent(status, began) : status.size === size && status.mtimeMs < began
@@ -299,7 +319,7 @@ function statesOf(subject: Subject): KeptStates | null {
 }
 
 /** Did only this run put anything into the folder? */
-function isAsWritten(folder: string, { written, made }: Subject): boolean {
+function isAsWritten(folder: string, { written, made }: AnswerSubject): boolean {
   const before = written.get(folder)
   if (before === undefined) return false
   const known = new Set(before)
@@ -307,7 +327,7 @@ function isAsWritten(folder: string, { written, made }: Subject): boolean {
 }
 
 /** The dependencies; null when something other than this run changed one since the run began. */
-function statesAround({ root, dependencies, made, began }: Subject): KeptStates | null {
+function statesAround({ root, dependencies, made, began }: AnswerSubject): KeptStates | null {
   const states = new Map<string, Stats | null>()
   for (const path of dependencies) {
     const status = statusOf(path)
@@ -319,18 +339,8 @@ function statesAround({ root, dependencies, made, began }: Subject): KeptStates 
 
 /** Outside the venv a link counts as its target. */
 function statusIn(root: string, path: string): Stats | null {
-  return path.startsWith('/') ? statusOf(path) : statusOf(`${root}/${path}`, lstatSync)
+  return path.startsWith('/') ? statusOf(path) : linkStatusOf(`${root}/${path}`)
 }
 
 /** Beside the folders and objects, the states have this file. */
 const CONFIG = 'pyvenv.cfg'
-
-function statusOf(path: string, ask: typeof lstatSync = statSync): Stats | null {
-  try {
-    return ask(fsPath(path), { throwIfNoEntry: false }) ?? null
-  } catch (error) {
-    // what cannot be read counts as absent
-    if (errnoOf(error) === undefined) throw error
-    return null
-  }
-}

@@ -17,12 +17,12 @@ import { crypto } from '../io/crypto.ts'
 import { encodeText } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
-import { entriesIn, fsPath, isInside, realPath } from '../io/path.ts'
+import { entriesIn, fsPath, isInside, realPath, realPathOrNull } from '../io/path.ts'
 import { replaceContent } from '../io/write/replace.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { storeDirectory } from '../nix/store.ts'
-import { type Environment, stateFolderIn } from '../python/environment.ts'
-import { findProgram, targetPython } from '../python/named.ts'
+import { type Environment, isVenv, stateFolderIn } from '../python/environment.ts'
+import { findOnPath, targetPython } from '../python/named.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { shebangPython } from '../python/shebang.ts'
 import { checkStateFolder } from '../python/state-folder.ts'
@@ -60,7 +60,7 @@ export function findFolder(question: FolderQuestion): Environment {
   const { argument, env, cwd } = question
   const given = resolve(cwd, argument)
   if (!existsSync(fsPath(given))) throw refused(given, 'does not exist')
-  if (existsSync(fsPath(join(given, 'pyvenv.cfg')))) return findVenv({ argument: given, env, cwd })
+  if (isVenv(given)) return findVenv({ argument: given, env, cwd })
   const path = realPath(given)
   const fault = faultOf(path, env)
   if (fault !== null) throw refused(path, fault)
@@ -75,7 +75,7 @@ export function findFolder(question: FolderQuestion): Environment {
   const root = isFile ? dirname(path) : path
   const stateFolder = stateFolderOf(path, isFile, question)
   checkStateFolder({ root, stateFolder })
-  const known = readNote(stateFolder, path)
+  const known = readFolderNote(stateFolder, path)
   const program = question.program === null ? (known?.program ?? null) : programNamed(question.program, env, cwd)
   const loads = program === null ? pythonFor(root, question, known) : null
   return {
@@ -99,7 +99,7 @@ export function findFolder(question: FolderQuestion): Environment {
  * patched.
  * @param usage the command, for advice, with DIR in the place of the folder
  */
-export function findEnvironment(
+export function findKnownEnvironment(
   argument: string | undefined,
   env: NodeJS.ProcessEnv,
   cwd: string,
@@ -107,7 +107,7 @@ export function findEnvironment(
 ): Environment {
   if (argument !== undefined) {
     const given = resolve(cwd, argument)
-    if (existsSync(fsPath(given)) && !existsSync(fsPath(join(given, 'pyvenv.cfg'))) && isKnown(realPath(given), env)) {
+    if (existsSync(fsPath(given)) && !isVenv(given) && isKnown(realPath(given), env)) {
       return findFolder({ argument, python: null, program: null, stateHere: false, env, cwd })
     }
   }
@@ -127,14 +127,12 @@ export function findVenvOrFolder(
   if (argument !== undefined) {
     const given = resolve(cwd, argument)
     // a folder in an environment, and a project with one, get the sentence that names the environment
-    const isOfVenv = [join(given, '.venv'), ...withParents(given)].some(folder =>
-      existsSync(fsPath(join(folder, 'pyvenv.cfg'))),
-    )
+    const isOfVenv = [join(given, '.venv'), ...withParents(given)].some(folder => isVenv(folder))
     if (existsSync(fsPath(given)) && !isOfVenv) {
       return findFolder({ argument, python: null, program: null, stateHere: false, env, cwd })
     }
   }
-  return findEnvironment(argument, env, cwd, usage)
+  return findKnownEnvironment(argument, env, cwd, usage)
 }
 
 function withParents(folder: string): string[] {
@@ -145,13 +143,13 @@ function withParents(folder: string): string[] {
 function isKnown(path: string, env: NodeJS.ProcessEnv): boolean {
   const home = stateHome(env)
   const places = [stateFolderIn(path), ...(home === null ? [] : [keyedFolder(path, home)])]
-  return places.some(folder => readNote(folder, path) !== null)
+  return places.some(folder => readFolderNote(folder, path) !== null)
 }
 
 /** Does a folder differ from its record? Only a folder with a state folder has a record. */
 export function noteDiffers({ kind, stateFolder, root, files, python, program }: Environment): boolean {
   if (kind !== 'folder' || !existsSync(fsPath(stateFolder))) return false
-  const note = readNote(stateFolder, files[0] ?? root)
+  const note = readFolderNote(stateFolder, files[0] ?? root)
   return note === null || note.python !== python || note.program !== program
 }
 
@@ -172,7 +170,7 @@ const LARGEST_NOTE = 1 << 15
  * Reads the note; null when there is none, or when it is about another folder: the folder was copied, or two paths have one
  * key.
  */
-function readNote(stateFolder: string, path: string): FolderNote | null {
+function readFolderNote(stateFolder: string, path: string): FolderNote | null {
   const bytes = readRegular(`${stateFolder}/folder.json`, LARGEST_NOTE)
   if (bytes === null) return null
   try {
@@ -190,7 +188,7 @@ function readNote(stateFolder: string, path: string): FolderNote | null {
 
 function stateFolderOf(path: string, isFile: boolean, { stateHere, env }: FolderQuestion): string {
   const here = stateFolderIn(path)
-  if (!isFile && (stateHere || readNote(here, path) !== null)) return here
+  if (!isFile && (stateHere || readFolderNote(here, path) !== null)) return here
   const home = stateHome(env)
   if (home !== null) return keyedFolder(path, home)
   throw new WheelfixError(
@@ -265,7 +263,7 @@ function isArchive(path: string): boolean {
 }
 
 function realOr(path: string): string {
-  return existsSync(fsPath(path)) ? realPath(path) : path
+  return realPathOrNull(path) ?? path
 }
 
 function refused(path: string, fault: string): WheelfixError {
@@ -280,14 +278,14 @@ function pythonFor(root: string, { python, env, cwd }: FolderQuestion, known: Fo
   if (python !== null) return targetPython(python, env, cwd)
   if (known !== null) return known.python === null ? null : targetPython(known.python, env, cwd)
   for (let folder = dirname(root); folder !== dirname(folder); folder = dirname(folder)) {
-    if (existsSync(fsPath(join(folder, 'pyvenv.cfg')))) return findVenv({ argument: folder, env, cwd })
+    if (isVenv(folder)) return findVenv({ argument: folder, env, cwd })
   }
   const told = shebangPython(join(root, 'bin'))
   return told === null ? null : targetPython(told, env, cwd)
 }
 
 function programNamed(name: string, env: NodeJS.ProcessEnv, cwd: string): string {
-  const path = name.includes('/') ? resolve(cwd, name) : findProgram(name, env)
+  const path = name.includes('/') ? resolve(cwd, name) : findOnPath(name, env)
   if (path !== null && existsSync(fsPath(path))) return path
   throw new WheelfixError('PYTHON_NOT_FOUND', `there is no program ${name}: name one that exists`, name)
 }

@@ -28,7 +28,7 @@ export function keptUndos(place: Place, owner: Owner = 'venv'): KeptUndos {
   return {
     of(source) {
       if (!sizes.has(String(source.size))) return null
-      const text = readState(place, `${FOLDER}/${nameOf(source)}`)
+      const text = readState(place, `${FOLDER}/${undoFileName(source)}`)
       return text === null ? null : parseUndo(text, source, owner)
     },
   }
@@ -48,11 +48,11 @@ export function keepUndo(
 ): void {
   const folder = `${place.stateFolder}/${FOLDER}`
   makeFolders(folder, place.root)
-  const path = `${folder}/${nameOf(graftedSource(source, edit))}`
+  const path = `${folder}/${undoFileName(graftedSource(source, edit))}`
   removeOldTemporaries(path)
   replaceContent(path, `${undoText(base, edit, record)}\n`)
 }
 
-function nameOf(source: ByteSource): string {
+function undoFileName(source: ByteSource): string {
   return `${digestOf(source, 'sha256', 'hex')}-${source.size}.json`
 }

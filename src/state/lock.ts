@@ -101,7 +101,7 @@ function waysToWrite(venvRoot: string): string {
  * @returns the open file, or the holder as the subject of a sentence when the next try may do better
  */
 function tryToClaim(path: string): number | string {
-  const fresh = createFile(path)
+  const fresh = createLockFile(path)
   const fd = fresh ?? openSync(fsPath(path), READ)
   let isOurs = false
   try {
@@ -130,7 +130,7 @@ const SOMEBODY = 'another run'
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /** Creates the file; null when it exists. */
-function createFile(path: string): number | null {
+function createLockFile(path: string): number | null {
   try {
     return openSync(fsPath(path), constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o644)
   } catch (error) {

@@ -43,14 +43,14 @@ export function pruneUndos(place: Place, { folders, files, used }: Scanned, now 
   if (kept.length <= used && readState(place, NOTE) === null) return
   try {
     const unused = new Set(unusedOf(kept, folders, files))
-    const since = readNote(place)
+    const since = readUnusedSince(place)
     const waiting = new Map<string, number>()
     for (const name of unused) {
       const first = Math.min(since.get(name) ?? now, now)
       if (now - first > DAY_MS) rmSync(fsPath(`${place.stateFolder}/${FOLDER}/${name}`), { force: true })
       else waiting.set(name, first)
     }
-    writeNote(place, since, waiting)
+    writeUnusedSince(place, since, waiting)
   } catch (error) {
     // a file that cannot be read may need any of them
     if (errnoOf(error) === undefined && !(error instanceof ElfError)) throw error
@@ -117,7 +117,7 @@ function* filesBelow(folder: string, seen: Set<string>): Generator<string> {
 }
 
 /** When each undo was first seen without use, in milliseconds. */
-function readNote(place: Place): Map<string, number> {
+function readUnusedSince(place: Place): Map<string, number> {
   try {
     const value: unknown = JSON.parse(readState(place, NOTE) ?? '')
     if (typeof value !== 'object' || value === null) return new Map()
@@ -128,7 +128,7 @@ function readNote(place: Place): Map<string, number> {
   }
 }
 
-function writeNote(place: Place, before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): void {
+function writeUnusedSince(place: Place, before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): void {
   const path = `${place.stateFolder}/${NOTE}`
   if (after.size === 0) rmSync(fsPath(path), { force: true })
   else if (before.size !== after.size || [...after].some(([name, first]) => before.get(name) !== first))

@@ -5,7 +5,7 @@ import { errnoOf } from '../io/error.ts'
 import { entriesIn, fsPath } from '../io/path.ts'
 import { placesOf, TOOL_NAMES, type ToolPlace } from './places.ts'
 import { projectsOf } from './projects.ts'
-import type { PlacesQuestion } from './settings.ts'
+import type { PlacesQuestion } from './tool-settings.ts'
 
 /** The kernel's clock for files may be a tick behind, and another machine's disk has its own. In milliseconds. */
 const SLACK = 1000

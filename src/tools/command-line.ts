@@ -3,7 +3,7 @@
 import { resolve } from 'node:path'
 import { fileNameOf } from '../io/path.ts'
 import { type LateAdvice, lateAdvice } from './late.ts'
-import { splitOptions, valueOf } from './options.ts'
+import { splitOptions, optionValue } from './split-options.ts'
 import type { ToolName } from './places.ts'
 import { type CommandQuestion, ownWords, PREPARE, prepareRun, prepareTool } from './prepare.ts'
 import { environmentOf, mentioned, unwrap } from './wrappers.ts'
@@ -139,25 +139,25 @@ export function planCommand(line: Words, env: NodeJS.ProcessEnv, question: Comma
     ofUvProject: false,
     targets: PIP.test(name) ? targetsOf(rest, inner, PIP_VARIABLES) : [],
     late: null,
-    ...foldersOf(name, own, inner, wrapped.folders),
+    ...namedFolders(name, own, inner, wrapped.folders),
   }
   const program = { head, name, rest }
   const whole =
     name === 'uv'
       ? planUv(plan, program, wrapped.folders, question)
-      : planOther(plan, program, within(plan.folders, question))
+      : planOther(plan, program, relativeQuestion(plan.folders, question))
   return { ...whole, prepare: whole.prepare === null ? null : [...wrapped.before, ...whole.prepare] }
 }
 
 /** The same questions, with files relative to the command's own folder. */
-function within(folders: Words, { help, textOf }: CommandQuestion): CommandQuestion {
+function relativeQuestion(folders: Words, { help, textOf }: CommandQuestion): CommandQuestion {
   return { help, textOf: path => textOf(resolve(...folders, path)) }
 }
 
 function planOther(plan: CommandPlan, { head, name, rest }: Program, question: CommandQuestion): CommandPlan {
   const prepare = PREPARE[name]
   const late = lateAdvice(name, rest, plan.env, question)
-  const environments = valueOf(ownWords(rest), FOLDERS[name]?.environments ?? [])
+  const environments = optionValue(ownWords(rest), FOLDERS[name]?.environments ?? [])
   return {
     ...plan,
     targets: [
@@ -177,15 +177,15 @@ function optionsUntil(own: Words, at: number, { folder = [], project = [] }: Fol
 }
 
 /** The folders that the command's own words name, else those of its variables. */
-function foldersOf(
+function namedFolders(
   name: string,
   own: Words,
   env: NodeJS.ProcessEnv,
   before: Words,
 ): Pick<CommandPlan, 'folders' | 'project'> {
   const { folder = [], project = [], folderVariable = '', projectVariable = '' } = FOLDERS[name] ?? {}
-  const into = valueOf(own, folder) ?? env[folderVariable] ?? ''
-  const of = valueOf(own, project) ?? env[projectVariable] ?? ''
+  const into = optionValue(own, folder) ?? env[folderVariable] ?? ''
+  const of = optionValue(own, project) ?? env[projectVariable] ?? ''
   return { folders: into === '' ? before : [...before, into], project: of === '' ? null : of }
 }
 
@@ -224,8 +224,8 @@ function planUv(
   if (command === 'run') {
     // what follows the program belongs to the program
     const { options } = splitOptions(rest, question.help([...head, 'run', '--help']))
-    const places = foldersOf('uv', [...global, ...options], plan.env, before)
-    const inside = within(places.folders, question)
+    const places = namedFolders('uv', [...global, ...options], plan.env, before)
+    const inside = relativeQuestion(places.folders, question)
     const late = lateAdvice('uv run', [...global, ...rest], plan.env, inside)
     const prepare = late === null ? prepareRun(started, rest, inside) : null
     return { ...plan, ...places, ofUvProject: !options.includes('--active'), prepare, late }
@@ -282,7 +282,7 @@ function targetsOf(args: Words, env: NodeJS.ProcessEnv, variables: Variables): I
   if (named.length > 0) return named
   return variables.flatMap(([variable, kind]): InstallTarget[] => {
     const path = env[variable] ?? ''
-    // the version of a Python is no place
+    // the version of a Python does not name a place
     return path === '' || (kind === 'python' && !path.includes('/')) ? [] : [{ kind, path }]
   })
 }

@@ -1,7 +1,7 @@
 // Commands that install and start in one step and cannot be split, because they keep no environment for a second run. What
 // helps instead, as one sentence.
-import { splitOptions } from './options.ts'
-import { type CommandQuestion, isScript, ownWords, reusesNox, recreates } from './prepare.ts'
+import { splitOptions } from './split-options.ts'
+import { type CommandQuestion, isUvScript, ownWords, reusesNox, recreates } from './prepare.ts'
 
 type Words = readonly string[]
 
@@ -63,14 +63,19 @@ function reasonFor(name: string, args: Words, env: NodeJS.ProcessEnv, question: 
     return { what, so, instead: 'leave it out', python, isKept: false }
   }
   if (!/^uv(?:x| run| tool run)$/.test(name)) return null
-  const option = withoutCache(name, own, env, question)
+  const option = optionWithoutCache(name, own, env, question)
   if (option === null) return null
   const what = `uv keeps no environment with ${option}`
   return { what, so: NOTHING, instead: 'leave it out', python: 'UV_PYTHON=DIR/bin/python3', isKept: false }
 }
 
 /** The option or variable by which uv forgets its cache, where the environment lies in the cache; else null. */
-function withoutCache(name: string, args: Words, env: NodeJS.ProcessEnv, question: CommandQuestion): string | null {
+function optionWithoutCache(
+  name: string,
+  args: Words,
+  env: NodeJS.ProcessEnv,
+  question: CommandQuestion,
+): string | null {
   const variable = /^(?:1|true|yes|on)$/i.test(env['UV_NO_CACHE'] ?? '') ? 'UV_NO_CACHE' : null
   if (variable === null && !args.some(word => word === '-n' || word.startsWith('--no-cache'))) return null
   const help = name === 'uvx' ? ['uvx', '--help'] : [...name.split(' '), '--help']
@@ -80,6 +85,6 @@ function withoutCache(name: string, args: Words, env: NodeJS.ProcessEnv, questio
   const isInProject =
     name === 'uv run' &&
     !options.some(word => /^(?:-w|--with(?:-.*)?(?:=.*)?|--no-project|--isolated)$/.test(word)) &&
-    !isScript(target, options, question)
+    !isUvScript(target, options, question)
   return isInProject ? null : option
 }

@@ -1,10 +1,10 @@
 // Where Python tools keep the environments that they make, by the tools' own variables, configuration and default folders.
 // This file lists folders. In a folder it only looks for a pyvenv.cfg.
-import { existsSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
-import { entriesIn, fsPath, realPath } from '../io/path.ts'
+import { entriesIn, realPath } from '../io/path.ts'
+import { isVenv } from '../python/environment.ts'
 import { hatchPaths, noxFolders, projectAbove, projectsOf, projectVenvs, toxFolders } from './projects.ts'
-import { expanded, type Folders, foldersOf, named, type PlacesQuestion, tomlValue } from './settings.ts'
+import { expanded, type Folders, foldersOf, named, type PlacesQuestion, tomlValue } from './tool-settings.ts'
 
 /** An environment of a tool. */
 export interface ToolPlace {
@@ -282,10 +282,6 @@ function pythonsIn(folder: string, locks: readonly string[] = []): Found[] {
     .flatMap(path => [path, join(path, 'python')])
     .filter(path => entriesIn(join(path, 'bin')).some(({ name }) => /^(?:python|pypy)3?(?:\.\d+)?$/.test(name)))
     .map(root => ({ kind: 'python', root, locks }))
-}
-
-function isVenv(path: string): boolean {
-  return existsSync(fsPath(join(path, 'pyvenv.cfg')))
 }
 
 /**

@@ -1,6 +1,6 @@
 // Commands that install and start in one step (`uv run`, `uvx`, `tox` …). For these this file finds a command that only makes the
 // environment. It only knows words, and asks for what files and the tools' own --help say.
-import { splitOptions, valueOf } from './options.ts'
+import { splitOptions, optionValue } from './split-options.ts'
 
 type Words = readonly string[]
 
@@ -17,10 +17,10 @@ type Prepare = (head: Words, args: Words, question: CommandQuestion) => Words | 
 /** By the name of the program; the commands of uv are beside it. */
 export const PREPARE: Readonly<Record<string, Prepare>> = {
   uvx: prepareTool,
-  'pre-commit': (head, args) => (args[0] === 'run' ? [...head, 'install-hooks', ...configOf(args)] : null),
+  'pre-commit': (head, args) => (args[0] === 'run' ? [...head, 'install-hooks', ...configOptions(args)] : null),
   prek: (head, args) => {
     const runs = args.length === 0 || args[0] === 'run' || args[0]?.startsWith('-') === true
-    return runs && !args.some(word => HELP.has(word)) ? [...head, 'install-hooks', ...configOf(args)] : null
+    return runs && !args.some(word => HELP.has(word)) ? [...head, 'install-hooks', ...configOptions(args)] : null
   },
   tox: prepareTox,
   nox: prepareNox,
@@ -30,7 +30,7 @@ export const PREPARE: Readonly<Record<string, Prepare>> = {
 const HELP = new Set(['-h', '--help', '-V', '--version'])
 
 /** The file that `-c` or `--config` names, as options. */
-function configOf(args: Words): Words {
+function configOptions(args: Words): Words {
   const at = args.findIndex(word => word === '-c' || word === '--config')
   const joined = args.filter(word => word.startsWith('--config='))
   return at === -1 ? joined : args.slice(at, at + 2)
@@ -50,12 +50,12 @@ export function prepareRun(head: Words, args: Words, question: CommandQuestion):
   if (target === undefined) return null
   const kept = options.filter(option => !KINDS_OF_COMMAND.has(option))
   // a script has its own environment; `uv sync` would fail at options that only `uv run` knows
-  if (isScript(target, options, question)) return [...head, 'sync', '--script', target]
+  if (isUvScript(target, options, question)) return [...head, 'sync', '--script', target]
   return [...head, 'run', ...kept, ...NOTHING]
 }
 
 /** Is the target of `uv run` a script with its own metadata (PEP 723)? Its name may lack `.py` after `--script`. */
-export function isScript(target: string, options: Words, { textOf }: CommandQuestion): boolean {
+export function isUvScript(target: string, options: Words, { textOf }: CommandQuestion): boolean {
   const isNamed = target.endsWith('.py') || options.includes('-s') || options.includes('--script')
   return isNamed && textOf(target).includes('# /// script')
 }
@@ -118,11 +118,11 @@ function prepareNox(head: Words, args: Words, question: CommandQuestion): Words 
 
 /** Does nox use the environments of its last run? An option decides, then the noxfile. */
 export function reusesNox(own: Words, { textOf }: CommandQuestion): boolean {
-  const asked = valueOf(own, ['--reuse-venv'])
+  const asked = optionValue(own, ['--reuse-venv'])
   if (own.includes('-N') || own.includes('--no-reuse-existing-virtualenvs')) return false
   if (asked !== null) return asked === 'yes' || asked === 'always'
   if (own.some(word => /^(?:-r|-R|--reuse-existing-virtualenvs)$/.test(word))) return true
-  const code = textOf(valueOf(own, ['-f', '--noxfile']) ?? 'noxfile.py')
+  const code = textOf(optionValue(own, ['-f', '--noxfile']) ?? 'noxfile.py')
   return /^[^#\n]*\breuse_(?:existing_virtualenvs|venv)\s*=\s*(?:True|(['"])(?:yes|always)\1)/m.test(code)
 }
 

@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { entriesIn, fsPath } from '../io/path.ts'
-import { configText, expanded, type Folders, isTable, named, tomlValue } from './settings.ts'
+import { configText, expanded, type Folders, isTable, named, tomlValue } from './tool-settings.ts'
 
 /** The levels of folders that are searched for projects: `packages/python/NAME`. */
 const DEPTH = 3

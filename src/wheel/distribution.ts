@@ -4,8 +4,8 @@ import { basename } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { LARGEST_METADATA, normaliseName, requiredNames } from '../python/distributions.ts'
 import { disagreeingRows, LARGEST_RECORD, type RecordFields, recordRows, TooManyRows } from '../python/record.ts'
-import { parseTags, splitWheelName, type WheelName, type WheelTag } from '../python/tags.ts'
-import { readEntry } from '../zip/content.ts'
+import { parseTags, splitWheelName, type WheelName, type WheelTag } from '../python/wheel-tags.ts'
+import { readEntry } from '../zip/entry-contents.ts'
 import { type Archive, refusal, type WheelEntry } from '../zip/read.ts'
 
 /** RECORD, and the fields of its rows by path. */

@@ -1,11 +1,11 @@
 // Which archives a run reads, and where it writes. A result must not overwrite another file.
-import { accessSync, constants, existsSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, listDirectory, realPath } from '../io/path.ts'
+import { fsPath, isWritable, listDirectory, realPath } from '../io/path.ts'
 import { refuseStoreOutput } from '../nix/refuse-store.ts'
-import type { WheelOptions } from './report.ts'
+import type { WheelOptions } from './wheel-report.ts'
 
 /** The paths that are taken: real paths of the input wheels, and results, each with its wheel. */
 export interface Claims {
@@ -102,13 +102,4 @@ export function scratchFolder(options: WheelOptions, path: string): string {
 /** Is there a file or folder at `path`? A link counts only if its target exists. */
 export function leadsToFile(path: string): boolean {
   return existsSync(fsPath(path))
-}
-
-function isWritable(path: string): boolean {
-  try {
-    accessSync(path, constants.W_OK)
-    return true
-  } catch {
-    return false
-  }
 }

@@ -25,7 +25,7 @@ import { directoryOf, fileNameOf, isInside, relativeTo } from '../io/path.ts'
 import type { Libc } from '../ldso/libc.ts'
 import type { FileTree, OpenedFile } from '../ldso/file-tree.ts'
 import { hashHolds, type RecordFields, sizeOf } from '../python/record.ts'
-import { type Contents, openContents } from '../zip/content.ts'
+import { type Contents, openContents } from '../zip/entry-contents.ts'
 import {
   installedPath,
   type Installation,
@@ -190,7 +190,7 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
   const before = resolve({
     objects: together.flatMap(({ objects }) => objects.map(({ object }) => object)),
     python: onTree(context.python, tree),
-    ownership: ownershipOf(together),
+    ownership: ownershipIn(together),
     everythingCounts: false,
     sharesFolder: false,
     bin: installation.bin,
@@ -243,7 +243,7 @@ function treeOf(wheels: readonly Wheel[], disk: FileTree): FileTree {
   return installedTree(disk, root, files)
 }
 
-function ownershipOf(wheels: readonly Wheel[]): Ownership {
+function ownershipIn(wheels: readonly Wheel[]): Ownership {
   const owners = new Map<string, string>()
   const requires = new Map<string, ReadonlySet<string>>()
   const platforms = new Map<string, readonly string[]>()
@@ -272,7 +272,7 @@ function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject, takes
   }
   const unchecked = checkRecord(wheel, own)
   try {
-    return { entry, planned, status: 'patch', reason: null, content: edited(wheel, own, planned, takes), unchecked }
+    return { entry, planned, status: 'patch', reason: null, content: newContent(wheel, own, planned, takes), unchecked }
   } catch (error) {
     if (!(error instanceof ElfError)) throw error
     return { entry, planned, status: 'refused', reason: error.message, content: null, unchecked }
@@ -285,7 +285,7 @@ function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject, takes
  * holds the undo.
  * @throws ElfError
  */
-function edited(
+function newContent(
   wheel: Wheel,
   { entry, source, object }: WheelObject,
   { edit }: PlannedObject,

@@ -3,7 +3,7 @@
 import type { ResolvedObject } from '../resolve/needed.ts'
 import { isInside } from '../io/path.ts'
 import { POLICIES, type Policy } from '../nix/policies.ts'
-import { platformPolicy, type WheelTag } from '../python/tags.ts'
+import { platformPolicy, type WheelTag } from '../python/wheel-tags.ts'
 
 export interface PolicyReport {
   /** The platform tags of the file name that make a promise, oldest first: `manylinux_2_17_x86_64`. */

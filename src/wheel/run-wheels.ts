@@ -20,8 +20,8 @@ import {
   type WheelOutcome,
 } from './fix-wheel.ts'
 import { comparePolicies } from './policy.ts'
-import { type Preparation, prepare } from './prepare.ts'
-import type { MissingOfWheel, WheelFailure, WheelOptions, WheelReport, WheelRun } from './report.ts'
+import { type Preparation, prepareWheels } from './preparation.ts'
+import type { MissingOfWheel, WheelFailure, WheelOptions, WheelReport, WheelRun } from './wheel-report.ts'
 import { restoreWheel, writeRestored, type WrittenRestoration } from './restore-wheel.ts'
 import { copyWheel, outputPath, type Tag, writeWheel } from './write-wheel.ts'
 
@@ -37,7 +37,7 @@ export async function runWheels<T>(
   const { cwd } = options
   const files = findWheels(options.files, cwd)
   assertOutputs(files, options)
-  const prepared = prepare(options)
+  const prepared = prepareWheels(options)
   const { python } = prepared.context
   const siblingFiles = findWheels(options.with, cwd)
 

@@ -40,10 +40,10 @@ export interface Piece<Bytes = StreamPiece> {
 const deflate = promisify<Uint8Array, ZlibOptions, Buffer>(deflateRaw)
 
 /** Encodes the jobs; their pieces come in order. Uses a few MB of memory per core. */
-export async function* encode(jobs: Iterable<Job>): AsyncGenerator<Piece<Uint8Array>> {
+export async function* encodeJobs(jobs: Iterable<Job>): AsyncGenerator<Piece<Uint8Array>> {
   const running: Promise<Piece<Uint8Array>>[] = []
   try {
-    for (const piece of start(jobs)) {
+    for (const piece of startPieces(jobs)) {
       running.push(piece)
       // a failure is reported when its turn comes
       piece.catch(() => {})
@@ -61,7 +61,7 @@ function take<T>(running: Promise<T>[]): Promise<T> {
   return first
 }
 
-function* start(jobs: Iterable<Job>): Generator<Promise<Piece<Uint8Array>>> {
+function* startPieces(jobs: Iterable<Job>): Generator<Promise<Piece<Uint8Array>>> {
   for (const job of jobs) {
     const content = job.content()
     const { size } = content
@@ -107,13 +107,13 @@ interface Before {
   readonly changes: readonly Range[]
 }
 
-/** Like `encode` with one job, but copies the existing stream where possible. */
+/** Like `encodeJobs` with one job, but copies the existing stream where possible. */
 export async function* encodeSpliced(job: Job, { read, size, changes }: Before): AsyncGenerator<Piece> {
   const content = job.content()
   yield* encoded(job, content, await spliceStream(read, size, content, changes, job.level))
 }
 
-/** Like `encode` with one job, but makes the same stream as zlib: the stream from before `encodeSpliced`. */
+/** Like `encodeJobs` with one job, but makes the same stream as zlib: the stream from before `encodeSpliced`. */
 export async function* encodeLikeZlib(
   job: Job,
   { read, changes }: { readonly read: ReadStream; readonly changes: readonly Range[] | null },
@@ -124,7 +124,7 @@ export async function* encodeLikeZlib(
 
 async function* encoded(job: Job, content: ByteSource, pieces: StreamPiece[] | null): AsyncGenerator<Piece> {
   if (pieces === null) {
-    yield* encode([{ ...job, content: () => content }])
+    yield* encodeJobs([{ ...job, content: () => content }])
     return
   }
   let sum = 0

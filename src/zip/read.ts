@@ -1,6 +1,6 @@
 // Reads a wheel as a list of entries. yauzl reads the directory and the local headers. This file refuses two kinds
 // of archives that yauzl accepts: those on which readers of zip files disagree, and those that harm a user who unpacks
-// them. content.ts reads the contents.
+// them. entry-contents.ts reads the contents.
 import yauzl from 'yauzl'
 import { ElfError } from '../elf/error.ts'
 import { decodeBytes } from '../elf/text.ts'
@@ -102,7 +102,7 @@ export function refusal(path: string, reason: string): WheelfixError {
  * @throws WheelfixError `WHEEL_INVALID` with the reason; `IO` when the file cannot be read
  */
 export async function openArchive(path: string): Promise<Archive> {
-  const source = open(path)
+  const source = openFile(path)
   try {
     const ending = readEnding(source)
     const entries = await readEntries(source, ending)
@@ -117,7 +117,7 @@ export async function openArchive(path: string): Promise<Archive> {
   }
 }
 
-function open(path: string): FileSource {
+function openFile(path: string): FileSource {
   try {
     return openSource(path)
   } catch (error) {

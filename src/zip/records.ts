@@ -177,7 +177,7 @@ interface ContentSums {
 }
 
 /** The changes of an entry's numbers. A field that is left out changes nothing. */
-export interface Patch {
+export interface HeaderPatch {
   readonly name?: Uint8Array
   /** Offset of the local header, from the file's first byte. */
   readonly offset?: number
@@ -193,7 +193,7 @@ export interface Patch {
  * A record of the central directory with new numbers; all else is unchanged. A number in the zip64 extra field stays
  * there, and a number that has grown past 32 bits moves there.
  */
-export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
+export function patchCentral(record: Uint8Array, patch: HeaderPatch): Buffer {
   const old = buffer(record)
   const [nameLength, extraLength] = [old.readUInt16LE(28), old.readUInt16LE(30)]
   const extra = old.subarray(CENTRAL_HEADER_SIZE + nameLength, CENTRAL_HEADER_SIZE + nameLength + extraLength)
@@ -235,7 +235,7 @@ export function patchCentral(record: Uint8Array, patch: Patch): Buffer {
  * always kept). The length depends only on `patch.name` and `zip64`, so the header can be written before the sizes are
  * known.
  */
-export function patchLocal(record: Uint8Array, patch: Patch, zip64: boolean): Buffer {
+export function patchLocal(record: Uint8Array, patch: HeaderPatch, zip64: boolean): Buffer {
   const old = buffer(record)
   const [nameLength, extraLength] = [old.readUInt16LE(26), old.readUInt16LE(28)]
   const extra = old.subarray(LOCAL_HEADER_SIZE + nameLength, LOCAL_HEADER_SIZE + nameLength + extraLength)

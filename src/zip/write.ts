@@ -6,13 +6,13 @@
 import type { ByteSource } from '../elf/source.ts'
 import { writeFully } from '../io/write/content.ts'
 import type { ReadStream } from './blocks.ts'
-import { inflatedSums, readRange } from './content.ts'
-import { encode, encodeSpliced, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
+import { inflatedSums, readRange } from './entry-contents.ts'
+import { encodeJobs, encodeSpliced, encodeLikeZlib, type Job, levelOf, type Piece } from './encode.ts'
 import { type Archive, DEFLATED, encodeName, type WheelEntry } from './read.ts'
 import type { Range } from './splice.ts'
 import {
   IN_ZIP64_32,
-  type Patch,
+  type HeaderPatch,
   patchCentral,
   patchDescriptor,
   patchEnding,
@@ -80,12 +80,12 @@ export async function writeArchive(
   for (const entry of added.toSorted((a, b) => a.index - b.index)) stays.splice(entry.index, 0, entry)
   const byOffset: (WheelEntry | AddedEntry)[] = kept.toSorted((a, b) => a.headerOffset - b.headerOffset)
   for (const entry of added.toSorted((a, b) => a.position - b.position)) byOffset.splice(entry.position, 0, entry)
-  const patches = new Map<WheelEntry | AddedEntry, Patch>()
+  const patches = new Map<WheelEntry | AddedEntry, HeaderPatch>()
   const jobs = new Map<WheelEntry, Job>()
   const alone = new Map<WheelEntry, Job>()
   for (const entry of byOffset) {
     if (isAdded(entry)) continue
-    const change = changeOf(entry, changes)
+    const change = changeOfEntry(entry, changes)
     if (change?.content === undefined) continue
     const { content, onBytes, likeZlib } = change
     const plain = { method: entry.method, level: likeZlib?.level ?? levelOf(entry.flags), content }
@@ -94,7 +94,7 @@ export async function writeArchive(
     if (spliced || change.late === true) alone.set(entry, job)
     else jobs.set(entry, job)
   }
-  const pieces = encode(jobs.values())
+  const pieces = encodeJobs(jobs.values())
   const checks: Promise<void>[] = []
   let at = 0
   try {
@@ -105,7 +105,7 @@ export async function writeArchive(
         at += entry.local.length
         continue
       }
-      const change = changeOf(entry, changes)
+      const change = changeOfEntry(entry, changes)
       const name = change?.name === undefined ? {} : { name: encodeName(archive, entry, change.name) }
       const offset = at
       const job = alone.get(entry)
@@ -157,12 +157,15 @@ function encodeAlone(
   const read: ReadStream = (from, length) =>
     source.read(entry.dataOffset + from, Math.min(length, entry.compressedSize - from))
   const { changes, likeZlib } = change ?? {}
-  if (entry.method !== DEFLATED) return encode([job])
+  if (entry.method !== DEFLATED) return encodeJobs([job])
   if (likeZlib !== undefined) return encodeLikeZlib(job, { read, changes: likeZlib.changes })
-  return changes === undefined ? encode([job]) : encodeSpliced(job, { read, size: entry.size, changes })
+  return changes === undefined ? encodeJobs([job]) : encodeSpliced(job, { read, size: entry.size, changes })
 }
 
-function changeOf(entry: WheelEntry, changes: ReadonlyMap<WheelEntry, EntryChange | 'drop'>): EntryChange | undefined {
+function changeOfEntry(
+  entry: WheelEntry,
+  changes: ReadonlyMap<WheelEntry, EntryChange | 'drop'>,
+): EntryChange | undefined {
   const change = changes.get(entry)
   return change === 'drop' ? undefined : change
 }
@@ -176,8 +179,8 @@ async function writeChanged(
   entry: WheelEntry,
   fd: number,
   offset: number,
-  name: Pick<Patch, 'name'>,
-): Promise<{ readonly start: number; readonly end: number; readonly patch: Patch }> {
+  name: Pick<HeaderPatch, 'name'>,
+): Promise<{ readonly start: number; readonly end: number; readonly patch: HeaderPatch }> {
   const local = source.read(entry.headerOffset, entry.dataOffset - entry.headerOffset)
   const dataEnd = entry.dataOffset + entry.compressedSize
   const descriptor = source.read(dataEnd, entry.end - dataEnd)
@@ -222,7 +225,7 @@ async function checkWritten(
   fd: number,
   start: number,
   { name, method }: WheelEntry,
-  { content }: Patch,
+  { content }: HeaderPatch,
 ): Promise<void> {
   if (content === undefined || method !== DEFLATED) return
   const { size, crc32: sum } = await inflatedSums(fd, start, content.compressedSize)

@@ -84,7 +84,7 @@ suite('wheelfix all, where something is in the way', () => {
     assert.ok(works(busy) && works(good))
   })
 
-  test('what is no environment any more, or a broken one, does not stop the others', () => {
+  test('a folder that is not an environment any more, or a broken one, does not stop the others', () => {
     for (const [name, text] of [
       ['empty', ''],
       ['no-home', 'version = 3.11\n'],

@@ -143,7 +143,7 @@ worldSuite('what belongs to an environment', ['gcc', 'ld'], world => {
       const source = join(world.root, `${name}-source`)
       mkdirSync(source)
       buildModule(join(source, 'src/edited', `core${MODULE}`))
-      // what nobody imports: an environment in the tree, folders that are no packages
+      // what nobody imports: an environment in the tree, folders that are not packages
       for (const other of ['venv/lib', 'node_modules/x', '.tox/y']) buildModule(join(source, other, `core${MODULE}`))
       writeFileSync(join(source, 'venv/pyvenv.cfg'), 'home = /nowhere\n')
       const module = install(venv, source)

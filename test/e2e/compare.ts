@@ -27,7 +27,7 @@ export interface Comparison {
   readonly differences: readonly string[]
 }
 
-/** Compares all objects of a venv, as they stand, each loaded alone in a fresh process of the venv's Python. */
+/** Compares all objects of a venv as they are now, each loaded alone in a fresh process of the venv's Python. */
 export function compareVenv(root: string, env: NodeJS.ProcessEnv): Comparison {
   const venv = findVenv({ argument: root, env, cwd: '/' })
   const interpreter = findInterpreter(venv)

@@ -45,7 +45,7 @@ function demoVenv(world: World, name: string): string {
 function streams(world: World): void {
   const venv = demoVenv(world, 'streams')
 
-  test('--quiet says nothing when all is well, else where, what, and how much', () => {
+  test('--quiet prints nothing when there is no problem, else where, what, and how much', () => {
     const pending = wheelfix(world, ['check', venv, '--quiet'])
     assert.equal(pending.status, 1)
     assert.match(pending.stdout, /\/streams\n\n1 object: 1 to patch\n→ to patch: wheelfix venv \S+\/streams\n$/)
@@ -82,7 +82,7 @@ function streams(world: World): void {
 }
 
 function usage(world: World): void {
-  test('wrong usage has status 2, and a document for who reads JSON', () => {
+  test('wrong usage has status 2, and with --json a document', () => {
     for (const args of [['venv', '--bogus'], ['libs', 'a', 'b'], ['check', '--color', 'purple'], ['frobnicate']]) {
       assert.equal(wheelfix(world, args).status, 2)
       const { status, stdout } = wheelfix(world, [...args, '--json'])
@@ -187,7 +187,7 @@ function badInput(world: World): void {
     assert.match(stderr, /none\\x1b\[2J/)
   })
 
-  test('a pyvenv.cfg that never ends is broken, and nobody waits for it', () => {
+  test('a pyvenv.cfg that never ends is called broken, and is not waited for', () => {
     const odd = join(world.root, 'odd')
     mkdirSync(odd)
     spawnSync('mkfifo', [join(odd, 'pyvenv.cfg')])
@@ -304,7 +304,7 @@ function nothingToDo(world: World): void {
 }
 
 function restoring(world: World): void {
-  test('a RECORD that cannot be written is told apart from an object that was left alone', t => {
+  test('a RECORD that cannot be written is distinguished from an object that was left alone', t => {
     const venv = demoVenv(world, 'unwritable')
     const site = sitePackages(world, venv)
     const record = join(site, readdirSync(site).find(name => name.endsWith('.dist-info')) ?? '', 'RECORD')

@@ -21,7 +21,7 @@ export function importsOnHost(world: World, venv: string): ReadonlyMap<string, I
   return importEach(world.host.python.executable, sitePackages(world, venv), world.env)
 }
 
-/** Patches the venv anew with these directories alone, and imports everything. */
+/** Patches the venv again, with these directories alone, and imports everything. */
 export function compareFailures(
   world: World,
   venv: string,

@@ -152,7 +152,7 @@ function theSuite(world: World): void {
       assert.deepEqual(bytes(), edited)
     })
 
-    test('a note of an earlier version without RECORD fields is of elf where a RECORD speaks of the file', () => {
+    test('a note of an earlier version without RECORD fields belongs to elf where a RECORD lists the file', () => {
       const old = gunzipSync(readFileSync(join(import.meta.dirname, '../../../fixtures/grafted/version-1-elf.so.gz')))
       const { run, bytes, library } = fresh()
       writeFileSync(library, old)

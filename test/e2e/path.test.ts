@@ -1,4 +1,4 @@
-// Folders and files that are no virtual environment.
+// Folders and files that are not virtual environments.
 import assert from 'node:assert/strict'
 import {
   chmodSync,

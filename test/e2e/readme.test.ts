@@ -1,4 +1,4 @@
-// What the README shows is true: its commands are run as they stand, its options and its JSON exist.
+// What the README shows is true: its commands run exactly as printed, its options and its JSON exist.
 import assert from 'node:assert/strict'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

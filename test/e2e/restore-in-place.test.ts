@@ -150,7 +150,7 @@ function theSuite(world: World): void {
       assert.equal(statSync(small).mode & 0o7777, 0o4755)
     })
 
-    test('whoever cannot see all processes copies', () => {
+    test('a user who cannot see all processes gets copies', () => {
       prepare()
       const before = inodes()
       well('restore', { NODE_OPTIONS: BLIND, BLIND_TO: 'permission' })

@@ -203,7 +203,7 @@ suite('wheelfix run', () => {
     assert.match(stderr, /^wheelfix: \S+\.venv: \d+ patched\n$/)
   })
 
-  test('without its cache uv keeps no environment: what helps is said, and is true', () => {
+  test('without its cache uv keeps no environment: the advice is printed, and it works', () => {
     const words = ['uv', 'run', '-q', '--no-project', '--with', 'numpy', 'python', '-c', 'import numpy']
     const uncached = { ...env, UV_NO_CACHE: '1' }
     const { status, stderr } = run(process.execPath, [WHEELFIX, 'run', '--', ...words], { env: uncached, cwd: project })

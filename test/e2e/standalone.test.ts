@@ -113,7 +113,7 @@ suite('a Python of another system', () => {
     installDemoWheel(world, venv)
     const before = treeContent(venv)
     well('venv', venv, ...libs)
-    // a note of another folder's is no private loader: the venv's strategy is its own
+    // the note of another folder does not make a private loader: the venv keeps its own strategy
     assert.ok(!existsSync(join(venv, '.wheelfix/loader')))
     python(venv, 'import wheelfix_demo')
     well('restore', venv)

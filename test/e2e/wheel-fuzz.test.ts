@@ -26,7 +26,7 @@ print(json.dumps([[i.filename, base64.b64encode(z.read(i)).decode()] for i in z.
 
 /**
  * What is wrong with the results, as Python sees it: a wheel that cannot be read became one that can, an entry changed that
- * is no object, a row of a changed one was false before or is false now, another row changed. A damaged RECORD need not be
+ * is not an object, a row of a changed one was false before or is false now, another row changed. A damaged RECORD need not be
  * CSV for Python; its lines are then compared one by one. One that was CSV has to stay so.
  */
 const JUDGE = `

@@ -330,7 +330,7 @@ export function fuzzLoader(seed: number, files: number, flags: readonly string[]
       counts.loaded++
       // looked for wherever they point to, in memory that is another after the edit: no edit looks at every symbol
       if (namesLeaveTable(source, symbols)) continue
-      // some damage lets a library load at some addresses and not at others: then it is no better before the edit
+      // some damage lets a library load at some addresses and not at others: then it was not reliable before the edit either
       const always = (): boolean => Array.from({ length: 30 }).every(() => opens(bytes, 'before.so'))
       if (!opens(bytesOf(result), 'after.so') && always()) {
         const saved = join(tmpdir(), `wheelfix-fuzz-${seed}-${counts.parses}`)

@@ -94,7 +94,7 @@ describe('edited objects under musl', { skip: missing('musl-gcc') }, () => {
     assert.throws(() => editElf(at('libc.so'), edit), /it is musl itself/)
   })
 
-  // their headers must be wholly in memory, where GNU strip lays them out anew instead of refusing the file
+  // their headers must be wholly in memory, where GNU strip lays them out again instead of refusing the file
   const layouts: Readonly<Record<string, readonly string[]>> = {
     'as musl-gcc links it': [],
     'with code and data in one page': ['-Wl,-z,noseparate-code', '-Wl,-z,norelro'],

@@ -14,7 +14,7 @@ import { regraft } from '../../src/elf/graft/regraft.ts'
 import type { Undo } from '../../src/elf/graft/undo-note.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { type ByteSource, bytesSource } from '../../src/elf/source.ts'
-import { applyEdit, differences, type ElfState, stateOf } from '../../src/elf/edit/state.ts'
+import { applyEdit, changedFields, type ElfState, stateOf } from '../../src/elf/edit/state.ts'
 import { verifyElf, verifyGraft } from '../../src/elf/rules/verify.ts'
 import { guarded } from './fuzz.ts'
 import { bytesOf, edited, objectBytes, objectNames, restored } from './objects.ts'
@@ -154,7 +154,7 @@ for (const { form, names } of FORMS) {
         const once = step(bytes, state => applyEdit(state, first), options)
         const twice = step(once, state => applyEdit(state, second), options)
         const both = step(bytes, state => applyEdit(applyEdit(state, first), second), options)
-        assert.deepEqual(differences(stateIn(twice), stateIn(both)), [])
+        assert.deepEqual(changedFields(stateIn(twice), stateIn(both)), [])
         // single words that were changed in place are in the file that the second edit starts with
         if (once.length > bytes.length || once.equals(bytes)) assert.deepEqual(twice, both)
       }),
@@ -167,7 +167,7 @@ for (const { form, names } of FORMS) {
       fc.property(anyObject, anyEdit, anyWipes, (name, any, options) => {
         const bytes = bytesNamed(name)
         const edit = fitting(bytes, any)
-        // a chain of renamings (a to b, b to c) is no fixed point, and is not meant to be one
+        // a chain of renamings (a to b, b to c) is not a fixed point, and is not meant to be one
         const targets = new Set(edit.replaceNeeded?.values())
         fc.pre([...(edit.replaceNeeded?.keys() ?? [])].every(name => !targets.has(name)))
         fc.pre(
@@ -215,7 +215,7 @@ function stateIn(bytes: Uint8Array): ElfState {
 function step(bytes: Buffer, change: (state: ElfState) => ElfState, options: GraftOptions = {}): Buffer {
   const source = bytesSource(bytes)
   const wanted = change(stateOf(readElf(source)))
-  if (differences(stateOf(readElf(source)), wanted).length === 0) return bytes
+  if (changedFields(stateOf(readElf(source)), wanted).length === 0) return bytes
   const { inPlace, after } = regraft(
     layersOf(source, () => true, undefined, undoOf),
     () => wanted,

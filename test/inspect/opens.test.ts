@@ -235,7 +235,7 @@ suite('opens-by-name in real packages', () => {
     wgpu: /^wgpu opens libvulkan\.so\.1/,
     'python-magic': /^python-magic opens libmagic\.so\.1 by name/,
   }
-  test('are told of with no row for them, and not those that bring what they open', () => {
+  test('are reported without a row of their own; packages that bring what they open are not', () => {
     const venv = makeVenv(world, 'real')
     pipInstall(world, venv, ['--no-deps', ...Object.keys(expected), 'soundfile'])
     const found = findingsIn(world, venv)

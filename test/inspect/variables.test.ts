@@ -15,7 +15,7 @@ import {
 import { basename, dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { examine } from '../../src/environment/examine.ts'
-import { lookingOnly } from '../../src/environment/options.ts'
+import { lookingOnly } from '../../src/environment/run-options.ts'
 import { variableFindings } from '../../src/inspect/variables/advice.ts'
 import { isThere } from '../../src/inspect/variables/facts.ts'
 import { VARIABLES } from '../../src/inspect/variables/table.ts'

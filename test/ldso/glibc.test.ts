@@ -335,7 +335,7 @@ suite('the search of glibc', { skip }, () => {
     const path = program({ needed: ['liba.so', 'libb.so'], runpath: '$ORIGIN/lib' })
     const mapped = ['lib/liba.so', 'lib/libb.so', 'lib/libreal.so'].map(name => join(shop.root, folder, name))
     assert.deepEqual(realAnswers(path).found, mapped)
-    // the list of the real loader has the auxiliary one as not found; to start without it is no error
+    // the list of the real loader has the auxiliary one as not found; a start without it is not an error
     assert.doesNotMatch(run(path, []).stderr, /libnone/)
     assert.deepEqual(mapsOf(start(path)), [...mapped, path])
     assert.deepEqual(answersOf(start(path)).missing, [])

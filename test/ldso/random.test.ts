@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import fc from 'fast-check'
 import { fork, open } from '../../src/ldso/process.ts'
-import type { Resolution } from '../../src/ldso/search.ts'
+import type { NeededResult } from '../../src/ldso/search.ts'
 import { interpreterOf } from '../support/elf.ts'
 import { type Link, makeLibrary } from '../support/library.ts'
 import { missing } from '../support/requires.ts'
@@ -148,7 +148,7 @@ for (const libc of ['glibc', 'musl'] as const) {
     const compare = (opener: string, paths: readonly string[]): void => {
       const process = fork(start(opener, environment))
       const done: string[] = []
-      let lost: readonly Resolution[] = []
+      let lost: readonly NeededResult[] = []
       let mapped = mapsOf(process)
       for (const path of paths) {
         done.push(path)
@@ -203,7 +203,7 @@ for (const libc of ['glibc', 'musl'] as const) {
 }
 
 /** Does the real loader give up at this needed? */
-function stumbles(errors: string, lost: Resolution): boolean {
+function stumbles(errors: string, lost: NeededResult): boolean {
   if (lost.lackingVersions.length > 0) return errors.includes(`version \`${lost.lackingVersions[0] ?? ''}' not found`)
   const name = lost.soname.slice(lost.soname.lastIndexOf('/') + 1)
   return new RegExp(`(?:^|/|library |\\$ORIGIN/)${name.replaceAll('.', '\\.')}: `, 'm').test(errors)

@@ -1,4 +1,4 @@
-// What we make of a daemon's answers, and of daemons that do not answer. A real one: roots.test.ts, scan.test.ts.
+// What we make of a daemon's answers, and of daemons that do not answer. A real one: roots.test.ts, scan-store.test.ts.
 import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'

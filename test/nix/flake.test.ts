@@ -18,7 +18,7 @@ import { attributeFor } from '../../src/nix/hints.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { installTools } from '../world/tools.ts'
-import { installDemoWheel, makeVenv, pipInstall, withWheels } from '../world/venv.ts'
+import { installDemoWheel, lacksWheels, makeVenv, pipInstall } from '../world/venv.ts'
 import { flakes, OPTIONS, ROOT, succeeds } from './flakes.ts'
 import { scratch } from './stores.ts'
 
@@ -223,9 +223,10 @@ test('the shell of the template makes a failing import numpy work', { skip: need
     t.skip(all)
     return
   }
-  const world = withWheels(all.world)
-  if (typeof world === 'string') {
-    t.skip(world)
+  const { world } = all
+  const reason = lacksWheels(world)
+  if (reason !== false) {
+    t.skip(reason)
     return
   }
   const project = scratch(t)
@@ -276,9 +277,10 @@ test(
       t.skip(all)
       return
     }
-    const world = withWheels(all.world)
-    if (typeof world === 'string') {
-      t.skip(world)
+    const { world } = all
+    const reason = lacksWheels(world)
+    if (reason !== false) {
+      t.skip(reason)
       return
     }
     const team = scratch(t)

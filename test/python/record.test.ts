@@ -120,7 +120,7 @@ test('rows with an unwanted suffix are left out, in plain text and in CSV', () =
 test('rows are what the csv module of Python reads', { skip: missing('python3') }, () => {
   const script =
     'import csv,io,json,sys;t=json.load(sys.stdin);json.dump([[r for r in csv.reader(io.StringIO(x,newline="")) if r and r[0]] for x in t],sys.stdout)'
-  // a quote inside an unquoted field, or text behind a quoted one, is no CSV, and csv has its own ideas of it
+  // a quote inside an unquoted field, or text behind a quoted one, is not CSV, and the csv module reads it in its own way
   const field = fc.oneof(
     fc.string({ unit: fc.constantFrom('a', '/', '.', 'é') }),
     fc.string({ unit: fc.constantFrom('a', ',', '"', '\n', '/') }).map(value => `"${value.replaceAll('"', '""')}"`),

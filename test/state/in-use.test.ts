@@ -129,7 +129,7 @@ suite('files in use', { skip: noPython }, () => {
     })
   }
 
-  test('a file that is passed on from child to child is found, or nothing is said', async () => {
+  test('a file that is passed on from child to child is found, or the answer is unknown', async () => {
     const relay = `
 fd = os.open(path, os.O_RDONLY)
 import signal
@@ -149,7 +149,7 @@ while True:
     }
   })
 
-  test('one process that may not be read, and nothing is known', () => {
+  test('one process that may not be read makes the answer unknown', () => {
     const { readFileSync } = fs
     const denied = Object.assign(new Error('EACCES: denied'), { code: 'EACCES' })
     const hidden = mock.method(fs, 'readFileSync', (path: string, ...rest: never[]) => {

@@ -6,7 +6,7 @@ import { isElf, readElf } from '../../src/elf/read.ts'
 import { replaceFile } from '../../src/io/write/replace.ts'
 import { withSource } from '../../src/io/source.ts'
 
-/** PT_INTERP of a file; null where it has none, or is no ELF file. */
+/** PT_INTERP of a file; null where it has none, or is not an ELF file. */
 export function interpreterOf(path: string): string | null {
   return withSource(path, source => (isElf(source.read(0, Math.min(4, source.size))) ? readElf(source).ptInterp : null))
 }

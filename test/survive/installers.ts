@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { skip } from '../support/requires.ts'
 import { run } from '../support/run.ts'
-import { withWheels } from '../world/venv.ts'
+import { lacksWheels } from '../world/venv.ts'
 import type { World } from '../world/world.ts'
 
 const DEMO_WHEEL = join(import.meta.dirname, '../../../fixtures/demo-wheel')
@@ -17,15 +17,14 @@ interface Installer {
 
 /** The installers, the environment that they run in, and the cache of uv. Installs uv from PyPI. */
 export function installersFor(world: World, venv: string) {
-  const wheels = withWheels(world)
+  const reason = lacksWheels(world)
   const wheel = join(DEMO_WHEEL, readdirSync(DEMO_WHEEL).find(name => name.endsWith('.whl')) ?? '')
   const python = world.host.python.executable
   const cache = join(world.root, 'uv-cache')
   const env = { ...world.env, HOME: process.env['HOME'], UV_NO_CONFIG: '1', UV_CACHE_DIR: cache }
   const target = join(world.root, 'tools')
   const hasUv =
-    typeof wheels !== 'string' &&
-    run(python, ['-m', 'pip', 'install', '-q', '--target', target, 'uv'], { env }).status === 0
+    reason === false && run(python, ['-m', 'pip', 'install', '-q', '--target', target, 'uv'], { env }).status === 0
   const into = ['--python', join(venv, 'bin/python')]
   const asPip = ['-m', 'pip', '-q', '--disable-pip-version-check', ...into, 'install', '--no-compile']
   const uv = (name: string, mode: string): Installer => ({
@@ -37,13 +36,13 @@ export function installersFor(world: World, venv: string) {
       ...into,
       wheel,
     ],
-    lacks: typeof wheels === 'string' ? skip(wheels) : hasUv ? false : skip('needs uv from PyPI'),
+    lacks: reason !== false ? skip(reason) : hasUv ? false : skip('needs uv from PyPI'),
   })
   const installers: readonly Installer[] = [
     {
       name: 'pip',
       command: [python, ...asPip, '--no-index', '--no-deps', '--force-reinstall', wheel],
-      lacks: typeof wheels === 'string' ? skip(wheels) : false,
+      lacks: reason !== false && skip(reason),
     },
     uv('uv, which copies', 'copy'),
     uv('uv, which links', 'hardlink'),

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { relative } from 'node:path'
 import { test } from 'node:test'
 import { planCommand } from '../../src/tools/command-line.ts'
-import { splitOptions } from '../../src/tools/options.ts'
+import { splitOptions } from '../../src/tools/split-options.ts'
 
 const HELP = `
       --extra <EXTRA>
@@ -229,7 +229,7 @@ test('wrappers are seen through: their program counts, with the variables that e
   assert.deepEqual(cleared, { A: '1', HOME: '/h', PATH: '/p' })
 })
 
-test('a command line inside of a shell: the tools that it mentions, and whatever changes', () => {
+test('a command line inside of a shell: the tools that it mentions, and all environments that change', () => {
   const tools = (words: readonly string[]) => planCommand(words, {}, question).tools
   assert.deepEqual(tools(['sh', '-c', 'cd x && A=1 poetry sync; /opt/bin/uv tool install y']), ['poetry', 'uv'])
   assert.deepEqual(tools(['nix', 'develop', '-c', 'pipenv', 'install']), ['pipenv'])

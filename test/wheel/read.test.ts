@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { deflateRawSync } from 'node:zlib'
 import { WheelfixError } from '../../src/io/error.ts'
-import { openContents, readEntry } from '../../src/zip/content.ts'
+import { openContents, readEntry } from '../../src/zip/entry-contents.ts'
 import { openArchive } from '../../src/zip/read.ts'
 import { makeZip, type Part, type Whole } from './archives.ts'
 
@@ -128,7 +128,7 @@ describe('an archive is refused, with the reason, when', () => {
     })
   }
 
-  test('it is no zip file, an empty file, or cut off anywhere', async () => {
+  test('it is not a zip file, is empty, or is cut off anywhere', async () => {
     const whole = makeZip([plain, other])
     for (const bytes of [Buffer.from('hello'), Buffer.alloc(0), Buffer.alloc(70_000)])
       await assert.rejects(readAll(bytes), { code: 'WHEEL_INVALID' })

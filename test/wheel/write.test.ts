@@ -7,8 +7,8 @@ import { after, describe, test } from 'node:test'
 import { inflateRawSync } from 'node:zlib'
 import yazl from 'yazl'
 import { bytesSource } from '../../src/elf/source.ts'
-import { readEntry } from '../../src/zip/content.ts'
-import { encode, levelOf } from '../../src/zip/encode.ts'
+import { readEntry } from '../../src/zip/entry-contents.ts'
+import { encodeJobs, levelOf } from '../../src/zip/encode.ts'
 import { type Archive, openArchive, type WheelEntry } from '../../src/zip/read.ts'
 import { type EntryChange, writeArchive } from '../../src/zip/write.ts'
 import { buffer, patchCentral, patchEnding, patchLocal, readEnding } from '../../src/zip/records.ts'
@@ -256,7 +256,7 @@ describe('encoding', () => {
     const job = { method: 8 as const, level: 6, content: () => bytesSource(content) }
     const pieces: Buffer[] = []
     let crc: number | undefined
-    for await (const piece of encode([job])) {
+    for await (const piece of encodeJobs([job])) {
       pieces.push(buffer(piece.bytes))
       crc = piece.crc32 ?? crc
     }

@@ -6,7 +6,7 @@ import { type Outputs, RECIPES } from './packages.ts'
 const { package: name, host, links, variant } = JSON.parse(process.env['input'] ?? '') as BuilderInput
 const outputs = { ...process.env, [name]: process.env['out'] } as unknown as Outputs
 RECIPES[name].install(outputs, host, links, variant)
-// Nix sets every time to 1, which the host's bytecode does not name: root's first run would write it anew, and the path
+// Nix sets every time to 1, which the host's bytecode does not name: root's first run would write it again, and the path
 // would not have its hash any more, without which it can be copied nowhere
 if (name === 'python') {
   const compile = ['-I', '-m', 'compileall', '-q', '-f', '--invalidation-mode', 'unchecked-hash']

@@ -3,7 +3,6 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { run, runWell, type RunResult } from '../support/run.ts'
-import type { Host } from './host.ts'
 import type { World } from './world.ts'
 
 /** The bundle as npm would install it. */
@@ -21,20 +20,20 @@ export function makeVenv(world: World, name: string): string {
   return venv
 }
 
-/** A world in which wheels can be installed, or the reason why there is none. */
+/** A new world, if wheels can be installed in it. Else the reason why not, and the world is gone. */
 export function withWheels(world: World | string): World | string {
   if (typeof world === 'string') return world
-  const reason = lacksWheels(world.host)
+  const reason = lacksWheels(world)
   if (reason === false) return world
   world.dispose()
   return reason
 }
 
 /**
- * Why wheels cannot be installed here, else false. Asks PyPI only where no folder of wheels is named by
- * WHEELFIX_TEST_WHEELS.
+ * Why wheels cannot be installed in a world, else false. The world stays, so other tests may go on using it. Asks PyPI
+ * only where WHEELFIX_TEST_WHEELS names no folder of wheels.
  */
-function lacksWheels(host: Host): string | false {
+export function lacksWheels({ host }: World): string | false {
   const python = host.python.executable
   if (run(python, ['-m', 'pip', '--version']).status !== 0) return `needs pip for ${python}`
   if (process.env['WHEELFIX_TEST_WHEELS'] !== undefined) return false

@@ -18,7 +18,7 @@ import { storeDirectory } from '../../nix/store.ts'
 import { SCHEMA } from '../../report/schema.ts'
 import { standardError, standardOutput } from '../../report/terminal/output.ts'
 import { ELF_HELP } from './elf-help.ts'
-import { type ElfRequest, ElfUsageError, nameOfOsAbi, parseElfArguments } from '../../patchelf/options.ts'
+import { type ElfRequest, ElfUsageError, nameOfOsAbi, parseElfArguments } from '../../patchelf/patchelf-options.ts'
 import type { ExitStatus } from '../shared/status.ts'
 
 /** The version of patchelf whose options and behaviour these are. Its users parse this line. */
@@ -47,7 +47,7 @@ export function elfCommand(args: readonly string[], name: string, version: strin
     else {
       const results = request.files.map(file => {
         path = file
-        return run(request, file, message => {
+        return runRequest(request, file, message => {
           if (request.debug || process.env['PATCHELF_DEBUG'] !== undefined) standardError.write(`${message}\n`)
         })
       })
@@ -87,10 +87,10 @@ interface Result {
 /** With one of these queries patchelf does not print that it patches. With the other two queries it does. */
 const QUERIES = ['interpreter', 'rpath', 'soname', 'needed'] as const
 
-function run(request: ElfRequest, file: string, debug: (message: string) => void): Result {
+function runRequest(request: ElfRequest, file: string, debug: (message: string) => void): Result {
   if (request.mode === 'verify') return verify(file, request.json)
   if (request.mode === 'restore') return restore(request, file)
-  const described = request.json ? withSource(file, describe) : {}
+  const described = request.json ? withSource(file, describeObject) : {}
   const options = {
     output: request.output,
     env: process.env,
@@ -107,7 +107,7 @@ function run(request: ElfRequest, file: string, debug: (message: string) => void
       const { rpath, removeNeeded, replaceNeeded, addNeeded, noDefaultLib, addDebugTag } = request
       const editsNeeded = removeNeeded.length > 0 || replaceNeeded.size > 0 || addNeeded.length > 0
       if (editsNeeded || rpath !== null || noDefaultLib || addDebugTag) mustBeDynamic(object)
-      return wantedState(isDebugFile(object) ? { ...request, rpath: null } : request, object, state)
+      return wantedState(hasEmptyDynamic(object) ? { ...request, rpath: null } : request, object, state)
     },
     options,
   )
@@ -139,7 +139,7 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
   }
   if (asked.has('rpath')) {
     mustBeDynamic(object)
-    if (!isDebugFile(object)) print(object.runpath ?? object.rpath ?? '')
+    if (!hasEmptyDynamic(object)) print(object.runpath ?? object.rpath ?? '')
   }
   if (asked.has('execstack')) print(`execstack: ${executableStackOf(object)}`)
   if (asked.has('needed')) {
@@ -152,13 +152,13 @@ function printAsked({ print: asked }: ElfRequest, object: ElfObject, debug: (mes
  * Is this a file of debugging information? The dynamic segment of such a file is empty, so there is nothing to print or to
  * change.
  */
-function isDebugFile({ dynamic, programHeaders }: ElfObject): boolean {
+function hasEmptyDynamic({ dynamic, programHeaders }: ElfObject): boolean {
   return dynamic === null && programHeaders.some(({ type }) => type === PT_DYNAMIC)
 }
 
 /** @throws ElfError for a statically linked file */
 function mustBeDynamic(object: ElfObject): void {
-  if (object.dynamic === null && !isDebugFile(object)) throw noSection('.dynamic')
+  if (object.dynamic === null && !hasEmptyDynamic(object)) throw noSection('.dynamic')
 }
 
 function noSection(name: string): ElfError {
@@ -190,7 +190,7 @@ function plain(value: unknown): unknown {
 }
 
 /** The object as data: header, program headers and everything that the dynamic table names. */
-function describe(source: ByteSource): object {
+function describeObject(source: ByteSource): object {
   const object = readElf(source)
   return Object.assign({}, plain(object), { size: source.size, grafted: isGrafted(source) })
 }

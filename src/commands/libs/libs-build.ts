@@ -2,7 +2,7 @@
 // them.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { lookingOnly } from '../../environment/options.ts'
+import { lookingOnly } from '../../environment/run-options.ts'
 import { WheelfixError } from '../../io/error.ts'
 import { fsPath } from '../../io/path.ts'
 import {
@@ -18,7 +18,7 @@ import { likelyPackage, packageNamed } from '../../nix/hints.ts'
 import { type Nixpkgs, pinnedNixpkgs } from '../../nix/build/pin.ts'
 import { findProjectFile } from '../../nix/build/project-file.ts'
 import { storeDirectory } from '../../nix/store.ts'
-import type { Environment } from '../../python/environment.ts'
+import { type Environment, isVenv } from '../../python/environment.ts'
 import { colours } from '../../report/colour.ts'
 import { absentWords, foundLines, lackingLine } from '../../report/libs-build-text.ts'
 import { writeLines } from '../../report/print.ts'
@@ -29,7 +29,7 @@ import { findVenvOrFolder } from '../../state/folders.ts'
 import { builtSetLink } from '../../state/lock.ts'
 import { workAsOwner } from '../shared/as-owner.ts'
 import { reportFailure } from '../shared/failure.ts'
-import type { LibraryOptions, OwnerOutputOptions } from '../shared/options.ts'
+import type { LibraryOptions, OwnerOutputOptions } from '../shared/command-options.ts'
 import type { ExitStatus } from '../shared/status.ts'
 import { pathCommand, venvCommand } from '../venv.ts'
 
@@ -61,7 +61,7 @@ export async function libsBuildCommand(
   const { env } = process
   const cwd = process.cwd()
   try {
-    const folders = words.filter(word => isFolder(word, cwd))
+    const folders = words.filter(word => meansFolder(word, cwd))
     if (folders.length > 1) throw new WheelfixError('USAGE', `name one environment, not ${folders.join(' and ')}`)
     const names = words.filter(word => !folders.includes(word))
     const venv = findVenvOrFolder(folders[0], env, cwd, 'wheelfix libs build NAME DIR')
@@ -95,8 +95,8 @@ export async function libsBuildCommand(
 }
 
 /** Does the word mean an environment, and not a package of nixpkgs? */
-function isFolder(word: string, cwd: string): boolean {
-  return word.includes('/') || /^\.\.?$/.test(word) || existsSync(fsPath(join(cwd, word, 'pyvenv.cfg')))
+function meansFolder(word: string, cwd: string): boolean {
+  return word.includes('/') || /^\.\.?$/.test(word) || isVenv(join(cwd, word))
 }
 
 async function buildFor(
@@ -164,7 +164,7 @@ async function missingPackages(
   venv: Environment,
   { libs, scan, trust }: LibsBuildOptions,
 ): Promise<{ wanted: WantedPackage[]; unknown: string[] }> {
-  const { runVenv } = await import('../../environment/run.ts')
+  const { runVenv } = await import('../../environment/run-environment.ts')
   const look = lookingOnly({ libs, noScan: !scan, trust, env: process.env, cwd: process.cwd() })
   const { missing, windows, libc } = runVenv(venv, look)
   const sonames = new Set([

@@ -14,7 +14,7 @@ import { targetPython } from '../../python/named.ts'
 import { workAsOwner } from '../shared/as-owner.ts'
 import { writeDocument } from '../shared/documents.ts'
 import { reportFailure } from '../shared/failure.ts'
-import { looking, type LibraryOptions, type OwnerOutputOptions } from '../shared/options.ts'
+import { looking, type LibraryOptions, type OwnerOutputOptions } from '../shared/command-options.ts'
 import type { ExitStatus } from '../shared/status.ts'
 
 export interface LibsCommandOptions extends LibraryOptions, OwnerOutputOptions {
@@ -32,7 +32,7 @@ export function libsCommand(
   more: readonly string[],
 ): ExitStatus {
   try {
-    const report = reportOf(argument, options, more)
+    const report = libsReport(argument, options, more)
     writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
     const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
     if (options.json === true) writeDocument('libs', documentOf(report))
@@ -46,7 +46,7 @@ export function libsCommand(
 /** Prints lines that a POSIX shell evaluates. */
 export function libsEnvCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
   try {
-    const report = reportOf(argument, options)
+    const report = libsReport(argument, options)
     writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
     if (options.json === true) {
       writeDocument('libs env', { libs: librarySearchPath(report) })
@@ -60,7 +60,11 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
   }
 }
 
-function reportOf(argument: string | undefined, options: LibsCommandOptions, more: readonly string[] = []): LibsReport {
+function libsReport(
+  argument: string | undefined,
+  options: LibsCommandOptions,
+  more: readonly string[] = [],
+): LibsReport {
   const { env } = process
   const cwd = process.cwd()
   if (argument !== undefined && !argument.includes('/') && !existsSync(join(cwd, argument))) {

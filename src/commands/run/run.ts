@@ -3,10 +3,10 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { readRegular } from '../../io/beneath.ts'
+import { readRegularText } from '../../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../../io/error.ts'
 import { fsPath, realPath } from '../../io/path.ts'
-import { findProgram } from '../../python/named.ts'
+import { findOnPath } from '../../python/named.ts'
 import type { AllRow } from '../../report/all-text.ts'
 import { writeLines } from '../../report/print.ts'
 import { standardError } from '../../report/terminal/output.ts'
@@ -14,7 +14,7 @@ import { placesChanged } from '../../tools/changed.ts'
 import { type CommandPlan, planCommand } from '../../tools/command-line.ts'
 import type { ToolPlace } from '../../tools/places.ts'
 import { patchPlaces } from '../all.ts'
-import { placesFor, surroundingsOf } from './places.ts'
+import { placesFor, surroundingsOf } from './changed-environments.ts'
 import { reportFailure, writeError } from '../shared/failure.ts'
 
 /**
@@ -29,19 +29,19 @@ export async function runCommand(words: readonly string[], version: string): Pro
     const patch = async (): Promise<AllRow[]> => await patchPlaces(await placesFor(plan), version)
     const begun = Date.now()
     if (plan.prepare !== null) {
-      const { signal, interrupt, status } = await prepare(plan.prepare, patch)
+      const { signal, interrupt, status } = await prepareEnvironment(plan.prepare, patch)
       if (signal !== null) return endBy(signal)
       // an installer that handles Ctrl-C ends with a status; the signal was for the whole command
       if (interrupt !== null) return status === 0 ? endBy(interrupt) : status
     } else if (plan.starts && pathOf(words) !== null) {
       say(await patch())
     }
-    let end = await start(words, 'command')
+    let end = await startChild(words, 'command')
     if (end.errno === 'ENOENT' && pathOf(words) !== null) {
       // its loader or its Python does not exist; a patch may provide it
       const early = await patch()
       say(early)
-      if (early.some(isDone)) end = await start(words, 'command')
+      if (early.some(isDone)) end = await startChild(words, 'command')
     }
     if (end.errno !== null) return sayUnstarted(words, end.errno)
     if (end.signal !== null) return endBy(end.signal)
@@ -64,12 +64,12 @@ function unique(places: readonly ToolPlace[]): ToolPlace[] {
  * Makes and patches the environment of the command. A failure here is not reported, because the command itself will report
  * it.
  */
-async function prepare(words: readonly string[], patch: () => Promise<AllRow[]>): Promise<End> {
-  let end = await start(words, 'prepare')
+async function prepareEnvironment(words: readonly string[], patch: () => Promise<AllRow[]>): Promise<End> {
+  let end = await startChild(words, 'prepare')
   let rows = await patch()
   // the command may have failed because uv had just installed a Python; this Python starts only after the patch
   if (end.status !== 0 && end.interrupt === null && rows.some(isDone)) {
-    end = await start(words, 'prepare')
+    end = await startChild(words, 'prepare')
     rows = [...rows, ...(await patch())]
   }
   if (end.signal === null) say(rows)
@@ -111,7 +111,7 @@ interface End {
   readonly errno: string | null
 }
 
-function start(words: readonly string[], purpose: 'prepare' | 'command'): Promise<End> {
+function startChild(words: readonly string[], purpose: 'prepare' | 'command'): Promise<End> {
   const [program = '', ...args] = words
   return new Promise(settle => {
     // signals are passed on before the child exists, so the child decides about them from the start
@@ -135,7 +135,7 @@ function start(words: readonly string[], purpose: 'prepare' | 'command'): Promis
 
 /** The file of the command, as a shell would find it; null where there is none. */
 function pathOf([program = '']: readonly string[]): string | null {
-  const path = program.includes('/') ? resolve(program) : findProgram(program, process.env)
+  const path = program.includes('/') ? resolve(program) : findOnPath(program, process.env)
   return path !== null && existsSync(fsPath(path)) ? path : null
 }
 
@@ -224,5 +224,5 @@ function help(words: readonly string[]): string {
 const LARGEST_TEXT = 1 << 20
 
 function textOf(path: string): string {
-  return readRegular(path, LARGEST_TEXT)?.toString('utf8') ?? ''
+  return readRegularText(path, LARGEST_TEXT)
 }

@@ -1,6 +1,6 @@
 // The answer for one environment: the answer that an earlier run kept, if nothing has changed since, else a whole run.
-import type { VenvOptions } from '../../environment/options.ts'
-import type { VenvReport } from '../../environment/report.ts'
+import type { VenvOptions } from '../../environment/run-options.ts'
+import type { VenvReport } from '../../environment/venv-report.ts'
 import type { Environment } from '../../python/environment.ts'
 import { isRunFacts, type RunFacts } from '../../report/run/run-facts.ts'
 import { recall, type Recalled, remember } from '../../state/answers.ts'
@@ -10,7 +10,7 @@ import { setFlags } from '../../environment/engine.ts'
 import type { ExitStatus } from './status.ts'
 import { count } from '../../io/words.ts'
 
-export type Command = 'venv' | 'check' | 'loader' | 'path'
+export type AnsweredCommand = 'venv' | 'check' | 'loader' | 'path'
 
 interface AnswerOptions {
   readonly strict: boolean
@@ -33,7 +33,7 @@ interface EnvironmentAnswer {
 
 /** @throws WheelfixError when nothing could be done */
 export async function answerFor(
-  command: Command,
+  command: AnsweredCommand,
   environment: Environment,
   options: VenvOptions,
   { strict, version, whole }: AnswerOptions,
@@ -45,10 +45,10 @@ export async function answerFor(
   }
 
   // the whole work starts here, so the rest of the program is loaded only now
-  const { runSteps } = await import('../../environment/run.ts')
-  const { answerable } = await import('../../environment/report.ts')
-  const { detailsOf } = await import('../../inspect/settled.ts')
-  const { factsOf } = await import('../../report/run/facts-of.ts')
+  const { runSteps } = await import('../../environment/run-environment.ts')
+  const { answerable } = await import('../../environment/venv-report.ts')
+  const { settledDetails } = await import('../../inspect/settled.ts')
+  const { runFacts } = await import('../../report/run/collect-facts.ts')
   setFlags()
   let written = { done: 0, total: 0 }
   const steps = runSteps(environment, {
@@ -63,13 +63,18 @@ export async function answerFor(
     return `${done} of ${count(total, 'object')} patched, each of them whole; the next run completes the work`
   })
   const counts = strict || report.strict
-  const facts = factsOf(report)
-  const status = statusOf(command, facts, counts)
+  const facts = runFacts(report)
+  const status = runStatus(command, facts, counts)
   const subject = options.mode === 'plan' ? null : answerable(report)
   if (subject !== null) {
-    const settled = factsOf(settledReport(report))
+    const settled = runFacts(settledReport(report))
     const { warnings } = report
-    const answer = { status: statusOf(command, settled, counts), warnings, facts: settled, details: detailsOf(report) }
+    const answer = {
+      status: runStatus(command, settled, counts),
+      warnings,
+      facts: settled,
+      details: settledDetails(report),
+    }
     remember(subject, options, strict, version, answer)
   }
   return { facts, status, warnings: report.warnings, counts, report, isNew: true }
@@ -78,7 +83,7 @@ export async function answerFor(
 /** Does the store still have no library for what is missing? Without this scan, each new path there would start a whole run. */
 async function holdsInStore({ unsure, renew }: Recalled, { env, mode }: VenvOptions): Promise<boolean> {
   if (unsure === null) return true
-  const { scanStore } = await import('../../nix/scan.ts')
+  const { scanStore } = await import('../../nix/scan-store.ts')
   const { store, candidates } = unsure
   const found = scanStore(Object.keys(candidates), { store, env })
   for (const [soname, paths] of Object.entries(candidates)) {
@@ -107,7 +112,7 @@ function settledReport(report: VenvReport): VenvReport {
   }
 }
 
-function statusOf(command: Command, facts: RunFacts, strict: boolean): ExitStatus {
+function runStatus(command: AnsweredCommand, facts: RunFacts, strict: boolean): ExitStatus {
   const { patched, missing, optional, refused, held } = facts.summary
   const pending = command === 'check' && (patched > 0 || facts.interrupted || facts.loader?.status === 'patch')
   const windowless = facts.windows.some(({ opensSomewhere }) => !opensSomewhere)

@@ -1,10 +1,9 @@
 // Runs as root in another user's venv. The owner of the venv may put links at the paths to which wheelfix writes. With
 // root's rights such a write could reach every file of the machine. So the process takes the owner's rights for good, and
 // so do the programs that it starts.
-import { lstatSync, type Stats } from 'node:fs'
 import { userInfo } from 'node:os'
 import { errnoOf } from '../../io/error.ts'
-import { fsPath } from '../../io/path.ts'
+import { linkStatusOf } from '../../io/path.ts'
 import type { Environment } from '../../python/environment.ts'
 
 /** The owner of files whose user the user namespace does not know (kernel.overflowuid). */
@@ -17,9 +16,9 @@ const OVERFLOW_UID = 65_534
  */
 export function workAsOwner(venv: Environment, asRoot = false): void {
   if (asRoot || process.geteuid?.() !== 0) return
-  const owner = statusOf(venv.root)
+  const owner = linkStatusOf(venv.root)
   if (owner === null || owner.uid === 0 || owner.uid === OVERFLOW_UID) return
-  if (venv.walk.some(folder => statusOf(folder)?.uid !== owner.uid)) return
+  if (venv.walk.some(folder => linkStatusOf(folder)?.uid !== owner.uid)) return
   try {
     const user = userOf(owner.uid)
     // the group of the folder may be root
@@ -50,14 +49,5 @@ function userOf(uid: number): { readonly gid: number; readonly homedir: string }
     return null
   } finally {
     process.seteuid?.(0)
-  }
-}
-
-function statusOf(path: string): Stats | null {
-  try {
-    return lstatSync(fsPath(path))
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
   }
 }

@@ -26,11 +26,11 @@ export function whyDocument(name: string, { kind, processes }: WhyReport, venv: 
     venv: venv.root,
     name,
     kind,
-    objects: processes.map(({ root, objects }) => ({ path: root.path, loads: objects.map(objectEntry) })),
+    objects: processes.map(({ root, objects }) => ({ path: root.path, loads: objects.map(whyEntry) })),
   }
 }
 
-function objectEntry({ path, distribution, change, needed, foreign }: WhyObject) {
+function whyEntry({ path, distribution, change, needed, foreign }: WhyObject) {
   return { path, distribution, foreign, change, needed: needed.map(neededEntry) }
 }
 

@@ -1,7 +1,7 @@
 // The message of a command that could do nothing: one sentence on stderr, or one JSON document on stdout.
 import { errnoOf, WheelfixError } from '../../io/error.ts'
 import { type ColourMode, colours } from '../../report/colour.ts'
-import { screenOf, wrap } from '../../report/layout.ts'
+import { screenOf, wrap } from '../../report/screen.ts'
 import { writeLines } from '../../report/print.ts'
 import { SCHEMA } from '../../report/schema.ts'
 import { standardError, standardOutput } from '../../report/terminal/output.ts'

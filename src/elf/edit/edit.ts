@@ -8,6 +8,18 @@ export interface SearchPath {
   readonly value: string
 }
 
+/** The entries of a search path, in order. A missing or empty search path has none. */
+export function searchPathEntries({
+  runpath,
+  rpath,
+}: {
+  readonly runpath: string | null
+  readonly rpath: string | null
+}): string[] {
+  const value = runpath ?? rpath ?? ''
+  return value === '' ? [] : value.split(':')
+}
+
 /** A change of one object. A field that is left out changes nothing. */
 export interface ElfEdit {
   /** The object gets this tag with this value, and the other tag is removed. null removes both. */

@@ -28,11 +28,11 @@ const states = new WeakMap<ElfObject, ElfState>()
 /** What an edit may change, as the object has it now. The result is kept with the object. */
 export function stateOf(object: ElfObject): ElfState {
   let state = states.get(object)
-  if (state === undefined) states.set(object, (state = readState(object)))
+  if (state === undefined) states.set(object, (state = makeState(object)))
   return state
 }
 
-function readState(object: ElfObject): ElfState {
+function makeState(object: ElfObject): ElfState {
   return {
     interpreter: object.ptInterp,
     soname: object.soname,
@@ -85,7 +85,7 @@ export function applyEdit(state: ElfState, edit: ElfEdit): ElfState {
 }
 
 /** The names of the fields that differ, in a fixed order. */
-export function differences(a: ElfState, b: ElfState): (keyof ElfState)[] {
+export function changedFields(a: ElfState, b: ElfState): (keyof ElfState)[] {
   const found: (keyof ElfState)[] = []
   if (a.interpreter !== b.interpreter) found.push('interpreter')
   if (a.soname !== b.soname) found.push('soname')

@@ -29,7 +29,7 @@ import { formatOf } from '../layout.ts'
 import { readElf } from '../read.ts'
 import { assertEditable, assertNoPayload, type Editable } from '../rules/refuse.ts'
 import type { ByteSource } from '../source.ts'
-import { applyEdit, differences, type ElfState, stateOf } from '../edit/state.ts'
+import { applyEdit, changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { encodeNote, sealNote, readUndo } from './undo-note.ts'
 import { extendedSource, type Patch, patchedSource } from '../overlay.ts'
@@ -60,7 +60,7 @@ export function graftTo(
   options: GraftOptions = {},
   fill: (design: GraftDesign) => FileEdit = fillGraft,
 ): FileEdit | null {
-  const changes = differences(stateOf(object), wanted)
+  const changes = changedFields(stateOf(object), wanted)
   if (changes.length === 0) return null
   const inPlace = options.inPlace === true
   const words = editWords(object, wanted)
@@ -123,7 +123,7 @@ function patched(source: ByteSource, { header }: ElfObject, patches: readonly Pa
   return { baseSize: source.size, tail: [], patches, header: head }
 }
 
-/** A graft whose parts have their places. Nothing else can refuse it but section names that cannot be read. */
+/** A graft whose parts have their places. From here on, only section names that cannot be read make it fail. */
 export interface GraftDesign {
   readonly source: ByteSource
   readonly object: ElfObject

@@ -16,7 +16,7 @@ import type { ElfObject, ProgramHeader } from '../types.ts'
 import type { Owner, Undo } from './undo-note.ts'
 import type { DroppedCache } from './resolution-cache.ts'
 import { unusedStrings } from './unused-strings.ts'
-import { readVersionNeeds } from '../tables/versions.ts'
+import { readVersionNeeds } from '../tables/symbol-versions.ts'
 import type { Patch } from '../overlay.ts'
 
 export interface GraftOptions {

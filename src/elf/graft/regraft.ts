@@ -1,6 +1,7 @@
 // The only way to change the graft of an object: take the caller's own layer off, make the edit, verify it, and put the
 // layers of other owners on top again. The result is a list of changes to the current file.
 import { DT_VERDEF, DT_VERNEED } from '../constants.ts'
+import { searchPathEntries } from '../edit/edit.ts'
 import type { FileEdit, FilePiece } from '../edit/file-edit.ts'
 import { fillGraft, type GraftDesign, graftedSource, type GraftOptions, graftTo } from './graft.ts'
 import { clipped, joined, type Layer, type Layers } from './layers.ts'
@@ -10,12 +11,12 @@ import { formatOf } from '../layout.ts'
 import type { Owner } from './undo-note.ts'
 import { readBySections, readElf } from '../read.ts'
 import type { ByteSource } from '../source.ts'
-import { differences, type ElfState, stateOf } from '../edit/state.ts'
+import { changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject } from '../types.ts'
 import { valueOf } from '../tables/entries.ts'
 import { MOST_NAMES } from './new-sections.ts'
 import { readSectionNames } from '../tables/sections.ts'
-import { readVersionDefinitions, readVersionNeeds } from '../tables/versions.ts'
+import { readVersionDefinitions, readVersionNeeds } from '../tables/symbol-versions.ts'
 import { verifyHeaders, verifyState } from '../rules/verify.ts'
 
 interface Regraft {
@@ -169,10 +170,10 @@ function putAgain({ source, undo }: Layer, { above, own, base }: Layers, below: 
  */
 function applyAgain(state: ElfState, { from, to }: { readonly from: ElfState; readonly to: ElfState }): ElfState {
   const interpreter = state.interpreter === from.interpreter ? to.interpreter : state.interpreter
-  if (differences(from, { ...to, interpreter: from.interpreter }).length === 0) return { ...state, interpreter }
-  const before = entriesOf(from)
-  const after = entriesOf(to)
-  const kept = entriesOf(state).filter(entry => after.includes(entry) || !before.includes(entry))
+  if (changedFields(from, { ...to, interpreter: from.interpreter }).length === 0) return { ...state, interpreter }
+  const before = searchPathEntries(from)
+  const after = searchPathEntries(to)
+  const kept = searchPathEntries(state).filter(entry => after.includes(entry) || !before.includes(entry))
   const added = after.filter(entry => !before.includes(entry) && !kept.includes(entry))
   const path = [...kept, ...added].join(':')
   const isRpath = state.rpath !== null || (state.runpath === null && to.rpath !== null)
@@ -180,11 +181,6 @@ function applyAgain(state: ElfState, { from, to }: { readonly from: ElfState; re
   return isRpath && state.runpath === null
     ? { ...state, interpreter, rpath: path }
     : { ...state, interpreter, runpath: path }
-}
-
-function entriesOf({ runpath, rpath }: ElfState): string[] {
-  const path = runpath ?? rpath ?? ''
-  return path === '' ? [] : path.split(':')
 }
 
 const CHUNK = 1 << 20

@@ -3,7 +3,7 @@
 // the needed libraries drops the note, as patchelf does, and overwrites it, because it holds store paths.
 import { PT_NOTE, PT_NULL, SHT_NOTE, SHT_PROGBITS } from '../constants.ts'
 import { ElfError } from '../error.ts'
-import { differences, type ElfState, stateOf } from '../edit/state.ts'
+import { changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import type { Patch } from '../overlay.ts'
 import type { ByteSource } from '../source.ts'
 import { notePlaces } from '../tables/notes.ts'
@@ -40,7 +40,7 @@ export function droppedCache(
   sections: SectionTable | null,
   wanted: ElfState,
 ): DroppedCache {
-  const changes = differences(stateOf(object), wanted)
+  const changes = changedFields(stateOf(object), wanted)
   const isStale = changes.some(field => field === 'rpath' || field === 'runpath' || field === 'needed')
   const notes = isStale ? cachesOf(source, object) : []
   if (notes.length === 0) return { ...NOTHING, sections }

@@ -24,7 +24,7 @@ import type { ByteSource } from '../source.ts'
 import type { ElfState } from '../edit/state.ts'
 import { STRING_TAGS } from './new-strings.ts'
 import type { ElfObject } from '../types.ts'
-import { readVersionDefinitions, readVersionNeeds } from '../tables/versions.ts'
+import { readVersionDefinitions, readVersionNeeds } from '../tables/symbol-versions.ts'
 
 /** A larger symbol table is not searched. */
 const MOST_SYMBOL_BYTES = 1 << 27

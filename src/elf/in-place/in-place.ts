@@ -14,12 +14,12 @@ import { type Editable, findStringSection } from '../rules/refuse.ts'
 import { findSection, growSections, sectionNumber, type SectionTable, setSection } from '../tables/sections.ts'
 import { type Slack, slackOf } from './slack.ts'
 import type { ByteSource } from '../source.ts'
-import { differences, type ElfState, stateOf } from '../edit/state.ts'
+import { changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import { newStrings } from '../graft/new-strings.ts'
 import { encodeText } from '../text.ts'
 import type { ElfHeader, ElfObject } from '../types.ts'
 import { unusedStrings } from '../graft/unused-strings.ts'
-import { readVersionNeeds } from '../tables/versions.ts'
+import { readVersionNeeds } from '../tables/symbol-versions.ts'
 import type { Patch } from '../overlay.ts'
 
 /**
@@ -30,7 +30,7 @@ export function editWords(object: ElfObject, wanted: ElfState): Patch[] | null {
   const { header, programHeaders } = object
   const format = formatOf(header)
   const patches: Patch[] = []
-  for (const change of differences(stateOf(object), wanted)) {
+  for (const change of changedFields(stateOf(object), wanted)) {
     if (change === 'stack') {
       const index = programHeaders.findIndex(({ type }) => type === PT_GNU_STACK)
       if (index < 0) return null
@@ -55,7 +55,7 @@ export function renameInPlace(
   const old = stateOf(object)
   const { needed, stack, osabi } = wanted
   if (needed.length !== object.needed.length) return null
-  if (differences({ ...old, needed, stack, osabi }, wanted).length > 0) return null
+  if (changedFields({ ...old, needed, stack, osabi }, wanted).length > 0) return null
   // also changes the words of `editWords`, so that one edit can undo several edits made one by one
   const patches = editWords(object, { ...old, stack, osabi })
   if (patches === null) return null
@@ -95,7 +95,7 @@ export function editInPlace(
   const head = { ...old, interpreter, stack, osabi }
   const patches = interpreterInPlace(source, object, head) ?? interpreterInSlack(source, object, editable, head, slack)
   if (patches === null) return null
-  if (differences(head, wanted).length === 0) return [...patches, ...slack.patches()]
+  if (changedFields(head, wanted).length === 0) return [...patches, ...slack.patches()]
   const strings = stringsInPlace(source, object, editable, wanted, slack, apart)
   if (strings === null) return null
   const { dynamicSegment } = editable

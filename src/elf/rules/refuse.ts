@@ -135,7 +135,7 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
   }
 }
 
-/** DT_STRTAB with DT_STRSZ. If the section is longer, its length counts: loaders heed neither. */
+/** DT_STRTAB with DT_STRSZ. If the section is longer, its length counts: loaders check neither. */
 function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: SectionTable | null): Extent {
   const address = valueOf(dynamic, DT_STRTAB)
   const length = valueOf(dynamic, DT_STRSZ)

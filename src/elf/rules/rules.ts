@@ -45,7 +45,7 @@ import type { ElfObject, ProgramHeader } from '../types.ts'
 import { isExecutable } from '../kind.ts'
 import { stringReader } from '../read.ts'
 import { valueOf } from '../tables/entries.ts'
-import { readVersionDefinitions, readVersionNeeds } from '../tables/versions.ts'
+import { readVersionDefinitions, readVersionNeeds } from '../tables/symbol-versions.ts'
 
 /** A rule that an object breaks. */
 export interface Violation {

@@ -36,7 +36,7 @@ import {
 import { checkSections } from './section-rules.ts'
 import { readSections, type SectionTable } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
-import { applyEdit, differences, type ElfState, stateOf } from '../edit/state.ts'
+import { applyEdit, changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfHeader, ElfObject, ProgramHeader } from '../types.ts'
 import { droppedCache, hasResolutionCache, withoutCache } from '../graft/resolution-cache.ts'
 import { originalSource, readUndo } from '../graft/undo-note.ts'
@@ -114,7 +114,7 @@ export function verifyState(
   page?: number,
 ): void {
   const now = readResult(result, old)
-  const wrong = differences(stateOf(now), wanted)
+  const wrong = changedFields(stateOf(now), wanted)
   if (wrong.length > 0) throw broken(`${wrong.join(', ')} came out differently from what was wanted`)
   for (const field of ['class', 'byteOrder', 'abiVersion', 'type', 'machine', 'flags', 'entry'] as const) {
     if (old.header[field] !== now.header[field]) throw broken(`the ELF header's ${field} has changed`)

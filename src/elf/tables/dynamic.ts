@@ -10,12 +10,12 @@ import {
   EM_MIPS,
 } from '../constants.ts'
 import { encode, type Format, formatOf } from '../layout.ts'
-import { differences, type ElfState, stateOf } from '../edit/state.ts'
+import { changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import type { DynamicEntry, ElfObject } from '../types.ts'
 
 /** The new entries without the last DT_NULL; `offsetOf` gives a string's offset in the new string table. */
 export function newDynamic(object: ElfObject, wanted: ElfState, offsetOf: (text: string) => number): DynamicEntry[] {
-  const changed = differences(stateOf(object), wanted)
+  const changed = changedFields(stateOf(object), wanted)
   const text = (tag: number, value: string | null): DynamicEntry[] =>
     value === null ? [] : [{ tag, value: BigInt(offsetOf(value)) }]
   let entries = [...(object.dynamic ?? [])]

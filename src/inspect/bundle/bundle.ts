@@ -5,7 +5,7 @@ import { release } from 'node:os'
 import { ElfError } from '../../elf/error.ts'
 import { outlineOf } from '../../elf/outline.ts'
 import { type Examination, examine } from '../../environment/examine.ts'
-import { lookingOnly } from '../../environment/options.ts'
+import { lookingOnly } from '../../environment/run-options.ts'
 import { readRegular } from '../../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../../io/error.ts'
 import { entriesIn, fileNameOf, readLink } from '../../io/path.ts'
@@ -57,7 +57,7 @@ export function bundleOf(input: BundleInput): BundleEntry[] {
     ...whyEntries(files, examination, input).map(([path, why], index) =>
       json(entryName('why', index, path, anonymous), why),
     ),
-    ...stateOf(venv, anonymous),
+    ...stateEntries(venv, anonymous),
   ]
   return entries
 }
@@ -146,7 +146,7 @@ function versionsOf({ venv, version }: BundleInput, examination: Examination | n
 }
 
 /** The files of the state folder, and a list of everything in it. */
-function stateOf(venv: Environment, anonymous: Anonymiser): BundleEntry[] {
+function stateEntries(venv: Environment, anonymous: Anonymiser): BundleEntry[] {
   const { stateFolder } = venv
   const list: string[] = []
   const entries: BundleEntry[] = []

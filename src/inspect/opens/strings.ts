@@ -21,7 +21,7 @@ export function namesInStrings(source: ByteSource, object: ElfObject): string[] 
     for (let at = offset; at < offset + length; at += PART) {
       // the parts overlap, so that a name across their border is found
       const end = Math.min(at + PART + LONGEST, offset + length)
-      for (const name of namesIn(source.read(at, end - at), at === offset)) found.add(name)
+      for (const name of sonamesIn(source.read(at, end - at), at === offset)) found.add(name)
     }
   }
   return [...found]
@@ -62,7 +62,7 @@ const FUSED = /lib[A-Z]?[a-z\d+_-]{1,64}[A-Z]{0,16}\d{0,8}(?:-\d{1,4}\.\d{1,4})?
 const RUST = 'called `Result::unwrap()`'
 
 /** @param isFirst a range of constants begins here, so its first byte begins a string */
-function namesIn(bytes: Uint8Array, isFirst: boolean): string[] {
+function sonamesIn(bytes: Uint8Array, isFirst: boolean): string[] {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (!buffer.includes('.so')) return []
   const text = `${isFirst ? '\0' : ''}${buffer.toString('latin1')}`

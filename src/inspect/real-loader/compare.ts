@@ -6,7 +6,7 @@ import { isOfThisMachine } from '../../ldso/runnable.ts'
 import type { Process } from '../../ldso/search.ts'
 import type { Finding } from '../findings.ts'
 import { type Asked, askPython, plainEnvironment, type Verdict } from './ask-python.ts'
-import { isAboutSearch, type Refusal, refusalFindings } from './refusals.ts'
+import { isAboutSearch, type LoadRefusal, refusalFindings } from './refusals.ts'
 import { load, type SimulationInput } from '../../resolve/simulate.ts'
 import type { Examination } from '../../environment/examine.ts'
 
@@ -43,7 +43,7 @@ export function compareWithLoader(
   ]
   const verdicts =
     venv.python === null
-      ? askLoader(python.libc.startable, asking, env)
+      ? listWithLoader(python.libc.startable, asking, env)
       : askPython(python.interpreter.executable, asking, env)
   if (typeof verdicts === 'string') {
     const finding: Finding = {
@@ -58,7 +58,7 @@ export function compareWithLoader(
   const findings: Finding[] = broken
     .filter(({ path }) => verdicts.get(path)?.error === null)
     .map(({ relative, reason }) => differs(`the loader loads it, but wheelfix cannot read it: ${reason}`, relative))
-  const refusals: Refusal[] = []
+  const refusals: LoadRefusal[] = []
   const counting = new Set(plan.objects.filter(({ counts }) => counts).map(({ identity }) => identity))
   let asked = 0
   for (const { object, process } of loaded) {
@@ -68,7 +68,7 @@ export function compareWithLoader(
         : (verdicts.get(object.path) ?? null)
     if (verdict === null) continue
     asked++
-    for (const difference of differences(process, verdict)) findings.push(differs(difference, object.relative))
+    for (const difference of loaderDifferences(process, verdict)) findings.push(differs(difference, object.relative))
     const { error } = verdict
     if (error !== null && !isAboutSearch(error)) {
       refusals.push({ object, error, counts: counting.has(object.identity) })
@@ -93,7 +93,11 @@ function differs(message: string, path: string): Finding {
 /**
  * When there is no Python, the loader itself lists what each library would load. Empty when the loader must not be started.
  */
-function askLoader(loader: string | null, objects: readonly Asked[], env: NodeJS.ProcessEnv): Map<string, Verdict> {
+function listWithLoader(
+  loader: string | null,
+  objects: readonly Asked[],
+  env: NodeJS.ProcessEnv,
+): Map<string, Verdict> {
   const verdicts = new Map<string, Verdict>()
   for (const { path } of loader === null ? [] : objects) {
     const { stdout, stderr, error } = spawnSync(loader ?? '', ['--list', path], {
@@ -141,7 +145,7 @@ function verdictOf(path: string, stdout: string, stderr: string): Verdict {
 }
 
 /** The differences between the two, in words. */
-export function differences(process: Process, { error, files }: Verdict): string[] {
+export function loaderDifferences(process: Process, { error, files }: Verdict): string[] {
   const needed = process.maps.flatMap(map => map.needed)
   const lost = new Set(needed.filter(({ provider }) => provider === null).map(({ soname }) => soname))
   if (error !== null) {

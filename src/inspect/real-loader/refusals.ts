@@ -12,7 +12,7 @@ import type { ScannedObject } from '../../resolve/objects.ts'
 import type { Finding } from '../findings.ts'
 
 /** An object that the loader does not load, with the loader's message. */
-export interface Refusal {
+export interface LoadRefusal {
   readonly object: ScannedObject
   readonly error: string
   /** Is the object imported or run, or does an object that is imported or run load it? */
@@ -25,7 +25,7 @@ export function isAboutSearch(error: string): boolean {
 }
 
 /** The findings. `defining` are the objects that may define a symbol which another object lacks. */
-export function refusalFindings(refusals: readonly Refusal[], defining: readonly string[]): Finding[] {
+export function refusalFindings(refusals: readonly LoadRefusal[], defining: readonly string[]): Finding[] {
   const wanted = new Set(refusals.flatMap(({ error }) => lackingSymbol(error) ?? []))
   const definers = definersOf(wanted, defining)
   return refusals.map(({ object, error, counts }): Finding => {

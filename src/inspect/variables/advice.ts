@@ -5,7 +5,7 @@ import { agree, listed } from '../../io/words.ts'
 import { DRIVER_DIRECTORIES } from '../../resolve/drivers.ts'
 import type { Finding } from '../findings.ts'
 import { type Facts, inPackages } from './facts.ts'
-import { factsOf, type Variable, variablesOf, type VariableOptions } from './variables.ts'
+import { variableFacts, type Variable, variablesOf, type VariableOptions } from './variables.ts'
 
 /** The variables that tell where a part of the CUDA run time is. */
 const OF_CUDA = /^(?:TRITON_(?:LIBCUDA|PTXAS)|NUMBA_CUDA|CUDA_)/
@@ -25,7 +25,7 @@ export function variableFindings(examination: Examination, options: Omit<Variabl
   const isOfCuda = ({ name, distribution }: Variable) => OF_CUDA.test(name) || distribution === 'triton'
   const ofCuda = open.filter(isOfCuda)
   const others = open.filter(variable => !isOfCuda(variable))
-  const cuda = cudaStack(factsOf(examination, options), ofCuda)
+  const cuda = cudaStack(variableFacts(examination, options), ofCuda)
   const rest: Finding[] = others.map(({ name, reason }) => {
     return {
       code: 'helpful-variable',

@@ -28,7 +28,7 @@ export interface VariableOptions {
 }
 
 /** The facts of an environment as it is now. */
-export function factsOf(examination: Examination, { env, machine }: Omit<VariableOptions, 'build'>): Facts {
+export function variableFacts(examination: Examination, { env, machine }: Omit<VariableOptions, 'build'>): Facts {
   const { loader, loaderPending, resolution } = examination
   // a private loader that is not made yet finds nothing
   const python = loader !== null && !loaderPending ? resolution.input.python : examination.python
@@ -38,7 +38,7 @@ export function factsOf(examination: Examination, { env, machine }: Omit<Variabl
 /** The variables that help, each once. The first row that gives a value wins. */
 export function variablesOf(examination: Examination, options: VariableOptions): readonly Variable[] {
   const { env, build } = options
-  const facts = factsOf(examination, options)
+  const facts = variableFacts(examination, options)
   const found = new Map<string, Variable>()
   for (const { variable, distributions, forBuild, value: find, reason, source } of VARIABLES) {
     if (found.has(variable) || (forBuild === true && !build)) continue

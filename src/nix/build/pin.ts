@@ -79,7 +79,7 @@ function jsonOf(path: string): unknown {
 function ofFlakeLock(lock: unknown, folder: string, store: string): Source | null {
   const nodes = field(lock, 'nodes')
   const inputs = (name: string) => fields(field(field(nodes, name), 'inputs'))
-  const root = textOf(field(lock, 'root')) ?? 'root'
+  const root = stringOrNull(field(lock, 'root')) ?? 'root'
   /** The node of an input. An input names its node, or the way from the root to another input (`follows`). */
   const nodeOf = (reference: unknown): string | null => {
     if (typeof reference === 'string') return reference
@@ -90,7 +90,7 @@ function ofFlakeLock(lock: unknown, folder: string, store: string): Source | nul
     )
   }
   const repository = (reference: unknown) =>
-    textOf(field(field(field(nodes, nodeOf(reference) ?? ''), 'locked'), 'repo'))
+    stringOrNull(field(field(field(nodes, nodeOf(reference) ?? ''), 'locked'), 'repo'))
   let node = nodeOf(nixpkgsAmong(inputs(root), repository))
   // a flake with wheelfix as its only input has the nixpkgs of wheelfix's lock
   node ??= nodeOf(inputs(nodeOf(inputs(root).get('wheelfix')) ?? '').get('nixpkgs'))
@@ -113,15 +113,15 @@ const MAX_DEPTH = 8
  */
 function ofTree(locked: ReadonlyMap<string, unknown>, folder: string, store: string): Source {
   const { dir, ...tree } = Object.fromEntries(locked)
-  const path = textOf(tree['path'])
+  const path = stringOrNull(tree['path'])
   if (path !== null && !isAbsolute(path)) tree['path'] = join(folder, path)
-  const narHash = textOf(tree['narHash'])
+  const narHash = stringOrNull(tree['narHash'])
   const inStore = narHash === null ? null : sourcePath(narHash, store)
   const isThere = inStore !== null && existsSync(fsPath(inStore))
   const wanted = isThere ? { type: 'path', path: inStore, narHash } : tree
   const fetched = `(builtins.fetchTree (builtins.fromJSON ${nixString(JSON.stringify(wanted))}))`
-  const subfolder = textOf(dir)
-  const [type, owner, repo, rev, url] = ['type', 'owner', 'repo', 'rev', 'url'].map(key => textOf(tree[key]))
+  const subfolder = stringOrNull(dir)
+  const [type, owner, repo, rev, url] = ['type', 'owner', 'repo', 'rev', 'url'].map(key => stringOrNull(tree[key]))
   const place = repo == null ? (url ?? path ?? '') : `${type ?? ''}:${owner ?? ''}/${repo}`
   return {
     folder: subfolder === null ? fetched : `(${fetched} + ${nixString(`/${subfolder}`)})`,
@@ -147,10 +147,10 @@ function sourcePath(narHash: string, store: string): string | null {
 /** Reads npins/sources.json. A pin is a tarball with a hash, or a Git repository without an archive. */
 function ofNpins(lock: unknown): Source | null {
   const pins = fields(field(lock, 'pins'))
-  const pin = nixpkgsAmong(pins, entry => textOf(field(field(entry, 'repository'), 'repo')))
-  const [url, hash, rev] = ['url', 'hash', 'revision'].map(key => textOf(field(pin, key)))
+  const pin = nixpkgsAmong(pins, entry => stringOrNull(field(field(entry, 'repository'), 'repo')))
+  const [url, hash, rev] = ['url', 'hash', 'revision'].map(key => stringOrNull(field(pin, key)))
   if (url != null && hash != null) return ofTarball(url, hash, rev)
-  const repository = textOf(field(field(pin, 'repository'), 'url'))
+  const repository = stringOrNull(field(field(pin, 'repository'), 'url'))
   if (repository === null || rev == null) return null
   const arguments_ = JSON.stringify({ url: repository, rev })
   return {
@@ -161,8 +161,8 @@ function ofNpins(lock: unknown): Source | null {
 
 /** Reads nix/sources.json of niv. */
 function ofNiv(lock: unknown): Source | null {
-  const source = nixpkgsAmong(fields(lock), entry => textOf(field(entry, 'repo')))
-  const [url, hash, rev] = ['url', 'sha256', 'rev'].map(key => textOf(field(source, key)))
+  const source = nixpkgsAmong(fields(lock), entry => stringOrNull(field(entry, 'repo')))
+  const [url, hash, rev] = ['url', 'sha256', 'rev'].map(key => stringOrNull(field(source, key)))
   return url == null || hash == null ? null : ofTarball(url, hash, rev)
 }
 
@@ -205,6 +205,6 @@ function field(value: unknown, name: string): unknown {
   return fields(value).get(name)
 }
 
-function textOf(value: unknown): string | null {
+function stringOrNull(value: unknown): string | null {
   return typeof value === 'string' ? value : null
 }

@@ -111,10 +111,10 @@ export function askDaemon(socket: string, questions: DaemonQuestions, timeout = 
   }
   // the only cast: the thread posts what `serve` posts
   const output = (receiveMessageOnPort(port)?.message ?? null) as ThreadAnswers | null
-  return output === null ? null : decode(output)
+  return output === null ? null : decodeAnswers(output)
 }
 
-function decode({ valid, described, closure, ...rest }: ThreadAnswers): DaemonAnswers {
+function decodeAnswers({ valid, described, closure, ...rest }: ThreadAnswers): DaemonAnswers {
   const text = (path: Uint8Array) => decodeBytes(path)
   const infos = described.map(({ path, references, ...info }): PathInfo => {
     return { ...info, path: text(path), references: references.map(text) }

@@ -21,7 +21,7 @@ export function settingLines(
   const width = Math.max(0, ...shown.map(({ name }) => name.length))
   const lines = shown.map(({ name, value, source }) => {
     const from = source === null ? 'not set' : relativeTo(root, source)
-    return `${name.padEnd(width)}  ${textOf(name, value, verbose)}  ${chalk.dim(`(${from})`)}`
+    return `${name.padEnd(width)}  ${valueText(name, value, verbose)}  ${chalk.dim(`(${from})`)}`
   })
   return [
     chalk.bold(root),
@@ -31,7 +31,7 @@ export function settingLines(
   ]
 }
 
-function textOf(name: string, value: Setting['value'], verbose: boolean): string {
+function valueText(name: string, value: Setting['value'], verbose: boolean): string {
   if (value === null) return '-'
   if (typeof value === 'object') {
     if (name === 'pinned libraries' && !verbose) return count(value.length, 'soname')

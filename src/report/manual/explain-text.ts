@@ -1,7 +1,7 @@
 // An explanation for a person, and all explanations as a page of the documentation.
 import type { ChalkInstance } from 'chalk'
 import type { Explanation } from '../../inspect/explanations.ts'
-import { wrap } from '../layout.ts'
+import { wrap } from '../screen.ts'
 
 /** The explanation of one code. `columns`: the width of the screen in characters. */
 export function explanationLines(

@@ -1,10 +1,10 @@
 // What --verbose adds to the report of a run: every file, every entry of a search path, every library with its source.
 import type { ChalkInstance } from 'chalk'
-import type { VenvReport } from '../../environment/report.ts'
+import type { VenvReport } from '../../environment/venv-report.ts'
 import { directoryOf, relativeTo } from '../../io/path.ts'
 import type { MissingLibrary } from '../../resolve/problems/missing.ts'
 import type { Applied } from '../../resolve/plan.ts'
-import { changedByPackage } from './facts-of.ts'
+import { changedByPackage } from './collect-facts.ts'
 import { SOURCE_WORDS } from '../source-words.ts'
 
 /** Lines to add below those of the short report, by subject. */
@@ -17,7 +17,7 @@ export interface RunDetails {
 }
 
 /** The lines that `--verbose` adds to the report of a run. */
-export function detailsOf(report: VenvReport, chalk: ChalkInstance): RunDetails {
+export function runDetails(report: VenvReport, chalk: ChalkInstance): RunDetails {
   const { venv, loader, missing } = report
   return {
     packages: new Map(

@@ -1,5 +1,5 @@
 // The content of a run's report, as plain data. It is kept for the next run, which may have another width and other colours.
-// It is small because a shell hook reads it on every entry. facts-of.ts makes it.
+// It is small because a shell hook reads it on every entry. collect-facts.ts makes it.
 import type { LibrarySource } from '../../nix/libset.ts'
 import type { WindowProblem } from '../../resolve/problems/windows.ts'
 
@@ -116,7 +116,7 @@ export function sonamesOf({ lacking, optional, windows }: RunFacts, strict: bool
   return [...new Set(names.filter(name => !name.includes(' ')))].sort()
 }
 
-/** Did `factsOf` make this value? The same version of the program wrote it, so a look at its parts is enough. */
+/** Did `runFacts` make this value? The same version of the program wrote it, so a look at its parts is enough. */
 export function isRunFacts(value: unknown): value is RunFacts {
   if (typeof value !== 'object' || value === null) return false
   const lists = [

@@ -1,10 +1,10 @@
 // The JSON document of `wheelfix venv` and `wheelfix check`: schema wheelfix/1, described in docs/json.md. Programs rely on
 // it: new fields may come, existing ones never change.
 import type { Applied } from '../../resolve/plan.ts'
-import type { LoaderReport, VenvReport } from '../../environment/report.ts'
+import type { LoaderReport, VenvReport } from '../../environment/venv-report.ts'
 import { relativeTo } from '../../io/path.ts'
 import { because } from '../because.ts'
-import { summaryOf } from './facts-of.ts'
+import { summaryOf } from './collect-facts.ts'
 import { SCHEMA } from '../schema.ts'
 
 /** The printed data of a report. Paths of objects are relative to the venv. */

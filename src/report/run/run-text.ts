@@ -4,7 +4,7 @@ import type { ChalkInstance } from 'chalk'
 import { fileNameOf } from '../../io/path.ts'
 import { agree, count, listed } from '../../io/words.ts'
 import type { WindowProblem } from '../../resolve/problems/windows.ts'
-import { fitItems, storeName, type Screen, shortPath, widthOf, wrap } from '../layout.ts'
+import { fitItems, storeName, type Screen, shortPath, widthOf, wrap } from '../screen.ts'
 import type { RunDetails } from './run-details.ts'
 import { attributesOf, sonamesOf, type ChangedPackage, type Lack, type RunFacts } from './run-facts.ts'
 import { SOURCE_WORDS } from '../source-words.ts'
@@ -39,15 +39,15 @@ export function reportLines(facts: RunFacts, style: ReportStyle): string[] {
   const problems = problemLines(facts, style)
   const end = [summaryLine(facts, style)]
   const next = nextLines(facts, style)
-  if (quiet) return [...joined([[chalk.bold(facts.root)], problems, end], screen), ...next]
+  if (quiet) return [...joinBlocks([[chalk.bold(facts.root)], problems, end], screen), ...next]
   const head = headLines(facts, style)
   const loader = loaderLines(facts, style)
   const libraries = libraryLines(facts, style)
-  const others = joined([head, loader, libraries, problems, end], screen).length
+  const others = joinBlocks([head, loader, libraries, problems, end], screen).length
   const room = screen.rows - others - rowsOf(next, screen) - 1
   const changes = changeLines(facts.packages, style, Math.max(FEWEST_PACKAGES, room))
   const served = details === null ? [[...changes, ...libraries]] : [changes, libraries]
-  return [...joined([head, loader, ...served, problems, end], screen), ...next]
+  return [...joinBlocks([head, loader, ...served, problems, end], screen), ...next]
 }
 
 /** The number of screen rows that lines take when the terminal itself breaks them. */
@@ -59,7 +59,7 @@ function rowsOf(lines: readonly string[], { columns }: Screen): number {
 const FEWEST_PACKAGES = 3
 
 /** The blocks with an empty line between them, each line as wide as the screen. */
-function joined(blocks: readonly (readonly string[])[], { columns }: Screen): string[] {
+function joinBlocks(blocks: readonly (readonly string[])[], { columns }: Screen): string[] {
   return blocks
     .filter(block => block.length > 0)
     .flatMap((block, index) => (index === 0 ? block : ['', ...block]))

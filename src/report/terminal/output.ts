@@ -7,7 +7,7 @@ import { errnoOf } from '../../io/error.ts'
 /** Standard output or standard error. */
 export interface Output {
   readonly isTTY: boolean
-  /** The size of the terminal; undefined where the output is none. */
+  /** The size of the terminal; undefined where the output is not a terminal. */
   readonly columns: number | undefined
   readonly rows: number | undefined
   write(chunk: Uint8Array | string): void

@@ -1,7 +1,7 @@
 // The missing libraries of all objects, by soname, with the objects that want them and what to do.
 import type { Libc } from '../../ldso/libc.ts'
 import type { Distributions } from '../../python/distributions.ts'
-import { platformPolicy } from '../../python/tags.ts'
+import { platformPolicy } from '../../python/wheel-tags.ts'
 import { matchesGlob } from '../../io/glob.ts'
 import { attributeOf, hintOf } from './hint.ts'
 import type { Plan } from '../plan.ts'

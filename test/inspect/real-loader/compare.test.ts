@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import type { ElfObject } from '../../../src/elf/types.ts'
-import { askProgram, differences } from '../../../src/inspect/real-loader/compare.ts'
+import { askProgram, loaderDifferences } from '../../../src/inspect/real-loader/compare.ts'
 import type { LinkMap, Process } from '../../../src/ldso/search.ts'
 import { interpreterOf } from '../../support/elf.ts'
 import { missing } from '../../support/requires.ts'
@@ -28,27 +28,30 @@ function processOf(needed: Readonly<Record<string, string | null>>, lacking: rea
 const lost = (soname: string) => ({ error: `${soname}: cannot open shared object file: No such file`, files: [] })
 
 test('the first library that the loader misses must be one that we miss', () => {
-  assert.deepEqual(differences(processOf({ 'liba.so': null }), lost('liba.so')), [])
-  assert.deepEqual(differences(processOf({ 'liba.so': '/etc/passwd' }), lost('liba.so')), [
+  assert.deepEqual(loaderDifferences(processOf({ 'liba.so': null }), lost('liba.so')), [])
+  assert.deepEqual(loaderDifferences(processOf({ 'liba.so': '/etc/passwd' }), lost('liba.so')), [
     'the loader does not find liba.so, but wheelfix does',
   ])
 })
 
 test('an object that loads must miss nothing', () => {
   const files = ['/usr/bin/dash', '/bin/sh']
-  const said = differences(processOf({ 'liba.so': null }), { error: null, files })
+  const said = loaderDifferences(processOf({ 'liba.so': null }), { error: null, files })
   assert.ok(said.includes('wheelfix does not find liba.so, but the loader does'))
 })
 
 test('a version that the loader misses must be one that we miss', () => {
   const error = "/lib/libc.so.6: version `GLIBC_9.9' not found (required by /x.so)"
-  assert.equal(differences(processOf({ 'libc.so.6': '/etc/passwd' }), { error, files: [] }).length, 1)
-  assert.deepEqual(differences(processOf({ 'libc.so.6': '/etc/passwd' }, ['GLIBC_9.9']), { error, files: [] }), [])
+  assert.equal(loaderDifferences(processOf({ 'libc.so.6': '/etc/passwd' }), { error, files: [] }).length, 1)
+  assert.deepEqual(
+    loaderDifferences(processOf({ 'libc.so.6': '/etc/passwd' }, ['GLIBC_9.9']), { error, files: [] }),
+    [],
+  )
 })
 
 test('a missing symbol does not count as a missing library', () => {
   const error = '/x.so: undefined symbol: f'
-  assert.deepEqual(differences(processOf({ 'libc.so.6': '/etc/passwd' }), { error, files: [] }), [])
+  assert.deepEqual(loaderDifferences(processOf({ 'libc.so.6': '/etc/passwd' }), { error, files: [] }), [])
 })
 
 test('a program is listed by its own loader and never started', { skip: missing('gcc', 'musl-gcc') }, () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { Chalk } from 'chalk'
-import { widthOf } from '../../../src/report/layout.ts'
+import { widthOf } from '../../../src/report/screen.ts'
 import { remediesFor } from '../../../src/report/run/remedies.ts'
 import type { ChangedPackage, Lack, RunFacts } from '../../../src/report/run/run-facts.ts'
 import { type ReportStyle, reportLines } from '../../../src/report/run/run-text.ts'

@@ -44,7 +44,7 @@ test('a file gets all of the output, and so does a terminal', { skip: missing('s
   assert.equal(typed.stdout.replaceAll('\r\n', '\n'), expected)
 })
 
-test('a reader that ends early is no error', () => {
+test('a reader that ends early is not an error', () => {
   const { stdout, stderr, status } = run('bash', ['-c', '"$@" | head -c 10; exit ${PIPESTATUS[0]}', 'bash', ...MANUAL])
   assert.deepEqual([stdout, stderr, status], [expected.slice(0, 10), '', 0])
 })

@@ -62,11 +62,11 @@ export function isAsKept({ numbers }: States, index: number, status: Stats | nul
 }
 
 /** Is the path at `index` a folder? */
-export function isFolder({ numbers }: States, index: number): boolean {
+export function isFolderAt({ numbers }: States, index: number): boolean {
   return numbers[index * FIELDS + 1] === OF_FOLDER
 }
 
 /** The inode of the path at `index`. */
-export function inodeOf({ numbers }: States, index: number): number {
+export function inodeAt({ numbers }: States, index: number): number {
   return numbers[index * FIELDS] ?? OF_NOTHING
 }

@@ -7,6 +7,7 @@ import { closeSync, openSync, unlinkSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { crc32, createInflateRaw, inflateRawSync } from 'node:zlib'
+import { isElf } from '../elf/headers.ts'
 import { assertInside, type ByteSource } from '../elf/source.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
@@ -21,7 +22,6 @@ const AT_ONCE = 256 * 1024
 const CHUNK = 1 << 20
 /** Size of the blocks that serve small reads of an object. */
 const BLOCK = 4096
-const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46]
 
 /** The checked contents. The caller closes them, which also closes the scratch file. */
 export interface Contents {
@@ -135,10 +135,6 @@ async function checkEntry(archive: Archive, entry: WheelEntry, scratch: Scratch)
   if (size !== entry.size) throw wrongSize(archive, entry)
   if (sum !== entry.crc32) throw wrongChecksum(archive, entry)
   return elf ? (kept ?? stored(archive, entry)) : undefined
-}
-
-function isElf(bytes: Uint8Array): boolean {
-  return ELF_MAGIC.every((byte, index) => bytes[index] === byte)
 }
 
 function stored(archive: Archive, entry: WheelEntry): ByteSource {

@@ -1,7 +1,7 @@
 // The settings of Python tools that say where their environments are: variables and configuration files. A value that
 // wheelfix cannot understand counts as not set, because wheelfix cannot find what it names.
 import { isAbsolute, join, resolve } from 'node:path'
-import { readRegular } from '../io/beneath.ts'
+import { readRegularText } from '../io/beneath.ts'
 
 /** The surroundings of a question: the tools' variables, and the folder whose projects count (tox, nox). */
 export interface PlacesQuestion {
@@ -62,7 +62,7 @@ const LARGEST_FILE = 1 << 20
 
 /** The text of a configuration file; '' for a file that does not exist or cannot be one. */
 export function configText(path: string): string {
-  return readRegular(path, LARGEST_FILE)?.toString('utf8') ?? ''
+  return readRegularText(path, LARGEST_FILE)
 }
 
 /**

@@ -25,7 +25,7 @@ function valuedOptions(help: string): ReadonlySet<string> {
 }
 
 /** The last value of an option that has these names: `--project P`, `--project=P`, `-p P`, `-pP`; null without one. */
-export function valueOf(args: Words, names: Words): string | null {
+export function optionValue(args: Words, names: Words): string | null {
   let found: string | null = null
   for (const [at, word] of args.entries()) {
     const name = names.find(name => word.startsWith(name))

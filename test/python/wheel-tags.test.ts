@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { parseTags, platformPolicy, splitWheelName, tagsOfWheelFile, tagsOfWheelName } from '../../src/python/tags.ts'
+import {
+  parseTags,
+  platformPolicy,
+  splitWheelName,
+  tagsOfWheelFile,
+  tagsOfWheelName,
+} from '../../src/python/wheel-tags.ts'
 
 test('a compressed tag set stands for every combination of its parts (PEP 425)', () => {
   assert.deepEqual(parseTags('cp39.cp310-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64'), [

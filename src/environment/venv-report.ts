@@ -1,5 +1,5 @@
 // What a run found and did, as data. Other rooms render it for people and for programs.
-import type { ElfObject } from '../elf/types.ts'
+import { searchPathEntries } from '../elf/edit/edit.ts'
 import { matchesGlob } from '../io/glob.ts'
 import { directoryOf, isInside, realPath, realPathOrNull } from '../io/path.ts'
 import type { Libc } from '../ldso/libc.ts'
@@ -15,12 +15,12 @@ import type { ScannedObject, UnreadableObject } from '../resolve/objects.ts'
 import type { Applied, Plan, PlannedObject } from '../resolve/plan.ts'
 import { refusedStacks } from '../resolve/problems/stacks.ts'
 import { type WindowProblem, windowProblems } from '../resolve/problems/windows.ts'
-import type { Subject } from '../state/answers.ts'
-import type { ScannedStore } from '../state/stamp.ts'
+import type { AnswerSubject } from '../state/answers.ts'
+import type { ScannedStore } from '../state/kept-answers.ts'
 import { programInterpreterPath } from '../state/program-loader.ts'
 import { builtSet, type Examination } from './examine.ts'
 import { builtSetLink } from '../state/lock.ts'
-import type { VenvOptions } from './options.ts'
+import type { VenvOptions } from './run-options.ts'
 
 export interface VenvReport {
   readonly venv: Environment
@@ -51,7 +51,7 @@ export interface VenvReport {
   /** When the examination of the environment began, in milliseconds. */
   readonly began: number
   /** The folders that the run wrote to, each with the names that the run had seen in it. */
-  readonly written: Subject['written']
+  readonly written: AnswerSubject['written']
   /** The folders of the venv that were walked, absolute. */
   readonly directories: readonly string[]
   /** Environments inside this one. Each needs a run of its own. */
@@ -102,7 +102,7 @@ export function reportOf(
     windows: windowProblems(plan.objects, examination.resolution.simulation, soname =>
       ignored.some(glob => matchesGlob(soname, glob)),
     ),
-    held: heldBack(examination),
+    held: foldersHeldBack(examination),
     roots,
     warnings: [...examination.warnings, ...(roots?.hasNix === true && roots.problem !== null ? [roots.problem] : [])],
     loader: loader === null ? null : { plan: loader, status, faults },
@@ -118,7 +118,7 @@ export function reportOf(
   }
 }
 
-function heldBack({ plan, scan, held }: Pick<Examination, 'plan' | 'scan' | 'held'>): HeldBack[] {
+function foldersHeldBack({ plan, scan, held }: Pick<Examination, 'plan' | 'scan' | 'held'>): HeldBack[] {
   const waiting = plan.objects.filter(({ identity, change }) => change !== null && held.has(identity))
   return scan.belonging.outside
     .map(outside => ({ ...outside, objects: waiting.filter(({ path }) => isInside(path, outside.folder)) }))
@@ -213,18 +213,17 @@ function scannedStore(
 
 /** What the answer depends on outside the venv and outside the store, whose files do not change: /opt, /usr/local … */
 function outsidePaths(plan: Plan, objects: Examination['objects'], root: string, store: string): string[] {
+  const entriesNow = (identity: string): string[] => {
+    const object = objects.get(identity)
+    return object === undefined ? [] : searchPathEntries(object.current)
+  }
   const paths = plan.objects.flatMap(({ identity, needed, below, missing }) => [
     ...needed.flatMap(({ provider }) => provider ?? []),
     ...below.flatMap(({ neededBy }) => [neededBy, directoryOf(neededBy)]),
     // the folders in which a missing library may appear
-    ...(missing.length === 0 ? [] : entriesOf(objects.get(identity)?.current)),
+    ...(missing.length === 0 ? [] : entriesNow(identity)),
   ])
   return paths.filter(path => path.startsWith('/') && !isInside(path, store) && !isInside(path, root))
-}
-
-/** The entries of the search path that an object has now. */
-function entriesOf(object: ElfObject | undefined): string[] {
-  return (object?.runpath ?? object?.rpath ?? '').split(':')
 }
 
 function nixLdPaths(nixLd: Libc | null): (string | null)[] {
@@ -245,7 +244,7 @@ export function answerable({
   loader,
   began,
   written,
-}: VenvReport): Subject | null {
+}: VenvReport): AnswerSubject | null {
   if (incomplete || unreadable.some(({ broken }) => !broken)) return null
   if (outcomes.some(({ passing }) => passing === true)) return null
   // the next run tries again to protect these paths from garbage collection

@@ -1,5 +1,5 @@
 // The options that several commands share, as commander gives them (src/options.ts describes each).
-import { type LookOptions } from '../../environment/options.ts'
+import { type LookOptions } from '../../environment/run-options.ts'
 import type { ColourMode } from '../../report/colour.ts'
 
 /** How the answer is printed. */

@@ -45,7 +45,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     args[0],
   )
   for (const command of allCommands(program)) {
-    command.exitOverride().showHelpAfterError(`For examples: ${nameOf(command)} --help`)
+    command.exitOverride().showHelpAfterError(`For examples: ${fullName(command)} --help`)
   }
   try {
     const meant = MEANT[args[0] ?? '']
@@ -69,8 +69,8 @@ function allCommands(command: AnyCommand): AnyCommand[] {
   return [command, ...command.commands.flatMap(allCommands)]
 }
 
-function nameOf(command: AnyCommand): string {
-  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`
+function fullName(command: AnyCommand): string {
+  return command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`
 }
 
 /** Turns `-q --color never venv DIR` into `venv -q --color never DIR`: these options belong to the command. */

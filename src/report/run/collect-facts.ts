@@ -1,5 +1,5 @@
 // Makes the content of a run's report.
-import type { VenvReport } from '../../environment/report.ts'
+import type { VenvReport } from '../../environment/venv-report.ts'
 import { directoryOf, relativeTo } from '../../io/path.ts'
 import type { LibrarySource } from '../../nix/libset.ts'
 import type { Applied } from '../../resolve/plan.ts'
@@ -9,7 +9,7 @@ import { stackReason } from '../../resolve/problems/stacks.ts'
 import type { ChangedPackage, Lack, LoaderFacts, RefusedFile, RunFacts, RunSummary } from './run-facts.ts'
 
 /** The content of the report of a run. */
-export function factsOf(report: VenvReport): RunFacts {
+export function runFacts(report: VenvReport): RunFacts {
   const { venv, interpreter, libc, nixLd, missing, windows } = report
   const windowless = windows.filter(({ opensSomewhere }) => !opensSomewhere).flatMap(({ failing }) => failing)
   const wanted = windowless.flatMap(({ lacks }) => lacks.flatMap(soname => attributeOf(soname, libc) ?? []))

@@ -26,7 +26,7 @@ export function foreignPrograms({ plan, objects }: Examination): Finding[] {
   }))
 }
 
-/** Is there a file that the kernel can start, as far as its kind goes? A folder or a device is none. */
+/** Is there a regular file, which the kernel might start, and not a folder or a device? */
 function isProgram(path: string): boolean {
   try {
     return statSync(fsPath(path)).isFile()

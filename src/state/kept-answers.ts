@@ -1,7 +1,7 @@
 // The file with the answers of earlier runs, as plain data.
 import type { Place } from '../python/environment.ts'
 import { readAnswers } from './answer-files.ts'
-import type { KeptStates } from './states.ts'
+import type { KeptStates } from './file-states.ts'
 
 /** The answer of a run that left nothing to do. */
 export interface Answer {
@@ -20,7 +20,7 @@ export interface ScannedStore {
   readonly candidates: Readonly<Record<string, readonly string[]>>
 }
 
-export interface Stamp {
+export interface KeptAnswers {
   readonly version: string
   /** The layout of wheelfix's grafts (GRAFT_FORMAT). Only the whole work finds what an earlier layout damaged. */
   readonly graft: number
@@ -59,17 +59,17 @@ export interface Settings {
 }
 
 /** The answers of earlier runs; null when there are none, or when the file has another form. */
-export function readStamp(place: Place, env: NodeJS.ProcessEnv): Stamp | null {
+export function readKeptAnswers(place: Place, env: NodeJS.ProcessEnv): KeptAnswers | null {
   try {
-    const stamp: unknown = JSON.parse(readAnswers(place, env) ?? '')
-    return isStamp(stamp) ? stamp : null
+    const keptAnswers: unknown = JSON.parse(readAnswers(place, env) ?? '')
+    return isKeptAnswers(keptAnswers) ? keptAnswers : null
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
     return null
   }
 }
 
-function isStamp(value: unknown): value is Stamp {
+function isKeptAnswers(value: unknown): value is KeptAnswers {
   if (!isRecord(value)) return false
   const { version, root, states, answers } = value
   return (

@@ -10,7 +10,7 @@ import { isInside } from '../io/path.ts'
 import { type PythonProcess, startPython } from '../resolve/python-process.ts'
 import { librarySources } from '../resolve/library-sources.ts'
 import type { WheelContext } from './fix-wheel.ts'
-import type { WheelOptions } from './report.ts'
+import type { WheelOptions } from './wheel-report.ts'
 
 /** What all wheels of a run share. */
 export interface Preparation {
@@ -28,7 +28,7 @@ export interface Preparation {
  * Finds the Python, its libraries and the configuration.
  * @throws WheelfixError when there is no Python, or no library directory with a given name
  */
-export function prepare(options: WheelOptions): Preparation {
+export function prepareWheels(options: WheelOptions): Preparation {
   const { env, cwd } = options
   const store = storeDirectory(env)
   // the sonames of all wheels that are open at the first question to the store

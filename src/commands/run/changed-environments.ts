@@ -1,11 +1,12 @@
 // The environments that a command may have changed: the project's environment, the program's environment, the places that the
 // command names, and the environments of its tool.
 import { spawnSync } from 'node:child_process'
-import { existsSync, statSync } from 'node:fs'
-import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { statSync } from 'node:fs'
+import { dirname, isAbsolute, resolve } from 'node:path'
 import { WheelfixError } from '../../io/error.ts'
-import { fsPath } from '../../io/path.ts'
-import { findProgram } from '../../python/named.ts'
+import { fsPath, isFolder } from '../../io/path.ts'
+import { isVenv } from '../../python/environment.ts'
+import { findOnPath } from '../../python/named.ts'
 import { findVenv } from '../../python/pyvenv.ts'
 import { scriptPython } from '../../python/shebang.ts'
 import type { CommandPlan, InstallTarget } from '../../tools/command-line.ts'
@@ -64,13 +65,13 @@ function programVenv(words: Words, env: NodeJS.ProcessEnv, cwd: string): string 
 }
 
 function programPath([program = '']: Words, env: NodeJS.ProcessEnv, cwd: string): string | null {
-  return program.includes('/') ? resolve(cwd, program) : findProgram(program, env)
+  return program.includes('/') ? resolve(cwd, program) : findOnPath(program, env)
 }
 
 /** The venv in whose bin/ a file lies. */
 function venvOf(path: string): string | null {
   const root = dirname(dirname(path))
-  return existsSync(fsPath(join(root, 'pyvenv.cfg'))) ? root : null
+  return isVenv(root) ? root : null
 }
 
 function venvPlace(root: string): ToolPlace {
@@ -83,7 +84,7 @@ function targetPlace({ kind, path }: InstallTarget, words: Words, { env, cwd }: 
   if (kind === 'environments') return venvsIn(given, { hidden: true }).map(place => ({ tool: 'project', ...place }))
   if (kind === 'python') {
     const root = isFolder(given) ? given : venvOf(given)
-    return root !== null && existsSync(fsPath(join(root, 'pyvenv.cfg'))) ? [venvPlace(root)] : []
+    return root !== null && isVenv(root) ? [venvPlace(root)] : []
   }
   const program = programPath(words, env, cwd)
   const python = program === null ? null : (scriptPython(program) ?? (isPython(program) ? program : null))
@@ -93,10 +94,6 @@ function targetPlace({ kind, path }: InstallTarget, words: Words, { env, cwd }: 
 
 function isPython(path: string): boolean {
   return /\/(?:python|pypy)[\d.]*$/.test(path)
-}
-
-function isFolder(path: string): boolean {
-  return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
 function isFile(path: string): boolean {
