@@ -83,6 +83,10 @@ export const SHT_STRTAB = 3
 export const SHT_DYNAMIC = 6
 export const SHT_NOTE = 7
 export const SHT_NOBITS = 8
+export const SHT_RELR = 19
+export const SHT_LOOS = 0x60000000
+export const SHT_LOPROC = 0x70000000
+export const SHT_LOUSER = 0x80000000
 export const SHT_GNU_VERDEF = 0x6ffffffd
 export const SHT_GNU_VERNEED = 0x6ffffffe
 /** Reserved, without a meaning that any tool knows. */

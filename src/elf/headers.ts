@@ -20,7 +20,7 @@ import {
   SHN_XINDEX,
 } from './constants.ts'
 import { ElfError } from './error.ts'
-import { type FieldName, type Format, formatOf, getAddress, getNumber } from './layout.ts'
+import { type FieldName, type Format, formatOf, getAddress, getNumber, getRounded } from './layout.ts'
 import { assertInside, type ByteSource } from './source.ts'
 import type { ElfHeader, ProgramHeader } from './types.ts'
 
@@ -140,7 +140,8 @@ function view(bytes: Uint8Array): Buffer {
 
 /**
  * e_phnum, e_shnum and e_shstrndx. A number that does not fit is in sh_info, sh_size or sh_link of section 0 (gABI,
- * chapter 4 “ELF header”). A section table outside the file counts as missing: loaders never look at it.
+ * chapter 4 “ELF header”). A section table outside the file counts as missing, and so does one whose length cannot be:
+ * loaders never look at it.
  */
 function extendedNumbers(
   source: ByteSource,
@@ -153,10 +154,12 @@ function extendedNumbers(
     if (shoff <= source.size - format.shdr.bytes) {
       const first = source.read(shoff, format.shdr.bytes)
       if (phnum === PN_XNUM) phnum = getNumber(format, first, 0, format.shdr.info)
-      if (shnum === 0) shnum = getNumber(format, first, 0, format.shdr.size)
+      if (shnum === 0) {
+        const count = getRounded(format, first, 0, format.shdr.size)
+        shnum = count > MOST_SECTIONS ? 0 : count
+      }
       if (shstrndx === SHN_XINDEX) shstrndx = getNumber(format, first, 0, format.shdr.link)
     }
   }
-  if (shnum > MOST_SECTIONS) throw new ElfError('UNSUPPORTED', `${shnum} sections`, format.ehdr.shnum.at, shnum)
   return { phnum, shnum, shstrndx }
 }

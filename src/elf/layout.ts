@@ -275,6 +275,16 @@ export function getAddress(format: Ordered, bytes: Uint8Array, start: number, fi
  * @throws ElfError `TRUNCATED` when the number is past 2^53, which no file reaches
  */
 export function getNumber(format: Ordered, bytes: Uint8Array, start: number, field: Place): number {
+  const value = getRounded(format, bytes, start, field)
+  if (value > Number.MAX_SAFE_INTEGER) {
+    const exact = getAddress(format, bytes, start, field)
+    throw new ElfError('TRUNCATED', 'an offset or size past 2^53', undefined, exact)
+  }
+  return value
+}
+
+/** The field as a number, rounded where it is past 2^53. */
+export function getRounded(format: Ordered, bytes: Uint8Array, start: number, field: Place): number {
   const at = start + field.at
   const little = format.byteOrder === 'little'
   const all = bytes === viewed ? view : viewOf(bytes)
@@ -282,9 +292,6 @@ export function getNumber(format: Ordered, bytes: Uint8Array, start: number, fie
   if (field.width === 2) return all.getUint16(at, little)
   const high = all.getUint32(little ? at + 4 : at, little)
   const low = all.getUint32(little ? at : at + 4, little)
-  if (high > 0x1fffff) {
-    throw new ElfError('TRUNCATED', 'an offset or size past 2^53', undefined, (BigInt(high) << 32n) | BigInt(low))
-  }
   return high * 0x100000000 + low
 }
 

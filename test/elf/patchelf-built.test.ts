@@ -319,7 +319,7 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
     assert.match(runWell('nm', ['-D', path]), / a_symbol_name$/m)
   })
 
-  test('patchelf’s invalid-elf: a broken section table is refused in one line, or the edited program runs', () => {
+  test('patchelf’s invalid-elf: no loader reads a broken section table, so the edited program runs', () => {
     const bytes = readFileSync(compile('sectioned', 'int main(void) { return 42; }\n'))
     const source = bytesSource(bytes)
     const { header } = readElf(source)
@@ -343,19 +343,12 @@ int main(void) { int seen = 0; return dl_iterate_phdr(see, &seen); }
       'dynamic-unaligned': [section(ofType(SHT_DYNAMIC), 'offset'), Buffer.from('0100000000000000', 'hex')],
       'note-addralign-zero': [section(ofType(SHT_NOTE), 'addralign'), Buffer.alloc(8)],
     }
-    let runs = 0
     for (const [name, [at, value]] of Object.entries(broken)) {
       const file = Buffer.from(bytes)
       value.copy(file, at)
-      try {
-        writeFileSync(join(folder, name), edited(file, EDIT, { wipes: () => true }), { mode: 0o755 })
-        assert.equal(run(join(folder, name), []).status, 42, name)
-        runs++
-      } catch (error) {
-        assert.ok(error instanceof ElfError && !error.message.includes('\n'), name)
-      }
+      writeFileSync(join(folder, name), edited(file, EDIT, { wipes: () => true }), { mode: 0o755 })
+      assert.equal(run(join(folder, name), []).status, 42, name)
     }
-    assert.equal(runs, 7)
   })
 
   test('patchelf#287, #303: an object without sections is edited', { skip: missing('llvm-objcopy') }, () => {

@@ -85,13 +85,13 @@ test('.dynamic that goes on behind PT_DYNAMIC is refused: the loader reads on to
   }
 })
 
-test('a file that is cut off anywhere is not edited', () => {
+test('a file that is cut off anywhere in its segments is not edited', () => {
   const bytes = objectBytes('x86_64.so')
-  for (let length = bytes.length - 1; length > 64; length -= 97) {
+  const { programHeaders } = readElf(bytesSource(bytes))
+  const loaded = Math.max(...programHeaders.map(({ offset, filesz }) => offset + filesz))
+  for (let length = loaded - 1; length > 64; length -= 97) {
     assert.throws(() => makeGraft(bytesSource(bytes.subarray(0, length)), EDIT), ElfError)
   }
-  // what is left of the section table may be a payload
-  assertRefused(bytes.subarray(0, -1), /appended/)
 })
 
 test('PT_LOADs that overlap or are in the wrong order are refused', () => {

@@ -8,7 +8,9 @@ import { PT_LOAD } from '../../src/elf/constants.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
+import { treeContent } from '../support/tree.ts'
 import { MODULE, testVenv, type TestVenv } from './venv.ts'
+import { buildModule } from '../world/module.ts'
 import { worldSuite } from '../world/suite.ts'
 
 interface Document {
@@ -71,6 +73,39 @@ worldSuite('files that no loader would load', ['gcc', 'ld', 'objcopy'], world =>
     writeFileSync(path, whole.subarray(0, loadEnd))
     assert.equal(loads_(venv, path), true)
     assert.equal(documentOf(venv, 'check').summary.broken, 0)
+  })
+
+  rule('a module whose section table is cut off or not to be found is patched and given back', venv => {
+    const folder = join(venv.site, 'plain')
+    const modules = {
+      cut: (bytes: Buffer) => bytes.subarray(0, -1000),
+      gone: (bytes: Buffer) => bytes.subarray(0, Number(bytes.readBigUInt64LE(40)) - 10),
+      // e_shnum is zero, and section 0 tells of more sections than any file has
+      uncounted: (bytes: Buffer) => {
+        bytes.writeUInt16LE(0, 60)
+        bytes.writeBigUInt64LE(1n << 60n, Number(bytes.readBigUInt64LE(40)) + 32)
+        return bytes
+      },
+      sizeless: (bytes: Buffer) => (bytes.writeUInt16LE(0, 58), bytes),
+    }
+    for (const [name, damage] of Object.entries(modules)) {
+      const path = join(folder, `${name}${MODULE}`)
+      buildModule(path)
+      rmSync(`${path}.c`)
+      writeFileSync(path, damage(readFileSync(path)))
+    }
+    const before = treeContent(venv.root)
+    const imports = (name: string): boolean =>
+      run(join(venv.root, 'bin/python'), ['-c', `import plain.${name}`], { env: world.env }).status === 0
+    const libs = ['--libs', world.libs.gcc, '--no-scan']
+    for (const name of Object.keys(modules)) assert.ok(!imports(name), name)
+    assert.equal(venv.run('check', ...libs).status, 1)
+    assert.equal(venv.run('venv', ...libs).status, 0)
+    for (const name of Object.keys(modules)) assert.ok(imports(name), name)
+    const doctor = venv.run('doctor', ...libs)
+    assert.equal(doctor.status, 0, doctor.stdout)
+    assert.equal(venv.run('restore').status, 0)
+    assert.deepEqual(treeContent(venv.root), before)
   })
 
   rule('separate debugging information, relocatable files and files for other machines never fail', venv => {

@@ -123,7 +123,7 @@ function patched(source: ByteSource, { header }: ElfObject, patches: readonly Pa
   return { baseSize: source.size, tail: [], patches, header: head }
 }
 
-/** A graft whose parts have their places. From here on, only section names that cannot be read make it fail. */
+/** A graft whose parts have their places. From here on, nothing makes it fail. */
 export interface GraftDesign {
   readonly source: ByteSource
   readonly object: ElfObject

@@ -61,7 +61,10 @@ export function programHeaderPatch({ header }: ElfObject, index: number, changed
   return { offset: header.phoff + index * format.phdr.bytes, bytes: encodeProgramHeaders(format, [changed]) }
 }
 
-/** @param sections null where the object has no section table */
+/**
+ * @param sections null where the object has no section table that can be read. The header then names none: what it named
+ *   outside of the file would lie in the graft.
+ */
 export function newElfHeader(
   format: Format,
   old: Uint8Array,
@@ -72,8 +75,7 @@ export function newElfHeader(
   const header = new Uint8Array(old)
   encode(format.ehdr, format, header, 0, { phoff: programHeaders.at, phnum: programHeaders.count })
   header[EI_OSABI] = osabi
-  if (sections !== null) {
-    encode(format.ehdr, format, header, 0, { shoff: sections.at, shnum: sections.shnum, shstrndx: sections.shstrndx })
-  }
+  const { at, shnum, shstrndx } = sections ?? { at: 0, shnum: 0, shstrndx: 0 }
+  encode(format.ehdr, format, header, 0, { shoff: at, shnum, shstrndx })
   return header
 }

@@ -24,7 +24,7 @@ import {
 import type { ByteSource } from '../source.ts'
 
 /** Section names of real objects take some hundred bytes; an object with 70,000 sections has 2 MB of them. */
-export const MOST_NAMES = 1 << 24
+const MOST_NAMES = 1 << 24
 
 /** A range of the edited file that a section describes. */
 export interface Placed {

@@ -14,8 +14,6 @@ import type { ByteSource } from '../source.ts'
 import { changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject } from '../types.ts'
 import { valueOf } from '../tables/entries.ts'
-import { MOST_NAMES } from './new-sections.ts'
-import { readSectionNames } from '../tables/sections.ts'
 import { readVersionDefinitions, readVersionNeeds } from '../tables/symbol-versions.ts'
 import { verifyHeaders, verifyState } from '../rules/verify.ts'
 
@@ -95,13 +93,9 @@ export function tryRegraft(
   return edit !== null || own.length > 0
 }
 
-/**
- * Are the strings of the versions inside the string table, and is no section table past the end of the file? Otherwise
- * only the bytes show what a copy makes of the strings, and what a longer file makes of the section table.
- */
-function isPlain({ source, object, editable: { strtab, sections } }: GraftDesign): boolean {
+/** Are the strings of the versions inside the string table? Otherwise only the bytes show what a copy makes of them. */
+function isPlain({ source, object, editable: { strtab } }: GraftDesign): boolean {
   const { header, programHeaders, dynamic } = object
-  if (sections === null && header.shoff !== 0) return false
   const needs = readVersionNeeds(source, header, programHeaders, valueOf(dynamic, DT_VERNEED))
   const definitions = readVersionDefinitions(source, header, programHeaders, valueOf(dynamic, DT_VERDEF))
   const isInside = ({ name }: { readonly name: bigint }): boolean => name < strtab.length
@@ -121,7 +115,6 @@ function unfilled(
   page: number | undefined,
 ): FileEdit {
   const { sections } = editable
-  if (sections !== null) readSectionNames(source, sections, MOST_NAMES)
   const { at } = layout.programHeaders
   const header = { ...object.header, phoff: at, phnum: programHeaders.length }
   verifyHeaders(source.size, object, { header, programHeaders, end: layout.end }, sections, page)

@@ -16,7 +16,7 @@ import {
   SHT_GNU_VERNEED,
 } from '../constants.ts'
 import { newDynamic } from '../tables/dynamic.ts'
-import { readStringBytes } from '../memory.ts'
+import { extentAt, readStringBytes } from '../memory.ts'
 import { formatOf, getNumber } from '../layout.ts'
 import { type Editable, findStringSection } from '../rules/refuse.ts'
 import { findSection, sectionAddress, sectionNumber } from '../tables/sections.ts'
@@ -66,8 +66,11 @@ export function unusedStrings(
     sectionNumber(sections, index, 'link') === table && !READERS.has(sectionNumber(sections, index, 'type'))
   // a linker may keep the section names in the same table
   if (table < 0 || table === sections.namesIndex || findSection(sections, isForeign) >= 0) return []
+  const start = sectionNumber(sections, dynsym, 'offset')
   const symbolBytes = sectionNumber(sections, dynsym, 'size')
   if (symbolBytes > MOST_SYMBOL_BYTES || symbolBytes === 0) return []
+  const mapped = extentAt(programHeaders, value(DT_SYMTAB) ?? 0n)
+  if (mapped === null || mapped.offset !== start || mapped.length < symbolBytes) return []
 
   const needs = readVersionNeeds(source, header, programHeaders, value(DT_VERNEED))
   const used = [
@@ -92,7 +95,6 @@ export function unusedStrings(
   if (slots.length === 0) return []
 
   const format = formatOf(header)
-  const start = sectionNumber(sections, dynsym, 'offset')
   const step = format.sym.bytes * SYMBOLS_AT_ONCE
   let free = slots
   for (let read = 0; read < symbolBytes; read += step) {

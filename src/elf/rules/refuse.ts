@@ -27,6 +27,7 @@ import {
   sectionNumber,
   type SectionTable,
 } from '../tables/sections.ts'
+import { areRemainsOfSections } from './remains.ts'
 import { type ByteSource } from '../source.ts'
 import { definesSymbol } from '../tables/symbols.ts'
 import { valueOf } from '../tables/entries.ts'
@@ -169,11 +170,8 @@ export function findStringSection(sections: SectionTable, address: bigint): numb
  * deno, pkg, an AppImage, a zip). The program finds it from the end of its own file, and would not find it behind a
  * graft.
  */
-export function assertNoPayload(
-  source: ByteSource,
-  { header, programHeaders }: ElfObject,
-  { sections }: Editable,
-): void {
+export function assertNoPayload(source: ByteSource, object: ElfObject, { sections }: Editable): void {
+  const { header, programHeaders } = object
   let end = header.phoff + programHeaders.length * (header.class === 64 ? 56 : 32)
   for (const { offset, filesz } of programHeaders) end = Math.max(end, offset + filesz)
   if (sections !== null) {
@@ -184,6 +182,7 @@ export function assertNoPayload(
   const first = source.read(end, Math.min(slack, SLACK_SAMPLE))
   const final = source.read(source.size - Math.min(slack, SLACK_SAMPLE), Math.min(slack, SLACK_SAMPLE))
   if (first.some(byte => byte !== 0) || final.some(byte => byte !== 0)) {
+    if (areRemainsOfSections(source, object, end)) return
     throw refused(
       `${slack} ${slack === 1 ? 'byte is' : 'bytes are'} appended to it (a payload that the program looks for at its end)`,
       slack,

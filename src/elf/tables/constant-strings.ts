@@ -1,6 +1,5 @@
 // The constant strings of an object: what its code names at run time, such as the libraries that it opens by name.
 import { DT_STRSZ, DT_STRTAB, PF_W, PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_PROGBITS } from '../constants.ts'
-import { ElfError } from '../error.ts'
 import { type Extent, extentAt } from '../memory.ts'
 import type { ByteSource } from '../source.ts'
 import { decodeBytes } from '../text.ts'
@@ -53,23 +52,14 @@ export function findConstant(
 
 function constantsOf(source: ByteSource, object: ElfObject): Extent[] {
   const table = readSections(source, object.header)
-  const sections = table === null ? [] : sectionsOrNone(source, table)
+  const sections = table === null ? [] : rodataOf(source, table)
   if (sections.length > 0) return sections
   return object.programHeaders
     .filter(({ type, flags }) => type === PT_LOAD && (flags & PF_W) === 0)
     .map(({ offset, filesz }) => ({ offset, length: filesz }))
 }
 
-/** The sections called .rodata; none where the section table is not sound. No loader reads it. */
-function sectionsOrNone(source: ByteSource, table: SectionTable): Extent[] {
-  try {
-    return rodataOf(source, table)
-  } catch (error) {
-    if (error instanceof ElfError) return []
-    throw error
-  }
-}
-
+/** The sections called .rodata; none without names. */
 function rodataOf(source: ByteSource, table: SectionTable): Extent[] {
   const names = readSectionNames(source, table, MOST_NAMES)
   if (names === null) return []

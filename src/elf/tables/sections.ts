@@ -1,8 +1,7 @@
 // The section header table, as raw records that can be changed and written back. Loaders never look at it, and it may
 // have been stripped. It is kept correct for the tools that read it.
 import { PT_DYNAMIC, SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB } from '../constants.ts'
-import { ElfError } from '../error.ts'
-import { encode, type FieldName, type Format, formatOf, getAddress, getNumber } from '../layout.ts'
+import { encode, type FieldName, type Format, formatOf, getAddress, getNumber, getRounded } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
 import type { ElfHeader, ElfObject, ProgramHeader } from '../types.ts'
 
@@ -17,8 +16,8 @@ export interface SectionTable {
 }
 
 /**
- * Null where there is no section table, or where it lies outside the file or has another record size. Loaders never
- * look at the table, so such a file runs like any other.
+ * Null where there is no section table, or where it lies outside the file, has another record size or does not begin with
+ * the null section. Loaders never look at the table, so such a file runs like any other.
  */
 export function readSections(source: ByteSource, header: ElfHeader): SectionTable | null {
   if (header.shoff === 0 || header.shnum === 0) return null
@@ -27,12 +26,22 @@ export function readSections(source: ByteSource, header: ElfHeader): SectionTabl
   const length = header.shnum * entrySize
   if (entrySize !== format.shdr.bytes || header.shoff + length > source.size) return null
   const bytes = new Uint8Array(source.read(header.shoff, length))
-  return { format, count: header.shnum, namesIndex: header.shstrndx, bytes }
+  const table = { format, count: header.shnum, namesIndex: header.shstrndx, bytes }
+  return beginsWithNull(table) ? table : null
 }
 
-/** A field of a section header as a number. `index` counts from 0, the null section. */
+/** Is section 0 the null section? Only numbers that do not fit into the ELF header are in it. */
+export function beginsWithNull(table: SectionTable): boolean {
+  const fields = ['name', 'type', 'offset'] as const
+  return fields.every(field => sectionNumber(table, 0, field) === 0)
+}
+
+/**
+ * A field of a section header as a number. `index` counts from 0, the null section. A number past 2^53 is rounded: it
+ * leaves every file, and no loader looks at it.
+ */
 export function sectionNumber({ format, bytes }: SectionTable, index: number, field: SectionField): number {
-  return getNumber(format, bytes, index * format.shdr.bytes, format.shdr[field])
+  return getRounded(format, bytes, index * format.shdr.bytes, format.shdr[field])
 }
 
 /** A field of a section header as a bigint, for addresses (sh_addr). */
@@ -93,14 +102,14 @@ export function isDebugFile(
   return loaded.some(address => findSection(table, index => isEmptied(index, address)) > 0)
 }
 
-/** The bytes of the section names; null without such a section. @throws ElfError `TRUNCATED` */
+/** The bytes of the section names; null without such a section in the file, and where they take more than `most` bytes. */
 export function readSectionNames(source: ByteSource, table: SectionTable, most: number): Uint8Array | null {
   const { namesIndex } = table
   if (namesIndex === SHN_UNDEF || namesIndex >= table.count) return null
   if (sectionNumber(table, namesIndex, 'type') !== SHT_STRTAB) return null
+  const offset = sectionNumber(table, namesIndex, 'offset')
   const length = sectionNumber(table, namesIndex, 'size')
-  if (length > most) throw new ElfError('UNSUPPORTED', `the section names take ${length} bytes`, undefined, length)
-  return source.read(sectionNumber(table, namesIndex, 'offset'), length)
+  return length > most || offset + length > source.size ? null : source.read(offset, length)
 }
 
 /**

@@ -28,7 +28,7 @@ export function namesInStrings(source: ByteSource, object: ElfObject): string[] 
 }
 
 /**
- * Where constants are: sections that are mapped, read-only and not executable. Without sections: segments of this kind.
+ * Where constants are: sections that are mapped, read-only and not executable. Without such sections: segments of this kind.
  */
 function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject): Extent[] {
   const sections = readSections(source, header)
@@ -46,7 +46,7 @@ function constantsOf(source: ByteSource, { header, programHeaders }: ElfObject):
     if ((flags & SHF_ALLOC) === 0 || (flags & (SHF_WRITE | SHF_EXECINSTR)) !== 0) continue
     add(sectionNumber(sections, index, 'offset'), sectionNumber(sections, index, 'size'))
   }
-  if (sections !== null) return ranges
+  if (ranges.length > 0) return ranges
   for (const { type, flags, offset, filesz } of programHeaders) {
     if (type === PT_LOAD && (flags & (PF_R | PF_W | PF_X)) === PF_R) add(offset, filesz)
   }
