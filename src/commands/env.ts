@@ -5,7 +5,7 @@ import { type Variable, variablesOf } from '../inspect/variables/variables.ts'
 import { colours } from '../report/colour.ts'
 import { envLines, exportLines } from '../report/env-text.ts'
 import { screenOf } from '../report/screen.ts'
-import { writeLines, writeWarnings } from '../report/print.ts'
+import { writeLines } from '../report/print.ts'
 import { standardOutput } from '../report/terminal/output.ts'
 import { findKnownEnvironment } from '../state/folders.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
@@ -13,6 +13,7 @@ import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
 import { looking, type LibraryOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
+import { warn } from './shared/warnings.ts'
 
 export interface EnvCommandOptions extends LibraryOptions, OwnerOutputOptions {
   readonly export?: boolean | undefined
@@ -33,7 +34,7 @@ export function envCommand(argument: string | undefined, options: EnvCommandOpti
     else if (options.export === true) standardOutput.write(exportLines(variables))
     else if (options.quiet !== true || variables.some(isOpen)) print(venv.root, variables, options)
     if (options.quiet !== true && options.json !== true && options.export !== true) {
-      writeWarnings(examined.warnings, colours(options.color, env).stderr, env)
+      warn(examined.warnings, options)
     }
     return 0
   } catch (error) {

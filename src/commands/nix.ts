@@ -4,9 +4,8 @@ import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/run-options.ts'
 import { wheelNeeds } from '../inspect/wheel-needs.ts'
 import { findVenv } from '../python/pyvenv.ts'
-import { colours } from '../report/colour.ts'
 import { overlayLines } from '../report/nix-overlay-text.ts'
-import { writeLines, writeWarnings } from '../report/print.ts'
+import { writeLines } from '../report/print.ts'
 import { standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { writeDocument } from './shared/documents.ts'
@@ -14,6 +13,7 @@ import { reportFailure } from './shared/failure.ts'
 import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import { setFlags } from '../environment/engine.ts'
 import type { ExitStatus } from './shared/status.ts'
+import { warn } from './shared/warnings.ts'
 
 export type NixCommandOptions = LibrarySetOptions & OwnerOutputOptions
 
@@ -27,7 +27,7 @@ export function nixCommand(argument: string | undefined, options: NixCommandOpti
     )
     setFlags()
     const examined = examine(venv, lookingOnly(looking(options)))
-    writeWarnings(examined.warnings, colours(options.color, env).stderr, env)
+    warn(examined.warnings, options)
     const packages = wheelNeeds(examined)
     if (options.json === true) writeDocument('nix', { venv: venv.root, packages })
     else writeLines(standardOutput, overlayLines(packages))

@@ -2,9 +2,8 @@
 import { resolve } from 'node:path'
 import { isOurs, makeSteps, removeSteps } from '../private-loader/make-python.ts'
 import { type StandaloneReport, standaloneSteps } from '../private-loader/standalone.ts'
-import { colours } from '../report/colour.ts'
 import { count } from '../io/words.ts'
-import { writeLines, writeWarnings } from '../report/print.ts'
+import { writeLines } from '../report/print.ts'
 import { standardOutput } from '../report/terminal/output.ts'
 import { installationOf } from '../python/installation.ts'
 import { untilSignal } from './interruptible.ts'
@@ -12,6 +11,7 @@ import { writeDocument } from './shared/documents.ts'
 import { reportFailure } from './shared/failure.ts'
 import type { LibraryOptions, OutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
+import { warn } from './shared/warnings.ts'
 
 export interface PythonCommandOptions extends LibraryOptions, OutputOptions {
   readonly libc?: string | undefined
@@ -25,11 +25,9 @@ export interface PythonCommandOptions extends LibraryOptions, OutputOptions {
 
 /** `wheelfix python DIR`: edits a Python, makes one with `--make`, or takes either back with `--restore`. */
 export async function pythonCommand(directory: string, options: PythonCommandOptions): Promise<ExitStatus> {
-  const { env } = process
-  const colour = colours(options.color, env)
   try {
     const report = await untilSignal(stepsOn(directory, options), () => LEFT)
-    writeWarnings(report.warnings, colour.stderr, process.env)
+    warn(report.warnings, options)
     if (options.json === true) writeDocument('python', documentOf(report))
     else if (options.quiet !== true) writeLines(standardOutput, linesOf(report))
     return 0

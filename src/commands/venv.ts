@@ -8,7 +8,6 @@ import type { VenvReport } from '../environment/venv-report.ts'
 import type { Environment } from '../python/environment.ts'
 import { findVenv } from '../python/pyvenv.ts'
 import { activeElsewhere } from '../python/search-venv.ts'
-import { foldSkipped } from '../resolve/library-sources.ts'
 import { colours } from '../report/colour.ts'
 import { progressBar } from '../report/terminal/progress.ts'
 import { screenOf } from '../report/screen.ts'
@@ -16,9 +15,8 @@ import type { RunDetails } from '../report/run/run-details.ts'
 import type { RunFacts } from '../report/run/run-facts.ts'
 import { remediesFor } from '../report/run/remedies.ts'
 import { type ReportStyle, reportLines } from '../report/run/run-text.ts'
-import { writeLines, writeWarnings } from '../report/print.ts'
+import { writeLines } from '../report/print.ts'
 import { standardError, standardOutput } from '../report/terminal/output.ts'
-import { count } from '../io/words.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { answerFor, type AnsweredCommand } from './shared/answer.ts'
 import { reportFailure } from './shared/failure.ts'
@@ -26,6 +24,7 @@ import { type FolderResult, overFolders, type PutDocument } from './shared/sever
 import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 import { targetOf } from './shared/target.ts'
+import { warn } from './shared/warnings.ts'
 
 /** The options of both commands, as commander gives them. */
 export interface VenvCommandOptions extends LibrarySetOptions, OwnerOutputOptions {
@@ -169,16 +168,4 @@ async function detailsFor(
 function show(facts: RunFacts, style: ReportStyle, told: number): void {
   const screen = { ...style.screen, rows: style.screen.rows - told }
   writeLines(standardOutput, reportLines(facts, { ...style, screen }))
-}
-
-/** The most warnings that are shown without --verbose. */
-const MOST_WARNINGS = 2
-
-/** @returns how many lines the warnings took */
-function warn(warnings: readonly string[], options: VenvCommandOptions): number {
-  const isWhole = options.verbose === true || options.json === true
-  const short = isWhole ? warnings : foldSkipped(warnings)
-  const more = `${count(short.length - 1, 'more warning')} (-v shows all)`
-  const told = isWhole || short.length <= MOST_WARNINGS ? short : [...short.slice(0, 1), more]
-  return writeWarnings(told, colours(options.color, process.env).stderr, process.env)
 }

@@ -3,7 +3,7 @@ import { WheelfixError } from '../io/error.ts'
 import { colours } from '../report/colour.ts'
 import { progressBar } from '../report/terminal/progress.ts'
 import { wheelLines } from '../report/wheel-text.ts'
-import { writeLines, writeWarnings } from '../report/print.ts'
+import { writeLines } from '../report/print.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
 import { parseTag } from '../wheel/write-wheel.ts'
 import type { WheelFailure, WheelOptions, WheelReport, WheelRun } from '../wheel/wheel-report.ts'
@@ -15,6 +15,7 @@ import { withSignals } from './interruptible.ts'
 import { reportFailure } from './shared/failure.ts'
 import { looking, type LibrarySetOptions, type OutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
+import { warn } from './shared/warnings.ts'
 
 /** The options of the command, as commander gives them. */
 export interface WheelCommandOptions extends LibrarySetOptions, OutputOptions {
@@ -60,7 +61,7 @@ export async function wheelCommand(files: readonly string[], options: WheelComma
   const { results } = run
   const [only] = results
   if (results.length === 1 && only?.error != null) return reportFailure(only.error, options)
-  writeWarnings(run.warnings, colour.stderr, process.env)
+  warn(run.warnings, options)
   if (json) standardOutput.write(`${JSON.stringify(wheelDocument(run))}\n`)
   else {
     const lines = results.flatMap(result => result.lines)

@@ -49,6 +49,7 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions,
         chalk: colours(options.color, env).stdout,
         verbose: options.verbose === true,
         target: targetOf(venv, env, cwd),
+        env,
       }
       writeLines(standardOutput, whyLines(report, venv, style))
     }

@@ -1,5 +1,6 @@
 // Findings about libraries that are opened by name at run time. No DT_NEEDED shows these libraries.
 import { attributeFor } from '../nix/hints.ts'
+import { isWithoutNix, systemRemedy } from '../nix/system-packages.ts'
 import { relativeTo } from '../io/path.ts'
 import { KNOWN_CASES, type KnownCase } from '../resolve/known-cases.ts'
 import { isFoundByName, type PythonProcess } from '../resolve/python-process.ts'
@@ -8,7 +9,7 @@ import { type Examination } from '../environment/examine.ts'
 import type { Finding } from './findings.ts'
 
 /** Libraries that objects declare to open by name and do not find. */
-export function dlopenNotes({ scan }: Examination, input: SimulationInput): Finding[] {
+export function dlopenNotes({ scan }: Examination, input: SimulationInput, env: NodeJS.ProcessEnv): Finding[] {
   const findings: Finding[] = []
   for (const object of scan.objects) {
     for (const { feature, description, priority, sonames } of object.opens) {
@@ -19,7 +20,7 @@ export function dlopenNotes({ scan }: Examination, input: SimulationInput): Find
         message:
           `it opens ${sonames.join(' or ')} by name and does not find it ` +
           `(${priority}${feature === '' ? '' : `, for ${feature}`}${description === '' ? '' : `: ${description}`})`,
-        remedy: pasteFor(sonames.slice(0, 1)),
+        remedy: pasteFor(sonames.slice(0, 1), env),
         paths: [object.relative],
       })
     }
@@ -28,16 +29,24 @@ export function dlopenNotes({ scan }: Examination, input: SimulationInput): Find
 }
 
 /** Libraries that a known package opens by a computed name, and does not find (resolve/known-cases.ts). */
-export function knownCases({ distributions, venv }: Examination, python: PythonProcess): Finding[] {
+export function knownCases(
+  { distributions, venv }: Examination,
+  python: PythonProcess,
+  env: NodeJS.ProcessEnv,
+): Finding[] {
   const findings: Finding[] = []
+  const withoutNix = isWithoutNix(env)
   for (const known of KNOWN_CASES) {
     const installed = known.distributions.map(name => distributions.get(name)).find(found => found !== undefined)
     if (installed === undefined || known.sonames.some(soname => isFoundByName(soname, python))) continue
+    // the system that those programs expect is here
+    if (withoutNix && known.how === 'program') continue
     findings.push({
       code: 'run-time-library',
       severity: 'note',
       message: `${installed.name} ${wayOf(known)}`,
-      remedy: known.remedy,
+      // the system's own loader finds its packages by name
+      remedy: withoutNix ? systemRemedy(known.sonames.slice(0, 1)) : known.remedy,
       paths: [relativeTo(venv.root, installed.path)],
     })
   }
@@ -52,8 +61,15 @@ function wayOf({ how, sonames }: KnownCase): string {
   return `loads ${names} by name, and does not find it`
 }
 
-/** A command that builds the packages with these sonames. */
-export function pasteFor(sonames: readonly string[]): string | null {
-  const attributes = new Set(sonames.map(attributeFor).filter(name => name !== null))
-  return attributes.size === 0 ? null : `wheelfix libs build ${[...attributes].sort().join(' ')}`
+/**
+ * A command that adds the packages with these sonames: of nixpkgs, or of the system where there is no Nix. null when no
+ * package is known.
+ * @param target the words that select the environment in a command of wheelfix: empty, or a space and its folder
+ */
+export function pasteFor(sonames: readonly string[], env: NodeJS.ProcessEnv, target = ''): string | null {
+  const known = sonames.filter(soname => attributeFor(soname) !== null)
+  if (known.length === 0) return null
+  if (isWithoutNix(env)) return systemRemedy(known)
+  const attributes = new Set(known.flatMap(soname => attributeFor(soname) ?? []))
+  return `wheelfix libs build ${[...attributes].sort().join(' ')}${target}`
 }

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { searchPathEntries } from '../elf/edit/edit.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { WheelfixError } from '../io/error.ts'
-import { agree, count, listed } from '../io/words.ts'
+import { agree, count, listed, shellWord } from '../io/words.ts'
 import { fsPath, isInside, relativeTo } from '../io/path.ts'
 import { isOfThisMachine } from '../ldso/runnable.ts'
 import { checkRoots } from '../nix/roots.ts'
@@ -94,8 +94,8 @@ function diagnoseOnce(venv: Environment, options: DoctorOptions): DoctorReport {
       ...pending(examination),
       ...heldBack(examination),
       ...zeroedHeaders(examination),
-      ...missing(examination),
-      ...qtPlatforms(examination),
+      ...missing(examination, options.env),
+      ...qtPlatforms(examination, options.env),
       ...unreadable(examination),
       ...examination.faults.map((message): Finding => {
         return { code: 'loader-fault', severity: 'error', message, remedy: 'wheelfix loader', paths: [] }
@@ -107,8 +107,9 @@ function diagnoseOnce(venv: Environment, options: DoctorOptions): DoctorReport {
       ...[...examination.plan.warnings, ...searchingHere(examination)].map((message): Finding => {
         return { code: 'plan-warning', severity: 'note', message, remedy: null, paths: [] }
       }),
-      ...dlopenNotes(examination, now),
-      ...knownCases(examination, now.python),
+      ...untrusted(examination),
+      ...dlopenNotes(examination, now, options.env),
+      ...knownCases(examination, now.python, options.env),
       ...opensByName(examination, now, options.env),
       ...variableFindings(examination, { env: options.env }),
       ...foreignLibraries(examination),
@@ -150,7 +151,7 @@ function zeroedHeaders({ venv, scan }: Examination): Finding[] {
   ]
 }
 
-function missing({ plan, ignored, python, distributions }: Examination): Finding[] {
+function missing({ plan, ignored, python, distributions }: Examination, env: NodeJS.ProcessEnv): Finding[] {
   const libraries = missingLibraries(plan, ignored, python.libc, platformsOf(distributions))
   const findings = libraries
     .filter(({ optional }) => !optional)
@@ -159,7 +160,7 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
         code: 'library-missing',
         severity: 'error',
         message: `${soname} ${lacks === null ? 'is missing' : `does not define ${lacks}`}${through.length === 0 ? '' : ` (needed by ${through.join(', ')})`}`,
-        remedy: attribute === null ? hint : `wheelfix libs build ${attribute}`,
+        remedy: attribute === null ? hint : pasteFor([soname], env),
         paths: neededBy,
       }
     })
@@ -171,7 +172,7 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
       code: 'library-missing',
       severity: 'note',
       message: `only optional plugins need ${listed(names)}, which ${agree(sonames.length, 'is', 'are')} missing`,
-      remedy: pasteFor(sonames),
+      remedy: pasteFor(sonames, env),
       paths: [...new Set(optional.flatMap(({ neededBy }) => neededBy))],
     })
   }
@@ -179,7 +180,7 @@ function missing({ plan, ignored, python, distributions }: Examination): Finding
 }
 
 /** Qt's platform plugins. They fail first, and Qt hides why (“could not load … even though it was found”). */
-function qtPlatforms({ plan }: Examination): Finding[] {
+function qtPlatforms({ plan }: Examination, env: NodeJS.ProcessEnv): Finding[] {
   return plan.objects
     .filter(({ path, missing }) => /\/platforms\/libq(?:xcb|wayland\w*)\.so$/.test(path) && missing.length > 0)
     .map(({ path, relative, missing }): Finding => {
@@ -189,7 +190,7 @@ function qtPlatforms({ plan }: Examination): Finding[] {
         message:
           `Qt cannot open a window with ${path.endsWith('libqxcb.so') ? 'X11' : 'Wayland'}: its platform plugin ` +
           `lacks ${missing.join(', ')}`,
-        remedy: pasteFor(missing),
+        remedy: pasteFor(missing, env),
         paths: [relative],
       }
     })
@@ -325,6 +326,27 @@ function failingImports({ scan, interpreter }: Examination, env: NodeJS.ProcessE
     return [{ code: 'import-fails', severity, message: `import ${name}: ${error}`, remedy: null, paths: [relative] }]
   })
   return { count: modules.length, findings }
+}
+
+/** The packages of the store that serve nothing, because nobody whom the user trusts put them there. */
+function untrusted({ venv, sources }: Examination): Finding[] {
+  const { problem, passedOver } = sources.trust
+  const silence = problem()
+  const paths = silence === null ? passedOver().toSorted() : []
+  if (silence === null && paths.length === 0) return []
+  const was = agree(paths.length, 'was', 'were')
+  const them = agree(paths.length, 'it', 'them')
+  return [
+    {
+      code: 'untrusted-package',
+      severity: silence === null ? 'note' : 'warning',
+      message:
+        silence ??
+        `${count(paths.length, 'package')} of the store ${was} skipped, because nothing shows who put ${them} there`,
+      remedy: silence === null ? `to use one of them anyway: wheelfix venv --trust PATH ${shellWord(venv.root)}` : null,
+      paths,
+    },
+  ]
 }
 
 /** Sentences about objects that make the loader search the current directory. */

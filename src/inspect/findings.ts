@@ -20,6 +20,7 @@ export type FindingCode =
   | 'gc-roots'
   | 'hard-links'
   | 'plan-warning'
+  | 'untrusted-package'
   | 'qt-platform'
   | 'dlopen-note'
   | 'run-time-library'

@@ -14,6 +14,7 @@ interface WhyStyle {
   readonly verbose: boolean
   /** The words that select the environment in a command: empty, or a space and its folder. */
   readonly target: string
+  readonly env: NodeJS.ProcessEnv
 }
 
 /** The lines of the answer, and the command that makes it true where files are not patched yet. */
@@ -198,7 +199,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
     if (needed.hint !== null) hints.add(needed.hint)
     isMissing ||= needed.how === 'missing'
   }
-  const command = isMissing ? pasteFor([soname]) : null
+  const command = isMissing ? pasteFor([soname], painter.env, painter.target) : null
   return [
     chalk.bold(soname),
     ...[...groups].flatMap(([path, objects]) => [
@@ -206,7 +207,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
       ...(objects.length === 0 ? [chalk.dim('  nothing links to it')] : shownObjects(objects, path === '', painter)),
     ]),
     ...hints,
-    ...(command === null ? [] : [`→ to add it: ${command}${painter.target}`]),
+    ...(command === null ? [] : [`→ to add it: ${command}`]),
   ]
 }
 

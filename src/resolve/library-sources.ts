@@ -1,5 +1,6 @@
 // The sources of libraries for one interpreter: the named directories, then the scan of the Nix store, with the rule that
 // decides which packages are taken.
+import { fileNameOf } from '../io/path.ts'
 import { type LibraryDirectories, namedDirectories, type Pin } from '../nix/libset.ts'
 import { type StoreScanner, storeScanner } from '../nix/scan-store.ts'
 import { storeDirectory } from '../nix/store.ts'
@@ -85,12 +86,22 @@ export function trustWarnings({ passedOver, refusalOf, problem }: StoreTrust): s
 
 const SKIPPED = 'skipped '
 
-/** The warnings for a short report: one line for all skipped packages, because each of their warnings is long. */
+/** The warnings for a short report: one line, the last, for all skipped packages, because each of their warnings is long. */
 export function foldSkipped(warnings: readonly string[]): readonly string[] {
   const skipped = warnings.filter(text => text.startsWith(SKIPPED))
-  if (skipped.length < 2) return warnings
-  const line = `${SKIPPED}${skipped.length} packages of the store, because nothing shows who put them there (-v lists them)`
+  const [only] = skipped
+  if (only === undefined) return warnings
+  const path = only.slice(SKIPPED.length).split(':', 1)[0] ?? ''
+  const line =
+    skipped.length === 1
+      ? `${SKIPPED}${nameOf(path)} of the store, because nothing shows who put it there; to use it: --trust ${path}`
+      : `${SKIPPED}${skipped.length} packages of the store, because nothing shows who put them there (-v lists them)`
   return [...warnings.filter(text => !skipped.includes(text)), line]
+}
+
+/** The name of a store path without its hash. */
+function nameOf(storePath: string): string {
+  return fileNameOf(storePath).replace(/^[0-9a-z]{32}-/, '')
 }
 
 function filesOf({ interpreter, libc, process, closure }: PythonProcess): string[] {

@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { PT_DYNAMIC } from '../../src/elf/constants.ts'
 import { readElf } from '../../src/elf/read.ts'
+import { systemRemedy } from '../../src/nix/system-packages.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import { workshop } from '../ldso/objects.ts'
 import { writeNoted } from '../resolve/noted.ts'
@@ -99,6 +100,31 @@ worldSuite('wheelfix doctor', ['gcc', 'ld'], world => {
     // the command names the environment, because the tests run elsewhere
     assert.equal(found[1]?.remedy, `wheelfix libs build cups ${venv.root}`)
     assert.equal(venv.run('doctor', '--no-scan').status, 1)
+  })
+
+  test('without Nix, what adds a missing library is a command of the system, in each report', () => {
+    const venv = testVenv(world, 'without-nix')
+    venv.install('lacks', {
+      [`lacks/core${MODULE}`]: { needed: ['libGL.so.1'] },
+      'lacks/plugins/libplugin.so': { needed: ['libcups.so.2'] },
+    })
+    venv.install('pyopengl', { 'OpenGL/__init__.py': '' })
+    const env = { NIX_STORE_DIR: '/nonexistent', PATH: '/nonexistent' }
+    const command = systemRemedy(['libGL.so.1'])
+    assert.deepEqual(
+      findingsOf(venv, env).map(({ code, remedy }) => [code, remedy]),
+      [
+        ['library-missing', command],
+        ['library-missing', systemRemedy(['libcups.so.2'])],
+        ['run-time-library', command],
+      ],
+    )
+    for (const name of ['check', 'venv']) {
+      const { stdout } = venv.runWith(env, name, '--no-scan')
+      assert.ok(stdout.includes(`→ to add them: ${command}\n`), stdout)
+    }
+    const { stdout } = venv.runWith(env, 'why', 'libGL.so.1', '--no-scan')
+    assert.ok(stdout.includes(`→ to add it: ${command}\n`), stdout)
   })
 
   test('a venv that was never patched: unpatched', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { existsSync, renameSync, symlinkSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { copyFileSync, existsSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { interpreterOf } from '../support/elf.ts'
 import { skip } from '../support/requires.ts'
@@ -142,6 +142,32 @@ suite('a Python of another system', () => {
     for (const named of [root, join(root, 'bin/python3'), venv, join(venv, 'bin/python')]) {
       const { stdout } = wheelfix(world, ['python', named, '--dry-run', '--json'])
       assert.equal(JSON.parse(stdout).root, root, named)
+    }
+  })
+
+  test('is not a script, nor another program: the error says which file is wrong', () => {
+    const { root } = standalone()
+    const script = join(root, 'bin/pip')
+    writeFileSync(script, `#!${root}/bin/python3\n`, { mode: 0o755 })
+    const shim = join(world.root, 'shims/bin/python3')
+    mkdirSync(dirname(shim), { recursive: true })
+    writeFileSync(shim, '#!/bin/sh\n', { mode: 0o755 })
+    const program = join(root, 'bin/tool')
+    copyFileSync(join(root, 'bin/python3'), program)
+    const note = join(world.root, 'note.txt')
+    writeFileSync(note, 'text')
+    for (const [file, what] of [
+      [script, 'is a script, not a Python'],
+      [shim, 'is a script, not a Python'],
+      [program, 'is not the interpreter of an installed Python'],
+      [note, 'is not the interpreter of an installed Python'],
+    ] as const) {
+      const { status, stderr } = wheelfix(world, ['python', file])
+      assert.equal(status, 2)
+      assert.equal(
+        stderr,
+        `error: ${file} ${what}: name the folder that a Python is installed in, or its bin/python3\n`,
+      )
     }
   })
 

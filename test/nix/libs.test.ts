@@ -193,6 +193,7 @@ test(
     const words = remedy.split(' ').slice(1)
     const added = wheelfix(world, words, env)
     assert.equal(added.status, 0, added.stderr)
+    assert.equal((added.stdout + added.stderr).match(/to keep them/g)?.length, 1)
     const libraries = readdirSync(join(venv, '.wheelfix/libs/lib'))
     for (const soname of ['libz.so.1', 'libstdc++.so.6']) assert.ok(libraries.includes(soname), soname)
     runWell(join(venv, 'bin/python'), ['-c', 'import wheelfix_demo'], { env })

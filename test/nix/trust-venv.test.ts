@@ -18,6 +18,10 @@ interface Document {
   readonly missing: readonly { readonly soname: string; readonly hint: string | null }[]
 }
 
+interface Diagnosis {
+  readonly findings: readonly { readonly code: string; readonly message: string; readonly paths: readonly string[] }[]
+}
+
 interface Shared extends Managed {
   /** The package of the other user. */
   readonly evil: string
@@ -94,6 +98,18 @@ test(
     const key = sign(world.outputs.gcc, 'cache.example.org-1')
     writeFileSync(join(world.root, 'nix.conf'), `extra-trusted-public-keys = ${key}\n`)
     const good = join(world.libs.gcc, 'libstdc++.so.6')
+    const short = wheelfix(world, ['venv', venv, '--dry-run'], { ...shared.env, COLUMNS: '80' }).stderr
+    assert.match(short, /^warning: skipped gcc-99\.0\.0-lib of the store, [^\n]*\n[^\n]*--trust\s+\S+\n$/)
+    const { findings } = JSON.parse(wheelfix(world, ['doctor', venv, '--json'], shared.env).stdout) as Diagnosis
+    const named = findings.filter(({ code }) => code === 'untrusted-package')
+    assert.deepEqual(
+      named.map(({ paths }) => paths),
+      [[evil]],
+    )
+    assert.match(
+      named[0]?.message ?? '',
+      /^1 package of the store was skipped, because nothing shows who put it there$/,
+    )
     for (const forged of [false, true]) {
       if (forged) {
         rmSync(join(world.root, 'cache.example.org-1'))

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { findPolicy, POLICIES, POLICY_SOURCE } from '../../nix/policies.ts'
 import { colours } from '../../report/colour.ts'
 import { libsLines } from '../../report/libs-text.ts'
-import { writeLines, writeWarnings } from '../../report/print.ts'
+import { writeLines } from '../../report/print.ts'
 import { standardOutput } from '../../report/terminal/output.ts'
 import { findVenv } from '../../python/pyvenv.ts'
 import { targetPython } from '../../python/named.ts'
@@ -16,6 +16,7 @@ import { writeDocument } from '../shared/documents.ts'
 import { reportFailure } from '../shared/failure.ts'
 import { looking, type LibraryOptions, type OwnerOutputOptions } from '../shared/command-options.ts'
 import type { ExitStatus } from '../shared/status.ts'
+import { warn } from '../shared/warnings.ts'
 
 export interface LibsCommandOptions extends LibraryOptions, OwnerOutputOptions {
   readonly policy?: string | undefined
@@ -33,7 +34,7 @@ export function libsCommand(
 ): ExitStatus {
   try {
     const report = libsReport(argument, options, more)
-    writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
+    warn(report.warnings, options)
     const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
     if (options.json === true) writeDocument('libs', documentOf(report))
     else writeLines(standardOutput, libsLines(report, colours(options.color, process.env).stdout))
@@ -47,7 +48,7 @@ export function libsCommand(
 export function libsEnvCommand(argument: string | undefined, options: LibsCommandOptions): ExitStatus {
   try {
     const report = libsReport(argument, options)
-    writeWarnings(report.warnings, colours(options.color, process.env).stderr, process.env)
+    warn(report.warnings, options)
     if (options.json === true) {
       writeDocument('libs env', { libs: librarySearchPath(report) })
       return 0

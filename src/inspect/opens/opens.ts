@@ -12,12 +12,14 @@ import { agree, listed, shellWord } from '../../io/words.ts'
 import { isLibcFamily } from '../../ldso/libc.ts'
 import { isOfThisMachine } from '../../ldso/runnable.ts'
 import { attributeFor, isDriverHint, knownSonames } from '../../nix/hints.ts'
+import { isWithoutNix } from '../../nix/system-packages.ts'
 import { hasPython } from '../../python/environment.ts'
 import { isDriverLibrary } from '../../resolve/drivers.ts'
 import { chooseProvider } from '../../resolve/providers.ts'
 import { isFoundByName } from '../../resolve/python-process.ts'
 import { findsByName, type SimulationInput } from '../../resolve/simulate.ts'
 import type { ScannedObject } from '../../resolve/objects.ts'
+import { pasteFor } from '../by-name.ts'
 import type { Finding } from '../findings.ts'
 import { type OpenedLibrary, openedBySources } from './sources.ts'
 import { namesInStrings } from './strings.ts'
@@ -61,7 +63,7 @@ export function opensByName(examination: Examination, now: SimulationInput, env:
   }
   return [...missing].flatMap(([owner, items]) => {
     const needed = withoutAlternatives(items, found.get(owner) ?? new Set())
-    return needed.length === 0 ? [] : [findingOf(owner, needed, examination)]
+    return needed.length === 0 ? [] : [findingOf(owner, needed, examination, env)]
   })
 }
 
@@ -203,6 +205,7 @@ function findingOf(
   owner: string,
   items: readonly MissingLibrary[],
   { venv, python, sources, loader }: Examination,
+  env: NodeJS.ProcessEnv,
 ): Finding {
   // one name for each package: libGL.so.1 stands for libEGL.so.1 and the other libraries of libGL
   const names = new Map<string, string>()
@@ -212,14 +215,17 @@ function findingOf(
     const attribute = attributeFor(soname) ?? soname
     if (!names.has(attribute)) names.set(attribute, soname)
   }
-  const providers = [...names].map(([attribute, soname]) => {
-    return { attribute, path: chooseProvider(soname, [], python, sources).provider?.path ?? null }
+  const providers = [...names.values()].map(soname => {
+    return { soname, path: chooseProvider(soname, [], python, sources).provider?.path ?? null }
   })
-  const absent = providers.filter(({ path }) => path === null).map(({ attribute }) => attribute)
+  const absent = providers.filter(({ path }) => path === null).map(({ soname }) => soname)
+  const adding = pasteFor(absent, env)
   const files = [...new Set(items.map(({ file }) => file))]
+  // the system's own loader finds its packages by name
+  const isEnough = adding !== null && isWithoutNix(env)
   const steps = [
-    ...(absent.length === 0 ? [] : [`wheelfix libs build ${absent.sort().join(' ')}`]),
-    ...(loader === null || absent.length > 0 ? ['wheelfix loader'] : []),
+    ...(adding === null ? [] : [adding]),
+    ...((loader === null || absent.length > 0) && !isEnough ? ['wheelfix loader'] : []),
   ]
   const [only] = providers
   const [file] = files

@@ -3,7 +3,7 @@ import type { VenvReport } from '../../environment/venv-report.ts'
 import { directoryOf, relativeTo } from '../../io/path.ts'
 import type { LibrarySource } from '../../nix/libset.ts'
 import type { Applied } from '../../resolve/plan.ts'
-import { attributeOf } from '../../resolve/problems/hint.ts'
+import { attributeOf, shortHint } from '../../resolve/problems/hint.ts'
 import type { MissingLibrary } from '../../resolve/problems/missing.ts'
 import { stackReason } from '../../resolve/problems/stacks.ts'
 import type { ChangedPackage, Lack, LoaderFacts, RefusedFile, RunFacts, RunSummary } from './run-facts.ts'
@@ -130,7 +130,7 @@ function lacksOf(missing: readonly MissingLibrary[]): Lack[] {
       through: [...new Set(libraries.flatMap(({ through }) => through))],
       attributes: libraries.flatMap(({ attribute }) => attribute ?? []),
       hints: libraries.flatMap(({ soname, hint, attribute }) =>
-        hint === null || attribute !== null ? [] : [`${soname}: ${hint}`],
+        hint === null || attribute !== null ? [] : [`${soname}: ${shortHint(hint)}`],
       ),
     }
   })

@@ -158,6 +158,9 @@ function libraryLines({ libraries }: RunFacts, { chalk, details, screen }: Repor
 /** The most names of a list that are shown without --verbose. */
 const MOST_NAMES = 5
 
+/** The most hints that are shown without --verbose, because each takes two lines. */
+const MOST_HINTS = 1
+
 /** The most problems of one kind that have their own line without --verbose. */
 const MOST_LINES = 3
 
@@ -193,11 +196,13 @@ function problemLines(facts: RunFacts, style: ReportStyle): string[] {
 }
 
 /** Objects that are left alone because they are outside the environment. */
-function heldLines({ held }: RunFacts, { chalk }: ReportStyle): string[] {
-  return held.map(({ folder, by, objects }) => {
+function heldLines({ held }: RunFacts, style: ReportStyle): string[] {
+  const mark = style.chalk.yellow('!')
+  const lines = held.map(({ folder, by, objects }) => {
     const needs = `${count(objects, 'object')} there ${agree(objects, 'needs', 'need')} a patch`
-    return `${chalk.yellow('!')} ${folder} is outside the environment, which imports from it (${by}): ${needs}`
+    return `${mark} ${folder} is outside the environment, which imports from it (${by}): ${needs}`
   })
+  return folded(lines, style)
 }
 
 /** The missing libraries that count. */
@@ -206,9 +211,9 @@ function countingOf({ lacking, optional }: RunFacts, { strict }: ReportStyle): r
 }
 
 /** The first lines, and the number of the others. */
-function folded(lines: readonly string[], { chalk, details }: ReportStyle): string[] {
-  if (details !== null || lines.length <= MOST_LINES + 1) return [...lines]
-  return [...lines.slice(0, MOST_LINES), chalk.dim(`  and ${lines.length - MOST_LINES} more (-v shows all)`)]
+function folded(lines: readonly string[], { chalk, details }: ReportStyle, most = MOST_LINES): string[] {
+  if (details !== null || lines.length <= most + 1) return [...lines]
+  return [...lines.slice(0, most), chalk.dim(`  and ${lines.length - most} more (-v shows all)`)]
 }
 
 /**
@@ -221,6 +226,7 @@ function lackLines(lacks: readonly Lack[], style: ReportStyle): string[] {
   const hints = folded(
     lacks.flatMap(lack => lack.hints.map(hint => chalk.dim(`    ${hint}`))),
     style,
+    MOST_HINTS,
   )
   if (lacks.length <= MOST_LINES) return [...lacks.map(lack => `${mark} ${lackSentence(lack)}`), ...hints]
   const packages = [...new Set(lacks.flatMap(lack => lack.packages))].sort()

@@ -27,10 +27,18 @@ export function hintOf(
     const option = hintFor(soname)?.note ?? 'hardware.graphics.enable = true'
     return `it belongs to the graphics driver: on NixOS set ${option}; elsewhere start Python with nixGL or nix-gl-host`
   }
-  const reasons = clashes.length === 0 ? '' : `; skipped: ${clashes.join('; ')}`
+  const reasons = clashes.length === 0 ? '' : `${SKIPPED}${clashes.join('; ')}`
   const hint = hintFor(soname)
   if (hint === null) return clashes.length === 0 ? null : `no file of that name fits${reasons}`
   return `${describeHint(hint)}${reasons}`
+}
+
+const SKIPPED = '; skipped: '
+
+/** A hint without the reasons why files were skipped, which may be many and long. `-v` shows them. */
+export function shortHint(hint: string): string {
+  const end = hint.indexOf(SKIPPED)
+  return end === -1 ? hint : `${hint.slice(0, end)} (-v says why)`
 }
 
 function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[]): string {

@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { Chalk } from 'chalk'
-import { widthOf } from '../../../src/report/screen.ts'
+import { shortWarnings } from '../../../src/commands/shared/warnings.ts'
+import { widthOf, wrap } from '../../../src/report/screen.ts'
 import { remediesFor } from '../../../src/report/run/remedies.ts'
 import type { ChangedPackage, Lack, RunFacts } from '../../../src/report/run/run-facts.ts'
 import { type ReportStyle, reportLines } from '../../../src/report/run/run-text.ts'
+import { shortHint } from '../../../src/resolve/problems/hint.ts'
 
 const STORE = `/nix/store/${'a'.repeat(32)}`
 
@@ -119,6 +121,20 @@ function twoToolkits(): RunFacts {
   }
 }
 
+/** The same where nobody vouches for the store's packages: no library is taken, and files of the right names are skipped. */
+function unsignedToolkits(): RunFacts {
+  const facts = twoToolkits()
+  const names = Array.from({ length: 12 }, (_, index) => `libskipped${index}.so.1`)
+  return {
+    ...facts,
+    libraries: facts.libraries.filter(({ source }) => source === 'closure'),
+    lacking: facts.lacking.map(item => ({
+      ...item,
+      hints: names.map(name => `${name}: ${shortHint(`no file of that name fits; skipped: ${name.repeat(20)}`)}`),
+    })),
+  }
+}
+
 suite('the report of a run', () => {
   test('says in a few lines that there is nothing to do', () => {
     assert.deepEqual(reportLines(FINE, styleOf(80)), [
@@ -141,6 +157,41 @@ suite('the report of a run', () => {
     assert.match(text, /✗ PyQt6 and PySide6 cannot open a window: the X11 plugin lacks libxcb-icccm\.so\.4/)
     assert.match(text, /- 54 optional libraries are missing/)
     assert.ok(!text.includes('libplugin0'))
+  })
+
+  for (const [columns, most] of [
+    [80, 24],
+    [60, 36],
+  ] as const) {
+    test(`fits where dozens of packages of the store were skipped: ${most} lines of ${columns} columns`, () => {
+      const paths = Array.from({ length: 40 }, (_, index) => `${STORE}-package-${index}-1.0`)
+      const warnings = shortWarnings([...paths.map(path => `skipped ${path}: nobody`), 'a', 'b', 'c'])
+      const told = warnings.flatMap(warning => wrap(`warning: ${warning}`, columns, 4))
+      assert.ok(told.length <= 4, told.join('\n'))
+      const screen = { columns, rows: 24 - told.length }
+      const lines = [...told, ...reportLines(unsignedToolkits(), styleOf(columns, { screen }))]
+      assert.ok(lines.length <= most, lines.join('\n'))
+      assert.deepEqual(
+        lines.filter(line => widthOf(line) > columns && !line.startsWith('WHEELFIX')),
+        [],
+      )
+    })
+  }
+
+  test('says of each kind of problem how many more there are', () => {
+    const many = Array.from({ length: 30 }, (_, index) => `object-${index}.so`)
+    const facts: RunFacts = {
+      ...FINE,
+      refused: many.map(path => ({ path, reason: 'no', unrecorded: false })),
+      broken: many.map(path => ({ path, reason: 'no' })),
+      held: many.map(folder => ({ folder, by: 'a.pth', objects: 2 })),
+      lacking: many.map(file => lack({ packages: [file], files: [file], attributes: [], hints: [`${file}: a hint`] })),
+      summary: { ...FINE.summary, refused: 30, broken: 30, held: 60, missing: 30 },
+    }
+    const lines = reportLines(facts, styleOf(80))
+    assert.ok(lines.length <= 36, lines.join('\n'))
+    assert.equal(lines.filter(line => line === '  and 27 more (-v shows all)').length, 3)
+    assert.equal(lines.filter(line => line === '  and 29 more (-v shows all)').length, 1)
   })
 
   test('calls an object restored that gets its original bytes back', () => {
