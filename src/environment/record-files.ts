@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { extrasOf } from '../io/write/attributes.ts'
-import { errnoOf, unknownAt, WheelfixError } from '../io/error.ts'
+import { errnoAt, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
 import type { FileOwner } from '../python/distributions.ts'
@@ -36,9 +36,7 @@ function readRecord(path: string): string {
     // the specification of RECORD says UTF-8; latin1 keeps any byte as it is
     return readFileSync(fsPath(path), 'latin1')
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    const unknown = unknownAt(path, error)
-    if (unknown !== null) throw unknown
+    errnoAt(path, error)
     return ''
   }
 }

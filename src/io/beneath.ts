@@ -3,7 +3,7 @@
 // only regular files below the folder, up to a size that the reader states.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { decodeBytes } from '../elf/text.ts'
-import { errnoOf, unknownAt } from './error.ts'
+import { errnoAt, errnoOf } from './error.ts'
 import { fsPath } from './path.ts'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
@@ -63,9 +63,7 @@ export function readBeneath(folder: string, path: string, limit: number): Buffer
  */
 export function readRegular(path: string, limit: number): Buffer | null {
   const nothing = (error: unknown): null => {
-    if (errnoOf(error) === undefined) throw error
-    const unknown = unknownAt(path, error)
-    if (unknown !== null) throw unknown
+    errnoAt(path, error)
     return null
   }
   let fd: number

@@ -58,14 +58,15 @@ const UNKNOWING: ReadonlySet<string> = new Set(
 )
 
 /**
- * The error for a path of which nothing is known, where `error` says so.
- * @returns null for any other error
+ * The errno name of a failed call about `path`, for a caller that takes such a path for absent.
+ * @throws the error itself when no call of node:fs failed; WheelfixError `IO` when the system cannot say what is there
  */
-export function unknownAt(path: string, error: unknown): WheelfixError | null {
+export function errnoAt(path: string, error: unknown): string {
   const errno = errnoOf(error)
-  if (errno === undefined || !UNKNOWING.has(errno)) return null
+  if (errno === undefined) throw error
+  if (!UNKNOWING.has(errno)) return errno
   const what = errno === 'EMFILE' ? 'too many open files: raise the limit (ulimit -n)' : `cannot be read now (${errno})`
-  return new WheelfixError('IO', `${path}: ${what}`, path)
+  throw new WheelfixError('IO', `${path}: ${what}`, path)
 }
 
 function errnoName(number: number): string {

@@ -13,7 +13,7 @@ import {
   statSync,
 } from 'node:fs'
 import { decodeBytes, encodeText } from '../elf/text.ts'
-import { errnoOf, unknownAt } from './error.ts'
+import { errnoAt, errnoOf } from './error.ts'
 
 /** A path for a call of node:fs: the string itself, or its bytes where it holds escaped bytes. */
 export function fsPath(path: string): string | Buffer {
@@ -58,9 +58,7 @@ export function namesIn(path: string): string[] {
     const lossy = names.some(name => name.includes('\uFFFD'))
     return (lossy ? readdirSync(fsPath(path), { encoding: 'buffer' }).map(name => decodeBytes(name)) : names).sort()
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    const unknown = unknownAt(path, error)
-    if (unknown !== null) throw unknown
+    errnoAt(path, error)
     return []
   }
 }
@@ -93,9 +91,7 @@ export function realPathOrNull(path: string): string | null {
   try {
     return realPath(path)
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    const unknown = unknownAt(path, error)
-    if (unknown !== null) throw unknown
+    errnoAt(path, error)
     return null
   }
 }
@@ -113,6 +109,16 @@ export function realFolder(path: string): string {
 /** The text of a symbolic link. @throws the errors of readlink(2) */
 export function readLink(path: string): string {
   return decodeBytes(readlinkSync(fsPath(path), 'buffer'))
+}
+
+/** As `readLink`; null for anything but a link, and for a link that this user cannot read. */
+export function readLinkOrNull(path: string): string | null {
+  try {
+    return readLink(path)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return null
+  }
 }
 
 /** Is `path` the folder `root` or below it? Both are absolute, without `..`. */

@@ -4,8 +4,8 @@
 import { ElfError } from '../elf/error.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { errnoOf, unknownAt } from '../io/error.ts'
-import { directoryOf, fileNameOf, namesIn, realPath } from '../io/path.ts'
+import { errnoAt } from '../io/error.ts'
+import { directoryOf, fileNameOf, namesIn, realPathOrNull } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 
 /** The errors of open(2) after which every loader tries the next directory. */
@@ -95,14 +95,7 @@ export function diskTree(): DiskTree {
 }
 
 function realDirectory(directory: string): string {
-  try {
-    return realPath(directory)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    const unknown = unknownAt(directory, error)
-    if (unknown !== null) throw unknown
-    return directory
-  }
+  return realPathOrNull(directory) ?? directory
 }
 
 /** The size of the larger of the two ELF headers, in bytes. */
@@ -122,10 +115,7 @@ function openObject(path: string): OpenedFile | null {
   } catch (error) {
     // a folder or a device: it exists under that name, and the loader gives up on it
     if (error instanceof ElfError) return { identity: path, object: null }
-    const errno = errnoOf(error)
-    if (errno === undefined) throw error
-    const unknown = unknownAt(path, error)
-    if (unknown !== null) throw unknown
+    const errno = errnoAt(path, error)
     return ABSENT.has(errno) ? null : { identity: path, object: null, errno }
   }
 }

@@ -12,7 +12,7 @@ import {
   isWritable,
   makeFolders,
   namesIn,
-  readLink,
+  readLinkOrNull,
   realFolder,
   removeEmpty,
 } from '../io/path.ts'
@@ -98,7 +98,7 @@ export function checkRoots(stateFolder: string, paths: readonly string[], env: N
   const lost = links
     .map((name): Root => {
       const link = `${folder}/${name}`
-      return { link, storePath: linkTarget(link) ?? '', registration: registration(link, env), state: 'dead' }
+      return { link, storePath: readLinkOrNull(link) ?? '', registration: registration(link, env), state: 'dead' }
     })
     .filter(({ link, storePath }) => !existsSync(fsPath(storePath)) && !wanted.some(root => root.link === link))
   const roots = [...wanted, ...lost]
@@ -145,17 +145,8 @@ function nameLinks(paths: readonly string[], env: NodeJS.ProcessEnv): { name: st
 
 function rootState(link: string, storePath: string, env: NodeJS.ProcessEnv): Root['state'] {
   if (!existsSync(fsPath(storePath))) return 'dead'
-  if (linkTarget(link) !== storePath) return 'absent'
+  if (readLinkOrNull(link) !== storePath) return 'absent'
   return isRegistered(link, env) ? 'rooted' : 'unregistered'
-}
-
-function linkTarget(link: string): string | null {
-  try {
-    return readLink(link)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
-  }
 }
 
 /** Nix's own link to ours, in gcroots/auto. */
@@ -165,7 +156,7 @@ function registration(link: string, env: NodeJS.ProcessEnv): string {
 }
 
 function isRegistered(link: string, env: NodeJS.ProcessEnv): boolean {
-  return linkTarget(registration(link, env)) === link
+  return readLinkOrNull(registration(link, env)) === link
 }
 
 /** Does this machine have Nix? The folder of registrations comes with Nix. */
@@ -202,7 +193,7 @@ function registerByProgram(lacking: readonly Root[], env: NodeJS.ProcessEnv): bo
 
 /** Makes a link. A link to another path is replaced by a rename, so that a link exists at every moment. */
 function makeLink(link: string, target: string): void {
-  if (linkTarget(link) === target) return
+  if (readLinkOrNull(link) === target) return
   // VENV/.wheelfix/roots/NAME; the state of a folder may be in the user's state folder, which may not exist
   const folder = directoryOf(link)
   const state = directoryOf(folder)
@@ -216,7 +207,7 @@ function makeLink(link: string, target: string): void {
  * rename is needed, and a killed run leaves no temporary name in the folder.
  */
 function makeRegistration(path: string, link: string): void {
-  if (linkTarget(path) === link) return
+  if (readLinkOrNull(path) === link) return
   rmSync(fsPath(path), { force: true })
   symlinkSync(fsPath(link), fsPath(path))
 }
@@ -230,9 +221,9 @@ function dropUnused(stateFolder: string, paths: readonly string[], env: NodeJS.P
     .filter(link => !used.has(link))
   for (const link of unused) {
     const known = registration(link, env)
-    if (linkTarget(link) !== null) rmSync(fsPath(link))
+    if (readLinkOrNull(link) !== null) rmSync(fsPath(link))
     // Nix drops registrations without a link at its next collection; a user with permission drops them now
-    if (linkTarget(known) === link) removeIfAllowed(known)
+    if (readLinkOrNull(known) === link) removeIfAllowed(known)
   }
   removeEmpty(folder)
   return unused.length

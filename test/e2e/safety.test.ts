@@ -25,40 +25,18 @@ import { isDeepStrictEqual } from 'node:util'
 import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { hashFile, treeContent, treeState } from '../support/tree.ts'
+import { buildThrowingModules, hasHeaders, moduleNames } from '../world/throwing-module.ts'
 import { makeVenv, sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 
-/** An extension module that throws and catches a C++ exception, and some MiB large where `LARGE` is set. */
-const MODULE = `
-#include <Python.h>
-#include <stdexcept>
-#include <string>
-#ifdef LARGE
-char ballast[3 << 20] = {1};
-#endif
-static PyObject *answer(PyObject *, PyObject *) {
-  try { throw std::runtime_error("42"); } catch (const std::exception &e) { return PyLong_FromLong(std::stoi(e.what())); }
-}
-static PyMethodDef methods[] = {{"answer", answer, METH_NOARGS, ""}, {nullptr, nullptr, 0, nullptr}};
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, NAME, "", -1, methods};
-PyMODINIT_FUNC INIT(void) { return PyModule_Create(&definition); }
-`
+const MODULES = ['small', 'large']
 
 const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
 if (typeof world === 'string') test('safety', { skip: skip(world) })
 else if (!hasHeaders(world)) test('safety', { skip: skip('needs the headers of Python') })
 else theSuite(world)
-
-function includes(world: World): string {
-  const code = 'import sysconfig; print(sysconfig.get_path("include"))'
-  return runWell(world.host.python.executable, ['-c', code]).trim()
-}
-
-function hasHeaders(world: World): boolean {
-  return statSync(join(includes(world), 'Python.h'), { throwIfNoEntry: false }) !== undefined
-}
 
 function theSuite(world: World): void {
   suite('safety', () => {
@@ -70,7 +48,7 @@ function theSuite(world: World): void {
       const venv = join(world.root, `venv${++number}`)
       cpSync(template, venv, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true })
       // a file with a second link is replaced, one without is written in place
-      const [small = ''] = moduleNames(world)
+      const [small = ''] = moduleNames(world, MODULES)
       linkSync(join(sitePackages(world, venv), small), `${venv}-link`)
       return venv
     }
@@ -176,11 +154,11 @@ function theSuite(world: World): void {
     test('a file with several links gets an inode of its own, the others keep their bytes', () => {
       const venv = copy()
       const site = sitePackages(world, venv)
-      for (const name of moduleNames(world)) {
+      for (const name of moduleNames(world, MODULES)) {
         linkSync(join(site, name), join(world.root, `cache${number}-${name}`))
       }
       assert.equal(wheelfix(world, ['venv', venv]).status, 0)
-      for (const name of moduleNames(world)) {
+      for (const name of moduleNames(world, MODULES)) {
         const cached = join(world.root, `cache${number}-${name}`)
         assert.equal(hashFile(cached), hashFile(join(sitePackages(world, template), name)))
         assert.notEqual(statSync(cached).ino, statSync(join(site, name)).ino)
@@ -190,7 +168,7 @@ function theSuite(world: World): void {
 
     test('a copy takes the place of a link that leaves the venv, and restore puts the link back', () => {
       const venv = copy()
-      const [name = ''] = moduleNames(world)
+      const [name = ''] = moduleNames(world, MODULES)
       const path = join(sitePackages(world, venv), name)
       const outside = join(world.root, `outside-${name}`)
       renameSync(path, outside)
@@ -209,7 +187,7 @@ function theSuite(world: World): void {
       const venv = copy()
       const outside = join(world.root, 'outside-folder')
       mkdirSync(outside)
-      const [name = ''] = moduleNames(world)
+      const [name = ''] = moduleNames(world, MODULES)
       renameSync(join(sitePackages(world, venv), name), join(outside, name))
       symlinkSync(outside, join(sitePackages(world, venv), 'linked'))
       const before = hashFile(join(outside, name))
@@ -220,7 +198,7 @@ function theSuite(world: World): void {
 
     test('a file that an installer put in place of a copied link stays a file after restore', () => {
       const venv = copy()
-      const [name = ''] = moduleNames(world)
+      const [name = ''] = moduleNames(world, MODULES)
       const path = join(sitePackages(world, venv), name)
       const outside = join(world.root, `again-${name}`)
       renameSync(path, outside)
@@ -235,7 +213,7 @@ function theSuite(world: World): void {
 
     test('a hard link beside a link to the same file keeps no object from being patched', () => {
       const venv = copy()
-      const [name = ''] = moduleNames(world)
+      const [name = ''] = moduleNames(world, MODULES)
       const path = join(sitePackages(world, venv), name)
       const outside = join(world.root, `twin-${name}`)
       renameSync(path, outside)
@@ -248,7 +226,7 @@ function theSuite(world: World): void {
 
     test('a linked object whose file in the cache is replaced is looked at again', () => {
       const venv = copy()
-      const [name = ''] = moduleNames(world)
+      const [name = ''] = moduleNames(world, MODULES)
       const path = join(sitePackages(world, venv), name)
       const outside = join(world.root, `cache-${name}`)
       renameSync(path, outside)
@@ -267,7 +245,7 @@ function theSuite(world: World): void {
 
     test('mode and times of a file stay', () => {
       const venv = copy()
-      const paths = moduleNames(world).map(name => join(sitePackages(world, venv), name))
+      const paths = moduleNames(world, MODULES).map(name => join(sitePackages(world, venv), name))
       for (const path of paths) {
         chmodSync(path, 0o555)
         utimesSync(path, 1_600_000_000, 1_600_000_000)
@@ -316,7 +294,7 @@ function theSuite(world: World): void {
     test('a name that is not UTF-8 is patched, and reported as Python decodes it', () => {
       const venv = copy()
       const site = sitePackages(world, venv)
-      const [name = ''] = moduleNames(world)
+      const [name = ''] = moduleNames(world, MODULES)
       const odd = Buffer.concat([Buffer.from(`${site}/lib`), Buffer.from([0xff]), Buffer.from('.so')])
       writeFileSync(odd, readFileSync(join(site, name)))
       const report = JSON.parse(wheelfix(world, ['venv', venv, '--json']).stdout)
@@ -355,7 +333,7 @@ function theSuite(world: World): void {
     test('RECORD loses the hash of what changed, or gets the true one with --rehash', () => {
       const venv = copy()
       const record = join(sitePackages(world, venv), 'pair-1.0.dist-info/RECORD')
-      const [name = ''] = moduleNames(world)
+      const [name = ''] = moduleNames(world, MODULES)
       wheelfix(world, ['venv', venv])
       assert.ok(readFileSync(record, 'latin1').includes(`${name},,\r\n`))
       wheelfix(world, ['venv', venv, '--rehash'])
@@ -369,7 +347,7 @@ function theSuite(world: World): void {
     test('a file that another tool changed since is named by restore and left alone', () => {
       const venv = copy()
       wheelfix(world, ['venv', venv])
-      const [name = ''] = moduleNames(world)
+      const [name = ''] = moduleNames(world, MODULES)
       const path = join(sitePackages(world, venv), name)
       writeFileSync(path, Buffer.concat([readFileSync(path), Buffer.from('more')]))
       const { status, stdout } = wheelfix(world, ['restore', venv])
@@ -384,29 +362,11 @@ function isInPlace(name: string): boolean {
   return /\/large\./.test(name)
 }
 
-function moduleNames(world: World): string[] {
-  const suffix = runWell(world.host.python.executable, [
-    '-c',
-    'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))',
-  ]).trim()
-  return [`small${suffix}`, `large${suffix}`]
-}
-
 /** A venv with a distribution of a small and a large extension module, and a RECORD with CRLF line ends. */
 function makeTemplate(world: World): string {
   const venv = makeVenv(world, 'template')
   const site = sitePackages(world, venv)
-  const source = join(world.root, 'module.cc')
-  writeFileSync(source, MODULE)
-  const rows: string[] = []
-  for (const name of moduleNames(world)) {
-    const [stem = ''] = name.split('.')
-    const defines = [`-DINIT=PyInit_${stem}`, `-DNAME="${stem}"`, ...(stem === 'large' ? ['-DLARGE'] : [])]
-    const path = join(site, name)
-    runWell('g++', ['-shared', '-fPIC', '-O1', `-I${includes(world)}`, ...defines, '-o', path, source])
-    const hash = Buffer.from(hashFile(path), 'hex').toString('base64url')
-    rows.push(`${name},sha256=${hash},${statSync(path).size}`)
-  }
+  const rows = buildThrowingModules(world, site, MODULES)
   const info = join(site, 'pair-1.0.dist-info')
   mkdirSync(info)
   writeFileSync(join(info, 'METADATA'), 'Metadata-Version: 2.1\nName: pair\nVersion: 1.0\n')

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { skip, which } from '../support/requires.ts'
 import { run, type RunResult, runWell } from '../support/run.ts'
-import { type NixWorld, nixWorld } from '../world/nix.ts'
+import { type NixWorld, nixWorldFor } from '../world/nix.ts'
+import { lacksWheels } from '../world/venv.ts'
 import { scratch } from './stores.ts'
 
 export const ROOT = join(import.meta.dirname, '../../..')
@@ -29,12 +30,11 @@ export interface Flakes {
 /**
  * The project and a nixpkgs for it.
  * @param uv the program that is its uv
- * @returns why there can be none here, where that is so
+ * @returns null where there can be none: the test is then skipped
  */
-export function flakes(t: TestContext, uv = which('uv')): Flakes | string {
-  const world = nixWorld()
-  if (typeof world === 'string') return skip(world)
-  t.after(() => world.dispose())
+export function flakes(t: TestContext, uv = which('uv')): Flakes | null {
+  const world = nixWorldFor(t)
+  if (world === null) return null
   const folder = scratch(t)
   const stub = join(folder, 'nixpkgs')
   cpSync(join(ROOT, 'test/nix/nixpkgs'), stub, { recursive: true })
@@ -99,4 +99,14 @@ export function flakes(t: TestContext, uv = which('uv')): Flakes | string {
 export function succeeds({ status, stdout, stderr }: RunResult): string {
   assert.equal(status, 0, stderr)
   return stdout
+}
+
+/** As `flakes`, in a world in which wheels can be installed. */
+export function flakesWithWheels(t: TestContext): Flakes | null {
+  const all = flakes(t)
+  if (all === null) return null
+  const reason = lacksWheels(all.world)
+  if (reason === false) return all
+  t.skip(skip(reason))
+  return null
 }

@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { missing } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { treeState } from '../support/tree.ts'
-import { nixWorld } from '../world/nix.ts'
+import { nixWorldFor } from '../world/nix.ts'
 import { installDemoWheel, makeVenv, wheelfix } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
@@ -85,12 +85,8 @@ test(
     skip: missing('nix', 'nix-build'),
   },
   t => {
-    const world = nixWorld()
-    if (typeof world === 'string') {
-      t.skip(world)
-      return
-    }
-    t.after(() => world.dispose())
+    const world = nixWorldFor(t)
+    if (world === null) return
     const flake = join(world.root, 'flake')
     mkdirSync(flake)
     const expression = world.expression.replaceAll('builtins.currentSystem', '"x86_64-linux"')
@@ -141,12 +137,8 @@ test(
   'libs build takes packages of nixpkgs by name, and what is missing by itself, beside what was built before',
   { skip: missing('nix', 'nix-build') },
   t => {
-    const world = nixWorld()
-    if (typeof world === 'string') {
-      t.skip(world)
-      return
-    }
-    t.after(() => world.dispose())
+    const world = nixWorldFor(t)
+    if (world === null) return
     const nixpkgs = join(world.root, 'nixpkgs')
     mkdirSync(nixpkgs)
     writeFileSync(join(nixpkgs, 'world.nix'), world.expression)

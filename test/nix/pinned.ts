@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { run, runWell } from '../support/run.ts'
-import { type NixWorld, nixWorld } from '../world/nix.ts'
+import { type NixWorld, nixWorldFor } from '../world/nix.ts'
 import { makeVenv, sitePackages } from '../world/venv.ts'
 import { OPTIONS } from './flakes.ts'
 
@@ -41,12 +41,8 @@ interface Pinned {
 
 /** A world whose venv misses the sonames, and a nixpkgs in its store. */
 export function pinned(t: TestContext, sonames: readonly string[]): Pinned | null {
-  const world = nixWorld()
-  if (typeof world === 'string') {
-    t.skip(world)
-    return null
-  }
-  t.after(() => world.dispose())
+  const world = nixWorldFor(t)
+  if (world === null) return null
   const nix = (...args: readonly string[]) => runWell('nix', [...OPTIONS, ...args]).trim()
   const nixpkgs = join(world.root, 'nixpkgs')
   mkdirSync(nixpkgs)

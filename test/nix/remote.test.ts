@@ -111,10 +111,7 @@ test(
   },
   async t => {
     const all = flakes(t)
-    if (typeof all === 'string') {
-      t.skip(all)
-      return
-    }
+    if (all === null) return
     const remote = await remoteMachine(t)
     if (typeof remote === 'string') {
       t.skip(remote)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
-import { nixWorld } from '../world/nix.ts'
+import { nixWorldFor } from '../world/nix.ts'
 import { makeVenv, sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
 import { OPTIONS, ROOT } from './flakes.ts'
 
@@ -39,12 +39,8 @@ test(
     skip: missing('nix', 'nix-build', 'gcc', 'bash', 'readelf'),
   },
   t => {
-    const world = nixWorld()
-    if (typeof world === 'string') {
-      t.skip(world)
-      return
-    }
-    t.after(() => world.dispose())
+    const world = nixWorldFor(t)
+    if (world === null) return
     const { root } = world
     const stubs = join(root, 'stubs')
     const stub = (soname: string): string => {
@@ -125,12 +121,8 @@ test(
   'wheelfix nix names what no package of nixpkgs is known to have, and has status 1',
   { skip: missing('gcc', 'nix-build') },
   t => {
-    const world = nixWorld()
-    if (typeof world === 'string') {
-      t.skip(world)
-      return
-    }
-    t.after(() => world.dispose())
+    const world = nixWorldFor(t)
+    if (world === null) return
     const venv = makeVenv(world, '.venv')
     const folder = sitePackages(world, venv)
     compile('int stub;', join(world.root, 'libof-nobody.so.3'), '-Wl,-soname,libof-nobody.so.3')

@@ -1,67 +1,30 @@
 // A small venv with objects of every kind that is written differently: extension modules of some KiB and of some MiB, one
 // with a second link, programs with the loader of another system, and a RECORD that lists them.
-import { cpSync, linkSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, linkSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { run, runWell } from '../support/run.ts'
-import { hashFile, treeContent } from '../support/tree.ts'
+import { treeContent } from '../support/tree.ts'
+import { buildThrowingModules, recordRow } from '../world/throwing-module.ts'
 import { makeVenv, sitePackages } from '../world/venv.ts'
 import type { World } from '../world/world.ts'
 
-/** An extension module that throws and catches a C++ exception, and some MiB large where `LARGE` is set. */
-const MODULE = `
-#include <Python.h>
-#include <stdexcept>
-#include <string>
-#ifdef LARGE
-char ballast[3 << 20] = {1};
-#endif
-static PyObject *answer(PyObject *, PyObject *) {
-  try { throw std::runtime_error("42"); } catch (const std::exception &e) { return PyLong_FromLong(std::stoi(e.what())); }
-}
-static PyMethodDef methods[] = {{"answer", answer, METH_NOARGS, ""}, {nullptr, nullptr, 0, nullptr}};
-static PyModuleDef definition = {PyModuleDef_HEAD_INIT, NAME, "", -1, methods};
-PyMODINIT_FUNC INIT(void) { return PyModule_Create(&definition); }
-`
+export { hasHeaders } from '../world/throwing-module.ts'
 
 const PROGRAM = `
 #include <stdexcept>
 int main() { try { throw std::runtime_error("42"); } catch (const std::exception &) { return 42; } }
 `
 
-/** Needs the headers of Python and g++. */
-export function hasHeaders(world: World): boolean {
-  return statSync(join(includes(world), 'Python.h'), { throwIfNoEntry: false }) !== undefined
-}
-
-function includes(world: World): string {
-  const code = 'import sysconfig; print(sysconfig.get_path("include"))'
-  return runWell(world.host.python.executable, ['-c', code]).trim()
-}
-
 const MODULES = ['small', 'large', 'linked']
 
 export function makeTemplate(world: World): string {
   const venv = makeVenv(world, 'template')
   const site = sitePackages(world, venv)
-  const source = join(world.root, 'module.cc')
-  writeFileSync(source, MODULE)
-  const code = 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'
-  const suffix = runWell(world.host.python.executable, ['-c', code]).trim()
-  const rows: string[] = []
-  const addRow = (path: string, name: string): void => {
-    const hash = Buffer.from(hashFile(path), 'hex').toString('base64url')
-    rows.push(`${name},sha256=${hash},${statSync(path).size}`)
-  }
-  for (const stem of MODULES) {
-    const defines = [`-DINIT=PyInit_${stem}`, `-DNAME="${stem}"`, ...(stem === 'large' ? ['-DLARGE'] : [])]
-    const path = join(site, `${stem}${suffix}`)
-    runWell('g++', ['-shared', '-fPIC', '-O1', `-I${includes(world)}`, ...defines, '-o', path, source])
-    addRow(path, `${stem}${suffix}`)
-  }
+  const rows = buildThrowingModules(world, site, MODULES)
   const program = join(world.root, 'program.cc')
   writeFileSync(program, PROGRAM)
   runWell('g++', ['-O1', '-o', join(venv, 'bin/tool'), program])
-  addRow(join(venv, 'bin/tool'), '../../../bin/tool')
+  rows.push(recordRow(join(venv, 'bin/tool'), '../../../bin/tool'))
   const info = join(site, 'trio-1.0.dist-info')
   mkdirSync(info)
   writeFileSync(join(info, 'METADATA'), 'Metadata-Version: 2.1\nName: trio\nVersion: 1.0\n')

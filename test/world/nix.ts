@@ -4,7 +4,8 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { which } from '../support/requires.ts'
+import type { TestContext } from 'node:test'
+import { skip, which } from '../support/requires.ts'
 import { run } from '../support/run.ts'
 import { findHost, type Host } from './host.ts'
 import { type BuiltinLinks, type Outputs, PACKAGES, type PackageName, RECIPES, type Variant } from './packages.ts'
@@ -25,6 +26,17 @@ const OPTIONS = ['--option', 'substitute', 'false', '--option', 'build-users-gro
 export interface NixWorld extends World {
   /** The packages as an attribute set of derivations, for a flake. */
   readonly expression: string
+}
+
+/** A world whose store is /nix/store, for one test. null: there is none, and the test is skipped. */
+export function nixWorldFor(t: TestContext): NixWorld | null {
+  const world = nixWorld()
+  if (typeof world === 'string') {
+    t.skip(skip(world))
+    return null
+  }
+  t.after(() => world.dispose())
+  return world
 }
 
 /** @returns a world whose store is /nix/store, or the reason why there is none */

@@ -5,7 +5,7 @@ import { lstatSync, statfsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { errnoOf } from '../../io/error.ts'
-import { fsPath, isInside, namesIn, readLink, realPath } from '../../io/path.ts'
+import { fsPath, isInside, namesIn, readLink, readLinkOrNull, realPath } from '../../io/path.ts'
 import { stateDirectory, storeDirectory, storePathOf } from '../store.ts'
 
 /** The places of these links. They are parameters, so that tests can have their own system. */
@@ -114,13 +114,4 @@ const FUSE_SUPER_MAGIC = 0x65735546
 function showsTrueOwners(folder: string): boolean {
   const { type } = statfsSync(fsPath(folder))
   return type !== PROC_SUPER_MAGIC && type !== FUSE_SUPER_MAGIC
-}
-
-function readLinkOrNull(path: string): string | null {
-  try {
-    return readLink(path)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
-  }
 }
