@@ -80,7 +80,7 @@ rec {
         wheelfix wheel wheel --python ${python.interpreter} \
           --no-scan --libs ${directories libs} ${beside} ${ignored} "$@"
       }
-      # what is missing, in words, where something is
+      # if something is missing, print it in words
       fix --output-dir $out --json > report.json || { fix --dry-run; exit 1; }
       # a wheel is compressed, so Nix does not see which store paths it names
       mkdir $out/nix-support
@@ -162,11 +162,11 @@ rec {
       ${python.interpreter} -m venv --without-pip $out
       ${lib.getExe python.pkgs.pip} --python $out/bin/python install --quiet --no-index --no-deps --no-compile \
         --disable-pip-version-check ${files}/*.whl
-      # pip's hashes of scripts that name this very path: not the same for a build elsewhere, and RECORD may leave them out
+      # pip hashes scripts that name this very path. A build elsewhere has other hashes, and RECORD may leave them out
       sed -i -E 's#^((\.\./)+bin/[^,]*),sha256=[^,]*,[0-9]*#\1,,#' $out/lib/python*/site-packages/*.dist-info/RECORD
       wheelfix venv $out --no-scan --libs ${directories libs} \
         ${lib.concatMapStringsSep " " (glob: "--ignore-missing ${lib.escapeShellArg glob}") ignoreMissing}
-      # for later runs, which a folder of the store never sees
+      # this state is for later runs, and there are none in a folder of the store
       rm -rf $out/.wheelfix
     '';
 
@@ -195,7 +195,7 @@ rec {
       ''
         ${python.interpreter} -m venv --without-pip $out
         wheelfix loader $out --no-scan --libs ${directories libs}
-        # of the venv only the interpreter and its loader stay: a prefix of its own, whose modules are the base Python's
+        # keep only the interpreter and its loader: the result is a prefix of its own, with the base Python's modules
         base=$(${python.interpreter} -c 'import sys; print(sys.base_prefix)')
         rm -rf $out/pyvenv.cfg $out/include $out/lib $out/lib64 $out/share $out/bin/[aA]ctivate* \
           $out/.wheelfix/*.json $out/.wheelfix/roots $out/.wheelfix/.gitignore

@@ -25,7 +25,7 @@ rec {
       "libSM"
     ];
 
-  # The further libraries that Qt, GTK, OpenCV, audio and browser wheels open. PyQt5, PyQt6 and PySide6 with their WebEngine
+  # More libraries, which Qt, GTK, OpenCV, audio and browser wheels open. PyQt5, PyQt6 and PySide6 with their WebEngine
   # need no more than this, except for their SQL and speech plugins.
   desktop =
     pkgs:

@@ -28,7 +28,7 @@ let
     };
 
   description = "Patch what uv, pipx and pre-commit installed";
-  # a missing library, or a run that still goes on, is not a failure of the service: the next change starts it again
+  # a missing library, or a run that is still going on, is not a failure of the service: the next change starts it again
   service = {
     Type = "oneshot";
     ExecStart = "${lib.getExe cfg.package} all --quiet";

@@ -148,7 +148,7 @@ function addLibs(program: Command, version: string, end: End): void {
       examples(
         ['wheelfix libs build libGL cups', 'build two packages of nixpkgs'],
         ['wheelfix libs build --missing', 'build whatever is missing'],
-        ['wheelfix libs build --missing --dry-run', 'see which packages that is'],
+        ['wheelfix libs build --missing --dry-run', 'see which packages would be built'],
       ),
     )
     .action(async (names, _options, command) => {
@@ -168,7 +168,7 @@ function addEnv(program: Command, _: string, end: End): void {
     )
     .argument('[dir]', DIR)
     .option('--export', 'print lines that a shell evaluates; a variable that is set already stays as it is')
-    .option('--build', 'also what builds from source need: CC, CXX, PKG_CONFIG_PATH, CUDA_HOME')
+    .option('--build', 'also show what builds from source need: CC, CXX, PKG_CONFIG_PATH, CUDA_HOME')
   withOwnerAndOutput(withLibraries(command))
     .addHelpText(
       'after',
@@ -255,7 +255,7 @@ function addCompletions(program: Command, _: string, end: End): void {
       'after',
       examples(
         ['source <(wheelfix completions bash)', 'in this shell'],
-        ['wheelfix completions fish > ~/.config/fish/completions/wheelfix.fish', 'in every fish'],
+        ['wheelfix completions fish > ~/.config/fish/completions/wheelfix.fish', 'in every fish shell'],
         ['wheelfix completions man | man -l -', 'read the manual page'],
       ),
     )

@@ -60,7 +60,7 @@ function addVenv(program: Command, version: string, end: End): void {
     .command('venv')
     .summary('patch an environment so that its wheels find their libraries')
     .description(
-      'Patches every ELF object of a virtual environment that does not find its libraries, so that it takes them from the ' +
+      'Patches the ELF objects of a virtual environment that do not find their libraries, so that they take them from the ' +
         "Nix store. Programs get the loader of the environment's Python. A second run changes nothing.",
     )
     .argument('[dirs...]', DIR)
@@ -182,7 +182,7 @@ function addLoader(program: Command, version: string, end: End): void {
 function addPython(program: Command, _: string, end: End): void {
   const command = program
     .command('python')
-    .summary("make a Python from another system start (uv's, python-build-standalone)")
+    .summary("let a Python from another system start (uv's, python-build-standalone)")
     .description(
       'Gives the Python in a folder a loader of the Nix store, so that this Python and every environment made with it start. ' +
         'With --loader it gets a private loader, which also finds the libraries that wheels need.',
@@ -213,7 +213,7 @@ function addPython(program: Command, _: string, end: End): void {
           'wheelfix python --make ~/.local/share/wheelfix-python',
           'then: export UV_PYTHON=~/.local/share/wheelfix-python',
         ],
-        ['wheelfix python "$(uv python find --managed-python 3.12)"', "make uv's Python 3.12 start"],
+        ['wheelfix python "$(uv python find --managed-python 3.12)"', "let uv's Python 3.12 start"],
         [
           'wheelfix python --loader "$(uv python find --managed-python 3.12)"',
           'make its environments find libraries, too',
@@ -242,7 +242,7 @@ function addRestore(program: Command, _: string, end: End): void {
       'after',
       examples(
         ['wheelfix restore', 'undo all changes in .venv'],
-        ['wheelfix restore --dry-run -v', 'see which files that is'],
+        ['wheelfix restore --dry-run -v', 'see which files would be restored'],
       ),
     )
     .action(async (folders, options) => {
@@ -263,14 +263,14 @@ function addWheel(program: Command, _: string, end: End): void {
     .option('-o, --output-dir <dir>', 'where the results go (default: wheelhouse)')
     .option('--in-place', 'replace the wheels themselves')
     .addOption(dryRunOption())
-    .option('--check', 'compare with the policies of the tags, and say whether it would work; write nothing')
+    .option('--check', 'compare with the policies of the tags, and say whether the wheel would work; write nothing')
     .option('--restore', 'restore the original wheels')
     .option(
       '--python <python>',
       'the Python that the wheels are for: an environment or a program (default: as for venv, else python3)',
     )
     .addOption(withOption())
-    .option('--tag <tag>', 'mark results by a build tag (1nixos) or a local version (+nixos)')
+    .option('--tag <tag>', 'mark results with a build tag (1nixos) or a local version (+nixos)')
   withOutput(
     withLibrarySet(command)
       .addOption(interpreterOption())
@@ -296,7 +296,7 @@ wheelfix COMMAND --help shows examples.
 
 Exit status:
   0   success
-  1   something is missing, unpatched or was refused
+  1   something is missing, unpatched or refused
   2   nothing could be done
   70  a bug in wheelfix`
 

@@ -156,7 +156,7 @@ async function pythonOutcome({ root }: ToolPlace, options: AllCommandOptions): P
   const asked = { directory: root, libc: null, loader: false, libs, trust, noScan: !scan, mode, env, cwd: '/' } as const
   const { status, libc } = await untilSignal(standaloneSteps(asked), () => LEFT)
   const with_ = libc === null ? '' : ` with ${libc.dir}`
-  if (status === 'restored') return { status: 'restored', detail: 'as it was' }
+  if (status === 'restored') return { status: 'restored', detail: 'restored' }
   if (status === 'fine')
     return { status: 'fine', detail: options.restore === true ? 'not changed by wheelfix' : 'starts' }
   return { status, detail: `${status === 'patch' ? 'would start' : 'starts'}${with_}` }

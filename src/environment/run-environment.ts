@@ -134,7 +134,7 @@ function* write(now: Examination, options: VenvOptions) {
   }
   yield
   if (now.leftLoader) {
-    attempt('the private loader is not removed', () => {
+    attempt('the private loader was not removed', () => {
       const folders = loaderFolders(venv, names, options.env)
       for (const name of names) restoreName(name)
       // a program that could not be changed still asks for the private loader
@@ -144,10 +144,10 @@ function* write(now: Examination, options: VenvOptions) {
       if (!asked) removeLoader(venv, folders)
     })
   }
-  attempt('the choice of libraries is not saved', () => writePins(venv, libraries))
+  attempt('the choice of libraries was not saved', () => writePins(venv, libraries))
   const { interpreter } = options
   if (interpreter !== null) {
-    attempt('the choice of the interpreter is not saved', () => writeProgramInterpreter(venv, interpreter))
+    attempt('the choice of the interpreter was not saved', () => writeProgramInterpreter(venv, interpreter))
   }
   return { outcomes, warnings, problems }
 }

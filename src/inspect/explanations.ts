@@ -124,7 +124,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   ],
   'cuda-stack': [
     "Packages for CUDA are installed, and a part of what they load at run time is missing here: the driver's libcuda, NVIDIA's wheels (nvrtc, cudnn and others), a ptxas that starts, or a variable that tells a package where they are.",
-    "- the CUDA run time is incomplete: triton asks /sbin/ldconfig for libcuda.so.1, and ldconfig does not know the driver's folder",
+    "- the CUDA runtime is incomplete: triton asks /sbin/ldconfig for libcuda.so.1, and ldconfig does not know the driver's folder",
     'Do what the finding says. docs/gpu.md explains the parts.',
   ],
   'helpful-variable': [
@@ -188,7 +188,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
     'Make the environment again with a Python that exists, or name another Python with `--python`.',
   ],
   PYTHON_UNSUPPORTED: [
-    'wheelfix cannot help this Python, for example because it is linked statically.',
+    'wheelfix does not support this Python, for example because it is linked statically.',
     'error: /opt/python/bin/python3 is linked statically, so it cannot load extension modules at all',
     'Use a Python from nixpkgs or from uv (see docs/private-loader.md).',
   ],
@@ -214,12 +214,12 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   LIBS_EMPTY: [
     'A named library folder contains no shared library.',
-    'error: the library folder /nix/store/…-zlib-1.3.1-dev holds no shared library',
+    'error: the library folder /nix/store/…-zlib-1.3.1-dev contains no shared library',
     "Name the folder with the lib*.so* files, usually the `lib` folder of the package's `lib` or `out` output.",
   ],
   LIBS_NOT_IN_STORE: [
     'A named library folder is not in the Nix store, and nothing in it links to the store.',
-    'error: the library folder /usr/lib holds nothing of the Nix store',
+    'error: the library folder /usr/lib contains nothing from the Nix store',
     'Name a folder of the store: wheelfix writes only store paths into files.',
   ],
   CONFIG_INVALID: [
@@ -238,7 +238,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
     'Wait until the other run has ended, then run the command again.',
   ],
   INTERRUPTED: [
-    'A signal (such as Ctrl-C) interrupted the run while it wrote. wheelfix first finished the files that it was writing.',
+    'A signal (such as Ctrl-C) interrupted the run while it wrote. wheelfix first finished the files that it was writing. The signal then ends the process: after Ctrl-C, a shell shows status 130.',
     'error: interrupted by SIGINT: 120 of 226 objects patched, each of them whole; the next run completes the work',
     'Run the command again.',
   ],

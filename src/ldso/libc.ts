@@ -123,7 +123,7 @@ export function identifyLibc(program: string, object: ElfObject, env: NodeJS.Pro
  */
 export function nixLdLibc(object: ElfObject, env: NodeJS.ProcessEnv): Libc {
   const shim = NIX_LD_SHIMS.get(object.header.machine)
-  if (shim === undefined) throw new WheelfixError('LOADER_NOT_FOUND', 'nix-ld is not made for this machine')
+  if (shim === undefined) throw new WheelfixError('LOADER_NOT_FOUND', 'nix-ld does not support this machine')
   const enable = 'enable programs.nix-ld in NixOS, or give --interpreter python'
   const absent = new WheelfixError(
     'LOADER_NOT_FOUND',

@@ -101,7 +101,7 @@ export function namedDirectories(named: NamedDirectories): LibraryDirectories {
   const warnings: string[] = []
   const asked: string[] = []
   if (named.flags.some(flag => splitLists([flag]).length === 0)) {
-    throw new WheelfixError('USAGE', '--libs names no folder: is the variable behind it empty?')
+    throw new WheelfixError('USAGE', '--libs names no folder: check the variable that it comes from')
   }
   for (const [source, list] of sources) {
     for (const text of list) {
@@ -133,14 +133,14 @@ function problemOf(
   const from = source === 'config' ? `${configFile ?? 'the configuration'}: ` : ''
   const subject = `${from}the library folder ${text}`
   const advice = adviceFor(source)
-  if (found === 'holds no shared library')
+  if (found === 'contains no shared library')
     return new WheelfixError('LIBS_EMPTY', `${subject} ${found}: ${advice}`, text)
   if (typeof found === 'string') return new WheelfixError('LIBS_NOT_FOUND', `${subject} ${found}: ${advice}`, text)
   const own = source === 'flag' || source === 'config' || source === 'env' || source === 'default'
   if (!own || reachesStore(found, store)) return null
   return new WheelfixError(
     'LIBS_NOT_IN_STORE',
-    `${subject} holds nothing of the Nix store (${store}), and only store paths are written into files: copy it there ` +
+    `${subject} contains nothing from the Nix store (${store}), and wheelfix writes only store paths into files: copy it there ` +
       `(nix-store --add ${text}) and name the copy`,
     text,
   )
@@ -176,11 +176,11 @@ function ldflagsDirectories(flags: string): string[] {
 }
 
 /** The fault of a directory, as the rest of a sentence about it. */
-type Unusable = 'does not exist' | 'is a file' | 'cannot be read (no permission)' | 'holds no shared library'
+type Unusable = 'does not exist' | 'is a file' | 'cannot be read (no permission)' | 'contains no shared library'
 
 function openDirectory(given: string, source: LibrarySource): LibraryDirectory | Unusable {
   const own = directoryAt(given, source)
-  if (own !== 'holds no shared library') return own
+  if (own !== 'contains no shared library') return own
   // users often name a package by its root
   const below = directoryAt(`${given}/lib`, source)
   return typeof below === 'string' ? own : below
@@ -192,7 +192,7 @@ function directoryAt(given: string, source: LibrarySource): LibraryDirectory | U
     if (!statSync(fsPath(real)).isDirectory()) return 'is a file'
     const names = new Set(listDirectory(real).map(entry => entry.name))
     for (const name of names) if (/\.so(?:\.|$)/.test(name)) return { given, real, source, names }
-    return 'holds no shared library'
+    return 'contains no shared library'
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === undefined) throw error

@@ -177,7 +177,7 @@ function register(lacking: readonly Root[], env: NodeJS.ProcessEnv): string | nu
     for (const { link } of lacking) makeRegistration(registration(link, env), link)
     return null
   }
-  return registerByProgram(lacking, env) ? null : `${nobody}neither the Nix daemon nor nix-store can be asked`
+  return registerByProgram(lacking, env) ? null : `${nobody}neither the Nix daemon nor nix-store answers`
 }
 
 function registerByDaemon(socket: string, lacking: readonly Root[]): boolean {

@@ -179,7 +179,7 @@ function placeFor(original: Uint8Array, libc: Libc, folders: readonly string[]) 
   }
   throw new WheelfixError(
     'LIBC_UNSUPPORTED',
-    `no private loader can be made of ${libc.ldso}: ${reason}; use wheelfix venv, which patches the wheels instead`,
+    `no private loader can be made from ${libc.ldso}: ${reason}; use wheelfix venv, which patches the wheels instead`,
     libc.ldso,
   )
 }

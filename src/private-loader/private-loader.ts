@@ -48,7 +48,7 @@ export function loaderFaults({ loader, cache, files, copies }: LoaderPlan, names
   const cacheFile = files.find(({ path }) => path === cache)
   if (!existsSync(fsPath(cache))) faults.push(`the libraries of the private loader are not found: ${cache} is gone`)
   else if (cacheFile !== undefined && !isWritten(cacheFile)) {
-    faults.push(`${cache} is ${isDamaged(cacheFile) ? 'damaged' : 'of another library set'}`)
+    faults.push(`${cache} is ${isDamaged(cacheFile) ? 'damaged' : 'made from another library set'}`)
   }
   const finders = files.filter(({ path }) => /\.(?:pth|start)$/.test(path))
   for (const { path } of finders.filter(file => !isWritten(file))) {
@@ -206,7 +206,7 @@ function probe({ loader, cache, content, python }: LoaderPlan): string | null {
   const { failure, ran } = probeLoader(loader, python.interpreter.program, cache, library ?? null)
   if (failure === null) return null
   if (!ran) return `the private loader could not be tried: ${failure}`
-  const sentence = `the private loader made of ${python.libc.ldso} does not work: ${failure}`
+  const sentence = `the private loader made from ${python.libc.ldso} does not work: ${failure}`
   throw new WheelfixError(
     'LIBC_UNSUPPORTED',
     `${sentence}; use wheelfix venv, which patches the wheels instead`,

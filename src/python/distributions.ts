@@ -139,12 +139,12 @@ function recordOf(path: string, warnings: string[]): string | null {
   const status = statSync(fsPath(record), { throwIfNoEntry: false })
   if (status?.isFile() !== true) return null
   if (status.size <= LARGEST_RECORD) return record
-  warnings.push(unread(record, `has ${status.size} bytes`))
+  warnings.push(unread(record, `is too large (${status.size} bytes)`))
   return null
 }
 
 function unread(record: string, why: string): string {
-  return `${record} ${why}: it is not read, and keeps the hashes of the files that are patched`
+  return `${record} ${why}: wheelfix does not read it, and leaves the hashes of patched files in it`
 }
 
 /**

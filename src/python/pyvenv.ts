@@ -145,7 +145,7 @@ function noVenv(root: string, prefix: string): WheelfixError {
   if (!isFolder(root)) return say(' is a file; name the folder of a virtual environment')
   if (existsSync(fsPath(join(root, 'conda-meta')))) {
     return say(
-      ' is a conda environment, which brings its own libraries; wheelfix serves virtual environments (python3 -m venv)',
+      ' is a conda environment, which brings its own libraries; use a virtual environment instead (python3 -m venv)',
     )
   }
   for (let folder = root; folder !== dirname(folder); folder = dirname(folder)) {
@@ -159,7 +159,7 @@ function noVenv(root: string, prefix: string): WheelfixError {
   }
   return say(
     ' is not a virtual environment (no pyvenv.cfg): name an existing one (python3 -m venv or uv venv creates one). ' +
-      'wheelfix path serves other folders',
+      'For another kind of folder, use wheelfix path',
   )
 }
 

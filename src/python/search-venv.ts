@@ -69,7 +69,7 @@ export function adviceWithoutVenv(cwd: string, env: NodeJS.ProcessEnv, usage: st
     const found = ELSEWHERE.find(([, , isHere]) => isHere(folder))
     if (found === undefined) continue
     const [tool, command] = found
-    return `${folder} is a project of ${tool}, which keeps its environment elsewhere. Run: ${usage.replace('DIR', `"$(${command})"`)}`
+    return `${folder} is a ${tool} project, whose environment is elsewhere. Run: ${usage.replace('DIR', `"$(${command})"`)}`
   }
   const conda = env['CONDA_PREFIX'] ?? ''
   if (conda !== '') {
@@ -89,7 +89,7 @@ export function activeElsewhere(cwd: string, env: NodeJS.ProcessEnv): string | n
   if (active === '') return null
   const own = searchVenv(cwd, env)
   if (own === null || !isVenv(own) || isSame(own, resolve(cwd, active))) return null
-  return `VIRTUAL_ENV names ${active}, which is not the environment of this project. To patch that of this project, run: wheelfix venv ${own}`
+  return `VIRTUAL_ENV names ${active}, which is not the environment of this project. To patch the project's environment, run: wheelfix venv ${own}`
 }
 
 function isSame(a: string, b: string): boolean {

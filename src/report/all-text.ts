@@ -36,7 +36,7 @@ export function allLines(rows: readonly AllRow[], { chalk, quiet }: AllStyle): s
     return status === 'needs' ? [line, `    → to see more: wheelfix doctor ${root}`] : [line]
   })
   if (quiet) return lines
-  if (rows.length === 0) return ['no environments of tools found']
+  if (rows.length === 0) return ['no tool environments found']
   return [...lines, '', summaryLine(rows)]
 }
 

@@ -116,7 +116,7 @@ function headOf(needed: WhyNeeded, painter: Painter): string {
   const { soname, provider, how } = needed
   if (how === 'found') return `${soname}  ${chalk.dim(show(provider ?? '', painter))}`
   if (how === 'missing')
-    return `${chalk.red('✗')} ${soname}  ${chalk.red(provider === null ? 'not found' : 'of no use')}`
+    return `${chalk.red('✗')} ${soname}  ${chalk.red(provider === null ? 'not found' : 'not usable')}`
   return `${chalk.yellow('-')} ${soname}  ${chalk.dim('not found by itself')}`
 }
 

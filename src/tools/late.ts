@@ -60,13 +60,14 @@ function reasonFor(name: string, args: Words, env: NodeJS.ProcessEnv, question: 
     const what = `pipx makes the environment again with ${option}`
     // of uv's environment nothing is left, pip's is still there
     const [so, python] = ['a patch comes too late', 'PIPX_DEFAULT_PYTHON=DIR/bin/python3']
-    return { what, so, instead: 'leave it out', python, isKept: false }
+    return { what, so, instead: `leave out ${option}`, python, isKept: false }
   }
   if (!/^uv(?:x| run| tool run)$/.test(name)) return null
   const option = optionWithoutCache(name, own, env, question)
   if (option === null) return null
   const what = `uv keeps no environment with ${option}`
-  return { what, so: NOTHING, instead: 'leave it out', python: 'UV_PYTHON=DIR/bin/python3', isKept: false }
+  const instead = option === 'UV_NO_CACHE' ? 'unset UV_NO_CACHE' : `leave out ${option}`
+  return { what, so: NOTHING, instead, python: 'UV_PYTHON=DIR/bin/python3', isKept: false }
 }
 
 /** The option or variable by which uv forgets its cache, where the environment lies in the cache; else null. */

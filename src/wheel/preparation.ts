@@ -53,7 +53,7 @@ export function prepareWheels(options: WheelOptions): Preparation {
 function foreignPython({ interpreter, libc }: PythonProcess, store: string): string[] {
   if (isInside(libc.dir, store)) return []
   return [
-    `${interpreter.program} is not a Python of Nix: it searches the system's own folders, so wheels need no patch for it. ` +
+    `${interpreter.program} is not a Nix Python: it searches the system's own folders, so wheels need no patch for it. ` +
       'Name the Python that the wheels are for with --python',
   ]
 }

@@ -160,9 +160,9 @@ function badInput(world: World): void {
     for (const [libs, code, sentence] of [
       ['/nowhere', 'LIBS_NOT_FOUND', /\/nowhere does not exist: give --libs/],
       [world.python, 'LIBS_NOT_FOUND', /python3 is a file: give --libs/],
-      ['', 'USAGE', /the word after --libs is empty: is the variable behind it empty/],
-      ['empty', 'LIBS_EMPTY', /empty holds no shared library: give --libs/],
-      [world.host.libcDirectory, 'LIBS_NOT_IN_STORE', /holds nothing of the Nix store/],
+      ['', 'USAGE', /the word after --libs is empty: check the variable that it comes from/],
+      ['empty', 'LIBS_EMPTY', /empty contains no shared library: give --libs/],
+      [world.host.libcDirectory, 'LIBS_NOT_IN_STORE', /contains nothing from the Nix store/],
     ] as const) {
       const { status, stdout } = wheelfix(world, ['venv', venv, '--json', '--libs', libs])
       assert.equal(status, 2)

@@ -210,7 +210,7 @@ suite('wheelfix run', () => {
     assert.equal(status, 1)
     assert.match(
       stderr,
-      /^wheelfix: uv keeps no environment with UV_NO_CACHE, so nothing was patched: leave it out, or/m,
+      /^wheelfix: uv keeps no environment with UV_NO_CACHE, so nothing was patched: unset UV_NO_CACHE, or/m,
     )
     assert.doesNotMatch(stderr, /run it again/)
     const made = join(world.root, 'made')

@@ -296,7 +296,7 @@ dependencies = ["ruff"]
       return [
         {
           words: [...words, '--no-cache', 'script.py'],
-          says: 'a patch comes too late: leave it out, or',
+          says: 'a patch comes too late: leave out --no-cache, or',
           helps: ['env', 'PIPX_DEFAULT_PYTHON=MADE/bin/python3', ...words, '--no-cache', 'script.py'],
         },
         {

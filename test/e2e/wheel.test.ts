@@ -381,7 +381,7 @@ suite('wheelfix wheel', () => {
       '--python',
       world.host.python.executable,
     ])
-    assert.match(stderr, /^warning: \S+ is not a Python of Nix: .* --python\n/)
+    assert.match(stderr, /^warning: \S+ is not a Nix Python: .* --python\n/)
     assert.doesNotMatch(wheel(demo, '--check', ...libs).stderr, /not a Python of Nix/)
   })
 

@@ -140,7 +140,7 @@ worldSuite('wheelfix env', ['gcc', 'ld'], world => {
       /no libcuda\.so\.1 of the driver is in \/run\/opengl-driver\/lib and \/usr\/lib\/wsl\/lib$/,
     )
     const [stack] = findings(['/dev/nvidiactl'], driver)
-    assert.match(stack?.message ?? '', /^the CUDA run time is incomplete: triton asks \/sbin\/ldconfig/)
+    assert.match(stack?.message ?? '', /^the CUDA runtime is incomplete: triton asks \/sbin\/ldconfig/)
     assert.equal(stack?.remedy, 'eval "$(wheelfix env --export)"')
     // without a device there is nothing to run on
     assert.deepEqual(findings([], null), [])

@@ -254,7 +254,8 @@ test('commands that start programs of an environment which may be there', () => 
 test('what helps where no second run would find the patch', () => {
   const late = (line: string, env: NodeJS.ProcessEnv = {}) => plan(line, env).late?.text.split(', or use')[0] ?? null
   const NOX = 'nox makes its environments again in every run, so the patch came too late: add -r'
-  const uv = (option: string) => `uv keeps no environment with ${option}, so nothing was patched: leave it out`
+  const uv = (option: string, advice = `leave out ${option}`) =>
+    `uv keeps no environment with ${option}, so nothing was patched: ${advice}`
   for (const [line, wanted] of [
     ['nox', NOX],
     ['nox -s tests -- -r', NOX],
@@ -275,7 +276,7 @@ test('what helps where no second run would find the patch', () => {
     ['uv run --with x pytest -n 4', null],
     [
       'pipx run --no-cache x',
-      'pipx makes the environment again with --no-cache, so a patch comes too late: leave it out',
+      'pipx makes the environment again with --no-cache, so a patch comes too late: leave out --no-cache',
     ],
     ['pipx run x', null],
     [
@@ -286,7 +287,7 @@ test('what helps where no second run would find the patch', () => {
   ] as const) {
     assert.equal(late(line), wanted, line)
   }
-  assert.equal(late('uvx ruff', { UV_NO_CACHE: '1' }), uv('UV_NO_CACHE'))
+  assert.equal(late('uvx ruff', { UV_NO_CACHE: '1' }), uv('UV_NO_CACHE', 'unset UV_NO_CACHE'))
   assert.equal(late('uvx ruff', { UV_NO_CACHE: '0' }), null)
   assert.equal(prepared('uvx -n ruff'), null)
   assert.equal(prepared('nox -f keeps.py'), 'nox -f keeps.py --install-only')

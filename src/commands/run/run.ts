@@ -24,7 +24,7 @@ import { reportFailure, writeError } from '../shared/failure.ts'
 export async function runCommand(words: readonly string[], version: string): Promise<number> {
   try {
     if (words[0] === '')
-      throw new WheelfixError('USAGE', 'the command is an empty word: is the variable behind it empty?')
+      throw new WheelfixError('USAGE', 'the command is an empty word: check the variable that it comes from')
     const plan = planCommand(words, process.env, { help, textOf })
     const patch = async (): Promise<AllRow[]> => await patchPlaces(await placesFor(plan), version)
     const begun = Date.now()

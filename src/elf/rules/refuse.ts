@@ -63,7 +63,7 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   if (dynamicSegment === undefined || dynamic === null) {
     throw refused(
       sections !== null && findSection(sections, index => sectionNumber(sections, index, 'type') === SHT_DYNAMIC) > 0
-        ? 'its .dynamic is named by no PT_DYNAMIC: no loader would read it'
+        ? 'no PT_DYNAMIC names its .dynamic, so no loader would read it'
         : 'it is statically linked: it has no dynamic segment (PT_DYNAMIC)',
     )
   }

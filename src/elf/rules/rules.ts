@@ -256,7 +256,7 @@ export function checkDynamic(object: ElfObject, report: Report): void {
   const segments = programHeaders.filter(({ type }) => type === PT_DYNAMIC)
   const segment = segments.at(-1)
   if (segment === undefined) return
-  if (segments.length > 1) report('dynamic-once', `there are ${segments.length} PT_DYNAMIC`, segment.offset)
+  if (segments.length > 1) report('dynamic-once', `there are ${segments.length} PT_DYNAMIC segments`, segment.offset)
   if (dynamic === null) {
     report('dynamic-present', 'PT_DYNAMIC is empty', segment.offset)
     return
@@ -322,7 +322,7 @@ export function checkVersions(
   const strings = stringReader(source, programHeaders, dynamic)
   const check = (what: string, { at, name, hash }: { at: number; name: bigint; hash: number }): void => {
     if (hashOfName(strings(name)) !== hash)
-      report('version-tables', `${what}: hash ${hex(hash)} does not fit its name`, at, hash)
+      report('version-tables', `${what}: hash ${hex(hash)} does not match its name`, at, hash)
   }
   const needs = readVersionNeeds(source, header, programHeaders, value(DT_VERNEED))
   const definitions = readVersionDefinitions(source, header, programHeaders, value(DT_VERDEF))

@@ -54,8 +54,8 @@ function cudaStack(facts: Facts, variables: readonly Variable[]): Finding | null
     steps.push(`install ${absent.join(' ')}`)
   }
   if (DEVICES.some(path => isThere(path)) && (driver === null || !isThere(`${driver}/libcuda.so.1`))) {
-    problems.push(`no libcuda.so.1 of the driver is in ${listed(driver === null ? DRIVER_DIRECTORIES : [driver])}`)
-    steps.push('set hardware.graphics.enable = true and the NVIDIA driver on NixOS; elsewhere start Python with nixGL')
+    problems.push(`the driver's libcuda.so.1 is missing from ${listed(driver === null ? DRIVER_DIRECTORIES : [driver])}`)
+    steps.push('on NixOS set hardware.graphics.enable = true and enable the NVIDIA driver; elsewhere start Python with nixGL')
   }
   problems.push(...variables.map(({ reason }) => reason))
   if (variables.length > 0) steps.push(SET)
@@ -63,7 +63,7 @@ function cudaStack(facts: Facts, variables: readonly Variable[]): Finding | null
   return {
     code: 'cuda-stack',
     severity: 'note',
-    message: `the CUDA run time is incomplete: ${problems.join('; ')}`,
+    message: `the CUDA runtime is incomplete: ${problems.join('; ')}`,
     remedy: steps.join('; then: '),
     paths: [],
   }

@@ -130,7 +130,7 @@ function keepAttributes(staged: Staged): void {
   })
   if (status === 0) return
   discardStaged(staged)
-  throw new WheelfixError('IO', `${REASON}: cp of coreutils must be on PATH`, path)
+  throw new WheelfixError('IO', `${REASON}: put cp from coreutils on PATH`, path)
 }
 
-const REASON = 'it has an access control list, extended attributes or a label of SELinux, which cannot be kept'
+const REASON = 'it has an access control list, extended attributes or an SELinux label, which cannot be kept'

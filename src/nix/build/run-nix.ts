@@ -58,7 +58,7 @@ export async function runNix(
     throw new WheelfixError(
       'IO',
       isWithoutNix(env)
-        ? "libs build needs Nix, which this machine does not have. wheelfix venv prints the command of this system's own " +
+        ? "libs build needs Nix, which this machine does not have. wheelfix venv prints the command for this system's own " +
             'package manager'
         : 'nix is not on PATH, and libs build needs it to build or download libraries. Where Nix is installed, open a new ' +
             'shell, or add /nix/var/nix/profiles/default/bin to PATH',

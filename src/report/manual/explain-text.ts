@@ -46,7 +46,7 @@ export function explanationPage(explanations: readonly Explanation[]): string {
     '## Findings of `wheelfix doctor`\n',
     ...of('finding'),
     '## Errors\n',
-    'A command that could do nothing ends with status 2 and one of these codes.\n',
+    'A command that could do nothing ends with status 2 and one of these codes. The explanations of INTERRUPTED and BUG name other statuses.\n',
     ...of('error'),
   ].join('\n')
 }

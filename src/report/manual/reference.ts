@@ -87,7 +87,7 @@ export function manualPage(program: CommandDescription): string {
       ...examples.flatMap(({ command, purpose }) => ['.TP', `.B ${roff(command)}`, roff(purpose)]),
     ]),
     '.SH EXIT STATUS',
-    '0 success; 1 something is missing, unpatched or was refused; 2 nothing could be done; 70 a bug in wheelfix.',
+    '0 success; 1 something is missing, unpatched or refused; 2 nothing could be done; 70 a bug in wheelfix.',
     '',
   ].join('\n')
 }
