@@ -97,7 +97,7 @@ function addLibs(program: Command, version: string, end: End): void {
       'after',
       examples(
         ['wheelfix libs', 'what .venv takes its libraries from'],
-        ['wheelfix libs build libGL cups', 'build two packages of nixpkgs and use them'],
+        ['wheelfix libs build libGL cups', 'build two packages from nixpkgs and use them'],
         ['eval "$(wheelfix libs env)"', 'set WHEELFIX_LIBS in this shell'],
       ),
     )
@@ -131,10 +131,10 @@ function addLibs(program: Command, version: string, end: End): void {
     .summary('build libraries with Nix and use them')
     .argument(
       '[name...]',
-      "packages of nixpkgs (libGL, cups), and the environment's folder where it is not the default",
+      "packages from nixpkgs (libGL, cups), and the environment's folder where it is not the default",
     )
     .description(
-      'Builds or downloads packages of the nixpkgs that the project pins (devenv.lock, flake.lock, npins, niv; without ' +
+      'Builds or downloads packages from the nixpkgs that the project pins (devenv.lock, flake.lock, npins, niv; without ' +
         "one, that of wheelfix's own flake), keeps a link to them in .wheelfix, and patches the environment to use them.",
     )
     .option('--missing', 'build the packages that have what the environment lacks')
@@ -146,7 +146,7 @@ function addLibs(program: Command, version: string, end: End): void {
     .addHelpText(
       'after',
       examples(
-        ['wheelfix libs build libGL cups', 'build two packages of nixpkgs'],
+        ['wheelfix libs build libGL cups', 'build two packages from nixpkgs'],
         ['wheelfix libs build --missing', 'build whatever is missing'],
         ['wheelfix libs build --missing --dry-run', 'see which packages would be built'],
       ),
@@ -189,7 +189,7 @@ function addNix(program: Command, _: string, end: End): void {
     .command('nix')
     .summary('print what the wheels need as an overlay for uv2nix and pyproject.nix')
     .description(
-      'Prints a Nix file: for each installed wheel the packages of nixpkgs and the folders of other wheels that it links to, and ' +
+      'Prints a Nix file: for each installed wheel the packages from nixpkgs and the folders of other wheels that it links to, and ' +
         'the sonames that may be missing. It is for a project that moves from a patched environment to derivations. Writes nothing.',
     )
     .argument('[dir]', DIR)

@@ -118,7 +118,7 @@ function addPath(program: Command, version: string, end: End): void {
     .summary("patch any folder or file: pip --target, node_modules, an editor's extensions, a tool's cache")
     .description(
       'Patches the ELF objects of folders that are not virtual environments. Extension modules are resolved for the Python ' +
-        "that --python names, or else the Python of the folder's scripts. Programs get a loader of the Nix store. Virtual " +
+        "that --python names, or else the Python of the folder's scripts. Programs get a loader from the Nix store. Virtual " +
         'environments in the folder are patched separately.',
     )
     .argument('<paths...>', 'folders, or single files')
@@ -152,7 +152,7 @@ function addLoader(program: Command, version: string, end: End): void {
     .command('loader')
     .summary('give an environment a private loader, and leave its wheels unchanged')
     .description(
-      "Makes a copy of the Python's own dynamic loader that finds the libraries of the Nix store, and a bin/python that " +
+      "Makes a copy of the Python's own dynamic loader that finds the libraries in the Nix store, and a bin/python that " +
         'this loader starts. dlopen, ctypes and packages that are installed later then find the libraries, too.',
     )
     .argument('[dirs...]', DIR)
@@ -184,7 +184,7 @@ function addPython(program: Command, _: string, end: End): void {
     .command('python')
     .summary("let a Python from another system start (uv's, python-build-standalone)")
     .description(
-      'Gives the Python in a folder a loader of the Nix store, so that this Python and every environment made with it start. ' +
+      'Gives the Python in a folder a loader from the Nix store, so that this Python and every environment made with it start. ' +
         'With --loader it gets a private loader, which also finds the libraries that wheels need.',
     )
     .argument(
@@ -198,7 +198,7 @@ function addPython(program: Command, _: string, end: End): void {
     )
     .option('--loader', 'make a private loader')
     .option('--make', 'make a Python of your own in a new folder: environments made with it need no patching')
-    .option('--from <python>', 'with --make, the Python of the Nix store that it is made from (default: python3)')
+    .option('--from <python>', 'with --make, the Python from the Nix store to make it from (default: python3)')
     .option('--update', 'with --make, take the current Python and libraries')
     .addOption(libsOption())
     .option('--no-scan', 'do not look for a glibc and for libraries in the local Nix store')

@@ -220,7 +220,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   LIBS_NOT_IN_STORE: [
     'A named library folder is not in the Nix store, and nothing in it links to the store.',
     'error: the library folder /usr/lib contains nothing from the Nix store',
-    'Name a folder of the store: wheelfix writes only store paths into files.',
+    'Name a folder in the store: wheelfix writes only store paths into files.',
   ],
   CONFIG_INVALID: [
     'wheelfix.toml or [tool.wheelfix] in pyproject.toml has a mistake.',

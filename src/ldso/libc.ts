@@ -90,7 +90,7 @@ const NIX_LD_SHIMS = new Map([
 function loaderRemedies(program: string): string {
   return (
     `run: wheelfix python ${program.replace(/\/bin\/[^/]*$/, '')} (or enable nix-ld with programs.nix-ld.enable = true, or make ` +
-    'the environment with a Python of nixpkgs: UV_PYTHON=$(command -v python3) UV_PYTHON_DOWNLOADS=never uv venv)'
+    'the environment with a Python from nixpkgs: UV_PYTHON=$(command -v python3) UV_PYTHON_DOWNLOADS=never uv venv)'
   )
 }
 

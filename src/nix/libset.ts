@@ -149,7 +149,7 @@ function problemOf(
 function adviceFor(source: LibrarySource): string {
   if (source === 'build') return 'build a package that has libraries: wheelfix libs build NAME'
   const where = source === 'config' ? 'set libs to' : source === 'flag' ? 'give --libs' : 'name'
-  return `${where} a folder of the Nix store that holds lib*.so* files, such as /nix/store/…-zlib-1.3.1/lib`
+  return `${where} a folder in the Nix store that contains lib*.so* files, such as /nix/store/…-zlib-1.3.1/lib`
 }
 
 /** Does a directory lead into the store? A directory outside the store may do so (profiles, ./result). */

@@ -112,7 +112,7 @@ export function* makeSteps(options: MakeOptions): Generator<undefined, Standalon
   if (!isInside(base.program, store)) {
     throw new WheelfixError(
       'PYTHON_UNSUPPORTED',
-      `${base.program} is not a Python of the Nix store. To give it a loader where it is: wheelfix python --loader DIR`,
+      `${base.program} is not a Python from the Nix store. To give it a loader where it is: wheelfix python --loader DIR`,
       base.program,
     )
   }

@@ -361,7 +361,7 @@ function remake(venv: PythonEnvironment): string {
 
 function unsupported(path: string, what: string): WheelfixError {
   const remedy =
-    'make the environment again with a Python of nixpkgs or of the distribution (python3 -m venv, uv venv --python)'
+    'make the environment again with a Python from nixpkgs or from the distribution (python3 -m venv, uv venv --python)'
   return new WheelfixError('PYTHON_UNSUPPORTED', `${path} ${what}; ${remedy}`, path)
 }
 

@@ -48,5 +48,5 @@ export function absentWords({ name, names, status }: Pick<FoundPackage, 'name' |
 
 /** The line for a soname that no known package of nixpkgs has. */
 export function lackingLine(soname: string): string {
-  return `${soname}: it is in no known package of nixpkgs (wheelfix why ${soname} shows what was tried)`
+  return `${soname}: no known package of nixpkgs has it (wheelfix why ${soname} shows what was tried)`
 }

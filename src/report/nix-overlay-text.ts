@@ -40,7 +40,7 @@ function packageLines({ name, packages, folders, python, ignored, unknown }: Whe
     ...listLines('ignore', ignored.map(string)),
   ]
   return [
-    ...unknown.map(soname => `  # ${name} needs ${comment(soname)}, which is in no known package of nixpkgs`),
+    ...unknown.map(soname => `  # ${name} needs ${comment(soname)}, which no known package of nixpkgs has`),
     ...(sets.length === 0 ? [] : [`  ${string(name)} = needing {`, ...sets, `  } prev.${string(name)};`]),
   ]
 }

@@ -217,7 +217,7 @@ suite('wheelfix python --make', () => {
     assert.match(said('--make', join(world.outputs.zlib, 'x'), '--from', world.python).stderr, /Nix store/)
     assert.match(
       said('--make', join(world.root, 'new'), '--from', world.host.python.executable).stderr,
-      /not a Python of the Nix store/,
+      /not a Python from the Nix store/,
     )
     const venv = makeVenv(world, 'a-venv')
     assert.equal(said(venv, '--restore').status, 2)

@@ -91,7 +91,7 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     assert.match(stderr, /✗ gtk2 for libgtk-x11-2\.0\.so\.0: this nixpkgs no longer has gtk2/)
     assert.match(stderr, /✗ re2 for libre2\.so\.11: this nixpkgs has no package re2\n/)
     assert.match(stderr, /cups of this nixpkgs does not have libcups\.so\.2: it may have another version/)
-    assert.match(stderr, /libof-nobody\.so\.3: it is in no known package of nixpkgs/)
+    assert.match(stderr, /libof-nobody\.so\.3: no known package of nixpkgs has it/)
     assert.ok(existsSync(join(venv, '.wheelfix/libs/lib/libX11.so.6')))
   })
 

@@ -127,7 +127,7 @@ test(
     assert.equal(existsSync(join(venv, '.wheelfix')), false)
     const unnamed = wheelfix(world, ['libs', 'build', venv])
     assert.equal(unnamed.status, 2)
-    assert.match(unnamed.stderr, /name what to build: packages of nixpkgs/)
+    assert.match(unnamed.stderr, /name what to build: packages from nixpkgs/)
     const pathless = { PATH: '/nonexistent', WHEELFIX_FLAKE: `path:${flake}` }
     assert.match(wheelfix(world, ['libs', 'build', venv], pathless).stderr, /nix is not on PATH/)
   },

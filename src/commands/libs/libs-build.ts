@@ -191,7 +191,7 @@ function ownSet(env: NodeJS.ProcessEnv): string {
   if (flake === '') {
     throw new WheelfixError(
       'USAGE',
-      'name what to build: packages of nixpkgs (wheelfix libs build libGL), --missing, or a library set (--flake REF, a ' +
+      'name what to build: packages from nixpkgs (wheelfix libs build libGL), --missing, or a library set (--flake REF, a ' +
         'flake output that has lib/)',
     )
   }

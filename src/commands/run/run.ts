@@ -77,8 +77,8 @@ async function prepareEnvironment(words: readonly string[], patch: () => Promise
 }
 
 const AGAIN =
-  'the command had started before its files were patched: run it again. The environments of a Python that ' +
-  'wheelfix python --make DIR makes need no patch'
+  'the command had started before its files were patched: run it again, or use a Python whose ' +
+  'environments need no patch (wheelfix python --make DIR)'
 
 /** Says what helps after a failed command that started programs of an environment which was patched too late. */
 function sayLate({ late, prepare, starts }: CommandPlan, isPatched: boolean): void {

@@ -75,7 +75,7 @@ export const VARIABLES: readonly VariableRow[] = [
     variable: 'LOCALE_ARCHIVE',
     distributions: [],
     value: archiveOfLocales,
-    reason: 'has a glibc of the Nix store, which finds no locale but C.UTF-8',
+    reason: 'has a glibc from the Nix store, which finds no locale but C.UTF-8',
     source: 'NixOS/nixpkgs, pkgs/development/libraries/glibc/nix-locale-archive.patch',
   },
   {
@@ -159,7 +159,7 @@ export const VARIABLES: readonly VariableRow[] = [
     variable: 'PLAYWRIGHT_SKIP_VALIDATE_HOST_REQUIREMENTS',
     distributions: ['playwright'],
     value: facts => (browsersOfPlaywright(facts) === null ? null : '1'),
-    reason: 'asks ldd and ldconfig for what its browsers need, although those of nixpkgs bring it',
+    reason: 'asks ldd and ldconfig for what its browsers need, although those from nixpkgs bring it',
     source: 'NixOS/nixpkgs#268004; playwright/driver/package, registry/dependencies',
   },
   {
@@ -260,7 +260,7 @@ export const VARIABLES: readonly VariableRow[] = [
     distributions: [],
     forBuild: true,
     value: packageConfigs,
-    reason: 'uses libraries of the Nix store, whose headers pkg-config does not find by itself',
+    reason: 'uses libraries from the Nix store, whose headers pkg-config does not find by itself',
     source: 'pkg-config(1); NixOS/nixpkgs, pkgs/build-support/pkg-config-wrapper',
   },
 ]
