@@ -80,7 +80,12 @@ function assertWhole({ programHeaders }: ElfObject, size: number): void {
   const end = Math.ceil(size / SMALLEST_PAGE) * SMALLEST_PAGE
   for (const { type, offset, filesz } of programHeaders) {
     if (type !== PT_LOAD || filesz === 0 || offset + filesz <= end) continue
-    throw new ElfError('TRUNCATED', `the file ends at ${size}, but its segments end at ${offset + filesz}`, offset, filesz)
+    throw new ElfError(
+      'TRUNCATED',
+      `the file ends at ${size}, but its segments end at ${offset + filesz}`,
+      offset,
+      filesz,
+    )
   }
 }
 

@@ -88,6 +88,9 @@ suite('a Python that brings no compiler’s library', () => {
     mkdirSync(join(empty, 'lib'), { recursive: true })
     symlinkSync(empty, link)
     const { stderr } = wheelfix(world, ['venv', venv, '--dry-run', '--no-scan'])
-    assert.match(stderr, /\.wheelfix\/libs\/lib contains no shared library: build a package .*: wheelfix libs build NAME/)
+    assert.match(
+      stderr,
+      /\.wheelfix\/libs\/lib contains no shared library: build a package .*: wheelfix libs build NAME/,
+    )
   })
 })

@@ -54,8 +54,12 @@ function cudaStack(facts: Facts, variables: readonly Variable[]): Finding | null
     steps.push(`install ${absent.join(' ')}`)
   }
   if (DEVICES.some(path => isThere(path)) && (driver === null || !isThere(`${driver}/libcuda.so.1`))) {
-    problems.push(`the driver's libcuda.so.1 is missing from ${listed(driver === null ? DRIVER_DIRECTORIES : [driver])}`)
-    steps.push('on NixOS set hardware.graphics.enable = true and enable the NVIDIA driver; elsewhere start Python with nixGL')
+    problems.push(
+      `the driver's libcuda.so.1 is missing from ${listed(driver === null ? DRIVER_DIRECTORIES : [driver])}`,
+    )
+    steps.push(
+      'on NixOS set hardware.graphics.enable = true and enable the NVIDIA driver; elsewhere start Python with nixGL',
+    )
   }
   problems.push(...variables.map(({ reason }) => reason))
   if (variables.length > 0) steps.push(SET)
