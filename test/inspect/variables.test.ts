@@ -137,7 +137,7 @@ worldSuite('wheelfix env', ['gcc', 'ld'], world => {
     )
     assert.match(
       without[0]?.message ?? '',
-      /no libcuda\.so\.1 of the driver is in \/run\/opengl-driver\/lib and \/usr\/lib\/wsl\/lib$/,
+      /the driver's libcuda\.so\.1 is missing from \/run\/opengl-driver\/lib and \/usr\/lib\/wsl\/lib$/,
     )
     const [stack] = findings(['/dev/nvidiactl'], driver)
     assert.match(stack?.message ?? '', /^the CUDA runtime is incomplete: triton asks \/sbin\/ldconfig/)
