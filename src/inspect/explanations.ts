@@ -103,9 +103,9 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Do not import both packages in one process. Otherwise there is nothing to do.',
   ],
   'untrusted-package': [
-    'A package of the store has a library that would fit, but nothing shows who put the package there: it has no signature of a trusted key, and no profile or link of yours or of root leads to it. So wheelfix does not use it.',
+    'A package in the store has a library that would fit, but nothing shows who put the package there: it has no signature of a trusted key, and no profile or link of yours or of root leads to it. So wheelfix does not use it.',
     '- 2 packages of the store were skipped, because nothing shows who put them there',
-    'Nothing, unless a library is missing. To use a package that you know, give `--trust` with its path.',
+    'You need not do anything, unless a library is missing. To use a package that you know, give `--trust` with its path.',
   ],
   'qt-platform': [
     'Qt cannot open a window, because its platform plugin for X11 or Wayland lacks a library. Qt itself only says: could not load the Qt platform plugin "xcb" even though it was found.',
