@@ -1,9 +1,9 @@
 // Everything that wheelfix knows before it writes a byte: what the environment holds, how its Python loads it, and the plan.
-import { agree, count } from '../io/words.ts'
+import { agree, count, listed } from '../io/words.ts'
 import { existsSync } from 'node:fs'
 import { type Config, type ProgramInterpreter, readConfig, type Strategy } from '../config/config.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { fsPath, isInside, relativeTo } from '../io/path.ts'
+import { fileNameOf, fsPath, isInside, relativeTo } from '../io/path.ts'
 import { diskTree } from '../ldso/file-tree.ts'
 import { isFhsLoader, nixLdLibc } from '../ldso/libc.ts'
 import { fits } from '../ldso/fits.ts'
@@ -265,6 +265,13 @@ function venvWarnings(venv: Environment, scan: Scan): string[] {
       `${count(scan.foreignLinks, 'shared object')} ${agree(scan.foreignLinks, 'is a link', 'are links')} to ` +
         `${agree(scan.foreignLinks, 'a file', 'files')} outside the environment, and ` +
         `${agree(scan.foreignLinks, 'was', 'were')} not changed; to patch one: wheelfix path FILE`,
+    )
+  }
+  const computing = scan.belonging.code.filter(({ computes }) => computes).map(({ path }) => fileNameOf(path))
+  if (computing.length > 0) {
+    warnings.push(
+      `code in ${listed(computing, 3)} computes folders of sys.path. wheelfix does not run that code, so it does not look ` +
+        `into these folders; wheelfix doctor does`,
     )
   }
   const [folder] = scan.foreignFolders

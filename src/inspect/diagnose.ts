@@ -21,6 +21,7 @@ import { type Examination, examine } from '../environment/examine.ts'
 import { lookingOnly, type LookOptions } from '../environment/run-options.ts'
 import { neededStorePaths } from '../environment/venv-report.ts'
 import type { Finding } from './findings.ts'
+import { importedFolders } from './imported-folders.ts'
 import { heldBack, pending, interruptedRun } from './pending.ts'
 import { foreignLibraries, foreignPrograms, scriptLaunchers } from './unstartable.ts'
 import { variableFindings } from './variables/advice.ts'
@@ -93,6 +94,7 @@ function diagnoseOnce(venv: Environment, options: DoctorOptions): DoctorReport {
       ...interruptedRun(examination),
       ...pending(examination),
       ...heldBack(examination),
+      ...(canRun ? importedFolders(examination, options.env) : []),
       ...zeroedHeaders(examination),
       ...missing(examination, options.env),
       ...qtPlatforms(examination, options.env),

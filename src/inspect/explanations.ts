@@ -138,9 +138,9 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'If you use that feature, do what the finding says: a private loader finds libraries by name. `wheelfix elf --add-rpath DIR FILE` helps an object that opens the library itself.',
   ],
   'outside-unpatched': [
-    'The environment imports objects from outside its folder (an editable install, a .pth file), and they do not find their libraries. wheelfix changes files outside the environment only if you tell it to.',
+    'The environment imports objects from outside its folder (an editable install, a .pth file), and they do not find their libraries. wheelfix changes files outside the environment only if you tell it to. Some folders are known only to the running Python: the code of a .pth file or of sitecustomize adds them to sys.path.',
     '✗ 2 objects to patch outside the environment, which imports from there',
-    'If you may change these files, run `wheelfix venv --editable`.',
+    'If you may change these files, run `wheelfix venv --editable`. For a folder that code adds, run `wheelfix path --python VENV FOLDER`.',
   ],
   'foreign-library': [
     'The loader of this Python cannot load the library: it is for another machine, or for another C library (musl or Android, where this Python uses glibc). Some wheels bring one library for each platform. wheelfix leaves it unchanged.',

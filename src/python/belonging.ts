@@ -5,7 +5,7 @@ import { lstatSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { entriesIn, fsPath, isFolder, isInside, realPath, realPathOrNull } from '../io/path.ts'
-import { finderRoots, type Led, linkedTree, pathsInCode, textOf } from './editables.ts'
+import { addsNoFolder, finderRoots, type Led, linkedTree, pathsInCode, textOf } from './editables.ts'
 import type { Environment } from './environment.ts'
 import { recordPaths, SOURCES } from './record.ts'
 
@@ -25,6 +25,13 @@ export interface OutsideFolder {
   readonly by: string
 }
 
+/** A .pth file with code that is not known to leave sys.path alone. */
+interface PathCodeFile {
+  readonly path: string
+  /** The code adds folders to sys.path that only running it would show. */
+  readonly computes: boolean
+}
+
 export interface Belonging {
   /**
    * Files that RECORDs list outside of the walked folders, and folders named by .pth files; all inside the environment.
@@ -35,6 +42,8 @@ export interface Belonging {
   readonly importRoots: readonly ImportRoot[]
   /** Each folder once. */
   readonly outside: readonly OutsideFolder[]
+  /** The .pth files whose code may add folders to sys.path, or finders. */
+  readonly code: readonly PathCodeFile[]
   /** The files from which all of this was read. */
   readonly sources: readonly string[]
 }
@@ -42,7 +51,12 @@ export interface Belonging {
 /** @param store the folder of the Nix store; its folders need no fixing */
 export function belongingOf(environment: Environment, store: string): Belonging {
   const root = realPath(environment.root)
-  const understood = environment.sitePackages.flatMap(site => [...pathLines(site), ...finderRoots(site)])
+  const pathFiles = environment.sitePackages.flatMap(site => pathFilesIn(site))
+  const understood = environment.sitePackages.flatMap(site => [
+    ...pathFiles.filter(file => file.site === site).flatMap(pathLines),
+    ...finderRoots(site),
+  ])
+  const code = pathFiles.flatMap(codeOf)
   const projects = environment.sitePackages.flatMap(site => editables(site))
   // where a .pth file or a finder names the modules of a project, the rest of the project is never imported
   const unknown = projects.filter(project => !understood.some(({ folder }) => isInside(folder, project.folder)))
@@ -64,7 +78,10 @@ export function belongingOf(environment: Environment, store: string): Belonging 
     folders: [...folders],
     importRoots: importRoots.map(({ folder, module }) => ({ folder, module })),
     outside: [...outside].flatMap(([real, folder]) => (reached(real) ? [] : [folder])),
-    sources: [...new Set([...understood, ...projects].flatMap(({ sources }) => sources))],
+    code,
+    sources: [
+      ...new Set([...[...understood, ...projects].flatMap(({ sources }) => sources), ...code.map(({ path }) => path)]),
+    ],
   }
 }
 
@@ -73,8 +90,8 @@ export function mayHoldModules(name: string): boolean {
   return /^[A-Za-z_]\w*(?:\.libs)?$/.test(name) && name !== 'node_modules'
 }
 
-/** Does a scan of `folder`, which is outside the environment, look at `below`? */
-function walks(folder: string, below: string): boolean {
+/** Does a scan of `folder`, which is outside the environment, look at `below`? Both are real paths. */
+export function walks(folder: string, below: string): boolean {
   return (
     isInside(below, folder) &&
     below
@@ -84,32 +101,62 @@ function walks(folder: string, below: string): boolean {
   )
 }
 
-/**
- * The folders that .pth files name, read as CPython's site module does: one for each line, except comments and code. Of
- * code it takes the folders that the code itself names.
- */
-function pathLines(site: string): Led[] {
+/** A .pth file in a folder of installed packages. */
+interface PathFile {
+  readonly site: string
+  readonly name: string
+  /** The lines that do something, read as CPython's site module does. It reports a NUL as an error and goes on. */
+  readonly lines: readonly string[]
+}
+
+function pathFilesIn(site: string): PathFile[] {
   const names = entriesIn(site).filter(({ name, kind }) => kind !== 'directory' && name.endsWith('.pth'))
-  return names.flatMap(({ name }) => {
-    const source = join(site, name)
-    const by = editableName(name)
-    return linesOf(source).flatMap((line): Led[] => {
-      // site reports a NUL as an error and goes on
-      if (line === '' || line.startsWith('#') || line.includes('\0')) return []
-      const paths = /^import[ \t]/.test(line) ? pathsInCode(line) : [resolve(site, line)]
-      // the root holds the whole system, and no package
-      const folders = paths.filter(path => path !== '/' && isFolder(path))
-      return folders.flatMap(folder => [
-        { folder, module: '', by, sources: [source], imports: true },
-        ...linkedTree(folder, by, [source]),
-      ])
-    })
+  return names.map(({ name }) => ({
+    site,
+    name,
+    lines: linesOf(join(site, name)).filter(line => line !== '' && !line.startsWith('#') && !line.includes('\0')),
+  }))
+}
+
+/** The folders that a .pth file names: one for each line. Of code it takes the folders that the code itself names. */
+function pathLines({ site, name, lines }: PathFile): Led[] {
+  const source = join(site, name)
+  const by = editableName(name)
+  return lines.flatMap((line): Led[] => {
+    const paths = isCode(line) ? pathsInCode(line).paths : [resolve(site, line)]
+    // the root holds the whole system, and no package
+    const folders = paths.filter(path => path !== '/' && isFolder(path))
+    return folders.flatMap(folder => [
+      { folder, module: '', by, sources: [source], imports: true },
+      ...linkedTree(folder, by, [source]),
+    ])
   })
+}
+
+function codeOf({ site, name, lines }: PathFile): PathCodeFile[] {
+  const code = lines.filter(line => isCode(line) && !addsNoFolder(line))
+  if (code.length === 0) return []
+  return [
+    { path: join(site, name), computes: code.some(line => pathsInCode(line).computes || changesPath(site, line)) },
+  ]
+}
+
+/** Does the line import a module beside it that adds folders to sys.path? The finders of editables.ts add none. */
+function changesPath(site: string, line: string): boolean {
+  const module = /^import[ \t]+(\w+)/.exec(line)?.[1] ?? ''
+  if (module === '' || module.includes('editable')) return false
+  return /\bsys\s*\.\s*path\s*(?:\.\s*(?:append|insert|extend)\b|\[|\+?=[^=])|\baddsitedir\b/.test(
+    textOf(join(site, `${module}.py`)),
+  )
+}
+
+function isCode(line: string): boolean {
+  return /^import[ \t]/.test(line)
 }
 
 /** The distribution of a .pth file: edx for `__editable__.edx-1.0.pth`. */
 function editableName(pth: string): string {
-  const name = /^(?:__editable__\.|_editable_impl_|_)?(.+?)(?:-[^-]*)?\.pth$/.exec(pth)?.[1]
+  const name = /^(?:__editable__\.|_editable_(?:impl|skbc)_|_)?(.+?)(?:-[^-]*)?\.pth$/.exec(pth)?.[1]
   return pth.startsWith('_') && name !== undefined ? name : pth
 }
 

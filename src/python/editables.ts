@@ -127,12 +127,35 @@ export function linkedTree(folder: string, by: string, sources: readonly string[
   return led
 }
 
-/** The absolute paths in a line of code that changes sys.path; belonging.ts takes those that are folders. */
-export function pathsInCode(line: string): string[] {
-  if (!/\bsys\s*\.\s*path\b|\baddsitedir\b/.test(line)) return []
-  return [...line.matchAll(new RegExp(LITERAL, 'g'))]
+/** What a code line of a .pth file says of sys.path. */
+interface PathCode {
+  /** The absolute paths in the line; belonging.ts takes those that are folders. */
+  readonly paths: readonly string[]
+  /** Only running the line would show which folders it adds. */
+  readonly computes: boolean
+}
+
+/** What a code line of a .pth file does to sys.path, as far as the line itself shows. */
+export function pathsInCode(line: string): PathCode {
+  // easy_install marks with the first where its folders begin
+  if (line.includes('sys.__plen') || !/\bsys\s*\.\s*path\b|\badd(?:site|package)/.test(line)) {
+    return { paths: [], computes: false }
+  }
+  const paths = [...line.matchAll(new RegExp(LITERAL, 'g'))]
     .map(([, , path = '']) => unescaped(path))
     .filter(path => path.startsWith('/'))
+  // a part of a path may be a folder with everything in it
+  const computes = paths.length === 0 || COMPUTED.test(line)
+  return { paths: computes ? [] : paths, computes }
+}
+
+/** Code that makes a path from parts, or takes it from somewhere else. */
+const COMPUTED =
+  /\b(?:join|joinpath|expanduser|expandvars|environ|getenv|dirname|abspath|__file__|getcwd|prefix|home|glob|_getframe|format)\b|[%+]|\bf['"]/
+
+/** Code lines that installers write and that add no folder to sys.path: setuptools, virtualenv, namespace packages, wheelfix. */
+export function addsNoFolder(line: string): boolean {
+  return /^import[ \t]+(?:_virtualenv|_wheelfix_\w+)\s*$|\b_distutils_hack\b|sys\.__plen|\b__path__\b/.test(line)
 }
 
 /** edx.core for `edx/core.cpython-311-x86_64-linux-gnu.so`. */

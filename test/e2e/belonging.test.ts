@@ -1,13 +1,14 @@
 // What an environment imports and holds beside site-packages and bin/ is patched too, or named.
 import assert from 'node:assert/strict'
 import { appendFileSync, existsSync, mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
 import { run } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
 import { buildModule } from '../world/module.ts'
 import { worldSuite } from '../world/suite.ts'
+import { wheelfix } from '../world/venv.ts'
 
 worldSuite('what belongs to an environment', ['gcc', 'ld'], world => {
   const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`, '--no-scan']
@@ -167,6 +168,70 @@ worldSuite('what belongs to an environment', ['gcc', 'ld'], world => {
       assert.deepEqual(outside(), before)
     })
   }
+
+  const computed: Record<string, (venv: TestVenv, source: string) => void> = {
+    'code that joins a path': (venv, source) => {
+      const up = `os.path.join(os.path.dirname(sys.prefix), '${basename(source)}')`
+      writeFileSync(join(venv.site, 'x.pth'), `import os, sys; sys.path.append(${up})\n`)
+    },
+    'code that joins a folder that holds everything': (venv, source) => {
+      const path = `os.path.join('${dirname(source)}', '${basename(source)}')`
+      writeFileSync(join(venv.site, 'x.pth'), `import os, site; site.addsitedir(${path})\n`)
+    },
+    'code that takes it from the environment': (venv, source) => {
+      const path = `os.environ.get('WHERE_IT_IS', '') or '${dirname(source)}' + '/${basename(source)}'`
+      writeFileSync(join(venv.site, 'x.pth'), `import os, sys; sys.path += [${path}]\n`)
+    },
+    'a module that a .pth imports': (venv, source) => {
+      writeFileSync(join(venv.site, 'folders.py'), `import sys\nsys.path.append('${source}')\n`)
+      writeFileSync(join(venv.site, 'x.pth'), 'import folders\n')
+    },
+    'sitecustomize, of which only doctor knows': (venv, source) => {
+      writeFileSync(join(venv.site, 'sitecustomize.py'), `import sys\nsys.path.append('${source}')\n`)
+    },
+  }
+  for (const [how, install] of Object.entries(computed)) {
+    test(`a folder that only running code tells of is never called well: ${how}`, () => {
+      const name = `computed${Object.keys(computed).indexOf(how)}`
+      const venv = testVenv(world, name)
+      const source = join(world.root, `${name}-source`)
+      buildModule(join(source, 'found', `core${MODULE}`))
+      install(venv, source)
+      assert.ok(!imports(venv, 'import found.core'))
+      const before = treeContent(source)
+      for (const command of ['check', 'venv']) {
+        const { stdout, stderr } = venv.run(command, ...libs)
+        assert.doesNotMatch(stdout, /outside/, 'nothing beside the folder is taken for a folder of modules')
+        if (!/only doctor/.test(how)) assert.match(stdout + stderr, /code in x\.pth computes folders of sys\.path/)
+      }
+      assert.deepEqual(treeContent(source), before)
+      const doctor = venv.run('doctor', ...libs)
+      assert.equal(doctor.status, 1)
+      assert.ok(doctor.stdout.includes(`wheelfix path --python ${venv.root} ${source}`), doctor.stdout)
+      // the remedy works, and then nothing is left to say
+      const remedy = wheelfix(world, ['path', '--python', venv.root, source, ...libs])
+      assert.equal(remedy.status, 0, remedy.stdout + remedy.stderr)
+      assert.ok(imports(venv, 'import found.core'))
+      assert.equal(status(venv, 'doctor'), 0)
+    })
+  }
+
+  test('code lines that installers write add no folder, and nothing is said of them', () => {
+    const venv = testVenv(world, 'harmless')
+    const lines = {
+      'distutils-precedence.pth': `import os; enabled = os.environ.get('X', 'local') == 'local'; enabled and __import__('_distutils_hack').add_shim();`,
+      '_virtualenv.pth': 'import _virtualenv',
+      'easy-install.pth': 'import sys; sys.__plen = len(sys.path)',
+      'google-nspkg.pth': `import sys, os; p = os.path.join(sys._getframe(1).f_locals['sitedir'], 'google'); m = sys.modules.get('google'); m and m.__path__.append(p)`,
+    }
+    for (const [name, line] of Object.entries(lines)) writeFileSync(join(venv.site, name), `${line}\n`)
+    writeFileSync(join(venv.site, '_virtualenv.py'), '')
+    for (const command of ['venv', 'check']) {
+      const { status: ended, stdout, stderr } = venv.run(command, ...libs)
+      assert.equal(ended, 0)
+      assert.doesNotMatch(stdout + stderr, /sys\.path|warning/)
+    }
+  })
 
   test('a .pth that names the root, or has a NUL, adds nothing', () => {
     const venv = testVenv(world, 'oddly')

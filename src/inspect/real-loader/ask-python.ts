@@ -154,6 +154,30 @@ def load(name):
 each(sys.stdin.read().split("\\0"), 120, load)
 `
 
+// What every Python of this installation has on sys.path is known without a question.
+const FOLDERS_SCRIPT = `
+import os, site, sys, sysconfig
+own = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+own += [os.path.join(path, "lib-dynload") for path in own]
+own += site.getsitepackages([sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix])
+for path in dict.fromkeys(sys.path):
+    if path and path not in own: os.write(1, b"wheelfix " + os.fsencode(path).hex().encode() + b"\\n")
+`
+
+/**
+ * The folders on sys.path of the environment's Python, besides its standard library and its site-packages; empty for a
+ * Python that does not start. The code of .pth files and of sitecustomize runs, as at every start of that Python.
+ */
+export function importFolders(python: string, env: NodeJS.ProcessEnv): string[] {
+  const { stdout, error } = spawnSync(python, ['-I', '-B', '-c', FOLDERS_SCRIPT], {
+    cwd: NO_LIBRARIES,
+    env: plainEnvironment(env),
+    ...limitFor(0, 0),
+    encoding: 'utf8',
+  })
+  return error === undefined ? toldIn(stdout).flatMap(([folder]) => folder ?? []) : []
+}
+
 /** Imports each module in a fresh child process. @returns the errors of the modules that fail, by name */
 export function importModules(python: string, names: readonly string[], env: NodeJS.ProcessEnv): Map<string, string> {
   if (names.length === 0) return new Map()
