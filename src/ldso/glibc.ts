@@ -9,7 +9,7 @@
 import { DF_1_NODEFLIB } from '../elf/constants.ts'
 import { lookUpCache } from './cache/cache.ts'
 import type { LinkMap, Process, SearchDirectory } from './search.ts'
-import { loaderDirectories, tagDirectories } from './rpath.ts'
+import { loaderDirectories, tagDirectories } from './directories.ts'
 
 /**
  * The directories that are searched for a needed of `map`, in order, in parts that objects share. For a hit of the

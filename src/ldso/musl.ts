@@ -2,7 +2,7 @@
 // path of the object and of each object in the chain that needed it, then the system path. musl does not distinguish
 // DT_RPATH and DT_RUNPATH (DT_RUNPATH wins where there are both). Both are inherited.
 import type { LinkMap, Process, SearchDirectory } from './search.ts'
-import { loaderDirectories, tagDirectories } from './rpath.ts'
+import { loaderDirectories, tagDirectories } from './directories.ts'
 
 /** Is this library part of musl's libc itself? A needed of such a name is the loader (dynlink.c, `reserved`). */
 export function isMuslItself(soname: string): boolean {

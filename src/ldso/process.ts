@@ -14,7 +14,7 @@ import type { Libc } from './libc.ts'
 import { addMap, addName, byIdentity, byName, moveBefore, nameAgain } from './loaded.ts'
 import { isAnotherLibc, isMuslItself, muslSearchPath } from './musl.ts'
 import type { Because, LinkMap, Loader, Process, SearchDirectory } from './search.ts'
-import { tokens } from './rpath.ts'
+import { tokens } from './directories.ts'
 import { expandTokens } from './tokens.ts'
 import type { OpenedFile } from './file-tree.ts'
 

@@ -10,7 +10,7 @@ import { type CacheEntry, readLoaderCache } from '../ldso/cache/cache.ts'
 import { identifyLibc, type Libc } from '../ldso/libc.ts'
 import { fork, open, startProgram } from '../ldso/process.ts'
 import type { LinkMap, Loader, Process } from '../ldso/search.ts'
-import { type Tagged, tagDirectories } from '../ldso/rpath.ts'
+import { type Tagged, tagDirectories } from '../ldso/directories.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 

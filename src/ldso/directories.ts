@@ -1,4 +1,5 @@
-// DT_RPATH and DT_RUNPATH of an object as directories, with tokens replaced and hwcaps subdirectories added.
+// The directories of a search path: those of DT_RPATH and DT_RUNPATH of an object, with tokens replaced, and the loader's own
+// (LD_LIBRARY_PATH, built in). Subdirectories for this processor are added to each.
 import type { ElfObject } from '../elf/types.ts'
 import type { LinkMap, Loader, SearchDirectory } from './search.ts'
 import { expandTokens, type TokenValues } from './tokens.ts'
