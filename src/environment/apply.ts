@@ -117,7 +117,7 @@ function* changeObjects(
       const owner = input.distributions.ownerOf(path)
       const isOwn = (undo: Undo): boolean => isPlanned(ownerOf(undo, () => owner?.row != null))
       const at = rowOf(owner)
-      const reason = item.edit === null && at !== null ? unrecorded.get(at.record) : undefined
+      const reason = item.edit === null && at !== null ? unrecorded.get(at.recordPath) : undefined
       const fields = fieldsBefore(object, at, records)
       const kept = object.kept === true ? object.undo : null
       const isProgram = object.kind === 'executable'
@@ -166,7 +166,7 @@ function keep(
 /** The RECORD fields of an object before wheelfix changed it. The undo note keeps them. */
 function fieldsBefore({ undo }: ScannedObject, at: ReturnType<typeof rowOf>, records: RecordReader): string | null {
   if (undo !== null) return undo.record
-  const fields = at === null ? undefined : records(at.record).get(at.row)
+  const fields = at === null ? undefined : records(at.recordPath).get(at.row)
   return fields === undefined ? null : `${fields.hash},${fields.size}`
 }
 
@@ -184,7 +184,7 @@ function prepareRows(pending: readonly PlannedObject[], records: RecordReader, i
     const at = rowOf(input.distributions.ownerOf(object.path))
     if (at === null) continue
     if (item.edit === null) addRow(changes, at, fieldsOf(object.undo.record))
-    else if ((records(at.record).get(at.row)?.hash ?? '') !== '') addRow(changes, at, EMPTY_FIELDS)
+    else if ((records(at.recordPath).get(at.row)?.hash ?? '') !== '') addRow(changes, at, EMPTY_FIELDS)
   }
   return rewriteRecordFiles(changes)
 }
@@ -199,7 +199,7 @@ export function recordsAreStale(
     const object = objectOf(item, { byPath })
     if (object.undo?.record == null || item.edit === null) return false
     const at = rowOf(distributions.ownerOf(object.path))
-    return at !== null && isStale(object, records(at.record).get(at.row))
+    return at !== null && isStale(object, records(at.recordPath).get(at.row))
   })
 }
 
@@ -216,13 +216,13 @@ function updateRecords(outcomes: readonly Applied[], input: ApplyInput): readonl
     const fields =
       at === null
         ? null
-        : fieldsAfter(outcome, objectOf(outcome.planned, input), records(at.record).get(at.row), input.rehash)
+        : fieldsAfter(outcome, objectOf(outcome.planned, input), records(at.recordPath).get(at.row), input.rehash)
     if (at !== null && fields !== null) addRow(changes, at, fields)
   }
   const reasons = rewriteRecordFiles(changes)
   if (reasons.size === 0) return outcomes
   return outcomes.map((outcome): Applied => {
-    const record = input.distributions.ownerOf(outcome.planned.path)?.distribution.record ?? ''
+    const record = input.distributions.ownerOf(outcome.planned.path)?.distribution.recordPath ?? ''
     const asked = outcome.status === 'patched' || (input.rehash && outcome.planned.edit !== null)
     const why = asked ? reasons.get(record) : undefined
     if (why === undefined) return outcome

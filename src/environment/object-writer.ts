@@ -17,7 +17,7 @@ interface NewObject {
   readonly object: ScannedObject
   readonly edit: FileEdit
   /** The RECORD and the row that list the object. */
-  readonly record: { readonly record: string; readonly row: string } | null
+  readonly record: { readonly recordPath: string; readonly row: string } | null
   readonly fields: string | null
   /** Where the file is copied: what makes sure of its bytes. */
   readonly watch?: Watch
@@ -101,7 +101,9 @@ function tailBytes({ tail }: FileEdit): number {
 
 function inPlaceChange(place: Place, { object: { path }, edit, record, fields }: NewObject) {
   const row =
-    record === null || fields === null ? null : { path: relativeTo(place.root, record.record), row: record.row, fields }
+    record === null || fields === null
+      ? null
+      : { path: relativeTo(place.root, record.recordPath), row: record.row, fields }
   return { path, edit, record: row }
 }
 

@@ -45,10 +45,10 @@ function readRecord(path: string): string {
  * The RECORD that lists a file, and the path in its row as raw bytes, one character a byte; null when no RECORD lists the
  * file.
  */
-export function rowOf(owner: FileOwner | null): { readonly record: string; readonly row: string } | null {
-  const record = owner?.distribution.record ?? null
-  if (record === null || owner?.row == null) return null
-  return { record, row: encodeText(owner.row).toString('latin1') }
+export function rowOf(owner: FileOwner | null): { readonly recordPath: string; readonly row: string } | null {
+  const recordPath = owner?.distribution.recordPath ?? null
+  if (recordPath === null || owner?.row == null) return null
+  return { recordPath, row: encodeText(owner.row).toString('latin1') }
 }
 
 /** The new fields, by RECORD file and row. */
@@ -57,17 +57,17 @@ export type RowChanges = Map<string, Map<string, RecordFields>>
 /** Adds the new fields of a row of RECORD to the changes of a run. */
 export function addRow(
   changes: RowChanges,
-  { record, row }: { record: string; row: string },
+  { recordPath, row }: { recordPath: string; row: string },
   fields: RecordFields,
 ): void {
-  const rows = changes.get(record)
-  if (rows === undefined) changes.set(record, new Map([[row, fields]]))
+  const rows = changes.get(recordPath)
+  if (rows === undefined) changes.set(recordPath, new Map([[row, fields]]))
   else rows.set(row, fields)
 }
 
 /** Gives rows of a RECORD file other fields. Returns the reason when the file cannot be written; then it is unchanged. */
-export function rewriteRecordFile(record: string, rows: ReadonlyMap<string, RecordFields>): string | null {
-  return rewriteRecordFiles(new Map([[record, new Map(rows)]])).get(record) ?? null
+export function rewriteRecordFile(recordPath: string, rows: ReadonlyMap<string, RecordFields>): string | null {
+  return rewriteRecordFiles(new Map([[recordPath, new Map(rows)]])).get(recordPath) ?? null
 }
 
 /**
@@ -77,23 +77,23 @@ export function rewriteRecordFile(record: string, rows: ReadonlyMap<string, Reco
  */
 export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
   const reasons = new Map<string, string>()
-  const attempt = (record: string, action: () => void): boolean => {
+  const attempt = (recordPath: string, action: () => void): boolean => {
     try {
       action()
       return true
     } catch (error) {
-      reasons.set(record, error instanceof WheelfixError ? error.message : writeReason(error))
+      reasons.set(recordPath, error instanceof WheelfixError ? error.message : writeReason(error))
       return false
     }
   }
   const staged: Staged[] = []
   const extras = extrasOf([...changes.keys()])
-  for (const [record, rows] of changes) {
-    attempt(record, () => {
-      const before = readRecord(record)
+  for (const [recordPath, rows] of changes) {
+    attempt(recordPath, () => {
+      const before = readRecord(recordPath)
       const after = rewriteRecord(before, rows)
       if (after === before) return
-      const item = stageContent(record, Buffer.from(after, 'latin1'))
+      const item = stageContent(recordPath, Buffer.from(after, 'latin1'))
       extras.keep(item)
       staged.push(item)
     })

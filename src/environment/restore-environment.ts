@@ -258,7 +258,7 @@ function undoLosses(venv: Environment, env: NodeJS.ProcessEnv): (object: Scanned
     if (!isInside(current.ptInterp, storeDirectory(env))) return false
     distributions ??= readDistributions(venv.sitePackages)
     const at = rowOf(distributions.ownerOf(path))
-    return at !== null && records(at.record).get(at.row)?.hash === ''
+    return at !== null && records(at.recordPath).get(at.row)?.hash === ''
   }
 }
 
@@ -334,8 +334,8 @@ function restoreRecords(venv: Environment, objects: readonly ScannedObject[]): R
     const at = object.undo?.record == null ? null : rowOf(distributions.ownerOf(object.path))
     if (object.undo?.record == null || at === null) continue
     addRow(changes, at, fieldsOf(object.undo.record))
-    users.set(object, at.record)
-    rows.set(object, { path: relativeTo(venv.root, at.record), row: at.row, fields: object.undo.record })
+    users.set(object, at.recordPath)
+    rows.set(object, { path: relativeTo(venv.root, at.recordPath), row: at.row, fields: object.undo.record })
   }
   const reasons = rewriteRecordFiles(changes)
   const unwritten = new Map<ScannedObject, string>()

@@ -89,7 +89,7 @@ const DONE = { interrupted: false, incomplete: false, written: new Map<string, r
 function foldersToWrite(now: Examination, { rehash }: VenvOptions): Set<string> {
   const { venv, distributions, loaderPending, leftLoader } = now
   const objects = ownObjects(now).filter(({ change, edit }) => change !== null || (rehash && edit !== null))
-  const records = objects.flatMap(({ path }) => distributions.ownerOf(path)?.distribution.record ?? [])
+  const records = objects.flatMap(({ path }) => distributions.ownerOf(path)?.distribution.recordPath ?? [])
   return new Set([
     ...[...objects.map(({ path }) => path), ...records].map(directoryOf),
     ...(loaderPending || leftLoader ? [venv.bin, ...venv.sitePackages] : []),

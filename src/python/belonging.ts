@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { entriesIn, fsPath, isFolder, isInside, realPath, realPathOrNull } from '../io/path.ts'
 import { addsNoFolder, finderRoots, type Led, linkedTree, pathsInCode, textOf } from './editables.ts'
 import type { Environment } from './environment.ts'
-import { recordPaths, SOURCES } from './record.ts'
+import { recordedPaths, SOURCES } from './record.ts'
 
 /**
  * A place from which modules are imported. If `module` is '', `folder` contains packages; else `folder` itself is the
@@ -198,7 +198,7 @@ function recordedElsewhere({ sitePackages, walk }: Environment, root: string): s
       if (!name.endsWith('.dist-info')) continue
       // most rows are below site-packages: only lines that may lead out are parsed
       const lines = textOf(join(site, name, 'RECORD')).match(/^"?(?:\.\.\/|\/).*$/gm) ?? []
-      for (const row of recordPaths(lines.join('\n'), SOURCES)) {
+      for (const row of recordedPaths(lines.join('\n'), SOURCES)) {
         const path = resolve(site, row)
         if (walk.some(folder => isInside(path, folder)) || !isPlainFile(path)) continue
         if (isInside(realPath(path), root)) found.add(path)

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path'
 import { decodeBytes } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
-import { LARGEST_RECORD, MOST_ROWS, recordPaths, SOURCES } from './record.ts'
+import { LARGEST_RECORD, MOST_ROWS, recordedPaths, SOURCES } from './record.ts'
 import { tagsOfWheelFile, type WheelTag } from './wheel-tags.ts'
 
 /** The size limit of METADATA in bytes. It holds the project's README as its description, usually a few kilobytes. */
@@ -22,10 +22,10 @@ interface Distribution {
   /** The site-packages folder; the rows of RECORD are relative to it. */
   readonly folder: string
   /**
-   * The text of RECORD. null where there is none (an egg-info, a distribution of the system), and where it is too large
+   * The path of RECORD. null where there is none (an egg-info, a distribution of the system), and where it is too large
    * to read.
    */
-  readonly record: string | null
+  readonly recordPath: string | null
   /** The normalised names of Requires-Dist, including those of extras. */
   requires(): readonly string[]
   /** `pip`, `uv` … */
@@ -115,7 +115,7 @@ function distribution(
   { warnings, consulted }: Notes,
 ): Distribution {
   const path = join(folder, info)
-  const record = wheel ? recordOf(path, warnings) : null
+  const recordPath = wheel ? recordPathOf(path, warnings) : null
   const read = (name: string): string => {
     consulted.add(join(path, name))
     return readText(join(path, name)) ?? ''
@@ -127,14 +127,14 @@ function distribution(
     version,
     path,
     folder,
-    record,
+    recordPath,
     requires: () => (requires ??= requiredNames(read(wheel ? 'METADATA' : 'PKG-INFO'))),
     installer: () => read('INSTALLER').trim() || null,
     tags: () => (tags ??= tagsOfWheelFile(read('WHEEL'))),
   }
 }
 
-function recordOf(path: string, warnings: string[]): string | null {
+function recordPathOf(path: string, warnings: string[]): string | null {
   const record = join(path, 'RECORD')
   const status = statSync(fsPath(record), { throwIfNoEntry: false })
   if (status?.isFile() !== true) return null
@@ -165,10 +165,10 @@ function indexOwners(
   const owners = new Map<string, FileOwner>()
   const isNew = (path: string): boolean => files?.has(path) !== false && !owners.has(path)
   for (const distribution of all) {
-    const { record } = distribution
-    const text = readText(record ?? join(distribution.path, 'installed-files.txt'), LARGEST_RECORD)
+    const { recordPath } = distribution
+    const text = readText(recordPath ?? join(distribution.path, 'installed-files.txt'), LARGEST_RECORD)
     if (text === null) continue
-    if (record === null) {
+    if (recordPath === null) {
       // setuptools' list of an old-style installation: its paths are relative to the egg-info folder
       for (const line of text.split(/\r?\n/)) {
         const path = resolve(distribution.path, line)
@@ -178,13 +178,13 @@ function indexOwners(
     }
     const own = new Map<string, FileOwner>()
     let count = 0
-    for (const row of recordPaths(text, SOURCES)) {
+    for (const row of recordedPaths(text, SOURCES)) {
       if ((count += 1) > MOST_ROWS) break
       const plain = !row.includes('./') && !row.startsWith('/')
       const path = plain ? `${distribution.folder}/${row}` : resolve(distribution.folder, row)
       if (isNew(path)) own.set(path, { distribution, row: plain ? path.slice(distribution.folder.length + 1) : row })
     }
-    if (count > MOST_ROWS) warnings.push(unread(record, `has more than ${MOST_ROWS} rows`))
+    if (count > MOST_ROWS) warnings.push(unread(recordPath, `has more than ${MOST_ROWS} rows`))
     else for (const [path, owner] of own) owners.set(path, owner)
   }
   return owners

@@ -82,7 +82,7 @@ export function recordRows(text: string, without: readonly string[] = []): Map<s
 }
 
 /** The paths of all rows, unquoted and in order, except paths with one of these endings. */
-export function* recordPaths(text: string, without: readonly string[] = []): Generator<string> {
+export function* recordedPaths(text: string, without: readonly string[] = []): Generator<string> {
   for (const { path } of rows(text, without)) yield path
 }
 

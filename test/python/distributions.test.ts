@@ -51,7 +51,7 @@ test('a file belongs to the distribution that lists it first', () => {
   const owner = distributions.ownerOf(join(sitePackages, 'pydantic_core/_pydantic_core.abi3.so'))
   assert.equal(owner?.distribution.name, 'later')
   assert.equal(owner.row, 'pydantic_core/_pydantic_core.abi3.so')
-  assert.equal(owner.distribution.record, join(sitePackages, 'later-1.dist-info/RECORD'))
+  assert.equal(owner.distribution.recordPath, join(sitePackages, 'later-1.dist-info/RECORD'))
   assert.equal(distributions.ownerOf(join(sitePackages, 'numpy/x.so')), null)
 })
 
@@ -66,7 +66,7 @@ test('an egg-info owns what installed-files.txt lists, without a RECORD', () => 
   const owner = distributions.ownerOf(join(sitePackages, 'yaml/_yaml.so'))
   assert.equal(owner?.distribution.name, 'pyyaml')
   assert.equal(owner.row, null)
-  assert.equal(owner.distribution.record, null)
+  assert.equal(owner.distribution.recordPath, null)
   assert.deepEqual(owner.distribution.requires(), ['other'])
 })
 
@@ -77,7 +77,7 @@ test('METADATA, WHEEL and INSTALLER are read when asked for', () => {
   assert.equal(core.tags()[0]?.platform, 'manylinux_2_17_x86_64')
   const editable = distributions.get('editable')
   assert.deepEqual(
-    [editable?.record, editable?.requires(), editable?.installer(), editable?.tags()],
+    [editable?.recordPath, editable?.requires(), editable?.installer(), editable?.tags()],
     [null, [], null, []],
   )
 })

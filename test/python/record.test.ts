@@ -7,7 +7,7 @@ import {
   disagreeingRows,
   EMPTY_FIELDS,
   hashHolds,
-  recordPaths,
+  recordedPaths,
   recordRows,
   rewriteRecord,
   trueFields,
@@ -96,7 +96,7 @@ test('any text stays as it is without changes, and its rows cost no more than it
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom('a', ',', '"', '\r', '\n', 'é') }), text => {
       assert.equal(rewriteRecord(text, new Map()), text)
-      assert.ok([...recordPaths(text)].length <= text.length)
+      assert.ok([...recordedPaths(text)].length <= text.length)
     }),
   )
 })
@@ -113,7 +113,7 @@ test('rows without a quote are read in the same way when a quoted row follows', 
 
 test('rows with an unwanted suffix are left out, in plain text and in CSV', () => {
   for (const text of ['a.py,,\nb.so,,\nc/.py\npy,,\n', 'a.py,,\r\nb.so,,\r\n"c/.py"\r\npy,,\r\n']) {
-    assert.deepEqual([...recordPaths(text, ['.py', '.pyc'])], ['b.so', 'py'])
+    assert.deepEqual([...recordedPaths(text, ['.py', '.pyc'])], ['b.so', 'py'])
   }
 })
 
@@ -135,7 +135,7 @@ test('rows are what the csv module of Python reads', { skip: missing('python3') 
   assert.ok(Array.isArray(expected))
   const paths: unknown[] = expected.map((rows: string[][]) => rows.map(([path]) => path))
   assert.deepEqual(
-    texts.map(text => [...recordPaths(text)]),
+    texts.map(text => [...recordedPaths(text)]),
     paths,
   )
 })

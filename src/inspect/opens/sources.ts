@@ -98,8 +98,8 @@ function groupsOf(venv: Environment, files: readonly string[]): Group[] {
  */
 function topOwners(venv: Environment): (top: string) => string | null {
   const known = new Map<string, string>()
-  for (const { name, record } of readDistributions(venv.sitePackages).all) {
-    const text = record === null ? null : readRegular(record, LARGEST_RECORD)
+  for (const { name, recordPath } of readDistributions(venv.sitePackages).all) {
+    const text = recordPath === null ? null : readRegular(recordPath, LARGEST_RECORD)
     for (const [, top = ''] of text?.toString('latin1').matchAll(/^"?([^/,"\n]+)(?=[/,])/gm) ?? []) {
       if (!known.has(top)) known.set(top, name)
     }
