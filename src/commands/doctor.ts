@@ -55,10 +55,10 @@ async function doctorOne(
       return writeBundle(options.bundle, { venv, options: asked, version, ...result })
     }
     setFlags()
+    const target = targetOf(venv, env, cwd)
     let report: DoctorReport
     try {
       const { findings, ...rest } = diagnose(venv, asked)
-      const target = targetOf(venv, env, cwd)
       report = { ...rest, findings: findings.map(finding => aimed(finding, target)) }
     } catch (error) {
       // a bundle is most useful when doctor itself fails
@@ -74,7 +74,12 @@ async function doctorOne(
       const { stdout } = colours(options.color, env)
       writeLines(
         standardOutput,
-        doctorLines(shown, stdout, options.verbose === true, screenOf(standardOutput, env).columns),
+        doctorLines(shown, {
+          chalk: stdout,
+          verbose: options.verbose === true,
+          columns: screenOf(standardOutput, env).columns,
+          target,
+        }),
       )
     }
     if (bundle !== null && options.json !== true) writeLines(standardOutput, bundleLines(bundle))

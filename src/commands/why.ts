@@ -12,6 +12,7 @@ import { findKnownEnvironment } from '../state/folders.ts'
 import { colours } from '../report/colour.ts'
 import { whyLines } from '../report/why-text.ts'
 import { writeLines } from '../report/print.ts'
+import { screenOf } from '../report/screen.ts'
 import { standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { whyDocument } from './shared/documents.ts'
@@ -48,6 +49,7 @@ export function whyCommand(words: readonly string[], options: WhyCommandOptions,
       const style = {
         chalk: colours(options.color, env).stdout,
         verbose: options.verbose === true,
+        columns: screenOf(standardOutput, env).columns,
         target: targetOf(venv, env, cwd),
         env,
       }

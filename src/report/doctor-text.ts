@@ -1,24 +1,44 @@
 // The findings of `wheelfix doctor` for a person: the worst first, each with its remedy.
 import type { ChalkInstance } from 'chalk'
 import { agree, count } from '../io/words.ts'
-import { wrap } from './screen.ts'
+import { widthOf, wrap } from './screen.ts'
 import type { DoctorReport } from '../inspect/diagnose.ts'
 import type { Finding } from '../inspect/findings.ts'
 
 const SHOWN = 3
 const RANK = { error: 0, warning: 1, note: 2 } as const
 
-/** The lines of `wheelfix doctor`: the findings, the most severe first. `columns`: the width of the screen in characters. */
-export function doctorLines(report: DoctorReport, chalk: ChalkInstance, verbose: boolean, columns: number): string[] {
+interface DoctorStyle {
+  readonly chalk: ChalkInstance
+  readonly verbose: boolean
+  /** The width of the screen. */
+  readonly columns: number
+  /** The words that select the environment in a command: empty, or a space and its folder. */
+  readonly target: string
+}
+
+/** The lines of `wheelfix doctor`: the findings, the most severe first. */
+export function doctorLines(report: DoctorReport, style: DoctorStyle): string[] {
+  const { chalk, columns, target } = style
   const findings = report.findings.toSorted((a, b) => RANK[a.severity] - RANK[b.severity])
   return [
     chalk.bold(report.venv.root),
-    askedLine(report, chalk),
-    ...findings.flatMap(finding => ['', ...findingLines(finding, chalk, verbose)]),
+    ...wrap(askedLine(report, chalk), columns, HANGING),
+    ...findings.flatMap(finding => ['', ...findingLines(finding, style)]),
     '',
-    summary(findings, chalk),
+    ...wrap(summary(findings, chalk), columns, HANGING),
+    ...(isManyToBuild(findings) ? [`→ to add all that is missing: wheelfix libs build --missing${target}`] : []),
     ...(findings.length === 0 ? [] : [chalk.dim('→ to see more: wheelfix explain CODE')]),
-  ].flatMap(line => wrap(line, columns, 4))
+  ]
+}
+
+const HANGING = 4
+
+/** Do several errors ask for packages? Then one command builds them all. */
+function isManyToBuild(findings: readonly Finding[]): boolean {
+  const isToBuild = ({ severity, remedy }: Finding) =>
+    severity === 'error' && remedy?.startsWith('wheelfix libs build ')
+  return findings.filter(isToBuild).length > 1
 }
 
 function askedLine({ asked, imported, findings }: DoctorReport, chalk: ChalkInstance): string {
@@ -33,19 +53,30 @@ function askedLine({ asked, imported, findings }: DoctorReport, chalk: ChalkInst
 
 function findingLines(
   { code, severity, message, remedy, paths }: Finding,
-  chalk: ChalkInstance,
-  verbose: boolean,
+  { chalk, verbose, columns }: DoctorStyle,
 ): string[] {
   const mark = { error: chalk.red('✗'), warning: chalk.yellow('!'), note: chalk.dim('-') }[severity]
   const shown = verbose ? paths : paths.slice(0, SHOWN)
   const more = paths.length > shown.length ? [chalk.dim(`    and ${paths.length - shown.length} more`)] : []
   return [
-    `${mark} ${message}  ${chalk.dim(code)}`,
+    ...wrap(`${mark} ${message}  ${chalk.dim(code)}`, columns, HANGING),
     ...shown.map(path => chalk.dim(`    ${path}`)),
     ...more,
-    ...(remedy === null ? [] : [`  → ${remedy}`]),
+    ...(remedy === null ? [] : remedyLines(remedy, columns)),
   ]
 }
+
+/** A command is never broken into lines, so that users can paste it. */
+function remedyLines(remedy: string, columns: number): string[] {
+  const line = `  → ${remedy}`
+  const at = remedy.search(COMMAND)
+  if (at === -1 || widthOf(line) <= columns) return wrap(line, columns, HANGING)
+  const before = remedy.slice(0, at).trimEnd()
+  return before === '' ? [line] : [...wrap(`  → ${before}`, columns, HANGING), `    ${remedy.slice(at)}`]
+}
+
+/** Where a command begins: at the start of a remedy, or after a colon. */
+const COMMAND = /(?<=^|: )(?:wheelfix|sudo|export|uv) /
 
 function summary(findings: readonly Finding[], chalk: ChalkInstance): string {
   const of = (severity: Finding['severity']) => findings.filter(finding => finding.severity === severity).length

@@ -2,29 +2,35 @@
 import type { ChalkInstance } from 'chalk'
 import { count } from '../io/words.ts'
 import type { LibraryRow, LibsReport } from '../inspect/library-set.ts'
+import { shortHint } from '../resolve/problems/hint.ts'
 import { SOURCE_WORDS } from './source-words.ts'
 
 /** The lines of `wheelfix libs`: the libraries that are found, then those that are missing. */
-export function libsLines({ venv, python, rows }: LibsReport, chalk: ChalkInstance): string[] {
+export function libsLines(
+  { venv, python, rows }: LibsReport,
+  { chalk, verbose }: { readonly chalk: ChalkInstance; readonly verbose: boolean },
+): string[] {
   const { libc } = python
-  const width = Math.max(...rows.map(({ soname }) => soname.length))
   const served = rows.filter(({ path }) => path !== null)
   const lacking = rows.filter(({ path }) => path === null)
+  const widthOf = (some: readonly LibraryRow[]) => Math.max(0, ...some.map(({ soname }) => soname.length))
   const lines = [
     chalk.bold(venv.root),
     chalk.dim(`Python ${python.version}  ${python.program}`),
     chalk.dim(`${libc.kind} ${libc.version ?? ''}  ${libc.dir}`),
     '',
     ...served.flatMap(row => [
-      servedLine(row, width, chalk),
-      ...row.passedOver.map(clash => chalk.dim(`    skipped: ${clash}`)),
+      servedLine(row, widthOf(served), chalk),
+      ...(verbose ? row.passedOver : []).map(clash => chalk.dim(`    skipped: ${clash}`)),
     ]),
   ]
   if (lacking.length > 0) {
     lines.push('', 'Missing')
     for (const { soname, hint, inUse } of lacking) {
       const mark = inUse ? chalk.red('✗') : chalk.dim('-')
-      lines.push(`${mark} ${soname.padEnd(width)}${hint === null ? '' : `  ${hint}`}`)
+      lines.push(
+        `${mark} ${soname.padEnd(widthOf(lacking))}${hint === null ? '' : `  ${verbose ? hint : shortHint(hint)}`}`,
+      )
     }
   }
   return [...lines, '', `${count(served.length, 'soname')} found, ${lacking.length} missing`]

@@ -47,7 +47,8 @@ export function wrap(line: string, columns: number, indent = 0): string[] {
   const lines: string[] = []
   let current = ''
   for (const [word = ''] of line.matchAll(/ *[^ ]+/g)) {
-    if (current !== '' && widthOf(current) + widthOf(word) > columns) {
+    // a colour before the first word takes no room
+    if (widthOf(current) > 0 && widthOf(current) + widthOf(word) > columns) {
       lines.push(current)
       current = `${' '.repeat(indent)}${word.trimStart()}`
     } else current += word

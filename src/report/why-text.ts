@@ -6,12 +6,16 @@ import { agree, count } from '../io/words.ts'
 import { pasteFor } from '../inspect/by-name.ts'
 import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
 import type { Environment } from '../python/environment.ts'
+import { shortHint } from '../resolve/problems/hint.ts'
 import { givesUp, ruleOf } from './because.ts'
+import { shortPath, wrap } from './screen.ts'
 
 interface WhyStyle {
   readonly chalk: ChalkInstance
-  /** Also show the C library's own libraries, and the places that were tried for each entry. */
+  /** Also show the C library's own libraries, the places that were tried for each entry, and whole store paths in reasons. */
   readonly verbose: boolean
+  /** The width of the screen. Sentences are broken to fit it; trees and paths are not. */
+  readonly columns: number
   /** The words that select the environment in a command: empty, or a space and its folder. */
   readonly target: string
   readonly env: NodeJS.ProcessEnv
@@ -24,7 +28,10 @@ export function whyLines(report: WhyReport, venv: Environment, style: WhyStyle):
   return [
     ...answerLines(report, venv, style),
     ...(isPending
-      ? ['files here are not patched yet; this is the answer after patching', `→ to patch: ${command}`]
+      ? [
+          ...wrap('files here are not patched yet; this is the answer after patching', style.columns),
+          `→ to patch: ${command}`,
+        ]
       : []),
   ]
 }
@@ -42,10 +49,8 @@ function answerLines(report: WhyReport, venv: Environment, style: WhyStyle): str
   const isOnly = folded.length === report.processes.length
   const objects = count(folded.length, isOnly ? 'object' : 'more object')
   const needs = agree(folded.length, 'needs', 'need')
-  const line = style.chalk.dim(
-    `${objects} ${needs} nothing but the C library (-v shows ${folded.length === 1 ? 'it' : 'them'})`,
-  )
-  return [...trees, ...(isOnly ? [] : ['']), line]
+  const text = `${objects} ${needs} nothing but the C library (-v shows ${folded.length === 1 ? 'it' : 'them'})`
+  return [...trees, ...(isOnly ? [] : ['']), ...wrap(text, style.columns).map(line => style.chalk.dim(line))]
 }
 
 /** Does the object need nothing but the C library, and does wheelfix leave it unchanged? */
@@ -130,13 +135,13 @@ function reasonLines(needed: WhyNeeded, object: WhyObject, painter: Painter): st
   }
   if (how === 'run-time') lines.push('Python loads it first, from this distribution or one that it requires')
   if (how === 'inherited') lines.push('found in every process in which something links to this object')
-  if (how === 'found') lines.push(chalk.dim(reasonOf(needed, painter)))
+  if (how === 'found') lines.push(chalk.dim(brief(reasonOf(needed, painter), painter)))
   if (verbose || how === 'missing') lines.push(...triedLines(needed, object, painter))
   if (how === 'missing' && tried.length === 0 && provider === null && !givesUp(needed.because)) {
     lines.push(chalk.dim('nowhere to look: no search path, no cache'))
   }
   if (givesUp(needed.because)) lines.push(ruleOf(needed.because, needed.soname, path => show(path, painter)))
-  if (hint !== null) lines.push(hint)
+  if (hint !== null) lines.push(hintIn(hint, painter))
   return lines
 }
 
@@ -153,25 +158,36 @@ function triedLines({ tried }: WhyNeeded, object: WhyObject, painter: Painter): 
     const whose = owner === null || owner === object.path ? '' : ` of ${show(owner, painter)}`
     const rule = entry === null ? (by === 'cache' ? 'ld.so.cache' : by) : `${by}${whose} ${entry}`
     const file = entry !== null && path.startsWith(entry) ? '' : `  ${show(path, painter)}`
-    return painter.chalk.dim(`${index + 1}. ${rule}${file}: ${outcome}`)
+    return painter.chalk.dim(brief(`${index + 1}. ${rule}${file}: ${outcome}`, painter))
   })
 }
 
-function changeLines({ change }: WhyObject, indent: string, { chalk }: Painter): string[] {
+/** Store paths without the hash, except with --verbose: the line of the library itself has the whole path. */
+function brief(text: string, { verbose }: Painter): string {
+  return verbose ? text : shortPath(text)
+}
+
+/** The hint, without the reasons why files were skipped, except with --verbose. */
+function hintIn(hint: string, { verbose }: Painter): string {
+  return verbose ? hint : shortHint(hint)
+}
+
+function changeLines({ change }: WhyObject, indent: string, painter: Painter): string[] {
+  const { chalk } = painter
   if (change === null) return []
   const { rpath, interpreter } = change
   const lines: string[] = []
   if (rpath !== undefined) {
     for (const entry of rpath.before.filter(entry => !rpath.after.includes(entry))) {
-      lines.push(`${indent}${chalk.red('-')} ${rpath.tag} ${entry}`)
+      lines.push(`${indent}${chalk.red('-')} ${rpath.tag} ${brief(entry, painter)}`)
     }
     for (const entry of rpath.after.filter(entry => !rpath.before.includes(entry))) {
-      lines.push(`${indent}${chalk.green('+')} ${rpath.tag} ${entry}`)
+      lines.push(`${indent}${chalk.green('+')} ${rpath.tag} ${brief(entry, painter)}`)
     }
   }
   if (interpreter !== undefined) {
-    lines.push(`${indent}${chalk.red('-')} PT_INTERP ${interpreter.before}`)
-    lines.push(`${indent}${chalk.green('+')} PT_INTERP ${interpreter.after}`)
+    lines.push(`${indent}${chalk.red('-')} PT_INTERP ${brief(interpreter.before, painter)}`)
+    lines.push(`${indent}${chalk.green('+')} PT_INTERP ${brief(interpreter.after, painter)}`)
   }
   return lines
 }
@@ -196,7 +212,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
     }
     const key = needed.provider ?? ''
     groups.set(key, [...(groups.get(key) ?? []), needingLines(needed, root, painter)])
-    if (needed.hint !== null) hints.add(needed.hint)
+    if (needed.hint !== null) hints.add(hintIn(needed.hint, painter))
     isMissing ||= needed.how === 'missing'
   }
   const command = isMissing ? pasteFor([soname], painter.env, painter.target) : null
@@ -206,7 +222,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
       path === '' ? chalk.red('✗ not found') : show(path, painter),
       ...(objects.length === 0 ? [chalk.dim('  nothing links to it')] : shownObjects(objects, path === '', painter)),
     ]),
-    ...hints,
+    ...[...hints].flatMap(hint => wrap(hint, painter.columns, 4)),
     ...(command === null ? [] : [`→ to add it: ${command}`]),
   ]
 }
@@ -214,7 +230,7 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
 /** One object that needs the soname: the file that it gets, or the places where it did not find one. */
 function needingLines(needed: WhyNeeded, root: WhyObject, painter: Painter): string[] {
   const file = `  ${show(root.path, painter)}`
-  if (needed.how === 'found') return [`${file}  ${painter.chalk.dim(reasonOf(needed, painter, root))}`]
+  if (needed.how === 'found') return [`${file}  ${painter.chalk.dim(brief(reasonOf(needed, painter, root), painter))}`]
   return [file, ...reasonLines({ ...needed, hint: null }, root, painter).map(line => `      ${line}`)]
 }
 

@@ -77,7 +77,7 @@ export function chooseProvider(
     }
     const reason = candidate.source === 'scan' ? sources.trust.reasonFor(candidate.path) : 'named'
     if (reason === null) {
-      passOver(candidate, sources.trust.refusalOf(candidate.path))
+      passOver(candidate, `${candidate.path}: ${sources.trust.refusalOf(candidate.path)}`)
       continue
     }
     const source = candidate.source === 'scan' && reason === 'named' ? 'trust' : candidate.source

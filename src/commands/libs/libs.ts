@@ -37,7 +37,10 @@ export function libsCommand(
     warn(report.warnings, options)
     const counts = report.rows.filter(({ inUse }) => inUse || options.policy !== undefined)
     if (options.json === true) writeDocument('libs', documentOf(report))
-    else writeLines(standardOutput, libsLines(report, colours(options.color, process.env).stdout))
+    else {
+      const chalk = colours(options.color, process.env).stdout
+      writeLines(standardOutput, libsLines(report, { chalk, verbose: options.verbose === true }))
+    }
     return counts.some(({ path }) => path === null) ? 1 : 0
   } catch (error) {
     return reportFailure(error, options)

@@ -114,8 +114,8 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
     refusalOf: path => {
       const storePath = storePathOf(path, store) ?? path
       return (
-        `nothing shows who put ${storePath} into the store (no signature of a trusted key, no profile or link of ` +
-        `yours or root's): to use it anyway, give --trust ${storePath}`
+        "nothing shows who put it into the store (no signature of a trusted key, no profile or link of yours or root's): " +
+        `to use it anyway, give --trust ${storePath}`
       )
     },
     problem: () => (isSilent ? SILENCE : null),

@@ -38,7 +38,7 @@ const SKIPPED = '; skipped: '
 /** A hint without the reasons why files were skipped, which may be many and long. `-v` shows them. */
 export function shortHint(hint: string): string {
   const end = hint.indexOf(SKIPPED)
-  return end === -1 ? hint : `${hint.slice(0, end)} (-v says why)`
+  return end === -1 ? hint : `${hint.slice(0, end)}; some files were skipped (-v says why)`
 }
 
 function libcHint(lacking: readonly string[], libc: Libc, tags: readonly string[]): string {
