@@ -13,10 +13,13 @@ function fail(message) {
 
 var version = process.versions.node.split('.').map(Number)
 if (version[0] < 20 || (version[0] === 20 && version[1] < 19)) {
+  // only root may write into the folders of a Node that the system's package manager installed
+  var sudo = process.getuid && process.getuid() !== 0 && process.execPath.indexOf('/usr/') === 0 ? 'sudo ' : ''
   fail(
     'wheelfix needs Node 20.19 or later, and this is Node ' +
       process.versions.node +
-      '. Get one with: nix-shell -p nodejs, or: npm install -g node@22 && npm install -g npm@11',
+      '. Get one with: nix-shell -p nodejs, or (and then open a new shell): ' +
+      (sudo + 'npm install -g node@22 && ' + sudo + 'npm install -g npm@11'),
   )
 }
 

@@ -6,8 +6,9 @@ import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs'
 
 const [major, minor] = process.versions.node.split('.').map(Number)
 if (major < 20 || (major === 20 && minor < 19)) {
+  const sudo = process.getuid?.() !== 0 && process.execPath.startsWith('/usr/') ? 'sudo ' : ''
   console.error(
-    `error: wheelfix needs Node 20.19 or later, and this is Node ${process.versions.node}. Get one with: nix-shell -p nodejs, or: npm install -g node@22 && npm install -g npm@11`,
+    `error: wheelfix needs Node 20.19 or later, and this is Node ${process.versions.node}. Get one with: nix-shell -p nodejs, or (and then open a new shell): ${sudo}npm install -g node@22 && ${sudo}npm install -g npm@11`,
   )
   process.exit(1)
 }

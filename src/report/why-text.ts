@@ -6,6 +6,7 @@ import { agree, count } from '../io/words.ts'
 import { pasteFor } from '../inspect/by-name.ts'
 import type { WhyNeeded, WhyObject, WhyProcess, WhyReport } from '../inspect/reasons.ts'
 import type { Environment } from '../python/environment.ts'
+import { isWithoutNix } from '../nix/system-packages.ts'
 import { shortHint } from '../resolve/problems/hint.ts'
 import { givesUp, ruleOf } from './because.ts'
 import { shortPath, wrap } from './screen.ts'
@@ -141,7 +142,7 @@ function reasonLines(needed: WhyNeeded, object: WhyObject, painter: Painter): st
     lines.push(chalk.dim('nowhere to look: no search path, no cache'))
   }
   if (givesUp(needed.because)) lines.push(ruleOf(needed.because, needed.soname, path => show(path, painter)))
-  if (hint !== null) lines.push(hintIn(hint, painter))
+  if (hint !== null) lines.push(hintFor(needed.soname, hint, painter))
   return lines
 }
 
@@ -167,8 +168,10 @@ function brief(text: string, { verbose }: Painter): string {
   return verbose ? text : shortPath(text)
 }
 
-/** The hint, without the reasons why files were skipped, except with --verbose. */
-function hintIn(hint: string, { verbose }: Painter): string {
+/** The hint, without the reasons why files were skipped, except with --verbose. A machine without Nix has a command instead. */
+function hintFor(soname: string, hint: string, { verbose, env }: Painter): string {
+  const command = isWithoutNix(env) ? pasteFor([soname], env) : null
+  if (command !== null) return `to add it: ${command}`
   return verbose ? hint : shortHint(hint)
 }
 
@@ -212,10 +215,11 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
     }
     const key = needed.provider ?? ''
     groups.set(key, [...(groups.get(key) ?? []), needingLines(needed, root, painter)])
-    if (needed.hint !== null) hints.add(hintIn(needed.hint, painter))
+    if (needed.hint !== null) hints.add(hintFor(soname, needed.hint, painter))
     isMissing ||= needed.how === 'missing'
   }
   const command = isMissing ? pasteFor([soname], painter.env, painter.target) : null
+  if (command !== null && isWithoutNix(painter.env)) hints.clear()
   return [
     chalk.bold(soname),
     ...[...groups].flatMap(([path, objects]) => [

@@ -124,7 +124,8 @@ worldSuite('wheelfix doctor', ['gcc', 'ld'], world => {
       assert.ok(stdout.includes(`→ to add them: ${command}\n`), stdout)
     }
     const { stdout } = venv.runWith(env, 'why', 'libGL.so.1', '--no-scan')
-    assert.ok(stdout.includes(`→ to add it: ${command}\n`), stdout)
+    assert.ok(stdout.endsWith(`\n→ to add it: ${command}\n`) && !stdout.includes('nixpkgs'), stdout)
+    assert.match(venv.runWith(env, 'why', 'lacks', '--no-scan').stdout, / {2}to add it: /)
   })
 
   test('a venv that was never patched: unpatched', () => {
