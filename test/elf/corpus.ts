@@ -92,7 +92,7 @@ for (const path of folders.flatMap(folder => elfFilesBelow(folder))) {
             .map(({ tag, text }) => [tag.toString(), text]),
         ])
       if (unchanged(after) !== unchanged(theirs)) complain(path, 'readelf shows more changed than the edit says')
-      // the one known complaint: a string table of more than 1 MiB stays where it is and reaches over several segments
+      // the one known complaint: a string table of more than 128 KiB stays where it is and reaches over several segments
       if (graft.tail.length > 0 && /not located in any PT_LOAD segment/.test(after.stderr)) counts.spanning++
       else if (after.stderr.replaceAll(written, '') !== theirs.stderr.replaceAll(path, '')) {
         complain(path, `a new complaint of readelf: ${after.stderr.trim()}`)

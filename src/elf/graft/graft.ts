@@ -174,15 +174,16 @@ export function fillGraft(design: GraftDesign): FileEdit {
   }
   const note = encodeNote(format, parts.undo, content.end)
   content.write(note, layout.note.at)
-  const { copiedByReference, before, behind } = content
-  const padding = layout.note.at - source.size
+  const { copiedByReference, first, before, behind } = content
+  const padding = layout.note.at - source.size - first.length
   const edit: FileEdit = {
     baseSize: source.size,
     tail: [
+      ...(first.length === 0 ? [] : [first]),
       ...(padding === 0 ? [] : [{ hole: true, length: padding } as const]),
       before,
       ...(copiedByReference ? [{ copyFrom: editable.strtab.offset, length: layout.copiedLength }] : []),
-      behind,
+      ...(behind.length === 0 ? [] : [behind]),
     ],
     patches,
     header,
@@ -211,7 +212,7 @@ function newSections(
       programHeaders,
       headersInLoad: programHeaders.at + programHeaders.length <= layout.loadEnd,
       dynamic: { ...dynamic, was: dynamicSegment.vaddr },
-      strings: { ...stringTable, was: stringTableAddress(object), place: stringsPlace },
+      strings: { ...stringTable, was: stringTableAddress(object), place: stringsPlace, added: layout.strings },
       interpreter: interpreter === null ? null : { ...interpreter, was: interpreterWas },
       versions: versions === null ? null : { ...versions, was: versionsWere },
     },
@@ -221,9 +222,10 @@ function newSections(
 
 /**
  * The bytes of a graft from its note on, in two parts: before and behind a large copy of strings, which is never in
- * memory.
+ * memory. The new strings of a table that grows come first, before the note.
  */
 interface GraftContent {
+  readonly first: Buffer
   readonly before: Buffer
   readonly copiedByReference: boolean
   readonly behind: Buffer
@@ -233,18 +235,22 @@ interface GraftContent {
   write(this: void, bytes: Uint8Array, at: number): void
 }
 
-function emptyContent({ note, strings, copiedLength }: GraftLayout, end: number): GraftContent {
+function emptyContent({ note, strings, stringsPlace, copiedLength }: GraftLayout, end: number): GraftContent {
   const copiedByReference = copiedLength > COPY_BY_REFERENCE
-  const split = copiedByReference ? strings.at + copiedLength : strings.at
-  const before = Buffer.alloc(strings.at - note.at)
+  const first = Buffer.alloc(stringsPlace === 'grown' ? strings.length : 0)
+  const cut = stringsPlace === 'grown' ? end : strings.at
+  const split = copiedByReference ? strings.at + copiedLength : cut
+  const before = Buffer.alloc(cut - note.at)
   const behind = Buffer.alloc(end - split)
   return {
+    first,
     before,
     copiedByReference,
     behind,
     end,
     write: (bytes, at) => {
-      if (at < strings.at) before.set(bytes, at - note.at)
+      if (at < note.at) first.set(bytes, at - strings.at)
+      else if (at < cut) before.set(bytes, at - note.at)
       else behind.set(bytes, at - split)
     },
   }

@@ -1,6 +1,6 @@
 // The headers of a grafted object: its program headers, including the graft's PT_LOAD, and its ELF header.
 import { EI_OSABI, PF_R, PF_W, PT_DYNAMIC, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_PHDR } from '../constants.ts'
-import type { GraftLayout } from './placement.ts'
+import { type GraftLayout, lengthened } from './placement.ts'
 import type { GraftParts } from './new-parts.ts'
 import type { GraftSections, Placed } from './new-sections.ts'
 import { encode, type Format, formatOf } from '../layout.ts'
@@ -14,7 +14,7 @@ export function newProgramHeaders(
   { dynamicSegment }: Editable,
   { stack }: ElfState,
   parts: GraftParts,
-  { start, address, align, dynamic, interpreter, programHeaders, loadEnd }: GraftLayout,
+  { start, address, align, dynamic, interpreter, programHeaders, loadEnd, strings, stringsPlace }: GraftLayout,
 ): ProgramHeader[] {
   const template = { ...dynamicSegment, type: PT_LOAD, flags: PF_R | PF_W, align }
   const ours = moved(template, { at: start, address, length: loadEnd - start })
@@ -26,6 +26,7 @@ export function newProgramHeaders(
     else if (old.type === PT_INTERP && interpreter !== null) changed = moved(old, interpreter)
     else if (old.type === PT_PHDR) changed = moved(old, { ...programHeaders, length: loadEnd - programHeaders.at })
     else if (old.type === PT_GNU_STACK && stack !== null) changed = { ...old, flags: stack }
+    else if (stringsPlace === 'grown' && old === parts.lastLoad) changed = lengthened(old, strings.at + strings.length)
     return index === predecessor ? [changed, ours] : [changed]
   })
   if (parts.addsStack) table.push(stackHeader(stack ?? 0))

@@ -10,6 +10,7 @@ import type { Editable } from '../rules/refuse.ts'
 import { findSection, sectionNumber } from '../tables/sections.ts'
 import type { ByteSource } from '../source.ts'
 import type { ElfState } from '../edit/state.ts'
+import { loadOfLastStrings } from './last-strings.ts'
 import { newStrings, type NewStrings } from './new-strings.ts'
 import { decodeBytes, encodeText } from '../text.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
@@ -48,6 +49,8 @@ export interface GraftParts {
   readonly patches: readonly Patch[]
   /** Not settled yet: the layout decides their distance from DT_STRTAB. */
   readonly strings: NewStrings
+  /** The PT_LOAD that grows with the string table; null where something follows the table. */
+  readonly lastLoad: ProgramHeader | null
   /** Bytes of the dynamic table, its DT_NULL included. */
   readonly dynamicLength: number
   /** PT_INTERP's string with its NUL; null where it does not change. */
@@ -113,6 +116,7 @@ export function newParts(
     patches,
     undo: { owner, originalSize: source.size, header, patches: before, record: record ?? null },
     strings,
+    lastLoad: kind === 'glibc' ? loadOfLastStrings(source, object, editable) : null,
     dynamicLength,
     interpreter,
     versionsLength,

@@ -35,10 +35,11 @@ export interface Placed {
 }
 
 /**
- * One of three: the string table is copied, with the new strings behind it; the old table stays where it is, and its
- * end moves up to the new strings; or there are no new strings.
+ * One of four: the string table is copied, with the new strings behind it; the old table stays where it is, and its
+ * end moves up to the new strings; the old table is the last thing in the file, and the new strings come right behind
+ * it; or there are no new strings.
  */
-export type StringsPlace = 'copied' | 'extended' | 'kept'
+export type StringsPlace = 'copied' | 'extended' | 'grown' | 'kept'
 
 /** The new tables of a graft, and the places of the tables that they replace. */
 interface GraftTables {
@@ -47,7 +48,7 @@ interface GraftTables {
   /** The PT_LOAD holds all program headers. */
   readonly headersInLoad: boolean
   readonly dynamic: Placed & { readonly was: bigint }
-  readonly strings: Placed & { readonly was: bigint; readonly place: StringsPlace }
+  readonly strings: Placed & { readonly was: bigint; readonly place: StringsPlace; readonly added: Placed }
   readonly interpreter: (Placed & { readonly was: bigint }) | null
   readonly versions: (Placed & { readonly was: bigint }) | null
 }
@@ -132,7 +133,8 @@ function moreSections(
   oldStrings: number,
 ): number {
   const optional = [
-    strings.place !== 'kept' || oldStrings < 0,
+    strings.place === 'copied' || strings.place === 'extended' || oldStrings < 0,
+    strings.place === 'extended',
     interpreter !== null,
     versions !== null,
     bytes !== null && !moves,
@@ -216,12 +218,15 @@ function addTables(draft: Draft, old: SectionTable, tables: GraftTables, oldStri
  */
 function addStrings({ table, names, add }: Draft, strings: GraftTables['strings'], oldStrings: number): number {
   if (strings.place === 'extended') {
+    // strip and similar tools keep only what an allocated section covers
+    add('.wheelfix.names', strings.added, { type: SHT_PROGBITS, flags: SHF_ALLOC, addralign: 1 }, -1)
     const like = { type: SHT_STRTAB, flags: 0, addralign: 1 }
     const index = add('.wheelfix.strings', { ...strings, address: 0n }, like, -1)
     if (oldStrings >= 0) setSection(table, oldStrings, { name: names.add('.dynstr.old') })
     return index
   }
-  if (strings.place === 'kept' && oldStrings >= 0) return oldStrings
+  if (strings.place === 'grown' && oldStrings >= 0) setSection(table, oldStrings, { size: strings.length })
+  if (strings.place !== 'copied' && oldStrings >= 0) return oldStrings
   return add('.dynstr', strings, { type: SHT_STRTAB, flags: SHF_ALLOC, addralign: 1 }, oldStrings)
 }
 

@@ -214,22 +214,18 @@ function compareProgramHeaders(old: ElfObject, now: ElfObject, inPlace: boolean)
     programHeaders.filter(({ type }) => !MOVABLE.has(type) && (inPlace || type !== PT_NULL))
   const before = fixed(old)
   const after = fixed(now)
-  if (inPlace) {
-    // a segment may grow over bytes that it maps already (slack.ts)
-    const isLonger = (a: ProgramHeader, b: ProgramHeader | undefined): boolean =>
-      b !== undefined &&
-      b.filesz > a.filesz &&
-      BigInt(b.filesz) === b.memsz &&
-      same({ ...a, filesz: b.filesz, memsz: BigInt(a.filesz) === a.memsz ? b.memsz : a.memsz }, b)
-    if (before.length !== after.length || !before.every((a, at) => same(a, after[at]) || isLonger(a, after[at]))) {
-      throw broken('a segment that no edit touches has changed')
-    }
-    return
-  }
-  const isNew = (header: ProgramHeader): boolean => !before.some(other => same(other, header))
-  const ours = after.findIndex(header => header.type === PT_LOAD && isNew(header))
+  // a segment may grow: in place over bytes that it maps already (slack.ts), at the end of the file over new strings
+  const isLonger = (a: ProgramHeader, b: ProgramHeader | undefined): boolean =>
+    b !== undefined &&
+    b.filesz > a.filesz &&
+    BigInt(b.filesz) === b.memsz &&
+    (inPlace || BigInt(a.filesz) === a.memsz) &&
+    same({ ...a, filesz: b.filesz, memsz: BigInt(a.filesz) === a.memsz ? b.memsz : a.memsz }, b)
+  const isKept = (a: ProgramHeader, b: ProgramHeader | undefined): boolean => same(a, b) || isLonger(a, b)
+  const isNew = (header: ProgramHeader): boolean => !before.some(other => isKept(other, header))
+  const ours = inPlace ? -1 : after.findIndex(header => header.type === PT_LOAD && isNew(header))
   const kept = after.filter((_, index) => index !== ours)
-  if (kept.length !== before.length || !before.every((header, index) => same(header, kept[index]))) {
+  if (kept.length !== before.length || !before.every((header, index) => isKept(header, kept[index]))) {
     throw broken('a segment that no edit touches has changed')
   }
 }
