@@ -151,12 +151,14 @@ async function pythonOutcome({ root }: ToolPlace, options: AllCommandOptions): P
   const { needsLoader, standaloneSteps } = await import('../private-loader/standalone.ts')
   const { env } = process
   if (!needsLoader(root, env)) return { status: 'fine', detail: 'already starts' }
-  const mode = options.restore === true ? 'restore' : options.dryRun === true ? 'plan' : 'apply'
+  const isDry = options.dryRun === true
+  const mode = options.restore === true ? (isDry ? 'plan-restore' : 'restore') : isDry ? 'plan' : 'apply'
   const { libs, trust, scan } = options
   const asked = { directory: root, libc: null, loader: false, libs, trust, noScan: !scan, mode, env, cwd: '/' } as const
   const { status, libc } = await untilSignal(standaloneSteps(asked), () => LEFT)
   const with_ = libc === null ? '' : ` with ${libc.dir}`
-  if (status === 'restored') return { status: 'restored', detail: 'restored' }
+  if (status === 'restored') return { status, detail: 'restored' }
+  if (status === 'restore') return { status, detail: 'to restore' }
   if (status === 'fine')
     return { status: 'fine', detail: options.restore === true ? 'not changed by wheelfix' : 'starts' }
   return { status, detail: `${status === 'patch' ? 'would start' : 'starts'}${with_}` }
@@ -173,7 +175,7 @@ async function restoreOutcome(environment: Environment, options: AllCommandOptio
       ? { status: 'failed', detail: `${first.path}: ${first.reason}` }
       : found
         ? {
-            status: 'restored',
+            status: options.dryRun === true ? 'restore' : 'restored',
             detail: `${count(restored.length, 'object')} ${options.dryRun === true ? 'to restore' : 'restored'}`,
           }
         : { status: 'fine', detail: 'not changed by wheelfix' }

@@ -44,8 +44,9 @@ function stepsOn(directory: string, options: PythonCommandOptions): Generator<un
   const { libs, trust, scan, dryRun, restore, make, update = false, from = null } = options
   const common = { directory, libs, noScan: !scan, trust, env, cwd }
   if (make === true) return makeSteps({ ...common, from, update, mode: dryRun === true ? 'plan' : 'apply' })
-  if (restore === true && isOurs(resolve(cwd, directory))) return removeSteps(directory, env, cwd)
-  const mode = restore === true ? 'restore' : dryRun === true ? 'plan' : 'apply'
+  const isDry = dryRun === true
+  if (restore === true && isOurs(resolve(cwd, directory))) return removeSteps({ directory, dryRun: isDry, env, cwd })
+  const mode = restore === true ? (isDry ? 'plan-restore' : 'restore') : isDry ? 'plan' : 'apply'
   const edited = { ...common, directory: installationOf(directory, cwd) }
   return standaloneSteps({ ...edited, libc: options.libc ?? null, loader: options.loader === true, mode })
 }
@@ -61,14 +62,22 @@ function documentOf({ root, version, pythons, status, libc, loader }: Standalone
   }
 }
 
-const VERBS = { fine: 'is in place', patch: 'would be set', patched: 'is set', restored: 'is restored' } as const
+const VERBS = {
+  fine: 'is in place',
+  patch: 'would be set',
+  patched: 'is set',
+  restore: 'would be restored',
+  restored: 'is restored',
+} as const
 
 function linesOf({ root, pythons, status, loader }: StandaloneReport): string[] {
   if (pythons.length === 0) return [root, 'wheelfix has changed nothing here: nothing to restore']
   const served =
     loader === null ? [] : [`its private loader finds ${count(loader.content.libraries.length, 'library name')}`]
   const lines = pythons.map(({ path, after }) =>
-    after === '' ? `  ${path}: removed` : `  ${path}: its loader ${VERBS[status]}: ${after}`,
+    after === ''
+      ? `  ${path}: ${status === 'restore' ? 'would be removed' : 'removed'}`
+      : `  ${path}: its loader ${VERBS[status]}: ${after}`,
   )
   return [root, ...lines, ...served]
 }

@@ -143,18 +143,28 @@ export function* makeSteps(options: MakeOptions): Generator<undefined, Standalon
   }
 }
 
+interface RemoveOptions {
+  readonly directory: string
+  /** Only say which programs would be removed. */
+  readonly dryRun: boolean
+  readonly env: NodeJS.ProcessEnv
+  readonly cwd: string
+}
+
 /**
  * Removes a prefix that wheelfix made, and only what wheelfix put there, in steps. The note goes last, so the next run can
  * complete this one.
  */
-export function* removeSteps(
-  directory: string,
-  env: NodeJS.ProcessEnv,
-  cwd: string,
-): Generator<undefined, StandaloneReport> {
+export function* removeSteps({ directory, dryRun, env, cwd }: RemoveOptions): Generator<undefined, StandaloneReport> {
   const root = resolve(cwd, directory)
   const place = placeOf(root, null)
-  const report = { root, version: '', status: 'restored', libc: null, loader: null, roots: null, warnings: [] } as const
+  const status = dryRun ? 'restore' : 'restored'
+  const report = { root, version: '', status, libc: null, loader: null, roots: null, warnings: [] } as const
+  const removed = (names: readonly PythonName[]) =>
+    names.map(({ name }) => ({ path: `bin/${name}`, before: '', after: '' }))
+  if (dryRun) {
+    return { ...report, pythons: isMade(root) ? removed(madeLinks(pythonNames(place), madeFromAll(root))) : [] }
+  }
   if (!isMade(root)) {
     // a killed run has removed all but empty folders
     if (existsSync(fsPath(place.bin))) for (const folder of [place.bin, root]) removeEmpty(folder)
@@ -163,13 +173,12 @@ export function* removeSteps(
   const lock = lockVenv(place)
   try {
     yield
-    const { program, before = [] } = readMadeNote(root) ?? { program: root }
-    const prefixes = [program, ...before].map(prefixOf)
+    const programs = madeFromAll(root)
+    const prefixes = programs.map(prefixOf)
     const names = pythonNames(place)
     const folders = loaderFolders(place, names, env)
     for (const name of names) restoreName(name)
-    // what the user put into bin/ stays
-    const own = names.filter(({ replaced }) => isLink(replaced) && [program, ...before].includes(replaced.link))
+    const own = madeLinks(names, programs)
     for (const { path } of own) rmSync(fsPath(path), { force: true })
     dropRoots(place.stateFolder, env)
     removeLoader(place, folders)
@@ -184,10 +193,21 @@ export function* removeSteps(
     }
     rmSync(fsPath(place.stateFolder), { recursive: true, force: true })
     for (const folder of [place.bin, root]) removeEmpty(folder)
-    return { ...report, pythons: own.map(({ name }) => ({ path: `bin/${name}`, before: '', after: '' })) }
+    return { ...report, pythons: removed(own) }
   } finally {
     lock.release()
   }
+}
+
+/** The names in bin/ that wheelfix put there. What the user put there stays. */
+function madeLinks(names: readonly PythonName[], programs: readonly string[]): PythonName[] {
+  return names.filter(({ replaced }) => isLink(replaced) && programs.includes(replaced.link))
+}
+
+/** The programs of the store that a prefix was made from, the newest first. */
+function madeFromAll(root: string): string[] {
+  const { program, before = [] } = readMadeNote(root) ?? { program: root }
+  return [program, ...before]
 }
 
 /** The prefix of `PREFIX/bin/python3`. */

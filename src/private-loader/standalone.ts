@@ -22,7 +22,7 @@ import { isLoaderPending, removeLoader, writeLoader } from './private-loader.ts'
 import { loaderFolders, type LoaderPlan, planLoader } from './loader-plan.ts'
 import { servedLibraries } from './library-cache.ts'
 import { chooseLoader } from './store-loader.ts'
-import { ptInterpOf, plainInterpreter, type PythonName, pythonNames } from './python-names.ts'
+import { ptInterpOf, plainInterpreter, plainSource, type PythonName, pythonNames } from './python-names.ts'
 import { isUpToDate, type PythonCopy, restoreName, tryCopy, writeCopy } from './python-copy.ts'
 import { dropStaleLock, lockVenv } from '../state/lock.ts'
 import { pinsDiffer, readPins, writePins } from '../state/pins.ts'
@@ -36,7 +36,7 @@ interface StandaloneOptions extends SourceOptions {
   readonly libc: string | null
   /** Also make a private loader, so that wheels find their libraries. */
   readonly loader: boolean
-  readonly mode: 'apply' | 'plan' | 'restore'
+  readonly mode: 'apply' | 'plan' | 'restore' | 'plan-restore'
 }
 
 export interface StandaloneReport {
@@ -44,7 +44,8 @@ export interface StandaloneReport {
   readonly version: string
   /** The files that get another loader, relative to `root`, with PT_INTERP before and after. */
   readonly pythons: readonly { readonly path: string; readonly before: string; readonly after: string }[]
-  readonly status: 'fine' | 'patch' | 'patched' | 'restored'
+  /** `patch` and `restore`: what a run would do. */
+  readonly status: 'fine' | 'patch' | 'patched' | 'restore' | 'restored'
   readonly libc: Libc | null
   readonly loader: LoaderPlan | null
   readonly roots: RootsReport | null
@@ -82,7 +83,7 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
   const { env } = options
   const store = storeDirectory(env)
   const place = placeOf(resolve(options.cwd, options.directory), store)
-  if (options.mode !== 'restore') refuseSystem(place.root)
+  if (options.mode === 'apply' || options.mode === 'plan') refuseSystem(place.root)
   const names = pythonNames(place, 'standalone')
   const files = names.filter(({ replaced }) => replaced === 'file')
   const [first] = files
@@ -91,6 +92,7 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
   }
   const venv = { ...place, python: first.path }
   if (options.mode === 'restore') return yield* restore(venv, names, env)
+  if (options.mode === 'plan-restore') return planRestore(venv, names)
 
   const base = plainInterpreter(venv, names)
   if (!isFhsLoader(base.interp)) {
@@ -232,6 +234,35 @@ function* restore(
   }
 }
 
+/** What a restore would change. */
+function planRestore(venv: PythonEnvironment, names: readonly PythonName[]): StandaloneReport {
+  const pythons = names
+    .filter(({ kind }) => kind === 'copy')
+    .map(({ path, owner }) => ({
+      path: path.slice(venv.root.length + 1),
+      before: ptInterpOf(path) ?? '',
+      after: withSource(path, source => readElf(plainSource(source, owner)).ptInterp) ?? '',
+    }))
+  return restoreReport(venv.root, pythons, 'restore')
+}
+
+function restoreReport(
+  root: string,
+  pythons: StandaloneReport['pythons'],
+  status: 'restore' | 'restored',
+): StandaloneReport {
+  return {
+    root,
+    version: '',
+    pythons,
+    status: pythons.length === 0 ? 'fine' : status,
+    libc: null,
+    loader: null,
+    roots: null,
+    warnings: [],
+  }
+}
+
 function restoreNames(venv: PythonEnvironment, names: readonly PythonName[], env: NodeJS.ProcessEnv): StandaloneReport {
   const copied = names.filter(({ kind }) => kind === 'copy')
   const pythons = copied.map(({ path }) => ({
@@ -249,14 +280,5 @@ function restoreNames(venv: PythonEnvironment, names: readonly PythonName[], env
   removeLoader(venv, folders)
   removeTemporaries(venv.bin, 1)
   rmSync(fsPath(venv.stateFolder), { recursive: true, force: true })
-  return {
-    root: venv.root,
-    version: '',
-    pythons: restored,
-    status: copied.length === 0 ? 'fine' : 'restored',
-    libc: null,
-    loader: null,
-    roots: null,
-    warnings: [],
-  }
+  return restoreReport(venv.root, restored, 'restored')
 }

@@ -10,11 +10,11 @@ export interface AllRow {
   readonly name: string
   /**
    * - `found`: listed but not examined
-   * - `patch`: a change is pending (a dry run)
+   * - `patch`, `restore`: a change is pending (a dry run)
    * - `needs`: something is missing or was refused; the rest is done
    * - `skipped`: left alone, for the reason in `detail`
    */
-  readonly status: 'found' | 'fine' | 'patch' | 'patched' | 'restored' | 'needs' | 'skipped' | 'failed'
+  readonly status: 'found' | 'fine' | 'patch' | 'patched' | 'restore' | 'restored' | 'needs' | 'skipped' | 'failed'
   readonly detail: string
 }
 
@@ -42,8 +42,8 @@ export function allLines(rows: readonly AllRow[], { chalk, quiet }: AllStyle): s
 
 function markOf({ status }: AllRow, chalk: ChalkInstance): string {
   if (status === 'needs' || status === 'failed') return chalk.red('✗')
-  if (status === 'patch' || status === 'patched' || status === 'restored')
-    return chalk.green(status === 'patch' ? '•' : '✓')
+  if (status === 'patch' || status === 'restore') return chalk.green('•')
+  if (status === 'patched' || status === 'restored') return chalk.green('✓')
   return chalk.dim('-')
 }
 
@@ -51,6 +51,7 @@ const WORDS = {
   found: 'found',
   patched: 'patched',
   patch: 'to patch',
+  restore: 'to restore',
   restored: 'restored',
   fine: 'fine',
   skipped: 'left alone',

@@ -154,6 +154,20 @@ suite('wheelfix all', () => {
     assert.match(row?.detail ?? '', /is being written: uv holds/)
   })
 
+  test('--restore --dry-run names what would be restored, and changes nothing', () => {
+    const now = [treeState(data), treeState(cache)]
+    const { status, rows } = all('--restore', '--dry-run')
+    assert.equal(status, 0, JSON.stringify(rows, null, 1))
+    const pending = rows.filter(row => row.status === 'restore').map(({ kind }) => kind)
+    assert.deepEqual([...new Set(pending)].sort(), ['folder', 'python', 'venv'])
+    assert.ok(rows.every(row => row.status !== 'restored'))
+    const then = [treeState(data), treeState(cache)]
+    assert.deepEqual(
+      now.flatMap((tree, index) => treeDifferences(tree, then[index] ?? new Map())),
+      [],
+    )
+  })
+
   test('--restore gives every byte back', () => {
     const { status, rows } = all('--restore')
     assert.equal(status, 0, JSON.stringify(rows, null, 1))
