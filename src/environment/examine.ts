@@ -270,7 +270,7 @@ function venvWarnings(venv: Environment, scan: Scan): string[] {
   const computing = scan.belonging.code.filter(({ computes }) => computes).map(({ path }) => fileNameOf(path))
   if (computing.length > 0) {
     warnings.push(
-      `code in ${listed(computing, 3)} computes folders of sys.path. wheelfix does not run that code, so it does not look ` +
+      `code in ${listed(computing, 3)} adds computed folders to sys.path. wheelfix does not run that code, so it does not look ` +
         `into these folders; wheelfix doctor does`,
     )
   }

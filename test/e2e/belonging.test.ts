@@ -202,7 +202,7 @@ worldSuite('what belongs to an environment', ['gcc', 'ld'], world => {
       for (const command of ['check', 'venv']) {
         const { stdout, stderr } = venv.run(command, ...libs)
         assert.doesNotMatch(stdout, /outside/, 'nothing beside the folder is taken for a folder of modules')
-        if (!/only doctor/.test(how)) assert.match(stdout + stderr, /code in x\.pth computes folders of sys\.path/)
+        if (!/only doctor/.test(how)) assert.match(stdout + stderr, /code in x\.pth adds computed folders to sys\.path/)
       }
       assert.deepEqual(treeContent(source), before)
       const doctor = venv.run('doctor', ...libs)
