@@ -26,9 +26,10 @@ export function isAboutSearch(error: string): boolean {
 
 /** The findings. `defining` are the objects that may define a symbol which another object lacks. */
 export function refusalFindings(refusals: readonly LoadRefusal[], defining: readonly string[]): Finding[] {
-  const wanted = new Set(refusals.flatMap(({ error }) => lackingSymbol(error) ?? []))
+  const own = refusals.filter(({ object, error }) => !isLoadedByNode(object.path) || lackingSymbol(error) === null)
+  const wanted = new Set(own.flatMap(({ error }) => lackingSymbol(error) ?? []))
   const definers = definersOf(wanted, defining)
-  return refusals.map(({ object, error, counts }): Finding => {
+  return own.map(({ object, error, counts }): Finding => {
     const symbol = lackingSymbol(error)
     const definer = symbol === null ? undefined : definers.get(symbol)
     const said = `the loader does not load it: ${withoutPath(error, object.path)}`
@@ -66,6 +67,11 @@ function severityOf(
 /** Is this a module for another Python, by its suffix? A module with a suffix of this Python is an `extension`. */
 function isForAnotherPython(path: string): boolean {
   return /\.(?:cpython-|pypy|graalpy)[^/]*\.so$/.test(path) && !/\.abi3/.test(path)
+}
+
+/** Is this a Node add-on, by its suffix (nodejs.org/api/addons.html)? Node or Electron defines symbols for it. */
+function isLoadedByNode(path: string): boolean {
+  return path.endsWith('.node')
 }
 
 /** glibc: `undefined symbol: f`, with `, version V`; musl: `Error relocating /x.so: f: symbol not found`. */

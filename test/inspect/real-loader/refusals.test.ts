@@ -125,6 +125,19 @@ worldSuite('what the loader refuses', ['gcc', 'ld'], world => {
     )
   })
 
+  rule('a Node add-on may lack symbols, because Node defines them; any other refusal is a finding', (venv, build) => {
+    build('watcher.node', 'extern int napi_create_error; int *use(void) { return &napi_create_error; }\n')
+    const code =
+      'void napi_module_register(void); __attribute__((constructor)) void start(void) { napi_module_register(); }\n'
+    build('older.node', code, '-Wl,-z,lazy')
+    assert.deepEqual(refusals(venv), { status: 0, findings: [] })
+    build('tls.node', BIG_TLS)
+    assert.deepEqual(
+      refusals(venv).findings.map(({ paths }) => paths[0]?.endsWith('tls.node')),
+      [true],
+    )
+  })
+
   rule('a library that ends the process is a note, a module that does is a warning', (venv, build) => {
     const code = '#include <stdlib.h>\n__attribute__((constructor)) static void end(void) { abort(); }\n'
     build('libend.so', code)
