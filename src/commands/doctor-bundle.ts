@@ -14,10 +14,10 @@ export interface Bundle {
   readonly entries: readonly { readonly name: string; readonly size: number }[]
 }
 
-type Contents = Omit<BundleInput, 'doctor' | 'why' | 'anonymous'>
+type BundleContents = Omit<BundleInput, 'doctor' | 'why' | 'anonymous'>
 
 /** @throws WheelfixError `IO` when the file cannot be written, or exists */
-export async function writeBundle(file: string, contents: Contents): Promise<Bundle> {
+export async function writeBundle(file: string, contents: BundleContents): Promise<Bundle> {
   const { report, venv } = contents
   const path = resolve(process.cwd(), file)
   const entries = bundleOf({

@@ -92,7 +92,7 @@ function optionsOf(
   return {
     files,
     with: options.with,
-    output: outputOf(options),
+    output: outputOption(options),
     mode: options.restore === true ? 'restore' : 'patch',
     write: options.check !== true && options.dryRun !== true,
     check: options.check === true,
@@ -104,7 +104,7 @@ function optionsOf(
   }
 }
 
-function outputOf(options: WheelCommandOptions): string | null {
+function outputOption(options: WheelCommandOptions): string | null {
   if (options.inPlace !== true) return options.outputDir ?? DEFAULT_OUTPUT
   if (options.outputDir === undefined) return null
   throw new WheelfixError('USAGE', '--in-place and -o DIR cannot be used together')

@@ -37,11 +37,11 @@ export function hasMovedHeaders({ header, programHeaders }: ElfObject): boolean 
  * Is this the soname of musl's libc? musl's own compiler wrapper links to libc.so; distributions name the file after the
  * machine.
  */
-export const isMuslLibc = (soname: string): boolean => soname === 'libc.so' || soname.startsWith('libc.musl-')
+export const isMuslSoname = (soname: string): boolean => soname === 'libc.so' || soname.startsWith('libc.musl-')
 
 /** Does the object itself say that musl loads it? */
 export function namesMusl(object: ElfObject): boolean {
-  return object.ptInterp?.includes('/ld-musl-') === true || object.needed.some(isMuslLibc)
+  return object.ptInterp?.includes('/ld-musl-') === true || object.needed.some(isMuslSoname)
 }
 
 /** Machines on which an object without PT_GNU_STACK gets no executable stack (glibc, sysdeps: stackinfo.h). */

@@ -15,12 +15,12 @@ interface Kind {
 type Schema = Readonly<Record<string, Kind>>
 
 /** The offset of a field from the start of its record, and its width, in bytes. */
-interface Place {
+interface FieldPlace {
   readonly at: number
   readonly width: number
 }
 
-export interface Field extends Place {
+export interface Field extends FieldPlace {
   readonly name: string
   readonly as: Kind['as']
 }
@@ -264,7 +264,7 @@ function viewOf(bytes: Uint8Array): DataView {
 }
 
 /** The raw field, unsigned: for addresses and memory sizes. `bytes` holds the whole record at `start`. */
-export function getAddress(format: Ordered, bytes: Uint8Array, start: number, field: Place): bigint {
+export function getAddress(format: Ordered, bytes: Uint8Array, start: number, field: FieldPlace): bigint {
   if (field.width !== 8) return BigInt(getNumber(format, bytes, start, field))
   const all = bytes === viewed ? view : viewOf(bytes)
   return all.getBigUint64(start + field.at, format.byteOrder === 'little')
@@ -274,7 +274,7 @@ export function getAddress(format: Ordered, bytes: Uint8Array, start: number, fi
  * The field as a number: for counts, offsets and sizes in the file.
  * @throws ElfError `TRUNCATED` when the number is past 2^53, which no file reaches
  */
-export function getNumber(format: Ordered, bytes: Uint8Array, start: number, field: Place): number {
+export function getNumber(format: Ordered, bytes: Uint8Array, start: number, field: FieldPlace): number {
   const value = getRounded(format, bytes, start, field)
   if (value > Number.MAX_SAFE_INTEGER) {
     const exact = getAddress(format, bytes, start, field)
@@ -284,7 +284,7 @@ export function getNumber(format: Ordered, bytes: Uint8Array, start: number, fie
 }
 
 /** The field as a number, rounded where it is past 2^53. */
-export function getRounded(format: Ordered, bytes: Uint8Array, start: number, field: Place): number {
+export function getRounded(format: Ordered, bytes: Uint8Array, start: number, field: FieldPlace): number {
   const at = start + field.at
   const little = format.byteOrder === 'little'
   const all = bytes === viewed ? view : viewOf(bytes)
@@ -296,7 +296,13 @@ export function getRounded(format: Ordered, bytes: Uint8Array, start: number, fi
 }
 
 /** Writes a field of the record at `start`, cut to its width. */
-export function put(format: Ordered, bytes: Uint8Array, start: number, field: Place, value: number | bigint): void {
+export function put(
+  format: Ordered,
+  bytes: Uint8Array,
+  start: number,
+  field: FieldPlace,
+  value: number | bigint,
+): void {
   const at = start + field.at
   const little = format.byteOrder === 'little'
   const all = bytes === viewed ? view : viewOf(bytes)

@@ -42,14 +42,14 @@ function layOver(range: Uint8Array, offset: number, patches: readonly Patch[]): 
 }
 
 /** A range of bytes: bytes in memory, a part of another source, or a hole, which reads as zeros. */
-type Piece =
+type SourcePiece =
   | Uint8Array
   | { readonly source: ByteSource; readonly offset: number; readonly length: number }
   | { readonly hole: true; readonly length: number }
 
 /** `base` with the pieces appended. */
-export function extendedSource(base: ByteSource, pieces: readonly Piece[]): ByteSource {
-  const placed: { start: number; piece: Piece }[] = []
+export function extendedSource(base: ByteSource, pieces: readonly SourcePiece[]): ByteSource {
+  const placed: { start: number; piece: SourcePiece }[] = []
   let size = base.size
   for (const piece of pieces) {
     placed.push({ start: size, piece })
@@ -73,7 +73,7 @@ export function extendedSource(base: ByteSource, pieces: readonly Piece[]): Byte
   }
 }
 
-function readPiece(piece: Piece, offset: number, length: number): Uint8Array {
+function readPiece(piece: SourcePiece, offset: number, length: number): Uint8Array {
   if (piece instanceof Uint8Array) return piece.subarray(offset, offset + length)
   return 'hole' in piece ? new Uint8Array(length) : piece.source.read(piece.offset + offset, length)
 }

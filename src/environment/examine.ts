@@ -156,7 +156,7 @@ export function isRemovalInterrupted({ leftLoader, names }: Examination): boolea
   return leftLoader && !names.some(({ kind }) => kind === 'copy')
 }
 
-interface Settings {
+interface ChosenSettings {
   readonly config: Config
   readonly names: readonly PythonName[]
   readonly hasLoader: boolean
@@ -165,7 +165,7 @@ interface Settings {
 }
 
 /** The settings of the command line, else of the configuration, else of an earlier run. */
-export function chosenSettings(venv: Environment, options: VenvOptions): Settings {
+export function chosenSettings(venv: Environment, options: VenvOptions): ChosenSettings {
   const config = readConfig(venv.root)
   const names = venv.kind === 'venv' ? pythonNames(venv) : []
   const hasLoader = names.some(({ kind }) => kind === 'copy')

@@ -31,7 +31,7 @@ import { readRows, rewriteRecordFile } from './record-files.ts'
  * The state of a file, seen from its journal entry. `before`: the file is what it was. `after`: it is what it had to become.
  * `half`: wheelfix wrote half of it. `other`: another program has written it since.
  */
-type Verdict = 'before' | 'after' | 'half' | 'other'
+type FileVerdict = 'before' | 'after' | 'half' | 'other'
 
 /** The result for the objects of a journal, by their paths relative to the venv. */
 export interface Recovery {
@@ -86,12 +86,12 @@ export function isRunInterrupted(place: Place): boolean {
   return state === 'unverified' && readJournals(place).some(entry => verdictOf(place, entry) === 'half')
 }
 
-function verdictOf(place: Place, entry: JournalEntry | OldEntry): Verdict {
+function verdictOf(place: Place, entry: JournalEntry | OldEntry): FileVerdict {
   return withEntry(place, entry, constants.O_RDONLY, (_, source) => judge(source, entry)) ?? 'other'
 }
 
 /** @param isUsed a process may have the end of the file in use: the file must not be cut */
-function recoverObject(place: Place, entry: JournalEntry | OldEntry, isUsed: boolean): Verdict {
+function recoverObject(place: Place, entry: JournalEntry | OldEntry, isUsed: boolean): FileVerdict {
   const verdict = verdictOf(place, entry)
   if (verdict !== 'half') return verdict
   if (isUsed) {
@@ -111,8 +111,8 @@ function withEntry(
   place: Place,
   { path }: OldEntry,
   flags: number,
-  use: (fd: number, source: ByteSource) => Verdict,
-): Verdict | null {
+  use: (fd: number, source: ByteSource) => FileVerdict,
+): FileVerdict | null {
   const fd = openEntry(place, path, flags)
   if (fd === null) return null
   const source = sourceOf(fd)
@@ -132,7 +132,7 @@ function withEntry(
  * file of another program. A header that the journal does not know is `after` where the file carries a sound graft: a later
  * run made it.
  */
-function judge(source: ByteSource, entry: JournalEntry | OldEntry): Verdict {
+function judge(source: ByteSource, entry: JournalEntry | OldEntry): FileVerdict {
   const { size, header } = entry.before
   if (source.size < size || size < header.length) return 'other'
   const now = Buffer.from(source.read(0, header.length))
@@ -172,7 +172,7 @@ function originalEnd(source: ByteSource, { before: { size, header }, patches }: 
  * Judges by an entry that does not say what the file had to become. A graft has its program headers after the original, and
  * changes only the places of the tables.
  */
-function judgeOld(source: ByteSource, { before: { size, header } }: OldEntry, now: Buffer): Verdict {
+function judgeOld(source: ByteSource, { before: { size, header } }: OldEntry, now: Buffer): FileVerdict {
   if (now.equals(header)) {
     if (source.size === size) return 'before'
     return startsGraft(source, size) ? 'half' : 'other'

@@ -76,14 +76,14 @@ export interface LoaderReport {
 }
 
 /** How the last run ended, and how this run ended. */
-type Ending = Pick<VenvReport, 'interrupted' | 'incomplete' | 'written'>
+type RunEnding = Pick<VenvReport, 'interrupted' | 'incomplete' | 'written'>
 
 /** The result of a run as data, for the text, the JSON document and the kept answer. */
 export function reportOf(
   examination: Examination,
   outcomes: readonly Applied[],
   roots: RootsReport | null,
-  { interrupted, incomplete, written }: Ending,
+  { interrupted, incomplete, written }: RunEnding,
   options: VenvOptions,
 ): VenvReport {
   const { venv, interpreter, python, scan, plan, ignored, loader, loaderPending, faults } = examination

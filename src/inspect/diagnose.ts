@@ -106,7 +106,7 @@ function diagnoseOnce(venv: Environment, options: DoctorOptions): DoctorReport {
       ...deadPaths(venv, examination.scan.objects, options),
       ...roots(examination, options.env),
       ...hardLinks(examination),
-      ...[...examination.plan.warnings, ...searchingHere(examination)].map((message): Finding => {
+      ...[...examination.plan.warnings, ...searchHereSentences(examination)].map((message): Finding => {
         return { code: 'plan-warning', severity: 'note', message, remedy: null, paths: [] }
       }),
       ...untrusted(examination),
@@ -352,6 +352,6 @@ function untrusted({ venv, sources }: Examination): Finding[] {
 }
 
 /** Sentences about objects that make the loader search the current directory. */
-function searchingHere({ plan }: Examination): string[] {
+function searchHereSentences({ plan }: Examination): string[] {
   return plan.conflicts.filter(({ kind }) => kind === 'current-directory').map(({ message }) => message)
 }

@@ -12,7 +12,7 @@ export interface Setting {
 }
 
 /** The variables that a run reads, in the order in which they count. */
-const VARIABLES = [
+const SHOWN_VARIABLES = [
   'WHEELFIX_LIBS',
   'NIX_LDFLAGS',
   'NIX_LD',
@@ -47,7 +47,7 @@ export function shownSettings(venv: Environment, env: NodeJS.ProcessEnv): { file
       interpreterSetting(config, programs),
       fromFile('no-scan', config.noScan, config.noScan),
       fromFile('strict', config.strict, config.strict),
-      ...VARIABLES.map((name): Setting => {
+      ...SHOWN_VARIABLES.map((name): Setting => {
         const value = env[name] ?? ''
         return { name, value: value === '' ? null : value, source: value === '' ? null : 'the shell' }
       }),

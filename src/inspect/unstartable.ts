@@ -14,7 +14,7 @@ export function foreignPrograms({ plan, objects }: Examination): Finding[] {
   const byLoader = new Map<string, string[]>()
   for (const { kind, edit, identity, relative } of plan.objects) {
     const interpreter = edit?.interpreter ?? objects.get(identity)?.original.ptInterp
-    if (kind !== 'executable' || interpreter == null || isProgram(interpreter)) continue
+    if (kind !== 'executable' || interpreter == null || isRegularFile(interpreter)) continue
     byLoader.set(interpreter, [...(byLoader.get(interpreter) ?? []), relative])
   }
   return [...byLoader].map(([loader, paths]): Finding => ({
@@ -27,7 +27,7 @@ export function foreignPrograms({ plan, objects }: Examination): Finding[] {
 }
 
 /** Is there a regular file, which the kernel might start, and not a folder or a device? */
-function isProgram(path: string): boolean {
+function isRegularFile(path: string): boolean {
   try {
     return statSync(fsPath(path)).isFile()
   } catch (error) {

@@ -133,12 +133,16 @@ export function withSource<T>(path: string, use: (source: FileSource) => T): T {
   }
 }
 
-/** Reads `length` bytes of the file into `bytes`. @throws ElfError `TRUNCATED` where the file ends sooner */
-export function readFully(fd: number, bytes: Uint8Array, length: number, offset: number): void {
+/**
+ * Reads `length` bytes of the file into `bytes`.
+ * @param during the end of the message about a file that ends sooner: what was done with it, and what to do
+ * @throws ElfError `TRUNCATED` where the file ends sooner
+ */
+export function readFully(fd: number, bytes: Uint8Array, length: number, offset: number, during = 'read'): void {
   for (let done = 0; done < length;) {
     const count = readSync(fd, bytes, done, length - done, offset + done)
     if (count === 0)
-      throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being read`, offset + done)
+      throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being ${during}`, offset + done)
     done += count
   }
 }

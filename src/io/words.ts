@@ -53,6 +53,16 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0
 }
 
+/** A text as a part of a regular expression that matches only this text. */
+export function escapeRegExp(text: string): string {
+  return text.replaceAll(/[.*+?^${}()|[\]\\/]/g, '\\$&')
+}
+
+/** Replaces the escapes of three octal digits that the kernel and getfattr print: `\040`. */
+export function unescapeOctal(text: string): string {
+  return text.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
+}
+
 /** Quotes a text as one word of a POSIX shell. */
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`

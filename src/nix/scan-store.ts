@@ -184,7 +184,7 @@ function searchNames(
       const ordered = packages.sort(byPreference).slice(0, MAX_PER_NAME)
       return ordered.flatMap(item => candidatesIn(item, soname, store))
     })
-    if (list.length > 0) found.set(soname, unique(list))
+    if (list.length > 0) found.set(soname, firstOfEachPath(list))
   }
   return found
 }
@@ -197,7 +197,7 @@ function searchFolders(
   const found = new Map<string, ScanCandidate[]>()
   for (const soname of wanted) {
     const packages = (folders.get(soname) ?? []).toSorted(byPreference).slice(0, MAX_PER_NAME)
-    found.set(soname, unique(packages.flatMap(item => candidatesIn(item, soname, store))))
+    found.set(soname, firstOfEachPath(packages.flatMap(item => candidatesIn(item, soname, store))))
   }
   return found
 }
@@ -272,7 +272,7 @@ function resolvedStore(store: string): string {
   return real
 }
 
-function unique(list: readonly ScanCandidate[]): ScanCandidate[] {
+function firstOfEachPath(list: readonly ScanCandidate[]): ScanCandidate[] {
   return [...new Map(list.map(item => [item.path, item])).values()].slice(0, MAX_CANDIDATES)
 }
 

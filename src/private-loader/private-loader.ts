@@ -8,7 +8,7 @@ import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { exists, fsPath, isInside, listDirectory, makeFolders, readLink } from '../io/path.ts'
+import { fsPath, isInside, linkStatusOf, listDirectory, makeFolders, readLink } from '../io/path.ts'
 import { removeTemporaries } from '../io/write/leftovers.ts'
 import { renameStaged, replaceLink, stageContent, syncStaged, type Staged } from '../io/write/replace.ts'
 import { readLoaderCache } from '../ldso/cache/cache.ts'
@@ -89,20 +89,8 @@ function removeCompiled(folder: string): void {
 /** Does the venv hold anything of a private loader, in use or not? */
 export function hasLoaderFiles(venv: Environment, folders: readonly string[]): boolean {
   const finders = venv.sitePackages.flatMap(folder => FIND_LIBRARY_FILES.map(name => `${folder}/${name}`))
-  return [...folders, ...finders].some(isThere)
-}
-
-/**
- * Does the path exist? A folder that this user may not read counts as absent. It is the cache folder of another user, and
- * holds nothing of this venv.
- */
-function isThere(path: string): boolean {
-  try {
-    return exists(path)
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return false
-  }
+  // a folder that this user may not read is the cache folder of another user, and holds nothing of this venv
+  return [...folders, ...finders].some(path => linkStatusOf(path) !== null)
 }
 
 /**

@@ -1,8 +1,7 @@
 // The folder that a Python is installed in. The user may name the folder, the interpreter, or an environment of it.
-import { type Stats, statSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, realPath } from '../io/path.ts'
+import { realPath, statusOf } from '../io/path.ts'
 import { findVenv } from './pyvenv.ts'
 import { hasShebang } from './shim.ts'
 
@@ -19,15 +18,6 @@ export function installationOf(named: string, cwd: string): string {
   } catch (error) {
     if (error instanceof WheelfixError || errnoOf(error) !== undefined) return path
     throw error
-  }
-}
-
-function statusOf(path: string): Stats | null {
-  try {
-    return statSync(fsPath(path))
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-    return null
   }
 }
 

@@ -1,4 +1,5 @@
 // The needs of wheels, as an overlay for the package sets of uv2nix and pyproject.nix.
+import { nixString } from '../nix/build/pin.ts'
 import type { NeededFolder, NeededPackage, WheelNeeds } from '../inspect/wheel-needs.ts'
 
 /** The lines of a Nix file. */
@@ -37,11 +38,11 @@ function packageLines({ name, packages, folders, python, ignored, unknown }: Whe
   const sets = [
     ...listLines('libs', libs),
     ...listLines('folders', folders.map(folderText)),
-    ...listLines('ignore', ignored.map(string)),
+    ...listLines('ignore', ignored.map(nixString)),
   ]
   return [
-    ...unknown.map(soname => `  # ${name} needs ${comment(soname)}, which no known package of nixpkgs has`),
-    ...(sets.length === 0 ? [] : [`  ${string(name)} = needing {`, ...sets, `  } prev.${string(name)};`]),
+    ...unknown.map(soname => `  # ${name} needs ${commentText(soname)}, which no known package of nixpkgs has`),
+    ...(sets.length === 0 ? [] : [`  ${nixString(name)} = needing {`, ...sets, `  } prev.${nixString(name)};`]),
   ]
 }
 
@@ -53,23 +54,15 @@ function listLines(name: string, items: readonly string[]): string[] {
 function packageText({ names, sonames }: NeededPackage): string {
   const paths = names.map(name => `pkgs.${name}`)
   const text = paths.length === 1 ? (paths[0] ?? '') : `(${paths.join(' or ')})`
-  return `${text} # ${sonames.map(comment).join(' ')}`
+  return `${text} # ${sonames.map(commentText).join(' ')}`
 }
 
 function folderText({ distribution, folder, sonames }: NeededFolder): string {
   const path = folder === '' ? '' : `/${folder}`
-  return `(folder final.${string(distribution)} ${string(path)}) # ${sonames.map(comment).join(' ')}`
-}
-
-/** A string of Nix. It is quoted because the author of a wheel chooses the names in it. */
-function string(text: string): string {
-  return `"${text
-    .replaceAll(/["\\$]/g, '\\$&')
-    .replaceAll('\n', '\\n')
-    .replaceAll('\r', '\\r')}"`
+  return `(folder final.${nixString(distribution)} ${nixString(path)}) # ${sonames.map(commentText).join(' ')}`
 }
 
 /** A text that is safe in a comment, which ends with the line. */
-function comment(text: string): string {
+function commentText(text: string): string {
   return text.replaceAll(/[\n\r]/g, '?')
 }

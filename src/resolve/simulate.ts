@@ -2,7 +2,7 @@
 // execution. The result keeps, for each object, all the ways in which it is loaded, because the result of a DT_NEEDED entry
 // depends on who loaded the object first. The processes themselves are not kept: a venv has thousands of them, and they
 // differ little.
-import { isMuslLibc } from '../elf/kind.ts'
+import { isMuslSoname } from '../elf/kind.ts'
 import { withFields } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { fits } from '../ldso/fits.ts'
@@ -274,8 +274,8 @@ export function load(
  * loader takes glibc's names for its own libc.
  */
 function isForOtherLibc({ maps: [own] }: Process, state: ElfObject, libc: 'glibc' | 'musl'): boolean {
-  if (libc !== 'glibc' || !state.needed.some(isMuslLibc)) return false
-  return own?.needed.some(({ soname, provider }) => provider === null && isMuslLibc(soname)) === true
+  if (libc !== 'glibc' || !state.needed.some(isMuslSoname)) return false
+  return own?.needed.some(({ soname, provider }) => provider === null && isMuslSoname(soname)) === true
 }
 
 /**

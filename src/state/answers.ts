@@ -66,12 +66,12 @@ interface KnownObject {
 const MOST_ANSWERS = 4
 
 /** NIX_LD stands for nix-ld's variables, which may end in the name of a system, and for NIX_LDFLAGS. */
-const VARIABLES = /^(?:LD_LIBRARY_PATH|NIX_LD.*|NIX_STATE_DIR|NIX_STORE_DIR|WHEELFIX_.*|XDG_CACHE_HOME)$/
+const ANSWER_VARIABLES = /^(?:LD_LIBRARY_PATH|NIX_LD.*|NIX_STATE_DIR|NIX_STORE_DIR|WHEELFIX_.*|XDG_CACHE_HOME)$/
 
 const LISTS = ['NIX_LD_LIBRARY_PATH', 'WHEELFIX_DEFAULT_LIBS', 'WHEELFIX_LIBS']
 
 function settingsOf({ env, cwd, ...options }: Question, strict: boolean): Settings {
-  const names = Object.keys(env).filter(name => VARIABLES.test(name))
+  const names = Object.keys(env).filter(name => ANSWER_VARIABLES.test(name))
   const isRelative = LISTS.some(name => entriesOf(env[name] ?? '').some(entry => !isAbsolute(entry)))
   return {
     libs: options.libs.flatMap(list => entriesOf(list)).map(entry => resolve(cwd, entry)),

@@ -32,10 +32,10 @@ export function keepStates(states: ReadonlyMap<string, Stats | null>): KeptState
 }
 
 function numbersOf(status: Stats | null): readonly number[] {
-  return status === null ? [OF_NOTHING, 0, 0, 0] : [status.ino, sizeOf(status), status.mtimeMs, status.ctimeMs]
+  return status === null ? [OF_NOTHING, 0, 0, 0] : [status.ino, sizeNumber(status), status.mtimeMs, status.ctimeMs]
 }
 
-function sizeOf(status: Stats): number {
+function sizeNumber(status: Stats): number {
   return status.isDirectory() ? OF_FOLDER : status.size
 }
 
@@ -55,7 +55,7 @@ export function isAsKept({ numbers }: States, index: number, status: Stats | nul
   if (status === null) return numbers[at] === OF_NOTHING
   return (
     status.ino === numbers[at] &&
-    sizeOf(status) === numbers[at + 1] &&
+    sizeNumber(status) === numbers[at + 1] &&
     status.mtimeMs === numbers[at + 2] &&
     status.ctimeMs === numbers[at + 3]
   )

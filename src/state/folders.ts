@@ -212,7 +212,20 @@ function keyedFolder(path: string, home: string): string {
 }
 
 /** Folders of a system. Their files belong to its package manager. */
-const SYSTEM = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc', '/nix', '/proc', '/sys', '/dev', '/boot']
+const SYSTEM_FOLDERS = [
+  '/usr',
+  '/bin',
+  '/sbin',
+  '/lib',
+  '/lib32',
+  '/lib64',
+  '/etc',
+  '/nix',
+  '/proc',
+  '/sys',
+  '/dev',
+  '/boot',
+]
 
 /** Folders that hold everybody's files. */
 const SHARED = new Set(
@@ -234,7 +247,7 @@ function faultOf(path: string, env: NodeJS.ProcessEnv): string | null {
       ? 'is your home folder: name the folder of one tool or environment in it'
       : 'holds your home folder: name the folder of one tool or environment'
   }
-  const system = SYSTEM.find(folder => isInside(path, folder))
+  const system = SYSTEM_FOLDERS.find(folder => isInside(path, folder))
   if (system !== undefined) return `belongs to the system (${system}), whose package manager changes its files`
   if (/^\/home\/[^/]+$/.test(path)) return 'is a home folder: name the folder of one tool or environment in it'
   if (SHARED.has(path)) return 'holds files of all users: name the folder of one tool or environment'

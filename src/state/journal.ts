@@ -20,6 +20,7 @@ import { ElfError } from '../elf/error.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
+import { unescapeOctal } from '../io/words.ts'
 import { writeFully, writePieces } from '../io/write/content.ts'
 import { keepTimes, SET_ID } from '../io/write/replace.ts'
 import { type FileStatus, sourceOf, withSource } from '../io/source.ts'
@@ -68,15 +69,11 @@ function mountPoints(): Set<string> {
   try {
     const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
     const points = lines.map(line => line.split(' ')[4] ?? '')
-    return new Set(points.map(point => point.replaceAll(/\\([0-7]{3})/g, (_, octal) => fromOctal(octal))))
+    return new Set(points.map(unescapeOctal))
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return new Set()
   }
-}
-
-function fromOctal(digits: string): string {
-  return String.fromCharCode(Number.parseInt(digits, 8))
 }
 
 /** An object that is about to be changed in place. */

@@ -7,7 +7,7 @@ import type { LibrarySource, Pin, UsedLibrary } from '../nix/libset.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
 
-const SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
+const PIN_SOURCES: ReadonlySet<string> = new Set<LibrarySource>([
   'flag',
   'build',
   'config',
@@ -42,7 +42,7 @@ export function readPins(place: Place): Map<string, Pin> {
 function isPin(value: unknown): value is Pin {
   if (typeof value !== 'object' || value === null) return false
   const { path, source } = value as Partial<Record<string, unknown>>
-  return typeof path === 'string' && path.startsWith('/') && typeof source === 'string' && SOURCES.has(source)
+  return typeof path === 'string' && path.startsWith('/') && typeof source === 'string' && PIN_SOURCES.has(source)
 }
 
 /** Do the libraries in use differ from the kept ones? */

@@ -3,13 +3,10 @@
 import { resolve } from 'node:path'
 import { fileNameOf } from '../io/path.ts'
 import { type LateAdvice, lateAdvice } from './late.ts'
-import { splitOptions, optionValue } from './split-options.ts'
+import { optionValue, splitOptions, type Words } from './split-options.ts'
 import type { ToolName } from './places.ts'
 import { type CommandQuestion, ownWords, PREPARE, prepareRun, prepareTool } from './prepare.ts'
 import { environmentOf, mentioned, unwrap } from './wrappers.ts'
-
-/** A command line as words, the program first. */
-type Words = readonly string[]
 
 /** What a command line does to environments. */
 export interface CommandPlan {

@@ -1,9 +1,7 @@
 // Commands that install and start in one step and cannot be split, because they keep no environment for a second run. What
 // helps instead, as one sentence.
-import { splitOptions } from './split-options.ts'
+import { splitOptions, type Words } from './split-options.ts'
 import { type CommandQuestion, isUvScript, ownWords, reusesNox, recreates } from './prepare.ts'
-
-type Words = readonly string[]
 
 export interface LateAdvice {
   readonly text: string

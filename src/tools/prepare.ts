@@ -1,8 +1,6 @@
 // Commands that install and start in one step (`uv run`, `uvx`, `tox` …). For these this file finds a command that only makes the
 // environment. It only knows words, and asks for what files and the tools' own --help say.
-import { splitOptions, optionValue } from './split-options.ts'
-
-type Words = readonly string[]
+import { optionValue, splitOptions, type Words } from './split-options.ts'
 
 /** The questions to the world outside. */
 export interface CommandQuestion {

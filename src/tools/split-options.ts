@@ -1,5 +1,6 @@
 // Options in the command lines of installers. It only knows words. A tool's own --help says which options take a value.
-type Words = readonly string[]
+/** A command line, or a part of one, as words. */
+export type Words = readonly string[]
 
 /** The options before the command, and the command with its arguments. */
 export function splitOptions(args: Words, help: string): { readonly options: Words; readonly command: Words } {

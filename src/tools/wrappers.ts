@@ -1,8 +1,7 @@
 // Programs that start another program: `env A=1 uv sync`, `nice uv sync`, `timeout 60 uv sync`. And programs whose arguments hold a
 // command line that wheelfix cannot read: `sh -c '…'`, `nix develop -c …`. This file only knows words.
 import { fileNameOf } from '../io/path.ts'
-
-type Words = readonly string[]
+import type { Words } from './split-options.ts'
 
 /** What comes before the program that counts. */
 interface Unwrapped {

@@ -213,7 +213,7 @@ export function planWheel(wheel: Wheel, siblings: readonly Wheel[], context: Whe
     const own = byIdentity.get(planned.identity)
     if (own === undefined) continue
     const others = withoutOne(held, own)
-    const outcome = outcomeOf(wheel, own, planned, program => fitsNote([...others, program], comment))
+    const outcome = wheelOutcome(wheel, own, planned, program => fitsNote([...others, program], comment))
     const made = outcome.content?.program
     if (outcome.content !== null) held = made === undefined ? others : [...others, made]
     outcomes.push(outcome)
@@ -265,7 +265,7 @@ function ownershipIn(wheels: readonly Wheel[]): Ownership {
 /** Has the archive's note room for this undo? */
 type NoteTakes = (program: ProgramUndo) => boolean
 
-function outcomeOf(wheel: Wheel, own: WheelObject, planned: PlannedObject, takes: NoteTakes): WheelOutcome {
+function wheelOutcome(wheel: Wheel, own: WheelObject, planned: PlannedObject, takes: NoteTakes): WheelOutcome {
   const { entry } = own
   if (planned.change === null) {
     return { entry, planned, status: 'fine', reason: null, content: null, unchecked: null }

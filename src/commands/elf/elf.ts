@@ -111,7 +111,7 @@ function runRequest(request: ElfRequest, file: string, debug: (message: string) 
     },
     options,
   )
-  for (const line of changeLines(rewrite)) {
+  for (const line of fieldLines(rewrite)) {
     if (request.dryRun && !request.json) print(`${file}: ${line}`)
     else debug(`${file}: ${line}`)
   }
@@ -172,7 +172,7 @@ function executableStackOf({ programHeaders }: ElfObject): string {
 }
 
 /** One line for each changed field. */
-function changeLines({ changed, before, after }: Rewrite): string[] {
+function fieldLines({ changed, before, after }: Rewrite): string[] {
   return changed.map(field => `${field}: ${shown(before[field])} -> ${shown(after[field])}`)
 }
 

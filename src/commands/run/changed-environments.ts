@@ -11,8 +11,7 @@ import { findVenv } from '../../python/pyvenv.ts'
 import { scriptPython } from '../../python/shebang.ts'
 import type { CommandPlan, InstallTarget } from '../../tools/command-line.ts'
 import { placesOf, type ToolPlace, venvsIn } from '../../tools/places.ts'
-
-type Words = readonly string[]
+import type { Words } from '../../tools/split-options.ts'
 
 /** Where a command works. */
 interface Surroundings {

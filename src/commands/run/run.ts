@@ -25,7 +25,7 @@ export async function runCommand(words: readonly string[], version: string): Pro
   try {
     if (words[0] === '')
       throw new WheelfixError('USAGE', 'the command is an empty word: check the variable that it comes from')
-    const plan = planCommand(words, process.env, { help, textOf })
+    const plan = planCommand(words, process.env, { help, textOf: scriptText })
     const patch = async (): Promise<AllRow[]> => await patchPlaces(await placesFor(plan), version)
     const begun = Date.now()
     if (plan.prepare !== null) {
@@ -47,7 +47,7 @@ export async function runCommand(words: readonly string[], version: string): Pro
     if (end.signal !== null) return endBy(end.signal)
     const { env, project } = surroundingsOf(plan)
     const changed = plan.isUnknown ? await placesChanged({ env, cwd: project }, begun) : []
-    const late = await patchPlaces(unique([...(await placesFor(plan)), ...changed]), version)
+    const late = await patchPlaces(firstOfEachRoot([...(await placesFor(plan)), ...changed]), version)
     say(late)
     if (end.status !== 0) sayLate(plan, late.some(isDone))
     return end.status
@@ -56,7 +56,7 @@ export async function runCommand(words: readonly string[], version: string): Pro
   }
 }
 
-function unique(places: readonly ToolPlace[]): ToolPlace[] {
+function firstOfEachRoot(places: readonly ToolPlace[]): ToolPlace[] {
   return [...new Map(places.toReversed().map(place => [realPath(place.root), place])).values()].toReversed()
 }
 
@@ -64,7 +64,7 @@ function unique(places: readonly ToolPlace[]): ToolPlace[] {
  * Makes and patches the environment of the command. A failure here is not reported, because the command itself will report
  * it.
  */
-async function prepareEnvironment(words: readonly string[], patch: () => Promise<AllRow[]>): Promise<End> {
+async function prepareEnvironment(words: readonly string[], patch: () => Promise<AllRow[]>): Promise<ChildEnd> {
   let end = await startChild(words, 'prepare')
   let rows = await patch()
   // the command may have failed because uv had just installed a Python; this Python starts only after the patch
@@ -102,7 +102,7 @@ function say(rows: readonly AllRow[]): void {
   writeLines(standardError, [...new Set(lines)])
 }
 
-interface End {
+interface ChildEnd {
   readonly status: number
   readonly signal: NodeJS.Signals | null
   /** The last signal meanwhile that asks a program to end. */
@@ -111,7 +111,7 @@ interface End {
   readonly errno: string | null
 }
 
-function startChild(words: readonly string[], purpose: 'prepare' | 'command'): Promise<End> {
+function startChild(words: readonly string[], purpose: 'prepare' | 'command'): Promise<ChildEnd> {
   const [program = '', ...args] = words
   return new Promise(settle => {
     // signals are passed on before the child exists, so the child decides about them from the start
@@ -223,6 +223,6 @@ function help(words: readonly string[]): string {
 /** The size limit in bytes of a file that is searched. The requirements of a script are in a comment near its top. */
 const LARGEST_TEXT = 1 << 20
 
-function textOf(path: string): string {
+function scriptText(path: string): string {
   return readRegularText(path, LARGEST_TEXT)
 }

@@ -34,7 +34,7 @@ const alignUp = (value: number, alignment: number): number => Math.ceil(value / 
 const alignUpAddress = (value: bigint, alignment: bigint): bigint => ((value + alignment - 1n) / alignment) * alignment
 
 /** Where the graft's PT_LOAD goes. */
-interface Place {
+interface GraftPlace {
   /** File offset. */
   readonly start: number
   readonly address: bigint
@@ -46,7 +46,7 @@ interface Place {
 /**
  * The place of every part, except the section headers and their names: they come behind `end` and are in no segment.
  */
-export interface GraftLayout extends Place {
+export interface GraftLayout extends GraftPlace {
   readonly note: Placed
   readonly dynamic: Placed
   readonly interpreter: Placed | null
@@ -171,7 +171,7 @@ function place(
   { strtab, sections }: Editable,
   parts: GraftParts,
   page: number | undefined,
-): Place {
+): GraftPlace {
   const executable = parts.kind === 'executable'
   const added = parts.strings.length()
   const gap = gapOf(parts)

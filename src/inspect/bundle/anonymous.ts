@@ -1,5 +1,6 @@
 // Removes the user from texts that leave the machine: the path of the home folder, and the user's name when it is a separate
 // word.
+import { escapeRegExp } from '../../io/words.ts'
 
 export interface Person {
   /** Paths of the home folder, with and without resolved links. */
@@ -23,8 +24,8 @@ export function anonymiser({ homes, names }: Person): Anonymiser {
   const paths = longestFirst(homes.map(home => home.replace(/\/+$/, '')))
   const words = longestFirst(names)
   const pattern = [
-    ...paths.map(path => `${escaped(path)}(?![^/\\s"':,;)\\]}])`),
-    ...words.map(word => `(?<![\\p{L}\\p{N}_])${escaped(word)}(?![\\p{L}\\p{N}_])`),
+    ...paths.map(path => `${escapeRegExp(path)}(?![^/\\s"':,;)\\]}])`),
+    ...words.map(word => `(?<![\\p{L}\\p{N}_])${escapeRegExp(word)}(?![\\p{L}\\p{N}_])`),
   ].join('|')
   if (pattern === '') return { text: text => text, bytes: bytes => Buffer.from(bytes) }
   const found = new RegExp(pattern, 'gu')
@@ -59,8 +60,4 @@ function isWordByte(byte: number | undefined): boolean {
 
 function longestFirst(all: readonly string[]): string[] {
   return [...new Set(all)].filter(text => !NOBODY.has(text)).sort((a, b) => b.length - a.length)
-}
-
-function escaped(text: string): string {
-  return text.replaceAll(/[.*+?^${}()|[\]\\/]/g, '\\$&')
 }

@@ -25,7 +25,7 @@ import { type OpenedLibrary, openedBySources } from './sources.ts'
 import { namesInStrings } from './strings.ts'
 
 /** A library that is opened and not found. */
-interface MissingLibrary {
+interface UnfoundLibrary {
   /** A soname that nixpkgs has: the soname that the package asks for, or another one of the same library. */
   readonly soname: string
   readonly file: string
@@ -35,7 +35,7 @@ interface MissingLibrary {
 export function opensByName(examination: Examination, now: SimulationInput, env: NodeJS.ProcessEnv): Finding[] {
   const { interpreter, scan, distributions, venv } = examination
   const isFound = makeIsFound(examination, now)
-  const missing = new Map<string, MissingLibrary[]>()
+  const missing = new Map<string, UnfoundLibrary[]>()
   const found = new Map<string, Set<string>>()
   const note = (owner: string, names: readonly string[], file: string, isOpened = false): void => {
     if (isOpened || isFound(owner, names)) {
@@ -98,10 +98,10 @@ const ALTERNATIVES: readonly (readonly RegExp[])[] = [
 ]
 
 /** The libraries that remain when one kind of each group is enough. */
-function withoutAlternatives(items: readonly MissingLibrary[], found: ReadonlySet<string>): readonly MissingLibrary[] {
+function withoutAlternatives(items: readonly UnfoundLibrary[], found: ReadonlySet<string>): readonly UnfoundLibrary[] {
   let left = items
   for (const kinds of ALTERNATIVES) {
-    const isOf = (kind: RegExp, { soname }: MissingLibrary) => kind.test(stemOf(soname))
+    const isOf = (kind: RegExp, { soname }: UnfoundLibrary) => kind.test(stemOf(soname))
     const isThere = kinds.some(
       kind => [...found].some(stem => kind.test(stem)) && !items.some(item => isOf(kind, item)),
     )
@@ -203,7 +203,7 @@ function stringsOf({ path }: ScannedObject): string[] {
 
 function findingOf(
   owner: string,
-  items: readonly MissingLibrary[],
+  items: readonly UnfoundLibrary[],
   { venv, python, sources, loader }: Examination,
   env: NodeJS.ProcessEnv,
 ): Finding {

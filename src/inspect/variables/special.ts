@@ -2,6 +2,7 @@
 import { dirname } from 'node:path'
 import { readRegular } from '../../io/beneath.ts'
 import { isInside, namesIn } from '../../io/path.ts'
+import { escapeRegExp } from '../../io/words.ts'
 import { parseStoreName, storePathOf } from '../../nix/store.ts'
 import { standardLibraries } from './certificates.ts'
 import { type Facts, type Find, inPackages, inStore, onPath } from './facts.ts'
@@ -93,14 +94,13 @@ export function packageConfigs(facts: Facts): string | null {
     if (parsed === null) continue
     const { name, version } = parsed
     // the headers are in another output of the same package
-    const dev = inStore(new RegExp(`^${escaped(version === '' ? name : `${name}-${version}`)}-dev$`), () => true)(facts)
+    const dev = inStore(
+      new RegExp(`^${escapeRegExp(version === '' ? name : `${name}-${version}`)}-dev$`),
+      () => true,
+    )(facts)
     if (dev !== null) add(dev)
   }
   if (folders.size === 0) return null
   add(dirname(dirname(interpreter.program)))
   return [...folders].join(':')
-}
-
-function escaped(text: string): string {
-  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
 }

@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { encodeText } from '../../elf/text.ts'
 import { WheelfixError } from '../error.ts'
 import { directoryOf, fileNameOf } from '../path.ts'
+import { unescapeOctal } from '../words.ts'
 import { discardStaged, type Staged } from './replace.ts'
 
 /** The most bytes of arguments for one process. An argument list may have 2 MiB, including the environment (execve(2)). */
@@ -70,7 +71,7 @@ const LABEL = 'security.selinux'
 
 /** null where there is no getfattr. */
 function byGetfattr(paths: readonly string[], labelled: Set<string>): string[] | null {
-  const blocks = attributesOf(paths, ['-m', '-'])
+  const blocks = attributeLines(paths, ['-m', '-'])
   if (blocks === null) return null
   for (const [path, names] of blocks) if (names.includes(LABEL)) labelled.add(path)
   return [...blocks].flatMap(([path, names]) => (names.some(name => name !== LABEL) ? path : []))
@@ -78,26 +79,22 @@ function byGetfattr(paths: readonly string[], labelled: Set<string>): string[] |
 
 /** The labels of the files that have a label. */
 function labelsOf(paths: readonly string[]): Map<string, string> {
-  const blocks = paths.length === 0 ? null : attributesOf(paths, ['-n', LABEL])
+  const blocks = paths.length === 0 ? null : attributeLines(paths, ['-n', LABEL])
   return new Map([...(blocks ?? [])].map(([path, lines]) => [path, lines.join('')]))
 }
 
 /** What getfattr prints for each file, by lines; null where it cannot run. */
-function attributesOf(paths: readonly string[], options: readonly string[]): Map<string, string[]> | null {
+function attributeLines(paths: readonly string[], options: readonly string[]): Map<string, string[]> | null {
   const said = output('getfattr', ['--absolute-names', '-h', ...options, '--'], paths)
   if (said === null) return null
   const named = new Map(paths.map(path => [encodeText(path).toString('latin1'), path]))
   const blocks = said.split('\n\n').flatMap((block): [string, string[]][] => {
     const [head = '', ...lines] = block.split('\n').filter(line => line !== '')
-    const file = head.replace(/^# file: /, '').replaceAll(/\\([0-7]{3})/g, (_, octal) => fromOctal(octal))
+    const file = unescapeOctal(head.replace(/^# file: /, ''))
     const path = named.get(file)
     return path === undefined ? [] : [[path, lines]]
   })
   return new Map(blocks)
-}
-
-function fromOctal(digits: string): string {
-  return String.fromCharCode(Number.parseInt(digits, 8))
 }
 
 /** ls prints a line for each file, in order: `-rw-rw-r--+ 1 0 0 …` has an access control list. */

@@ -1,11 +1,10 @@
 // The new content of a file: the bytes of the old one, edited. It is copied by reference where the file system can, else each
 // byte is written once, in order.
-import { constants, copyFileSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs'
+import { constants, copyFileSync, fstatSync, ftruncateSync, writeSync } from 'node:fs'
 import type { FileEdit, FilePiece } from '../../elf/edit/file-edit.ts'
-import { ElfError } from '../../elf/error.ts'
 import { graftedSource } from '../../elf/graft/graft.ts'
 import { errnoOf } from '../error.ts'
-import type { FileSource } from '../source.ts'
+import { type FileSource, readFully } from '../source.ts'
 
 /**
  * Writes the edited content of an open file into a new, empty file. It copies by reference where the file system can.
@@ -59,6 +58,9 @@ function cloned(to: number, { fd, status: { dev } }: FileSource): boolean {
 /** The unit in which holes are kept: the block size of most file systems. */
 const BLOCK = 4096
 
+/** The end of the message about a file that ends while it is copied. */
+const COPIED = 'copied: run wheelfix again'
+
 /** The size of a read in bytes, small enough for the cache of a processor core. */
 const CHUNK = 1 << 18
 
@@ -77,22 +79,13 @@ function* editedChunks(source: FileSource, edit: FileEdit): Generator<Uint8Array
       continue
     }
     const chunk = memory.subarray(0, end - offset)
-    readFully(source.fd, chunk, chunk.length, offset)
+    readFully(source.fd, chunk, chunk.length, offset, COPIED)
     for (const { offset: at, bytes } of changed) {
       if (at >= end || at + bytes.length <= offset) continue
       const from = Math.max(at, offset)
       chunk.set(bytes.subarray(from - at, end - at), from - offset)
     }
     yield chunk
-  }
-}
-
-function readFully(fd: number, bytes: Uint8Array, length: number, offset: number): void {
-  for (let done = 0; done < length;) {
-    const count = readSync(fd, bytes, done, length - done, offset + done)
-    if (count === 0)
-      throw new ElfError('TRUNCATED', `the file ended at ${offset + done} while being copied: run wheelfix again`)
-    done += count
   }
 }
 
@@ -148,7 +141,7 @@ function copyWithin(fd: number, from: number, length: number, to: number): void 
   const chunk = new Uint8Array(Math.min(CHUNK, length))
   for (let done = 0; done < length; done += chunk.length) {
     const count = Math.min(chunk.length, length - done)
-    readFully(fd, chunk, count, from + done)
+    readFully(fd, chunk, count, from + done, COPIED)
     writeFully(fd, chunk.subarray(0, count), to + done)
   }
 }

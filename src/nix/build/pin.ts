@@ -194,7 +194,10 @@ function revisionOf(rev: string | null | undefined): string {
 
 /** Quotes a text as a string of Nix. Nix evaluates no part of the text. */
 export function nixString(text: string): string {
-  return `"${text.replaceAll(/["\\$]/g, '\\$&')}"`
+  return `"${text
+    .replaceAll(/["\\$]/g, '\\$&')
+    .replaceAll('\n', '\\n')
+    .replaceAll('\r', '\\r')}"`
 }
 
 function fields(value: unknown): ReadonlyMap<string, unknown> {

@@ -44,18 +44,18 @@ export function findProjectFile(environmentRoot: string, system = '/etc/nixos/co
 }
 
 function projectFile(path: string, kind: ProjectFile['kind']): ProjectFile {
-  return { path, kind, hasLibs: kind !== 'template' && /^[^#\n]*\bWHEELFIX_LIBS\s*=/m.test(textOf(path)) }
+  return { path, kind, hasLibs: kind !== 'template' && /^[^#\n]*\bWHEELFIX_LIBS\s*=/m.test(fileText(path)) }
 }
 
 function isTemplate(path: string): boolean {
-  return /^\s*libs = pkgs:/m.test(textOf(path))
+  return /^\s*libs = pkgs:/m.test(fileText(path))
 }
 
 function isShell(path: string): boolean {
-  return textOf(path).includes('mkShell')
+  return fileText(path).includes('mkShell')
 }
 
-function textOf(path: string): string {
+function fileText(path: string): string {
   try {
     return readFileSync(fsPath(path), 'utf8')
   } catch (error) {

@@ -19,7 +19,7 @@ export function trustedKeys(env: NodeJS.ProcessEnv): PublicKeys {
 }
 
 /** The keys of settings. A setting replaces earlier ones. A setting with `extra-` adds to the final value. */
-function keysOf(settings: readonly Setting[]): string[] {
+function keysOf(settings: readonly NixSetting[]): string[] {
   const named = (...names: readonly string[]) => settings.filter(({ name }) => names.includes(name))
   // the second is an older name of the first (Nix's globals.hh)
   const last = named('trusted-public-keys', 'binary-cache-public-keys').at(-1)
@@ -27,13 +27,13 @@ function keysOf(settings: readonly Setting[]): string[] {
   return [...(last?.values ?? []), ...extra.flatMap(({ values }) => values)]
 }
 
-interface Setting {
+interface NixSetting {
   readonly name: string
   readonly values: readonly string[]
 }
 
-function readSettings(path: string): Setting[] {
-  const settings: Setting[] = []
+function readSettings(path: string): NixSetting[] {
+  const settings: NixSetting[] = []
   let files = 0
   const read = (file: string): void => {
     if (++files > MOST_FILES) return

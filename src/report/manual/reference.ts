@@ -36,13 +36,13 @@ export function referencePage(program: CommandDescription): string {
     const rows = [...args, ...options.map(option => ({ name: option.flags, description: describeOption(option) }))]
     return [
       `## ${name}\n`,
-      `${escaped(text)}\n`,
+      `${escapeMarkdown(text)}\n`,
       `\`${usage}\`\n`,
       ...(rows.length === 0
         ? []
         : [
             '| | |\n| --- | --- |',
-            ...rows.map(row => `| \`${row.name}\` | ${escaped(row.description).replaceAll('|', '\\|')} |`),
+            ...rows.map(row => `| \`${row.name}\` | ${escapeMarkdown(row.description).replaceAll('|', '\\|')} |`),
             '',
           ]),
       ...(examples.length === 0 ? [] : [`\`\`\`sh\n${examples.map(exampleText).join('\n')}\n\`\`\`\n`]),
@@ -64,7 +64,7 @@ function describeOption({ description, choices }: OptionDescription): string {
   return choices.length === 0 ? description : `${description} (choices: ${choices.join(', ')})`
 }
 
-function escaped(text: string): string {
+function escapeMarkdown(text: string): string {
   return text.replaceAll('<', '&lt;').replaceAll('_', '\\_')
 }
 
