@@ -25,7 +25,7 @@ const SHOWN_VARIABLES = [
 ] as const
 
 /**
- * The configuration file and all settings.
+ * The configuration file (null when there is none) and all settings.
  * @throws WheelfixError `CONFIG_INVALID`
  */
 export function shownSettings(venv: Environment, env: NodeJS.ProcessEnv): { file: string | null; settings: Setting[] } {

@@ -7,7 +7,7 @@ import { fsPath } from '../io/path.ts'
 import type { LegacyHwcaps } from './cache/cache.ts'
 import { loaderToAsk } from './runnable.ts'
 
-/** The store's folder comes from Nix's own variable, as in nix/store.ts. */
+/** As `loaderToAsk`. The store's folder comes from Nix's own variable, as in nix/store.ts. */
 export function startable(loader: string, env: NodeJS.ProcessEnv): string | null {
   return loaderToAsk(loader, env['NIX_STORE_DIR'] || '/nix/store')
 }
@@ -27,7 +27,10 @@ export function glibcDirectories(text: string): string[] {
   return [...new Set(run ?? runs.toSorted((a, b) => b.length - a.length)[0])]
 }
 
-/** The usage text also contains the path. The path that the loader uses ends with a NUL. */
+/**
+ * The path of ld.so.cache in the strings of a loader; null without one. The usage text also contains the path, but the path
+ * that the loader uses ends with a NUL.
+ */
 export function cachePath(text: string): string | null {
   const path = /(?<![ -~])(\/[^\0\n]*\/ld\.so\.cache)\0/.exec(text)?.[1]
   return path === undefined ? null : decodeBytes(Buffer.from(path, 'latin1'))
@@ -39,7 +42,7 @@ interface Release {
   readonly version: string
 }
 
-/** Reads the text that libc.so.6 prints when it is run; before 2.33 the loader does not contain it. */
+/** Reads the text that libc.so.6 prints when it is run; null without it. The loader contains it since glibc 2.33. */
 export function releaseOf(text: string): Release | null {
   const [, vendor = '', version] = /(?:\(([^()\0]*)\) \w+)? release version (\d+\.\d+(?:\.\d+)*)/.exec(text) ?? []
   return version === undefined ? null : { vendor, version }

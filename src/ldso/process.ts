@@ -265,7 +265,7 @@ function find(process: Process, map: LinkMap, soname: string): Found {
   return NOT_FOUND
 }
 
-/** The file that one step of the search finds under a name. */
+/** The file that one step of the search finds under a name; null when it finds none. */
 export function openStep(loader: Loader, { by, directory }: SearchDirectory, name: string): OpenedAt | null {
   return by === 'cache' ? openAt(loader, directory) : openIn(loader, directory, name)
 }

@@ -142,7 +142,7 @@ export function packageNamed(name: string): PackageNames {
   return { names: [...new Set([name, ...names])], ...(output !== undefined && { output }) }
 }
 
-/** What a user most likely meant by a name that is not a package: a soname, a name in another case, a typing error. */
+/** What a user most likely meant by a name that is not a package: a soname, a name in another case, a typing error; else null. */
 export function likelyPackage(name: string): string | null {
   const bySoname = attributeFor(name)
   if (bySoname !== null) return bySoname

@@ -96,7 +96,8 @@ export function neededOf(object: ScannedObject, { input, simulation }: Resolutio
 /**
  * A library that Python loads before the object: one of this name in a distribution that the object's distribution requires,
  * directly or not; or one with this DT_SONAME and another file name there or in the object's own distribution. No search path
- * finds a file of another name, so its distribution opens it by path (pyexiv2).
+ * finds a file of another name, so its distribution opens it by path (pyexiv2). null when there is
+ * no such library.
  */
 export function runTimeProvider(object: ScannedObject, soname: string, input: ResolveInput): ScannedObject | null {
   const distribution = input.ownership.owner(object.path)

@@ -198,7 +198,10 @@ function stateFolderOf(path: string, isFile: boolean, { stateHere, env }: Folder
   )
 }
 
-/** The user's state folder. By the XDG base directory specification a relative path counts as not set. */
+/**
+ * The user's state folder; null without a home folder. By the XDG base directory specification a relative path counts as not
+ * set.
+ */
 export function stateHome(env: NodeJS.ProcessEnv): string | null {
   const named = env['XDG_STATE_HOME'] ?? ''
   if (isAbsolute(named)) return named

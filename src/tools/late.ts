@@ -18,7 +18,10 @@ interface Reason {
   readonly isKept: boolean
 }
 
-/** @param name of the program, or of the command: `uv run` */
+/**
+ * The advice for a command whose environment is gone or used before it can be patched; null for any other command.
+ * @param name of the program, or of the command: `uv run`
+ */
 export function lateAdvice(
   name: string,
   args: Words,

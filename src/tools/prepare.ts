@@ -40,7 +40,7 @@ const NOTHING = ['python', '-c', '']
 /** Options of `uv run` that say what the command is. */
 const KINDS_OF_COMMAND = new Set(['-m', '--module', '-s', '--script', '--gui-script'])
 
-/** Makes the environment of `uv run`, whose words these are. */
+/** The command that makes the environment of `uv run`, whose words these are; null when `uv run` starts nothing. */
 export function prepareRun(head: Words, args: Words, question: CommandQuestion): Words | null {
   const [uv = ''] = head
   const { options, command } = splitOptions(args, question.help([uv, 'run', '--help']))
@@ -58,7 +58,7 @@ export function isUvScript(target: string, options: Words, { textOf }: CommandQu
   return isNamed && textOf(target).includes('# /// script')
 }
 
-/** Makes the environment of `uvx`, or of `uv tool run`. */
+/** The command that makes the environment of `uvx`, or of `uv tool run`; null when there is no tool to run. */
 export function prepareTool(head: Words, args: Words, { help }: CommandQuestion): Words | null {
   const { options, command } = splitOptions(args, help([...head, '--help']))
   const [target] = command

@@ -10,7 +10,7 @@ const DEPTH = 3
 /** The most folders that are searched. It bounds a search that begins in a home folder. */
 const MOST_FOLDERS = 2000
 
-/** The nearest folder from `cwd` upwards that has one of these files. */
+/** The nearest folder from `cwd` upwards that has one of these files; null when none has. */
 export function projectAbove(cwd: string, files: readonly string[]): string | null {
   for (let folder = resolve(cwd); folder !== dirname(folder); folder = dirname(folder)) {
     if (hasOne(folder, files)) return folder

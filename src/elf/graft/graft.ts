@@ -50,7 +50,7 @@ export function makeGraft(source: ByteSource, edit: ElfEdit, options: GraftOptio
 }
 
 /**
- * As `makeGraft`, but takes the wanted state instead of an edit.
+ * As `makeGraft`, but takes the wanted state instead of an edit; null when the object already is in that state.
  * @param fill makes the bytes of the graft
  */
 export function graftTo(

@@ -28,6 +28,7 @@ const BUNDLES = [
 
 /**
  * The bundle at another place, for a Python that finds no certificates, and a sentence that says where this Python looks.
+ * null for a Python that finds some, and where no bundle is known.
  */
 export function missingCertificates(facts: Facts): { readonly value: string; readonly reason: string } | null {
   const { env, isThere } = facts

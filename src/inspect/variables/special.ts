@@ -35,7 +35,7 @@ function looksBelowBase(standardLibrary: string): boolean {
 
 /**
  * The archive of locales for a glibc of nixpkgs. This glibc looks in LOCALE_ARCHIVE and /usr/lib/locale. Its own archive
- * has only C.UTF-8.
+ * has only C.UTF-8. null where no locale is asked for, or none is missing.
  */
 export function archiveOfLocales({ env, python: { libc }, store, isThere }: Facts): string | null {
   const wanted = env['LC_ALL'] || (env['LC_CTYPE'] ?? '') || (env['LANG'] ?? '')
@@ -53,7 +53,7 @@ const PROFILE = '/nix/var/nix/profiles/default'
 
 const BROWSERS = inPackages('playwright/driver/package/browsers.json')
 
-/** The browsers of nixpkgs (playwright-driver.browsers) in exactly the version that this playwright asks for. */
+/** The browsers of nixpkgs (playwright-driver.browsers) in exactly the version that this playwright asks for; else null. */
 export function browsersOfPlaywright(facts: Facts): string | null {
   const file = BROWSERS(facts)
   const text = file === null ? null : readRegular(file, LARGEST)
@@ -79,7 +79,7 @@ export function ownCompiler(name: 'CC' | 'CXX'): Find {
   }
 }
 
-/** The folders of pkg-config files for the Python and for the libraries of the store that the environment uses. */
+/** The folders of pkg-config files for the Python and for the libraries of the store that the environment uses; null where there is none. */
 export function packageConfigs(facts: Facts): string | null {
   const { interpreter, libraries, store, isThere } = facts
   const folders = new Set<string>()

@@ -41,7 +41,8 @@ const READERS: readonly (readonly [
 const MAX_SIZE = 16 << 20
 
 /**
- * The nixpkgs of the nearest lock that pins one, from the folder of an environment upwards to the end of its project.
+ * The nixpkgs of the nearest lock that pins one, from the folder of an environment upwards to the end of its project;
+ * null when none does.
  * @param store the folder of the store
  * @throws WheelfixError `IO` for a lock that is not JSON
  */

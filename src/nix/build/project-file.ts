@@ -28,7 +28,7 @@ const NAMES = [
 
 /**
  * The Nix file of the project that holds an environment: the nearest one, up to the root of the Git repository. Without one,
- * the configuration of NixOS.
+ * the configuration of NixOS. null without either.
  */
 export function findProjectFile(environmentRoot: string, system = '/etc/nixos/configuration.nix'): ProjectFile | null {
   for (let folder = dirname(environmentRoot); ; folder = dirname(folder)) {

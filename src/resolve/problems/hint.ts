@@ -5,6 +5,7 @@ import { isDriverLibrary } from '../drivers.ts'
 import { newest } from '../providers.ts'
 
 /**
+ * What to do about a missing soname, in one sentence; null when nothing is known.
  * @param lacking versions that the objects want and the found provider lacks
  * @param clashes why files of this name were rejected
  * @param tags what the wheels that want the versions promise: `foo: manylinux_2_39`
