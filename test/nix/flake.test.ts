@@ -12,7 +12,7 @@ import {
   renameSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { attributeFor } from '../../src/nix/hints.ts'
 import { missing, skip } from '../support/requires.ts'
@@ -88,6 +88,26 @@ test('the hash of the bundled packages in the flake is the one that npm gives', 
   }
   const expected = /outputHash = "([^"]+)"/.exec(readFileSync(PACKAGE, 'utf8'))?.[1]
   assert.equal(narHash(modules), expected)
+})
+
+test('each file that the package leaves out of a stage is one that the program loads on demand', () => {
+  const recipe = readFileSync(PACKAGE, 'utf8')
+  const lists = [...recipe.matchAll(/for name in ([^;]*);/g)].map(([, list = '']) => list.match(/[\w/-]+/g) ?? [])
+  const [commands = [], work = []] = lists
+  const named = [...recipe.matchAll(/--external:\*\/([\w/-]+\.ts)/g)].map(([, name = '']) => name)
+  const leftOut = [...commands.map(name => `commands/${name}.ts`), ...work.map(name => `${name}.ts`), ...named]
+  const source = join(ROOT, 'src')
+  const onDemand = new Set<string>()
+  for (const file of readdirSync(source, { recursive: true, encoding: 'utf8' })) {
+    if (!file.endsWith('.ts')) continue
+    const text = readFileSync(join(source, file), 'utf8')
+    for (const [, target = ''] of text.matchAll(/import\('(\.[^']+)'\)/g)) onDemand.add(join(dirname(file), target))
+  }
+  assert.ok(commands.length > 10 && work.length > 5)
+  assert.deepEqual(
+    leftOut.filter(name => !onDemand.has(name)),
+    [],
+  )
 })
 
 test('flake.lock pins the nixpkgs that the flake names', () => {
