@@ -5,6 +5,7 @@ import type { ElfEdit } from '../../src/elf/edit/edit.ts'
 import { ElfError } from '../../src/elf/error.ts'
 import { makeGraft } from '../../src/elf/graft/graft.ts'
 import { stringTableAddress } from '../../src/elf/graft/placement.ts'
+import { formatOf, put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { findSection, readSections, sectionAddress } from '../../src/elf/tables/sections.ts'
 import { bytesSource } from '../../src/elf/source.ts'
@@ -52,6 +53,31 @@ for (const name of objectNames) {
     assert.deepEqual(result.subarray(header, bytes.length), bytes.subarray(header))
   })
 }
+
+test('a graft that another tool has changed in place (chrpath) is an ordinary part of the file: it takes a new graft', () => {
+  let moved = 0
+  for (const name of ['x86_64.so', 'i686.so', 's390x.so']) {
+    // with .bss, each graft begins on a page of its own
+    const bytes = objectBytes(name)
+    const { header, programHeaders } = readElf(bytesSource(bytes))
+    const format = formatOf(header)
+    const last = programHeaders.findLastIndex(({ type }) => type === PT_LOAD)
+    const length = (programHeaders[last]?.memsz ?? 0n) + 20_000n
+    put(format, bytes, header.phoff + last * format.phdr.bytes, format.phdr.memsz, length)
+    // wherever the program headers of the first graft lie in their page: at its start, no PT_LOAD maps them
+    for (let length = 40; length < 4096 + 40; length += 16) {
+      const first = edited(bytes, { searchPath: { tag: 'DT_RUNPATH', value: `/first${'x'.repeat(length)}` } })
+      first.write('/chang', first.indexOf('/firstx'))
+      assert.equal(readUndo(bytesSource(first)), null)
+      const edit = { searchPath: { tag: 'DT_RUNPATH', value: STORE } } as const
+      const second = edited(first, edit)
+      verifyGraft(bytesSource(first), bytesSource(second), edit)
+      assert.ok(restored(second).equals(first), name)
+      moved++
+    }
+  }
+  assert.ok(moved > 500, String(moved))
+})
 
 for (const name of objectNames) {
   test(`${name}: wiped strings are gone from the file, and come back with the undo`, () => {

@@ -21,7 +21,7 @@ import { encodeProgramHeaders, newElfHeader, newProgramHeaders } from './new-hea
 import { type GraftLayout, layOut, stringTableAddress } from './placement.ts'
 import { type GraftOptions, type GraftParts, newParts, newVersionNeeds } from './new-parts.ts'
 import { type DroppedCache, droppedCache } from './resolution-cache.ts'
-import { graftSections, type GraftSections } from './new-sections.ts'
+import { graftSections, type GraftSections, withoutStrays } from './new-sections.ts'
 import { dropInPlace, editInPlace, editWords, interpreterInPlace, renameInPlace } from '../in-place/in-place.ts'
 import { ElfError } from '../error.ts'
 import { isExecutable } from '../kind.ts'
@@ -29,6 +29,7 @@ import { formatOf } from '../layout.ts'
 import { readElf } from '../read.ts'
 import { assertEditable, assertNoPayload, type Editable } from '../rules/refuse.ts'
 import type { ByteSource } from '../source.ts'
+import type { SectionTable } from '../tables/sections.ts'
 import { applyEdit, changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { encodeNote, sealNote, readUndo } from './undo-note.ts'
@@ -147,7 +148,20 @@ function designGraft(
   const parts = newParts(source, object, editable, wanted, options, cache)
   const layout = layOut(source.size, object, editable, parts, options.pageSize)
   const programHeaders = newProgramHeaders(editable, wanted, parts, layout)
-  return { source, object, editable, wanted, cache, parts, layout, programHeaders }
+  const settled = <T extends { readonly sections: SectionTable | null }>(holder: T): T => ({
+    ...holder,
+    sections: withoutStrays(holder.sections, object.programHeaders, programHeaders),
+  })
+  return {
+    source,
+    object,
+    editable: settled(editable),
+    wanted,
+    cache: settled(cache),
+    parts,
+    layout,
+    programHeaders,
+  }
 }
 
 /** Writes the bytes of a graft, and seals them. */

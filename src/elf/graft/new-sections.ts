@@ -21,7 +21,9 @@ import {
   type SectionTable,
   setSection,
 } from '../tables/sections.ts'
+import { extentAt } from '../memory.ts'
 import type { ByteSource } from '../source.ts'
+import type { ProgramHeader } from '../types.ts'
 
 /** Section names of real objects take some hundred bytes; an object with 70,000 sections has 2 MB of them. */
 const MOST_NAMES = 1 << 24
@@ -97,6 +99,33 @@ export function graftSections(
     names: bytes === null ? null : { bytes, at: start },
     end: behind + draft.table.bytes.length,
   }
+}
+
+/**
+ * The sections, of which those become plain data whose address nothing was mapped at and the graft is now. A graft that
+ * another tool has changed leaves such a section (`.wheelfix.phdr`), or an address is nonsense.
+ */
+export function withoutStrays(
+  table: SectionTable | null,
+  before: readonly ProgramHeader[],
+  after: readonly ProgramHeader[],
+): SectionTable | null {
+  if (table === null) return null
+  const isStray = (index: number): boolean => {
+    if ((sectionNumber(table, index, 'flags') & SHF_ALLOC) === 0) return false
+    const address = sectionAddress(table, index, 'addr')
+    if (extentAt(before, address) !== null) return false
+    const now = extentAt(after, address)
+    return now !== null && now.offset !== sectionNumber(table, index, 'offset')
+  }
+  if (findSection(table, isStray) < 0) return table
+  const changed = growSections(table, 0)
+  for (let index = 1; index < table.count; index++) {
+    if (!isStray(index)) continue
+    const flags = sectionAddress(table, index, 'flags') & ~BigInt(SHF_ALLOC)
+    setSection(changed, index, { type: SHT_PROGBITS, flags, addr: 0 })
+  }
+  return changed
 }
 
 /** The names of the sections, with the added ones behind them. */
