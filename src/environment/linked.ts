@@ -1,7 +1,7 @@
 // Installers with link mode `symlink` (uv, pdm's cache) leave links to their cache in place of files. An object that needs
 // a change is first replaced by a copy of its own: nothing is ever written through a link. The state folder keeps where each
 // link led, and a restore puts the link back.
-import { closeSync, lstatSync, openSync, readSync, statSync } from 'node:fs'
+import { closeSync, constants, lstatSync, openSync, readSync, statSync } from 'node:fs'
 import { dirname, isAbsolute, join } from 'node:path'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, readLink, realPath, relativeTo } from '../io/path.ts'
@@ -83,7 +83,8 @@ function isSameFile(path: string, target: string): boolean {
 const CHUNK = 1 << 20
 
 function isSameContent(path: string, other: string): boolean {
-  const files = [openSync(fsPath(path), 'r'), openSync(fsPath(other), 'r')] as const
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK
+  const files = [openSync(fsPath(path), flags), openSync(fsPath(other), flags)] as const
   const [a, b] = [Buffer.alloc(CHUNK), Buffer.alloc(CHUNK)]
   try {
     for (;;) {

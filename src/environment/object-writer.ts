@@ -5,6 +5,7 @@ import { extrasOf } from '../io/write/attributes.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
+import { type OpenFolders, withFolders } from '../io/write/folder.ts'
 import { renameStaged, type Staged, stageFile, syncStaged, type Watch } from '../io/write/replace.ts'
 import { type Refusal, refusalOf } from './change-object.ts'
 import { changeInPlace, entryOf, type Journal, openJournal } from '../state/journal.ts'
@@ -59,19 +60,23 @@ export function objectWriter(
     batch = []
     bytes = 0
     stagedBytes = 0
-    const entries = new Map<Waiting, JournalEntry>()
-    const ready = written.filter(item => {
-      const refusal = attempt(() => {
-        assertSame(item.object)
-        if (isInPlace(item.object)) entries.set(item, entryOf(place, inPlaceChange(place, item)))
+    if (written.length === 0) return
+    withFolders(folders => {
+      const entries = new Map<Waiting, JournalEntry>()
+      const ready = written.filter(item => {
+        const refusal = attempt(() => {
+          const at = folders.at(item.object.path)
+          assertSame(item.object, at)
+          if (isInPlace(item.object)) entries.set(item, entryOf(place, { ...inPlaceChange(place, item), at }))
+        })
+        if (refusal !== null) item.end(refusal)
+        return refusal === null
       })
-      if (refusal !== null) item.end(refusal)
-      return refusal === null
+      const refusal = attempt(() => journal.add([...entries.values()]))
+      // without a journal nothing may be changed in place
+      if (refusal !== null) for (const { end } of entries.keys()) end(refusal)
+      writeBatch(folders, refusal === null ? ready : ready.filter(item => !entries.has(item)), isInPlace)
     })
-    const refusal = attempt(() => journal.add([...entries.values()]))
-    // without a journal nothing may be changed in place
-    if (refusal !== null) for (const { end } of entries.keys()) end(refusal)
-    writeBatch(refusal === null ? ready : ready.filter(item => !entries.has(item)), isInPlace)
   }
   return {
     add(object, end) {
@@ -88,9 +93,9 @@ export function objectWriter(
   }
 }
 
-/** The file may have changed since the edit was made. @throws WheelfixError `BUSY`, errors of lstat(2) */
-function assertSame({ path, status }: ScannedObject): void {
-  const now = lstatSync(fsPath(path), { bigint: true })
+/** The file (`at`: by way of its folder) may have changed since the edit was made. @throws WheelfixError `BUSY`, errors of lstat(2) */
+function assertSame({ path, status }: ScannedObject, at: string): void {
+  const now = lstatSync(fsPath(at), { bigint: true })
   if (now.ino === status.ino && now.size === BigInt(status.size)) return
   throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
 }
@@ -107,7 +112,11 @@ function inPlaceChange(place: Place, { object: { path }, edit, record, fields }:
   return { path, edit, record: row }
 }
 
-function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject) => boolean): void {
+function writeBatch(
+  folders: OpenFolders,
+  batch: readonly Waiting[],
+  isInPlace: (object: ScannedObject) => boolean,
+): void {
   const waiting: { readonly staged: Staged; readonly end: Waiting['end'] }[] = []
   const extras = extrasOf(
     batch.filter(({ object }) => !isInPlace(object) || !ownerMayWrite(object)).map(({ object }) => object.path),
@@ -115,9 +124,9 @@ function writeBatch(batch: readonly Waiting[], isInPlace: (object: ScannedObject
   for (const { object, edit, watch, end } of batch) {
     let done = false
     const refusal = attempt(() => {
-      done = isInPlace(object) && changedInPlace(object, edit)
+      done = isInPlace(object) && changedInPlace(object, folders.at(object.path), edit)
       if (done) return
-      const staged = stageFile(object.path, edit, object.status, watch)
+      const staged = stageFile(folders, object.path, edit, object.status, watch)
       extras.keep(staged)
       if (staged.mustSync) waiting.push({ staged, end })
       else {
@@ -143,9 +152,9 @@ function ownerMayWrite({ status: { mode } }: ScannedObject): boolean {
 /**
  * False when the file is not writable or is running, but a rename may still replace it. @throws ElfError, errors of node:fs
  */
-function changedInPlace({ path, status }: ScannedObject, edit: FileEdit): boolean {
+function changedInPlace({ status }: ScannedObject, at: string, edit: FileEdit): boolean {
   try {
-    changeInPlace(path, status, edit)
+    changeInPlace(at, status, edit)
     return true
   } catch (error) {
     const errno = errnoOf(error)

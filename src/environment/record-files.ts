@@ -1,13 +1,13 @@
 // The RECORD files of a venv on disk: reads their rows, and gives rows other fields. python/record.ts does the same from
 // text to text.
-import { readFileSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { extrasOf } from '../io/write/attributes.ts'
-import { errnoAt, WheelfixError } from '../io/error.ts'
-import { fsPath } from '../io/path.ts'
+import { readRegular } from '../io/beneath.ts'
+import { WheelfixError } from '../io/error.ts'
+import { withFolders } from '../io/write/folder.ts'
 import { renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
 import type { FileOwner } from '../python/distributions.ts'
-import { type RecordFields, recordRows, rewriteRecord, SOURCES } from '../python/record.ts'
+import { LARGEST_RECORD, type RecordFields, recordRows, rewriteRecord, SOURCES } from '../python/record.ts'
 import { writeReason } from './change-object.ts'
 
 /** The rows of RECORD files. Each file is read and parsed once. */
@@ -31,14 +31,10 @@ export function readRows(path: string): ReadonlyMap<string, RecordFields> {
   return recordRows(readRecord(path), SOURCES)
 }
 
-function readRecord(path: string): string {
-  try {
-    // the specification of RECORD says UTF-8; latin1 keeps any byte as it is
-    return readFileSync(fsPath(path), 'latin1')
-  } catch (error) {
-    errnoAt(path, error)
-    return ''
-  }
+/** @param at the path by way of its open folder */
+function readRecord(path: string, at = path): string {
+  // the specification of RECORD says UTF-8; latin1 keeps any byte as it is
+  return readRegular(at, LARGEST_RECORD, path)?.toString('latin1') ?? ''
 }
 
 /**
@@ -71,8 +67,8 @@ export function rewriteRecordFile(recordPath: string, rows: ReadonlyMap<string, 
 }
 
 /**
- * Gives rows of RECORD files other fields. All files are written before the first sync, and synced before the first rename,
- * so that one wait for the disk serves many.
+ * Gives rows of RECORD files other fields. The files of a batch are written before the first sync, and synced before the
+ * first rename, so that one wait for the disk serves many. A file is read and written in the same open folder.
  * @returns the files that cannot be written, with the reason; they are unchanged
  */
 export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
@@ -86,19 +82,28 @@ export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
       return false
     }
   }
-  const staged: Staged[] = []
-  const extras = extrasOf([...changes.keys()])
-  for (const [recordPath, rows] of changes) {
-    attempt(recordPath, () => {
-      const before = readRecord(recordPath)
-      const after = rewriteRecord(before, rows)
-      if (after === before) return
-      const item = stageContent(recordPath, Buffer.from(after, 'latin1'))
-      extras.keep(item)
-      staged.push(item)
+  const all = [...changes]
+  for (let from = 0; from < all.length; from += MOST_AT_ONCE) {
+    const some = all.slice(from, from + MOST_AT_ONCE)
+    const extras = extrasOf(some.map(([recordPath]) => recordPath))
+    withFolders(folders => {
+      const staged: Staged[] = []
+      for (const [recordPath, rows] of some) {
+        attempt(recordPath, () => {
+          const before = readRecord(recordPath, folders.at(recordPath))
+          const after = rewriteRecord(before, rows)
+          if (after === before) return
+          const item = stageContent(folders, recordPath, Buffer.from(after, 'latin1'))
+          extras.keep(item)
+          staged.push(item)
+        })
+      }
+      const synced = staged.filter(item => attempt(item.path, () => syncStaged(item)))
+      for (const item of synced) attempt(item.path, () => renameStaged(item))
     })
   }
-  const synced = staged.filter(item => attempt(item.path, () => syncStaged(item)))
-  for (const item of synced) attempt(item.path, () => renameStaged(item))
   return reasons
 }
+
+/** The most files in a batch. Their folders are open meanwhile. */
+const MOST_AT_ONCE = 256

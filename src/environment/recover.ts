@@ -11,6 +11,7 @@ import { readUndo } from '../elf/graft/undo-note.ts'
 import { extrasOf } from '../io/write/attributes.ts'
 import { errnoOf } from '../io/error.ts'
 import { writeFully } from '../io/write/content.ts'
+import { withFolders } from '../io/write/folder.ts'
 import { keepTimes, renameStaged, stageFile, syncStaged } from '../io/write/replace.ts'
 import { sourceOf } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
@@ -255,10 +256,12 @@ function replaceByOriginal(path: string, entry: JournalEntry | OldEntry): void {
   const patches = 'patches' in entry ? entry.patches : []
   const original = patches.map(({ offset, before }) => ({ offset, bytes: before }))
   const extras = extrasOf([path])
-  const staged = stageFile(path, { baseSize: size, tail: [], patches: original, header })
-  extras.keep(staged)
-  syncStaged(staged)
-  renameStaged(staged)
+  withFolders(folders => {
+    const staged = stageFile(folders, path, { baseSize: size, tail: [], patches: original, header })
+    extras.keep(staged)
+    syncStaged(staged)
+    renameStaged(staged)
+  })
 }
 
 /** Restores the RECORD rows of restored originals. The lost change had emptied these rows. */

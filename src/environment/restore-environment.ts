@@ -1,9 +1,10 @@
 // Restores every file to what it was before wheelfix. It needs only the undo notes inside the files, and no Python.
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { notesIn, originalSource, type Undo } from '../elf/graft/undo-note.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath, isInside, relativeTo } from '../io/path.ts'
+import { removeFile, removeTree } from '../io/write/folder.ts'
 import type { Watch } from '../io/write/replace.ts'
 import { withSource } from '../io/source.ts'
 import { complete, pauses } from '../io/steps.ts'
@@ -96,7 +97,7 @@ export function* restoreSteps(
     }
     if (report.refused.length === 0) removeLoader(venv, folders)
     putLinksBack(venv)
-    if (report.refused.length === 0) rmSync(fsPath(venv.stateFolder), { recursive: true, force: true })
+    if (report.refused.length === 0) removeTree(venv.stateFolder, 'lock')
     return report
   } finally {
     lock.release()
@@ -147,7 +148,7 @@ function* restoreObjects(
     .filter(({ path }) => mayBeOurs(path, isRecorded))
     .map(({ relative, reason }) => ({ path: relative, reason }))
   const warnings: string[] = []
-  if (!dryRun) for (const path of scan.leftovers) rmSync(fsPath(path), { force: true })
+  if (!dryRun) for (const path of scan.leftovers) removeFile(path)
   // RECORD first: after the files are restored, nothing says what RECORD held for them
   const records = dryRun ? NO_RECORDS : restoreRecords(venv, scan.objects)
   const pause = pauses(PAUSE_MS)

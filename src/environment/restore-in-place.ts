@@ -12,9 +12,10 @@
 import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, openSync, type Stats } from 'node:fs'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { ElfError } from '../elf/error.ts'
-import { errnoOf } from '../io/error.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
 import { directoryOf, fsPath, isInside } from '../io/path.ts'
 import { writeFully } from '../io/write/content.ts'
+import { openFolders, type OpenFolders } from '../io/write/folder.ts'
 import { keepTimes, SET_ID, type Watch } from '../io/write/replace.ts'
 import type { pauses } from '../io/steps.ts'
 import type { Place } from '../python/environment.ts'
@@ -58,21 +59,27 @@ export function* restoreInPlace<Item extends ObjectToRestore>(
   ends: Ends<Item>,
 ): Generator<undefined, readonly Item[]> {
   const free = freeItems(place, items)
-  const ready = free.length === 0 ? new Set<Item>() : journalItems(place, free, journal)
+  if (free.length === 0) return items
+  const folders = openFolders(MOST_FOLDERS)
+  const ready = journalItems(place, free, journal, folders)
   const left = items.filter(item => !ready.has(item))
   const begun: Begun<Item>[] = []
   try {
     for (const item of ready) {
       yield* pause()
-      const headed = tryOr('unchanged', () => writeHeader(item))
+      const headed = tryOr('unchanged', () => writeHeader(item, folders))
       if (headed === 'unchanged') left.push(item)
       else begun.push({ item, headed })
     }
   } finally {
-    cutOff(begun, ends)
+    cutOff(begun, ends, folders)
+    folders.close()
   }
   return left
 }
+
+/** The objects come folder by folder. */
+const MOST_FOLDERS = 16
 
 /** The items that no process uses, where that can be known and a copy would cost more than finding out. */
 function freeItems<Item extends ObjectToRestore>(place: Place, items: readonly Item[]): readonly Item[] {
@@ -104,10 +111,17 @@ function inodeNumber({ object: { status } }: ObjectToRestore): string {
 }
 
 /** Those of the items that the journal on the disk has. */
-function journalItems<Item extends ObjectToRestore>(place: Place, items: readonly Item[], journal: Journal): Set<Item> {
+function journalItems<Item extends ObjectToRestore>(
+  place: Place,
+  items: readonly Item[],
+  journal: Journal,
+  folders: OpenFolders,
+): Set<Item> {
   const entries = new Map<Item, JournalEntry>()
   for (const item of items) {
-    const entry = tryOr(null, () => restoringEntryOf(place, item.object.path, item.edit, item.record))
+    const { edit, record } = item
+    const { path } = item.object
+    const entry = tryOr(null, () => restoringEntryOf(place, { path, at: folders.at(path), edit, record }))
     if (entry !== null) entries.set(item, entry)
   }
   const isWritten = tryOr(false, () => {
@@ -132,12 +146,11 @@ interface Begun<Item> {
 }
 
 /** Writes the original header to the disk. The times of the file stay. @throws the errors of open(2), before any change */
-function writeHeader({
-  object: { path, status },
-  edit: { header },
-  watch,
-}: ObjectToRestore): Headed | null | 'unchanged' {
-  const fd = openSync(fsPath(path), constants.O_RDWR | constants.O_NOFOLLOW)
+function writeHeader(
+  { object: { path, status }, edit: { header }, watch }: ObjectToRestore,
+  { at }: OpenFolders,
+): Headed | null | 'unchanged' {
+  const fd = openSync(fsPath(at(path)), constants.O_RDWR | constants.O_NOFOLLOW)
   try {
     const before = fstatSync(fd)
     const isKnown = BigInt(before.ino) === status.ino && before.size === status.size
@@ -154,19 +167,27 @@ function writeHeader({
 }
 
 /** Cuts off the grafts that nobody has in use. */
-function cutOff<Item extends ObjectToRestore>(begun: readonly Begun<Item>[], ends: Ends<Item>): void {
+function cutOff<Item extends ObjectToRestore>(
+  begun: readonly Begun<Item>[],
+  ends: Ends<Item>,
+  folders: OpenFolders,
+): void {
   if (begun.length === 0) return
   const used = filesInUse(new Set(begun.map(({ item }) => inodeNumber(item))))
   for (const { item, headed } of begun) {
     const isFree = headed !== null && used?.has(inodeNumber(item)) === false
-    if (isFree && tryOr(false, () => cut(item, headed))) ends.done(item)
+    if (isFree && tryOr(false, () => cut(item, headed, folders))) ends.done(item)
     else ends.copy(item, headed === null ? {} : { ctimeMs: headed.ctimeMs })
   }
 }
 
 /** Returns false when the file has changed. */
-function cut({ object: { path }, edit: { baseSize } }: ObjectToRestore, { before, ctimeMs }: Headed): boolean {
-  const fd = openSync(fsPath(path), constants.O_RDWR | constants.O_NOFOLLOW)
+function cut(
+  { object: { path }, edit: { baseSize } }: ObjectToRestore,
+  { before, ctimeMs }: Headed,
+  { at }: OpenFolders,
+): boolean {
+  const fd = openSync(fsPath(at(path)), constants.O_RDWR | constants.O_NOFOLLOW)
   try {
     const now = fstatSync(fd)
     if (now.ino !== before.ino || now.size !== before.size || now.ctimeMs !== ctimeMs) return false
@@ -178,12 +199,12 @@ function cut({ object: { path }, edit: { baseSize } }: ObjectToRestore, { before
   }
 }
 
-/** @returns `otherwise` when the file system or the ELF core refuses */
+/** @returns `otherwise` when the file system or the ELF core refuses, or a link leads out of the environment */
 function tryOr<Result>(otherwise: Result, action: () => Result): Result {
   try {
     return action()
   } catch (error) {
-    if (!(error instanceof ElfError) && errnoOf(error) === undefined) throw error
+    if (!(error instanceof ElfError || error instanceof WheelfixError) && errnoOf(error) === undefined) throw error
     return otherwise
   }
 }

@@ -1,8 +1,9 @@
 // The main job, from a folder to a report: examine the environment, then apply the plan. A check and a dry run take the same
 // steps and write nothing.
-import { existsSync, lstatSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync } from 'node:fs'
 import { directoryOf, fsPath, isInside } from '../io/path.ts'
 import { complete } from '../io/steps.ts'
+import { removeFile } from '../io/write/folder.ts'
 import { agree, count } from '../io/words.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { addRoots, checkRoots, type RootsReport } from '../nix/roots.ts'
@@ -67,7 +68,7 @@ export function* runSteps(venv: Environment, options: VenvOptions): Generator<un
       )
       now = examine(venv, options)
     }
-    for (const path of now.scan.leftovers) rmSync(fsPath(path), { force: true })
+    for (const path of now.scan.leftovers) removeFile(path)
     const written = namesBefore(foldersToWrite(now, options), now.began)
     const { outcomes, warnings, problems } = yield* write(now, options)
     const done = withWarnings(now, [...recovered, ...sayRecovery(again), ...warnings, ...problems])

@@ -203,9 +203,9 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
     'Use a Python from a newer nixpkgs, or `wheelfix venv` without a private loader.',
   ],
   PATH_REFUSED: [
-    'wheelfix refuses to patch this folder: it is a system folder, the store or a home folder.',
+    'wheelfix refuses to patch this folder: it is a system folder, the store, a home folder or outside of the environment.',
     'error: /usr belongs to the system (/usr), whose package manager changes its files',
-    'Name a folder of your own, such as a project.',
+    'Name a folder of your own, such as a project. Replace a link that leads out of the environment by a folder.',
   ],
   LIBS_NOT_FOUND: [
     'A named library folder does not exist.',

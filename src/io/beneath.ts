@@ -59,11 +59,12 @@ export function readBeneath(folder: string, path: string, limit: number): Buffer
 /**
  * The content of a regular file of at most `limit` bytes; null for anything else. Links to it are followed, because
  * package managers link the files that they install.
+ * @param name the path to name in an error
  * @throws WheelfixError `IO` when the system cannot say what is there
  */
-export function readRegular(path: string, limit: number): Buffer | null {
+export function readRegular(path: string, limit: number, name = path): Buffer | null {
   const nothing = (error: unknown): null => {
-    errnoAt(path, error)
+    errnoAt(name, error)
     return null
   }
   let fd: number

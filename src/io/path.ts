@@ -4,11 +4,9 @@ import {
   constants,
   type Dirent,
   lstatSync,
-  mkdirSync,
   readdirSync,
   readlinkSync,
   realpathSync,
-  rmdirSync,
   type Stats,
   statSync,
 } from 'node:fs'
@@ -155,15 +153,6 @@ export function isFolder(path: string): boolean {
   return statSync(fsPath(path), { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
-/** Removes a folder if it is empty. Does nothing where it is gone, or where this user may not remove it. */
-export function removeEmpty(folder: string): void {
-  try {
-    rmdirSync(fsPath(folder))
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error
-  }
-}
-
 /** The folder of an absolute path. */
 export function directoryOf(path: string): string {
   return path.slice(0, path.lastIndexOf('/'))
@@ -187,29 +176,5 @@ export function isWritable(folder: string): boolean {
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     return false
-  }
-}
-
-/**
- * Makes a folder and the folders above it; folders below `root` only while `root` exists. (Node's recursive mkdir
- * would recreate a venv that was deleted meanwhile, and it reports ENOENT on a read-only file system.)
- * @throws the errors of mkdir(2)
- */
-export function makeFolders(path: string, root: string): void {
-  if (!isInside(path, root)) {
-    mkdirSync(fsPath(path), { recursive: true })
-    return
-  }
-  let folder = root
-  for (const name of path
-    .slice(root.length)
-    .split('/')
-    .filter(name => name !== '')) {
-    folder += `/${name}`
-    try {
-      mkdirSync(fsPath(folder))
-    } catch (error) {
-      if (errnoOf(error) !== 'EEXIST') throw error
-    }
   }
 }

@@ -60,7 +60,7 @@ export function sourceOf(fd: number): FileSource {
  * @throws the errors of `openSource`
  */
 export function openElf(path: string): FileSource | null {
-  const fd = openSync(fsPath(path), 'r')
+  const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK)
   const bytes = spare.pop() ?? new Uint8Array(2 * BLOCK)
   let length
   try {

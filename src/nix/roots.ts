@@ -5,17 +5,8 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { errnoOf } from '../io/error.ts'
-import {
-  directoryOf,
-  fileNameOf,
-  fsPath,
-  isWritable,
-  makeFolders,
-  namesIn,
-  readLinkOrNull,
-  realFolder,
-  removeEmpty,
-} from '../io/path.ts'
+import { directoryOf, fileNameOf, fsPath, isWritable, namesIn, readLinkOrNull, realFolder } from '../io/path.ts'
+import { makeFolders, removeEmptyFolder, removeFile } from '../io/write/folder.ts'
 import { replaceLink } from '../io/write/replace.ts'
 import { agree, count } from '../io/words.ts'
 import { nixBase32 } from './daemon/base32.ts'
@@ -69,9 +60,9 @@ export function addRoots(stateFolder: string, paths: readonly string[], env: Nod
   for (const { link } of lacking) {
     if (isRegistered(link, env)) changed++
     // a link that Nix does not know keeps nothing alive
-    else rmSync(fsPath(link), { force: true })
+    else removeFile(link)
   }
-  removeEmpty(rootsFolder(stateFolder))
+  removeEmptyFolder(rootsFolder(stateFolder))
   const [first] = invalid
   if (first !== undefined) problem ??= `${first} is not in Nix's database, so nothing can protect it`
   const after = checkRoots(stateFolder, paths, env)
@@ -221,11 +212,11 @@ function dropUnused(stateFolder: string, paths: readonly string[], env: NodeJS.P
     .filter(link => !used.has(link))
   for (const link of unused) {
     const known = registration(link, env)
-    if (readLinkOrNull(link) !== null) rmSync(fsPath(link))
+    if (readLinkOrNull(link) !== null) removeFile(link)
     // Nix drops registrations without a link at its next collection; a user with permission drops them now
     if (readLinkOrNull(known) === link) removeIfAllowed(known)
   }
-  removeEmpty(folder)
+  removeEmptyFolder(folder)
   return unused.length
 }
 

@@ -1,12 +1,13 @@
 // Makes the user's own Python from a Python of the Nix store. The new prefix has links to the library of that Python, and
 // its bin/ has copies that a private loader starts. An environment takes its loader from the Python that made it. So when
 // uv, pipx, virtualenv or `python -m venv` make an environment with this Python, its wheels work at once.
-import { existsSync, lstatSync, mkdirSync, rmSync, statSync, symlinkSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, statSync, symlinkSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import type { ElfObject } from '../elf/types.ts'
 import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
-import { entriesIn, exists, fsPath, isInside, readLink, removeEmpty } from '../io/path.ts'
+import { entriesIn, exists, fsPath, isInside, readLink } from '../io/path.ts'
+import { removeEmptyFolder, removeFile, removeTree, withFolders } from '../io/write/folder.ts'
 import { removeTemporaries } from '../io/write/leftovers.ts'
 import { isTemporary, replaceContent, replaceLink } from '../io/write/replace.ts'
 import { diskTree } from '../ldso/file-tree.ts'
@@ -167,7 +168,7 @@ export function* removeSteps({ directory, dryRun, env, cwd }: RemoveOptions): Ge
   }
   if (!isMade(root)) {
     // a killed run has removed all but empty folders
-    if (existsSync(fsPath(place.bin))) for (const folder of [place.bin, root]) removeEmpty(folder)
+    if (existsSync(fsPath(place.bin))) for (const folder of [place.bin, root]) removeEmptyFolder(folder)
     return { ...report, pythons: [] }
   }
   const lock = lockVenv(place)
@@ -179,20 +180,20 @@ export function* removeSteps({ directory, dryRun, env, cwd }: RemoveOptions): Ge
     const folders = loaderFolders(place, names, env)
     for (const name of names) restoreName(name)
     const own = madeLinks(names, programs)
-    for (const { path } of own) rmSync(fsPath(path), { force: true })
+    for (const { path } of own) removeFile(path)
     dropRoots(place.stateFolder, env)
     removeLoader(place, folders)
     for (const { name, kind } of entriesIn(root)) {
       const path = join(root, name)
-      if (kind === 'symlink' && prefixes.some(prefix => isInside(readLink(path), prefix))) rmSync(fsPath(path))
+      if (kind === 'symlink' && prefixes.some(prefix => isInside(readLink(path), prefix))) removeFile(path)
     }
     removeTemporaries(place.bin, 1)
     for (const { name } of entriesIn(place.stateFolder)) {
       const path = `${place.stateFolder}/${name}`
-      if (path !== notePath(root)) rmSync(fsPath(path), { recursive: true, force: true })
+      if (path !== notePath(root)) removeTree(path)
     }
-    rmSync(fsPath(place.stateFolder), { recursive: true, force: true })
-    for (const folder of [place.bin, root]) removeEmpty(folder)
+    removeTree(place.stateFolder, 'lock')
+    for (const folder of [place.bin, root]) removeEmptyFolder(folder)
     return { ...report, pythons: removed(own) }
   } finally {
     lock.release()
@@ -297,7 +298,7 @@ function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter):
   const stale = entriesIn(root)
     .map(({ name, kind }) => ({ kind, path: join(root, name) }))
     .filter(({ kind, path }) => kind === 'symlink' && !wanted.has(path) && isLinked(path))
-  for (const { path } of stale) rmSync(fsPath(path))
+  for (const { path } of stale) removeFile(path)
   let changed = stale.length > 0
   for (const [link, target] of wanted) changed = relink(link, target) || changed
   const names = pythonNames(placeOf(root, null))
@@ -308,7 +309,7 @@ function linkPrefix({ root, bin }: PythonEnvironment, { program }: Interpreter):
   }
   // python3.11 after an update to 3.12
   for (const name of pythonNames(placeOf(root, null))) {
-    if (before.some(other => leadsTo(name, other))) rmSync(fsPath(name.path))
+    if (before.some(other => leadsTo(name, other))) removeFile(name.path)
     // earlier versions made a copy of a link that the user had put there
     else if (name.kind === 'copy' && !leadsTo(name, program)) restoreName(name)
   }
@@ -321,8 +322,8 @@ function relink(link: string, target: string): boolean {
   if (there?.isSymbolicLink() === true && readLink(link) === target) return false
   // what the user put there must not be removed
   if (there !== undefined && !there.isSymbolicLink()) throw inTheWay(link)
-  if (there !== undefined) rmSync(fsPath(link))
-  symlinkSync(fsPath(target), fsPath(link))
+  if (there !== undefined) removeFile(link)
+  withFolders(({ at }) => symlinkSync(fsPath(target), fsPath(at(link))))
   return true
 }
 

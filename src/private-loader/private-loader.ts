@@ -3,12 +3,13 @@
 // ctypes), also for wheels that are installed later. Child processes keep a clean environment, and wheels stay unchanged.
 //
 // loader-plan.ts says how a private loader works under musl, which has no cache.
-import { existsSync, lstatSync, rmdirSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, isInside, linkStatusOf, listDirectory, makeFolders, readLink } from '../io/path.ts'
+import { fsPath, isInside, linkStatusOf, listDirectory, readLink } from '../io/path.ts'
+import { makeFolders, removeEmptyFolder, removeFile, removeTree, withFolders, withNames } from '../io/write/folder.ts'
 import { removeTemporaries } from '../io/write/leftovers.ts'
 import { renameStaged, replaceLink, stageContent, syncStaged, type Staged } from '../io/write/replace.ts'
 import { readLoaderCache } from '../ldso/cache/cache.ts'
@@ -79,8 +80,8 @@ function removeCompiled(folder: string): void {
   try {
     const names = listDirectory(folder).map(({ name }) => name)
     const ours = names.filter(name => name.startsWith(FIND_LIBRARY_MODULE))
-    for (const name of ours) rmSync(fsPath(`${folder}/${name}`), { force: true })
-    if (ours.length > 0 && ours.length === names.length) rmdirSync(fsPath(folder))
+    for (const name of ours) removeFile(`${folder}/${name}`)
+    if (ours.length > 0 && ours.length === names.length) removeEmptyFolder(folder)
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
   }
@@ -99,10 +100,10 @@ export function hasLoaderFiles(venv: Environment, folders: readonly string[]): b
  */
 export function removeLoader(venv: Environment, folders: readonly string[]): void {
   for (const folder of venv.sitePackages) {
-    for (const name of FIND_LIBRARY_FILES) rmSync(fsPath(`${folder}/${name}`), { force: true })
+    for (const name of FIND_LIBRARY_FILES) removeFile(`${folder}/${name}`)
     removeCompiled(`${folder}/__pycache__`)
   }
-  for (const folder of folders) rmSync(fsPath(folder), { recursive: true, force: true })
+  for (const folder of folders) removeTree(folder)
 }
 
 function isWritten(file: LoaderFile): boolean {
@@ -142,10 +143,14 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
       writeCopy(copy)
     }
   } catch (error) {
-    if (error instanceof WheelfixError && fresh) rmSync(fsPath(plan.folder), { recursive: true, force: true })
+    if (error instanceof WheelfixError && fresh) removeTree(plan.folder)
     const errno = errnoOf(error)
     if (errno === undefined) throw error
-    throw new WheelfixError('IO', `the private loader cannot be written (${errno}): ${String(error)}`, plan.folder)
+    throw new WheelfixError(
+      'IO',
+      `the private loader cannot be written (${errno}): ${withNames(String(error))}`,
+      plan.folder,
+    )
   }
   return { warnings }
 }
@@ -155,24 +160,23 @@ const LOADER_DEPTH = 2
 
 /** Writes files and links. The bytes of all files are on the disk before the first file gets its name. */
 function writeFiles(files: readonly LoaderFile[], root: string): void {
-  const staged: Staged[] = []
-  for (const file of files) {
-    makeFolders(dirname(file.path), root)
-    if ('link' in file) replaceLink(file.path, file.link)
-    else {
-      const item = stageContent(file.path, file.bytes, file.mode)
-      staged.push(item)
+  withFolders(folders => {
+    const staged: Staged[] = []
+    for (const file of files) {
+      makeFolders(dirname(file.path), root)
+      if ('link' in file) replaceLink(file.path, file.link)
+      else staged.push(stageContent(folders, file.path, file.bytes, file.mode))
     }
-  }
-  for (const item of staged) syncStaged(item)
-  for (const item of staged) renameStaged(item)
+    for (const item of staged) syncStaged(item)
+    for (const item of staged) renameStaged(item)
+  })
 }
 
 /** Removes the links of an earlier library set. */
 function removeStale({ folder, files }: LoaderPlan): void {
   const wanted = new Set(files.map(({ path }) => path))
   for (const { name } of listDirectory(`${folder}/libs`)) {
-    if (!wanted.has(`${folder}/libs/${name}`)) rmSync(fsPath(`${folder}/libs/${name}`), { force: true })
+    if (!wanted.has(`${folder}/libs/${name}`)) removeFile(`${folder}/libs/${name}`)
   }
 }
 

@@ -4,13 +4,13 @@
 // All names of one interpreter are hard links to one copy, and none is a symbolic link. CPython (Modules/getpath.py) takes a
 // Python that is a link to be its own base. A venv made with such a Python would have this venv as its home.
 import {
-  chmodSync,
   closeSync,
   constants,
   copyFileSync,
   fchmodSync,
   linkSync,
   lstatSync,
+  openSync,
   renameSync,
   rmSync,
 } from 'node:fs'
@@ -29,6 +29,7 @@ import { verifyGraft } from '../elf/rules/verify.ts'
 import { errnoOf } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { writeEdited, writeFully } from '../io/write/content.ts'
+import { withFolders } from '../io/write/folder.ts'
 import { createFile, replaceFile, replaceLink, temporaryOf } from '../io/write/replace.ts'
 import { type FileSource, withSource } from '../io/source.ts'
 import { syncFile } from '../io/write/sync.ts'
@@ -211,16 +212,28 @@ export function writeCopy(copy: PythonCopy): void {
       })
       return
     }
-    const written = temporaryOf(first)
-    const names = [{ path: first, temporary: written }, ...others.map(path => ({ path, temporary: temporaryOf(path) }))]
+    putCopy([first, ...others], fd => {
+      if (copy.redirect === null) writeCopied(fd, source, graft)
+      else {
+        const whole = graftedSource(base, graft)
+        writeFully(fd, whole.read(0, whole.size), 0)
+      }
+    })
+  })
+}
+
+/** Puts one new file at several paths. @throws the errors of open(2), write(2) and rename(2) */
+function putCopy(paths: readonly [string, ...string[]], write: (fd: number) => void): void {
+  withFolders(({ at }) => {
+    const written = at(temporaryOf(paths[0]))
+    const names = paths.map((path, index) => ({
+      path: at(path),
+      temporary: index === 0 ? written : at(temporaryOf(path)),
+    }))
     try {
       const fd = createFile(written)
       try {
-        if (copy.redirect === null) writeCopied(fd, source, graft)
-        else {
-          const whole = graftedSource(base, graft)
-          writeFully(fd, whole.read(0, whole.size), 0)
-        }
+        write(fd)
         fchmodSync(fd, 0o755)
       } finally {
         closeSync(fd)
@@ -252,7 +265,12 @@ function linkOrCopy(from: string, to: string): void {
   } catch (error) {
     if (errnoOf(error) === undefined) throw error
     copyFileSync(fsPath(from), fsPath(to), constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
-    chmodSync(fsPath(to), 0o755)
+    const fd = openSync(fsPath(to), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    try {
+      fchmodSync(fd, 0o755)
+    } finally {
+      closeSync(fd)
+    }
   }
 }
 

@@ -1,13 +1,14 @@
 // A Python outside of venvs that asks for the loader of another system. This is python-build-standalone, which uv and other
 // tools install. wheelfix gives the program of this Python a loader of the Nix store, or a private loader. Then every venv
 // made with this Python starts.
-import { existsSync, lstatSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, realPath } from '../io/path.ts'
+import { removeTree } from '../io/write/folder.ts'
 import { removeTemporaries } from '../io/write/leftovers.ts'
 import { withSource } from '../io/source.ts'
 import { identifyLibc, isFhsLoader, type Libc } from '../ldso/libc.ts'
@@ -279,6 +280,6 @@ function restoreNames(venv: PythonEnvironment, names: readonly PythonName[], env
   dropRoots(venv.stateFolder, env)
   removeLoader(venv, folders)
   removeTemporaries(venv.bin, 1)
-  rmSync(fsPath(venv.stateFolder), { recursive: true, force: true })
+  removeTree(venv.stateFolder, 'lock')
   return restoreReport(venv.root, restored, 'restored')
 }

@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { crypto } from '../io/crypto.ts'
 import { encodeText } from '../elf/text.ts'
 import { readBeneath } from '../io/beneath.ts'
-import { errnoOf } from '../io/error.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
 import { entriesIn, fsPath } from '../io/path.ts'
+import { fenceIn } from '../io/write/folder.ts'
 import { replaceExpendable } from '../io/write/replace.ts'
 import type { Place } from '../python/environment.ts'
 import { readState } from '../python/state-folder.ts'
@@ -32,6 +33,7 @@ export function writeAnswers(place: Place, text: string, env: NodeJS.ProcessEnv)
   const folder = answersFolder(env)
   try {
     if (mayExist(place.stateFolder)) {
+      fenceIn(place.root)
       replaceExpendable(`${place.stateFolder}/${NAME}`, text)
       if (folder !== null && isOwn(folder)) rmSync(fsPath(join(folder, nameFor(place))), { force: true })
     } else if (folder !== null) {
@@ -41,7 +43,8 @@ export function writeAnswers(place: Place, text: string, env: NodeJS.ProcessEnv)
       removeOld(folder)
     }
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
+    // a link in the place of the state folder: nothing is kept
+    if (errnoOf(error) === undefined && !(error instanceof WheelfixError)) throw error
   }
 }
 

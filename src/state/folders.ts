@@ -1,24 +1,14 @@
 // Folders that are not virtual environments: where wheelfix keeps their state, and how it recognises them. A folder may
 // belong to another tool, so wheelfix puts no files into it. Its state is in the user's folder ($XDG_STATE_HOME), unless the
 // user wants it in the folder itself.
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync, statSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { crypto } from '../io/crypto.ts'
 import { encodeText } from '../elf/text.ts'
 import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
 import { entriesIn, fsPath, isInside, realPath, realPathOrNull } from '../io/path.ts'
-import { replaceContent } from '../io/write/replace.ts'
+import { replaceContent, replaceExpendable } from '../io/write/replace.ts'
 import { refuseStore } from '../nix/refuse-store.ts'
 import { storeDirectory } from '../nix/store.ts'
 import { type Environment, isVenv, stateFolderIn } from '../python/environment.ts'
@@ -159,8 +149,9 @@ export function noteFolder(environment: Environment): void {
   const { stateFolder, root, files, python, program } = environment
   const note: FolderNote = { path: files[0] ?? root, python, program }
   const path = `${stateFolder}/folder.json`
-  if (existsSync(fsPath(path))) replaceContent(path, `${JSON.stringify(note)}\n`)
-  else writeFileSync(fsPath(path), `${JSON.stringify(note)}\n`, { flag: 'wx' })
+  const text = `${JSON.stringify(note)}\n`
+  if (existsSync(fsPath(path))) replaceContent(path, text)
+  else replaceExpendable(path, text)
 }
 
 /** The size limit of a note in bytes. A note holds three paths. */

@@ -12,21 +12,12 @@
 // `journal`: the run was interrupted. Recovery examines each object (recover.ts), and restores it if it is not whole.
 // `journal.kept` of this boot: only a power loss can lose anything. It is dropped after every object is synced.
 // `journal.kept` of another boot: recovery examines each object as if the run had been interrupted.
-import {
-  closeSync,
-  constants,
-  fdatasyncSync,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  rmSync,
-} from 'node:fs'
+import { closeSync, constants, fdatasyncSync, fstatSync, lstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { crypto } from '../io/crypto.ts'
 import { openBeneath } from '../io/beneath.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { exists, fsPath } from '../io/path.ts'
+import { removeFile } from '../io/write/folder.ts'
 import type { Place } from '../python/environment.ts'
 import { lockVenv } from './lock.ts'
 
@@ -185,7 +176,7 @@ export function settleJournal(place: Place): void {
       closeSync(fd)
     }
   }
-  for (const journal of [journalPath, oldJournalPath, keptPath]) rmSync(fsPath(journal(place)), { force: true })
+  for (const journal of [journalPath, oldJournalPath, keptPath]) removeFile(journal(place))
 }
 
 /**

@@ -18,10 +18,11 @@ import {
 import { type FileEdit, sizeAfter } from '../elf/edit/file-edit.ts'
 import { ElfError } from '../elf/error.ts'
 import type { ByteSource } from '../elf/source.ts'
-import { errnoOf } from '../io/error.ts'
+import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import { unescapeOctal } from '../io/words.ts'
 import { writeFully, writePieces } from '../io/write/content.ts'
+import { withFolders } from '../io/write/folder.ts'
 import { keepTimes, SET_ID } from '../io/write/replace.ts'
 import { type FileStatus, sourceOf, withSource } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
@@ -79,6 +80,8 @@ function mountPoints(): Set<string> {
 /** An object that is about to be changed in place. */
 interface InPlaceChange {
   readonly path: string
+  /** The path by way of the open folder. */
+  readonly at: string
   readonly edit: FileEdit
   /** The RECORD fields of the object. */
   readonly record: JournalEntry['record']
@@ -101,15 +104,16 @@ const MOST_KEPT = 4 << 20
 export function openJournal(place: Place): Journal {
   let fd: number | null = null
   let offset = 0
-  const open = (): number => {
-    const path = journalPath(place)
-    const kept = lstatSync(fsPath(keptPath(place)), { throwIfNoEntry: false })
-    if (kept !== undefined && kept.size > MOST_KEPT) settleJournal(place)
-    if (kept !== undefined) orErrno(() => renameSync(fsPath(keptPath(place)), fsPath(path)))
-    const opened = openSync(fsPath(path), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644)
-    offset = fstatSync(opened).size
-    return opened
-  }
+  const open = (): number =>
+    withFolders(({ at }) => {
+      const [path, keptAt] = [journalPath(place), keptPath(place)].map(file => fsPath(at(file))) as [string, string]
+      const kept = lstatSync(keptAt, { throwIfNoEntry: false })
+      if (kept !== undefined && kept.size > MOST_KEPT) settleJournal(place)
+      if (kept !== undefined) orFailure(() => renameSync(keptAt, path))
+      const opened = openOwn(path, journalPath(place))
+      offset = fstatSync(opened).size
+      return opened
+    })
   return {
     add(entries) {
       if (entries.length === 0) return
@@ -129,17 +133,31 @@ export function openJournal(place: Place): Journal {
       fd = null
       if (!isWhole) return
       // if the rename fails, the next run only examines every object
-      orErrno(() => renameSync(fsPath(journalPath(place)), fsPath(keptPath(place))))
+      orFailure(() => withFolders(({ at }) => renameSync(fsPath(at(journalPath(place))), fsPath(at(keptPath(place))))))
     },
   }
 }
 
-/** Does an action that may fail with a system error. @throws any other error */
-function orErrno(action: () => void): void {
+/** Opens or makes a journal. A file with a second name may belong to somebody else. @throws WheelfixError `VENV_INVALID` */
+function openOwn(at: string | Buffer, path: string): number {
+  const { O_RDWR, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants
+  const fd = openSync(at, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o644)
+  const status = fstatSync(fd)
+  if (status.isFile() && status.nlink === 1) return fd
+  closeSync(fd)
+  throw new WheelfixError(
+    'VENV_INVALID',
+    `${path} is a file with other names, which wheelfix did not make: remove it`,
+    path,
+  )
+}
+
+/** Does an action that may fail, for a system error or a link in the place of the folder. @throws any other error */
+function orFailure(action: () => void): void {
   try {
     action()
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
+    if (errnoOf(error) === undefined && !(error instanceof WheelfixError)) throw error
   }
 }
 
@@ -154,9 +172,9 @@ function syncFolder(path: string): void {
 }
 
 /** The journal entry of an object. @throws the errors of open(2) and read(2), ElfError */
-export function entryOf(place: Place, { path, edit, record }: InPlaceChange): JournalEntry {
+export function entryOf(place: Place, { path, at, edit, record }: InPlaceChange): JournalEntry {
   const { baseSize, header, patches } = edit
-  return withSource(path, source => {
+  return withSource(at, source => {
     const copy = (offset: number, length: number) => Uint8Array.from(source.read(offset, length))
     return {
       path: relativeTo(place.root, path),
@@ -179,11 +197,9 @@ export function entryOf(place: Place, { path, edit, record }: InPlaceChange): Jo
  */
 export function restoringEntryOf(
   place: Place,
-  path: string,
-  { baseSize, header }: FileEdit,
-  record: JournalEntry['record'],
+  { path, at, edit: { baseSize, header }, record }: InPlaceChange,
 ): JournalEntry {
-  return withSource(path, source => ({
+  return withSource(at, source => ({
     path: relativeTo(place.root, path),
     before: { size: baseSize, header },
     time: fstatSync(source.fd).mtimeMs,

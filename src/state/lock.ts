@@ -18,7 +18,8 @@ import {
 } from 'node:fs'
 import { isAlive, isRunning, ownIdentity, type ProcessIdentity } from '../io/alive.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { fsPath, makeFolders } from '../io/path.ts'
+import { fsPath } from '../io/path.ts'
+import { fenceIn, makeFolders, openFolders } from '../io/write/folder.ts'
 import type { Place } from '../python/environment.ts'
 
 /** The path at which Nix links the library set that it builds for an environment. */
@@ -46,16 +47,28 @@ export function lockVenv(place: Place, patience = PATIENCE_MS): Lock {
   const deadline = Date.now() + patience
   let waited = false
   for (;;) {
+    const folders = openFolders()
+    let isOurs = false
     try {
       makeStateFolder(place)
-      const claim = tryToClaim(path)
-      if (typeof claim === 'number') return { waited, release: () => release(path, claim) }
+      const at = folders.at(path)
+      const claim = tryToClaim(at)
+      if (typeof claim === 'number') {
+        isOurs = true
+        const end = (): void => {
+          release(at, claim)
+          folders.close()
+        }
+        return { waited, release: end }
+      }
       if (Date.now() > deadline) {
         throw new WheelfixError('BUSY', `${claim} is working on ${root}; if that is not true, remove ${path}`, path)
       }
     } catch (error) {
       const errno = errnoOf(error)
       if (errno !== 'ENOENT') throw notWritable(errno, root, error)
+    } finally {
+      if (!isOurs) folders.close()
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
     waited = true
@@ -76,6 +89,7 @@ export function dropStaleLock(place: Place): void {
 /** @throws WheelfixError `VENV_NOT_FOUND`, the errors of mkdir(2) */
 function makeStateFolder({ root, stateFolder }: Place): void {
   try {
+    fenceIn(root)
     makeFolders(stateFolder, root)
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error

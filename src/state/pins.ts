@@ -1,7 +1,6 @@
 // The libraries that a venv got. They are kept so that the next run, from a plain shell or after a system update, takes the
 // same ones and changes nothing.
-import { rmSync } from 'node:fs'
-import { fsPath, makeFolders } from '../io/path.ts'
+import { makeFolders, removeFile } from '../io/write/folder.ts'
 import { replaceContent } from '../io/write/replace.ts'
 import type { LibrarySource, Pin, UsedLibrary } from '../nix/libset.ts'
 import type { Place } from '../python/environment.ts'
@@ -55,7 +54,7 @@ export function pinsDiffer(place: Place, libraries: readonly UsedLibrary[]): boo
 export function writePins(place: Place, libraries: readonly UsedLibrary[]): void {
   if (!pinsDiffer(place, libraries)) return
   if (libraries.length === 0) {
-    rmSync(fsPath(pinsPath(place)), { force: true })
+    removeFile(pinsPath(place))
     return
   }
   makeFolders(place.stateFolder, place.root)

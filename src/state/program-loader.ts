@@ -1,6 +1,5 @@
 // Which loader the venv's programs ask for. The choice is kept so that the next run makes the same one without the flag.
-import { rmSync } from 'node:fs'
-import { fsPath, makeFolders } from '../io/path.ts'
+import { makeFolders, removeFile } from '../io/write/folder.ts'
 import { replaceContent } from '../io/write/replace.ts'
 import type { ProgramInterpreter } from '../config/config.ts'
 import type { Place } from '../python/environment.ts'
@@ -21,9 +20,8 @@ export function readProgramInterpreter(place: Place): ProgramInterpreter {
 /** Keeps the choice for the next run. The default, `python`, needs no file. The caller holds the lock. */
 export function writeProgramInterpreter(place: Place, chosen: ProgramInterpreter): void {
   if (readProgramInterpreter(place) === chosen) return
-  const path = fsPath(programInterpreterPath(place))
   if (chosen === 'python') {
-    rmSync(path, { force: true })
+    removeFile(programInterpreterPath(place))
     return
   }
   makeFolders(place.stateFolder, place.root)

@@ -2,11 +2,12 @@
 // An undo is a few hundred bytes, and without it a program cannot be restored. So it goes only when every file that could
 // lead to it is accounted for, and a day after that was first seen: an installer may still put the old program back, and
 // after a power loss an earlier file may be there again.
-import { lstatSync, rmSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { errnoOf } from '../io/error.ts'
 import { digestOf } from '../io/hash.ts'
 import { entriesIn, fsPath, listDirectory } from '../io/path.ts'
+import { removeFile } from '../io/write/folder.ts'
 import { replaceContent } from '../io/write/replace.ts'
 import { withSource } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
@@ -47,7 +48,7 @@ export function pruneUndos(place: Place, { folders, files, used }: Scanned, now 
     const waiting = new Map<string, number>()
     for (const name of unused) {
       const first = Math.min(since.get(name) ?? now, now)
-      if (now - first > DAY_MS) rmSync(fsPath(`${place.stateFolder}/${FOLDER}/${name}`), { force: true })
+      if (now - first > DAY_MS) removeFile(`${place.stateFolder}/${FOLDER}/${name}`)
       else waiting.set(name, first)
     }
     writeUnusedSince(place, since, waiting)
@@ -130,7 +131,7 @@ function readUnusedSince(place: Place): Map<string, number> {
 
 function writeUnusedSince(place: Place, before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): void {
   const path = `${place.stateFolder}/${NOTE}`
-  if (after.size === 0) rmSync(fsPath(path), { force: true })
+  if (after.size === 0) removeFile(path)
   else if (before.size !== after.size || [...after].some(([name, first]) => before.get(name) !== first))
     replaceContent(path, `${JSON.stringify(Object.fromEntries(after))}\n`)
 }

@@ -22,6 +22,7 @@ import { join } from 'node:path'
 import { after, before, mock, suite, test } from 'node:test'
 import type { FileEdit } from '../../src/elf/edit/file-edit.ts'
 import { errnoOf, WheelfixError } from '../../src/io/error.ts'
+import { withFolders } from '../../src/io/write/folder.ts'
 import { isTemporary, replaceContent, replaceFile, stageFile, temporaryOf } from '../../src/io/write/replace.ts'
 import { withSource } from '../../src/io/source.ts'
 import { changeInPlace } from '../../src/state/journal.ts'
@@ -162,7 +163,7 @@ suite('replacing a file', () => {
     writeFileSync(at('two'), 'base')
     const status = withSource(at('one'), source => source.status)
     assert.throws(
-      () => stageFile(at('two'), EDIT, status),
+      () => withFolders(folders => stageFile(folders, at('two'), EDIT, status)),
       error => error instanceof WheelfixError && error.code === 'BUSY',
     )
     assert.deepEqual(readdirSync(folder).filter(isTemporary), [])

@@ -1,5 +1,6 @@
 // The message of a command that could do nothing: one sentence on stderr, or one JSON document on stdout.
 import { errnoOf, WheelfixError } from '../../io/error.ts'
+import { withNames } from '../../io/write/folder.ts'
 import { type ColourMode, colours } from '../../report/colour.ts'
 import { screenOf, wrap } from '../../report/screen.ts'
 import { writeLines } from '../../report/print.ts'
@@ -54,7 +55,7 @@ function expected(error: unknown): WheelfixError {
   if (error instanceof WheelfixError) return error
   const errno = errnoOf(error)
   if (errno === undefined || !(error instanceof Error)) throw error
-  const path = 'path' in error && typeof error.path === 'string' ? error.path : undefined
+  const path = 'path' in error && typeof error.path === 'string' ? withNames(error.path) : undefined
   const what = SENTENCES[errno] ?? `the system says ${errno}`
   return new WheelfixError('IO', path === undefined ? what : `${path}: ${what}`, path)
 }

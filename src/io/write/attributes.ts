@@ -4,8 +4,9 @@
 import { spawnSync } from 'node:child_process'
 import { encodeText } from '../../elf/text.ts'
 import { WheelfixError } from '../error.ts'
-import { directoryOf, fileNameOf } from '../path.ts'
+import { directoryOf } from '../path.ts'
 import { unescapeOctal } from '../words.ts'
+import { within } from './folder.ts'
 import { discardStaged, type Staged } from './replace.ts'
 
 /** The most bytes of arguments for one process. An argument list may have 2 MiB, including the environment (execve(2)). */
@@ -120,7 +121,7 @@ function output(program: string, options: readonly string[], paths: readonly str
 function keepAttributes(staged: Staged): void {
   const { path, temporary, folder } = staged
   // cp gets the open folder as its descriptor 3
-  const files = [path, temporary].map(file => (folder === null ? file : `/proc/self/fd/3/${fileNameOf(file)}`))
+  const files = [path, temporary].map(file => within(folder === null ? null : 3, file))
   const { status } = spawnSync('cp', ['--attributes-only', '--preserve=all', '--', ...files], {
     timeout: TIMEOUT_MS,
     stdio: ['ignore', 'ignore', 'ignore', ...(folder === null ? [] : [folder])],

@@ -1,6 +1,7 @@
 // The temporary files that a killed run has left.
-import { lstatSync, rmSync } from 'node:fs'
+import { lstatSync } from 'node:fs'
 import { directoryOf, entriesIn, fileNameOf, fsPath } from '../path.ts'
+import { removeFile } from './folder.ts'
 import { isTemporary } from './replace.ts'
 
 /** The temporary files below a folder, `depth` levels of folders deep. No link is followed. */
@@ -15,7 +16,7 @@ export function temporaryFiles(folder: string, depth: number): string[] {
 
 /** Removes these files. The caller makes sure that no other run works there. @throws the errors of unlink(2) */
 export function removeTemporaries(folder: string, depth: number): void {
-  for (const path of temporaryFiles(folder, depth)) rmSync(fsPath(path), { force: true })
+  for (const path of temporaryFiles(folder, depth)) removeFile(path)
 }
 
 /** Without a lock, only the age of a temporary file shows that its run is gone: a run writes one file in seconds. */
@@ -28,6 +29,6 @@ export function removeOldTemporaries(path: string): void {
     if (!isTemporary(name) || !name.startsWith(`.${fileNameOf(path)}.`)) continue
     const old = `${folder}/${name}`
     const status = lstatSync(fsPath(old), { throwIfNoEntry: false })
-    if (status !== undefined && Date.now() - status.mtimeMs > OLD_MS) rmSync(fsPath(old), { force: true })
+    if (status !== undefined && Date.now() - status.mtimeMs > OLD_MS) removeFile(old)
   }
 }

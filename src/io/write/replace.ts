@@ -3,7 +3,6 @@
 import {
   closeSync,
   constants,
-  existsSync,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -19,9 +18,10 @@ import { crypto } from '../crypto.ts'
 import type { FileEdit } from '../../elf/edit/file-edit.ts'
 import { encodeText } from '../../elf/text.ts'
 import { errnoOf, WheelfixError } from '../error.ts'
-import { directoryOf, fileNameOf, fsPath } from '../path.ts'
+import { fsPath } from '../path.ts'
 import { type FileStatus, sourceOf } from '../source.ts'
 import { writeEdited, writeFully } from './content.ts'
+import { type OpenFolders, within, withFolders } from './folder.ts'
 import { ordersReplacement, syncFile } from './sync.ts'
 
 const SUFFIX = '.wheelfix-tmp'
@@ -65,10 +65,7 @@ function digestOfName(name: string): string {
 export interface Staged {
   readonly path: string
   readonly temporary: string
-  /**
-   * The open folder of both. Everything happens in it, even if another user puts a link in place of the folder. null where
-   * the folder cannot be read, or /proc is missing.
-   */
+  /** The open folder of both, which must stay open until the rename; null without /proc. */
   readonly folder: number | null
   /** True if the bytes must be on the disk before the rename. Without this a power loss could leave an empty file. */
   readonly mustSync: boolean
@@ -77,68 +74,33 @@ export interface Staged {
 /**
  * Writes a file's new bytes beside it, with the file's mode, owner and times. A file with more than one link gets its own
  * inode: the other names (in a package manager's cache) keep the old bytes.
+ * @param folders must stay open until the staged file is renamed or discarded
  * @param expected the file that the edit was made for
  * @throws WheelfixError `BUSY` if the path is now another file, or the file changed meanwhile; the errors of open(2) and
  * write(2), among them ELOOP for a link. No temporary file is left after an error
  */
 export function stageFile(
+  folders: OpenFolders,
   path: string,
   edit: FileEdit,
   expected: FileStatus | null = null,
   { see = () => {}, ctimeMs = null }: Watch = {},
 ): Staged {
-  return inOpenFolder(path, folder => {
-    const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
-    const source = sourceOf(openSync(fsPath(within(folder, path)), O_RDONLY | O_NOFOLLOW | O_NONBLOCK))
-    try {
-      // the right file is in this folder, so this is the right folder
-      if (expected !== null && source.status.ino !== expected.ino) {
-        throw new WheelfixError('BUSY', 'another program replaced it during this run: run wheelfix again', path)
-      }
-      return stage(path, folder, fstatSync(source.fd), fd => {
-        writeEdited(fd, source, edit, see)
-        if (ctimeMs !== null && fstatSync(source.fd).ctimeMs !== ctimeMs) {
-          throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
-        }
-      })
-    } finally {
-      source.close()
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants
+  const source = sourceOf(openSync(fsPath(folders.at(path)), O_RDONLY | O_NOFOLLOW | O_NONBLOCK))
+  try {
+    if (expected !== null && source.status.ino !== expected.ino) {
+      throw new WheelfixError('BUSY', 'another program replaced it during this run: run wheelfix again', path)
     }
-  })
-}
-
-/** Opens the folder of a file for `stage`. After an error it is closed. */
-function inOpenFolder(path: string, use: (folder: number | null) => Staged): Staged {
-  const folder = openFolder(directoryOf(path))
-  try {
-    return use(folder)
-  } catch (error) {
-    closeFolder(folder)
-    throw error
+    return stage(folders, path, fstatSync(source.fd), fd => {
+      writeEdited(fd, source, edit, see)
+      if (ctimeMs !== null && fstatSync(source.fd).ctimeMs !== ctimeMs) {
+        throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
+      }
+    })
+  } finally {
+    source.close()
   }
-}
-
-/** Asked once. */
-let hasProc: boolean | null = null
-
-function openFolder(path: string): number | null {
-  hasProc ??= existsSync('/proc/self/fd')
-  if (!hasProc) return null
-  try {
-    return openSync(fsPath(path), constants.O_RDONLY | constants.O_DIRECTORY)
-  } catch (error) {
-    if (errnoOf(error) === 'EACCES') return null
-    throw error
-  }
-}
-
-function closeFolder(folder: number | null): void {
-  if (folder !== null) closeSync(folder)
-}
-
-/** The path of a file by way of its open folder, as openat(2) would find it. */
-function within(folder: number | null, path: string): string {
-  return folder === null ? path : `/proc/self/fd/${folder}/${fileNameOf(path)}`
 }
 
 /** How a caller makes sure of the bytes that are copied. */
@@ -151,32 +113,38 @@ export interface Watch {
 
 /**
  * Writes a file's new content beside it, with the mode, owner and times of the existing file, if there is one.
+ * @param folders must stay open until the staged file is renamed or discarded
  * @param mode the mode to have instead; null: the mode of the existing file
  */
-export function stageContent(path: string, content: string | Uint8Array, mode: number | null = null): Staged {
+export function stageContent(
+  folders: OpenFolders,
+  path: string,
+  content: string | Uint8Array,
+  mode: number | null = null,
+): Staged {
   const bytes = typeof content === 'string' ? Buffer.from(content) : content
-  return inOpenFolder(path, folder => {
-    const status = lstatSync(fsPath(within(folder, path)), { throwIfNoEntry: false }) ?? null
-    return stage(path, folder, status, fd => writeFully(fd, bytes, 0), mode)
-  })
+  const status = lstatSync(fsPath(folders.at(path)), { throwIfNoEntry: false }) ?? null
+  return stage(folders, path, status, fd => writeFully(fd, bytes, 0), mode)
 }
 
 /** The mode of a new file, before the umask. */
 const NEW_FILE = 0o666
 
 function stage(
+  folders: OpenFolders,
   path: string,
-  folder: number | null,
   status: Stats | null,
   write: (fd: number) => void,
   mode: number | null = null,
 ): Staged {
   const temporary = temporaryOf(path)
+  const folder = folders.holding(path)
   const fd = createFile(within(folder, temporary))
   try {
     write(fd)
-    if (status === null) fchmodSync(fd, NEW_FILE & ~process.umask())
-    else keepStatus(fd, status)
+    if (status !== null) keepStatus(fd, status)
+    // a link has the mode 777, which says nothing about a file
+    if (status?.isFile() !== true) fchmodSync(fd, NEW_FILE & ~process.umask())
     if (mode !== null) fchmodSync(fd, mode)
   } catch (error) {
     rmSync(fsPath(within(folder, temporary)), { force: true })
@@ -202,13 +170,11 @@ export function syncStaged(staged: Staged): void {
 export function renameStaged(staged: Staged): void {
   const { folder, temporary, path } = staged
   orDiscard(staged, () => renameSync(fsPath(within(folder, temporary)), fsPath(within(folder, path))))
-  closeFolder(folder)
 }
 
 /** Removes a staged file. */
 export function discardStaged({ folder, temporary }: Staged): void {
   rmSync(fsPath(within(folder, temporary)), { force: true })
-  closeFolder(folder)
 }
 
 function orDiscard(staged: Staged, action: () => void): void {
@@ -225,17 +191,17 @@ function orDiscard(staged: Staged, action: () => void): void {
  * @throws the errors of `stageFile`, fdatasync(2) and rename(2); the file is unchanged then
  */
 export function replaceFile(path: string, edit: FileEdit): void {
-  commit(stageFile(path, edit))
+  withFolders(folders => commit(stageFile(folders, path, edit)))
 }
 
 /** Gives a new or existing file its content by a rename. @throws the errors of `replaceFile` */
 export function replaceContent(path: string, content: string | Uint8Array): void {
-  commit(stageContent(path, content))
+  withFolders(folders => commit(stageContent(folders, path, content)))
 }
 
 /** Like `replaceContent`, but the file may be empty after a power loss. Its readers can do without it. */
 export function replaceExpendable(path: string, content: string | Uint8Array): void {
-  renameStaged(stageContent(path, content))
+  withFolders(folders => renameStaged(stageContent(folders, path, content)))
 }
 
 /**
@@ -243,14 +209,16 @@ export function replaceExpendable(path: string, content: string | Uint8Array): v
  * @throws the errors of symlink(2) and rename(2)
  */
 export function replaceLink(path: string, target: string): void {
-  const temporary = temporaryOf(path)
-  symlinkSync(fsPath(target), fsPath(temporary))
-  try {
-    renameSync(fsPath(temporary), fsPath(path))
-  } catch (error) {
-    rmSync(fsPath(temporary), { force: true })
-    throw error
-  }
+  withFolders(({ at }) => {
+    const temporary = fsPath(at(temporaryOf(path)))
+    symlinkSync(fsPath(target), temporary)
+    try {
+      renameSync(temporary, fsPath(at(path)))
+    } catch (error) {
+      rmSync(temporary, { force: true })
+      throw error
+    }
+  })
 }
 
 /**
@@ -258,15 +226,15 @@ export function replaceLink(path: string, target: string): void {
  * @throws the errors of open(2), write(2) and rename(2); the link is unchanged then
  */
 export function replaceLinkByCopy(path: string): void {
-  const source = sourceOf(openSync(fsPath(path), constants.O_RDONLY | constants.O_NONBLOCK))
-  try {
-    const unchanged = { baseSize: source.size, tail: [], patches: [], header: new Uint8Array() }
-    commit(
-      inOpenFolder(path, folder => stage(path, folder, fstatSync(source.fd), fd => writeEdited(fd, source, unchanged))),
-    )
-  } finally {
-    source.close()
-  }
+  withFolders(folders => {
+    const source = sourceOf(openSync(fsPath(folders.at(path)), constants.O_RDONLY | constants.O_NONBLOCK))
+    try {
+      const unchanged = { baseSize: source.size, tail: [], patches: [], header: new Uint8Array() }
+      commit(stage(folders, path, fstatSync(source.fd), fd => writeEdited(fd, source, unchanged)))
+    } finally {
+      source.close()
+    }
+  })
 }
 
 function commit(staged: Staged): void {
