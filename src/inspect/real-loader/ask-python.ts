@@ -37,29 +37,46 @@ def last(printed):
     os.lseek(printed, max(0, size - 4096), os.SEEK_SET)
     lines = os.fsdecode(os.read(printed, 4096)).split("\\n")
     return ([""] + [line.strip() for line in lines if line.strip()])[-1][:300]
-def ended(status, printed, limit):
+def ended(status, printed):
     signal, line = status & 127, last(printed)
     how = "signal %d" % signal if signal else "status %d" % (status >> 8)
-    if signal == 14: line = "it took longer than %d seconds" % limit
     return "the process ended with " + how + (": " + line if line else "")
-def each(items, limit, action):
+child, hung = 0, False
+def stop(*_):
+    global hung
+    hung = True
+    try: os.kill(child, signal.SIGKILL)
+    except OSError: pass
+def each(items, limits, action):
+    global child, hung
+    limit, after, total = limits
+    end = time.monotonic() + total
+    signal.signal(signal.SIGALRM, stop)
     for item in items:
-        printed = messages()
+        left = int(end - time.monotonic())
+        if left < 1:
+            tell(item, "it was not loaded: others took all of the %d seconds" % total)
+            continue
+        printed, hung, seconds = messages(), False, min(limit, left)
         child = os.fork()
         if child == 0:
-            signal.alarm(limit)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             for stream, to in enumerate((void, void, printed)): os.dup2(to, stream)
             action(item)
             os._exit(${TOLD})
+        signal.alarm(seconds)
         status = os.waitpid(child, 0)[1]
-        if status != ${TOLD << 8}: tell(item, ended(status, printed, limit))
+        signal.alarm(0)
+        if hung: limit = min(limit, after)
+        if hung: tell(item, "it did not end within %d seconds" % seconds)
+        elif status != ${TOLD << 8}: tell(item, ended(status, printed))
         os.close(printed)
 `
 
 // A fork of a Python that has loaded nothing behaves like a fresh process, and costs a tenth of one. create_dynamic opens
-// the file as an import does. It fails only later, because there is no init function. The alarm ends a process that hangs.
+// the file as an import does. It fails only later, because there is no init function.
 const SCRIPT = `
-import _imp, os, signal, sys
+import _imp, os, signal, sys, time
 ${CHILD}
 class Spec:
     def __init__(self, path): self.name, self.origin = "wheelfix_has_no_such_module", path
@@ -67,7 +84,8 @@ def maps():
     with open("/proc/self/maps", "rb") as lines:
         return dict.fromkeys(line.rstrip(b"\\n").split(None, 5)[5] for line in lines if b" /" in line)
 before = maps()
-modules, libraries = sys.stdin.buffer.read().split(b"\\n\\0\\n")
+limits, modules, libraries = sys.stdin.buffer.read().split(b"\\n\\0\\n")
+limits = [int(limit) for limit in limits.split()]
 def load(path):
     error = ""
     try: _imp.create_dynamic(Spec(os.fsdecode(path)))
@@ -78,7 +96,7 @@ def load(path):
     tell(path, error, *files)
 for flag, paths in (os.RTLD_NOW, modules), (os.RTLD_LAZY, libraries):
     sys.setdlopenflags(flag)
-    if paths: each(paths.split(b"\\0"), 60, load)
+    if paths: each(paths.split(b"\\0"), limits, load)
 `
 
 /** A folder without libraries: an empty or relative entry of a search path means the current folder. */
@@ -89,12 +107,27 @@ export function plainEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(?:LD_|PYTHON|GLIBC_TUNABLES$)/.test(name)))
 }
 
-/**
- * The time limit for a Python that does not start at all. The scripts above have their own limit for every object or
- * module.
- */
-function limitFor(items: number, secondsEach: number) {
-  return { timeout: (120 + items * secondsEach) * 1000, killSignal: 'SIGKILL' } as const
+/** Time limits in seconds. */
+interface Limits {
+  /** For each object or module. */
+  readonly each: number
+  /** For each of the others, once one took longer. */
+  readonly afterHang: number
+  /** For all of one kind together, and half a second for each of them. */
+  readonly all: number
+}
+
+const LOADING: Limits = { each: 60, afterHang: 10, all: 120 }
+const IMPORTING: Limits = { each: 120, afterHang: 20, all: 240 }
+
+/** The limits as the scripts read them. */
+function limitText({ each, afterHang, all }: Limits, items: number): string {
+  return [each, afterHang, all + Math.ceil(items / 2)].join(' ')
+}
+
+/** The limit for a Python that does not start, or cannot end a process (one that waits for a dead file server). */
+function limitFor({ each, all }: Limits, items: number) {
+  return { timeout: (2 * (all + items / 2) + each) * 1000, killSignal: 'SIGKILL' } as const
 }
 
 /**
@@ -106,15 +139,16 @@ export function askPython(
   python: string,
   objects: readonly Asked[],
   env: NodeJS.ProcessEnv,
+  limits = LOADING,
 ): ReadonlyMap<string, Verdict> | string {
   const paths = (isModule: boolean): string =>
     objects.flatMap(object => (object.isModule === isModule ? [object.path] : [])).join('\0')
   const { status, stdout, stderr, error } = spawnSync(python, ['-I', '-S', '-B', '-c', SCRIPT], {
     cwd: NO_LIBRARIES,
     env: plainEnvironment(env),
-    input: encodeText(`${paths(true)}\n\0\n${paths(false)}`),
+    input: encodeText([limitText(limits, objects.length), paths(true), paths(false)].join('\n\0\n')),
     maxBuffer: 1 << 28,
-    ...limitFor(objects.length, 2),
+    ...limitFor(limits, objects.length),
     encoding: 'utf8',
   })
   if (error !== undefined) return error.message
@@ -146,12 +180,13 @@ function reasonIn(stderr: string): string | undefined {
 const IMPORT_SCRIPT = `
 import sys
 sys.path[:] = [folder for folder in sys.path if folder]
-import importlib, os, signal
+import importlib, os, signal, time
 ${CHILD}
 def load(name):
     try: importlib.import_module(name)
     except BaseException as problem: tell(name, (type(problem).__name__ + ": " + str(problem)).split("\\n")[0][:500])
-each(sys.stdin.read().split("\\0"), 120, load)
+limits, names = sys.stdin.read().split("\\n\\0\\n")
+each(names.split("\\0"), [int(limit) for limit in limits.split()], load)
 `
 
 // What every Python of this installation has on sys.path is known without a question.
@@ -183,9 +218,9 @@ export function importModules(python: string, names: readonly string[], env: Nod
   if (names.length === 0) return new Map()
   const { stdout, error } = spawnSync(python, ['-B', '-c', IMPORT_SCRIPT], {
     env: plainEnvironment(env),
-    input: names.join('\0'),
+    input: `${limitText(IMPORTING, names.length)}\n\0\n${names.join('\0')}`,
     maxBuffer: 1 << 28,
-    ...limitFor(names.length, 10),
+    ...limitFor(IMPORTING, names.length),
     encoding: 'utf8',
   })
   if (error !== undefined) return new Map(names.map(name => [name, error.message]))

@@ -59,7 +59,8 @@ function severityOf(
 ): Finding['severity'] {
   if (isForAnotherPython(object.path)) return 'note'
   if (symbol !== null) return definer === undefined && object.kind === 'extension' ? 'error' : 'note'
-  if (/^the process ended|cannot be dlopen/.test(error)) return object.kind === 'extension' ? 'warning' : 'note'
+  if (/^the process ended|^it did not end|^it was not loaded|cannot be dlopen/.test(error))
+    return object.kind === 'extension' ? 'warning' : 'note'
   if (counts) return 'error'
   return /static TLS/.test(error) && definersOf(new Set(['malloc']), [object.path]).size > 0 ? 'note' : 'warning'
 }

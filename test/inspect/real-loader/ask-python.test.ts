@@ -43,6 +43,36 @@ suite('an object that ends its process', { skip: missing('gcc', 'python3') }, ()
     const words = 'write(2, "one\\n two \\n\\n", 10); raise(SIGABRT)'
     assert.equal(saidOf(words), 'the process ended with signal 6: two')
   })
+  test('or hangs: the others are loaded in the time that is left, each with a shorter limit', () => {
+    const source = join(folder, 'hangs.c')
+    // it ignores signals, and has a clock of its own
+    const hang = 'signal(SIGALRM, SIG_IGN); alarm(1); for (;;) pause();'
+    writeFileSync(
+      source,
+      `#include <signal.h>\n#include <unistd.h>\n__attribute__((constructor)) static void end(void) { ${hang} }\n`,
+    )
+    const libraries = ['a', 'b', 'c', 'd'].map(name => join(folder, `lib${name}.so`))
+    for (const [index, library] of libraries.entries()) {
+      runWell('gcc', [
+        '-shared',
+        '-fPIC',
+        '-o',
+        library,
+        index === 2 ? '-xc' : source,
+        ...(index === 2 ? ['/dev/null'] : []),
+      ])
+    }
+    const ask = (limits: { readonly each: number; readonly afterHang: number; readonly all: number }) => {
+      const asked = libraries.map(path => ({ path, isModule: false }))
+      const verdicts = askPython('python3', asked, process.env, limits)
+      assert.ok(typeof verdicts !== 'string', String(verdicts))
+      return libraries.map(library => verdicts.get(library)?.error)
+    }
+    const late = (seconds: number) => `it did not end within ${seconds} seconds`
+    assert.deepEqual(ask({ each: 3, afterHang: 2, all: 60 }), [late(3), late(2), null, late(2)])
+    const over = 'it was not loaded: others took all of the 4 seconds'
+    assert.deepEqual(ask({ each: 20, afterHang: 20, all: 2 }), [late(3), over, over, over])
+  })
   test('or closes what the answer goes through', () => {
     assert.match(saidOf('for (int i = 0; i < 99; i++) close(i)') ?? '', /^the process ended with status \d+/)
   })
