@@ -86,11 +86,18 @@ function record() {
     const [from, to] = names.map(placed)
     return isOurs(to) ? { op: 'rename', from: String(from), to: String(to) } : null
   })
-  hook('linkSync', ([from, to]) => (isOurs(to) ? { op: 'link', from: String(from), to: String(to) } : null))
-  hook('symlinkSync', ([target, path]) =>
-    isOurs(path) ? { op: 'symlink', target: String(target), path: String(path) } : null,
-  )
-  hook('mkdirSync', ([path]) => (isOurs(path) ? { op: 'folder', path: String(path) } : null))
+  hook('linkSync', names => {
+    const [from, to] = names.map(placed)
+    return isOurs(to) ? { op: 'link', from: String(from), to: String(to) } : null
+  })
+  hook('symlinkSync', ([target, named]) => {
+    const path = placed(named)
+    return isOurs(path) ? { op: 'symlink', target: String(target), path: String(path) } : null
+  })
+  hook('mkdirSync', ([named]) => {
+    const path = placed(named)
+    return isOurs(path) ? { op: 'folder', path: String(path) } : null
+  })
   hook('chmodSync', ([path, mode]) => (isOurs(path) ? { op: 'mode', path: String(path), mode } : null))
   hook('fchmodSync', ([fd, mode]) =>
     open.has(fd) ? { op: 'mode', path: real.readlinkSync(`/proc/self/fd/${fd}`), mode } : null,
