@@ -207,7 +207,8 @@ export function importFolders(python: string, env: NodeJS.ProcessEnv): string[] 
   const { stdout, error } = spawnSync(python, ['-I', '-B', '-c', FOLDERS_SCRIPT], {
     cwd: NO_LIBRARIES,
     env: plainEnvironment(env),
-    ...limitFor(0, 0),
+    timeout: IMPORTING.each * 1000,
+    killSignal: 'SIGKILL',
     encoding: 'utf8',
   })
   return error === undefined ? toldIn(stdout).flatMap(([folder]) => folder ?? []) : []
