@@ -63,6 +63,14 @@ function mappings(programHeaders: readonly ProgramHeader[]): readonly Mapping[] 
 const PAGE = BigInt(SMALLEST_PAGE)
 
 /**
+ * Do address and offset of each PT_LOAD agree modulo the page? glibc refuses any other object (dl-load.c). GNU strip leaves
+ * such files of what old versions of patchelf edited.
+ */
+export function isMappable(programHeaders: readonly ProgramHeader[]): boolean {
+  return programHeaders.every(({ type, vaddr, offset }) => type !== PT_LOAD || (vaddr - BigInt(offset)) % PAGE === 0n)
+}
+
+/**
  * Where the byte at an address is in the file, and how far its mapping goes on; null for an address that is not mapped.
  */
 export function extentAt(programHeaders: readonly ProgramHeader[], address: bigint): Extent | null {

@@ -23,7 +23,7 @@ import {
 } from './constants.ts'
 import { ElfError } from './error.ts'
 import { type Headers, readHeaders } from './headers.ts'
-import { type Extent, extentAt, readStringAt, readStringBytes } from './memory.ts'
+import { type Extent, extentAt, isMappable, readStringAt, readStringBytes } from './memory.ts'
 import { formatOf, getAddress } from './layout.ts'
 import { findSection, readSections, sectionAddress, sectionNumber } from './tables/sections.ts'
 import { type ByteSource, emptyWindow, locate } from './source.ts'
@@ -150,6 +150,7 @@ function readFields(source: ByteSource, { header, programHeaders }: Headers): El
       definitions.length === 0
         ? NONE
         : definitions.filter(({ flags }) => (flags & VER_FLG_BASE) === 0).map(({ name }) => strings(name)),
+    isMappable: isMappable(programHeaders),
     baseVersion: base === undefined ? null : strings(base.name),
   }
 }
@@ -203,6 +204,7 @@ export function withFields(object: ElfObject, fields: Changed): ElfObject {
     auxiliaries: object.auxiliaries,
     versionNeeds: object.versionNeeds,
     versionDefinitions: object.versionDefinitions,
+    isMappable: object.isMappable,
     baseVersion: object.baseVersion,
   }
 }

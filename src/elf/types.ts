@@ -81,6 +81,8 @@ export interface ElfObject {
   readonly versionNeeds: readonly VersionNeed[]
   /** .gnu.version_d: the versions defined here, without the one with VER_FLG_BASE. */
   readonly versionDefinitions: readonly string[]
+  /** Can every PT_LOAD be mapped in pages (memory.ts)? */
+  readonly isMappable: boolean
   /** The version with VER_FLG_BASE, which names the object itself; null without .gnu.version_d. */
   readonly baseVersion: string | null
 }

@@ -80,6 +80,7 @@ function bareProgram(
     auxiliaries: [],
     versionNeeds: [],
     versionDefinitions: [],
+    isMappable: true,
     baseVersion: null,
   }
   const program = `${dirname(loader)}/no-program`

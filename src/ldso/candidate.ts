@@ -62,8 +62,11 @@ export function fateOf(file: OpenedFile, { main, loader: { libc } }: Process): F
 }
 
 /** Why an opened file that is new to the process cannot be mapped into it; null when it can. */
-export function mappingFault({ header, dynamic, flags1 }: ElfObject, { loader, opening }: Process): Fault | null {
+export function mappingFault(object: ElfObject, { loader, opening }: Process): Fault | null {
+  const { header, dynamic, flags1 } = object
   if (loader.libc.kind === 'musl') return dynamic === null ? unloadable('has no dynamic section') : null
+  if (!object.isMappable)
+    return unloadable('has a segment that does not fit into pages (a tool such as strip damaged it)')
   if (header.type === ET_EXEC || (flags1 & DF_1_PIE) !== 0n) return unloadable('is a program')
   if (dynamic === null) return unloadable('has no dynamic section')
   return opening && (flags1 & DF_1_NOOPEN) !== 0n ? unloadable('may not be opened by dlopen (DF_1_NOOPEN)') : null

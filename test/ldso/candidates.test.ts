@@ -45,6 +45,8 @@ const KINDS: Readonly<Record<Mutation, readonly [glibc: Outcome, musl?: Outcome]
   ET_EXEC: ['fatal', 'taken'],
   'a PIE': ['fatal', 'taken'],
   'another e_phentsize': ['fatal'],
+  'an address that does not fit its offset': ['fatal'],
+  'an alignment of less than a page': ['taken'],
   'no PT_LOAD': ['fatal'],
   'no PT_DYNAMIC': ['fatal'],
   'an empty PT_DYNAMIC': ['fatal'],

@@ -12,7 +12,9 @@ const set =
 
 const PROGRAM_HEADERS = 64
 const PROGRAM_HEADER = 56
+const P_VADDR = 16
 const P_FILESZ = 32
+const P_ALIGN = 48
 
 const CHANGES = {
   text: () => Buffer.from('INPUT(-lc) '.repeat(20)),
@@ -40,6 +42,8 @@ const CHANGES = {
     return set(bytes.indexOf(entry), 0xfb, 0xff, 0xff, 0x6f, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0)(bytes)
   },
   'another e_phentsize': set(54, 55),
+  'an address that does not fit its offset': set(PROGRAM_HEADERS + P_VADDR, 16),
+  'an alignment of less than a page': set(PROGRAM_HEADERS + P_ALIGN, 16, 0, 0),
   'no PT_LOAD': set(PROGRAM_HEADERS, 0),
   'no PT_DYNAMIC': set(PROGRAM_HEADERS + PROGRAM_HEADER, 0),
   'an empty PT_DYNAMIC': bytes => {
@@ -62,6 +66,7 @@ export const MUTATIONS = [...Object.keys(CHANGES), ...Object.keys(REPLACEMENTS),
 export const NOT_FOR_MUSL: ReadonlySet<Mutation> = new Set([
   'another class',
   'another byte order',
+  'an address that does not fit its offset',
   'an empty PT_DYNAMIC',
 ])
 

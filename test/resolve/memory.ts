@@ -59,6 +59,7 @@ export function elf({ header, ...said }: Said = {}): ElfObject {
     auxiliaries: [],
     versionNeeds: [],
     versionDefinitions: [],
+    isMappable: true,
     baseVersion: null,
     ...said,
   }
