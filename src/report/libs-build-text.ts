@@ -3,6 +3,7 @@ import type { ChalkInstance } from 'chalk'
 import { relativeTo } from '../io/path.ts'
 import type { FoundPackage } from '../nix/build/build.ts'
 import type { Nixpkgs } from '../nix/build/pin.ts'
+import { shortPath } from './screen.ts'
 
 /** @param isBuilt does this store path exist already? */
 export function foundLines(
@@ -18,7 +19,9 @@ export function foundLines(
     ...found.map(item => {
       const what = item.sonames.length === 0 ? '' : ` for ${item.sonames.join(' ')}`
       if (item.path === null) return `${chalk.red('✗')} ${item.name}${what}: this nixpkgs ${absentWords(item)}`
-      const where = isBuilt(item.path) ? `${item.path} is there` : `${item.path} will be downloaded or built`
+      const where = isBuilt(item.path)
+        ? `${shortPath(item.path)} is there`
+        : `${shortPath(item.path)} will be downloaded or built`
       return `${chalk.green('✓')} ${item.name}${what}  ${chalk.dim(where)}`
     }),
   ]

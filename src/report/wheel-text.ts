@@ -5,6 +5,7 @@ import type { PolicyReport } from '../wheel/policy.ts'
 import type { MissingOfWheel, WheelReport } from '../wheel/wheel-report.ts'
 import { detailLines } from './run/run-details.ts'
 import { servedSonames } from './run/collect-facts.ts'
+import { shortPath } from './screen.ts'
 import { SOURCE_WORDS } from './source-words.ts'
 
 interface WheelStyle {
@@ -33,7 +34,9 @@ export function wheelLines(report: WheelReport, style: WheelStyle): string[] {
 function firstLine(report: WheelReport, chalk: ChalkInstance): string {
   const { path, output, status, written, outcomes, restored, original, policy } = report
   const name = chalk.bold(basename(path))
-  const to = output === null || output === path || policy !== null ? '' : ` → ${output}`
+  // a result of the same name is told by its folder
+  const where = output !== null && basename(output) === basename(path) ? `${posix.dirname(output)}/` : output
+  const to = where === null || output === path || policy !== null ? '' : ` → ${where}`
   const count = outcomes.filter(({ planned, status }) => planned.change !== null && status !== 'refused').length
   const objects = `${outcomes.length} ${outcomes.length === 1 ? 'object' : 'objects'}`
   switch (status) {
@@ -66,7 +69,7 @@ function changeLines(report: WheelReport, { chalk, verbose }: WheelStyle): strin
     .map(([soname, provider]) => {
       const source = plan?.libraries.find(library => library.soname === soname)?.source
       const folder = posix.dirname(show(provider))
-      return `  ${soname.padEnd(width)}  ${folder === '.' ? "in the wheel's top folder" : folder}${source === undefined ? '' : `  ${chalk.dim(SOURCE_WORDS[source])}`}`
+      return `  ${soname.padEnd(width)}  ${folder === '.' ? "in the wheel's top folder" : verbose ? folder : shortPath(folder)}${source === undefined ? '' : `  ${chalk.dim(SOURCE_WORDS[source])}`}`
     })
   return verbose ? [...lines, ...changed.flatMap(outcome => detailLines(outcome, chalk, show))] : lines
 }

@@ -24,6 +24,8 @@ import { absentWords, foundLines, lackingLine } from '../../report/libs-build-te
 import { writeLines } from '../../report/print.ts'
 import { standardError } from '../../report/terminal/output.ts'
 import { keepRemedy } from '../../report/run/remedies.ts'
+import { remedyLines } from '../../report/run/run-text.ts'
+import { screenOf } from '../../report/screen.ts'
 import { packageFor } from '../../resolve/problems/hint.ts'
 import { findVenvOrFolder } from '../../state/folders.ts'
 import { builtSetLink } from '../../state/lock.ts'
@@ -85,8 +87,8 @@ export async function libsBuildCommand(
       : pathCommand([venv.files[0] ?? venv.root], runOptions, version))
     const project = built.names.length === 0 ? null : findProjectFile(venv.root)
     if (project !== null) {
-      const { where, text } = keepRemedy(built.names, project, cwd)
-      writeLines(standardError, [`→ ${where}: ${text}`])
+      const { columns } = screenOf(standardError, env)
+      writeLines(standardError, remedyLines(keepRemedy(built.names, project, cwd), colours(color, env).stderr, columns))
     }
     return built.status > status ? built.status : status
   } catch (error) {

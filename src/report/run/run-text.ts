@@ -97,9 +97,11 @@ function loaderLines({ loader }: RunFacts, style: ReportStyle): string[] {
   const mark = loader.status === 'fine' ? chalk.dim('-') : chalk.green(loader.status === 'patch' ? '•' : '✓')
   return [
     `${mark} private loader ${verb}  ${chalk.dim(loader.path)}`,
-    ...loader.pythons.map(({ path, source }) => {
-      const origin = source === null ? 'with the private loader' : `copy of ${pathsIn(style)(source)}`
-      return `    ${path}  ${chalk.dim(origin)}`
+    ...[...new Set(loader.pythons.map(({ source }) => source))].map(source => {
+      const paths = loader.pythons.filter(python => python.source === source).map(({ path }) => path)
+      const copies = agree(paths.length, 'copy', 'copies')
+      const origin = source === null ? 'with the private loader' : `${copies} of ${pathsIn(style)(source)}`
+      return `    ${paths.join(' ')}  ${chalk.dim(origin)}`
     }),
     `    the loader finds ${count(loader.names, 'library name')} in ${count(loader.folders, 'folder')}`,
     ...(details?.loader ?? []),
@@ -299,8 +301,11 @@ function nextLines(facts: RunFacts, style: ReportStyle): string[] {
   if (attributes.length > 0) next.push(...style.remedies(attributes, sonamesOf(facts, style.strict)))
   const knowsMore = summary.missing + summary.refused + summary.optional + windows.length > 0
   if (knowsMore && !style.quiet) next.push({ where: 'to see more', text: `wheelfix doctor${target}` })
-  return next.flatMap(({ where, text }) => {
-    const line = `${chalk.bold('→')} ${where}: ${text}`
-    return widthOf(line) <= style.screen.columns ? [line] : [`${chalk.bold('→')} ${where}:`, text]
-  })
+  return next.flatMap(remedy => remedyLines(remedy, chalk, style.screen.columns))
+}
+
+/** A text to paste and its place, in one line or in two. The text is never broken. */
+export function remedyLines({ where, text }: Remedy, chalk: ChalkInstance, columns: number): string[] {
+  const line = `${chalk.bold('→')} ${where}: ${text}`
+  return widthOf(line) <= columns ? [line] : [`${chalk.bold('→')} ${where}:`, text]
 }
