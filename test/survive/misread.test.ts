@@ -1,13 +1,14 @@
 // A disk that cannot answer is not a disk that holds nothing: no run may take a failed read for a missing library, write a
 // plan for it and keep the answer for the next runs.
 import assert from 'node:assert/strict'
-import { cpSync, rmSync } from 'node:fs'
+import { appendFileSync, cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { MODULE, testVenv } from '../resolve/venv.ts'
 import { missing, skip } from '../support/requires.ts'
 import { treeContent } from '../support/tree.ts'
 import { buildModule } from '../world/module.ts'
+import { recordRow } from '../world/throwing-module.ts'
 import { wheelfix } from '../world/venv.ts'
 import { buildWorld } from '../world/world.ts'
 
@@ -24,7 +25,9 @@ suite('what cannot be read for a moment', () => {
   const libs = ['--libs', `${world.libs.gcc}:${world.libs.zlib}`, '--no-scan']
   const made = testVenv(world, 'made')
   made.install('some', {})
-  buildModule(join(made.site, `some/core${MODULE}`))
+  const module = join(made.site, `some/core${MODULE}`)
+  buildModule(module)
+  appendFileSync(join(made.site, 'some-1.0.dist-info/RECORD'), `${recordRow(module, `some/core${MODULE}`)}\n`)
   made.program('tool', { needed: ['libz.so.1'] })
   // a copy of its own place, because a venv holds its path
   const venv = join(world.root, 'venv')
@@ -49,6 +52,7 @@ suite('what cannot be read for a moment', () => {
     ['a folder of the set', 'list', world.libs.zlib],
     ['METADATA', 'read', 'some-1.0.dist-info/METADATA'],
     ['RECORD', 'read', 'some-1.0.dist-info/RECORD'],
+    ['RECORD, read as a whole', 'whole', 'some-1.0.dist-info/RECORD'],
     ['pyvenv.cfg', 'read', 'pyvenv.cfg'],
   ]
   for (const errno of ['EIO', 'ESTALE', 'EMFILE']) {
