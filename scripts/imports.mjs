@@ -1,4 +1,5 @@
 // The import check. Imports between rooms point one way, and no file imports itself through others. Type imports count too.
+// No folder has more than fifteen files.
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 
@@ -38,6 +39,8 @@ const allowed = {
 const SURROUNDINGS = /\bprocess\.(?:env|cwd)\b/
 const ENTRIES = new Set(['commands', '.', 'index.ts'])
 
+const MOST_FILES = 15
+
 /** File → the files that it imports, relative to src. */
 const imports = new Map()
 const faults = []
@@ -61,6 +64,12 @@ for (const name of readdirSync(root, { recursive: true })) {
 for (const name of imports.keys()) {
   if (!ENTRIES.has(roomOf(name)) && SURROUNDINGS.test(readFileSync(join(root, name), 'utf8')))
     faults.push(`src/${name} reads process.env or process.cwd(): take them as parameters`)
+}
+/** Folder → how many files it has. */
+const sizes = new Map()
+for (const name of imports.keys()) sizes.set(dirname(name), (sizes.get(dirname(name)) ?? 0) + 1)
+for (const [folder, size] of sizes) {
+  if (size > MOST_FILES) faults.push(`src/${folder} has ${size} files, more than ${MOST_FILES}: give a part of it its own folder`)
 }
 for (const cycle of cycles()) faults.push(`these files import each other in a circle: ${cycle.join(' → ')}`)
 if (faults.length > 0) {
