@@ -8,7 +8,7 @@ import type { Finding } from './findings.ts'
 import { type Asked, askPython, importFolders } from './real-loader/ask-python.ts'
 import { isAboutSearch } from './real-loader/refusals.ts'
 
-/** A larger tree is no folder of modules. */
+/** A larger tree is not a folder of modules. */
 const MOST_OBJECTS = 2000
 
 /** The folders whose objects do not find their libraries. `env` is for the Python that is asked. */

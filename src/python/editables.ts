@@ -137,14 +137,14 @@ interface PathCode {
 
 /** What a code line of a .pth file does to sys.path, as far as the line itself shows. */
 export function pathsInCode(line: string): PathCode {
-  // easy_install marks with the first where its folders begin
+  // easy_install uses sys.__plen to mark where its folders begin
   if (line.includes('sys.__plen') || !/\bsys\s*\.\s*path\b|\badd(?:site|package)/.test(line)) {
     return { paths: [], computes: false }
   }
   const paths = [...line.matchAll(new RegExp(LITERAL, 'g'))]
     .map(([, , path = '']) => unescaped(path))
     .filter(path => path.startsWith('/'))
-  // a part of a path may be a folder with everything in it
+  // a literal that is only a part of a path may name a folder that holds much more
   const computes = paths.length === 0 || COMPUTED.test(line)
   return { paths: computes ? [] : paths, computes }
 }

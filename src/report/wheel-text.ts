@@ -34,7 +34,7 @@ export function wheelLines(report: WheelReport, style: WheelStyle): string[] {
 function firstLine(report: WheelReport, chalk: ChalkInstance): string {
   const { path, output, status, written, outcomes, restored, original, policy } = report
   const name = chalk.bold(basename(path))
-  // a result of the same name is told by its folder
+  // the folder shows which of two files with the same name is the result
   const where = output !== null && basename(output) === basename(path) ? `${posix.dirname(output)}/` : output
   const to = where === null || output === path || policy !== null ? '' : ` → ${where}`
   const count = outcomes.filter(({ planned, status }) => planned.change !== null && status !== 'refused').length

@@ -102,8 +102,8 @@ export function graftSections(
 }
 
 /**
- * The sections, of which those become plain data whose address nothing was mapped at and the graft is now. A graft that
- * another tool has changed leaves such a section (`.wheelfix.phdr`), or an address is nonsense.
+ * The sections. A section becomes plain data if nothing was mapped at its address before, and the graft is there now. A
+ * graft that another tool has changed leaves such a section (`.wheelfix.phdr`), or its address is nonsense.
  */
 export function withoutStrays(
   table: SectionTable | null,

@@ -1,6 +1,7 @@
 // What is left of a section table that no reader finds: a file that was cut off in or before the table, or whose ELF header
 // does not say where the table is, how long it is or how large its records are. Loaders never look, so such a file runs.
-// The bytes behind its segments are its own then, and no payload that a program looks for from the end of its file.
+// Then the bytes behind its segments belong to the object. They are not a payload that a program finds from the end of its
+// file.
 import {
   SHF_ALLOC,
   SHT_GNU_VERNEED,
@@ -22,7 +23,7 @@ import type { ElfObject } from '../types.ts'
 const MOST_RECORDS = 1 << 17
 /** Section names of real objects end below this offset. */
 const MOST_NAMES = 1 << 24
-/** A table that the ELF header does not name needs so many sections to be recognised. */
+/** The fewest sections by which a table is recognised that the ELF header does not name. */
 const FEWEST_RECORDS = 3
 
 /**
@@ -37,7 +38,8 @@ export function areRemainsOfSections(source: ByteSource, object: ElfObject, end:
   const shnum = getNumber(format, head, 0, ehdr.shnum)
   const records = { source, object, format, limit: Math.max(source.size, Number(told)) }
   if (told >= BigInt(source.size)) {
-    // cut off where the table begins; or somewhere before it, which nothing in the file proves: programs have payloads
+    // the file ends where the table begins, or before that. Nothing in the file proves the second, so it does not count for
+    // programs, which may have payloads
     if (shnum > 0 && told === BigInt(source.size)) return true
     if (shnum > 0 && !isExecutable(object) && beginsWithSections(source, end)) return true
   } else if (told > 0n) {
@@ -116,7 +118,7 @@ const SAMPLE = 256
 const SECTION_TEXT =
   /^\0*(?:GCC: \(|(?:[\w.+-]+ )*clang version \d|rustc version \d|Linker: |\.shstrtab\0|\.symtab\0\.strtab\0|\.note\.)/
 
-/** Are the bytes there what linkers put behind the segments first? */
+/** Do the bytes there look like the sections that linkers put right behind the segments? */
 function beginsWithSections(source: ByteSource, at: number): boolean {
   const length = Math.min(SAMPLE, source.size - at)
   const text = Buffer.from(source.read(at, length)).toString('latin1')
