@@ -57,7 +57,7 @@ export function* applySteps(
   input: ApplyInput,
 ): Generator<undefined, readonly Applied[]> {
   const pending = planned.filter(({ change }) => change !== null)
-  const records = recordReader()
+  const records = recordReader(rowsOf(pending, input))
   const unrecorded = input.write ? prepareRows(pending, records, input) : new Map<string, string>()
   const { refusals, sizes } = yield* changeObjects(pending, unrecorded, records, input)
   const outcomes = planned.map((item): Applied => {
@@ -127,7 +127,9 @@ function* changeObjects(
         continue
       }
       const edit =
-        reason === undefined ? prepareChange(job) : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
+        reason === undefined
+          ? prepareChange({ ...job, allocate: writer.allocate })
+          : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
       if ('reason' in edit) {
         end(item, edit)
         continue
@@ -163,6 +165,11 @@ function keep(
   }
 }
 
+/** The rows of RECORD that list the objects. */
+function rowsOf(planned: readonly PlannedObject[], { distributions }: Pick<ApplyInput, 'distributions'>): Set<string> {
+  return new Set(planned.flatMap(({ path }) => rowOf(distributions.ownerOf(path))?.row ?? []))
+}
+
 /** The RECORD fields of an object before wheelfix changed it. The undo note keeps them. */
 function fieldsBefore({ undo }: ScannedObject, at: ReturnType<typeof rowOf>, records: RecordReader): string | null {
   if (undo !== null) return undo.record
@@ -194,7 +201,7 @@ export function recordsAreStale(
   planned: readonly PlannedObject[],
   { byPath, distributions }: Pick<ApplyInput, 'byPath' | 'distributions'>,
 ): boolean {
-  const records = recordReader()
+  const records = recordReader(rowsOf(planned, { distributions }))
   return planned.some(item => {
     const object = objectOf(item, { byPath })
     if (object.undo?.record == null || item.edit === null) return false
@@ -210,13 +217,12 @@ function isStale({ undo }: ScannedObject, now: RecordFields | undefined): boolea
 /** Empties the hash and size of changed files, which the specification allows, or writes the true ones. */
 function updateRecords(outcomes: readonly Applied[], input: ApplyInput): readonly Applied[] {
   const changes: RowChanges = new Map()
-  const records = recordReader()
+  const planned = outcomes.map(outcome => outcome.planned)
+  const records = recordReader(rowsOf(planned, input))
   for (const outcome of outcomes) {
     const at = rowOf(input.distributions.ownerOf(outcome.planned.path))
-    const fields =
-      at === null
-        ? null
-        : fieldsAfter(outcome, objectOf(outcome.planned, input), records(at.recordPath).get(at.row), input.rehash)
+    const now = () => (at === null ? undefined : records(at.recordPath).get(at.row))
+    const fields = at === null ? null : fieldsAfter(outcome, objectOf(outcome.planned, input), now, input.rehash)
     if (at !== null && fields !== null) addRow(changes, at, fields)
   }
   const reasons = rewriteRecordFiles(changes)
@@ -235,18 +241,18 @@ function updateRecords(outcomes: readonly Applied[], input: ApplyInput): readonl
 function fieldsAfter(
   { planned: { edit, change }, status }: Applied,
   object: ScannedObject,
-  now: RecordFields | undefined,
+  now: () => RecordFields | undefined,
   rehash: boolean,
 ): RecordFields | null {
   if (status === 'refused') {
     // an object that could not be restored keeps its note, but its row was written before
-    return edit === null && isStale(object, now) ? EMPTY_FIELDS : null
+    return edit === null && isStale(object, now()) ? EMPTY_FIELDS : null
   }
   if (edit === null) return null
   if (rehash) return trueFieldsOf(object)
   if (change !== null) return EMPTY_FIELDS
   // a run that was killed before it wrote RECORD left the fields of the original
-  return isStale(object, now) ? EMPTY_FIELDS : null
+  return object.undo !== null && isStale(object, now()) ? EMPTY_FIELDS : null
 }
 
 function trueFieldsOf({ path }: ScannedObject): RecordFields | null {

@@ -29,6 +29,8 @@ export interface ChangeJob {
   readonly libc: Libc['kind']
   /** The RECORD fields that the undo note keeps. */
   readonly record: string | null
+  /** Gives memory of zeros for the new bytes. */
+  readonly allocate?: (length: number) => Buffer
 }
 
 /** Why an object cannot be changed. */
@@ -102,7 +104,8 @@ function unchanged(): ElfError {
 }
 
 /** What `regraft` is asked for. @throws ElfError; WheelfixError `BUSY` */
-function regraftOf({ status, edit, record, isOwn, kept, isProgram, libc }: ChangeJob, source: FileSource) {
+function regraftOf(job: ChangeJob, source: FileSource) {
+  const { status, edit, record, isOwn, kept, isProgram, libc, allocate } = job
   if (source.status.ino !== status.ino || source.size !== status.size) {
     throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again')
   }
@@ -113,6 +116,7 @@ function regraftOf({ status, edit, record, isOwn, kept, isProgram, libc }: Chang
     // a library does not have to name its libc; one that names musl gets musl's layout in any case
     ...(libc === 'musl' ? { libc } : {}),
     ...(record === null ? {} : { record }),
+    ...(allocate === undefined ? {} : { allocate }),
   } as const
   return { layers: layersIn(source, isOwn, kept), wanted, options }
 }

@@ -25,6 +25,8 @@ interface NewObject {
 }
 
 interface ObjectWriter {
+  /** Gives memory of zeros for the new bytes of an object, which are valid until the object is written. */
+  allocate(this: void, length: number): Buffer
   /** Takes an object. `end` is called after the write, with the reason when the write failed. */
   add(object: NewObject, end: (refusal: Refusal | null) => void): void
   /** Writes the remaining objects. */
@@ -32,7 +34,7 @@ interface ObjectWriter {
 }
 
 /** The most bytes in a batch: new bytes in memory, and whole files on disk that wait for their rename. */
-const MOST_BYTES = 8 << 20
+const MOST_BYTES = 4 << 20
 const MOST_STAGED_BYTES = 256 << 20
 const MOST_OBJECTS = 512
 
@@ -55,6 +57,9 @@ export function objectWriter(
   let batch: Waiting[] = []
   let bytes = 0
   let stagedBytes = 0
+  // one memory for all batches: bytes that wait outlive the young generation, and are collected late
+  let memory: Buffer | null = null
+  let taken = 0
   const flush = (): void => {
     const written = batch
     batch = []
@@ -77,8 +82,15 @@ export function objectWriter(
       if (refusal !== null) for (const { end } of entries.keys()) end(refusal)
       writeBatch(folders, refusal === null ? ready : ready.filter(item => !entries.has(item)), isInPlace)
     })
+    taken = 0
   }
   return {
+    allocate(length) {
+      memory ??= Buffer.alloc(MOST_BYTES)
+      if (taken + length > memory.length) return Buffer.alloc(length)
+      taken += length
+      return memory.subarray(taken - length, taken).fill(0)
+    },
     add(object, end) {
       batch.push({ ...object, end })
       if (object.edit.tail.length === 0) replaced.add(object.object)

@@ -13,13 +13,16 @@ import { writeReason } from './change-object.ts'
 /** The rows of RECORD files. Each file is read and parsed once. */
 export type RecordReader = (path: string) => ReadonlyMap<string, RecordFields>
 
-/** Reads RECORD files by their paths, each once. The result is the fields by row. */
-export function recordReader(): RecordReader {
+/**
+ * Reads RECORD files by their paths, each once. The result is the fields by row.
+ * @param only the rows that are asked for; without it all rows are kept
+ */
+export function recordReader(only?: ReadonlySet<string>): RecordReader {
   const files = new Map<string, ReadonlyMap<string, RecordFields>>()
   return path => {
     let rows = files.get(path)
     if (rows === undefined) {
-      rows = readRows(path)
+      rows = readRows(path, only)
       files.set(path, rows)
     }
     return rows
@@ -27,8 +30,8 @@ export function recordReader(): RecordReader {
 }
 
 /** The rows of one RECORD without those of sources; empty when the file cannot be read. */
-export function readRows(path: string): ReadonlyMap<string, RecordFields> {
-  return recordRows(readRecord(path), SOURCES)
+export function readRows(path: string, only?: ReadonlySet<string>): ReadonlyMap<string, RecordFields> {
+  return recordRows(readRecord(path), SOURCES, only)
 }
 
 /** @param at the path by way of its open folder */

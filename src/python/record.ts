@@ -71,14 +71,25 @@ export function rewriteRecord(text: string, changes: ReadonlyMap<string, RecordF
 /**
  * The fields of every row by its path, unquoted, except rows with one of these endings. Of two rows with the same path
  * the first counts.
+ * @param only the paths of the rows to return; without it all rows
  * @throws TooManyRows
  */
-export function recordRows(text: string, without: readonly string[] = []): Map<string, RecordFields> {
+export function recordRows(
+  text: string,
+  without: readonly string[] = [],
+  only?: ReadonlySet<string>,
+): Map<string, RecordFields> {
   const found = new Map<string, RecordFields>()
-  for (const row of bounded(rows(text, without))) {
-    if (!found.has(row.path)) found.set(row.path, { hash: row.hash ?? '', size: row.size ?? '' })
+  for (const { path, hash = '', size = '' } of bounded(rows(text, without))) {
+    if (found.has(path) || only?.has(path) === false) continue
+    // a part of a string keeps the whole text in memory
+    found.set(path, only === undefined ? { hash, size } : { hash: copied(hash), size: copied(size) })
   }
   return found
+}
+
+function copied(text: string): string {
+  return Buffer.from(text, 'utf16le').toString('utf16le')
 }
 
 /** The paths of all rows, unquoted and in order, except paths with one of these endings. */

@@ -134,6 +134,7 @@ export interface GraftDesign {
   readonly parts: GraftParts
   readonly layout: GraftLayout
   readonly programHeaders: readonly ProgramHeader[]
+  readonly allocate: (length: number) => Buffer
 }
 
 /** Collects the new parts and places them. */
@@ -161,6 +162,7 @@ function designGraft(
     parts,
     layout,
     programHeaders,
+    allocate: options.allocate ?? (length => Buffer.alloc(length)),
   }
 }
 
@@ -178,7 +180,7 @@ export function fillGraft(design: GraftDesign): FileEdit {
   const { patches } = parts
   const wiped = patchedSource(source, source.size, patches)
 
-  const content = emptyContent(layout, end)
+  const content = emptyContent(layout, end, design.allocate)
   content.write(encodeProgramHeaders(format, programHeaders), layout.programHeaders.at)
   writeTables(content, wiped, object, editable, wanted, parts, layout)
   if (versions !== null && layout.versions !== null) content.write(versions.bytes, layout.versions.at)
@@ -249,13 +251,17 @@ interface GraftContent {
   write(this: void, bytes: Uint8Array, at: number): void
 }
 
-function emptyContent({ note, strings, stringsPlace, copiedLength }: GraftLayout, end: number): GraftContent {
+function emptyContent(
+  { note, strings, stringsPlace, copiedLength }: GraftLayout,
+  end: number,
+  allocate: (length: number) => Buffer,
+): GraftContent {
   const copiedByReference = copiedLength > COPY_BY_REFERENCE
-  const first = Buffer.alloc(stringsPlace === 'grown' ? strings.length : 0)
+  const first = allocate(stringsPlace === 'grown' ? strings.length : 0)
   const cut = stringsPlace === 'grown' ? end : strings.at
   const split = copiedByReference ? strings.at + copiedLength : cut
-  const before = Buffer.alloc(cut - note.at)
-  const behind = Buffer.alloc(end - split)
+  const before = allocate(cut - note.at)
+  const behind = allocate(end - split)
   return {
     first,
     before,

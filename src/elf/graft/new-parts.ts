@@ -39,6 +39,8 @@ export interface GraftOptions {
    * record brings them back.
    */
   readonly wipes?: (text: string) => boolean
+  /** Gives memory of zeros for the bytes of the graft, of this length. */
+  readonly allocate?: (length: number) => Buffer
 }
 
 export interface GraftParts {
