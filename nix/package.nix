@@ -65,7 +65,7 @@ stdenvNoCC.mkDerivation (finalAttrs: {
       commands="$commands --external:*/commands/$name.ts"
     done
     work="--external:*/commands/restore.ts --external:*/commands/shared/failure.ts --external:smol-toml"
-    for name in describe environment/run-environment environment/venv-report environment/restore-environment inspect/settled \
+    for name in describe environment/run-environment environment/venv-report environment/restore-environment inspect/settled nix/scan-store \
       private-loader/standalone report/run/collect-facts report/run/run-details report/run/run-json; do work="$work --external:*/$name.ts"; done
     set -f
     esbuild src/launch.ts $flags --outfile=dist/wheelfix.cjs

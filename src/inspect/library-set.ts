@@ -16,7 +16,8 @@ import { chooseProvider } from '../resolve/providers.ts'
 import { startPython } from '../resolve/python-process.ts'
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/run-options.ts'
-import { librarySources, type SourceOptions, trustWarnings } from '../resolve/library-sources.ts'
+import { librarySources, type SourceOptions } from '../resolve/library-sources.ts'
+import { trustWarnings } from '../resolve/trust-warnings.ts'
 
 interface LibsOptions extends SourceOptions {
   /**

@@ -28,7 +28,8 @@ import { isUpToDate, type PythonCopy, restoreName, tryCopy, writeCopy } from './
 import { dropStaleLock, lockVenv } from '../state/lock.ts'
 import { pinsDiffer, readPins, writePins } from '../state/pins.ts'
 import { startPython } from '../resolve/python-process.ts'
-import { librarySources, type SourceOptions, trustWarnings } from '../resolve/library-sources.ts'
+import { librarySources, type SourceOptions } from '../resolve/library-sources.ts'
+import { trustWarnings } from '../resolve/trust-warnings.ts'
 
 interface StandaloneOptions extends SourceOptions {
   /** The folder that holds bin/python3.X. */

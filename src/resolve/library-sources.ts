@@ -1,6 +1,5 @@
 // The sources of libraries for one interpreter: the named directories, then the scan of the Nix store, with the rule that
 // decides which packages are taken.
-import { fileNameOf } from '../io/path.ts'
 import { type LibraryDirectories, namedDirectories, type Pin } from '../nix/libset.ts'
 import { type StoreScanner, storeScanner } from '../nix/scan-store.ts'
 import { storeDirectory } from '../nix/store.ts'
@@ -76,32 +75,6 @@ function scanSources(python: PythonProcess, options: ScanOptions, wanted: Iterab
   const { env } = options
   const trust = storeTrust({ env, interpreter: filesOf(python), named: namedStorePaths(options.trust, env) })
   return { trust, scan: options.noScan ? () => [] : storeScanner({ store: storeDirectory(env), env, trust }, wanted) }
-}
-
-/** The warnings about packages that the scan did not take. */
-export function trustWarnings({ passedOver, refusalOf, problem }: StoreTrust): string[] {
-  const silence = problem()
-  return silence !== null ? [silence] : passedOver().map(path => `${SKIPPED}${path}: ${refusalOf(path)}`)
-}
-
-const SKIPPED = 'skipped '
-
-/** The warnings for a short report: one line, the last, for all skipped packages, because each of their warnings is long. */
-export function foldSkipped(warnings: readonly string[]): readonly string[] {
-  const skipped = warnings.filter(text => text.startsWith(SKIPPED))
-  const [only] = skipped
-  if (only === undefined) return warnings
-  const path = only.slice(SKIPPED.length).split(':', 1)[0] ?? ''
-  const line =
-    skipped.length === 1
-      ? `${SKIPPED}${nameOf(path)} of the store, because nothing shows who put it there; to use it: --trust ${path}`
-      : `${SKIPPED}${skipped.length} packages of the store, because nothing shows who put them there (-v lists them)`
-  return [...warnings.filter(text => !skipped.includes(text)), line]
-}
-
-/** The name of a store path without its hash. */
-function nameOf(storePath: string): string {
-  return fileNameOf(storePath).replace(/^[0-9a-z]{32}-/, '')
 }
 
 function filesOf({ interpreter, libc, process, closure }: PythonProcess): string[] {

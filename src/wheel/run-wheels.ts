@@ -7,7 +7,7 @@ import { WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { count } from '../io/words.ts'
 import { missingLibraries } from '../resolve/problems/missing.ts'
-import { trustWarnings } from '../resolve/library-sources.ts'
+import { trustWarnings } from '../resolve/trust-warnings.ts'
 import type { WheelEntry } from '../zip/read.ts'
 import { assertOutputs, claim, type Claims, findWheels, leadsToFile, outputFolder, scratchFolder } from './files.ts'
 import {

@@ -90,7 +90,7 @@ test('the hash of the bundled packages in the flake is the one that npm gives', 
   assert.equal(narHash(modules), expected)
 })
 
-test('each file that the package leaves out of a stage is one that the program loads on demand', () => {
+test('the package leaves out of its first stage what the program loads on demand', () => {
   const recipe = readFileSync(PACKAGE, 'utf8')
   const lists = [...recipe.matchAll(/for name in ([^;]*);/g)].map(([, list = '']) => list.match(/[\w/-]+/g) ?? [])
   const [commands = [], work = []] = lists
@@ -103,11 +103,9 @@ test('each file that the package leaves out of a stage is one that the program l
     const text = readFileSync(join(source, file), 'utf8')
     for (const [, target = ''] of text.matchAll(/import\('(\.[^']+)'\)/g)) onDemand.add(join(dirname(file), target))
   }
-  assert.ok(commands.length > 10 && work.length > 5)
-  assert.deepEqual(
-    leftOut.filter(name => !onDemand.has(name)),
-    [],
-  )
+  // the first stage runs this command itself
+  onDemand.delete('commands/venv.ts')
+  assert.deepEqual(leftOut.sort(), [...onDemand].sort())
 })
 
 test('flake.lock pins the nixpkgs that the flake names', () => {

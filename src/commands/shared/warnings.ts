@@ -2,7 +2,7 @@
 import { count } from '../../io/words.ts'
 import { colours } from '../../report/colour.ts'
 import { writeWarnings } from '../../report/print.ts'
-import { foldSkipped } from '../../resolve/library-sources.ts'
+import { foldSkipped } from '../../resolve/trust-warnings.ts'
 import type { OutputOptions } from './command-options.ts'
 
 /** The most warnings that are shown without --verbose. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { shortWarnings } from '../../src/commands/shared/warnings.ts'
 import { storeTrust } from '../../src/nix/trust/trust.ts'
-import { foldSkipped, trustWarnings } from '../../src/resolve/library-sources.ts'
+import { foldSkipped, trustWarnings } from '../../src/resolve/trust-warnings.ts'
 
 const trust = storeTrust({ env: {}, interpreter: [], named: [] })
 const skipped = (...paths: string[]) => trustWarnings({ ...trust, problem: () => null, passedOver: () => paths })
