@@ -79,7 +79,8 @@ export function writeReason(error: unknown): string {
 const WRITE_REASONS: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full: free some space and run wheelfix again',
   EACCES: 'you have no permission to write here: run wheelfix as the owner of the environment',
-  EPERM: 'you have no permission to write here: run wheelfix as the owner of the environment',
+  EPERM:
+    'the system does not permit it: the file or folder may be immutable (lsattr, chattr -i) or belong to another user',
   EROFS: 'the file system is read-only',
   ETXTBSY: 'the program is running: end it and run wheelfix again',
   EDQUOT: 'your disk quota is used up: free some space and run wheelfix again',

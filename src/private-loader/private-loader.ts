@@ -3,7 +3,7 @@
 // ctypes), also for wheels that are installed later. Child processes keep a clean environment, and wheels stay unchanged.
 //
 // loader-plan.ts says how a private loader works under musl, which has no cache.
-import { existsSync, lstatSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
@@ -132,6 +132,7 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
       plan.files.filter(file => !isWritten(file)),
       plan.root,
     )
+    assertStartable(plan)
     if (plan.how === 'musl') removeStale(plan)
     else {
       const failure = probe(plan)
@@ -143,16 +144,31 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
       writeCopy(copy)
     }
   } catch (error) {
-    if (error instanceof WheelfixError && fresh) removeTree(plan.folder)
+    if (error instanceof WheelfixError && fresh) {
+      for (const { path } of plan.files) removeFile(path)
+      removeTree(plan.folder)
+    }
     const errno = errnoOf(error)
     if (errno === undefined) throw error
-    throw new WheelfixError(
-      'IO',
-      `the private loader cannot be written (${errno}): ${withNames(String(error))}`,
-      plan.folder,
-    )
+    const advice = errno === 'EPERM' ? '; something there may be immutable (lsattr, chattr -i)' : ''
+    const said = `the private loader cannot be written (${errno}): ${withNames(String(error))}${advice}`
+    throw new WheelfixError('IO', said, plan.folder)
   }
   return { warnings }
+}
+
+/**
+ * A Python whose loader may not be started does not start. access(2) answers EACCES on a file system that is mounted noexec.
+ * @throws WheelfixError `IO`
+ */
+function assertStartable({ loader, folder }: LoaderPlan): void {
+  try {
+    accessSync(fsPath(loader), constants.X_OK)
+  } catch (error) {
+    if (errnoOf(error) !== 'EACCES') throw error
+    const why = 'no program may be started and no library loaded from there (the file system is mounted noexec)'
+    throw new WheelfixError('IO', `${folder}: ${why}: make the environment elsewhere`, folder)
+  }
 }
 
 /** The folder of a loader holds `lib/ld-musl-x86_64.so.1` at most. */

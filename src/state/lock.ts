@@ -100,7 +100,12 @@ function makeStateFolder({ root, stateFolder }: Place): void {
 function notWritable(errno: string | undefined, venvRoot: string, error: unknown): unknown {
   if (errno === undefined) return error
   const why = errno === 'EROFS' ? 'is on a read-only file system' : `cannot be written (${errno})`
-  const advice = errno === 'EACCES' || errno === 'EPERM' ? `; ${waysToWrite(venvRoot)}` : ''
+  const advice =
+    errno === 'EACCES'
+      ? `; ${waysToWrite(venvRoot)}`
+      : errno === 'EPERM'
+        ? '; it may be immutable (lsattr, chattr -i) or belong to another user'
+        : ''
   return new WheelfixError('IO', `${venvRoot} ${why}: nothing was changed${advice}`, venvRoot)
 }
 

@@ -11,7 +11,7 @@ import { buildWorld, type World } from '../world/world.ts'
 import { copyTemplate, hasHeaders, makeTemplate } from './template.ts'
 
 const SWAP = join(import.meta.dirname, '../../../test/support/swap.cjs')
-const MOMENTS = process.env['WHEELFIX_SURVIVE'] === 'all' ? 16 : 2
+const MOMENTS = process.env['WHEELFIX_SURVIVE'] === 'all' ? 24 : 2
 
 const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
 if (typeof world === 'string') test('a folder becomes a link', { skip: skip(world) })

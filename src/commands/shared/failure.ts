@@ -64,7 +64,8 @@ const SENTENCES: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full: free some space and run wheelfix again',
   EDQUOT: 'your disk quota is used up: free some space and run wheelfix again',
   EACCES: 'you have no permission for this: run wheelfix as the owner of the environment',
-  EPERM: 'you have no permission for this: run wheelfix as the owner of the environment',
+  EPERM:
+    'the system does not permit it: the file or folder may be immutable (lsattr, chattr -i) or belong to another user',
   EROFS: 'the file system is read-only',
   ERR_ACCESS_DENIED: "Node's permission model forbids this: run wheelfix without --permission (NODE_OPTIONS)",
   EMFILE: 'too many open files: raise the limit (ulimit -n)',
