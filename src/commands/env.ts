@@ -34,7 +34,7 @@ export function envCommand(argument: string | undefined, options: EnvCommandOpti
     else if (options.export === true) standardOutput.write(exportLines(variables))
     else if (options.quiet !== true || variables.some(isOpen)) print(venv.root, variables, options)
     if (options.quiet !== true && options.json !== true && options.export !== true) {
-      warn(examined.warnings, options)
+      warn(examined.warnings, options, true)
     }
     return 0
   } catch (error) {

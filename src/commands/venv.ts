@@ -114,7 +114,9 @@ async function runOne(
     })
     bar.end()
     // a shell hook runs on every entry, and its user has seen the warnings once
-    const told = !isNew && options.quiet === true ? 0 : warn(warnings, options)
+    const lacks = counts ? [...facts.lacking, ...facts.optional] : facts.lacking
+    const isComplete = lacks.length + facts.windows.length === 0
+    const told = !isNew && options.quiet === true ? 0 : warn(warnings, options, isComplete)
     if (options.json === true && report !== null) {
       const { venvDocument } = await import('../report/run/run-json.ts')
       put(venvDocument(command, report))

@@ -23,6 +23,11 @@ export function foldSkipped(warnings: readonly string[]): readonly string[] {
   return [...warnings.filter(text => !skipped.includes(text)), line]
 }
 
+/** The warnings that are not about skipped packages. */
+export function withoutSkipped(warnings: readonly string[]): readonly string[] {
+  return warnings.filter(text => !text.startsWith(SKIPPED))
+}
+
 /** The name of a store path without its hash. */
 function packageName(storePath: string): string {
   return fileNameOf(storePath).replace(/^[0-9a-z]{32}-/, '')

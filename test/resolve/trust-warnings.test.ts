@@ -22,6 +22,10 @@ test('skipped packages get one line, behind the other warnings', () => {
   assert.deepEqual(foldSkipped(['other']), ['other'])
 })
 
+test('where nothing is missing, skipped packages are not worth a warning', () => {
+  assert.deepEqual(shortWarnings([...skipped('/nix/store/a'), 'other'], true), ['other'])
+})
+
 test('a short report has two warnings at most', () => {
   assert.deepEqual(shortWarnings(['a', 'b']), ['a', 'b'])
   assert.deepEqual(shortWarnings(['a', 'b', 'c']), ['a', '2 more warnings (-v shows all)'])
