@@ -66,7 +66,7 @@ async function restoreOne(
       lines.push(
         found && (restored.length > 0 || refused.length > 0)
           ? `${count(restored.length, 'object')} ${verb}`
-          : 'wheelfix has changed nothing here: nothing to restore',
+          : `${warnings.length > 0 ? '' : 'wheelfix has changed nothing here: '}nothing to restore`,
       )
     }
     writeLines(standardOutput, lines)

@@ -8,6 +8,7 @@ import { removeFile, removeTree } from '../io/write/folder.ts'
 import type { Watch } from '../io/write/replace.ts'
 import { withSource } from '../io/source.ts'
 import { complete, pauses } from '../io/steps.ts'
+import { agree, listed } from '../io/words.ts'
 import { type Distributions, readDistributions } from '../python/distributions.ts'
 import { fieldsOf, hashCheck, hashHolds } from '../python/record.ts'
 import { storeDirectory } from '../nix/store.ts'
@@ -52,6 +53,11 @@ interface RestoreOptions {
   readonly env: NodeJS.ProcessEnv
 }
 
+interface ObjectOptions extends RestoreOptions {
+  /** Is it a folder of which wheelfix has no record? It was moved, or its record is lost. */
+  readonly isUnknown: boolean
+}
+
 /** Undoes every change in an environment and removes its state. */
 export function restoreVenv(venv: Environment, options: RestoreOptions): RestoreReport {
   return complete(restoreSteps(venv, options))
@@ -66,9 +72,10 @@ export function* restoreSteps(
   { dryRun, editable, env }: RestoreOptions,
 ): Generator<undefined, RestoreReport> {
   const found = existsSync(fsPath(venv.stateFolder))
+  const options = { editable, env, isUnknown: !found && venv.kind === 'folder' }
   if (dryRun) {
     const pythons = restorePythons(venv, true)
-    const objects = yield* restoreObjects(venv, { dryRun: true, editable, env }, found || pythons.restored.length > 0)
+    const objects = yield* restoreObjects(venv, { ...options, dryRun }, found || pythons.restored.length > 0)
     return { ...objects, restored: [...pythons.restored, ...objects.restored] }
   }
   refuseStore(venv.root, env)
@@ -79,14 +86,14 @@ export function* restoreSteps(
   }
   const copied = pythonNames(venv).some(({ kind }) => kind === 'copy')
   if (!found && !copied && !isTouched()) {
-    return yield* restoreObjects(venv, { dryRun: true, editable, env }, false)
+    return yield* restoreObjects(venv, { ...options, dryRun: true }, false)
   }
 
   const lock = lockVenv(venv)
   try {
     recover(venv)
     yield
-    const objects = yield* restoreObjects(venv, { dryRun: false, editable, env }, true)
+    const objects = yield* restoreObjects(venv, { ...options, dryRun }, true)
     yield
     const folders = loaderFolders(venv, pythonNames(venv), env)
     const pythons = restorePythons(venv, false)
@@ -122,9 +129,7 @@ function restorePythons(venv: Environment, dryRun: boolean): Pick<RestoreReport,
       if (!dryRun) restoreName(name)
       restored.push(relative)
     } catch (error) {
-      const errno = errnoOf(error)
-      if (errno === undefined) throw error
-      refused.push({ path: relative, reason: `cannot be written (${errno})` })
+      refused.push({ path: relative, reason: writeReason(error) })
     }
   }
   return { restored, refused }
@@ -135,10 +140,10 @@ const PAUSE_MS = 100
 
 function* restoreObjects(
   venv: Environment,
-  options: RestoreOptions,
+  options: ObjectOptions,
   found: boolean,
 ): Generator<undefined, RestoreReport> {
-  const { dryRun, editable, env } = options
+  const { dryRun, editable, env, isUnknown } = options
   const scan = scanToRestore(venv, editable, env)
   const isRecorded = recordedIn(venv)
   const lacksUndo = undoLosses(venv, env)
@@ -148,6 +153,7 @@ function* restoreObjects(
     .filter(({ path }) => mayBeOurs(path, isRecorded))
     .map(({ relative, reason }) => ({ path: relative, reason }))
   const warnings: string[] = []
+  const doubtful: string[] = []
   if (!dryRun) for (const path of scan.leftovers) removeFile(path)
   // RECORD first: after the files are restored, nothing says what RECORD held for them
   const records = dryRun ? NO_RECORDS : restoreRecords(venv, scan.objects)
@@ -163,6 +169,7 @@ function* restoreObjects(
     if (undo === null) {
       if (object.owner === null && mayBeOurs(path, isRecorded)) end({ reason: CHANGED_SINCE })
       else if (lacksUndo(object)) end({ reason: UNDO_GONE })
+      else if (isUnknown && hasStoreLoader(object, env)) doubtful.push(relative)
       continue
     }
     const blocked = records.unwritten.get(object)
@@ -191,7 +198,7 @@ function* restoreObjects(
   return {
     restored: scan.objects.filter(object => restored.has(object)).map(({ relative }) => relative),
     refused,
-    warnings,
+    warnings: [...warnings, ...undoDoubts(doubtful)],
     found: found || restored.size > 0,
     nested: scan.nested,
   }
@@ -254,13 +261,28 @@ function mayBeOurs(path: string, isRecorded: (path: string) => boolean, above: U
 function undoLosses(venv: Environment, env: NodeJS.ProcessEnv): (object: ScannedObject) => boolean {
   const records = recordReader()
   let distributions: Distributions | null = null
-  return ({ kind, owner, path, current }) => {
-    if (kind !== 'executable' || owner !== null || current.ptInterp === null) return false
-    if (!isInside(current.ptInterp, storeDirectory(env))) return false
+  return object => {
+    if (!hasStoreLoader(object, env)) return false
     distributions ??= readDistributions(venv.sitePackages)
-    const at = rowOf(distributions.ownerOf(path))
+    const at = rowOf(distributions.ownerOf(object.path))
     return at !== null && records(at.recordPath).get(at.row)?.hash === ''
   }
+}
+
+/** Is it a program without an undo whose loader is in the store? Nix builds such programs, and wheelfix makes them. */
+function hasStoreLoader({ kind, owner, current }: ScannedObject, env: NodeJS.ProcessEnv): boolean {
+  if (kind !== 'executable' || owner !== null || current.ptInterp === null) return false
+  return isInside(current.ptInterp, storeDirectory(env))
+}
+
+/** What to say of programs without an undo, in a folder of which wheelfix has no record. */
+function undoDoubts(programs: readonly string[]): string[] {
+  if (programs.length === 0) return []
+  const have = agree(programs.length, 'has', 'have')
+  return [
+    `${listed(programs, 3)} ${have} a loader from the Nix store, and wheelfix has no record of this folder. If wheelfix set ` +
+      `this loader, it cannot restore the original: install ${agree(programs.length, 'the program', 'the programs')} again`,
+  ]
 }
 
 const UNDO_GONE =

@@ -6,8 +6,8 @@ import { statSync } from 'node:fs'
 import { ElfError } from '../elf/error.ts'
 import { originalSource } from '../elf/graft/undo-note.ts'
 import { readElf, withoutTables } from '../elf/read.ts'
-import { type KeptUndos, keptUndos } from '../state/kept-undos.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { type KeptUndos, undosOf } from '../state/kept-undos.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { matchesPath } from '../io/glob.ts'
 import {
   directoryOf,
@@ -114,7 +114,7 @@ export function scanVenv(
     store,
     ignored,
     reading: { suffixes: extensionSuffixes, isRecorded: recordedIn(venv), driver },
-    kept: keptUndos(venv),
+    kept: undosOf(venv),
     seen: new Set(),
     isOutside: false,
     objects: [],
@@ -285,7 +285,7 @@ const STATE_DEPTH = 3
 function sayErrno(errno: string, what: string): string {
   if (errno === 'EACCES' || errno === 'EPERM')
     return `you have no permission to read this ${what}: give yourself permission and run wheelfix again`
-  return `this ${what} cannot be read (${errno})`
+  return `this ${what} cannot be read: ${systemReason(errno)}`
 }
 
 const LIBRARY_NAME = /\.so(?:\.|$)/
@@ -329,7 +329,7 @@ export function recordedIn({ sitePackages }: Pick<Environment, 'sitePackages'>):
  */
 export function objectReader(venv: Environment, suffixes: readonly string[]): (path: string) => ScannedObject | null {
   const reading = { suffixes, isRecorded: recordedIn(venv), driver: false }
-  const kept = keptUndos(venv)
+  const kept = undosOf(venv)
   return path => {
     try {
       return scanFile(path, relativeTo(venv.root, path), fileNameOf(path), reading, kept)

@@ -65,8 +65,36 @@ export function errnoAt(path: string, error: unknown): string {
   const errno = errnoOf(error)
   if (errno === undefined) throw error
   if (!UNKNOWING.has(errno)) return errno
-  const what = errno === 'EMFILE' ? 'too many open files: raise the limit (ulimit -n)' : `cannot be read now (${errno})`
-  throw new WheelfixError('IO', `${path}: ${what}`, path)
+  throw new WheelfixError('IO', `${path}: ${systemReason(errno)}`, path)
+}
+
+/** Why the system refused to read or write, and what to do, for each errno that a user can do something about. */
+const SYSTEM_REASONS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: free some space and run wheelfix again',
+  EDQUOT: 'your disk quota is used up: free some space and run wheelfix again',
+  EROFS: 'the file system is read-only: mount it writable and run wheelfix again',
+  ENOENT: 'it does not exist',
+  EACCES: 'you have no permission for this: run wheelfix as the owner of the folder',
+  EPERM:
+    'the system does not permit it: the file or folder may be immutable (lsattr, chattr -i) or belong to another user',
+  ETXTBSY: 'the program is running: end it and run wheelfix again',
+  EIO: 'the disk reports an error: look at dmesg',
+  EUCLEAN: 'the file system is damaged: run fsck',
+  EBADMSG: 'the file system is damaged: run fsck',
+  ESTALE: 'the file server does not know the file any more: run wheelfix again',
+  EREMOTEIO: 'the file server reports an error: run wheelfix again',
+  ETIMEDOUT: 'the file server did not answer in time: run wheelfix again',
+  EAGAIN: 'the system could not answer at once: run wheelfix again',
+  EINTR: 'the system was interrupted: run wheelfix again',
+  ERR_ACCESS_DENIED: "Node's permission model forbids this: run wheelfix without --permission (NODE_OPTIONS)",
+  EMFILE: 'too many open files: raise the limit (ulimit -n)',
+  ENFILE: 'too many files are open on this machine: end some programs and run wheelfix again',
+  ENOMEM: 'there is not enough memory: end some programs and run wheelfix again',
+}
+
+/** The second half of a message about a file: why the system refused, and what to do. `errno` is the name of the error. */
+export function systemReason(errno: string): string {
+  return SYSTEM_REASONS[errno] ?? `the system says ${errno}`
 }
 
 function errnoName(number: number): string {

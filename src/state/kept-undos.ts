@@ -7,13 +7,14 @@ import type { ByteSource } from '../elf/source.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { graftedSource } from '../elf/graft/graft.ts'
 import { digestOf } from '../io/hash.ts'
-import { entriesIn } from '../io/path.ts'
+import { WheelfixError } from '../io/error.ts'
+import { directoryOf, entriesIn, isInside } from '../io/path.ts'
 import { parseUndo, undoText } from '../io/program-undo.ts'
 import { makeFolders } from '../io/write/folder.ts'
 import { removeOldTemporaries } from '../io/write/leftovers.ts'
 import { replaceContent } from '../io/write/replace.ts'
-import type { Place } from '../python/environment.ts'
-import { readState } from '../python/state-folder.ts'
+import type { Environment, Place } from '../python/environment.ts'
+import { checkStateFolder, readState } from '../python/state-folder.ts'
 
 const FOLDER = 'undo'
 
@@ -33,6 +34,45 @@ export function keptUndos(place: Place, owner: Owner = 'venv'): KeptUndos {
       return text === null ? null : parseUndo(text, source, owner)
     },
   }
+}
+
+/**
+ * The undos of an environment. A folder that was moved has a new state folder, and its undos are in that of its old place:
+ * the state folders of the user's other folders serve, too, because an undo is named after the bytes that it applies to.
+ */
+export function undosOf(environment: Environment): KeptUndos {
+  const own = keptUndos(environment)
+  const { kind, root, stateFolder } = environment
+  // the state may be in the folder itself: it moves along
+  if (kind !== 'folder' || isInside(stateFolder, root)) return own
+  let others: readonly KeptUndos[] | null = null
+  return {
+    of(source) {
+      const found = own.of(source)
+      if (found !== null) return found
+      others ??= siblings(root, stateFolder).map(place => keptUndos(place))
+      for (const other of others) {
+        const undo = other.of(source)
+        if (undo !== null) return undo
+      }
+      return null
+    },
+  }
+}
+
+function siblings(root: string, stateFolder: string): Place[] {
+  const home = directoryOf(stateFolder)
+  return entriesIn(home).flatMap(({ name, kind }): Place[] => {
+    const place = { root, stateFolder: `${home}/${name}` }
+    if (kind !== 'directory' || place.stateFolder === stateFolder) return []
+    try {
+      checkStateFolder(place)
+      return [place]
+    } catch (error) {
+      if (error instanceof WheelfixError) return []
+      throw error
+    }
+  })
 }
 
 /**

@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { fsPath, isWritable, listDirectory, realPath } from '../io/path.ts'
 import { refuseStoreOutput } from '../nix/refuse-store.ts'
 import type { WheelOptions } from './wheel-report.ts'
@@ -51,8 +51,7 @@ export function findWheels(named: readonly string[], cwd: string): string[] {
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined || error instanceof WheelfixError) throw error
-      const what = errno === 'ENOENT' ? 'does not exist' : `cannot be read (${errno})`
-      throw new WheelfixError('IO', `${path} ${what}`, path)
+      throw new WheelfixError('IO', `${path}: ${systemReason(errno)}`, path)
     }
   }
   return [...found.values()]

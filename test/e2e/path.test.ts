@@ -1,6 +1,7 @@
 // Folders and files that are not virtual environments.
 import assert from 'node:assert/strict'
 import {
+  appendFileSync,
   chmodSync,
   cpSync,
   existsSync,
@@ -211,6 +212,40 @@ worldSuite('wheelfix path', ['gcc', 'g++'], world => {
       assert.equal(status, 2)
       assert.match(stderr, reason)
     }
+  })
+
+  test('a program that was edited in place is restored in a moved folder; if its undo is lost, restore says so', () => {
+    const tree = folder('to-move')
+    const tool = join(tree, 'tool')
+    writeFileSync(`${tool}.c`, 'int main(void) { return 0; }')
+    runWell('gcc', ['-o', tool, `${tool}.c`, `-Wl,--dynamic-linker,${FOREIGN}`])
+    // nothing may follow the payload, so there is no room for an undo note in the file
+    appendFileSync(tool, `${'data '.repeat(500)}PAYLOAD`)
+    const before = treeContent(tree)
+    well('path', tree, ...libs)
+    const patched = treeContent(tree)
+    assert.notDeepEqual(patched, before)
+    const moved = `${tree}-away`
+    renameSync(tree, moved)
+    assert.match(well('restore', moved, '--dry-run'), /1 object to restore/)
+    assert.deepEqual(treeContent(moved), patched)
+    assert.match(well('restore', moved), /1 object restored/)
+    assert.deepEqual(treeContent(moved), before)
+
+    well('path', moved, ...libs)
+    rmSync(join(world.root, 'home/.local/state'), { recursive: true })
+    for (const args of [
+      ['restore', moved, '--dry-run'],
+      ['restore', moved],
+    ]) {
+      const { stdout, stderr } = wheelfix(world, args)
+      assert.match(
+        stderr,
+        /^warning: tool has a loader from the Nix store, and wheelfix has no record of this\s+folder/,
+      )
+      assert.match(stdout, /^nothing to restore$/m)
+    }
+    assert.deepEqual(treeContent(moved), patched)
   })
 
   test('an empty word, which a shell gives for an unset variable, never means the current folder', () => {

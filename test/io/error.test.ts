@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { realpathSync } from 'node:fs'
 import { suite, test } from 'node:test'
-import { errnoAt, WheelfixError } from '../../src/io/error.ts'
+import { errnoAt, systemReason, WheelfixError } from '../../src/io/error.ts'
 import { realPathOrNull } from '../../src/io/path.ts'
 
 /** An error as node:fs throws it. */
@@ -39,4 +39,22 @@ test('a path whose links cannot be resolved is absent, unless the disk failed', 
     throw failed('EACCES')
   })
   assert.equal(realPathOrNull('/x'), null)
+})
+
+suite('the reason that the system gives', () => {
+  test('says what to do for each usual error', () => {
+    const usual = 'EACCES EPERM EROFS ENOSPC EDQUOT EIO EUCLEAN ESTALE EMFILE ENFILE ENOMEM ETXTBSY ETIMEDOUT'
+    for (const errno of usual.split(' ')) assert.match(systemReason(errno), /^[^:]+: \S/, errno)
+    assert.equal(systemReason('EROFS'), 'the file system is read-only: mount it writable and run wheelfix again')
+  })
+
+  test('names any other error', () => {
+    assert.equal(systemReason('EXDEV'), 'the system says EXDEV')
+  })
+
+  test('follows the path when the disk failed', () => {
+    assert.throws(() => errnoAt('/x/foo.so', failed('EIO')), {
+      message: '/x/foo.so: the disk reports an error: look at dmesg',
+    })
+  })
 })
