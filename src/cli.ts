@@ -201,7 +201,7 @@ function addPython(program: Command, _: string, end: End): void {
     .option('--from <python>', 'with --make, the Python from the Nix store to make it from (default: python3)')
     .option('--update', 'with --make, take the current Python and libraries')
     .addOption(libsOption())
-    .option('--no-scan', 'do not look for a glibc and for libraries in the local Nix store')
+    .option('--no-scan', 'do not look for a glibc or for libraries in the local Nix store')
     .addOption(trustOption())
     .option('--restore', 'restore the original loader; remove what --make made')
     .addOption(dryRunOption())

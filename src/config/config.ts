@@ -1,9 +1,11 @@
 // The project's own settings: [tool.wheelfix] in pyproject.toml, or wheelfix.toml, in the folder of the venv or in one
 // above.
+import { statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
 import { findConfig } from './find-config.ts'
 
 /**
@@ -63,13 +65,22 @@ export function readConfig(venvRoot: string): Config {
 
 function readToml(path: string): Record<string, unknown> {
   const bytes = readRegular(path, LARGEST_FILE)
-  if (bytes === null) throw invalid(path, 'it cannot be read, is not a regular file, or is too large')
+  if (bytes === null) throw invalid(path, unreadableReason(path))
   try {
     return parse(bytes.toString('utf8'))
   } catch (error) {
     if (!(error instanceof TomlError)) throw error
     throw new WheelfixError('CONFIG_INVALID', `${path} is not valid TOML: ${error.message.split('\n')[0] ?? ''}`, path)
   }
+}
+
+/** Why `readRegular` gives nothing, and what to do. */
+function unreadableReason(path: string): string {
+  const status = statSync(fsPath(path), { throwIfNoEntry: false })
+  if (status === undefined) return 'it was removed during this run: run wheelfix again'
+  if (!status.isFile()) return 'it is not a regular file: replace it with a file, or remove it'
+  if (status.size > LARGEST_FILE) return `it has ${status.size} bytes; at most ${LARGEST_FILE} are read`
+  return 'it cannot be read: give yourself permission (chmod u+r)'
 }
 
 function configOf(path: string, table: unknown): Config {

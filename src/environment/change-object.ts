@@ -8,7 +8,7 @@ import type { Undo } from '../elf/graft/undo-note.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { applyEdit, stateOf } from '../elf/edit/state.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import type { Libc } from '../ldso/libc.ts'
 import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
 
@@ -73,20 +73,11 @@ export function refusalOf(error: unknown): Refusal {
 export function writeReason(error: unknown): string {
   const errno = errnoOf(error)
   if (errno === undefined) throw error
-  return WRITE_REASONS[errno] ?? `cannot be written (${errno})`
+  return WRITE_REASONS[errno] ?? systemReason(errno)
 }
 
 const WRITE_REASONS: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full: free some space and run wheelfix again',
   EACCES: 'you have no permission to write here: run wheelfix as the owner of the environment',
-  EPERM:
-    'the system does not permit it: the file or folder may be immutable (lsattr, chattr -i) or belong to another user',
-  EROFS: 'the file system is read-only',
-  ETXTBSY: 'the program is running: end it and run wheelfix again',
-  EDQUOT: 'your disk quota is used up: free some space and run wheelfix again',
-  EIO: 'the disk reports an error: look at dmesg',
-  EUCLEAN: 'the file system is damaged: run fsck',
-  ESTALE: 'the file server does not know the file any more: run wheelfix again',
   ENOENT: 'another program removed it during this run: run wheelfix again',
   EBUSY:
     'something is mounted on this file (a bind mount), so it cannot be replaced: unmount it and run wheelfix again',

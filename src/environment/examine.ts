@@ -131,7 +131,10 @@ export function examine(venv: Environment, options: VenvOptions): Examination {
     config,
     warnings: [
       // faults that stop everything come first, because the report shows only a few warnings
-      ...faults.map(fault => `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'it is made again'}`),
+      ...faults.map(
+        fault =>
+          `${fault}; ${options.mode === 'plan' ? 'run wheelfix loader' : 'this run makes the private loader again'}`,
+      ),
       ...environmentWarnings(env),
       ...venvWarnings(venv, scan),
       ...named.warnings,

@@ -203,9 +203,9 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
     'Use a Python from a newer nixpkgs, or `wheelfix venv` without a private loader.',
   ],
   PATH_REFUSED: [
-    'wheelfix refuses to patch this folder: it is a system folder, the store, a home folder or outside of the environment.',
-    'error: /usr belongs to the system (/usr), whose package manager changes its files',
-    'Name a folder of your own, such as a project. Replace a link that leads out of the environment by a folder.',
+    'wheelfix refuses to patch this folder: it is a system folder, the store, a home folder or outside the environment.',
+    'error: /usr belongs to the system (/usr), whose package manager changes its files: name a folder of your own',
+    'Name a folder of your own, such as a project. Replace a link that leads out of the environment with a folder.',
   ],
   LIBS_NOT_FOUND: [
     'A named library folder does not exist.',
@@ -234,7 +234,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   BUSY: [
     'Another run of wheelfix is working on the same environment and did not end in time.',
-    'error: process 1234 is working on /home/you/project/.venv; if that is not true, remove /home/you/project/.venv/.wheelfix/lock',
+    'error: process 1234 is working on /home/you/project/.venv: run wheelfix again when it has ended; if there is no other run, remove /home/you/project/.venv/.wheelfix/lock',
     'Wait until the other run has ended, then run the command again.',
   ],
   INTERRUPTED: [
@@ -244,7 +244,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
   ],
   IO: [
     'The system refused to read or write: the disk is full, a permission is missing, or a program does not exist.',
-    'error: .venv/lib/python3.12/site-packages/foo.so: the disk is full',
+    'error: .venv/lib/python3.12/site-packages/foo.so: the disk is full: free some space and run wheelfix again',
     'Do what the message says and run the command again. No file is half written.',
   ],
   BUG: [

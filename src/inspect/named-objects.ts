@@ -38,7 +38,11 @@ export function namedObjects(name: string, subject: Subject, cwd: string): Named
   const owned = among('distribution', path => distributions.ownerOf(path)?.distribution.name === normal)
   if (owned !== null) return owned
   if (distributions.get(normal) !== undefined) {
-    throw new WheelfixError('USAGE', `${name} is installed in ${venv.root}, but it has no ELF object`, venv.root)
+    throw new WheelfixError(
+      'USAGE',
+      `${name} is installed in ${venv.root}, but it has no ELF object, so it needs no library`,
+      venv.root,
+    )
   }
 
   const folders = modulePaths(name, importRoots)

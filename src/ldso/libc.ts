@@ -123,7 +123,8 @@ export function identifyLibc(program: string, object: ElfObject, env: NodeJS.Pro
  */
 export function nixLdLibc(object: ElfObject, env: NodeJS.ProcessEnv): Libc {
   const shim = NIX_LD_SHIMS.get(object.header.machine)
-  if (shim === undefined) throw new WheelfixError('LOADER_NOT_FOUND', 'nix-ld does not support this machine')
+  if (shim === undefined)
+    throw new WheelfixError('LOADER_NOT_FOUND', 'nix-ld does not support this machine: give --interpreter python')
   const enable = 'enable programs.nix-ld in NixOS, or give --interpreter python'
   const absent = new WheelfixError(
     'LOADER_NOT_FOUND',
@@ -188,12 +189,19 @@ function absentLoader(program: string, interp: string): WheelfixError {
   )
 }
 
+/** What helps where the C library of a Python is broken or unknown. */
+const OTHER_PYTHON = 'use a Python from nixpkgs'
+
 /** The loader file as text, one character for each byte. */
 function readLoader(path: string, absent: () => WheelfixError): string {
   try {
     return withSource(path, source => {
       if (source.size > LARGEST_LOADER) {
-        throw new WheelfixError('LIBC_UNSUPPORTED', `${path} is too large for a loader (${source.size} bytes)`, path)
+        throw new WheelfixError(
+          'LIBC_UNSUPPORTED',
+          `${path} is too large for a loader (${source.size} bytes): ${OTHER_PYTHON}`,
+          path,
+        )
       }
       return Buffer.from(source.read(0, source.size)).toString('latin1')
     })
@@ -202,7 +210,7 @@ function readLoader(path: string, absent: () => WheelfixError): string {
     if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ELOOP') throw absent()
     if (errno === undefined && !(error instanceof ElfError)) throw error
     const why = errno ?? 'it is not a regular file'
-    throw new WheelfixError('LOADER_NOT_FOUND', `the loader ${path} cannot be read: ${why}`, path)
+    throw new WheelfixError('LOADER_NOT_FOUND', `the loader ${path} cannot be read (${why}): ${OTHER_PYTHON}`, path)
   }
 }
 
@@ -229,7 +237,7 @@ const NIX_SYSTEMS = new Map([
 function describeLibc(loader: string, text: string, nixLd: NixLd | null, env: NodeJS.ProcessEnv): Libc {
   if (text.includes('musl libc')) return describeMusl(loader, text, nixLd)
   if (text.includes('/ld.so.cache') || text.includes('GLIBC_PRIVATE')) return describeGlibc(loader, text, nixLd, env)
-  throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} is neither glibc's nor musl's loader`, loader)
+  throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} is neither glibc's nor musl's loader: ${OTHER_PYTHON}`, loader)
 }
 
 function describeGlibc(loader: string, text: string, nixLd: NixLd | null, env: NodeJS.ProcessEnv): Libc {
@@ -238,7 +246,11 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null, env: N
     existsSync(fsPath(`${folder}/libc.so.6`)),
   )
   if (dir === undefined) {
-    throw new WheelfixError('LIBC_UNSUPPORTED', `${loader} has no libc.so.6 beside it or in its directories`, loader)
+    throw new WheelfixError(
+      'LIBC_UNSUPPORTED',
+      `${loader} has no libc.so.6 beside it or in its directories: ${OTHER_PYTHON}`,
+      loader,
+    )
   }
   const release = releaseOf(text) ?? releaseOf(readLibc(`${dir}/libc.so.6`))
   let asked: Diagnostics | undefined
@@ -276,7 +288,7 @@ function describeGlibc(loader: string, text: string, nixLd: NixLd | null, env: N
 }
 
 function readLibc(path: string): string {
-  return readLoader(path, () => new WheelfixError('LIBC_UNSUPPORTED', `${path} does not exist`, path))
+  return readLoader(path, () => new WheelfixError('LIBC_UNSUPPORTED', `${path} does not exist: ${OTHER_PYTHON}`, path))
 }
 
 function describeMusl(loader: string, text: string, nixLd: NixLd | null): Libc {

@@ -190,7 +190,11 @@ function planMusl(venv: Environment, python: PythonProcess, content: CacheConten
   const folder = ownFolder(venv)
   const machine = /^ld-musl-(.+)\.so\.1$/.exec(basename(libc.ldso))?.[1]
   if (machine === undefined) {
-    throw new WheelfixError('LIBC_UNSUPPORTED', `${libc.ldso} is musl's loader under an unknown name`, libc.ldso)
+    throw new WheelfixError(
+      'LIBC_UNSUPPORTED',
+      `${libc.ldso} is musl's loader under an unknown name; use wheelfix venv, which patches the wheels instead`,
+      libc.ldso,
+    )
   }
   const loader = `${folder}/lib/${basename(libc.ldso)}`
   const cache = `${folder}/etc/ld-musl-${machine}.path`

@@ -7,7 +7,7 @@ import { accessSync, constants, existsSync, lstatSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readRegular } from '../io/beneath.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, linkStatusOf, listDirectory, readLink } from '../io/path.ts'
 import { makeFolders, removeEmptyFolder, removeFile, removeTree, withFolders, withNames } from '../io/write/folder.ts'
 import { removeTemporaries } from '../io/write/leftovers.ts'
@@ -150,8 +150,8 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
     }
     const errno = errnoOf(error)
     if (errno === undefined) throw error
-    const advice = errno === 'EPERM' ? '; something there may be immutable (lsattr, chattr -i)' : ''
-    const said = `the private loader cannot be written (${errno}): ${withNames(String(error))}${advice}`
+    const at = error instanceof Error && 'path' in error && typeof error.path === 'string' ? error.path : plan.folder
+    const said = `the private loader cannot be written: ${withNames(at)}: ${systemReason(errno)}`
     throw new WheelfixError('IO', said, plan.folder)
   }
   return { warnings }

@@ -6,7 +6,7 @@ import { basename, join, resolve } from 'node:path'
 import { ElfError } from '../elf/error.ts'
 import { readElf } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { fsPath, isInside, realPath } from '../io/path.ts'
 import { removeTree } from '../io/write/folder.ts'
 import { removeTemporaries } from '../io/write/leftovers.ts'
@@ -90,7 +90,11 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
   const files = names.filter(({ replaced }) => replaced === 'file')
   const [first] = files
   if (first === undefined) {
-    throw new WheelfixError('PYTHON_NOT_FOUND', `${place.bin} holds no Python of its own to edit`, place.root)
+    throw new WheelfixError(
+      'PYTHON_NOT_FOUND',
+      `${place.bin} holds no Python of its own to edit: name the folder that a Python is installed in`,
+      place.root,
+    )
   }
   const venv = { ...place, python: first.path }
   if (options.mode === 'restore') return yield* restore(venv, names, env)
@@ -215,7 +219,7 @@ function write(copy: PythonCopy): void {
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === undefined) throw error
-    throw new WheelfixError('IO', `${copy.source} cannot be written (${errno}): nothing was changed`, copy.source)
+    throw new WheelfixError('IO', `${copy.source} was not changed: ${systemReason(errno)}`, copy.source)
   }
 }
 

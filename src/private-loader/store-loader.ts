@@ -39,7 +39,11 @@ export function chooseLoader(question: LoaderQuestion): string {
     const given = resolve(cwd, libc)
     const found = [given, join(given, name), join(given, 'lib', name)].find(path => servesAs(path, question))
     if (found !== undefined) return found
-    throw new WheelfixError('LOADER_NOT_FOUND', `${libc} holds no ${name} that ${program} can run with`, given)
+    throw new WheelfixError(
+      'LOADER_NOT_FOUND',
+      `${libc} holds no ${name} that ${program} can run with: name another glibc, such as --libc /nix/store/…-glibc-2.40`,
+      given,
+    )
   }
   const scanned = question.noScan ? [] : storeScanner({ store, env, trust })('libc.so.6')
   // the present loader may be one that an earlier scan found

@@ -19,7 +19,7 @@ import { ElfError } from '../elf/error.ts'
 import { isElf, readElf } from '../elf/read.ts'
 import { decodeBytes } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { fsPath, listDirectory, readLink, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
 import type { PythonEnvironment } from './environment.ts'
@@ -272,7 +272,7 @@ function identity(
   if (version === undefined) {
     throw new WheelfixError(
       'VENV_INVALID',
-      `neither ${venv.root}/pyvenv.cfg nor ${program} says which version it is`,
+      `neither ${venv.root}/pyvenv.cfg nor ${program} says which version of Python it is; ${remake(venv)}`,
       venv.root,
     )
   }
@@ -366,5 +366,7 @@ function unsupported(path: string, what: string): WheelfixError {
 }
 
 function unreadable(path: string, error: unknown): WheelfixError {
-  return new WheelfixError('PYTHON_NOT_FOUND', `${path} cannot be read and run: ${errnoOf(error)}`, path)
+  const errno = errnoOf(error) ?? ''
+  const reason = errno === 'EACCES' ? 'give yourself permission (chmod a+rx)' : systemReason(errno)
+  return new WheelfixError('PYTHON_NOT_FOUND', `${path} cannot be read and run (${errno}): ${reason}`, path)
 }

@@ -56,7 +56,7 @@ function readVenv(root: string, prefix = ''): Venv {
     if (errno === undefined) throw error
     throw new WheelfixError(
       'VENV_INVALID',
-      `a folder of the virtual environment ${root} cannot be read: ${errno}`,
+      `a folder of the virtual environment ${root} cannot be read (${errno}): give yourself permission, or run wheelfix as its owner`,
       root,
     )
   }
@@ -139,7 +139,7 @@ function noVenv(root: string, prefix: string): WheelfixError {
     return say(
       prefix === ''
         ? ' does not exist; name an existing virtual environment (python3 -m venv or uv venv creates one)'
-        : ', which does not exist',
+        : ', which does not exist: unset it, or activate another environment',
     )
   }
   if (!isFolder(root)) return say(' is a file; name the folder of a virtual environment')

@@ -242,7 +242,8 @@ function faultOf(path: string, env: NodeJS.ProcessEnv): string | null {
       : 'holds your home folder: name the folder of one tool or environment'
   }
   const system = SYSTEM_FOLDERS.find(folder => isInside(path, folder))
-  if (system !== undefined) return `belongs to the system (${system}), whose package manager changes its files`
+  if (system !== undefined)
+    return `belongs to the system (${system}), whose package manager changes its files: name a folder of your own`
   if (/^\/home\/[^/]+$/.test(path)) return 'is a home folder: name the folder of one tool or environment in it'
   if (SHARED.has(path)) return 'holds files of all users: name the folder of one tool or environment'
   refuseStore(path, env)

@@ -17,7 +17,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { isAlive, isRunning, ownIdentity, type ProcessIdentity } from '../io/alive.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { fenceIn, makeFolders, openFolders } from '../io/write/folder.ts'
 import type { Place } from '../python/environment.ts'
@@ -62,7 +62,11 @@ export function lockVenv(place: Place, patience = PATIENCE_MS): Lock {
         return { waited, release: end }
       }
       if (Date.now() > deadline) {
-        throw new WheelfixError('BUSY', `${claim} is working on ${root}; if that is not true, remove ${path}`, path)
+        throw new WheelfixError(
+          'BUSY',
+          `${claim} is working on ${root}: run wheelfix again when it has ended; if there is no other run, remove ${path}`,
+          path,
+        )
       }
     } catch (error) {
       const errno = errnoOf(error)
@@ -99,14 +103,11 @@ function makeStateFolder({ root, stateFolder }: Place): void {
 
 function notWritable(errno: string | undefined, venvRoot: string, error: unknown): unknown {
   if (errno === undefined) return error
-  const why = errno === 'EROFS' ? 'is on a read-only file system' : `cannot be written (${errno})`
-  const advice =
+  const why =
     errno === 'EACCES'
-      ? `; ${waysToWrite(venvRoot)}`
-      : errno === 'EPERM'
-        ? '; it may be immutable (lsattr, chattr -i) or belong to another user'
-        : ''
-  return new WheelfixError('IO', `${venvRoot} ${why}: nothing was changed${advice}`, venvRoot)
+      ? `cannot be written (${errno}): nothing was changed; ${waysToWrite(venvRoot)}`
+      : `was not changed: ${systemReason(errno)}`
+  return new WheelfixError('IO', `${venvRoot} ${why}`, venvRoot)
 }
 
 /** What lets this user write: the owner of a read-only environment needs its write bits, not another user's rights. */

@@ -17,7 +17,7 @@ import { basename, dirname, join } from 'node:path'
 import { type ByteSource, bytesSource } from '../elf/source.ts'
 import { decodeBytes, encodeText } from '../elf/text.ts'
 import { isAlive } from '../io/alive.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { digestOf } from '../io/hash.ts'
 import { fsPath, listDirectory } from '../io/path.ts'
 import { type RecordFields, rewriteRecord, trueFields } from '../python/record.ts'
@@ -219,8 +219,14 @@ export async function toOutput<T>(path: string, output: string, make: (temporary
     rmSync(fsPath(temporary), { force: true })
     const errno = errnoOf(error)
     if (errno === undefined || error instanceof WheelfixError) throw error
-    throw new WheelfixError('IO', `${output}: cannot be written (${errno})`, output)
+    throw new WheelfixError('IO', `${output}: ${writeReasonOf(errno)}`, output)
   }
+}
+
+/** The folder of a result may be any folder, so another one helps where this one may not be written. */
+function writeReasonOf(errno: string): string {
+  const isForbidden = errno === 'EACCES' || errno === 'EPERM'
+  return isForbidden ? 'you have no permission to write here: give -o a folder of your own' : systemReason(errno)
 }
 
 /** Sets the mode, and waits until the bytes are on the disk. */

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { crc32, createInflateRaw, inflateRawSync } from 'node:zlib'
 import { isElf } from '../elf/headers.ts'
 import { assertInside, type ByteSource } from '../elf/source.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { writeFully } from '../io/write/content.ts'
 import { readFully } from '../io/source.ts'
@@ -249,7 +249,11 @@ function openScratch(folder: string): Scratch {
     } catch (error) {
       const errno = errnoOf(error)
       if (errno === undefined) throw error
-      throw new WheelfixError('IO', `${folder}: cannot hold the unpacked libraries of a wheel (${errno})`, folder)
+      throw new WheelfixError(
+        'IO',
+        `${folder} cannot hold the unpacked libraries of a wheel: ${systemReason(errno)}`,
+        folder,
+      )
     }
   }
   return {

@@ -4,7 +4,7 @@
 import yauzl from 'yauzl'
 import { ElfError } from '../elf/error.ts'
 import { decodeBytes } from '../elf/text.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { type FileSource, openSource } from '../io/source.ts'
 import { agree, count } from '../io/words.ts'
 import {
@@ -124,7 +124,7 @@ function openFile(path: string): FileSource {
     if (error instanceof ElfError) throw new WheelfixError('WHEEL_INVALID', `${path}: not a file`, path)
     const errno = errnoOf(error)
     if (errno === undefined) throw error
-    throw new WheelfixError('IO', `${path}: cannot be read (${errno})`, path)
+    throw new WheelfixError('IO', `${path}: ${systemReason(errno)}`, path)
   }
 }
 

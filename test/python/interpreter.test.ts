@@ -216,7 +216,7 @@ test('a file that cannot be an interpreter is refused with its path', () => {
   )
   fails(
     'PYTHON_NOT_FOUND',
-    /cannot be read and run: EACCES/,
+    /cannot be read and run \(EACCES\): give yourself permission/,
     venv('no-x', python => writeFileSync(python, 'x')),
   )
   fails(

@@ -120,7 +120,7 @@ test('each kind of folder that is not a venv gets its own message', () => {
   })
   const whole = venv('whole')
   fails('VENV_NOT_FOUND', /\/nothing does not exist; name an existing virtual environment/, () => find('nothing'))
-  fails('VENV_NOT_FOUND', /VIRTUAL_ENV names .*\/nothing, which does not exist/, () =>
+  fails('VENV_NOT_FOUND', /VIRTUAL_ENV names .*\/nothing, which does not exist: unset it/, () =>
     find(undefined, { VIRTUAL_ENV: '/nothing' }),
   )
   fails('VENV_NOT_FOUND', /is a file/, () => find('plain/x'))
@@ -165,7 +165,11 @@ test(
     fails('VENV_INVALID', /cannot be read \(EACCES\)/, () => find(path))
     const folder = venv('locked-lib')
     chmodSync(join(folder, 'lib'), 0)
-    fails('VENV_INVALID', /a folder of the virtual environment .* cannot be read: EACCES/, () => find(folder))
+    fails(
+      'VENV_INVALID',
+      /a folder of the virtual environment .* cannot be read \(EACCES\): give yourself permission/,
+      () => find(folder),
+    )
     chmodSync(join(folder, 'lib'), 0o755)
   },
 )

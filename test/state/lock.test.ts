@@ -118,7 +118,9 @@ for (const [how, search] of PATHS) {
     for (const [, other] of PATHS)
       assert.match(
         outcomeFor(venv, other),
-        new RegExp(`^process ${child.pid} is working on .*; if that is not true, remove`),
+        new RegExp(
+          `^process ${child.pid} is working on .*: run wheelfix again when it has ended; if there is no other run, remove`,
+        ),
       )
     await kill(child)
     assert.equal(outcomeFor(venv, search, 5000), 'taken')

@@ -1,5 +1,5 @@
 // The message of a command that could do nothing: one sentence on stderr, or one JSON document on stdout.
-import { errnoOf, WheelfixError } from '../../io/error.ts'
+import { errnoOf, systemReason, WheelfixError } from '../../io/error.ts'
 import { withNames } from '../../io/write/folder.ts'
 import { type ColourMode, colours } from '../../report/colour.ts'
 import { screenOf, wrap } from '../../report/screen.ts'
@@ -56,17 +56,6 @@ function expected(error: unknown): WheelfixError {
   const errno = errnoOf(error)
   if (errno === undefined || !(error instanceof Error)) throw error
   const path = 'path' in error && typeof error.path === 'string' ? withNames(error.path) : undefined
-  const what = SENTENCES[errno] ?? `the system says ${errno}`
+  const what = systemReason(errno)
   return new WheelfixError('IO', path === undefined ? what : `${path}: ${what}`, path)
-}
-
-const SENTENCES: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full: free some space and run wheelfix again',
-  EDQUOT: 'your disk quota is used up: free some space and run wheelfix again',
-  EACCES: 'you have no permission for this: run wheelfix as the owner of the environment',
-  EPERM:
-    'the system does not permit it: the file or folder may be immutable (lsattr, chattr -i) or belong to another user',
-  EROFS: 'the file system is read-only',
-  ERR_ACCESS_DENIED: "Node's permission model forbids this: run wheelfix without --permission (NODE_OPTIONS)",
-  EMFILE: 'too many open files: raise the limit (ulimit -n)',
 }

@@ -52,7 +52,7 @@ export async function runNix(
       // ends Nix at once, and does not wait for processes that Nix may have started
       child.kill('SIGKILL')
       child.stdout.destroy()
-      throw new WheelfixError('IO', `${name} was stopped after ${secondsSince(start)} s`, name)
+      throw new WheelfixError('IO', `${name} was stopped after ${secondsSince(start)} s: run the command again`, name)
     }
     if (errnoOf(error) !== 'ENOENT') throw error
     throw new WheelfixError(
