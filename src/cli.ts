@@ -118,8 +118,9 @@ function addPath(program: Command, version: string, end: End): void {
     .summary("patch any folder or file: pip --target, node_modules, an editor's extensions, a tool's cache")
     .description(
       'Patches the ELF objects of folders that are not virtual environments. Extension modules are resolved for the Python ' +
-        "that --python names, or else the Python of the folder's scripts. Programs get a loader from the Nix store. Virtual " +
-        'environments in the folder are patched separately.',
+        "that --python names, else for that of the environment around the folder, or of the folder's scripts. Programs get " +
+        'the loader of this Python; without a Python, they get one from the Nix store. Virtual environments in the folder ' +
+        'are patched separately.',
     )
     .argument('<paths...>', 'folders, or single files')
     .option(

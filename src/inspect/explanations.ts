@@ -33,7 +33,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Please report the line, the output of `wheelfix why` for the file, and the name of the package.',
   ],
   'loader-refuses': [
-    'No library is missing, but the real loader refuses to load an object. The reason is thread-local storage, an executable stack, a missing version or a relocation.',
+    'No library is missing, but the real loader refuses to load an object. The reason is thread-local storage, an executable stack, a missing symbol or a relocation.',
     '✗ the loader does not load it: cannot allocate memory in static TLS block',
     "Read the loader's message, which gives the reason. Then try another version of the package, or import this package before the others.",
   ],
