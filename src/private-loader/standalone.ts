@@ -90,11 +90,8 @@ export function* standaloneSteps(options: StandaloneOptions): Generator<undefine
   const files = names.filter(({ replaced }) => replaced === 'file')
   const [first] = files
   if (first === undefined) {
-    throw new WheelfixError(
-      'PYTHON_NOT_FOUND',
-      `${place.bin} holds no Python of its own to edit: name the folder that a Python is installed in`,
-      place.root,
-    )
+    const what = `${place.bin} holds no Python of its own to edit: name the folder that a Python is installed in`
+    throw new WheelfixError('PYTHON_NOT_FOUND', what, place.root)
   }
   const venv = { ...place, python: first.path }
   if (options.mode === 'restore') return yield* restore(venv, names, env)

@@ -147,7 +147,7 @@ function openOwn(at: string | Buffer, path: string): number {
   closeSync(fd)
   throw new WheelfixError(
     'VENV_INVALID',
-    `${path} is a file with other names, which wheelfix did not make: remove it`,
+    `${path} has other names (hard links), so wheelfix did not create it: remove it`,
     path,
   )
 }

@@ -62,7 +62,7 @@ function openFolder(folder: string): number | null {
     const fence = fenceOf(folder)
     const real = fence === null ? '' : pathOf(fd)
     if (fence !== null && !isInside(real, fence[1])) {
-      const what = `${folder} leads out of ${fence[0]}, to ${real}: nothing is written there`
+      const what = `${folder} leads out of ${fence[0]}, to ${real}: replace the link with a folder`
       throw new WheelfixError('PATH_REFUSED', what, folder)
     }
   } catch (error) {
