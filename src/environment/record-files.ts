@@ -4,10 +4,17 @@ import { encodeText } from '../elf/text.ts'
 import { extrasOf } from '../io/write/attributes.ts'
 import { readRegular } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
-import { withFolders } from '../io/write/folder.ts'
+import { type OpenFolders, withFolders } from '../io/write/folder.ts'
 import { renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
 import type { FileOwner } from '../python/distributions.ts'
-import { LARGEST_RECORD, type RecordFields, recordRows, rewriteRecord, SOURCES } from '../python/record.ts'
+import {
+  EMPTY_FIELDS,
+  LARGEST_RECORD,
+  type RecordFields,
+  recordRows,
+  rewriteRecord,
+  SOURCES,
+} from '../python/record.ts'
 import { writeReason } from './change-object.ts'
 
 /** The rows of RECORD files. Each file is read and parsed once. */
@@ -93,7 +100,9 @@ export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
       const staged: Staged[] = []
       for (const [recordPath, rows] of some) {
         attempt(recordPath, () => {
-          const before = readRecord(recordPath, folders.at(recordPath))
+          const at = placeOf(recordPath, rows, folders)
+          if (at === null) return
+          const before = readRecord(recordPath, at)
           const after = rewriteRecord(before, rows)
           if (after === before) return
           const item = stageContent(folders, recordPath, Buffer.from(after, 'latin1'))
@@ -106,6 +115,23 @@ export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
     })
   }
   return reasons
+}
+
+/**
+ * The path of a RECORD by way of its open folder. null for a RECORD outside the environment, to which a link leads, if it
+ * may stay as it is: it keeps the hashes of files that are patched.
+ * @throws WheelfixError `PATH_REFUSED` for one that lacks the fields of originals
+ */
+function placeOf(recordPath: string, rows: ReadonlyMap<string, RecordFields>, { at }: OpenFolders): string | null {
+  try {
+    return at(recordPath)
+  } catch (error) {
+    if (!(error instanceof WheelfixError)) throw error
+    const originals = new Map([...rows].filter(([, fields]) => fields !== EMPTY_FIELDS))
+    const now = readRecord(recordPath)
+    if (rewriteRecord(now, originals) !== now) throw error
+    return null
+  }
 }
 
 /** The most files in a batch. Their folders are open meanwhile. */

@@ -2,13 +2,24 @@
 // by root. Nothing outside changes. Here the run itself does the swap before its Nth use of a path, so that each moment is
 // tried. A slice here; `npm run survive` tries more moments. (together.test.ts does it with a real other user, at random.)
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { missing, skip } from '../support/requires.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
 import { buildWorld, type World } from '../world/world.ts'
-import { copyTemplate, hasHeaders, makeTemplate } from './template.ts'
+import { copyTemplate, hasHeaders, makeTemplate, venvFiles } from './template.ts'
 
 const SWAP = join(import.meta.dirname, '../../../test/support/swap.cjs')
 const MOMENTS = process.env['WHEELFIX_SURVIVE'] === 'all' ? 24 : 2
@@ -48,6 +59,37 @@ function theSuite(world: World): void {
       '.wheelfix': join(venv, '.wheelfix'),
       '.wheelfix/loader': join(venv, '.wheelfix/loader'),
     }
+
+    const outside = join(world.root, 'outside')
+    /** Moves a folder of a new venv out of it, and puts a link in its place. */
+    const moveOut = (folder: string): void => {
+      for (const path of [venv, outside]) rmSync(path, { recursive: true, force: true })
+      copyTemplate(world, template, venv)
+      renameSync(folder, outside)
+      symlinkSync(outside, folder)
+    }
+
+    test('a .dist-info folder that was a link before: it keeps its hashes, and the rest is patched and restored', () => {
+      moveOut(folders['of RECORD'])
+      const [was, original] = [stateOf(outside), venvFiles(venv)]
+      for (const command of ['venv', 'check', 'loader', 'check', 'venv', 'restore']) {
+        const { status, stdout, stderr } = fix([command])
+        assert.equal(status, 0, command + stdout + stderr)
+        assert.deepEqual(stateOf(outside), was, command)
+      }
+      assert.deepEqual(venvFiles(venv), original)
+    })
+
+    test('a bin folder that was a link before: venv patches the rest, and loader refuses', () => {
+      moveOut(folders.bin)
+      const was = stateOf(outside)
+      assert.equal(fix(['venv']).status, 0)
+      const { status, stderr } = fix(['loader'])
+      assert.equal(status, 2, stderr)
+      assert.match(stderr.replaceAll(/\s+/g, ' '), /bin leads out of .*: replace the link with a folder/)
+      assert.equal(fix(['restore']).status, 0)
+      assert.deepEqual(stateOf(outside), was)
+    })
 
     for (const [run, { before, args }] of Object.entries(runs)) {
       const prepare = (): void => {
