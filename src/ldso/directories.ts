@@ -93,7 +93,8 @@ export function loaderDirectories(loader: Loader): LoaderDirectories {
 
 /**
  * Adds a directory, and before it its subdirectories for this processor, best first (elf/dl-hwcaps.c): those of
- * glibc-hwcaps, and before glibc 2.37 also combinations of `tls`, the platform and more. musl has none.
+ * glibc-hwcaps, and before glibc 2.37 also combinations of `tls`, the platform and more. musl has none. The loader
+ * itself gives their order (`askSubdirectories` in ask-loader.ts).
  */
 function addWithHwcaps(directories: SearchDirectory[], loader: Loader, step: SearchDirectory): void {
   const names = loader.tree.names(step.directory)
@@ -127,8 +128,9 @@ function mayHaveSubdirectories(names: ReadonlySet<string>): boolean {
 }
 
 /**
- * The values of the tokens in the strings of an object. Some libcs must be asked for the last two, so these are
- * computed on use.
+ * The values of the tokens in the strings of an object. `path` is the path that opened the object first, so $ORIGIN is
+ * the folder of a link and not of its file. (The path of the main program has no links.) Some libcs must be asked for
+ * the last two values, so these are computed on use.
  */
 export function tokens({ libc }: Loader, { path }: Pick<LinkMap, 'path'>): TokenValues {
   const slash = path.lastIndexOf('/')

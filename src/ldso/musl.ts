@@ -1,6 +1,7 @@
 // The directories in which musl looks for a library (ldso/dynlink.c, load_library): LD_LIBRARY_PATH, then the search
 // path of the object and of each object in the chain that needed it, then the system path. musl does not distinguish
-// DT_RPATH and DT_RUNPATH (DT_RUNPATH wins where there are both). Both are inherited.
+// DT_RPATH and DT_RUNPATH (DT_RUNPATH wins where there are both). Both are inherited. `muslPath` in libc.ts reads the
+// system path.
 import type { LinkMap, Process, SearchDirectory } from './search.ts'
 import { loaderDirectories, tagDirectories } from './directories.ts'
 

@@ -10,8 +10,3 @@ export function findPolicy(name: string): Policy | null {
     name === tag || Object.keys(policy.newest).some(machine => name === `${tag}_${machine}`)
   return POLICIES.find(policy => [policy.name, ...policy.aliases].some(tag => matches(tag, policy))) ?? null
 }
-
-/** The sonames that any policy allows: the manylinux set, which includes the libraries of glibc and musl themselves. */
-export function manylinuxSonames(): ReadonlySet<string> {
-  return new Set(POLICIES.flatMap(policy => policy.libraries))
-}
