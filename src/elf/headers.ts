@@ -2,7 +2,7 @@
 // here first. elfy gives names instead of numbers for types and segment flags, and it rounds addresses past 2^53. These
 // fields are therefore read again from the bytes. e_phoff may point anywhere in the file: elfy gets a buffer in which
 // the table stands right behind the header.
-import elfy, { type Header } from 'elfy'
+import elfy, { type Header, type Program } from 'elfy'
 import {
   EI_ABIVERSION,
   EI_CLASS,
@@ -17,6 +17,8 @@ import {
   ELFDATA2MSB,
   EV_CURRENT,
   PN_XNUM,
+  PT_INTERP,
+  PT_LOAD,
   SHN_XINDEX,
 } from './constants.ts'
 import { ElfError } from './error.ts'
@@ -105,22 +107,37 @@ export function readHeaders(source: ByteSource): Headers {
       shoff,
       ...extended,
     },
-    programHeaders: programs.map(({ offset, vaddr, paddr, filesz, memsz, align }, index): ProgramHeader => {
+    programHeaders: programs.map((program, index) => {
       const at = index * format.phdr.bytes
-      const start = rebased + at
-      if (offset > Number.MAX_SAFE_INTEGER) throw past2to53('p_offset', phoff + at + format.phdr.offset.at, offset)
-      if (filesz > Number.MAX_SAFE_INTEGER) throw past2to53('p_filesz', phoff + at + format.phdr.filesz.at, filesz)
-      return {
-        type: getNumber(format, both, start, format.phdr.type),
-        flags: getNumber(format, both, start, format.phdr.flags),
-        offset,
-        vaddr: exact(vaddr, () => getAddress(format, both, start, format.phdr.vaddr)),
-        paddr: exact(paddr, () => getAddress(format, both, start, format.phdr.paddr)),
-        filesz,
-        memsz: exact(memsz, () => getAddress(format, both, start, format.phdr.memsz)),
-        align: exact(align, () => getAddress(format, both, start, format.phdr.align)),
-      }
+      return programHeaderOf(format, both, rebased + at, phoff + at, program)
     }),
+  }
+}
+
+/**
+ * A program header, with the fields that elfy cannot give read again from its bytes at `start`.
+ * @param at file offset of the program header
+ */
+function programHeaderOf(
+  format: Format,
+  bytes: Uint8Array,
+  start: number,
+  at: number,
+  { offset, vaddr, paddr, filesz, memsz, align }: Program,
+): ProgramHeader {
+  const { phdr } = format
+  const type = getNumber(format, bytes, start, phdr.type)
+  if (offset > Number.MAX_SAFE_INTEGER) throw past2to53(type, 'p_offset', at + phdr.offset.at, offset)
+  if (filesz > Number.MAX_SAFE_INTEGER) throw past2to53(type, 'p_filesz', at + phdr.filesz.at, filesz)
+  return {
+    type,
+    flags: getNumber(format, bytes, start, phdr.flags),
+    offset,
+    vaddr: exact(vaddr, () => getAddress(format, bytes, start, phdr.vaddr)),
+    paddr: exact(paddr, () => getAddress(format, bytes, start, phdr.paddr)),
+    filesz,
+    memsz: exact(memsz, () => getAddress(format, bytes, start, phdr.memsz)),
+    align: exact(align, () => getAddress(format, bytes, start, phdr.align)),
   }
 }
 
@@ -129,9 +146,13 @@ function exact(value: number, read: () => bigint): bigint {
   return Number.isSafeInteger(value) ? BigInt(value) : read()
 }
 
-/** elfy rounds a number past 2^53, but never to one below 2^53. */
-function past2to53(name: string, offset: number, value: number): ElfError {
-  return new ElfError('TRUNCATED', `${name} is past 2^53`, offset, value)
+/**
+ * elfy rounds a number past 2^53, but never to one below 2^53. Of most segments a loader uses only the address, so it may
+ * load the file all the same.
+ */
+function past2to53(type: number, name: string, offset: number, value: number): ElfError {
+  const isMapped = type === PT_LOAD || type === PT_INTERP
+  return new ElfError(isMapped ? 'TRUNCATED' : 'UNSUPPORTED', `${name} is past 2^53`, offset, value)
 }
 
 function view(bytes: Uint8Array): Buffer {

@@ -224,11 +224,11 @@ export function readDynamic(
   if (segment === undefined || segment.filesz === 0) return null
   const format = formatOf(header)
   const mapped = extentAt(programHeaders, segment.vaddr)
-  // without the last DT_NULL the loader would read on to the end of the PT_LOAD; no linker makes such a file
   const extent = { offset: mapped?.offset ?? segment.offset, length: segment.filesz }
   const entries: DynamicEntry[] = []
   const step = format.dyn.bytes
-  const most = Math.floor(extent.length / step)
+  // the loader reads on to DT_NULL, whatever p_filesz says
+  const most = Math.floor((mapped?.length ?? extent.length) / step)
   for (let index = 0; index < most;) {
     const count = Math.min(most - index, 64, Math.floor((source.size - extent.offset) / step) - index)
     const bytes = source.read(extent.offset + index * step, Math.max(count, 1) * step)

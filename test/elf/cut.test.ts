@@ -1,10 +1,11 @@
-// Files whose section table was cut off or holds nonsense. No loader looks at it, so what the real loader loads is edited,
+// Files whose section table was cut off or holds nonsense, or whose other headers are wrong where no loader looks. So what the real loader loads is edited,
 // loads with the new search path, and comes back byte for byte. What lost bytes of its segments is not edited.
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
+import { DT_STRSZ, ET_DYN, PT_DYNAMIC, PT_LOAD } from '../../src/elf/constants.ts'
 import { ElfError } from '../../src/elf/error.ts'
 import { makeGraft } from '../../src/elf/graft/graft.ts'
 import { readHeaders } from '../../src/elf/headers.ts'
@@ -15,7 +16,7 @@ import { bytesSource } from '../../src/elf/source.ts'
 import { endOfSections, readSections } from '../../src/elf/tables/sections.ts'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
-import { edited, objectBytes, objectNames, restored } from './objects.ts'
+import { edited, objectBytes, objectNames, poked, restored } from './objects.ts'
 
 /** How a file is made from a whole one; null where it would be the same. */
 type Damage = (bytes: Buffer) => Buffer | null
@@ -61,6 +62,25 @@ const sections =
     for (let index = 1; index < count; index++) {
       if (only(index)) put(format, copy, table + index * format.shdr.bytes, format.shdr[field], value)
     }
+    return copy
+  }
+
+/** A field of PT_DYNAMIC is set: loaders use only its address. */
+const dynamicSegment =
+  (field: FieldName<Format['phdr']>, value: number): Damage =>
+  bytes =>
+    poked(bytes, { phdr: field, type: PT_DYNAMIC, value })
+
+/** A field of a dynamic entry is set. */
+const dynamicEntry =
+  (tag: number, field: FieldName<Format['dyn']>, value: number): Damage =>
+  bytes => {
+    const copy = Buffer.from(bytes)
+    const { header: ehdr, programHeaders, dynamic } = readElf(bytesSource(bytes))
+    const { dyn } = formatOf(ehdr)
+    const start = programHeaders.find(({ type }) => type === PT_DYNAMIC)?.offset ?? 0
+    const index = dynamic?.findIndex(entry => entry.tag === tag) ?? 0
+    put(formatOf(ehdr), copy, start + index * dyn.bytes, dyn[field], value)
     return copy
   }
 
@@ -132,6 +152,23 @@ const DAMAGES: Readonly<Record<string, Damage>> = {
     nullSize(() => 1 << 20),
     header(['shnum', () => 0]),
   ),
+  'PT_DYNAMIC at the start of the file': dynamicSegment('offset', 0),
+  'PT_DYNAMIC of one byte': dynamicSegment('filesz', 1),
+  'PT_DYNAMIC of two entries': dynamicSegment('filesz', 32),
+  'PT_DYNAMIC larger than the file': dynamicSegment('filesz', 1 << 28),
+  'PT_DYNAMIC without an alignment': dynamicSegment('align', 3),
+  'DT_STRSZ zero': dynamicEntry(DT_STRSZ, 'value', 0),
+  'DT_STRSZ larger than the file': dynamicEntry(DT_STRSZ, 'value', 1 << 28),
+  'no DT_STRSZ': dynamicEntry(DT_STRSZ, 'tag', 0x6ffffdf0),
+  'every alignment of a PT_LOAD enormous': bytes => {
+    const copy = Buffer.from(bytes)
+    const { header: ehdr, programHeaders } = readHeaders(bytesSource(bytes))
+    const { phdr } = formatOf(ehdr)
+    for (const [index, { type }] of programHeaders.entries()) {
+      if (type === PT_LOAD) put(formatOf(ehdr), copy, ehdr.phoff + index * phdr.bytes, phdr.align, 1n << 40n)
+    }
+    return ehdr.class === 64 && bytes.readUInt16LE(16) === ET_DYN && ehdr.entry === 0n ? copy : null
+  },
   'e_shentsize zero': header(['shentsize', () => 0]),
   'e_shentsize of the other class': header(['shentsize', ({ format }) => (format.class === 64 ? 40 : 64)]),
   'e_shentsize largest': header(['shentsize', () => 0xffff]),

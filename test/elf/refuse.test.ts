@@ -17,7 +17,7 @@ import { put } from '../../src/elf/layout.ts'
 import { readElf } from '../../src/elf/read.ts'
 import { bytesSource } from '../../src/elf/source.ts'
 import { verifyGraft } from '../../src/elf/rules/verify.ts'
-import { formatOfBytes, objectBytes, objectNames, poked } from './objects.ts'
+import { edited, formatOfBytes, objectBytes, objectNames, poked, restored } from './objects.ts'
 
 const EDIT = { searchPath: { tag: 'DT_RUNPATH', value: '/nix/store/x/lib' } } as const
 
@@ -72,16 +72,19 @@ test('.dynamic in no PT_LOAD is refused', () => {
   assertRefused(bytes, /no PT_LOAD/)
 })
 
-test('.dynamic that goes on behind PT_DYNAMIC is refused: the loader reads on to DT_NULL, and the rest would be lost', () => {
+test('.dynamic that goes on behind PT_DYNAMIC is edited whole: the loader reads on to DT_NULL', () => {
   for (const name of objectNames) {
     const bytes = objectBytes(name)
     const entry = formatOfBytes(bytes).dyn.bytes
-    const count = readElf(bytesSource(bytes)).dynamic?.length ?? 0
-    const cutTo = (length: number): Buffer => poked(bytes, { phdr: 'filesz', type: PT_DYNAMIC, value: length })
-    assertRefused(cutTo((count + 1) * entry - 1), /no DT_NULL/)
-    assertRefused(cutTo(count * entry), /no DT_NULL/)
-    assertRefused(cutTo((count - 1) * entry), /no DT_NULL/)
-    assert.notEqual(makeGraft(bytesSource(cutTo((count + 1) * entry)), EDIT), null)
+    const { dynamic } = readElf(bytesSource(bytes))
+    const count = dynamic?.length ?? 0
+    for (const length of [(count + 1) * entry - 1, count * entry, (count - 1) * entry, 1]) {
+      const cut = poked(bytes, { phdr: 'filesz', type: PT_DYNAMIC, value: length })
+      assert.deepEqual(readElf(bytesSource(cut)).dynamic, dynamic)
+      const result = edited(cut, EDIT)
+      verifyGraft(bytesSource(cut), bytesSource(result), EDIT)
+      assert.ok(restored(result).equals(cut))
+    }
   }
 })
 

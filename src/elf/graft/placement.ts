@@ -183,8 +183,10 @@ function place(
   const pages = loadAlignment(object.header, loads, page)
   // the file's own p_align, if it is valid: a whole number of the pages that must stay apart
   const own = loads.reduce((largest, { align }) => (align > largest ? align : largest), pages)
-  // a 32-bit address space has no room for a p_align of 256 MB in every library; the page is what loaders ask for
-  const far = object.header.class === 32 && own > LARGEST_PAGE ? pages : own
+  // a 32-bit address space has no room for a p_align of 256 MB in every library, and no file for a gap of terabytes; the
+  // page is what loaders ask for
+  const most = object.header.class === 32 ? LARGEST_PAGE : BigInt(MOST_PADDING)
+  const far = own > most ? pages : own
   const alignAt = (distanceOfStart: bigint): bigint => (distanceOfStart % own === 0n ? own : pages)
   const free = firstFreeOffset(grows ? size + added : size, parts, loads, pages)
   const first = loads[0]

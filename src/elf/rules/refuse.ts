@@ -32,7 +32,7 @@ import { type ByteSource } from '../source.ts'
 import { definesSymbol } from '../tables/symbols.ts'
 import { valueOf } from '../tables/entries.ts'
 import { STRING_TAGS } from '../graft/new-strings.ts'
-import type { ElfObject, ProgramHeader } from '../types.ts'
+import type { DynamicEntry, ElfObject, ProgramHeader } from '../types.ts'
 import { readUndo } from '../graft/undo-note.ts'
 
 /** What every editable object has. */
@@ -77,21 +77,25 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   }
   // PN_XNUM: neither the kernel nor glibc reads such a table
   if (programHeaders.length + 2 >= PN_XNUM) throw refused(`it has ${programHeaders.length} program headers`)
-  const placed = extentAt(programHeaders, dynamicSegment.vaddr)
-  if (placed === null || placed.length < dynamicSegment.filesz) {
-    throw refused('its dynamic segment is in no PT_LOAD', dynamicSegment.vaddr)
-  }
-  if (placed.offset !== dynamicSegment.offset) {
-    throw refused("the dynamic segment's file offset is not where its address is mapped from", dynamicSegment.offset)
-  }
-  // the loader reads on to DT_NULL, whatever p_filesz says; the graft would lose the entries behind p_filesz
-  if ((dynamic.length + 1) * formatOf(header).dyn.bytes > dynamicSegment.filesz) {
-    throw refused('its dynamic table has no DT_NULL inside PT_DYNAMIC', dynamicSegment.filesz)
-  }
+  const loaded = asLoaded(object, dynamicSegment, dynamic)
   if (dynamic.some(({ tag }) => !Number.isSafeInteger(tag))) throw refused('it has a dynamic tag past 2^53')
   // throws for the record of a later version, which this version could not take off any more
   readUndo(source, object)
-  return { dynamicSegment, strtab: stringTable(object, sections), sections }
+  return { dynamicSegment: loaded, strtab: stringTable(object, sections), sections }
+}
+
+/** The dynamic segment as loaders take it: they go by its address, and read on to DT_NULL whatever p_offset and p_filesz say. */
+function asLoaded(
+  { header, programHeaders }: ElfObject,
+  segment: ProgramHeader,
+  dynamic: readonly DynamicEntry[],
+): ProgramHeader {
+  const placed = extentAt(programHeaders, segment.vaddr)
+  if (placed === null) throw refused('its dynamic segment is in no PT_LOAD', segment.vaddr)
+  const length = (dynamic.length + 1) * formatOf(header).dyn.bytes
+  if (length > placed.length) throw refused('its dynamic table has no DT_NULL in its PT_LOAD', placed.length)
+  const isWhole = segment.filesz >= length && segment.filesz <= placed.length
+  return { ...segment, offset: placed.offset, filesz: isWhole ? segment.filesz : length }
 }
 
 /**
@@ -139,17 +143,15 @@ function assertLoads(source: ByteSource, loads: readonly ProgramHeader[]): void 
 /** DT_STRTAB with DT_STRSZ. If the section is longer, its length counts: loaders check neither. */
 function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: SectionTable | null): Extent {
   const address = valueOf(dynamic, DT_STRTAB)
-  const length = valueOf(dynamic, DT_STRSZ)
-  if (address === undefined || length === undefined || length === 0n) {
-    throw refused('its dynamic table has no DT_STRTAB or no DT_STRSZ')
-  }
+  if (address === undefined) throw refused('its dynamic table has no DT_STRTAB')
   const extent = extentAt(programHeaders, address)
-  if (extent === null || BigInt(extent.length) < length) {
-    throw refused('its dynamic strings are not wholly in one PT_LOAD', address)
-  }
+  if (extent === null) throw refused('its dynamic strings are in no PT_LOAD', address)
   const index = sections === null ? -1 : findStringSection(sections, address)
   const inSection = sections === null || index < 0 ? 0 : sectionNumber(sections, index, 'size')
-  const table = { offset: extent.offset, length: Math.max(Number(length), Math.min(inSection, extent.length)) }
+  const told = Number(valueOf(dynamic, DT_STRSZ) ?? 0n)
+  const length = Math.max(told > extent.length ? 0 : told, Math.min(inSection, extent.length))
+  // no loader heeds DT_STRSZ: where it cannot be, all that is mapped there may be strings
+  const table = { offset: extent.offset, length: length === 0 ? extent.length : length }
   const outside = dynamic?.find(({ tag, value }) => STRING_TAGS.has(tag) && value >= BigInt(table.length))
   if (outside !== undefined) throw refused('a string of its dynamic table lies outside DT_STRSZ', outside.value)
   if (header.class === 32 && table.length > 0x7fffffff) throw refused('it has too many dynamic strings')
@@ -173,7 +175,10 @@ export function findStringSection(sections: SectionTable, address: bigint): numb
 export function assertNoPayload(source: ByteSource, object: ElfObject, { sections }: Editable): void {
   const { header, programHeaders } = object
   let end = header.phoff + programHeaders.length * (header.class === 64 ? 56 : 32)
-  for (const { offset, filesz } of programHeaders) end = Math.max(end, offset + filesz)
+  for (const { offset, filesz } of programHeaders) {
+    // no loader heeds the size of a segment that lies in a PT_LOAD
+    if (offset + filesz <= source.size) end = Math.max(end, offset + filesz)
+  }
   if (sections !== null) {
     end = Math.max(end, header.shoff + sections.bytes.length, endOfSections(sections, source.size))
   }
