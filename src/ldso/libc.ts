@@ -102,7 +102,11 @@ function loaderRemedies(program: string): string {
 export function identifyLibc(program: string, object: ElfObject, env: NodeJS.ProcessEnv): Libc {
   const interp = object.ptInterp
   if (interp === null) {
-    throw new WheelfixError('LIBC_UNSUPPORTED', `${program} is linked statically and has no dynamic loader`, program)
+    throw new WheelfixError(
+      'LIBC_UNSUPPORTED',
+      `${program} is linked statically and has no dynamic loader: name another program`,
+      program,
+    )
   }
   const text = readLoader(interp, () => absentLoader(program, interp))
   // the texts of stub-ld: nixpkgs, pkgs/by-name/st/stub-ld

@@ -81,14 +81,14 @@ export function findLoadingProgram(path: string): Interpreter {
   try {
     const program = realPath(path)
     const object = withSource(program, readElf)
-    if (object.ptInterp === null) throw fault('is linked statically, so it can load no object')
+    if (object.ptInterp === null) throw fault('is linked statically, so it can load no object: name another program')
     const chain = program === path ? [] : [{ path, how: 'link' as const }]
     const extensionSuffixes = ['.node', '.so']
     return { executable: path, program, chain, version: '', interp: object.ptInterp, object, extensionSuffixes }
   } catch (error) {
     if (error instanceof ElfError)
       throw fault(`is not an ELF program (${error.message}): name the program that it finally starts`)
-    throw errnoOf(error) === undefined ? error : fault(`cannot be read (${errnoOf(error) ?? ''})`)
+    throw errnoOf(error) === undefined ? error : fault(`cannot be read: ${systemReason(errnoOf(error) ?? '')}`)
   }
 }
 

@@ -73,7 +73,12 @@ export function assertOutputs(files: readonly string[], options: WheelOptions): 
   for (const file of files) {
     const output = join(outputFolder(file, options), basename(file))
     const other = seen.get(output)
-    if (other !== undefined) throw new WheelfixError('USAGE', `${other} and ${file} would both become ${output}`, file)
+    if (other !== undefined)
+      throw new WheelfixError(
+        'USAGE',
+        `${other} and ${file} would both become ${output}: run wheelfix for each, with another -o DIR`,
+        file,
+      )
     seen.set(output, file)
     if (existsSync(fsPath(output)) && realPath(output) === realPath(file))
       throw new WheelfixError(
