@@ -100,6 +100,20 @@ suite('the strings of an edited library', { skip: missing('gcc') }, () => {
       assert.equal(restoreObject(path), true)
       assert.deepEqual(readFileSync(path), readFileSync(at('large.so')))
     })
+    test('a file that another tool has changed after the edit is edited again', () => {
+      const path = edited()
+      // what chrpath does: the strings change in place, and the undo record no longer fits
+      const bytes = readFileSync(path)
+      bytes.write('$ORIGIN/b', bytes.indexOf('$ORIGIN/a:'))
+      writeFileSync(path, bytes)
+      for (const value of [at('nowhere'), `$ORIGIN/c:${at('far')}`]) {
+        editElf(path, { searchPath: { tag: 'DT_RUNPATH', value } })
+        assert.equal(isLoaded(path, nameOf(MANY - 1)), value.endsWith('/far'))
+      }
+      assert.ok(statSync(path).size - bytes.length < tableOf(at('large.so')).length / 2)
+      assert.equal(restoreObject(path), true)
+      assert.deepEqual(readFileSync(path), bytes)
+    })
     for (const tool of STRIPS) {
       test(`${tool.join(' ')} leaves what finds its libraries, or refuses the file`, { skip: missing(tool[0]) }, () => {
         const path = madeBy(edited(), tool)

@@ -1,7 +1,7 @@
 // A store to which another user adds a compiler's libraries of the newest version: whose code runs in the venv's Python?
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { missing } from '../support/requires.ts'
@@ -44,10 +44,6 @@ async function sharedWorld(t: TestContext): Promise<Shared | null> {
   const { gcc, glibc } = world.outputs
   const evil = join(world.store, `${storeHash('evil')}-gcc-99.0.0-lib`)
   cpSync(gcc, evil, { recursive: true })
-  // the world's own copy was edited and passes for one that was built so; it cannot be edited again
-  const library = join(evil, 'lib/libstdc++.so.6')
-  rmSync(library)
-  copyFileSync(join(world.host.libcDirectory, 'libstdc++.so.6'), library)
   const mark = join(world.root, 'infected')
   const source = join(world.root, 'evil.c')
   writeFileSync(
@@ -61,7 +57,7 @@ __attribute__((constructor)) static void run(void) { close(open("${mark}", O_CRE
     ['--add-needed', 'libevil.so'],
     ['--add-rpath', '$ORIGIN'],
   ])
-    runWell(process.execPath, [WHEELFIX, 'elf', ...edit, library])
+    runWell(process.execPath, [WHEELFIX, 'elf', ...edit, join(evil, 'lib/libstdc++.so.6')])
   register(evil, [glibc])
   const served = await startDaemon(t, nix)
   const env = { NIX_DAEMON_SOCKET_PATH: served['NIX_DAEMON_SOCKET_PATH'], NIX_CONF_DIR: world.root }

@@ -34,6 +34,7 @@ import { valueOf } from '../tables/entries.ts'
 import { STRING_TAGS } from '../graft/new-strings.ts'
 import type { DynamicEntry, ElfObject, ProgramHeader } from '../types.ts'
 import { readUndo } from '../graft/undo-note.ts'
+import { isMapped } from './rules.ts'
 
 /** What every editable object has. */
 export interface Editable {
@@ -149,7 +150,9 @@ function stringTable({ programHeaders, dynamic, header }: ElfObject, sections: S
   const index = sections === null ? -1 : findStringSection(sections, address)
   const inSection = sections === null || index < 0 ? 0 : sectionNumber(sections, index, 'size')
   const told = Number(valueOf(dynamic, DT_STRSZ) ?? 0n)
-  const length = Math.max(told > extent.length ? 0 : told, Math.min(inSection, extent.length))
+  // a table that a graft made longer goes on into the next PT_LOAD (isMapped in rules.ts)
+  const isWhole = told <= extent.length || isMapped(programHeaders, address, BigInt(told))
+  const length = Math.max(isWhole ? told : 0, Math.min(inSection, extent.length))
   // no loader heeds DT_STRSZ: where it cannot be, all that is mapped there may be strings
   const table = { offset: extent.offset, length: length === 0 ? extent.length : length }
   const outside = dynamic?.find(({ tag, value }) => STRING_TAGS.has(tag) && value >= BigInt(table.length))

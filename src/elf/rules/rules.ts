@@ -300,7 +300,7 @@ export function checkDynamic(object: ElfObject, report: Report): void {
  * Is the range in one PT_LOAD? A string table may also go on from one PT_LOAD to the next, at the same distance of
  * address and file offset.
  */
-function isMapped(programHeaders: readonly ProgramHeader[], address: bigint, length: bigint): boolean {
+export function isMapped(programHeaders: readonly ProgramHeader[], address: bigint, length: bigint): boolean {
   const first = extentAt(programHeaders, address)
   const last = extentAt(programHeaders, address + length - 1n)
   return first !== null && last !== null && BigInt(last.offset - first.offset) === length - 1n
