@@ -182,6 +182,8 @@ function dependenciesOf(
     ...(loader !== null && dependsOnStore(plan, config, options) ? [store] : []),
     // a new link to a package that was not taken lets us take it
     ...(sources.trust.passedOver().length > 0 ? sources.trust.folders : []),
+    // once other users may add packages, an unsigned one is not taken any more
+    sources.trust.absentSocket,
     ...outsidePaths(plan, objects, venv.root, store),
     // an installer's cache may be cleaned or filled again
     ...[...scan.linked].flatMap(path => realPathOrNull(path) ?? []),

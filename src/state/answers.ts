@@ -66,7 +66,8 @@ interface KnownObject {
 const MOST_ANSWERS = 4
 
 /** NIX_LD stands for nix-ld's variables, which may end in the name of a system, and for NIX_LDFLAGS. */
-const ANSWER_VARIABLES = /^(?:LD_LIBRARY_PATH|NIX_LD.*|NIX_STATE_DIR|NIX_STORE_DIR|WHEELFIX_.*|XDG_CACHE_HOME)$/
+const ANSWER_VARIABLES =
+  /^(?:LD_LIBRARY_PATH|NIX_(?:DAEMON_SOCKET_PATH|LD.*|REMOTE|STATE_DIR|STORE_DIR)|WHEELFIX_.*|XDG_CACHE_HOME)$/
 
 const LISTS = ['NIX_LD_LIBRARY_PATH', 'WHEELFIX_DEFAULT_LIBS', 'WHEELFIX_LIBS']
 

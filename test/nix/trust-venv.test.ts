@@ -25,6 +25,8 @@ interface Diagnosis {
 interface Shared extends Managed {
   /** The package of the other user. */
   readonly evil: string
+  /** The daemon's. */
+  readonly socket: string
   readonly venv: string
   /** Runs wheelfix, and gives what serves libstdc++. */
   readonly serving: (...args: readonly string[]) => {
@@ -60,12 +62,14 @@ __attribute__((constructor)) static void run(void) { close(open("${mark}", O_CRE
     runWell(process.execPath, [WHEELFIX, 'elf', ...edit, join(evil, 'lib/libstdc++.so.6')])
   register(evil, [glibc])
   const served = await startDaemon(t, nix)
-  const env = { NIX_DAEMON_SOCKET_PATH: served['NIX_DAEMON_SOCKET_PATH'], NIX_CONF_DIR: world.root }
+  const socket = served['NIX_DAEMON_SOCKET_PATH'] ?? ''
+  const env = { NIX_DAEMON_SOCKET_PATH: socket, NIX_CONF_DIR: world.root }
   const venv = demoVenv(world)
   return {
     ...managed,
     env,
     evil,
+    socket,
     venv,
     serving(...args) {
       const { stdout, stderr } = wheelfix(world, [...args, '--json'], env)
@@ -186,14 +190,39 @@ s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(9); print("up",
   return socket
 }
 
+test('the answer of a store without a daemon does not hold once there is one', { skip }, async t => {
+  const shared = await sharedWorld(t)
+  if (shared === null) return
+  const { world, venv, isInfected } = shared
+  const socket = join(world.root, 'socket')
+  const env = { ...shared.env, NIX_DAEMON_SOCKET_PATH: socket }
+  assert.equal(wheelfix(world, ['venv', venv], env).status, 0)
+  assert.equal(isInfected(), true)
+  assert.match(wheelfix(world, ['venv', venv], env).stdout, /nothing to do/)
+  symlinkSync(shared.socket, socket)
+  wheelfix(world, ['venv', venv], env)
+  assert.equal(isInfected(), false)
+  rmSync(socket)
+  wheelfix(world, ['venv', venv, '--update'], env)
+  assert.equal(isInfected(), true)
+  // a shell whose variable names the daemon
+  wheelfix(world, ['venv', venv], shared.env)
+  assert.equal(isInfected(), false)
+})
+
 test('a run with nothing to do asks the daemon nothing', { skip }, async t => {
   const shared = await sharedWorld(t)
   if (shared === null) return
-  const { world, env, evil, venv } = shared
+  const { world, evil, venv } = shared
+  const socket = join(world.root, 'socket')
+  const env = { ...shared.env, NIX_DAEMON_SOCKET_PATH: socket }
+  symlinkSync(shared.socket, socket)
   assert.equal(wheelfix(world, ['venv', venv, '--trust', evil], env).status, 0)
+  const hanging = await hangingDaemon(t, world.root)
+  rmSync(socket)
+  symlinkSync(hanging, socket)
   const began = Date.now()
-  const again = { ...env, NIX_DAEMON_SOCKET_PATH: await hangingDaemon(t, world.root) }
-  const { status, stdout, stderr } = wheelfix(world, ['venv', venv], again)
+  const { status, stdout, stderr } = wheelfix(world, ['venv', venv], env)
   assert.deepEqual([status, stderr], [0, ''])
   assert.match(stdout, /nothing to do/)
   assert.ok(Date.now() - began < 3000)

@@ -39,6 +39,7 @@ export const TRUSTING: StoreTrust = {
   problem: () => null,
   passedOver: () => [],
   folders: [],
+  absentSocket: null,
 }
 
 /** What a test says of an object; the rest is as in a library that needs nothing. */

@@ -58,10 +58,15 @@ export function daemonSocket(env: NodeJS.ProcessEnv): string | null {
  * single-user installation.
  */
 export function sharedSocket(env: NodeJS.ProcessEnv): string | null {
+  const socket = socketPlace(env)
+  return existsSync(fsPath(socket)) ? socket : null
+}
+
+/** Where the socket of `sharedSocket` is, or would be. */
+export function socketPlace(env: NodeJS.ProcessEnv): string {
   const named = /^unix:\/\/(\/[^?]*)/.exec(env['NIX_REMOTE'] ?? '')?.[1]
   const usual = `${stateDirectory(env)}/daemon-socket/socket`
-  const socket = named ?? (env['NIX_DAEMON_SOCKET_PATH'] || usual)
-  return existsSync(fsPath(socket)) ? socket : null
+  return named ?? (env['NIX_DAEMON_SOCKET_PATH'] || usual)
 }
 
 /** The time limit. No daemon takes this long for a few questions, and a daemon that hangs must not make wheelfix hang. */

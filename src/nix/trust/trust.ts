@@ -5,7 +5,7 @@
 import { WheelfixError } from '../../io/error.ts'
 import { realPathOrNull } from '../../io/path.ts'
 import { type AnchorPlaces, anchorFolders, profilePaths, registeredPaths, usualPlaces } from './anchors.ts'
-import { askDaemon, type DaemonAnswers, type DaemonQuestions, sharedSocket } from '../daemon/daemon.ts'
+import { askDaemon, type DaemonAnswers, type DaemonQuestions, sharedSocket, socketPlace } from '../daemon/daemon.ts'
 import { knowsItsState } from '../daemon/database.ts'
 import { trustedKeys } from './nix-conf.ts'
 import { isSigned, type PublicKeys } from './signature.ts'
@@ -36,6 +36,8 @@ export interface StoreTrust {
   /** The store paths that were not taken, and the folders in which a new link would change that. */
   readonly passedOver: () => readonly string[]
   readonly folders: readonly string[]
+  /** Where a daemon's socket would end the trust in everything; null where there is one already. */
+  readonly absentSocket: string | null
 }
 
 /** The time limit for closures. A whole system takes about a second, and a busy machine may take longer. */
@@ -121,6 +123,7 @@ export function storeTrust({ env, interpreter, named, places = usualPlaces(env) 
     problem: () => (isSilent ? SILENCE : null),
     passedOver: () => [...reasons].filter(([, reason]) => reason === null).map(([path]) => path),
     folders: socket === null ? [] : anchorFolders(env),
+    absentSocket: socket === null ? socketPlace(env) : null,
   }
 }
 
