@@ -50,12 +50,11 @@ def stop(*_):
 def each(items, limits, action):
     global child, hung
     limit, after, total = limits
-    end = time.monotonic() + total
+    left = total
     signal.signal(signal.SIGALRM, stop)
     for item in items:
-        left = int(end - time.monotonic())
         if left < 1:
-            tell(item, "it was not loaded: others took all of the %d seconds" % total)
+            tell(item, "it was not loaded: others hung for %d seconds" % total)
             continue
         printed, hung, seconds = messages(), False, min(limit, left)
         child = os.fork()
@@ -67,7 +66,7 @@ def each(items, limits, action):
         signal.alarm(seconds)
         status = os.waitpid(child, 0)[1]
         signal.alarm(0)
-        if hung: limit = min(limit, after)
+        if hung: limit, left = min(limit, after), left - seconds
         if hung: tell(item, "it did not end within %d seconds" % seconds)
         elif status != ${TOLD << 8}: tell(item, ended(status, printed))
         os.close(printed)
@@ -76,7 +75,7 @@ def each(items, limits, action):
 // A fork of a Python that has loaded nothing behaves like a fresh process, and costs a tenth of one. create_dynamic opens
 // the file as an import does. It fails only later, because there is no init function.
 const SCRIPT = `
-import _imp, os, signal, sys, time
+import _imp, os, signal, sys
 ${CHILD}
 class Spec:
     def __init__(self, path): self.name, self.origin = "wheelfix_has_no_such_module", path
@@ -113,7 +112,7 @@ interface Limits {
   readonly each: number
   /** For each of the others, once one took longer. */
   readonly afterHang: number
-  /** For all of one kind together, and half a second for each of them. */
+  /** For those that hang, all of one kind together. What ends by itself takes its time: the machine may be busy. */
   readonly all: number
 }
 
@@ -121,13 +120,13 @@ const LOADING: Limits = { each: 60, afterHang: 10, all: 120 }
 const IMPORTING: Limits = { each: 120, afterHang: 20, all: 240 }
 
 /** The limits as the scripts read them. */
-function limitText({ each, afterHang, all }: Limits, items: number): string {
-  return [each, afterHang, all + Math.ceil(items / 2)].join(' ')
+function limitText({ each, afterHang, all }: Limits): string {
+  return [each, afterHang, all].join(' ')
 }
 
 /** The limit for a Python that does not start, or cannot end a process (one that waits for a dead file server). */
-function limitFor({ each, all }: Limits, items: number) {
-  return { timeout: (2 * (all + items / 2) + each) * 1000, killSignal: 'SIGKILL' } as const
+function limitFor({ each, afterHang, all }: Limits, items: number) {
+  return { timeout: (2 * all + each + items * afterHang) * 1000, killSignal: 'SIGKILL' } as const
 }
 
 /**
@@ -146,7 +145,7 @@ export function askPython(
   const { status, stdout, stderr, error } = spawnSync(python, ['-I', '-S', '-B', '-c', SCRIPT], {
     cwd: NO_LIBRARIES,
     env: plainEnvironment(env),
-    input: encodeText([limitText(limits, objects.length), paths(true), paths(false)].join('\n\0\n')),
+    input: encodeText([limitText(limits), paths(true), paths(false)].join('\n\0\n')),
     maxBuffer: 1 << 28,
     ...limitFor(limits, objects.length),
     encoding: 'utf8',
@@ -180,7 +179,7 @@ function reasonIn(stderr: string): string | undefined {
 const IMPORT_SCRIPT = `
 import sys
 sys.path[:] = [folder for folder in sys.path if folder]
-import importlib, os, signal, time
+import importlib, os, signal
 ${CHILD}
 def load(name):
     try: importlib.import_module(name)
@@ -219,7 +218,7 @@ export function importModules(python: string, names: readonly string[], env: Nod
   if (names.length === 0) return new Map()
   const { stdout, error } = spawnSync(python, ['-B', '-c', IMPORT_SCRIPT], {
     env: plainEnvironment(env),
-    input: `${limitText(IMPORTING, names.length)}\n\0\n${names.join('\0')}`,
+    input: `${limitText(IMPORTING)}\n\0\n${names.join('\0')}`,
     maxBuffer: 1 << 28,
     ...limitFor(IMPORTING, names.length),
     encoding: 'utf8',
