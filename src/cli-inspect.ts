@@ -111,7 +111,7 @@ function addLibs(program: Command, version: string, end: End): void {
     .summary('print the set as lines for a shell (WHEELFIX_LIBS, NIX_LD_LIBRARY_PATH)')
     .description(
       'Prints the folders of the library set, for wheelfix and for nix-ld. `wheelfix env` shows the variables that ' +
-        'the installed packages read.',
+        'the installed packages read. The options of `wheelfix libs` work here, too.',
     )
     .argument('[dir]', DIR)
     .addHelpText(

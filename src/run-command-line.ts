@@ -52,8 +52,10 @@ export async function run(argv: readonly string[]): Promise<number> {
     if (meant !== undefined) program.error(`error: unknown command '${args[0]}'\n(Did you mean ${meant}?)`)
     // a shell gives an empty word for a variable that is not set, and an empty path would mean the current folder
     const empty = args[0] === 'run' ? -1 : args.indexOf('')
-    if (empty > 0)
-      program.error(`error: the word after ${args[empty - 1]} is empty: check the variable that it comes from`)
+    if (empty > 0) {
+      const command = program.commands.find(sub => sub.name() === args[0]) ?? program
+      command.error(`error: the word after ${args[empty - 1]} is empty: check the variable that it comes from`)
+    }
     await program.parseAsync([...argv.slice(0, 2), ...args])
     return status
   } catch (error) {

@@ -28,7 +28,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
     'Run `wheelfix doctor` on that machine to check the rest.',
   ],
   'loader-differs': [
-    'The real loader finds no file, or a different file from the one that wheelfix expects. This is a bug in wheelfix.',
+    'The real loader finds no file, or a different file from the one that wheelfix expects. This is a bug in wheelfix, unless doctor also reports `loader-fault`.',
     '✗ the loader does not find libz.so.1, but wheelfix does',
     'Please report the line, the output of `wheelfix why` for the file, and the name of the package.',
   ],
@@ -203,7 +203,7 @@ const ERRORS: Readonly<Record<WheelfixErrorCode | 'BUG', Texts>> = {
     'Use a Python from a newer nixpkgs, or `wheelfix venv` without a private loader.',
   ],
   PATH_REFUSED: [
-    'wheelfix refuses to patch this folder: it is a system folder, the store, a home folder or outside the environment.',
+    'wheelfix refuses to patch this folder: it is a system folder, the store or a home folder, or it is outside the environment.',
     'error: /usr belongs to the system (/usr), whose package manager changes its files: name a folder of your own',
     'Name a folder of your own, such as a project. Replace a link that leads out of the environment with a folder.',
   ],

@@ -177,7 +177,9 @@ function faultOf(root: string, store: string): string | null {
   const status = lstatSync(fsPath(root), { throwIfNoEntry: false })
   if (status === undefined) return 'does not exist'
   if (status.isSymbolicLink()) return `is a link to ${realPath(root)}: name that folder, because it would be changed`
-  if (isInside(realPath(root), store)) return 'is in the Nix store, whose files do not change'
+  if (isInside(realPath(root), store)) {
+    return 'is in the Nix store, whose files do not change: for an environment of this Python, use wheelfix venv or wheelfix loader'
+  }
   if (isVenv(root)) {
     return 'is a virtual environment: use wheelfix venv or wheelfix loader, or name the folder of its base Python'
   }

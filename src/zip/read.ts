@@ -112,7 +112,7 @@ export async function openArchive(path: string): Promise<Archive> {
   } catch (error) {
     source.close()
     if (error instanceof ZipFault) throw refusal(path, error.message)
-    if (error instanceof ElfError) throw refusal(path, 'it is cut off')
+    if (error instanceof ElfError) throw refusal(path, 'it is cut off: download it again')
     throw error
   }
 }

@@ -59,7 +59,7 @@ export function readEnding(source: ByteSource): Ending {
   const tail = buffer(source.read(start, source.size - start))
   let at = tail.length - END_SIZE
   while (at >= 0 && tail.readUInt32LE(at) !== END) at -= 1
-  if (at < 0) throw new ZipFault('it has no end record: it is not a zip file, or it is cut off')
+  if (at < 0) throw new ZipFault('it has no end record: it is not a zip file, or it is cut off (download it again)')
   const commentLength = tail.length - at - END_SIZE
   if (tail.readUInt16LE(at + 20) !== commentLength) {
     throw new ZipFault(

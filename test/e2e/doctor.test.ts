@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import {
+  cpSync,
   linkSync,
   mkdirSync,
   readdirSync,
@@ -21,6 +22,7 @@ import { writeNoted } from '../resolve/noted.ts'
 import { MODULE, testVenv, type TestVenv } from '../resolve/venv.ts'
 import { runWell } from '../support/run.ts'
 import { worldSuite } from '../world/suite.ts'
+import { wheelfix } from '../world/venv.ts'
 
 interface Finding {
   readonly code: string
@@ -358,6 +360,17 @@ worldSuite('wheelfix doctor', ['gcc', 'ld'], world => {
     const { loader } = JSON.parse(stdout) as { loader: { cache: string } }
     writeFileSync(loader.cache, readFileSync(loader.cache).subarray(0, 60))
     assert.ok(findingsOf(venv).some(({ code }) => code === 'loader-fault'))
+  })
+
+  test('a copy that another private loader still serves: loader-fault, and no bug to report', () => {
+    const venv = testVenv(world, 'served')
+    venv.install('plain', { [`plain/core${MODULE}`]: { needed: ['libstdc++.so.6'] } })
+    venv.run('loader', ...libs)
+    cpSync(venv.root, `${venv.root}-copy`, { recursive: true, verbatimSymlinks: true })
+    const { stdout } = wheelfix(world, ['doctor', '--no-scan', `${venv.root}-copy`])
+    assert.match(stdout, /this one was copied {2}loader-fault/)
+    assert.match(stdout, / {2}loader-differs\n.*\n {2}→ the private loader has a fault .*: repair it, then/)
+    assert.doesNotMatch(stdout, /this is a bug/)
   })
 
   test('a module that does not import: import-fails, with --import', () => {

@@ -263,6 +263,7 @@ worldSuite('wheelfix path', ['gcc', 'g++'], world => {
       const { status, stderr } = run(process.execPath, [WHEELFIX, ...args], { env: world.env, cwd: tree })
       assert.equal(status, 2, args.join(' '))
       assert.match(stderr, /^error: the word after \S+ is empty: check the variable that it comes from$/m)
+      assert.match(stderr, new RegExp(`^For examples: wheelfix ${args[0]} --help$`, 'm'))
     }
     assert.match(wheelfix(world, ['run', '']).stderr, /the command is an empty word/)
     assert.deepEqual(treeContent(tree), before)

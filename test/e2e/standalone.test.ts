@@ -186,7 +186,10 @@ suite('a Python of another system', () => {
     assert.match(said(`${root}-link`), /is a link to .*: name that/)
     // an environment stands for the Python that it was made with
     assert.match(said(makeVenv(world, 'not-standalone')), /is in the Nix store/)
-    assert.match(said(world.outputs.python), /is in the Nix store/)
+    assert.match(
+      said(world.outputs.python),
+      /is in the Nix store, .*: for an environment of this Python, use wheelfix venv/,
+    )
     if (existsSync('/usr/bin/python3')) assert.match(said('/usr'), /the Python in \/usr belongs to the system/)
     else t.diagnostic('the system has no /usr/bin/python3')
   })

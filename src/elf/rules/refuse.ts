@@ -73,7 +73,7 @@ export function assertEditable(source: ByteSource, object: ElfObject): Editable 
   }
   if (isMuslLibc(source, object)) {
     throw refused(
-      'it is musl itself, which looks for its own program headers in its first page: no program would start',
+      'it is musl itself, which looks for its own program headers in its first page: after an edit, no program would start',
     )
   }
   // PN_XNUM: neither the kernel nor glibc reads such a table

@@ -17,7 +17,7 @@ interface LoaderComparison {
 
 /** Asks the venv's Python about every library and module, and the loader about every program. */
 export function compareWithLoader(
-  { venv, scan, python, plan }: Examination,
+  { venv, scan, python, plan, faults }: Examination,
   input: SimulationInput,
   env: NodeJS.ProcessEnv,
 ): LoaderComparison {
@@ -55,9 +55,12 @@ export function compareWithLoader(
     }
     return { asked: 0, findings: [finding] }
   }
+  const remedy = faults.length > 0 ? AFTER_THE_LOADER : REPORT
   const findings: Finding[] = broken
     .filter(({ path }) => verdicts.get(path)?.error === null)
-    .map(({ relative, reason }) => differs(`the loader loads it, but wheelfix cannot read it: ${reason}`, relative))
+    .map(({ relative, reason }) =>
+      differs(`the loader loads it, but wheelfix cannot read it: ${reason}`, relative, REPORT),
+    )
   const refusals: LoadRefusal[] = []
   const counting = new Set(plan.objects.filter(({ counts }) => counts).map(({ identity }) => identity))
   let asked = 0
@@ -68,7 +71,8 @@ export function compareWithLoader(
         : (verdicts.get(object.path) ?? null)
     if (verdict === null) continue
     asked++
-    for (const difference of loaderDifferences(process, verdict)) findings.push(differs(difference, object.relative))
+    for (const difference of loaderDifferences(process, verdict))
+      findings.push(differs(difference, object.relative, remedy))
     const { error } = verdict
     if (error !== null && !isAboutSearch(error)) {
       refusals.push({ object, error, counts: counting.has(object.identity) })
@@ -78,14 +82,16 @@ export function compareWithLoader(
   return { asked, findings: [...findings, ...refusalFindings(refusals, defining)] }
 }
 
-function differs(message: string, path: string): Finding {
+const REPORT =
+  'this is a bug in wheelfix: please report this line, the output of "wheelfix why" for the file and the name of its package'
+const AFTER_THE_LOADER = 'the private loader has a fault (loader-fault): repair it, then run wheelfix doctor again'
+
+function differs(message: string, path: string, remedy: string): Finding {
   return {
     code: 'loader-differs',
     severity: 'error',
     message,
-    remedy:
-      'this is a bug in wheelfix: please report this line, the output of "wheelfix why" for the file and the name of ' +
-      'its package',
+    remedy,
     paths: [path],
   }
 }
