@@ -20,7 +20,11 @@ export interface Claims {
 export function claim(output: string, path: string, { inputs, outputs }: Claims): void {
   const other = outputs.get(output) ?? (leadsToFile(output) ? inputs.get(realPath(output)) : undefined)
   if (other !== undefined && other !== path)
-    throw new WheelfixError('USAGE', `${path}: its result would overwrite ${other}, or the result of that wheel`, path)
+    throw new WheelfixError(
+      'USAGE',
+      `${path}: its result would overwrite ${other}, or the result of that wheel: run wheelfix for each, with another -o DIR`,
+      path,
+    )
   outputs.set(output, path)
 }
 

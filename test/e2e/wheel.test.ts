@@ -289,7 +289,7 @@ suite('wheelfix wheel', () => {
     for (const name of [build('1'), build('2')]) copyFileSync(demo, join(folder, name))
     const { status, stderr } = wheel(folder, '-o', join(folder, 'out'), '--tag', '3nixos', ...libs)
     assert.equal(status, 1)
-    assert.match(stderr, /its result would overwrite/)
+    assert.match(stderr, /its result would overwrite .*: run wheelfix for each, with another -o DIR/)
     assert.deepEqual(readdirSync(join(folder, 'out')), [build('3nixos')])
   })
 
