@@ -212,7 +212,7 @@ function addPython(program: Command, _: string, end: End): void {
       examples(
         [
           'wheelfix python --make ~/.local/share/wheelfix-python',
-          'then: export UV_PYTHON=~/.local/share/wheelfix-python',
+          'make a Python, then: export UV_PYTHON=~/.local/share/wheelfix-python',
         ],
         ['wheelfix python "$(uv python find --managed-python 3.12)"', "let uv's Python 3.12 start"],
         [
