@@ -16,6 +16,7 @@ import {
   fileNameOf,
   fsPath,
   isInside,
+  isLibraryName,
   listDirectory,
   readLink,
   realPath,
@@ -189,8 +190,7 @@ function visitFolder(walk: Walk, directory: string): void {
       if (!SKIPPED.has(name) && (!isOutside || mayHoldModules(name))) below.push(path)
     } else if (kind === 'symlink') {
       if (!isOutside) visitLink(walk, path, name)
-      else if (LIBRARY_NAME.test(name) && linkTarget(path, walk.root, walk.store) === 'file')
-        noteOutsideLink(walk, path)
+      else if (isLibraryName(name) && linkTarget(path, walk.root, walk.store) === 'file') noteOutsideLink(walk, path)
     } else if (kind === 'file') {
       if (isTemporary(name)) {
         if (!isOutside) leftovers.push(path)
@@ -207,7 +207,7 @@ function visitLink(walk: Walk, path: string, name: string): void {
   else if (mayLeadOut(venv, path, name)) {
     const target = linkTarget(path, root, store)
     if (target === 'file' && isInstallers(venv, path)) visitFile(walk, path, name, walk.linked)
-    else if (target !== null && LIBRARY_NAME.test(name)) walk.foreignLinks++
+    else if (target !== null && isLibraryName(name)) walk.foreignLinks++
   } else if (venv.sitePackages.some(site => isInside(path, site)) && linkTarget(path, root, store) === 'folder') {
     walk.foreignFolders.push(path)
   }
@@ -288,11 +288,9 @@ function sayErrno(errno: string, what: string): string {
   return `this ${what} cannot be read: ${systemReason(errno)}`
 }
 
-const LIBRARY_NAME = /\.so(?:\.|$)/
-
 /** May the link be an object of a wheel? In every venv the names of Python in bin/ lead out, so they do not count. */
 function mayLeadOut({ kind, bin }: Environment, path: string, name: string): boolean {
-  return LIBRARY_NAME.test(name) || (kind === 'venv' && directoryOf(path) === bin && !/^(?:python|pypy)/.test(name))
+  return isLibraryName(name) || (kind === 'venv' && directoryOf(path) === bin && !/^(?:python|pypy)/.test(name))
 }
 
 /** Do installers put files there? A link that users made in a folder of their own does not belong to the folder. */

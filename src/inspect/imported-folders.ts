@@ -1,7 +1,7 @@
 // Folders from which the environment imports and that only its Python knows: the code of a .pth file or of sitecustomize
 // adds them to sys.path. wheelfix does not look into them (python/belonging.ts), so doctor asks whether the objects there load.
 import type { Examination } from '../environment/examine.ts'
-import { entriesIn, exists, isInside, realPathOrNull } from '../io/path.ts'
+import { entriesIn, exists, isInside, isLibraryName, realPathOrNull } from '../io/path.ts'
 import { count, shellWord } from '../io/words.ts'
 import { mayHoldModules, walks } from '../python/belonging.ts'
 import type { Finding } from './findings.ts'
@@ -60,7 +60,7 @@ function objectsIn(folder: string, suffixes: readonly string[]): Asked[] {
       if (found.length === MOST_OBJECTS) return
       const path = `${directory}/${name}`
       if (kind === 'directory' && mayHoldModules(name)) visit(path)
-      else if (kind === 'file' && /\.so(?:\.|$)/.test(name)) {
+      else if (kind === 'file' && isLibraryName(name)) {
         found.push({ path, isModule: suffixes.some(suffix => name.endsWith(suffix)) })
       }
     }

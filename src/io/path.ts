@@ -163,6 +163,11 @@ export function fileNameOf(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1)
 }
 
+/** Is this the name or path of a shared library or extension module: `.so`, or `.so.` and a version? */
+export function isLibraryName(path: string): boolean {
+  return /\.so(?:\.|$)/.test(path)
+}
+
 /** A path below `root`, relative to `root`; any other path unchanged. */
 export function relativeTo(root: string, path: string): string {
   return path.startsWith(`${root}/`) ? path.slice(root.length + 1) : path

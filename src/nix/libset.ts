@@ -4,7 +4,7 @@
 import { statSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { errnoOf, WheelfixError } from '../io/error.ts'
-import { directoryOf, fsPath, isInside, listDirectory, realPath } from '../io/path.ts'
+import { directoryOf, fsPath, isInside, isLibraryName, listDirectory, realPath } from '../io/path.ts'
 
 /**
  * The source that named a library directory. The sources are in the order of preference: the first one with a fitting file
@@ -156,7 +156,7 @@ function adviceFor(source: LibrarySource): string {
 function reachesStore({ real, names }: LibraryDirectory, store: string): boolean {
   if (isInside(real, store)) return true
   for (const name of names) {
-    if (/\.so(?:\.|$)/.test(name) && ownDirectory(`${real}/${name}`, name, store) !== null) return true
+    if (isLibraryName(name) && ownDirectory(`${real}/${name}`, name, store) !== null) return true
   }
   return false
 }
@@ -191,7 +191,7 @@ function directoryAt(given: string, source: LibrarySource): LibraryDirectory | U
     const real = realPath(given)
     if (!statSync(fsPath(real)).isDirectory()) return 'is a file'
     const names = new Set(listDirectory(real).map(entry => entry.name))
-    for (const name of names) if (/\.so(?:\.|$)/.test(name)) return { given, real, source, names }
+    for (const name of names) if (isLibraryName(name)) return { given, real, source, names }
     return 'contains no shared library'
   } catch (error) {
     const errno = errnoOf(error)

@@ -2,6 +2,7 @@
 // the graphics driver's libraries. It holds no linker scripts and nothing from /usr. It also leaves out the libc, because a
 // process has only one libc.
 import type { ElfObject } from '../elf/types.ts'
+import { isLibraryName } from '../io/path.ts'
 import { fits } from '../ldso/fits.ts'
 import { isLibcFamily } from '../ldso/libc.ts'
 import { lookUpCache, readLoaderCache } from '../ldso/cache/cache.ts'
@@ -44,7 +45,7 @@ export function collectLibraries(
   const listed = sources.directories.flatMap(directory => [...directory.names])
   const names = new Set([...listed, ...sources.pins.keys(), ...wanted.keys()])
   for (const name of [...names].sort()) {
-    if (!/\.so(?:\.|$)/.test(name) || name.includes('/')) continue
+    if (!isLibraryName(name) || name.includes('/')) continue
     if (isLibcFamily(name, libc.kind) || isDriverLibrary(name)) continue
     const choice = chooseProvider(name, wanted.get(name) ?? [], python, sources)
     if (choice.clashes.length > 0) clashes.push({ soname: name, reasons: choice.clashes })

@@ -2,7 +2,7 @@
 // runs. A plain line of a .pth file is not here (belonging.ts).
 import { basename, dirname, join } from 'node:path'
 import { readRegularText } from '../io/beneath.ts'
-import { entriesIn, isInside, realPathOrNull } from '../io/path.ts'
+import { entriesIn, isInside, isLibraryName, realPathOrNull } from '../io/path.ts'
 
 /** A place that a finder leads to. */
 export interface Led {
@@ -167,10 +167,6 @@ function withoutSuffixes(path: string): string {
   const name = basename(path)
   const dot = name.indexOf('.')
   return dot <= 0 ? path : path.slice(0, path.length - name.length + dot)
-}
-
-function isLibraryName(path: string): boolean {
-  return /\.so(?:\.|$)/.test(path)
 }
 
 function unescaped(literal: string): string {

@@ -149,16 +149,15 @@ function designGraft(
   const parts = newParts(source, object, editable, wanted, options, cache)
   const layout = layOut(source.size, object, editable, parts, options.pageSize)
   const programHeaders = newProgramHeaders(editable, wanted, parts, layout)
-  const settled = <T extends { readonly sections: SectionTable | null }>(holder: T): T => ({
-    ...holder,
-    sections: withoutStrays(holder.sections, object.programHeaders, programHeaders),
-  })
+  const settle = (table: SectionTable | null) => withoutStrays(table, object.programHeaders, programHeaders)
+  const sections = settle(editable.sections)
   return {
     source,
     object,
-    editable: settled(editable),
+    editable: { ...editable, sections },
     wanted,
-    cache: settled(cache),
+    // usually nothing is dropped, and the table is the same
+    cache: { ...cache, sections: cache.sections === editable.sections ? sections : settle(cache.sections) },
     parts,
     layout,
     programHeaders,

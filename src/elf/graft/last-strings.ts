@@ -1,10 +1,10 @@
 // Is the string table the last thing in a file? patchelf leaves libraries like that: a PT_LOAD of its own for the table, at
 // the end. New strings can then go right behind the old ones. No copy is needed, and every tool still finds one table.
-import { DT_STRTAB, PT_LOAD, SHT_NOBITS, SHT_NULL } from '../constants.ts'
+import { DT_STRTAB, PT_LOAD } from '../constants.ts'
 import { formatOf } from '../layout.ts'
 import { type Editable, findStringSection } from '../rules/refuse.ts'
 import type { ByteSource } from '../source.ts'
-import { sectionNumber, type SectionTable } from '../tables/sections.ts'
+import { endOfSection, sectionNumber } from '../tables/sections.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
 import { valueOf } from '../tables/entries.ts'
 
@@ -41,12 +41,6 @@ function areSectionsBefore(object: ElfObject, { sections, strtab }: Editable, en
   if (object.header.shoff + sections.count * shdr.bytes > end) return false
   const strings = findStringSection(sections, valueOf(object.dynamic, DT_STRTAB) ?? 0n)
   if (strings < 0 || sectionNumber(sections, strings, 'offset') !== strtab.offset) return false
-  for (let index = 1; index < sections.count; index++) if (endOf(sections, index) > end) return false
+  for (let index = 1; index < sections.count; index++) if (endOfSection(sections, index) > end) return false
   return true
-}
-
-function endOf(sections: SectionTable, index: number): number {
-  const type = sectionNumber(sections, index, 'type')
-  if (type === SHT_NULL || type === SHT_NOBITS) return 0
-  return sectionNumber(sections, index, 'offset') + sectionNumber(sections, index, 'size')
 }

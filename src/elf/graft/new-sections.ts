@@ -13,6 +13,7 @@ import { findStringSection } from '../rules/refuse.ts'
 import {
   findSection,
   growSections,
+  MOST_SECTION_NAMES,
   hasOwnNames,
   readSectionNames,
   sectionAddress,
@@ -24,9 +25,6 @@ import {
 import { extentAt } from '../memory.ts'
 import type { ByteSource } from '../source.ts'
 import type { ProgramHeader } from '../types.ts'
-
-/** Section names of real objects take some hundred bytes; an object with 70,000 sections has 2 MB of them. */
-const MOST_NAMES = 1 << 24
 
 /** A range of the edited file that a section describes. */
 export interface Placed {
@@ -139,7 +137,7 @@ interface SectionNames {
 }
 
 function sectionNames(source: ByteSource, old: SectionTable): SectionNames {
-  const oldNames = readSectionNames(source, old, MOST_NAMES)
+  const oldNames = readSectionNames(source, old, MOST_SECTION_NAMES)
   if (oldNames === null) return { add: () => 0, bytes: null, moves: false }
   const parts: Buffer[] = [Buffer.from(oldNames), Buffer.alloc(oldNames.at(-1) === 0 ? 0 : 1)]
   let length = parts.reduce((sum, part) => sum + part.length, 0)

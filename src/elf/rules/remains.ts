@@ -16,13 +16,17 @@ import { isExecutable } from '../kind.ts'
 import { type Format, formatOf, getAddress, getNumber } from '../layout.ts'
 import { extentAt } from '../memory.ts'
 import type { ByteSource } from '../source.ts'
-import { beginsWithNull, sectionAddress, sectionNumber, type SectionTable } from '../tables/sections.ts'
+import {
+  beginsWithNull,
+  MOST_SECTION_NAMES,
+  sectionAddress,
+  sectionNumber,
+  type SectionTable,
+} from '../tables/sections.ts'
 import type { ElfObject } from '../types.ts'
 
 /** More sections than any object has. */
 const MOST_RECORDS = 1 << 17
-/** Section names of real objects end below this offset. */
-const MOST_NAMES = 1 << 24
 /** The fewest sections by which a table is recognised that the ELF header does not name. */
 const FEWEST_RECORDS = 3
 
@@ -92,7 +96,7 @@ function isRecord({ source, object, format, limit }: Records, at: number, index:
   const offset = sectionNumber(table, 0, 'offset')
   const size = sectionNumber(table, 0, 'size')
   const align = sectionAddress(table, 0, 'addralign')
-  if (sectionNumber(table, 0, 'name') >= MOST_NAMES || flags >= 2 ** 32) return false
+  if (sectionNumber(table, 0, 'name') >= MOST_SECTION_NAMES || flags >= 2 ** 32) return false
   if (there < format.shdr.flags.at) return true
   if (!isType(type)) return false
   if ((align & (align - 1n)) !== 0n) return false

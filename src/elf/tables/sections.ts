@@ -1,11 +1,23 @@
 // The section header table, as raw records that can be changed and written back. Loaders never look at it, and it may
 // have been stripped. It is kept correct for the tools that read it.
-import { PT_DYNAMIC, SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB } from '../constants.ts'
+import {
+  PT_DYNAMIC,
+  SHN_LORESERVE,
+  SHN_UNDEF,
+  SHN_XINDEX,
+  SHT_NOBITS,
+  SHT_NULL,
+  SHT_STRTAB,
+  SHT_SYMTAB,
+} from '../constants.ts'
 import { encode, type FieldName, type Format, formatOf, getAddress, getNumber, getRounded } from '../layout.ts'
 import type { ByteSource } from '../source.ts'
 import type { ElfHeader, ElfObject, ProgramHeader } from '../types.ts'
 
 export type SectionField = FieldName<Format['shdr']>
+
+/** Section names of real objects take some hundred bytes; an object with 70,000 sections has 2 MB of them. */
+export const MOST_SECTION_NAMES = 1 << 24
 
 /** A copy of the section header table, and the index of the section that holds the names. */
 export interface SectionTable {
@@ -118,11 +130,17 @@ export function readSectionNames(source: ByteSource, table: SectionTable, most: 
 export function endOfSections(table: SectionTable, size: number): number {
   let end = 0
   for (let index = 1; index < table.count; index++) {
-    if (sectionNumber(table, index, 'type') === SHT_NOBITS || sectionNumber(table, index, 'type') === 0) continue
-    const last = sectionNumber(table, index, 'offset') + sectionNumber(table, index, 'size')
+    const last = endOfSection(table, index)
     if (last <= size) end = Math.max(end, last)
   }
   return end
+}
+
+/** The file offset behind the last byte of a section; 0 for one without bytes in the file. */
+export function endOfSection(table: SectionTable, index: number): number {
+  const type = sectionNumber(table, index, 'type')
+  if (type === SHT_NULL || type === SHT_NOBITS) return 0
+  return sectionNumber(table, index, 'offset') + sectionNumber(table, index, 'size')
 }
 
 /** The file offset behind the last section in a segment; the end of the segment where it has no section. */
