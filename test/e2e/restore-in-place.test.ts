@@ -22,22 +22,19 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { inapplicable, missing, skip } from '../support/requires.ts'
+import { inapplicable } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
-import { hasHeaders, makeTemplate, recordOf, venvFiles } from '../survive/template.ts'
+import { makeTemplate, recordOf, venvFiles, withCompiledWorld } from '../survive/template.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
+import type { World } from '../world/world.ts'
 
 const SUPPORT = join(import.meta.dirname, '../../../test/support')
 const VISIBLE = `--require ${join(SUPPORT, 'visible.cjs')}`
 const BLIND = `--require ${join(SUPPORT, 'blind.cjs')}`
 const DISTURB = `--require ${join(SUPPORT, 'disturb.cjs')}`
 
-const world = seesAll() ? (missing('g++') === false ? buildWorld() : (missing('g++') as string)) : null
-if (world === null) test('restore in place', { skip: inapplicable('needs root outside any container') })
-else if (typeof world === 'string') test('restore in place', { skip: skip(world) })
-else if (!hasHeaders(world)) test('restore in place', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+if (seesAll()) withCompiledWorld('restore in place', theSuite)
+else test('restore in place', { skip: inapplicable('needs root outside any container') })
 
 function seesAll(): boolean {
   return process.getuid?.() === 0 && readlinkSync('/proc/self/ns/pid') === 'pid:[4026531836]'

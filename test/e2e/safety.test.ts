@@ -22,21 +22,17 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
-import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { hashFile, treeContent, treeState } from '../support/tree.ts'
-import { buildThrowingModules, hasHeaders, moduleNames } from '../world/throwing-module.ts'
+import { buildThrowingModules, moduleNames, withCompiledWorld } from '../world/throwing-module.ts'
 import { makeVenv, sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
+import type { World } from '../world/world.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 
 const MODULES = ['small', 'large']
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('safety', { skip: skip(world) })
-else if (!hasHeaders(world)) test('safety', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('safety', theSuite)
 
 function theSuite(world: World): void {
   suite('safety', () => {

@@ -17,17 +17,14 @@ import { after, suite, test } from 'node:test'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { installDemoWheel, makeVenv, sitePackages, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
+import type { World } from '../world/world.ts'
 import { installersFor } from './installers.ts'
-import { hasHeaders, makeTemplate, venvFiles, whatWorks } from './template.ts'
+import { makeTemplate, venvFiles, whatWorks, withCompiledWorld } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 const STEP = process.env['WHEELFIX_SURVIVE'] === 'all' ? 4 : 29
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('after a kill', { skip: skip(world) })
-else if (!hasHeaders(world)) test('after a kill', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('after a kill', theSuite)
 
 function theSuite(world: World): void {
   suite('after a kill', () => {

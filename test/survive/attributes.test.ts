@@ -7,8 +7,8 @@ import { filesWithAttributes } from '../../src/io/write/attributes.ts'
 import { missing, skip } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { hasHeaders, makeTemplate } from './template.ts'
+import type { World } from '../world/world.ts'
+import { makeTemplate, withCompiledWorld } from './template.ts'
 
 /** user::rw-, user:1234:r--, group::r--, mask::rw-, other::r-- (linux/posix_acl_xattr.h). */
 const ACL = '02000000 01000600ffffffff 02000400d2040000 04000400ffffffff 10000600ffffffff 20000400ffffffff'.replaceAll(
@@ -18,10 +18,7 @@ const ACL = '02000000 01000600ffffffff 02000400d2040000 04000400ffffffff 1000060
 
 const isRoot = process.getuid?.() === 0
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('attributes', { skip: skip(world) })
-else if (!hasHeaders(world)) test('attributes', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('attributes', theSuite)
 
 function theSuite(world: World): void {
   suite('a replaced file keeps its other attributes', () => {

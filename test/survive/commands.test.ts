@@ -6,13 +6,12 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { missing, skip } from '../support/requires.ts'
 import { run } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
 import { makeStandalonePython } from '../world/standalone.ts'
 import { sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { hasHeaders, makeTemplate } from './template.ts'
+import type { World } from '../world/world.ts'
+import { makeTemplate, withCompiledWorld } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 const DEMO_WHEEL = join(import.meta.dirname, '../../../fixtures/demo-wheel')
@@ -31,10 +30,7 @@ interface Case {
   readonly works?: () => boolean
 }
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('kills of other commands', { skip: skip(world) })
-else if (!hasHeaders(world)) test('kills of other commands', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('kills of other commands', theSuite)
 
 function theSuite(world: World): void {
   suite('other commands, killed and run again', () => {

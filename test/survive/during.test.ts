@@ -4,18 +4,14 @@ import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { missing, skip } from '../support/requires.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { copyTemplate, hasHeaders, makeTemplate } from './template.ts'
+import type { World } from '../world/world.ts'
+import { copyTemplate, makeTemplate, withCompiledWorld } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 const STEP = process.env['WHEELFIX_SURVIVE'] === 'all' ? 5 : 37
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('during a run', { skip: skip(world) })
-else if (!hasHeaders(world)) test('during a run', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('during a run', theSuite)
 
 function theSuite(world: World): void {
   suite('another program installs something during the run', () => {

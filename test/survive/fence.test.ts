@@ -16,18 +16,14 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { missing, skip } from '../support/requires.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { copyTemplate, hasHeaders, makeTemplate, venvFiles } from './template.ts'
+import type { World } from '../world/world.ts'
+import { copyTemplate, makeTemplate, venvFiles, withCompiledWorld } from './template.ts'
 
 const SWAP = join(import.meta.dirname, '../../../test/support/swap.cjs')
 const MOMENTS = process.env['WHEELFIX_SURVIVE'] === 'all' ? 24 : 2
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('a folder becomes a link', { skip: skip(world) })
-else if (!hasHeaders(world)) test('a folder becomes a link', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('a folder becomes a link', theSuite)
 
 function theSuite(world: World): void {
   suite('a folder of the venv becomes a link that leads out during the run', () => {

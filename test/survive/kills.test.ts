@@ -6,18 +6,17 @@ import { cpSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
-import { missing, skip } from '../support/requires.ts'
 import { wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
+import type { World } from '../world/world.ts'
 import {
   copyTemplate,
-  hasHeaders,
   makeTemplate,
   pythonStarts,
   recordOf,
   stateNames,
   venvFiles,
   whatWorks,
+  withCompiledWorld,
 } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
@@ -57,10 +56,7 @@ const CASES: readonly Case[] = [
   { before: [['loader']], command: BOTH },
 ]
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('kills', { skip: skip(world) })
-else if (!hasHeaders(world)) test('kills', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('kills', theSuite)
 
 function theSuite(world: World): void {
   suite('killed and run again', () => {

@@ -5,11 +5,10 @@ import assert from 'node:assert/strict'
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { missing, skip } from '../support/requires.ts'
 import { treeDifferences, treeState } from '../support/tree.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { hasHeaders, makeTemplate, pythonStarts, stateNames, venvFiles, whatWorks } from './template.ts'
+import type { World } from '../world/world.ts'
+import { makeTemplate, pythonStarts, stateNames, venvFiles, whatWorks, withCompiledWorld } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 const WHOLE = process.env['WHEELFIX_SURVIVE'] === 'all'
@@ -26,10 +25,7 @@ const CASES: readonly { readonly before: readonly Command[]; readonly command: C
   { before: [['venv']], command: ['venv', '--rehash'] },
 ]
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('kills with links', { skip: skip(world) })
-else if (!hasHeaders(world)) test('kills with links', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('kills with links', theSuite)
 
 function theSuite(world: World): void {
   suite('links to a cache, killed and run again', () => {

@@ -5,15 +5,20 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, suite, test } from 'node:test'
-import { inapplicable, missing, skip } from '../support/requires.ts'
+import { inapplicable, missing } from '../support/requires.ts'
 import { sitePackages, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { copyTemplate, hasHeaders, makeTemplate, pythonStarts, stateNames, venvFiles, whatWorks } from './template.ts'
+import type { World } from '../world/world.ts'
+import {
+  copyTemplate,
+  makeTemplate,
+  pythonStarts,
+  stateNames,
+  venvFiles,
+  whatWorks,
+  withCompiledWorld,
+} from './template.ts'
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('what the system forbids', { skip: skip(world) })
-else if (!hasHeaders(world)) test('what the system forbids', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('what the system forbids', theSuite)
 
 function theSuite(world: World): void {
   suite('what the system forbids', { skip: forbidden(world) }, () => {

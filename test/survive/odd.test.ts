@@ -17,17 +17,14 @@ import { after, suite, test } from 'node:test'
 import { missing, skip, which } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { hasHeaders, makeTemplate, venvFiles, whatWorks } from './template.ts'
+import type { World } from '../world/world.ts'
+import { makeTemplate, venvFiles, whatWorks, withCompiledWorld } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 const STEP = process.env['WHEELFIX_SURVIVE'] === 'all' ? 2 : 19
 const isRoot = process.getuid?.() === 0
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('odd files and disks', { skip: skip(world) })
-else if (!hasHeaders(world)) test('odd files and disks', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('odd files and disks', theSuite)
 
 function theSuite(world: World): void {
   suite('odd files and disks', () => {

@@ -6,12 +6,11 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { missing, skip } from '../support/requires.ts'
 import { randomOf } from '../support/random.ts'
 import { wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
+import type { World } from '../world/world.ts'
 import { type Change, Disk, type Luck, readChanges, renew } from './powerloss.ts'
-import { copyTemplate, hasHeaders, makeTemplate, venvFiles, whatWorks } from './template.ts'
+import { copyTemplate, makeTemplate, venvFiles, whatWorks, withCompiledWorld } from './template.ts'
 
 const MACHINE = join(import.meta.dirname, '../../../test/survive/machine.cjs')
 const VISIBLE = join(import.meta.dirname, '../../../test/support/visible.cjs')
@@ -36,10 +35,7 @@ const CASES: readonly Case[] = [
   { runs: [['loader'], RPATH] },
 ]
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('power', { skip: skip(world) })
-else if (!hasHeaders(world)) test('power', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('power', theSuite)
 
 function theSuite(world: World): void {
   suite('the power is lost', () => {

@@ -5,19 +5,15 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { missing, skip } from '../support/requires.ts'
 import { WHEELFIX, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { copyTemplate, hasHeaders, makeTemplate, stateNames, venvFiles, whatWorks } from './template.ts'
+import type { World } from '../world/world.ts'
+import { copyTemplate, makeTemplate, stateNames, venvFiles, whatWorks, withCompiledWorld } from './template.ts'
 
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 const VISIBLE = join(import.meta.dirname, '../../../test/support/visible.cjs')
 const STEP = process.env['WHEELFIX_SURVIVE'] === 'all' ? 3 : 13
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('signals', { skip: skip(world) })
-else if (!hasHeaders(world)) test('signals', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('signals', theSuite)
 
 function theSuite(world: World): void {
   suite('ended by a signal', () => {

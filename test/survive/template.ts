@@ -8,7 +8,7 @@ import { buildThrowingModules, recordRow } from '../world/throwing-module.ts'
 import { makeVenv, sitePackages } from '../world/venv.ts'
 import type { World } from '../world/world.ts'
 
-export { hasHeaders } from '../world/throwing-module.ts'
+export { hasHeaders, withCompiledWorld } from '../world/throwing-module.ts'
 
 const PROGRAM = `
 #include <stdexcept>

@@ -16,21 +16,18 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { inapplicable, missing, skip } from '../support/requires.ts'
+import { inapplicable, missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { treeContent } from '../support/tree.ts'
 import { installDemoWheel, makeVenv, sitePackages, WHEELFIX, wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
+import type { World } from '../world/world.ts'
 import { installersFor } from './installers.ts'
-import { copyTemplate, hasHeaders, makeTemplate, stateNames, venvFiles, whatWorks } from './template.ts'
+import { copyTemplate, makeTemplate, stateNames, venvFiles, whatWorks, withCompiledWorld } from './template.ts'
 
 const ALL = process.env['WHEELFIX_SURVIVE'] === 'all'
 const NOBODY = 65534
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('others at the same time', { skip: skip(world) })
-else if (!hasHeaders(world)) test('others at the same time', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('others at the same time', theSuite)
 
 function theSuite(world: World): void {
   suite('others at the same time', () => {

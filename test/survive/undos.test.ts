@@ -4,19 +4,15 @@ import assert from 'node:assert/strict'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, suite, test } from 'node:test'
-import { missing, skip } from '../support/requires.ts'
 import { wheelfix } from '../world/venv.ts'
-import { buildWorld, type World } from '../world/world.ts'
-import { hasHeaders, makeTemplate, venvFiles, whatWorks } from './template.ts'
+import type { World } from '../world/world.ts'
+import { makeTemplate, venvFiles, whatWorks, withCompiledWorld } from './template.ts'
 
 const MACHINE = join(import.meta.dirname, '../../../test/survive/machine.cjs')
 const DISTURB = join(import.meta.dirname, '../../../test/support/disturb.cjs')
 const DAY = 86_400_000
 
-const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
-if (typeof world === 'string') test('undos', { skip: skip(world) })
-else if (!hasHeaders(world)) test('undos', { skip: skip('needs the headers of Python') })
-else theSuite(world)
+withCompiledWorld('undos', theSuite)
 
 function theSuite(world: World): void {
   suite('undos that no file needs', () => {

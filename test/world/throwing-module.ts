@@ -1,9 +1,11 @@
 // Extension modules that show whether C++ exceptions still cross an object.
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { test } from 'node:test'
+import { missing, skip } from '../support/requires.ts'
 import { runWell } from '../support/run.ts'
 import { hashFile } from '../support/tree.ts'
-import type { World } from './world.ts'
+import { buildWorld, type World } from './world.ts'
 
 /** An extension module that throws and catches a C++ exception, and some MiB large where `LARGE` is set. */
 const SOURCE = `
@@ -24,6 +26,14 @@ PyMODINIT_FUNC INIT(void) { return PyModule_Create(&definition); }
 /** Are the headers of Python there? The modules need them, and g++. */
 export function hasHeaders(world: World): boolean {
   return statSync(join(includes(world), 'Python.h'), { throwIfNoEntry: false }) !== undefined
+}
+
+/** Runs a suite in a world where the modules can be built, or skips a test of that name with the reason. */
+export function withCompiledWorld(name: string, theSuite: (world: World) => void): void {
+  const world = missing('g++') === false ? buildWorld() : (missing('g++') as string)
+  if (typeof world === 'string') test(name, { skip: skip(world) })
+  else if (!hasHeaders(world)) test(name, { skip: skip('needs the headers of Python') })
+  else theSuite(world)
 }
 
 function includes(world: World): string {
