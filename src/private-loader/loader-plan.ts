@@ -9,7 +9,7 @@ import { ElfError } from '../elf/error.ts'
 import { encodeText } from '../elf/text.ts'
 import type { ElfObject } from '../elf/types.ts'
 import { WheelfixError } from '../io/error.ts'
-import { fsPath, realFolder, realPath } from '../io/path.ts'
+import { fsPath, realFolder, realPath, realPathOrNull } from '../io/path.ts'
 import { readLoaderCache } from '../ldso/cache/cache.ts'
 import type { Libc } from '../ldso/libc.ts'
 import { makePrivateLoader, type PrivateLoader } from './ldso-copy.ts'
@@ -59,7 +59,9 @@ function ownFolder({ stateFolder }: Place): string {
  * XDG_CACHE_HOME has changed since. Otherwise the folder is always the same for this venv. null without a home folder.
  */
 function shortFolder(venvRoot: string, names: readonly PythonName[], env: NodeJS.ProcessEnv): string | null {
-  const place = `/wheelfix/${createHash('sha256').update(realPath(venvRoot)).digest('hex').slice(0, 8)}`
+  // a Python that is only planned has no folder yet
+  const root = realPathOrNull(venvRoot) ?? realFolder(venvRoot)
+  const place = `/wheelfix/${createHash('sha256').update(root).digest('hex').slice(0, 8)}`
   for (const { path, kind } of names) {
     const folder = kind === 'copy' ? dirname(ptInterpOf(path) ?? '') : ''
     if (folder.endsWith(place)) return folder

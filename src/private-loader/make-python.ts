@@ -121,7 +121,12 @@ export function* makeSteps(options: MakeOptions): Generator<undefined, Standalon
   const place = placeOf(root, base)
   refuseUserFiles(place, base)
   const plan = () => planned(place, base, store, options)
-  if (options.mode === 'plan') return madeReport(place, base, plan(), 'patch')
+  if (options.mode === 'plan') {
+    const names = ownNames(base.program)
+      .sort()
+      .map(name => join(place.bin, name))
+    return madeReport(place, base, plan(), 'patch', made ? null : names)
+  }
 
   mkdirSync(fsPath(place.bin), { recursive: true })
   const lock = lockVenv(place)
@@ -342,18 +347,22 @@ function planned(place: PythonEnvironment, base: Interpreter, store: string, opt
   return { loader, sources: { warnings: [...named.warnings, ...trustWarnings(sources.trust), ...loader.warnings] } }
 }
 
+/** @param names the paths that the Pythons will have; null where they exist */
 function madeReport(
   { root }: PythonEnvironment,
   { version, interp }: Interpreter,
   { loader, sources }: ReturnType<typeof planned>,
   status: StandaloneReport['status'],
+  names: readonly string[] | null = null,
 ): StandaloneReport {
   return {
     root,
     version,
-    pythons: loader.copies.flatMap(({ paths }) =>
-      paths.map(path => ({ path: path.slice(root.length + 1), before: interp, after: loader.loader })),
-    ),
+    pythons: (names ?? loader.copies.flatMap(({ paths }) => paths)).map(path => ({
+      path: path.slice(root.length + 1),
+      before: interp,
+      after: loader.loader,
+    })),
     status,
     libc: loader.python.libc,
     loader,

@@ -172,6 +172,17 @@ suite('wheelfix python --make', () => {
     }
   })
 
+  test('--dry-run in a folder that does not exist names what the run would make, and makes nothing', () => {
+    const planned = join(world.root, 'none/planned')
+    const names = (output: string) => output.match(/bin\/[\w.]+/g)?.sort()
+    const dry = well('--make', planned, '--from', world.python, '--dry-run')
+    assert.match(dry, /^ {2}bin\/python3: its loader would be set: /m)
+    assert.equal(existsSync(join(world.root, 'none')), false)
+    const done = well('--make', planned, '--from', world.python)
+    assert.equal(done, dry.replaceAll('would be set', 'is set'))
+    assert.deepEqual(names(dry), names(done))
+  })
+
   test('what the user puts into bin/ stays as it is, and is refused where a name of the Python must be', () => {
     const own = join(world.root, 'with-scripts')
     well('--make', own, '--from', world.python)
