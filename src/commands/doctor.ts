@@ -8,7 +8,7 @@ import { screenOf } from '../report/screen.ts'
 import { colours } from '../report/colour.ts'
 import { doctorLines } from '../report/doctor-text.ts'
 import { writeLines } from '../report/print.ts'
-import { standardOutput } from '../report/terminal/output.ts'
+import { standardError, standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { type Bundle, bundleLines, writeBundle } from './doctor-bundle.ts'
 import { doctorDocument } from './shared/documents.ts'
@@ -63,7 +63,7 @@ async function doctorOne(
     } catch (error) {
       // a bundle is most useful when doctor itself fails
       const bundle = error instanceof WheelfixError ? null : await write({ report: null, crash: error })
-      if (bundle !== null) writeLines(standardOutput, bundleLines(bundle))
+      if (bundle !== null) writeLines(options.json === true ? standardError : standardOutput, bundleLines(bundle))
       throw error
     }
     const bundle = await write({ report, crash: null })

@@ -20,7 +20,7 @@ import { standardError, standardOutput } from '../report/terminal/output.ts'
 import { foundAsOwner } from './shared/as-owner.ts'
 import { answerFor, type AnsweredCommand } from './shared/answer.ts'
 import { reportFailure } from './shared/failure.ts'
-import { type FolderResult, overFolders, type PutDocument } from './shared/several.ts'
+import { type FolderResult, overFolders, type PutDocument, type RunOne } from './shared/several.ts'
 import { looking, type LibrarySetOptions, type OwnerOutputOptions } from './shared/command-options.ts'
 import type { ExitStatus } from './shared/status.ts'
 import { targetOf } from './shared/target.ts'
@@ -48,40 +48,50 @@ export interface PathCommandOptions extends VenvCommandOptions {
   readonly check?: boolean | undefined
 }
 
-/** `folders`: empty for the environment that the command itself finds. */
+/**
+ * `folders`: empty for the environment that the command itself finds.
+ * @param print receives the document when it is not to be printed
+ */
 export function venvCommand(
   command: Exclude<AnsweredCommand, 'path'>,
   folders: readonly string[],
   options: VenvCommandOptions,
   version: string,
+  print?: PutDocument,
 ): Promise<ExitStatus> {
   const { env } = process
   const cwd = process.cwd()
   const elsewhere = folders.length === 0 && options.quiet !== true ? activeElsewhere(cwd, env) : null
   if (elsewhere !== null) warn([elsewhere], options)
-  return overFolders(command, folders, options, (folder, put) => {
+  const runFolder: RunOne = (folder, put) => {
     const find = () =>
       command === 'check'
         ? findKnownEnvironment(folder, env, cwd, 'wheelfix check DIR')
         : findVenv({ argument: folder, env, cwd, usage: `wheelfix ${command} DIR` })
     return runOne(command, find, options, version, put)
-  })
+  }
+  return overFolders(command, folders, options, runFolder, print)
 }
 
-/** `wheelfix path DIR…`: patches folders and files that are not virtual environments. */
+/**
+ * `wheelfix path DIR…`: patches folders and files that are not virtual environments.
+ * @param print receives the document when it is not to be printed
+ */
 export function pathCommand(
   folders: readonly string[],
   options: PathCommandOptions,
   version: string,
+  print?: PutDocument,
 ): Promise<ExitStatus> {
   const { env } = process
   const cwd = process.cwd()
   const { python = null, program = null, stateHere = false } = options
   const command = options.check === true ? 'check' : 'path'
-  return overFolders('path', folders, options, (argument = '.', put) => {
+  const runFolder: RunOne = (argument = '.', put) => {
     const find = () => findFolder({ argument, python, program, stateHere, env, cwd })
     return runOne(command, find, options, version, put)
-  })
+  }
+  return overFolders('path', folders, options, runFolder, print)
 }
 
 async function runOne(

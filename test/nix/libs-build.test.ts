@@ -1,16 +1,26 @@
 // `wheelfix libs build --missing` with a real Nix: from the nixpkgs that the project pins, whatever pins it, without a
 // network. The nixpkgs of the test is in the store, as one that a project has used is.
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readlinkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { suite, test } from 'node:test'
 import { pinnedNixpkgs } from '../../src/nix/build/pin.ts'
+import { faultsOf } from '../support/json-schema.ts'
 import { missing } from '../support/requires.ts'
 import { run, runWell } from '../support/run.ts'
 import { treeState } from '../support/tree.ts'
 import { wheelfix } from '../world/venv.ts'
 import { LOCKS, NIX_CONFIG, loads, lock, pinned, probeOf, rev } from './pinned.ts'
 import { startDaemon } from './stores.ts'
+
+const SCHEMA = JSON.parse(readFileSync(join(import.meta.dirname, '../../../schema/wheelfix-1.json'), 'utf8'))
+
+/** A package in the document of `libs build`. */
+interface FoundInJson {
+  readonly name: string
+  readonly status: string
+  readonly lacks: readonly string[]
+}
 
 suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'bash') }, () => {
   test('the command that path prints for a missing library works for a folder too', t => {
@@ -93,6 +103,23 @@ suite('libs build', { skip: missing('nix', 'nix-build', 'nix-daemon', 'gcc', 'ba
     assert.match(stderr, /cups of this nixpkgs does not have libcups\.so\.2: it may have another version/)
     assert.match(stderr, /libof-nobody\.so\.3: no known package of nixpkgs has it/)
     assert.ok(existsSync(join(venv, '.wheelfix/libs/lib/libX11.so.6')))
+    for (const more of [[], ['--dry-run']]) {
+      const json = wheelfix(world, ['libs', 'build', '--missing', '--no-scan', venv, '--json', ...more], env)
+      assert.equal(json.status, 1, json.stderr)
+      const document = JSON.parse(json.stdout)
+      assert.deepEqual(faultsOf(document, SCHEMA), [])
+      assert.equal(document.nixpkgs.origin, join(world.root, 'flake.lock'))
+      assert.deepEqual(document.unknown, ['libof-nobody.so.3'])
+      assert.deepEqual(
+        document.packages.map(({ name, status, lacks }: FoundInJson) => [name, status, lacks]),
+        [
+          ['cups', 'there', more.length === 0 ? ['libcups.so.2'] : []],
+          ['gtk2', 'removed', ['libgtk-x11-2.0.so.0']],
+          ['re2', 'missing', ['libre2.so.11']],
+        ],
+      )
+      assert.equal(document.run?.command ?? null, more.length === 0 ? 'venv' : null)
+    }
   })
 
   test('takes a current name in a nixpkgs that has only the old one, and refuses an absent name', t => {

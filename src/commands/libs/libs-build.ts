@@ -30,6 +30,7 @@ import { packageFor } from '../../resolve/problems/hint.ts'
 import { findVenvOrFolder } from '../../state/folders.ts'
 import { builtSetLink } from '../../state/lock.ts'
 import { workAsOwner } from '../shared/as-owner.ts'
+import { writeDocument } from '../shared/documents.ts'
 import { reportFailure } from '../shared/failure.ts'
 import type { LibraryOptions, OwnerOutputOptions } from '../shared/command-options.ts'
 import type { ExitStatus } from '../shared/status.ts'
@@ -46,9 +47,17 @@ export interface LibsBuildOptions extends LibraryOptions, OwnerOutputOptions {
 interface Built {
   /** The store path; null when nothing was built. */
   readonly path: string | null
-  /** The packages in the set. */
-  readonly names: readonly string[]
+  /** Where the packages come from; null for a whole set, and where there was nothing to look for. */
+  readonly nixpkgs: Nixpkgs | null
+  /** The packages that were looked for, each with the wanted sonames that it does not have. */
+  readonly packages: readonly BuiltPackage[]
+  /** The missing sonames for which no package is known. */
+  readonly unknown: readonly string[]
   readonly status: ExitStatus
+}
+
+interface BuiltPackage extends FoundPackage {
+  readonly lacks: readonly string[]
 }
 
 /**
@@ -76,23 +85,63 @@ export async function libsBuildCommand(
       progress: line => writeLines(standardError, standardError.isTTY ? [] : [line]),
     }
     const built = await buildFor(venv, names, options, context)
-    if (context.dryRun) return built.status
-    // without a build, too: an earlier command may have built the set, and may have been interrupted before it patched
     if (built.path !== null) writeLines(standardError, [`${built.path}/lib`])
-    const { libs, scan, trust, quiet, verbose, color } = options
-    // the run finds the set by its link, as every later run does
-    const runOptions = { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color, keep: false }
-    const status = await (venv.kind === 'venv'
-      ? venvCommand('venv', [venv.root], runOptions, version)
-      : pathCommand([venv.files[0] ?? venv.root], runOptions, version))
-    const project = built.names.length === 0 ? null : findProjectFile(venv.root)
-    if (project !== null) {
-      const { columns } = screenOf(standardError, env)
-      writeLines(standardError, remedyLines(keepRemedy(built.names, project, cwd), colours(color, env).stderr, columns))
-    }
+    // without a build, too: an earlier command may have built the set, and may have been interrupted before it patched
+    const { status, document } = context.dryRun ? NO_RUN : await patch(venv, options, version)
+    if (options.json === true) writeDocument('libs build', { ...documentOf(venv, built), run: document })
+    else if (!context.dryRun) sayHowToKeep(venv, built, options, cwd)
     return built.status > status ? built.status : status
   } catch (error) {
-    return reportFailure(error)
+    return reportFailure(error, options)
+  }
+}
+
+const NO_RUN = { status: 0, document: null } as const
+
+/** Patches the environment. With --json, the document of this run is returned instead of printed. */
+async function patch(
+  venv: Environment,
+  { libs, scan, trust, quiet, verbose, color, json }: LibsBuildOptions,
+  version: string,
+): Promise<{ readonly status: ExitStatus; readonly document: object | null }> {
+  let document: object | null = null
+  const keepDocument = (whole: object): void => {
+    document = whole
+  }
+  // the run finds the set by its link, as every later run does
+  const options = { libs, scan, trust, ignoreMissing: [], ignore: [], quiet, verbose, color, json, keep: false }
+  const status = await (venv.kind === 'venv'
+    ? venvCommand('venv', [venv.root], options, version, keepDocument)
+    : pathCommand([venv.files[0] ?? venv.root], options, version, keepDocument))
+  return { status, document }
+}
+
+function sayHowToKeep(venv: Environment, { packages }: Built, { color }: LibsBuildOptions, cwd: string): void {
+  const names = packages.filter(isThere).map(({ name }) => name)
+  const project = names.length === 0 ? null : findProjectFile(venv.root)
+  if (project === null) return
+  const { env } = process
+  const { columns } = screenOf(standardError, env)
+  writeLines(standardError, remedyLines(keepRemedy(names, project, cwd), colours(color, env).stderr, columns))
+}
+
+function isThere({ status }: FoundPackage): boolean {
+  return status === 'there'
+}
+
+function documentOf(venv: Environment, { path, nixpkgs, packages, unknown }: Built) {
+  return {
+    venv: venv.root,
+    path,
+    nixpkgs: nixpkgs === null ? null : { origin: nixpkgs.origin, revision: nixpkgs.revision },
+    packages: packages.map(found => ({
+      name: found.name,
+      status: found.status,
+      path: found.path,
+      sonames: found.sonames,
+      lacks: found.lacks,
+    })),
+    unknown,
   }
 }
 
@@ -111,7 +160,7 @@ async function buildFor(
   const { env } = context
   if (names.length === 0 && !missing) {
     const path = await buildLibraries(flake ?? ownSet(env), context)
-    return { path, names: [], status: 0 }
+    return { path, nixpkgs: null, packages: [], unknown: [], status: 0 }
   }
   if (flake !== undefined) {
     throw new WheelfixError('USAGE', '--flake names a whole set: leave out --missing and the names of packages')
@@ -121,7 +170,7 @@ async function buildFor(
   writeLines(standardError, unknown.map(lackingLine))
   if (all.length === 0) {
     writeLines(standardError, ['nothing to build: no known package of nixpkgs has a library that is missing here'])
-    return { path: null, names: [], status: unknown.length === 0 ? 0 : 1 }
+    return { path: null, nixpkgs: null, packages: [], unknown, status: unknown.length === 0 ? 0 : 1 }
   }
   const nixpkgs = pinnedNixpkgs(venv.root, storeDirectory(env)) ?? usualNixpkgs(env['WHEELFIX_FLAKE'] ?? null, env)
   const found = await findPackages(all, nixpkgs, context)
@@ -145,20 +194,25 @@ async function buildFound(
     const advice = likely === null ? '' : `: did you mean ${likely}?`
     throw new WheelfixError('USAGE', `the nixpkgs of ${nixpkgs.origin} ${absentWords(absent)}${advice}`)
   }
-  const there = found.filter(({ status }) => status === 'there')
-  const isWhole = there.length === found.length && unknown.length === 0
+  const there = found.filter(isThere)
   const path = there.length === 0 ? null : await buildPackages(there, nixpkgs, context)
   // the name was checked with the nixpkgs of the hints; an older or newer nixpkgs may have another version of the library
-  const lost =
-    path === null
-      ? []
-      : there.flatMap(({ name, sonames }) =>
-          sonames
-            .filter(soname => !existsSync(fsPath(`${path}/lib/${soname}`)))
-            .map(soname => `${name} of this nixpkgs does not have ${soname}: it may have another version of it`),
-        )
-  writeLines(standardError, lost)
-  return { path, names: there.map(({ name }) => name), status: isWhole && lost.length === 0 ? 0 : 1 }
+  const packages = found.map(item => ({ ...item, lacks: isThere(item) ? lacking(item, path) : item.sonames }))
+  writeLines(
+    standardError,
+    packages
+      .filter(isThere)
+      .flatMap(({ name, lacks }) =>
+        lacks.map(soname => `${name} of this nixpkgs does not have ${soname}: it may have another version of it`),
+      ),
+  )
+  const isWhole = unknown.length === 0 && packages.every(item => isThere(item) && item.lacks.length === 0)
+  return { path, nixpkgs, packages, unknown, status: isWhole ? 0 : 1 }
+}
+
+/** The wanted sonames that are not in the built set; none where nothing was built. */
+function lacking({ sonames }: FoundPackage, path: string | null): readonly string[] {
+  return path === null ? [] : sonames.filter(soname => !existsSync(fsPath(`${path}/lib/${soname}`)))
 }
 
 /** The packages that hold the needed missing libraries of the environment, and the sonames for which no package is known. */

@@ -60,7 +60,7 @@ export function libsEnvCommand(argument: string | undefined, options: LibsComman
     standardOutput.write(`export WHEELFIX_LIBS=${path}\nexport NIX_LD_LIBRARY_PATH=${path}\n`)
     return 0
   } catch (error) {
-    return reportFailure(error)
+    return reportFailure(error, options)
   }
 }
 

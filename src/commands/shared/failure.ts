@@ -5,8 +5,8 @@ import { type ColourMode, colours } from '../../report/colour.ts'
 import { screenOf, wrap } from '../../report/screen.ts'
 import { writeLines } from '../../report/print.ts'
 import { SCHEMA } from '../../report/schema.ts'
-import { standardError, standardOutput } from '../../report/terminal/output.ts'
-import type { PutDocument } from './several.ts'
+import { standardError } from '../../report/terminal/output.ts'
+import { printDocument, type PutDocument } from './several.ts'
 import type { ExitStatus } from './status.ts'
 
 /** The options of a command that decide how an error is printed. */
@@ -39,8 +39,6 @@ export function writeError(message: string, color: ColourMode = 'auto'): void {
   const { columns } = screenOf(standardError, process.env)
   writeLines(standardError, wrap(`${red('error:')} ${message}`, columns, 4))
 }
-
-const printDocument: PutDocument = document => standardOutput.write(`${JSON.stringify(document)}\n`)
 
 /** The sentence of an expected error. @throws any other error: a bug */
 export function sentenceOf(error: unknown): string {

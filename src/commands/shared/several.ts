@@ -17,7 +17,8 @@ export interface FolderResult {
   readonly next: readonly string[]
 }
 
-type RunOne = (folder: string | undefined, put: PutDocument) => FolderResult | Promise<FolderResult>
+/** The command for one folder. */
+export type RunOne = (folder: string | undefined, put: PutDocument) => FolderResult | Promise<FolderResult>
 
 /**
  * Without a folder the command itself finds its environment. --json prints one document; for several folders this document
@@ -28,6 +29,7 @@ export async function overFolders(
   folders: readonly string[],
   { json = false, quiet = false }: SeveralOptions,
   runOne: RunOne,
+  print: PutDocument = printDocument,
 ): Promise<ExitStatus> {
   const documents: object[] = []
   let worst: ExitStatus = 0
@@ -42,6 +44,8 @@ export async function overFolders(
   }
   const [only] = documents
   const whole = seen.size === 1 ? only : { schema: SCHEMA, command, environments: documents }
-  if (json && whole !== undefined) standardOutput.write(`${JSON.stringify(whole)}\n`)
+  if (json && whole !== undefined) print(whole)
   return worst
 }
+
+export const printDocument: PutDocument = document => standardOutput.write(`${JSON.stringify(document)}\n`)
