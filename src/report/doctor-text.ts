@@ -4,6 +4,7 @@ import { agree, count } from '../io/words.ts'
 import { widthOf, wrap } from './screen.ts'
 import type { DoctorReport } from '../inspect/diagnose.ts'
 import type { Finding } from '../inspect/findings.ts'
+import { AFTER_THE_LOADER } from '../inspect/real-loader/compare.ts'
 
 const SHOWN = 3
 const RANK = { error: 0, warning: 1, note: 2 } as const
@@ -20,11 +21,19 @@ interface DoctorStyle {
 /** The lines of `wheelfix doctor`: the findings, the most severe first. */
 export function doctorLines(report: DoctorReport, style: DoctorStyle): string[] {
   const { chalk, columns, target } = style
-  const findings = report.findings.toSorted((a, b) => RANK[a.severity] - RANK[b.severity])
+  const folded = style.verbose ? 0 : report.findings.filter(isExplained).length
+  const findings = report.findings
+    .filter(finding => folded === 0 || !isExplained(finding))
+    .toSorted((a, b) => RANK[a.severity] - RANK[b.severity])
+  const lastFault = findings.findLast(({ code }) => code === 'loader-fault')
   return [
     chalk.bold(report.venv.root),
     ...wrap(askedLine(report, chalk), columns, HANGING),
-    ...findings.flatMap(finding => ['', ...findingLines(finding, style)]),
+    ...findings.flatMap(finding => [
+      '',
+      ...findingLines(finding, style),
+      ...(finding === lastFault && folded > 0 ? foldedLines(folded, style) : []),
+    ]),
     '',
     ...wrap(summary(findings, chalk), columns, HANGING),
     ...(isManyToBuild(findings) ? [`→ to add all that is missing: wheelfix libs build --missing${target}`] : []),
@@ -33,6 +42,16 @@ export function doctorLines(report: DoctorReport, style: DoctorStyle): string[] 
 }
 
 const HANGING = 4
+
+/** Does a fault of the private loader explain this difference? Then a `loader-fault` is among the findings, too. */
+function isExplained({ code, remedy }: Finding): boolean {
+  return code === 'loader-differs' && remedy === AFTER_THE_LOADER
+}
+
+function foldedLines(folded: number, { chalk, columns }: DoctorStyle): string[] {
+  const text = `  this explains ${count(folded, 'difference')} from the real loader, not listed here (-v shows all)`
+  return wrap(text, columns, HANGING).map(line => chalk.dim(line))
+}
 
 /** Do several errors ask for packages? Then one command builds them all. */
 function isManyToBuild(findings: readonly Finding[]): boolean {

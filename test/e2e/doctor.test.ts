@@ -367,10 +367,15 @@ worldSuite('wheelfix doctor', ['gcc', 'ld'], world => {
     venv.install('plain', { [`plain/core${MODULE}`]: { needed: ['libstdc++.so.6'] } })
     venv.run('loader', ...libs)
     cpSync(venv.root, `${venv.root}-copy`, { recursive: true, verbatimSymlinks: true })
-    const { stdout } = wheelfix(world, ['doctor', '--no-scan', `${venv.root}-copy`])
-    assert.match(stdout, /this one was copied {2}loader-fault/)
-    assert.match(stdout, / {2}loader-differs\n.*\n {2}→ the private loader has a fault .*: repair it, then/)
-    assert.doesNotMatch(stdout, /this is a bug/)
+    const say = (...more: string[]) => wheelfix(world, ['doctor', '--no-scan', `${venv.root}-copy`, ...more]).stdout
+    const short = say()
+    assert.match(short, /this one was copied {2}loader-fault/)
+    assert.match(short, /: \d+ differs?\n/)
+    assert.match(short, /\n {2}this explains \d+ differences? from the real loader, not listed here \(-v shows all\)\n/)
+    assert.doesNotMatch(short, / {2}loader-differs\n/)
+    const long = say('-v')
+    assert.match(long, / {2}loader-differs\n.*\n {2}→ the private loader has a fault .*: repair it, then/)
+    assert.doesNotMatch(short + long, /this is a bug/)
   })
 
   test('a module that does not import: import-fails, with --import', () => {

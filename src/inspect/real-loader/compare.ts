@@ -84,7 +84,9 @@ export function compareWithLoader(
 
 const REPORT =
   'this is a bug in wheelfix: please report this line, the output of "wheelfix why" for the file and the name of its package'
-const AFTER_THE_LOADER = 'the private loader has a fault (loader-fault): repair it, then run wheelfix doctor again'
+/** The remedy of a difference that a fault of the private loader explains. */
+export const AFTER_THE_LOADER =
+  'the private loader has a fault (loader-fault): repair it, then run wheelfix doctor again'
 
 function differs(message: string, path: string, remedy: string): Finding {
   return {
