@@ -13,7 +13,7 @@ import { readConfig } from '../config/config.ts'
 import { hintOf } from '../resolve/problems/hint.ts'
 import { type MissingLibrary, missingLibraries } from '../resolve/problems/missing.ts'
 import { chooseProvider } from '../resolve/providers.ts'
-import { startPython } from '../resolve/python-process.ts'
+import { findByName, startPython } from '../resolve/python-process.ts'
 import { examine } from '../environment/examine.ts'
 import { lookingOnly } from '../environment/run-options.ts'
 import { librarySources, type SourceOptions } from '../resolve/library-sources.ts'
@@ -35,9 +35,12 @@ export interface LibraryRow {
   /** The name and version of its store path; null outside the store. */
   readonly package: string | null
   readonly version: string | null
-  /** `libc`: the interpreter's own C library, which no set may replace. */
-  readonly source: LibrarySource | 'libc' | null
-  /** The venv takes the library from the set, or lacks a library that counts. */
+  /**
+   * `libc`: the interpreter's own C library, which no set may replace. `system`: a file outside the store that the
+   * interpreter's loader finds by itself, as on Debian.
+   */
+  readonly source: LibrarySource | 'libc' | 'system' | null
+  /** The venv takes the library from the set or the system, or lacks a library that counts. */
   readonly inUse: boolean
   /** What to do when the library is missing. */
   readonly hint: string | null
@@ -68,7 +71,8 @@ export function listLibrarySet(venv: PythonEnvironment, options: LibsOptions): L
       hint: string | null,
       passedOver: readonly string[] = [],
     ): LibraryRow => {
-      const inUse = set.used.has(soname) || set.missing.get(soname)?.optional === false
+      const isTaken = source === 'system' ? set.providers.has(path) : set.used.has(soname)
+      const inUse = isTaken || set.missing.get(soname)?.optional === false
       return { soname, path, ...packageColumns(path, sources.store), source, inUse, hint, passedOver }
     }
     const used = set.used.get(soname)
@@ -79,6 +83,10 @@ export function listLibrarySet(venv: PythonEnvironment, options: LibsOptions): L
       const path = `${libc.dir}/${soname}`
       return existsSync(fsPath(path)) ? row(path, 'libc', null) : row(null, null, hintOf(soname, [], [], libc))
     }
+    // wheelfix adds nothing for what the loader finds
+    const found = findByName(soname, python)
+    const path = found === null ? null : python.loader.tree.canonical(found)
+    if (path !== null && storePathOf(path, sources.store) === null) return row(path, 'system', null)
     const { provider, clashes } = chooseProvider(soname, [], python, sources)
     if (provider !== null) return row(provider.path, provider.source, null, clashes)
     return row(null, null, hintOf(soname, [], clashes, libc))
@@ -100,6 +108,7 @@ function setOf(venv: PythonEnvironment, options: LibsOptions) {
       sources,
       used: new Map(libraries.map(library => [library.soname, library])),
       missing: new Map(missing.map(item => [item.soname, item])),
+      providers: new Set(plan.objects.flatMap(({ needed }) => needed.map(({ provider }) => provider))),
       clashes: new Map(plan.clashes.map(({ soname, reasons }) => [soname, reasons])),
       warnings,
     }
@@ -112,6 +121,7 @@ function setOf(venv: PythonEnvironment, options: LibsOptions) {
   const none = {
     used: new Map<string, UsedLibrary>(),
     missing: new Map<string, MissingLibrary>(),
+    providers: new Set<string | null>(),
     clashes: new Map<string, readonly string[]>(),
   }
   return { python, sources, ...none, warnings: named.warnings }
@@ -125,9 +135,9 @@ function packageColumns(path: string | null, store: string): Pick<LibraryRow, 'p
 
 /**
  * The folders of the set, for an environment variable. Each folder comes once. The folders of libc are left out, because
- * nothing may replace libc.
+ * nothing may replace libc, and so are those of the system, because the loader finds them by itself.
  */
 export function librarySearchPath({ rows }: LibsReport): string[] {
-  const served = rows.filter(({ source }) => source !== 'libc').flatMap(({ path }) => path ?? [])
+  const served = rows.filter(({ source }) => source !== 'libc' && source !== 'system').flatMap(({ path }) => path ?? [])
   return [...new Set(served.map(path => directoryOf(path)))]
 }

@@ -139,8 +139,16 @@ export function onTree(python: PythonProcess, tree: FileTree): PythonProcess {
   return { ...python, loader, process: { loader, base, main, opening, order, maps, names, identities } }
 }
 
-/** Does ctypes.CDLL(soname) find a file? _ctypes calls dlopen, and _ctypes has no search path that helps. */
+/** Does ctypes.CDLL(soname) find a file? */
 export function isFoundByName(soname: string, python: PythonProcess): boolean {
+  return findByName(soname, python) !== null
+}
+
+/**
+ * The file that ctypes.CDLL(soname) loads; null where it finds none. _ctypes calls dlopen, and _ctypes has no search path
+ * that helps.
+ */
+export function findByName(soname: string, python: PythonProcess): string | null {
   const object: ElfObject = {
     ...python.interpreter.object,
     ptInterp: null,
@@ -153,5 +161,5 @@ export function isFoundByName(soname: string, python: PythonProcess): boolean {
     versionNeeds: [],
   }
   const map = open(fork(python.process), python.caller, '/_ctypes.so', '_ctypes', object)
-  return map.needed[0]?.provider != null
+  return map.needed[0]?.provider?.path ?? null
 }

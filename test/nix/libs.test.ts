@@ -24,6 +24,42 @@ interface Document {
   }[]
 }
 
+test('where there is no Nix, wheelfix libs lists what the loader of the system finds by itself, and only that', t => {
+  const world = buildWorld()
+  if (typeof world === 'string') {
+    t.skip(world)
+    return
+  }
+  t.after(() => world.dispose())
+  const { executable } = world.host.python
+  const venv = join(world.root, 'plain')
+  runWell(executable, ['-m', 'venv', '--without-pip', venv])
+  installDemoWheel(world, venv)
+  const env = { NIX_STORE_DIR: '/nonexistent', PATH: '/nonexistent' }
+  const { libs } = JSON.parse(wheelfix(world, ['libs', venv, '--json'], env).stdout) as Document
+  const of = (kind: string | null) => libs.filter(({ source }) => source === kind).map(({ soname }) => soname)
+  const probe = `import ctypes, sys
+for name in sys.argv[1:]:
+  try: ctypes.CDLL(name); print(name)
+  except OSError: pass`
+  const loads = (sonames: string[]) =>
+    runWell(executable, ['-c', probe, ...sonames], { env: {} })
+      .split('\n')
+      .filter(Boolean)
+  assert.deepEqual(loads(of('system')), of('system'))
+  assert.deepEqual(loads(of(null)), [])
+  assert.deepEqual(
+    libs.filter(({ inUse }) => inUse).map(({ soname, source }) => [soname, source]),
+    ['libgcc_s.so.1', 'libstdc++.so.6', 'libz.so.1'].map(soname => [soname, 'system']),
+  )
+  const { status, stdout } = wheelfix(world, ['libs', venv], env)
+  assert.equal(status, 0)
+  assert.match(stdout, /✓ libz\.so\.1 +the system's own {2}\/\S+\/libz\.so\.1\n/)
+  assert.doesNotMatch(stdout, /nixpkgs/)
+  // the loader finds these without a variable
+  assert.match(wheelfix(world, ['libs', 'env', venv], env).stdout, /^export WHEELFIX_LIBS=''\n/)
+})
+
 test('wheelfix libs names file, package, version and source of each soname, says what is lacking and writes nothing', t => {
   const world = buildWorld()
   if (typeof world === 'string') {

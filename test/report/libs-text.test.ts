@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Chalk } from 'chalk'
 import type { LibraryRow, LibsReport } from '../../src/inspect/library-set.ts'
+import { systemRemedy } from '../../src/nix/system-packages.ts'
 import { libsLines } from '../../src/report/libs-text.ts'
 
 const REASONS = Array.from({ length: 40 }, (_, index) => `/nix/store/${index}-libx11-1.0/lib/libX11.so.6: nobody`)
@@ -29,7 +30,9 @@ const MISSING: LibraryRow = {
   passedOver: [],
 }
 
-function linesOf(verbose: boolean): string[] {
+const WITH_NIX = { NIX_STORE_DIR: '/' }
+
+function linesOf(verbose: boolean, env: NodeJS.ProcessEnv = WITH_NIX): string[] {
   // only these fields are shown
   const report = {
     venv: { root: '/home/you/project/.venv' },
@@ -37,7 +40,7 @@ function linesOf(verbose: boolean): string[] {
     rows: [FOUND, MISSING],
     warnings: [],
   } as unknown as LibsReport
-  return libsLines(report, { chalk: new Chalk({ level: 0 }), verbose })
+  return libsLines(report, { chalk: new Chalk({ level: 0 }), verbose, env })
 }
 
 test('why files were skipped is told with --verbose only', () => {
@@ -51,4 +54,9 @@ test('why files were skipped is told with --verbose only', () => {
   ])
   const whole = linesOf(true).join('\n')
   assert.equal(whole.match(/libX11\.so\.6: nobody/g)?.length, 2 * REASONS.length)
+})
+
+test('where there is no Nix, no package of nixpkgs is named', () => {
+  const lines = linesOf(false, { NIX_STORE_DIR: '/nonexistent', PATH: '/nonexistent' })
+  assert.ok(lines.includes(`✗ libX11.so.6  ${systemRemedy(['libX11.so.6'])}`), lines.join('\n'))
 })

@@ -39,7 +39,7 @@ export function libsCommand(
     if (options.json === true) writeDocument('libs', documentOf(report))
     else {
       const chalk = colours(options.color, process.env).stdout
-      writeLines(standardOutput, libsLines(report, { chalk, verbose: options.verbose === true }))
+      writeLines(standardOutput, libsLines(report, { chalk, verbose: options.verbose === true, env: process.env }))
     }
     return counts.some(({ path }) => path === null) ? 1 : 0
   } catch (error) {
