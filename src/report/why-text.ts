@@ -38,14 +38,15 @@ export function whyLines(report: WhyReport, venv: Environment, style: WhyStyle):
 }
 
 function answerLines(report: WhyReport, venv: Environment, style: WhyStyle): string[] {
-  const painter: Painter = { ...style, venv, shown: new Set() }
+  const painter: Painter = { ...style, venv, shown: new Set(), only: null }
   if (report.soname !== null) return sonameLines(report, report.soname, painter)
   const plain = report.processes.filter(({ root }) => isPlain(root, painter))
   // an answer about one object names it; among many, the objects without an answer would hide the others
   const folded = style.verbose || report.processes.length === 1 ? [] : plain
-  const trees = report.processes
-    .filter(process => !folded.includes(process))
-    .flatMap((process, index) => [...(index === 0 ? [] : ['']), ...processLines(process, painter)])
+  const trees = boundedTrees(
+    report.processes.filter(process => !folded.includes(process)),
+    painter,
+  )
   if (folded.length === 0) return trees
   const isOnly = folded.length === report.processes.length
   const objects = count(folded.length, isOnly ? 'object' : 'more object')
@@ -67,6 +68,86 @@ interface Painter extends WhyStyle {
   readonly venv: Environment
   /** Objects whose own entries were shown already, in this tree or in an earlier one. */
   readonly shown: Set<string>
+  /**
+   * Of the entries that are found, show only those with these files, and leave out the places that were tried for the
+   * others. null for all.
+   */
+  readonly only: ReadonlySet<string> | null
+}
+
+/** The most lines of an answer about several objects. */
+const MOST_LINES = 60
+
+/**
+ * All trees if they are few lines. Otherwise the most important ones: first the objects that lack something, each with only
+ * the entries that lead to it, and then the objects that wheelfix still changes.
+ */
+function boundedTrees(processes: readonly WhyProcess[], painter: Painter): string[] {
+  const all = joined(processes.map(process => processLines(process, painter)))
+  if (painter.verbose || processes.length === 1 || all.length <= MOST_LINES) return all
+  const { chalk, columns } = painter
+  const lacking = processes.filter(process => pathsToMissing(process).size > 0)
+  const others = processes.filter(process => !lacking.includes(process))
+  const changing = others.filter(({ objects }) => objects.some(({ change }) => change !== null))
+  const rest = others.filter(process => !changing.includes(process))
+  // what is pruned in a tree of the first kind is whole in one of the others
+  const [narrow, whole] = [
+    { ...painter, shown: new Set<string>() },
+    { ...painter, shown: new Set<string>() },
+  ]
+  const trees: string[][] = []
+  for (const process of [...newestFirst(lacking), ...changing, ...rest]) {
+    const tree = lacking.includes(process)
+      ? processLines(process, { ...narrow, only: pathsToMissing(process) })
+      : processLines(process, whole)
+    if (trees.length > 0 && joined([...trees, tree]).length > MOST_LINES) break
+    trees.push(tree)
+  }
+  const shown = joined(trees).slice(0, MOST_LINES)
+  const left = processes.length - trees.length
+  const note = (text: string) => wrap(text, columns).map(line => chalk.dim(line))
+  const of = `${lacking.length} of ${count(processes.length, 'object')}`
+  return [
+    ...(lacking.length === 0 ? [] : [...note(`${of} lack something; their trees show only what leads to it`), '']),
+    ...shown,
+    '',
+    ...note(
+      `${left === 0 ? '' : `${count(left, 'more object')}, `}${count(all.length - shown.length, 'more line')} (-v shows all; name one object to see it whole)`,
+    ),
+  ]
+}
+
+function joined(trees: readonly (readonly string[])[]): string[] {
+  return trees.flatMap((tree, index) => (index === 0 ? tree : ['', ...tree]))
+}
+
+/** First the objects that lack something which no object before them lacks. */
+function newestFirst(lacking: readonly WhyProcess[]): WhyProcess[] {
+  const seen = new Set<string>()
+  const isNew = lacking.map(({ objects }) => {
+    const before = seen.size
+    const sonames = objects.flatMap(({ needed }) => needed.filter(isMissing).map(({ soname }) => soname))
+    for (const soname of sonames) seen.add(soname)
+    return seen.size > before
+  })
+  return [...lacking.filter((_, index) => isNew[index]), ...lacking.filter((_, index) => isNew[index] !== true)]
+}
+
+/** The objects of a process that lack something, or load an object that does. */
+function pathsToMissing({ objects }: WhyProcess): ReadonlySet<string> {
+  const paths = new Set(objects.filter(({ needed }) => needed.some(isMissing)).map(({ path }) => path))
+  // objects come breadth first, but a library may also need one that came before it
+  for (let before = -1; before < paths.size;) {
+    before = paths.size
+    for (const { path, needed } of objects) {
+      if (needed.some(({ provider }) => provider !== null && paths.has(provider))) paths.add(path)
+    }
+  }
+  return paths
+}
+
+function isMissing({ how }: WhyNeeded): boolean {
+  return how === 'missing'
 }
 
 function processLines({ root, objects }: WhyProcess, painter: Painter): string[] {
@@ -91,9 +172,10 @@ function neededLines(
   objects: ReadonlyMap<string, WhyObject>,
   painter: Painter,
 ): string[] {
-  const { chalk, shown } = painter
+  const { chalk, shown, only } = painter
   shown.add(object.path)
-  const visible = object.needed.filter(needed => isShown(needed, painter))
+  const leads = ({ how, provider }: WhyNeeded) => only === null || how === 'missing' || only.has(provider ?? '')
+  const visible = object.needed.filter(needed => isShown(needed, painter) && leads(needed))
   return visible.flatMap((needed, index) => {
     const last = index === visible.length - 1
     const below = `${indent}${last ? '   ' : '│  '}`
@@ -128,7 +210,7 @@ function headOf(needed: WhyNeeded, painter: Painter): string {
 
 /** The reason for the result, and the places that were tried before when they help. */
 function reasonLines(needed: WhyNeeded, object: WhyObject, painter: Painter): string[] {
-  const { chalk, verbose } = painter
+  const { chalk, verbose, only } = painter
   const { how, tried, provider, lackingVersions, hint } = needed
   const lines: string[] = []
   if (lackingVersions.length > 0) {
@@ -137,7 +219,7 @@ function reasonLines(needed: WhyNeeded, object: WhyObject, painter: Painter): st
   if (how === 'run-time') lines.push('Python loads it first, from this distribution or one that it requires')
   if (how === 'inherited') lines.push('found in every process in which something links to this object')
   if (how === 'found') lines.push(chalk.dim(brief(reasonOf(needed, painter), painter)))
-  if (verbose || how === 'missing') lines.push(...triedLines(needed, object, painter))
+  if (verbose || (how === 'missing' && only === null)) lines.push(...triedLines(needed, object, painter))
   if (how === 'missing' && tried.length === 0 && provider === null && !givesUp(needed.because)) {
     lines.push(chalk.dim('nowhere to look: no search path, no cache'))
   }
@@ -201,6 +283,9 @@ function changeLines({ change }: WhyObject, indent: string, painter: Painter): s
  */
 const MOST_LACKING = 3
 
+/** The most objects that are shown below the file that serves them. */
+const MOST_SERVED = 20
+
 /** The objects that need a soname, grouped by the file that serves it. */
 function sonameLines({ processes }: WhyReport, soname: string, painter: Painter): string[] {
   const { chalk } = painter
@@ -222,10 +307,12 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
   if (command !== null && isWithoutNix(painter.env)) hints.clear()
   return [
     chalk.bold(soname),
-    ...[...groups].flatMap(([path, objects]) => [
-      path === '' ? chalk.red('✗ not found') : show(path, painter),
-      ...(objects.length === 0 ? [chalk.dim('  nothing links to it')] : shownObjects(objects, path === '', painter)),
-    ]),
+    ...[...groups]
+      .sort(([a], [b]) => Number(b === '') - Number(a === ''))
+      .flatMap(([path, objects]) => [
+        path === '' ? chalk.red('✗ not found') : show(path, painter),
+        ...(objects.length === 0 ? [chalk.dim('  nothing links to it')] : shownObjects(objects, path === '', painter)),
+      ]),
     ...[...hints].flatMap(hint => wrap(hint, painter.columns, 4)),
     ...(command === null ? [] : [`→ to add it: ${command}`]),
   ]
@@ -239,12 +326,10 @@ function needingLines(needed: WhyNeeded, root: WhyObject, painter: Painter): str
 }
 
 function shownObjects(objects: readonly string[][], isLacking: boolean, { verbose, chalk }: Painter): string[] {
-  const left = objects.length - MOST_LACKING
-  if (verbose || !isLacking || left < 1) return objects.flat()
-  return [
-    ...objects.slice(0, MOST_LACKING).flat(),
-    chalk.dim(`  and ${left} more (-v shows ${left === 1 ? 'it' : 'them'})`),
-  ]
+  const most = isLacking ? MOST_LACKING : MOST_SERVED
+  const left = objects.length - most
+  if (verbose || left < 1) return objects.flat()
+  return [...objects.slice(0, most).flat(), chalk.dim(`  and ${left} more (-v shows ${left === 1 ? 'it' : 'them'})`)]
 }
 
 /** The shortest clear form of a path: below site-packages, else below the venv, else whole. */

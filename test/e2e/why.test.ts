@@ -137,6 +137,50 @@ worldSuite('wheelfix why', ['gcc', 'ld'], world => {
     assert.equal(venv.run('why', '-v', 'libGL.so.1', ...libs).stdout.match(/^ {2}many\//gm)?.length, 5)
   })
 
+  test('a long answer about several objects is bounded, begins with what is missing, and says how to see the rest', () => {
+    const large = testVenv(world, 'large')
+    const objects = Array.from({ length: 40 }, (_, index) => `large/m${10 + index}${MODULE}`)
+    large.install('large', {
+      ...Object.fromEntries(objects.map(path => [path, { needed: ['libstdc++.so.6'] }])),
+      [`large/y${MODULE}`]: { needed: ['libbelow.so'], rpath: '$ORIGIN' },
+      [`large/z${MODULE}`]: { needed: ['libstdc++.so.6', 'libgone.so.9', 'libbelow.so'], rpath: '$ORIGIN' },
+      'large/libbelow.so': { needed: ['libgone.so.8'] },
+    })
+    assert.equal(large.run('venv', ...libs).status, 1)
+    const say = (...more: string[]) =>
+      large
+        .run('why', 'large', ...more, ...libs)
+        .stdout.trimEnd()
+        .split('\n')
+    const whole = say('-v')
+    for (const path of objects) assert.ok(whole.some(line => line.startsWith(path)))
+    const lines = say()
+    assert.ok(lines.length <= 65, lines.join('\n'))
+    assert.deepEqual(lines.slice(0, 10), [
+      '3 of 43 objects lack something; their trees show only what leads to it',
+      '',
+      'large/libbelow.so  large',
+      '└─ ✗ libgone.so.8  not found',
+      '',
+      `large/z${MODULE}  large`,
+      '├─ ✗ libgone.so.9  not found',
+      '└─ libbelow.so  large/libbelow.so (shown above)',
+      `     DT_RPATH of large/z${MODULE}: $ORIGIN`,
+      '',
+    ])
+    const shown = lines.filter(line => / {2}large$/.test(line)).length
+    assert.match(
+      lines.at(-1) ?? '',
+      new RegExp(`^${43 - shown} more objects, \\d+ more lines \\(-v shows all; name one`),
+    )
+    // an answer about one object is whole
+    assert.match(large.run('why', `large/z${MODULE}`, ...libs).stdout, /libstdc\+\+[^]*1\. DT_RPATH [^]*: no file/)
+
+    const served = large.run('why', 'libstdc++.so.6', ...libs).stdout.split('\n')
+    assert.equal(served.filter(line => line.startsWith('  large/')).length, 20)
+    assert.ok(served.includes('  and 21 more (-v shows them)'), served.join('\n'))
+  })
+
   test('a distribution without objects and an unknown name get different messages', () => {
     const pure = venv.run('why', 'pure')
     assert.deepEqual([pure.status, /has no ELF object/.test(pure.stderr)], [2, true])
