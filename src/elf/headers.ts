@@ -1,8 +1,7 @@
-// The ELF header and the program headers. Only this file uses elfy. elfy trusts its input, so all bounds are checked
-// here first. elfy gives names instead of numbers for types and segment flags, and it rounds addresses past 2^53. These
-// fields are therefore read again from the bytes. e_phoff may point anywhere in the file: elfy gets a buffer in which
-// the table stands right behind the header.
-import elfy, { type Header, type Program } from 'elfy'
+// The ELF header and the program headers. Only this file uses elfy, for the ELF header. elfy trusts its input, so all
+// bounds are checked here first. elfy gives names instead of numbers for some fields, reads others wrongly, and rounds
+// numbers past 2^53: these fields are read from the bytes.
+import elfy, { type Header } from 'elfy'
 import {
   EI_ABIVERSION,
   EI_CLASS,
@@ -22,16 +21,13 @@ import {
   SHN_XINDEX,
 } from './constants.ts'
 import { ElfError } from './error.ts'
-import { type FieldName, type Format, formatOf, getAddress, getNumber, getRounded } from './layout.ts'
+import { type Field, type FieldName, type Format, formatOf, getAddress, getNumber, getRounded } from './layout.ts'
 import { assertInside, type ByteSource } from './source.ts'
 import type { ElfHeader, ProgramHeader } from './types.ts'
 
 /** More program headers or sections than any object has (core files have tens of thousands). Bounds the memory. */
 const MOST_PROGRAM_HEADERS = 1 << 17
 const MOST_SECTIONS = 1 << 20
-
-/** If the header and the program headers end within this many bytes, one read gets both. */
-const NEAR = 4096
 
 const parser = new elfy.Parser()
 
@@ -83,11 +79,7 @@ export function readHeaders(source: ByteSource): Headers {
   }
   const length = phnum * format.phdr.bytes
   assertInside(source.size, phoff, length)
-  // elfy wants both in one buffer, and the first block of most files holds both
-  const near = phoff >= head.length && phoff + length <= NEAR
-  const both = near ? view(source.read(0, phoff + length)) : Buffer.concat([head, source.read(phoff, length)])
-  const rebased = near ? phoff : head.length
-  const programs = parser.parsePrograms(both, { ...parsed, phoff: rebased, phnum })
+  const table = source.read(phoff, length)
 
   return {
     header: {
@@ -102,57 +94,53 @@ export function readHeaders(source: ByteSource): Headers {
       type: number('type'),
       machine: number('machine'),
       flags: parsed.flags,
-      entry: exact(parsed.entry, () => getAddress(format, head, 0, format.ehdr.entry)),
+      entry: getAddress(format, head, 0, format.ehdr.entry),
       phoff,
       shoff,
       ...extended,
     },
-    programHeaders: programs.map((program, index) => {
-      const at = index * format.phdr.bytes
-      return programHeaderOf(format, both, rebased + at, phoff + at, program)
-    }),
+    programHeaders: programHeadersOf(format, table, phoff),
   }
 }
 
-/**
- * A program header, with the fields that elfy cannot give read again from its bytes at `start`.
- * @param at file offset of the program header
- */
-function programHeaderOf(
-  format: Format,
-  bytes: Uint8Array,
-  start: number,
-  at: number,
-  { offset, vaddr, paddr, filesz, memsz, align }: Program,
-): ProgramHeader {
+/** @param phoff file offset of the table, for errors */
+function programHeadersOf(format: Format, table: Uint8Array, phoff: number): ProgramHeader[] {
   const { phdr } = format
-  const type = getNumber(format, bytes, start, phdr.type)
-  if (offset > Number.MAX_SAFE_INTEGER) throw past2to53(type, 'p_offset', at + phdr.offset.at, offset)
-  if (filesz > Number.MAX_SAFE_INTEGER) throw past2to53(type, 'p_filesz', at + phdr.filesz.at, filesz)
-  return {
-    type,
-    flags: getNumber(format, bytes, start, phdr.flags),
-    offset,
-    vaddr: exact(vaddr, () => getAddress(format, bytes, start, phdr.vaddr)),
-    paddr: exact(paddr, () => getAddress(format, bytes, start, phdr.paddr)),
-    filesz,
-    memsz: exact(memsz, () => getAddress(format, bytes, start, phdr.memsz)),
-    align: exact(align, () => getAddress(format, bytes, start, phdr.align)),
+  const programHeaders: ProgramHeader[] = []
+  for (let at = 0; at < table.length; at += phdr.bytes) {
+    const type = getNumber(format, table, at, phdr.type)
+    programHeaders.push({
+      type,
+      flags: getNumber(format, table, at, phdr.flags),
+      offset: inFile(format, table, at, phdr.offset, type, phoff),
+      vaddr: getAddress(format, table, at, phdr.vaddr),
+      paddr: getAddress(format, table, at, phdr.paddr),
+      filesz: inFile(format, table, at, phdr.filesz, type, phoff),
+      memsz: getAddress(format, table, at, phdr.memsz),
+      align: getAddress(format, table, at, phdr.align),
+    })
   }
-}
-
-/** An address: elfy's number where a double holds it exactly, else the number read again. */
-function exact(value: number, read: () => bigint): bigint {
-  return Number.isSafeInteger(value) ? BigInt(value) : read()
+  return programHeaders
 }
 
 /**
- * elfy rounds a number past 2^53, but never to one below 2^53. Of most segments a loader uses only the address, so it may
- * load the file all the same.
+ * An offset or a size in the file.
+ * @throws ElfError where it is past 2^53. Of most segments a loader uses only the address, so it may load the file all the
+ * same
  */
-function past2to53(type: number, name: string, offset: number, value: number): ElfError {
+function inFile(
+  format: Format,
+  table: Uint8Array,
+  start: number,
+  field: Field,
+  type: number,
+  phoff: number,
+): number {
+  const value = getRounded(format, table, start, field)
+  if (value <= Number.MAX_SAFE_INTEGER) return value
   const isMapped = type === PT_LOAD || type === PT_INTERP
-  return new ElfError(isMapped ? 'TRUNCATED' : 'UNSUPPORTED', `${name} is past 2^53`, offset, value)
+  const at = phoff + start + field.at
+  throw new ElfError(isMapped ? 'TRUNCATED' : 'UNSUPPORTED', `p_${field.name} is past 2^53`, at, value)
 }
 
 function view(bytes: Uint8Array): Buffer {
