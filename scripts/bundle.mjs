@@ -77,6 +77,9 @@ async function writeStage(name, entry, isLeftOut) {
     ...options,
     entryPoints: [source(entry)],
     outfile: `${dist}/${name}.txt`,
+    // V8 would keep a copy of a text that was put together at run time
+    banner: { js: '(function(require,module,startNext){' },
+    footer: { js: '})' },
     define: { WHEELFIX_VERSION: JSON.stringify(version) },
     plugins: [withoutSubprograms, without(isLeftOut)],
   })

@@ -58,12 +58,12 @@ function codeCachePath({ text, name }: Stage): string {
   return `${__dirname}/wheelfix-${name}-${identity}.cache`
 }
 
-/** A CommonJS module as a function of its free names. */
+/** A CommonJS module as a function of its free names, as the bundler writes it. */
 type Module = (require: NodeJS.Require, module: NodeJS.Module, startNext: () => void) => void
 
 /** The compiled text. Its name in stack traces holds no folder, so the cache is the same wherever it is made. */
 function script({ text }: Stage, cachedData?: Buffer): Script {
-  return new Script(`(function(require,module,startNext){${text}\n})`, {
+  return new Script(text, {
     filename: 'wheelfix.cjs',
     ...(cachedData === undefined ? {} : { cachedData }),
   })

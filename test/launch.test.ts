@@ -114,7 +114,11 @@ test('the stage for environments does their commands, and the whole program the 
     const help = (...args: readonly string[]) => run(process.execPath, [at('wheelfix.cjs'), ...args, '--help']).stdout
     const mark = (stage: string) => {
       const text = readFileSync(join(DIST, `${stage}.txt`), 'latin1')
-      writeFileSync(at(`${stage}.txt`), `require('node:fs').writeSync(1, ${JSON.stringify(`${stage}\n`)});${text}`)
+      const says = `{require('node:fs').writeSync(1, ${JSON.stringify(`${stage}\n`)});`
+      writeFileSync(
+        at(`${stage}.txt`),
+        text.replace('{', () => says),
+      )
     }
     for (const stage of ['front', 'environments', 'program']) mark(stage)
     assert.match(help('restore'), /^environments\nUsage: wheelfix restore /)

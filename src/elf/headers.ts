@@ -128,14 +128,7 @@ function programHeadersOf(format: Format, table: Uint8Array, phoff: number): Pro
  * @throws ElfError where it is past 2^53. Of most segments a loader uses only the address, so it may load the file all the
  * same
  */
-function inFile(
-  format: Format,
-  table: Uint8Array,
-  start: number,
-  field: Field,
-  type: number,
-  phoff: number,
-): number {
+function inFile(format: Format, table: Uint8Array, start: number, field: Field, type: number, phoff: number): number {
   const value = getRounded(format, table, start, field)
   if (value <= Number.MAX_SAFE_INTEGER) return value
   const isMapped = type === PT_LOAD || type === PT_INTERP

@@ -33,10 +33,13 @@ interface ObjectWriter {
   finish(): void
 }
 
-/** The most bytes in a batch: new bytes in memory, and whole files on disk that wait for their rename. */
-const MOST_BYTES = 4 << 20
+/**
+ * The most bytes in a batch: new bytes in memory, and whole files on disk that wait for their rename. V8 collects what a small
+ * batch leaves before it counts as old. A sync of the journal for each batch costs little.
+ */
+const MOST_BYTES = 1 << 20
 const MOST_STAGED_BYTES = 256 << 20
-const MOST_OBJECTS = 512
+const MOST_OBJECTS = 64
 
 interface Waiting extends NewObject {
   readonly end: (refusal: Refusal | null) => void
