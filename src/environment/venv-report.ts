@@ -10,7 +10,7 @@ import type { OutsideFolder } from '../python/belonging.ts'
 import type { Interpreter } from '../python/interpreter.ts'
 import type { Environment } from '../python/environment.ts'
 import { DRIVER_DIRECTORIES } from '../resolve/drivers.ts'
-import { type MissingLibrary, missingLibraries, platformsOf } from '../resolve/problems/missing.ts'
+import { type MissingLibrary, missingLibraries } from '../resolve/problems/missing.ts'
 import type { ScannedObject, UnreadableObject } from '../resolve/objects.ts'
 import type { Applied, Plan, PlannedObject } from '../resolve/plan.ts'
 import { refusedStacks } from '../resolve/problems/stacks.ts'
@@ -97,7 +97,7 @@ export function reportOf(
     unreadable: scan.unreadable,
     stacks: refusedStacks(examination.resolution),
     plan,
-    missing: missingLibraries({ ...plan, clashes }, ignored, python.libc, platformsOf(examination.distributions)),
+    missing: missingLibraries({ ...plan, clashes }, ignored, python.libc, examination.distributions),
     strict: examination.config.strict,
     windows: windowProblems(plan.objects, examination.resolution.simulation, soname =>
       ignored.some(glob => matchesGlob(soname, glob)),

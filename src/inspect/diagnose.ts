@@ -11,7 +11,7 @@ import { storeDirectory } from '../nix/store.ts'
 import { moduleName } from '../python/belonging.ts'
 import type { Environment } from '../python/environment.ts'
 import { compareWithLoader } from './real-loader/compare.ts'
-import { missingLibraries, platformsOf } from '../resolve/problems/missing.ts'
+import { absentSonames, missingLibraries } from '../resolve/problems/missing.ts'
 import { importModules } from './real-loader/ask-python.ts'
 import { readPins } from '../state/pins.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
@@ -154,7 +154,7 @@ function zeroedHeaders({ venv, scan }: Examination): Finding[] {
 }
 
 function missing({ plan, ignored, python, distributions }: Examination, env: NodeJS.ProcessEnv): Finding[] {
-  const libraries = missingLibraries(plan, ignored, python.libc, platformsOf(distributions))
+  const libraries = missingLibraries(plan, ignored, python.libc, distributions)
   const findings = libraries
     .filter(({ optional }) => !optional)
     .map(({ soname, neededBy, through, lacks, hint, attribute }): Finding => {
@@ -174,7 +174,13 @@ function missing({ plan, ignored, python, distributions }: Examination, env: Nod
       code: 'library-missing',
       severity: 'note',
       message: `only optional plugins need ${listed(names)}, which ${agree(sonames.length, 'is', 'are')} missing`,
-      remedy: pasteFor(sonames, env),
+      remedy:
+        pasteFor(
+          optional.filter(({ lacks }) => lacks === null).map(({ soname }) => soname),
+          env,
+        ) ??
+        optional.find(({ lacks }) => lacks !== null)?.hint ??
+        null,
       paths: [...new Set(optional.flatMap(({ neededBy }) => neededBy))],
     })
   }
@@ -185,14 +191,15 @@ function missing({ plan, ignored, python, distributions }: Examination, env: Nod
 function qtPlatforms({ plan }: Examination, env: NodeJS.ProcessEnv): Finding[] {
   return plan.objects
     .filter(({ path, missing }) => /\/platforms\/libq(?:xcb|wayland\w*)\.so$/.test(path) && missing.length > 0)
-    .map(({ path, relative, missing }): Finding => {
+    .map((object): Finding => {
+      const { path, relative, missing } = object
       return {
         code: 'qt-platform',
         severity: 'warning',
         message:
           `Qt cannot open a window with ${path.endsWith('libqxcb.so') ? 'X11' : 'Wayland'}: its platform plugin ` +
           `lacks ${missing.join(', ')}`,
-        remedy: pasteFor(missing, env),
+        remedy: pasteFor(absentSonames(object), env),
         paths: [relative],
       }
     })

@@ -45,7 +45,7 @@ const FINDINGS: Readonly<Record<FindingCode, Texts>> = {
   'library-missing': [
     'An object needs a library that is not in its search path or in the library set. Or the library is there, but lacks the symbol versions that the object needs.',
     '✗ libGL.so.1 is missing',
-    "Run `wheelfix libs build` with the named package, or name the library in the project's own file (see docs/libraries.md).",
+    "Run `wheelfix libs build` with the named package, or name the library in the project's own file (see docs/libraries.md). If a wheel's own library lacks a version, upgrade the packages that the finding names.",
   ],
   unpatched: [
     'Objects do not find libraries that wheelfix can provide, and wheelfix has never run here.',

@@ -81,7 +81,7 @@ export function listLibrarySet(venv: PythonEnvironment, options: LibsOptions): L
     if (missing !== undefined) return row(null, null, missing.hint)
     if (isLibcFamily(soname, kind)) {
       const path = `${libc.dir}/${soname}`
-      return existsSync(fsPath(path)) ? row(path, 'libc', null) : row(null, null, hintOf(soname, [], [], libc))
+      return existsSync(fsPath(path)) ? row(path, 'libc', null) : row(null, null, hintOf(soname, null, [], libc))
     }
     // wheelfix adds nothing for what the loader finds
     const found = findByName(soname, python)
@@ -89,7 +89,7 @@ export function listLibrarySet(venv: PythonEnvironment, options: LibsOptions): L
     if (path !== null && storePathOf(path, sources.store) === null) return row(path, 'system', null)
     const { provider, clashes } = chooseProvider(soname, [], python, sources)
     if (provider !== null) return row(provider.path, provider.source, null, clashes)
-    return row(null, null, hintOf(soname, [], clashes, libc))
+    return row(null, null, hintOf(soname, null, clashes, libc))
   })
   const { version, program } = python.interpreter
   const warnings = [...new Set([...set.warnings, ...trustWarnings(sources.trust)])]
@@ -102,7 +102,7 @@ function setOf(venv: PythonEnvironment, options: LibsOptions) {
   if (existsSync(fsPath(`${venv.root}/pyvenv.cfg`))) {
     const examined = examine(venv, lookingOnly(options))
     const { plan, python, libraries, sources, warnings } = examined
-    const missing = missingLibraries(plan, examined.ignored, python.libc)
+    const missing = missingLibraries(plan, examined.ignored, python.libc, examined.distributions)
     return {
       python,
       sources,

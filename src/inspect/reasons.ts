@@ -7,7 +7,7 @@ import { openStep, pathIn, searchParts } from '../ldso/process.ts'
 import type { Because, LinkMap, Process, SearchDirectory } from '../ldso/search.ts'
 import type { Environment } from '../python/environment.ts'
 import type { Change } from '../resolve/change.ts'
-import { hintOf } from '../resolve/problems/hint.ts'
+import { hintOf, type UnfitFile } from '../resolve/problems/hint.ts'
 import type { NeededHow } from '../resolve/needed.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import { type NamedObjects, namedObjects } from './named-objects.ts'
@@ -108,7 +108,16 @@ function objectOf(process: Process, map: LinkMap, subject: Subject): WhyObject {
       tried: because.by === 'loaded' || because.by === 'path' ? [] : triedFor(process, map, soname, name),
       lackingVersions,
       libc: isLibcFamily(soname, python.libc.kind),
-      hint: how === 'missing' ? hintOf(soname, lackingVersions, subject.clashes(soname), python.libc) : null,
+      hint:
+        how === 'missing'
+          ? hintOf(
+              soname,
+              provider === null || served ? null : unfitFile(provider, map, lackingVersions, subject),
+              subject.clashes(soname),
+              python.libc,
+              subject.distributions,
+            )
+          : null,
     }
   })
   return {
@@ -118,6 +127,11 @@ function objectOf(process: Process, map: LinkMap, subject: Subject): WhyObject {
     needed,
     foreign: false,
   }
+}
+
+function unfitFile(provider: LinkMap, user: LinkMap, versions: readonly string[], subject: Subject): UnfitFile {
+  const ownerOf = (map: LinkMap) => subject.planned(map)?.distribution ?? null
+  return { versions, path: provider.path, owner: ownerOf(provider), users: [ownerOf(user) ?? []].flat() }
 }
 
 /**

@@ -95,7 +95,7 @@ function remedyLines(remedy: string, columns: number): string[] {
 }
 
 /** Where a command begins: at the start of a remedy, or after a colon. */
-const COMMAND = /(?<=^|: )(?:wheelfix|sudo|export|uv) /
+const COMMAND = /(?<=^|: )(?:wheelfix|sudo|export|uv|pip) /
 
 function summary(findings: readonly Finding[], chalk: ChalkInstance): string {
   const of = (severity: Finding['severity']) => findings.filter(finding => finding.severity === severity).length

@@ -34,7 +34,8 @@ export function libsLines({ venv, python, rows }: LibsReport, { chalk, verbose, 
     lines.push('', 'Missing')
     for (const { soname, hint, inUse } of lacking) {
       const mark = inUse ? chalk.red('✗') : chalk.dim('-')
-      const help = (isPlain ? pasteFor([soname], env) : null) ?? (verbose || hint === null ? hint : shortHint(hint))
+      const command = isPlain && hint?.includes('nixpkgs') === true ? pasteFor([soname], env) : null
+      const help = command ?? (verbose || hint === null ? hint : shortHint(hint))
       lines.push(`${mark} ${soname.padEnd(widthOf(lacking))}${help === null ? '' : `  ${help}`}`)
     }
   }

@@ -224,7 +224,7 @@ function reasonLines(needed: WhyNeeded, object: WhyObject, painter: Painter): st
     lines.push(chalk.dim('nowhere to look: no search path, no cache'))
   }
   if (givesUp(needed.because)) lines.push(ruleOf(needed.because, needed.soname, path => show(path, painter)))
-  if (hint !== null) lines.push(hintFor(needed.soname, hint, painter))
+  if (hint !== null) lines.push(hintFor(needed, hint, painter))
   return lines
 }
 
@@ -251,8 +251,8 @@ function brief(text: string, { verbose }: Painter): string {
 }
 
 /** The hint, without the reasons why files were skipped, except with --verbose. A machine without Nix has a command instead. */
-function hintFor(soname: string, hint: string, { verbose, env }: Painter): string {
-  const command = isWithoutNix(env) ? pasteFor([soname], env) : null
+function hintFor({ soname, provider }: WhyNeeded, hint: string, { verbose, env }: Painter): string {
+  const command = isWithoutNix(env) && provider === null ? pasteFor([soname], env) : null
   if (command !== null) return `to add it: ${command}`
   return verbose ? hint : shortHint(hint)
 }
@@ -300,8 +300,8 @@ function sonameLines({ processes }: WhyReport, soname: string, painter: Painter)
     }
     const key = needed.provider ?? ''
     groups.set(key, [...(groups.get(key) ?? []), needingLines(needed, root, painter)])
-    if (needed.hint !== null) hints.add(hintFor(soname, needed.hint, painter))
-    isMissing ||= needed.how === 'missing'
+    if (needed.hint !== null) hints.add(hintFor(needed, needed.hint, painter))
+    isMissing ||= needed.how === 'missing' && needed.provider === null
   }
   const command = isMissing ? pasteFor([soname], painter.env, painter.target) : null
   if (command !== null && isWithoutNix(painter.env)) hints.clear()

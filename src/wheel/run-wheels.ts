@@ -151,7 +151,7 @@ async function patch(
   const contents = new Map<WheelEntry, NewContent>()
   for (const { entry, content } of outcomes) if (content !== null) contents.set(entry, content)
   const own = { ...plan, objects: outcomes.map(({ planned }) => planned) }
-  const missing = missingLibraries(own, ignored, context.python.libc).map((library): MissingOfWheel => ({
+  const missing = missingLibraries(own, ignored, context.python.libc, null).map((library): MissingOfWheel => ({
     ...library,
     expected: expected.has(library.soname),
   }))

@@ -126,7 +126,7 @@ test('a library that a release dropped is called dropped, and is not offered', (
 
 test('a library of a driver names the option that brings it', () => {
   const libc = { kind: 'glibc', version: '2.40' } as const
-  const told = (soname: string) => hintOf(soname, [], [], libc as Parameters<typeof hintOf>[3])
+  const told = (soname: string) => hintOf(soname, null, [], libc as Parameters<typeof hintOf>[3])
   assert.match(told('libcuda.so.1') ?? '', /on NixOS set hardware\.graphics\.enable = true; elsewhere/)
   assert.match(
     told('libze_intel_gpu.so.1') ?? '',

@@ -223,13 +223,16 @@ async function missingPackages(
   const { runVenv } = await import('../../environment/run-environment.ts')
   const look = lookingOnly({ libs, noScan: !scan, trust, env: process.env, cwd: process.cwd() })
   const { missing, windows, libc } = runVenv(venv, look)
-  const sonames = new Set([
-    // another library of the same name does not replace one that is too old
-    ...missing.filter(({ optional, lacks }) => !optional && lacks === null).map(({ soname }) => soname),
-    ...windows
-      .filter(({ opensSomewhere }) => !opensSomewhere)
-      .flatMap(({ failing }) => failing.flatMap(({ lacks }) => lacks)),
-  ])
+  // another library of the same name does not replace one that is too old
+  const unfit = new Set(missing.filter(({ lacks }) => lacks !== null).map(({ soname }) => soname))
+  const sonames = new Set(
+    [
+      ...missing.filter(({ optional }) => !optional).map(({ soname }) => soname),
+      ...windows
+        .filter(({ opensSomewhere }) => !opensSomewhere)
+        .flatMap(({ failing }) => failing.flatMap(({ lacks }) => lacks)),
+    ].filter(soname => !unfit.has(soname)),
+  )
   const wanted = new Map<string, WantedPackage>()
   const unknown: string[] = []
   for (const soname of [...sonames].sort()) {

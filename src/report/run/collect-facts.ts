@@ -12,7 +12,11 @@ import type { ChangedPackage, Lack, LoaderFacts, RefusedFile, RunFacts, RunSumma
 export function runFacts(report: VenvReport): RunFacts {
   const { venv, interpreter, libc, nixLd, missing, windows } = report
   const windowless = windows.filter(({ opensSomewhere }) => !opensSomewhere).flatMap(({ failing }) => failing)
-  const wanted = windowless.flatMap(({ lacks }) => lacks.flatMap(soname => attributeOf(soname, libc) ?? []))
+  // no further package replaces a library that lacks a version
+  const unfit = new Set(missing.filter(({ lacks }) => lacks !== null).map(({ soname }) => soname))
+  const wanted = windowless
+    .flatMap(({ lacks }) => lacks.filter(soname => !unfit.has(soname)))
+    .flatMap(soname => attributeOf(soname, libc) ?? [])
   return {
     root: venv.root,
     python:

@@ -1,11 +1,11 @@
 // The missing libraries of all objects, by soname, with the objects that want them and what to do.
 import type { Libc } from '../../ldso/libc.ts'
 import type { Distributions } from '../../python/distributions.ts'
-import { platformPolicy } from '../../python/wheel-tags.ts'
 import { matchesGlob } from '../../io/glob.ts'
 import { attributeOf, hintOf } from './hint.ts'
-import type { Plan } from '../plan.ts'
+import type { Plan, PlannedObject } from '../plan.ts'
 import { newest } from '../providers.ts'
+import type { Resolved } from '../simulate.ts'
 
 /** A soname that the loader does not find. */
 export interface MissingLibrary {
@@ -26,23 +26,15 @@ export interface MissingLibrary {
   readonly attribute: string | null
 }
 
-/** The platforms that the wheel of an installed distribution names: `manylinux_2_39`. */
-export function platformsOf(distributions: Distributions): (distribution: string) => readonly string[] {
-  return name => {
-    const tags = distributions.get(name)?.tags() ?? []
-    return [...new Set(tags.flatMap(({ platform }) => platformPolicy(platform)?.name ?? []))]
-  }
-}
-
 /**
- * The missing libraries by soname, without those that the user asks to ignore. `platforms` returns the platform tags of a
- * wheel.
+ * The missing libraries by soname, without those that the user asks to ignore.
+ * @param distributions what is installed; null for wheels
  */
 export function missingLibraries(
   plan: Pick<Plan, 'objects' | 'clashes'>,
   ignored: readonly string[],
   libc: Libc,
-  platforms: (distribution: string) => readonly string[] = () => [],
+  distributions: Distributions | null,
 ): MissingLibrary[] {
   const bySoname = new Map<string, Gathered>()
   const entryOf = (soname: string): Gathered => {
@@ -54,6 +46,7 @@ export function missingLibraries(
       packages: new Set<string>(),
       optional: true,
       lacking: new Set<string>(),
+      unfit: null,
     }
     bySoname.set(soname, entry)
     return entry
@@ -79,18 +72,32 @@ export function missingLibraries(
       if (distribution !== null) entry.packages.add(distribution)
       entry.optional &&= !counts
       for (const version of resolution?.lackingVersions ?? []) entry.lacking.add(version)
+      if (resolution?.lackingVersions.length !== 0) entry.unfit ??= resolution?.provider ?? null
     }
   }
   return [...bySoname]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([soname, { neededBy, through, packages, optional, lacking }]) => ({
+    .map(([soname, { neededBy, through, packages, optional, lacking, unfit }]) => ({
       soname,
       neededBy: [...neededBy],
       through: [...through],
       packages: [...packages].sort(),
       lacks: lacking.size === 0 ? null : newest([...lacking]),
       optional,
-      hint: hintOf(soname, [...lacking], clashes.get(soname) ?? [], libc, taggedAs([...packages], platforms)),
+      hint: hintOf(
+        soname,
+        unfit === null
+          ? null
+          : {
+              versions: [...lacking],
+              path: unfit.path,
+              owner: plan.objects.find(({ identity }) => identity === unfit.identity)?.distribution ?? null,
+              users: [...packages].sort(),
+            },
+        clashes.get(soname) ?? [],
+        libc,
+        distributions,
+      ),
       attribute: lacking.size === 0 ? attributeOf(soname, libc) : null,
     }))
 }
@@ -101,11 +108,14 @@ interface Gathered {
   readonly packages: Set<string>
   optional: boolean
   readonly lacking: Set<string>
+  /** The first file that lacks versions. */
+  unfit: Resolved['provider']
 }
 
-function taggedAs(packages: readonly string[], platforms: (distribution: string) => readonly string[]): string[] {
-  return packages.flatMap(name => {
-    const tags = platforms(name)
-    return tags.length === 0 ? [] : [`${name} is tagged ${tags.join(', ')}`]
-  })
+/** The sonames for which the object or what is below it finds no file. A further package can bring only these. */
+export function absentSonames({ needed, below }: PlannedObject): string[] {
+  const lost = needed.filter(({ how }) => how === 'missing').map(({ soname, resolution }) => ({ soname, resolution }))
+  const lostBelow = below.map(({ outcome }) => ({ soname: outcome.soname, resolution: outcome }))
+  const absent = [...lost, ...lostBelow].filter(({ resolution }) => resolution?.provider == null)
+  return [...new Set(absent.map(({ soname }) => soname))]
 }
