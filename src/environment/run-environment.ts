@@ -54,6 +54,7 @@ export function* runSteps(venv: Environment, options: VenvOptions): Generator<un
   }
 
   const lock = lockVenv(venv)
+  let isFailed = true
   try {
     const again = recover(venv)
     const isOld = lock.waited || again.restored.length > 0 || isOutdated(first)
@@ -73,9 +74,11 @@ export function* runSteps(venv: Environment, options: VenvOptions): Generator<un
     const { outcomes, warnings, problems } = yield* write(now, options)
     const done = withWarnings(now, [...recovered, ...sayRecovery(again), ...warnings, ...problems])
     const ending = { interrupted: false, incomplete: problems.length > 0, written }
-    return reportOf(done, outcomes, rootsOf(now, options), ending, options)
+    const report = reportOf(done, outcomes, rootsOf(now, options), ending, options)
+    isFailed = false
+    return report
   } finally {
-    lock.release()
+    lock.release(isFailed)
   }
 }
 

@@ -126,6 +126,7 @@ function isWritten(file: LoaderFile): boolean {
 export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
   const warnings: string[] = []
   const fresh = !existsSync(fsPath(plan.folder))
+  let isUsed = false
   try {
     removeTemporaries(plan.folder, LOADER_DEPTH)
     writeFiles(
@@ -138,13 +139,14 @@ export function writeLoader(plan: LoaderPlan): { warnings: string[] } {
       const failure = probe(plan)
       if (failure !== null) warnings.push(failure)
     }
+    isUsed = true
     for (const copy of plan.copies) {
       if (isUpToDate(copy)) continue
       for (const path of copy.paths) makeFolders(dirname(path), plan.root)
       writeCopy(copy)
     }
   } catch (error) {
-    if (error instanceof WheelfixError && fresh) {
+    if (error instanceof WheelfixError && fresh && !isUsed) {
       for (const { path } of plan.files) removeFile(path)
       removeTree(plan.folder)
     }

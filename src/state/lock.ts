@@ -19,7 +19,7 @@ import {
 import { isAlive, isRunning, ownIdentity, type ProcessIdentity } from '../io/alive.ts'
 import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
-import { fenceIn, makeFolders, openFolders } from '../io/write/folder.ts'
+import { fenceIn, makeFolders, openFolders, removeEmptyFolder } from '../io/write/folder.ts'
 import type { Place } from '../python/environment.ts'
 
 /** The path at which Nix links the library set that it builds for an environment. */
@@ -33,7 +33,8 @@ const PATIENCE_MS = 60_000
 interface Lock {
   /** Another run held the lock first, so what was read before may have changed. */
   readonly waited: boolean
-  release(): void
+  /** @param isFailed the run could do nothing: a state folder in which nothing is left is removed, too */
+  release(isFailed?: boolean): void
 }
 
 /**
@@ -55,9 +56,11 @@ export function lockVenv(place: Place, patience = PATIENCE_MS): Lock {
       const claim = tryToClaim(at)
       if (typeof claim === 'number') {
         isOurs = true
-        const end = (): void => {
+        const end = (isFailed = false): void => {
           release(at, claim)
           folders.close()
+          // another run that waits for the lock makes the folder again
+          if (isFailed) removeEmptyFolder(stateFolder)
         }
         return { waited, release: end }
       }

@@ -2,7 +2,7 @@
 // top of another one, and immutable files. A run says what is wrong, breaks nothing, and completes once the cause is gone.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, suite, test } from 'node:test'
 import { inapplicable, missing } from '../support/requires.ts'
@@ -67,6 +67,12 @@ function theSuite(world: World): void {
       assert.match(said, /mounted noexec/)
       assert.ok(pythonStarts(world, venv))
       assert.deepEqual(venvFiles(venv), original)
+      assert.equal(existsSync(join(venv, '.wheelfix')), false)
+      // what an earlier run left there stays
+      mkdirSync(join(venv, '.wheelfix'))
+      writeFileSync(join(venv, '.wheelfix/libs.json'), '{}\n')
+      assert.equal(fix('loader').status, 2)
+      assert.deepEqual(readdirSync(join(venv, '.wheelfix')), ['libs.json'])
     })
 
     test('an overlay over a venv that may not be changed', () => {
