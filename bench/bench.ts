@@ -1,108 +1,66 @@
 // `npm run bench`: compares wheelfix with its peers on copies of the same venv, in one run on the same machine. The figures
 // are medians. The ratios compare processor time, which other work on the machine hardly changes. CONTRIBUTING.md says how
 // to get the peers.
-//   npm run bench -- [--rounds N] [--packages NAME,NAME…] [--import MODULE,MODULE…] [--large BYTES]
-import { cpSync, lstatSync, rmSync } from 'node:fs'
+//   npm run bench -- [--size small|mid|large] [--rounds N] [--peers NAME,NAME…] [--packages NAME,NAME…]
+//     [--import MODULE,MODULE…] [--library BYTES]
+// `--packages` replaces the distributions of the size. `--rounds 0` only installs and counts. `--peers=` measures wheelfix
+// alone. `--library` repeats the comparison with one more library, of so many bytes (0 for not).
+import { readdirSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { runWell } from '../test/support/run.ts'
-import { TESTED_PACKAGES } from '../test/e2e/packages.ts'
-import { makeVenv, pipInstall, wheelfix, withWheels } from '../test/world/venv.ts'
+import { makeVenv, pipInstall, sitePackages, wheelfix, withWheels } from '../test/world/venv.ts'
 import { parseReport } from '../test/world/report.ts'
 import { buildWorld, type World } from '../test/world/world.ts'
-import { enlarge } from './large.ts'
 import { raceCommands } from './commands.ts'
-import { type Load, loadOf } from './load.ts'
-import { measure, type Measure, median } from './measure.ts'
-import { contenders, dynamicObjects, files, JOBS, makeBintools } from './peers.ts'
-import { mega, milliseconds, printTable, processorTime } from './table.ts'
+import { totalSize } from './copies.ts'
+import { enlarge } from './large.ts'
+import { contenders, dynamicObjects, JOBS, makeBintools } from './peers.ts'
+import { printLoads, printRace, race } from './race.ts'
+import { SIZES, type Size } from './sizes.ts'
+import { mega, whole } from './table.ts'
 
-interface Result {
-  readonly name: string
-  /** null if this way changes no file. */
-  readonly measure: Measure | null
-  readonly grown: number
-  readonly load: Load | null
+interface Options extends Size {
+  /** null for all peers on PATH. */
+  readonly peers: readonly string[] | null
 }
 
-function totalSize(folder: string): number {
-  return files(folder).reduce((sum, path) => sum + lstatSync(path).size, 0)
-}
-
-/** @param modules the modules to import from each patched copy; null for none */
-function race(world: World, original: string, rounds: number, modules: string | null): Result[] {
-  const size = totalSize(original)
-  const env = benchEnvironment(world)
-  const runs = contenders().map(contender => ({
-    contender,
-    measures: [] as Measure[],
-    grown: 0,
-    load: null as Load | null,
-  }))
-  // round by round, so that other work on the machine affects all ways alike
-  for (let round = 0; round < rounds; round++) {
-    for (const run of runs) {
-      const { command, env: own } = run.contender
-      if (command === undefined && (modules === null || round + 1 < rounds)) continue
-      const copy = join(world.root, 'copy')
-      cpSync(original, copy, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true })
-      runWell('/bin/sync', [])
-      if (command !== undefined) {
-        run.measures.push(measure(world.host.python.executable, command(world, copy), env))
-        run.grown = totalSize(copy) - size
-      }
-      if (modules !== null && round + 1 === rounds) {
-        run.load = loadOf(world, copy, modules, { ...world.env, ...own?.(world) })
-      }
-      rmSync(copy, { recursive: true })
-    }
+/** @throws Error if there is no such size, or a number is none */
+function optionsOf(args: readonly string[]): Options {
+  const text = { type: 'string' } as const
+  const options = { size: text, rounds: text, peers: text, packages: text, import: text, library: text }
+  const { values } = parseArgs({ args: [...args], options })
+  const size = SIZES[values.size ?? 'small']
+  if (size === undefined) throw new Error(`no size ${values.size}: the sizes are ${Object.keys(SIZES).join(', ')}`)
+  return {
+    distributions: values.packages === undefined ? size.distributions : list(values.packages),
+    requirements: size.requirements || values.packages !== undefined,
+    modules: values.import ?? size.modules,
+    rounds: numberOf('--rounds', values.rounds) ?? size.rounds,
+    library: numberOf('--library', values.library) ?? size.library,
+    peers: values.peers === undefined ? null : list(values.peers),
   }
-  return runs.map(({ contender, measures, grown, load }) => ({
-    name: contender.name,
-    measure: measures.length === 0 ? null : median(measures),
-    grown,
-    load,
-  }))
 }
 
-function printRace(results: readonly Result[]): void {
-  const own = results[0]?.measure?.processorSeconds ?? 1
-  printTable(
-    ['', 'processor time', 'times wheelfix', 'time', 'memory', 'grown by', 'status'],
-    results.flatMap(({ name, measure, grown }) =>
-      measure === null
-        ? []
-        : [
-            [
-              name,
-              processorTime(measure),
-              (measure.processorSeconds / own).toFixed(1),
-              milliseconds(measure),
-              mega(measure.peakBytes),
-              mega(grown),
-              String(measure.status),
-            ],
-          ],
-    ),
-  )
+function list(value: string): string[] {
+  return value.split(',').filter(name => name !== '')
 }
 
-function printLoads(results: readonly Result[]): void {
-  const own = results[0]?.load?.measure?.processorSeconds ?? 1
-  printTable(
-    ['', 'processor time', 'times wheelfix', 'failed opens'],
-    results.flatMap(({ name, load }) => {
-      if (load === null) return []
-      if (load.measure === null) return [[name, 'the import fails', '', '']]
-      const ratio = (load.measure.processorSeconds / own).toFixed(2)
-      return [[name, processorTime(load.measure), ratio, String(load.failedOpens ?? 'needs strace')]]
-    }),
-  )
+function numberOf(option: string, value: string | undefined): number | undefined {
+  if (value === undefined) return undefined
+  if (!Number.isInteger(Number(value)) || Number(value) < 0)
+    throw new Error(`${option} needs a whole number, not ${value}`)
+  return Number(value)
 }
 
-/** The environment variables of the world, with the programs of the host on PATH. */
-function benchEnvironment(world: World): NodeJS.ProcessEnv {
-  return { ...world.env, PATH: `${world.env['PATH']}:${process.env['PATH']}`, NIX_BINTOOLS: bintools }
+/** Installs the wheels into a new venv. One by one, so that only one wheel is on the disk besides what it installs. */
+function install(world: World, { distributions, requirements }: Size): string {
+  const venv = makeVenv(world, 'venv')
+  if (requirements) pipInstall(world, venv, distributions)
+  else for (const name of distributions) pipInstall(world, venv, [name], ['--no-deps'])
+  const installed = readdirSync(sitePackages(world, venv)).filter(name => name.endsWith('.dist-info'))
+  const counts = `${installed.length} distributions, ${whole(dynamicObjects(venv).length)} objects`
+  console.log(`${counts}, ${mega(totalSize(venv))}; ${JOBS} processors`)
+  return venv
 }
 
 /** A file of the venv that wheelfix will change. */
@@ -113,38 +71,46 @@ function patchedLibrary(world: World, venv: string): string {
   return join(venv, changed.path)
 }
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    packages: { type: 'string', default: TESTED_PACKAGES.map(({ name }) => name).join(',') },
-    import: { type: 'string', default: 'scipy.stats,pandas' },
-    large: { type: 'string', default: '500e6' },
-  },
-})
-const world = withWheels(buildWorld())
-if (typeof world === 'string') throw new Error(world)
-const bintools = makeBintools(world)
-try {
-  const venv = makeVenv(world, 'venv')
-  pipInstall(world, venv, values.packages.split(','))
-  console.log(`${dynamicObjects(venv).length} objects, ${mega(totalSize(venv))}, ${JOBS} processors\n`)
+/** Prints all tables of one environment. */
+function bench(world: World, { peers, ...size }: Options): void {
+  const ways = contenders(peers)
+  const venv = install(world, size)
+  const { rounds, modules, library } = size
+  if (rounds === 0) return
+  // the programs of the host come last on PATH
+  const path = `${world.env['PATH']}:${process.env['PATH']}`
+  const env = { ...world.env, PATH: path, NIX_BINTOOLS: makeBintools(world) }
 
-  const results = race(world, venv, Number(values.rounds), values.import)
+  const results = race(world, venv, ways, rounds, modules, env)
+  console.log()
   printRace(results)
-  console.log(`\nimport ${values.import}, in the patched environment\n`)
+  console.log(`\nimport ${modules}, in the patched environment\n`)
   printLoads(results)
 
+  const libs = ['--libs', world.libs.gcc, '--libs', world.libs.zlib]
+  raceCommands(world, venv, libs, size.distributions[0] ?? '', env, rounds)
+
+  if (library === 0) return
   const changed = patchedLibrary(world, venv)
   const large = join(dirname(changed), `large_${basename(changed)}`)
-  enlarge(changed, large, Number(values.large))
-  console.log(`\nThe same with a library of ${mega(Number(values.large))} more\n`)
-  printRace(race(world, venv, Number(values.rounds), null))
+  enlarge(changed, large, library)
+  const again = race(world, venv, ways, rounds, null, env)
+  console.log(`\nThe same with a library of ${mega(library)} more\n`)
+  printRace(again)
   rmSync(large)
+}
 
-  console.log('\nThe commands of wheelfix\n')
-  const libs = ['--libs', world.libs.gcc, '--libs', world.libs.zlib]
-  const name = values.packages.split(',')[0] ?? ''
-  raceCommands(world, venv, libs, name, benchEnvironment(world), Number(values.rounds))
+// Ctrl-C ends the program that is measured; then the world, which may have gigabytes, is removed
+process.on('SIGINT', () => {})
+let world: World | string | null = null
+try {
+  const options = optionsOf(process.argv.slice(2))
+  world = withWheels(buildWorld())
+  if (typeof world === 'string') throw new Error(world)
+  bench(world, options)
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
 } finally {
-  world.dispose()
+  if (world !== null && typeof world !== 'string') world.dispose()
 }

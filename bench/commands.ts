@@ -1,10 +1,11 @@
 // The cost of each command of wheelfix on one environment, next to the cost of an empty Node script.
-import { cpSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { lstatSync } from 'node:fs'
 import { WHEELFIX } from '../test/world/venv.ts'
 import type { World } from '../test/world/world.ts'
+import { totalSize, withCopy } from './copies.ts'
 import { measure, type Measure, median } from './measure.ts'
-import { mega, milliseconds, printTable, processorTime } from './table.ts'
+import { dynamicObjects } from './peers.ts'
+import { mega, milliseconds, printTable, processorTime, whole } from './table.ts'
 
 /** The commands in this order. Each finds the environment in the state that the one before left. */
 function commandsOf(venv: string, libs: readonly string[], name: string): readonly (readonly [string, ...string[]])[] {
@@ -30,26 +31,49 @@ export function raceCommands(
   env: NodeJS.ProcessEnv,
   rounds: number,
 ): void {
-  const copy = join(world.root, 'commands')
-  const commands = commandsOf(copy, libs, name)
-  const measures = commands.map((): Measure[] => [])
-  for (let round = 0; round < rounds; round++) {
-    cpSync(original, copy, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true })
-    for (const [index, [, ...args]] of commands.entries()) {
-      measures[index]?.push(measure(world.host.python.executable, [process.execPath, ...args], env))
-    }
-    rmSync(copy, { recursive: true })
+  const size = totalSize(original)
+  const titles = commandsOf('', [], name).map(([title]) => title)
+  const measures = titles.map((): Measure[] => [])
+  let ways = ''
+  for (let round = 1; round <= rounds; round++) {
+    console.error(`round ${round} of ${rounds}: the commands of wheelfix`)
+    withCopy(world, original, size, copy => {
+      for (const [index, [title, ...args]] of commandsOf(copy, libs, name).entries()) {
+        const run = (): void => {
+          measures[index]?.push(measure(world.host.python.executable, [process.execPath, ...args], env))
+        }
+        if (title === 'restore') ways = waysOfRestore(copy, run)
+        else run()
+      }
+    })
   }
   const medians = measures.map(median)
-  const first = medians[commands.findIndex(([title]) => title === 'venv, first run')]?.processorSeconds ?? 1
+  const first = medians[titles.indexOf('venv, first run')]?.processorSeconds ?? 1
+  console.log('\nThe commands of wheelfix\n')
   printTable(
-    ['', 'processor time', 'of the first run', 'time', 'memory'],
+    ['', 'processor time', 'of the first run', 'time', 'memory', 'status'],
     medians.map((result, index) => [
-      commands[index]?.[0] ?? '',
+      titles[index] ?? '',
       processorTime(result),
       (result.processorSeconds / first).toFixed(2),
       milliseconds(result),
       mega(result.peakBytes),
+      String(result.status),
     ]),
   )
+  console.log(`\nThe restore: ${ways}`)
+}
+
+/** Runs a restore, and says how many objects it wrote in place: a copy has another inode than the object that it replaces. */
+function waysOfRestore(venv: string, restore: () => void): string {
+  const before = new Map(dynamicObjects(venv).map(path => [path, lstatSync(path)]))
+  restore()
+  let inPlace = 0
+  let copied = 0
+  for (const [path, { ino, ctimeMs }] of before) {
+    const now = lstatSync(path)
+    if (now.ino !== ino) copied += 1
+    else if (now.ctimeMs !== ctimeMs) inPlace += 1
+  }
+  return `${whole(inPlace)} objects in place, ${whole(copied)} by copies`
 }

@@ -2,10 +2,11 @@
 // newer patchelf has the name patchelf-newest there.
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { isElf, readElf } from '../src/elf/read.ts'
 import { withSource } from '../src/io/source.ts'
 import { which } from '../test/support/requires.ts'
+import { runWell } from '../test/support/run.ts'
 import { WHEELFIX } from '../test/world/venv.ts'
 import type { World } from '../test/world/world.ts'
 
@@ -41,9 +42,9 @@ const LIBRARY_PATH: Contender = {
 }
 
 /** The loop that people write: one process of patchelf for each object, on all processors. */
-function patchelfLoop(title: string, patchelf: string): Contender {
+function patchelfLoop(patchelf: string): Contender {
   return {
-    name: `${title} --force-rpath --set-rpath, ${JOBS} at a time`,
+    name: `${runWell(patchelf, ['--version']).trim()} in a loop, ${JOBS} at a time`,
     command: (world, venv) => [
       '/bin/sh',
       '-c',
@@ -54,24 +55,38 @@ function patchelfLoop(title: string, patchelf: string): Contender {
   }
 }
 
-/** wheelfix comes first, because the others are compared with it. */
-export function contenders(): Contender[] {
-  const like = (program: string): Contender[] => {
-    const path = which(program)
-    if (path === undefined) return []
-    const libs = (world: World): string[] => ['--libs', world.libs.gcc, world.libs.zlib]
-    return [{ name: program, command: (world, venv) => [path, '--paths', venv, ...libs(world), '--ignore-missing=*'] }]
+/** auto-patchelf and auto-formatelf, which understand the same options. */
+function hook(program: string): Contender {
+  return {
+    name: basename(program),
+    command: ({ libs }, venv) => [program, '--paths', venv, '--libs', libs.gcc, libs.zlib, '--ignore-missing=*'],
   }
-  return [
-    WHEELFIX_VENV,
-    ...['patchelf', 'patchelf-newest'].flatMap(name => {
-      const path = which(name)
-      return path === undefined ? [] : [patchelfLoop(name, path)]
-    }),
-    ...like('auto-patchelf'),
-    ...like('auto-formatelf'),
-    LIBRARY_PATH,
-  ]
+}
+
+const PEERS: Readonly<Record<string, (program: string) => Contender>> = {
+  patchelf: patchelfLoop,
+  'patchelf-newest': patchelfLoop,
+  'auto-patchelf': hook,
+  'auto-formatelf': hook,
+}
+
+/**
+ * wheelfix comes first, because the others are compared with it.
+ * @param chosen names of peers; null for all that are on PATH
+ * @throws Error if a chosen peer is unknown or not on PATH
+ */
+export function contenders(chosen: readonly string[] | null): Contender[] {
+  const names = chosen ?? Object.keys(PEERS)
+  const peers = names.flatMap(name => {
+    const contender = PEERS[name]
+    if (contender === undefined) throw new Error(`no peer ${name}: the peers are ${Object.keys(PEERS).join(', ')}`)
+    const program = which(name)
+    if (program !== undefined) return [contender(program)]
+    if (chosen !== null) throw new Error(`${name} is not on PATH`)
+    console.error(`${name} is not on PATH, so it is not measured`)
+    return []
+  })
+  return [WHEELFIX_VENV, ...peers, LIBRARY_PATH]
 }
 
 /** A folder like nixpkgs' bintools. auto-patchelf and auto-formatelf read from it where the loader and the libc are. */

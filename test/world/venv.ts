@@ -53,14 +53,24 @@ export function sitePackages(world: World, venv: string): string {
 
 const PATIENCE = ['-q', '--disable-pip-version-check', '--retries', '1', '--timeout', '20']
 
-/** Installs wheels with the host's pip, run by the world's own Python. */
-export function pipInstall(world: World, venv: string, packages: readonly string[]): void {
+/**
+ * Installs wheels with the host's pip, run by the world's own Python.
+ * @param options further options of pip
+ */
+export function pipInstall(
+  world: World,
+  venv: string,
+  packages: readonly string[],
+  options: readonly string[] = [],
+): void {
   const wheels = process.env['WHEELFIX_TEST_WHEELS']
   const from = wheels === undefined ? [] : ['--no-index', '--find-links', wheels]
   const target = ['--python', join(venv, 'bin/python'), 'install', '--only-binary', ':all:', '--no-compile']
   // the home of the user, for pip's cache
   const env = { ...world.env, HOME: process.env['HOME'] }
-  runWell(world.host.python.executable, ['-m', 'pip', ...PATIENCE, ...target, ...from, ...packages], { env })
+  runWell(world.host.python.executable, ['-m', 'pip', ...PATIENCE, ...target, ...from, ...options, ...packages], {
+    env,
+  })
 }
 
 const DEMO_WHEEL = join(import.meta.dirname, '../../../fixtures/demo-wheel')
