@@ -6,13 +6,13 @@ import { isPlanned, ownerOf } from '../elf/graft/owners.ts'
 import { errnoOf } from '../io/error.ts'
 import { isInside } from '../io/path.ts'
 import { complete, pauses } from '../io/steps.ts'
-import { withSource } from '../io/source.ts'
+import { type FileSource, withSource } from '../io/source.ts'
 import type { Distributions } from '../python/distributions.ts'
 import type { Place } from '../python/environment.ts'
 import { EMPTY_FIELDS, fieldsOf, type RecordFields, trueFields } from '../python/record.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
 import type { Applied, PlannedObject } from '../resolve/plan.ts'
-import { inPlaceObjects } from '../state/journal.ts'
+import { type BeforeChange, beforeChange, inPlaceObjects } from '../state/journal.ts'
 import { keepUndo } from '../state/kept-undos.ts'
 import { layersIn } from '../elf/graft/layers.ts'
 import { type ChangeJob, isInPlace, prepareChange, type Refusal, refusalOf, tryChange } from './change-object.ts'
@@ -102,7 +102,7 @@ function* changeObjects(
   // the journal belongs to the environment and lists nothing outside it
   const own = pending.filter(({ path }) => isInside(path, input.place.root))
   const inPlace = input.write ? inPlaceObjects(own.map(item => objectOf(item, input))) : new Set<ScannedObject>()
-  const writer = input.write ? objectWriter(input.place, inPlace) : null
+  const writer = input.write ? objectWriter(input.place) : null
   let done = 0
   const end = (item: PlannedObject, refusal: Refusal | null): void => {
     if (refusal !== null) refusals.set(item, refusal)
@@ -126,9 +126,14 @@ function* changeObjects(
         end(item, tryChange(job))
         continue
       }
+      let before: BeforeChange | null = null
+      const look = (source: FileSource, edit: FileEdit): void => {
+        // An edit that appends nothing changes the tables themselves. A program that starts meanwhile must not see half of it.
+        if (inPlace.has(object) && edit.tail.length > 0) before = beforeChange(source, edit)
+      }
       const edit =
         reason === undefined
-          ? prepareChange({ ...job, allocate: writer.allocate })
+          ? prepareChange({ ...job, allocate: writer.allocate, look })
           : { reason: `its RECORD cannot be written: ${reason}`, passing: true }
       if ('reason' in edit) {
         end(item, edit)
@@ -136,7 +141,7 @@ function* changeObjects(
       }
       sizes.set(item, sizeAfter(edit))
       if (item.edit !== null && !keep(input.place, job, edit, fields, refusal => end(item, refusal))) continue
-      writer.add({ object, edit, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
+      writer.add({ object, edit, before, record: fields === null ? null : at, fields }, refusal => end(item, refusal))
     }
   } finally {
     writer?.finish()

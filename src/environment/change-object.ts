@@ -31,6 +31,8 @@ export interface ChangeJob {
   readonly record: string | null
   /** Gives memory of zeros for the new bytes. */
   readonly allocate?: (length: number) => Buffer
+  /** Gets the open file and its edit, and may read what it needs. */
+  readonly look?: (source: FileSource, edit: FileEdit) => void
 }
 
 /** Why an object cannot be changed. */
@@ -43,7 +45,11 @@ export interface Refusal {
 /** The new bytes of an object, or why it cannot be changed. Writes nothing. */
 export function prepareChange(job: ChangeJob): FileEdit | Refusal {
   try {
-    return withSource(job.path, source => fileEdit(job, source))
+    return withSource(job.path, source => {
+      const edit = fileEdit(job, source)
+      job.look?.(source, edit)
+      return edit
+    })
   } catch (error) {
     return refusalOf(error)
   }

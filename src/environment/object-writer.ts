@@ -8,7 +8,7 @@ import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { type OpenFolders, withFolders } from '../io/write/folder.ts'
 import { renameStaged, type Staged, stageFile, syncStaged, type Watch } from '../io/write/replace.ts'
 import { type Refusal, refusalOf } from './change-object.ts'
-import { changeInPlace, entryOf, type Journal, openJournal } from '../state/journal.ts'
+import { type BeforeChange, changeInPlace, entryOf, type Journal, openJournal } from '../state/journal.ts'
 import type { JournalEntry } from '../state/journal-file.ts'
 import type { Place } from '../python/environment.ts'
 import type { ScannedObject } from '../resolve/objects.ts'
@@ -20,6 +20,8 @@ interface NewObject {
   /** The RECORD and the row that list the object. */
   readonly record: { readonly recordPath: string; readonly row: string } | null
   readonly fields: string | null
+  /** What the journal says of a file that is changed in place; null for a file that is replaced by a copy. */
+  readonly before: BeforeChange | null
   /** Where the file is copied: what makes sure of its bytes. */
   readonly watch?: Watch
 }
@@ -45,18 +47,8 @@ interface Waiting extends NewObject {
   readonly end: (refusal: Refusal | null) => void
 }
 
-/**
- * @param inPlace the objects that may be changed in place
- * @param journal the writer ends it
- */
-export function objectWriter(
-  place: Place,
-  inPlace: ReadonlySet<ScannedObject>,
-  journal: Journal = openJournal(place),
-): ObjectWriter {
-  // An edit that appends nothing changes the tables themselves. A program that starts meanwhile must not see half of it.
-  const replaced = new Set<ScannedObject>()
-  const isInPlace = (object: ScannedObject): boolean => inPlace.has(object) && !replaced.has(object)
+/** @param journal the writer ends it */
+export function objectWriter(place: Place, journal: Journal = openJournal(place)): ObjectWriter {
   let batch: Waiting[] = []
   let bytes = 0
   let stagedBytes = 0
@@ -75,7 +67,7 @@ export function objectWriter(
         const refusal = attempt(() => {
           const at = folders.at(item.object.path)
           assertSame(item.object, at)
-          if (isInPlace(item.object)) entries.set(item, entryOf(place, { ...inPlaceChange(place, item), at }))
+          if (item.before !== null) entries.set(item, entryOf(place, inPlaceChange(place, item, item.before)))
         })
         if (refusal !== null) item.end(refusal)
         return refusal === null
@@ -83,7 +75,7 @@ export function objectWriter(
       const refusal = attempt(() => journal.add([...entries.values()]))
       // without a journal nothing may be changed in place
       if (refusal !== null) for (const { end } of entries.keys()) end(refusal)
-      writeBatch(folders, refusal === null ? ready : ready.filter(item => !entries.has(item)), isInPlace)
+      writeBatch(folders, refusal === null ? ready : ready.filter(item => !entries.has(item)))
     })
     taken = 0
   }
@@ -96,9 +88,8 @@ export function objectWriter(
     },
     add(object, end) {
       batch.push({ ...object, end })
-      if (object.edit.tail.length === 0) replaced.add(object.object)
       bytes += tailBytes(object.edit)
-      if (!isInPlace(object.object)) stagedBytes += object.edit.baseSize
+      if (object.before === null) stagedBytes += object.edit.baseSize
       if (batch.length >= MOST_OBJECTS || bytes > MOST_BYTES || stagedBytes > MOST_STAGED_BYTES) flush()
     },
     finish() {
@@ -119,27 +110,23 @@ function tailBytes({ tail }: FileEdit): number {
   return tail.reduce((sum, piece) => (piece instanceof Uint8Array ? sum + piece.length : sum), 0)
 }
 
-function inPlaceChange(place: Place, { object: { path }, edit, record, fields }: NewObject) {
+function inPlaceChange(place: Place, { object: { path }, edit, record, fields }: NewObject, before: BeforeChange) {
   const row =
     record === null || fields === null
       ? null
       : { path: relativeTo(place.root, record.recordPath), row: record.row, fields }
-  return { path, edit, record: row }
+  return { path, edit, before, record: row }
 }
 
-function writeBatch(
-  folders: OpenFolders,
-  batch: readonly Waiting[],
-  isInPlace: (object: ScannedObject) => boolean,
-): void {
+function writeBatch(folders: OpenFolders, batch: readonly Waiting[]): void {
   const waiting: { readonly staged: Staged; readonly end: Waiting['end'] }[] = []
   const extras = extrasOf(
-    batch.filter(({ object }) => !isInPlace(object) || !ownerMayWrite(object)).map(({ object }) => object.path),
+    batch.filter(({ object, before }) => before === null || !ownerMayWrite(object)).map(({ object }) => object.path),
   )
-  for (const { object, edit, watch, end } of batch) {
+  for (const { object, edit, before, watch, end } of batch) {
     let done = false
     const refusal = attempt(() => {
-      done = isInPlace(object) && changedInPlace(object, folders.at(object.path), edit)
+      done = before !== null && changedInPlace(object, folders.at(object.path), edit, before)
       if (done) return
       const staged = stageFile(folders, object.path, edit, object.status, watch)
       extras.keep(staged)
@@ -167,9 +154,9 @@ function ownerMayWrite({ status: { mode } }: ScannedObject): boolean {
 /**
  * False when the file is not writable or is running, but a rename may still replace it. @throws ElfError, errors of node:fs
  */
-function changedInPlace({ status }: ScannedObject, at: string, edit: FileEdit): boolean {
+function changedInPlace({ status }: ScannedObject, at: string, edit: FileEdit, before: BeforeChange): boolean {
   try {
-    changeInPlace(at, status, edit)
+    changeInPlace(at, status, edit, before)
     return true
   } catch (error) {
     const errno = errnoOf(error)

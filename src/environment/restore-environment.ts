@@ -217,9 +217,9 @@ function* writeOriginals(
 ): Generator<undefined, void> {
   const journal = openJournal(venv)
   let isWhole = true
-  const writer = objectWriter(venv, new Set(), { ...journal, finish: () => journal.finish(isWhole) })
+  const writer = objectWriter(venv, { ...journal, finish: () => journal.finish(isWhole) })
   const copy = ({ object, edit, end }: PendingObject, watch: Watch, refuse = end): void => {
-    writer.add({ object, edit, watch, record: null, fields: null }, refuse)
+    writer.add({ object, edit, before: null, watch, record: null, fields: null }, refuse)
   }
   try {
     const left = yield* restoreInPlace(venv, pending, journal, pause, {

@@ -24,7 +24,7 @@ import { unescapeOctal } from '../io/words.ts'
 import { writeFully, writePieces } from '../io/write/content.ts'
 import { withFolders } from '../io/write/folder.ts'
 import { keepTimes, SET_ID } from '../io/write/replace.ts'
-import { type FileStatus, sourceOf, withSource } from '../io/source.ts'
+import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
 import type { Place } from '../python/environment.ts'
 import {
   digestOfEnd,
@@ -77,14 +77,30 @@ function mountPoints(): Set<string> {
   }
 }
 
+/** What the journal says of a file as it is before a change in place. */
+export interface BeforeChange {
+  readonly header: Uint8Array
+  /** The modification time in milliseconds. */
+  readonly time: number
+  /** `digestOfEnd` of the file. */
+  readonly end: string
+  /** The bytes of the ranges that change, besides the header. */
+  readonly patches: readonly Uint8Array[]
+}
+
 /** An object that is about to be changed in place. */
 interface InPlaceChange {
   readonly path: string
-  /** The path by way of the open folder. */
-  readonly at: string
   readonly edit: FileEdit
+  readonly before: BeforeChange
   /** The RECORD fields of the object. */
   readonly record: JournalEntry['record']
+}
+
+/** An object that is about to be restored in place. */
+interface InPlaceRestore extends Omit<InPlaceChange, 'before'> {
+  /** The path by way of the open folder. */
+  readonly at: string
 }
 
 /** The journal of one run. */
@@ -171,22 +187,38 @@ function syncFolder(path: string): void {
   }
 }
 
-/** The journal entry of an object. @throws the errors of open(2) and read(2), ElfError */
-export function entryOf(place: Place, { path, at, edit, record }: InPlaceChange): JournalEntry {
+/**
+ * Reads what the journal must say of a file before an edit in place.
+ * @param source the file that the edit was made for
+ * @throws the errors of read(2) and fstat(2), ElfError
+ */
+export function beforeChange(source: FileSource, { baseSize, header, patches }: FileEdit): BeforeChange {
+  const copy = (offset: number, length: number) => Uint8Array.from(source.read(offset, length))
+  return {
+    header: copy(0, header.length),
+    time: fstatSync(source.fd).mtimeMs,
+    end: digestOfEnd(endOf(source, baseSize, header.length)),
+    patches: patches.map(({ offset, bytes }) => copy(offset, bytes.length)),
+  }
+}
+
+/** The journal entry of an object. */
+export function entryOf(place: Place, { path, edit, before, record }: InPlaceChange): JournalEntry {
   const { baseSize, header, patches } = edit
-  return withSource(at, source => {
-    const copy = (offset: number, length: number) => Uint8Array.from(source.read(offset, length))
-    return {
-      path: relativeTo(place.root, path),
-      before: { size: baseSize, header: copy(0, header.length) },
-      time: fstatSync(source.fd).mtimeMs,
-      after: { size: sizeAfter(edit), header },
-      end: digestOfEnd(endOf(source, baseSize, header.length)),
-      patches: patches.map(({ offset, bytes }) => ({ offset, before: copy(offset, bytes.length), after: bytes })),
-      record,
-      restores: false,
-    }
-  })
+  return {
+    path: relativeTo(place.root, path),
+    before: { size: baseSize, header: before.header },
+    time: before.time,
+    after: { size: sizeAfter(edit), header },
+    end: before.end,
+    patches: patches.map(({ offset, bytes }, index) => ({
+      offset,
+      before: before.patches[index] ?? new Uint8Array(),
+      after: bytes,
+    })),
+    record,
+    restores: false,
+  }
 }
 
 /**
@@ -197,7 +229,7 @@ export function entryOf(place: Place, { path, at, edit, record }: InPlaceChange)
  */
 export function restoringEntryOf(
   place: Place,
-  { path, at, edit: { baseSize, header }, record }: InPlaceChange,
+  { path, at, edit: { baseSize, header }, record }: InPlaceRestore,
 ): JournalEntry {
   return withSource(at, source => ({
     path: relativeTo(place.root, path),
@@ -219,38 +251,40 @@ export function endOf(source: ByteSource, size: number, headerLength: number): U
 
 /**
  * Changes a file in place: first the new parts, last the header that switches to them. The times of the file stay.
+ * @param path must not be a link
  * @param status the file that the edit was made for
+ * @param before what `beforeChange` read for this edit
  * @throws the errors of open(2) before any change; of write(2), with the file unchanged; ElfError `TRUNCATED`
  */
-export function changeInPlace(path: string, status: FileStatus, edit: FileEdit): void {
-  const fd = openSync(fsPath(path), constants.O_RDWR | constants.O_NOFOLLOW)
-  const source = sourceOf(fd)
+export function changeInPlace(path: string, status: FileStatus, edit: FileEdit, before: BeforeChange): void {
+  const { baseSize, tail, patches, header } = edit
+  const fd = openSync(fsPath(path), constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {
-    const { baseSize, tail, patches, header } = edit
-    const { atimeMs, mtimeMs, size, mode } = fstatSync(fd)
-    if (size !== baseSize || source.status.ino !== status.ino) {
+    const now = fstatSync(fd, { bigint: true })
+    if (now.size !== BigInt(baseSize) || now.ino !== status.ino || !now.isFile()) {
       throw new ElfError('TRUNCATED', 'it changed while it was being patched: run wheelfix again')
     }
-    const undo = [
-      { offset: 0, length: header.length },
-      ...patches.map(({ offset, bytes: { length } }) => ({ offset, length })),
-    ]
-    const old = undo.map(({ offset, length }) => ({ offset, bytes: Uint8Array.from(source.read(offset, length)) }))
+    const times = { atimeMs: Number(now.atimeNs) / 1e6, mtimeMs: Number(now.mtimeNs) / 1e6 }
     try {
       writePieces(fd, tail, baseSize)
       for (const { offset, bytes } of patches) writeFully(fd, bytes, offset)
       writeFully(fd, header, 0)
     } catch (error) {
       // the disk is full: without its header the tail has no effect
-      for (const { offset, bytes } of old) writeFully(fd, bytes, offset)
-      ftruncateSync(fd, size)
-      keepTimes(fd, { atimeMs, mtimeMs })
+      writeFully(fd, before.header, 0)
+      for (const [index, { offset }] of patches.entries()) {
+        const bytes = before.patches[index]
+        if (bytes !== undefined) writeFully(fd, bytes, offset)
+      }
+      ftruncateSync(fd, baseSize)
+      keepTimes(fd, times)
       throw error
     }
     // the kernel clears these bits at the first write (inode(7))
+    const mode = Number(now.mode)
     if ((mode & SET_ID) !== 0) fchmodSync(fd, mode & 0o7777)
-    keepTimes(fd, { atimeMs, mtimeMs })
+    keepTimes(fd, times)
   } finally {
-    source.close()
+    closeSync(fd)
   }
 }

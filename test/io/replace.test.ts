@@ -25,11 +25,17 @@ import { errnoOf, WheelfixError } from '../../src/io/error.ts'
 import { withFolders } from '../../src/io/write/folder.ts'
 import { isTemporary, replaceContent, replaceFile, stageFile, temporaryOf } from '../../src/io/write/replace.ts'
 import { withSource } from '../../src/io/source.ts'
-import { changeInPlace } from '../../src/state/journal.ts'
+import { beforeChange, changeInPlace } from '../../src/state/journal.ts'
 import { skip } from '../support/requires.ts'
 
 const EDIT: FileEdit = { baseSize: 4, tail: [Buffer.from('tail')], patches: [], header: Buffer.from('NEW') }
 const isRoot = process.getuid?.() === 0
+
+/** Makes ready for an edit in place, and returns what does it. */
+function edited(path: string, edit: FileEdit): () => void {
+  const [status, found] = withSource(path, source => [source.status, beforeChange(source, edit)] as const)
+  return () => changeInPlace(path, status, edit, found)
+}
 
 suite('replacing a file', () => {
   let folder = ''
@@ -68,11 +74,7 @@ suite('replacing a file', () => {
       for (let time = 0; time < 3; time++) {
         replaceFile(at('timed'), EDIT)
         assert.equal(mtime(), BigInt(microseconds), 'replaced')
-        changeInPlace(
-          at('timed'),
-          withSource(at('timed'), source => source.status),
-          { ...EDIT, baseSize: 8 },
-        )
+        edited(at('timed'), { ...EDIT, baseSize: 8 })()
         assert.equal(mtime(), BigInt(microseconds), 'in place')
         writeFileSync(at('timed'), 'base')
         utimesSync(at('timed'), (microseconds + 0.5) / 1e6, (microseconds + 0.5) / 1e6)
@@ -94,10 +96,10 @@ suite('replacing a file', () => {
     // root keeps it anyway: an effective user without the capability does not
     if (isRoot) chownSync(at('setuid'), 65534, 65534)
     chmodSync(at('setuid'), 0o4755)
-    const status = withSource(at('setuid'), source => source.status)
+    const edit = edited(at('setuid'), EDIT)
     if (isRoot) process.seteuid?.(65534)
     try {
-      changeInPlace(at('setuid'), status, EDIT)
+      edit()
     } finally {
       if (isRoot) process.seteuid?.(0)
     }
