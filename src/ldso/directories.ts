@@ -1,6 +1,8 @@
 // The directories of a search path: those of DT_RPATH and DT_RUNPATH of an object, with tokens replaced, and the loader's own
 // (LD_LIBRARY_PATH, built in). Subdirectories for this processor are added to each.
 import type { ElfObject } from '../elf/types.ts'
+import { directoryOf } from '../io/path.ts'
+import type { FileTree } from './file-tree.ts'
 import type { LinkMap, Loader, SearchDirectory } from './search.ts'
 import { expandTokens, type TokenValues } from './tokens.ts'
 
@@ -32,6 +34,41 @@ export function tagDirectories(
 }
 
 const NO_DIRECTORIES: readonly SearchDirectory[] = []
+
+/**
+ * The directories that are searched for an object after those of its own tags: those of the objects above it, the nearest
+ * first, each once and in canonical spelling. A DT_RUNPATH of the object cuts it off from them under glibc (glibc.ts); musl
+ * inherits both tags (musl.ts). Subdirectories for a processor are left out.
+ */
+export function inheritedDirectories(loader: Loader, { object, openedBy }: LinkMap): readonly string[] {
+  return loader.libc.kind === 'glibc' && object.runpath !== null ? NO_NAMES : bequeathed(loader, openedBy)
+}
+
+const NO_NAMES: readonly string[] = []
+
+/** An object opens many others, which all inherit the same. */
+const bequests = new WeakMap<LinkMap, readonly string[]>()
+
+/** The directories that an object leaves to what it opens: its own, and those that it inherits. */
+function bequeathed(loader: Loader, map: LinkMap | null): readonly string[] {
+  if (map === null) return NO_NAMES
+  const known = bequests.get(map)
+  if (known !== undefined) return known
+  const above = bequeathed(loader, map.openedBy)
+  const tag = loader.libc.kind === 'glibc' || map.object.runpath === null ? 'DT_RPATH' : 'DT_RUNPATH'
+  const all = tagDirectories(loader, map, tag)
+  // the subdirectories of an entry come before its directory
+  const own = all.filter(({ entry }, index) => all[index + 1]?.entry !== entry)
+  const names = own.map(({ directory }) => canonicalDirectory(directory, loader.tree))
+  const directories = own.length === 0 ? above : [...new Set([...names, ...above])]
+  bequests.set(map, directories)
+  return directories
+}
+
+/** The same directory in one spelling. */
+export function canonicalDirectory(directory: string, tree: FileTree): string {
+  return directoryOf(tree.canonical(`${directory}/x`))
+}
 
 interface Expanded {
   readonly path: string

@@ -140,7 +140,12 @@ export function siblingDirectory(object: ScannedObject, soname: string, input: R
     ?.filter(other => input.ownership.owner(other.path) === distribution)
   const [only] = siblings ?? []
   if (only === undefined || siblings?.length !== 1 || !fits(only.original, object.original)) return null
-  const way = relative(directoryOf(object.path), directoryOf(only.path))
+  return entryTo(directoryOf(only.path), object)
+}
+
+/** The entry of an object's search path for a folder of the environment. */
+export function entryTo(folder: string, { path }: ScannedObject): string {
+  const way = relative(directoryOf(path), folder)
   return way === '' ? '$ORIGIN' : `$ORIGIN/${way}`
 }
 
@@ -151,7 +156,7 @@ export function siblingDirectory(object: ScannedObject, soname: string, input: R
 export function sharedDirectory(object: ScannedObject, soname: string, input: ResolveInput): string | null {
   if (runTimeProvider(object, soname, input) !== null) return null
   const library = sharedLibrary(object, soname, input)
-  return library === null ? null : `$ORIGIN/${relative(directoryOf(object.path), directoryOf(library.path))}`
+  return library === null ? null : entryTo(directoryOf(library.path), object)
 }
 
 /**

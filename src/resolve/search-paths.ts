@@ -1,12 +1,14 @@
-// The change of one object: its interpreter, and the entries to append to its search path, with their tag and order. It
+// The change of one object: its interpreter, and the new entries of its search path, with their tag and order. It
 // follows from what the object wants and which files serve that.
 import type { ElfEdit, SearchPath } from '../elf/edit/edit.ts'
 import { withFields } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
+import { directoryOf } from '../io/path.ts'
+import { canonicalDirectory, tagDirectories } from '../ldso/directories.ts'
 import type { FileTree } from '../ldso/file-tree.ts'
 import type { LibraryCandidate } from '../nix/libset.ts'
 import { isDriverLibrary } from './drivers.ts'
-import { sharedDirectory, siblingDirectory } from './needed.ts'
+import { entryTo, sharedDirectory, siblingDirectory } from './needed.ts'
 import type { ScannedObject } from './objects.ts'
 import { newPtInterp } from './programs.ts'
 import type { Resolution, ResolveInput } from './resolution.ts'
@@ -18,16 +20,18 @@ export function editOf(
   object: ScannedObject,
   wanted: readonly string[],
   serving: ReadonlyMap<string, Serving>,
-  { input, simulation }: Resolution,
+  resolution: Resolution,
   driver: string | null,
 ): ElfEdit | null {
+  const { input, simulation } = resolution
   const interpreter = newPtInterp(object, input)
   const additions = additionsFor(object, wanted, serving, input, driver)
   if (additions.length === 0) return interpreter === null ? null : { interpreter }
   const { rpath, runpath } = object.original
   const old = runpath ?? rpath ?? ''
+  const inherited = inheritedFolders(object, additions, resolution)
   // an empty string is not a search path; otherwise every old entry stays in place, also the empty ones
-  const value = [...(old === '' ? [] : old.split(':')), ...additions].join(':')
+  const value = [...(old === '' ? [] : old.split(':')), ...new Set([...inherited, ...additions])].join(':')
   const searchPath: SearchPath = { tag: tagOf(object, simulation), value }
   return interpreter === null ? { searchPath } : { searchPath, interpreter }
 }
@@ -45,8 +49,8 @@ function tagOf(object: ScannedObject, simulation: Simulation): SearchPath['tag']
 }
 
 /**
- * The entries to append: first those within the environment, then those of the store in the order of most use, then the
- * driver's.
+ * The entries that serve what is wanted: first those within the environment, then those of the store in the order of most
+ * use, then the driver's.
  */
 function additionsFor(
   object: ScannedObject,
@@ -74,6 +78,74 @@ function additionsFor(
     ...orderDirectories(providers, input.python.loader.tree),
     ...(wantsDriver && driver !== null ? [driver] : []),
   ]
+}
+
+/**
+ * The entries that must come before the additions: the folders that the object inherits from the objects above it. The loader
+ * searches them after the object's own entries, so an addition would come before them and could hide a library of the
+ * wheel. Only folders of the object's own distribution are named, and only those that all objects above it agree on. A last
+ * folder is left out if it serves nothing that the object needs and shares no name with an addition, because then its place
+ * changes no answer.
+ */
+function inheritedFolders(
+  object: ScannedObject,
+  additions: readonly string[],
+  { input, simulation }: Resolution,
+): readonly string[] {
+  const chains = (simulation.inRoots.get(object.identity) ?? []).filter(({ inherited }) => inherited.length > 0)
+  const [first] = chains
+  if (first === undefined) return NONE
+  const { loader } = input.python
+  const { path, original } = object
+  const owner = input.ownership.owner(path)
+  const directoriesOf = (state: ElfObject): string[] =>
+    (['DT_RPATH', 'DT_RUNPATH'] as const).flatMap(tag =>
+      tagDirectories(loader, { path, object: state }, tag).map(({ directory }) => directory),
+    )
+  const old = new Set(directoriesOf(original).map(directory => canonicalDirectory(directory, loader.tree)))
+  const added = directoriesOf(withFields(original, { rpath: additions.join(':'), runpath: null }))
+  const isOfUse = (directory: string): boolean => {
+    const names = loader.tree.names(directory)
+    if (original.needed.some(soname => names.has(soname))) return true
+    return added.some(addition => [...loader.tree.names(addition)].some(name => names.has(name)))
+  }
+  const entries: string[] = []
+  let used = 0
+  for (const [index, directory] of first.inherited.entries()) {
+    if (chains.some(({ inherited }) => inherited[index] !== directory)) break
+    if (old.has(directory) || loader.tree.names(directory).size === 0) continue
+    const folder = foldersOf(input).get(directory)
+    if (folder?.owners.has(owner) !== true) break
+    entries.push(entryTo(folder.path, object))
+    if (isOfUse(directory)) used = entries.length
+  }
+  return entries.slice(0, used)
+}
+
+const NONE: readonly string[] = []
+
+/** A folder with objects of the environment, and the distributions that own these. */
+interface Folder {
+  readonly path: string
+  readonly owners: Set<string | null>
+}
+
+const folders = new WeakMap<readonly ScannedObject[], ReadonlyMap<string, Folder>>()
+
+/** By canonical path. */
+function foldersOf({ objects, ownership, python }: ResolveInput): ReadonlyMap<string, Folder> {
+  const known = folders.get(objects)
+  if (known !== undefined) return known
+  const found = new Map<string, Folder>()
+  for (const { path } of objects) {
+    const directory = directoryOf(path)
+    const real = canonicalDirectory(directory, python.loader.tree)
+    const folder = found.get(real) ?? { path: directory, owners: new Set() }
+    folder.owners.add(ownership.owner(path))
+    found.set(real, folder)
+  }
+  folders.set(objects, found)
+  return found
 }
 
 /**

@@ -5,6 +5,7 @@
 import { isMuslSoname } from '../elf/kind.ts'
 import { withFields } from '../elf/read.ts'
 import type { ElfObject } from '../elf/types.ts'
+import { inheritedDirectories } from '../ldso/directories.ts'
 import { fits } from '../ldso/fits.ts'
 import { fork, open, startProgram } from '../ldso/process.ts'
 import type { LinkMap, Loader, Process, NeededResult } from '../ldso/search.ts'
@@ -12,11 +13,13 @@ import type { PythonProcess } from './python-process.ts'
 import type { ScannedObject } from './objects.ts'
 
 /** The results for the DT_NEEDED entries of an object in some processes. */
-interface Chain {
+export interface Chain {
   /** One result for each DT_NEEDED entry, in the same order. */
   readonly needed: readonly Resolved[]
   /** An object above this one, or the main program, has a DT_RPATH that this object inherits. */
   readonly inheritsRpath: boolean
+  /** The directories that are searched after the object's own tags (`inheritedDirectories`). */
+  readonly inherited: readonly string[]
 }
 
 /** A resolution without the process around it. */
@@ -113,10 +116,12 @@ export function simulate(input: SimulationInput, earlier: Simulation | null = nu
     if (known !== undefined && !known.maps.some(({ identity }) => changed.has(identity))) return known
     const maps: MappedObject[] = []
     const lost: LostInProcess[] = []
-    for (const map of load(object, input)?.maps ?? []) {
-      if (ours.has(map.identity)) {
+    const process = load(object, input)
+    for (const map of process?.maps ?? []) {
+      if (process !== null && ours.has(map.identity)) {
+        const inherited = inheritedBy(map, process.loader)
         // for the object itself, the rule by which each entry is found counts too
-        maps.push(mappedObject(map, maps.length === 0 ? null : occurrences))
+        maps.push(mappedObject(map, inherited, maps.length === 0 ? null : occurrences))
         continue
       }
       maps.push(foreignObject(map.identity, foreign))
@@ -207,7 +212,17 @@ function note(occurrences: Map<string, Occurrence[]>, mapped: MappedObject, root
 }
 
 function isSameChain(a: Chain | null, b: Chain | null): boolean {
-  return a !== null && b !== null && a.inheritsRpath === b.inheritsRpath && haveSameProviders(a.needed, b.needed)
+  return a !== null && b !== null && inheritSame(a, b) && haveSameProviders(a.needed, b.needed)
+}
+
+/** What an object inherits from the objects above it. */
+type Inherited = Pick<Chain, 'inheritsRpath' | 'inherited'>
+
+function inheritSame(a: Inherited, b: Inherited): boolean {
+  if (a.inheritsRpath !== b.inheritsRpath || a.inherited.length !== b.inherited.length) return false
+  if (a.inherited === b.inherited) return true
+  for (let index = 0; index < a.inherited.length; index++) if (a.inherited[index] !== b.inherited[index]) return false
+  return true
 }
 
 function haveSameProviders(a: readonly Resolved[], b: readonly NeededResult[] | readonly Resolved[]): boolean {
@@ -219,13 +234,17 @@ function haveSameProviders(a: readonly Resolved[], b: readonly NeededResult[] | 
 }
 
 /** A mapped object without its process. An equal one that is already known is used again. */
-function mappedObject(map: LinkMap, occurrences: ReadonlyMap<string, readonly Occurrence[]> | null): MappedObject {
-  const inherits = inheritsRpath(map)
+function mappedObject(
+  map: LinkMap,
+  inherited: Inherited,
+  occurrences: ReadonlyMap<string, readonly Occurrence[]> | null,
+): MappedObject {
   for (const { mapped } of occurrences?.get(map.identity) ?? NOTHING) {
     const { chain } = mapped
-    if (chain?.inheritsRpath === inherits && haveSameProviders(chain.needed, map.needed)) return mapped
+    if (chain !== null && inheritSame(chain, inherited) && haveSameProviders(chain.needed, map.needed)) return mapped
   }
-  return { identity: map.identity, chain: chainOf(map) }
+  const needed = map.needed.map(resolution => withoutProcess(resolution))
+  return { identity: map.identity, chain: { needed, ...inherited } }
 }
 
 /** An object outside the venv. Nearly every process maps the same ones, so each is made once. */
@@ -235,14 +254,14 @@ function foreignObject(identity: string, known: Map<string, MappedObject>): Mapp
   return object
 }
 
-function chainOf(map: LinkMap): Chain {
-  return { needed: map.needed.map(resolution => withoutProcess(resolution)), inheritsRpath: inheritsRpath(map) }
-}
-
 /** The resolution without its process: of the provider it keeps only the name. */
 function withoutProcess({ soname, provider, because, lackingVersions }: NeededResult): Resolved {
   const file = provider === null ? null : { path: provider.path, identity: provider.identity }
   return { soname, provider: file, because, lackingVersions }
+}
+
+function inheritedBy(map: LinkMap, loader: Loader): Inherited {
+  return { inheritsRpath: inheritsRpath(map), inherited: inheritedDirectories(loader, map) }
 }
 
 function inheritsRpath(map: LinkMap): boolean {

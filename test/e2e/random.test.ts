@@ -55,7 +55,8 @@ const searchInVenv = ['$ORIGIN', '$ORIGIN/../a.libs', '${ORIGIN}/../b.libs', '/n
 const scenario = fc.record({
   extensions: unique(made(['a', 'b'], EXTENSIONS, searchInVenv), { minLength: 1, maxLength: 5 }),
   libraries: unique(made(['a', 'a.libs', 'b.libs'], IN_VENV, searchInVenv), { minLength: 0, maxLength: 7 }),
-  store: unique(made(PACKAGES, [...IN_STORE, ...IN_STORE, 'liba.so.1'], ['@p']), {
+  // a folder of the store may hold another file of a name that a wheel bundles
+  store: unique(made(PACKAGES, [...IN_STORE, 'liba.so.1', 'libb.so.1'], ['@p']), {
     minLength: 0,
     maxLength: 6,
   }),
@@ -100,7 +101,9 @@ suite('venvs made at random', () => {
           report(['venv', ...args, '--json'])
           assert.deepEqual(disagreements(plan, python, world.env), [], 'the plan')
           assert.deepEqual(disagreements(report(['check', ...args, '--json']), python, world.env), [], 'the report')
-          assert.deepEqual(losses(before, judgeLibraries(python, paths, world.env)), [], 'what was found before')
+          const now = judgeLibraries(python, paths, world.env)
+          assert.deepEqual(losses(before, now), [], 'what was found before')
+          assert.deepEqual(lossesBelow(site, before, now, plan), [], 'what bundled libraries found before')
 
           const state = treeState(venv)
           wheelfix(world, ['venv', ...args])
@@ -148,5 +151,25 @@ function losses(before: readonly Verdict[], now: readonly Verdict[]): string[] {
     [...(providers.get(path) ?? [])]
       .filter(([soname, file]) => now[index]?.providers.get(path)?.get(soname) !== file)
       .map(([soname, file]) => `${path}: ${soname} was ${file}, is ${now[index]?.providers.get(path)?.get(soname)}`),
+  )
+}
+
+/** What a bundled library found in the venv before, in the process of another object, and finds elsewhere without a word. */
+function lossesBelow(
+  site: string,
+  before: readonly Verdict[],
+  now: readonly Verdict[],
+  { conflicts }: Pick<Report, 'conflicts'>,
+): string[] {
+  const isSaid = (path: string, soname: string): boolean =>
+    conflicts.some(({ objects, sonames }) => objects.some(object => path.endsWith(object)) && sonames.includes(soname))
+  return before.flatMap(({ path, providers }, index) =>
+    [...providers].flatMap(([object, sonames]) =>
+      [...sonames].flatMap(([soname, file]) => {
+        const other = now[index]?.providers.get(object)?.get(soname)
+        if (!file.startsWith(site) || other === file || isSaid(object, soname)) return []
+        return [`${object} below ${path}: ${soname} was ${file}, is ${other}`]
+      }),
+    ),
   )
 }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { suite, test } from 'node:test'
 import { EM_AARCH64 } from '../../src/elf/constants.ts'
-import { elf, GLIBC, planOf, SITE } from './memory.ts'
+import { inheritedDirectories } from '../../src/ldso/directories.ts'
+import { elf, GLIBC, type MemoryWorld, planOf, pythonOn, SITE, treeOf } from './memory.ts'
 
 const X = '/nix/store/x/lib'
 const Y = '/nix/store/y/lib'
@@ -87,6 +88,121 @@ suite('the tag', () => {
     })
     assert.equal(of('a/libmid.so').edit?.searchPath?.tag, 'DT_RPATH')
     assert.equal(of('a/m.abi3.so').edit, null)
+  })
+})
+
+suite('the folders that an object inherits come before those that are added', () => {
+  const set = { 'libz.so': `${X}/libz.so` }
+  const parent = { needed: ['libmid.so'], rpath: '$ORIGIN/libs:$ORIGIN/more' }
+  const after = (world: MemoryWorld): readonly string[] | undefined =>
+    planOf({ set, files: { [`${X}/libz.so`]: {}, [`${X}/libown.so`]: {} }, ...world }).of('a/libs/libmid.so').change
+      ?.rpath?.after
+
+  test('so that a library of the store does not hide one of the wheel', () => {
+    const { of, plan, after } = planOf({
+      objects: {
+        'a/m.abi3.so': parent,
+        'a/libs/libmid.so': { needed: ['libz.so', 'libown.so'] },
+        'a/libs/libown.so': {},
+      },
+      files: { [`${X}/libz.so`]: {}, [`${X}/libown.so`]: {} },
+      set,
+    })
+    const mid = of('a/libs/libmid.so')
+    assert.deepEqual(mid.edit?.searchPath, { tag: 'DT_RPATH', value: `$ORIGIN:${X}` })
+    assert.equal(mid.needed[1]?.provider, `${SITE}/a/libs/libown.so`)
+    assert.deepEqual(
+      after.simulation.inRoots.get(mid.identity)?.map(({ needed }) => needed[1]?.provider?.path),
+      [`${SITE}/a/libs/libown.so`],
+    )
+    assert.deepEqual(plan.conflicts, [])
+  })
+
+  test('also where only a later dlopen could meet it', () => {
+    const objects = {
+      'a/m.abi3.so': parent,
+      'a/libs/libmid.so': { needed: ['libz.so'] },
+      'a/more/libown.so': {},
+    }
+    assert.deepEqual(after({ objects }), ['$ORIGIN', '$ORIGIN/../more', X])
+  })
+
+  test('but not where their place changes no answer', () => {
+    const objects = { 'a/m.abi3.so': parent, 'a/libs/libmid.so': { needed: ['libz.so'] }, 'a/more/libother.so': {} }
+    assert.deepEqual(after({ objects }), [X])
+  })
+
+  test('behind the own entries, and none twice', () => {
+    const objects = {
+      'a/m.abi3.so': parent,
+      'a/libs/libmid.so': { needed: ['libz.so', 'libown.so'], rpath: '/o:$ORIGIN' },
+      'a/more/libown.so': {},
+    }
+    assert.deepEqual(after({ objects }), ['/o', '$ORIGIN', '$ORIGIN/../more', X])
+  })
+
+  test('none with DT_RUNPATH, which inherits nothing', () => {
+    const objects = {
+      'a/m.abi3.so': parent,
+      'a/libs/libmid.so': { needed: ['libz.so'], runpath: '/o' },
+      'a/more/libown.so': {},
+    }
+    assert.deepEqual(after({ objects }), ['/o', X])
+  })
+
+  test('none of another distribution, which can be removed alone', () => {
+    const objects = {
+      'b/m.abi3.so': { needed: ['libmid.so'], rpath: '$ORIGIN/../a/libs:$ORIGIN/libs' },
+      'a/libs/libmid.so': { needed: ['libz.so', 'libother.so'] },
+      'b/libs/libother.so': {},
+    }
+    assert.deepEqual(after({ objects }), [X])
+  })
+
+  test('where the objects above disagree, only those that come first for all; what moves away is said', () => {
+    const { of, plan } = planOf({
+      objects: {
+        'a/m.abi3.so': { needed: ['libmid.so'], rpath: '$ORIGIN/libs:$ORIGIN/left' },
+        'a/n.abi3.so': { needed: ['libmid.so'], rpath: '$ORIGIN/libs:$ORIGIN/right' },
+        'a/libs/libmid.so': { needed: ['libz.so', 'libnext.so', 'libown.so'] },
+        'a/libs/libnext.so': {},
+        'a/left/libown.so': {},
+        'a/right/libown.so': {},
+      },
+      files: { [`${X}/libz.so`]: {}, [`${X}/libown.so`]: {} },
+      set,
+    })
+    assert.deepEqual(of('a/libs/libmid.so').change?.rpath?.after, ['$ORIGIN', X])
+    assert.deepEqual(
+      plan.conflicts.map(({ kind, objects, sonames, providers }) => ({ kind, objects, sonames, providers })),
+      [
+        {
+          kind: 'moved-away',
+          objects: ['a/libs/libmid.so'],
+          sonames: ['libown.so'],
+          providers: [`${X}/libown.so`, `${SITE}/a/left/libown.so`],
+        },
+      ],
+    )
+  })
+
+  test('musl inherits both tags', () => {
+    const said = elf({ runpath: '$ORIGIN/libs' })
+    const { loader } = pythonOn(treeOf({ objects: {} }), [])
+    const above = { path: `${SITE}/a/m.so`, identity: 'm', object: said, openedBy: null, needed: [] }
+    const map = {
+      path: `${SITE}/a/libs/l.so`,
+      identity: 'l',
+      object: elf({ runpath: '/r' }),
+      openedBy: above,
+      needed: [],
+    }
+    const musl = { ...loader, libc: { ...loader.libc, kind: 'musl' as const } }
+    assert.deepEqual(inheritedDirectories(musl, map), [`${SITE}/a/libs`])
+    assert.deepEqual(inheritedDirectories(loader, { ...map, openedBy: { ...above } }), [])
+    const old = { ...above, object: elf({ rpath: '$ORIGIN/libs' }) }
+    assert.deepEqual(inheritedDirectories(loader, { ...map, object: elf(), openedBy: old }), [`${SITE}/a/libs`])
+    assert.deepEqual(inheritedDirectories(loader, { ...map, object: elf(), openedBy: { ...above } }), [])
   })
 })
 

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import { suite, test } from 'node:test'
 import { VER_FLG_WEAK } from '../../src/elf/constants.ts'
 import { runWell } from '../support/run.ts'
+import { judgeLibraries } from '../world/oracle.ts'
 import type { Report } from '../world/report.ts'
 import { writeNoted } from './noted.ts'
 import { MODULE, testVenv, type TestVenv } from './venv.ts'
@@ -95,8 +96,25 @@ worldSuite('the plan', ['gcc', 'ld'], world => {
     })
     const { document } = plan(venv)
     const mid = objectOf(document, 'a.libs/libmid.so')
-    assert.deepEqual([mid.change?.rpath?.tag, mid.change?.rpath?.after], ['DT_RPATH', [gcc]])
-    assert.match(mid.needed[0]?.because ?? '', /^DT_RPATH of .*a\/core\.abi3\.so: \$ORIGIN\/\.\.\/a\.libs$/)
+    // the inherited folder comes first, as it did before
+    assert.deepEqual([mid.change?.rpath?.tag, mid.change?.rpath?.after], ['DT_RPATH', ['$ORIGIN', gcc]])
+    assert.match(mid.needed[0]?.because ?? '', /^DT_RPATH of .*a\.libs\/libmid\.so: \$ORIGIN$/)
+  })
+
+  rule('a folder of the store hides no library that a bundled one inherits', venv => {
+    venv.install('a', {
+      [`a/core${MODULE}`]: { needed: ['libmid.so'], rpath: '$ORIGIN/../a.libs' },
+      'a.libs/libmid.so': { needed: ['libstdc++.so.6', 'libgomp.so.1'] },
+      'a.libs/libgomp.so.1': {},
+    })
+    assert.ok(existsSync(join(gcc, 'libgomp.so.1')))
+    venv.run('venv', '--quiet', '--no-scan', '--libs', gcc)
+    const middle = join(venv.site, 'a.libs/libmid.so')
+    const [verdict] = judgeLibraries(join(venv.root, 'bin/python'), [join(venv.site, `a/core${MODULE}`)], world.env)
+    assert.deepEqual(Object.fromEntries(verdict?.providers.get(middle) ?? []), {
+      'libstdc++.so.6': join(gcc, 'libstdc++.so.6'),
+      'libgomp.so.1': join(venv.site, 'a.libs/libgomp.so.1'),
+    })
   })
 
   rule('what a vendored library finds through its loaders is left alone', venv => {

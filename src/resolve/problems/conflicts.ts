@@ -7,7 +7,7 @@ import type { ResolvedObject } from '../needed.ts'
 import type { ScannedObject } from '../objects.ts'
 import type { PythonProcess } from '../python-process.ts'
 import type { Resolution, ResolveInput } from '../resolution.ts'
-import type { Resolved } from '../simulate.ts'
+import type { Chain, Resolved, Simulation } from '../simulate.ts'
 
 /**
  * The kind of a conflict:
@@ -78,13 +78,12 @@ function movedAway(
   const { tree } = input.python.loader
   const said: Conflict[] = []
   for (const { object } of resolved) {
-    const then = before.alone.get(object.identity)?.needed ?? []
-    const now = after.alone.get(object.identity)?.needed ?? []
-    for (const [index, { soname, provider }] of then.entries()) {
-      const other = now[index]?.provider
-      if (provider === null || other == null || provider.identity === other.identity) continue
-      if (!before.alone.has(provider.identity)) continue
-      const [path, old] = [tree.canonical(other.path), tree.canonical(provider.path)]
+    for (const [index, { soname }] of (before.alone.get(object.identity)?.needed ?? []).entries()) {
+      const moved =
+        otherFile([before.alone.get(object.identity)], [after.alone.get(object.identity)], index, before) ??
+        otherFile(before.inRoots.get(object.identity), after.inRoots.get(object.identity), index, before)
+      if (moved === null) continue
+      const [path, old] = [tree.canonical(moved.now.path), tree.canonical(moved.old.path)]
       said.push({
         kind: 'moved-away',
         objects: [object.relative],
@@ -95,6 +94,26 @@ function movedAway(
     }
   }
   return said
+}
+
+type Ways = readonly (Chain | undefined)[]
+type Provider = NonNullable<Resolved['provider']>
+
+/** A file of the venv that served a DT_NEEDED entry, which other files now serve in every way of loading the object. */
+function otherFile(
+  before: Ways = [],
+  after: Ways = [],
+  index: number,
+  { alone }: Simulation,
+): { readonly old: Provider; readonly now: Provider } | null {
+  for (const chain of before) {
+    const old = chain?.needed[index]?.provider
+    if (old == null || !alone.has(old.identity)) continue
+    const files = after.map(way => way?.needed[index]?.provider).filter(file => file != null)
+    const [now] = files
+    if (now !== undefined && files.every(({ identity }) => identity !== old.identity)) return { old, now }
+  }
+  return null
 }
 
 /** A library of the C library itself that comes from another place. Two C libraries in one process do not work together. */
