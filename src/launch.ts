@@ -8,6 +8,7 @@ import { closeSync, existsSync, fstatSync, openSync, readSync, writeFileSync } f
 import { basename } from 'node:path'
 import { Script } from 'node:vm'
 import { crc32 } from 'node:zlib'
+import { withMemory } from './io/memory.ts'
 
 /**
  * The stages, by the names of their files. The bundler makes each of them (scripts/bundle.mjs):
@@ -24,21 +25,12 @@ interface Stage {
   readonly text: string
 }
 
-/**
- * Reads a whole file and gives its bytes to `use`. Their memory is given back afterwards. V8 would keep it until it looks for
- * garbage, which a run on few objects never does.
- * @throws the errors of open(2) and read(2)
- */
+/** Reads a whole file and gives its bytes to `use`. @throws the errors of open(2) and read(2) */
 function withBytes<Result>(path: string, use: (bytes: Buffer) => Result): Result {
   const fd = openSync(path, 'r')
   try {
     const { size } = fstatSync(fd)
-    const memory = new ArrayBuffer(size, { maxByteLength: size })
-    const bytes = Buffer.from(memory, 0, size)
-    const length = readSync(fd, bytes, 0, size, 0)
-    const result = use(bytes.subarray(0, length))
-    memory.resize(0)
-    return result
+    return withMemory(size, bytes => use(bytes.subarray(0, readSync(fd, bytes, 0, size, 0))))
   } finally {
     closeSync(fd)
   }

@@ -1,6 +1,6 @@
 // Views of a source in which some bytes are replaced or something is appended. They show an edited file before it is
 // written, and the original of an edited file, without copying either.
-import { assertInside, type ByteSource } from './source.ts'
+import { assertInside, type ByteSource, readInto } from './source.ts'
 
 /** Bytes that replace those of the base at a file offset. */
 export interface Patch {
@@ -25,8 +25,7 @@ export function patchedSource(base: ByteSource, size: number, patches: readonly 
     },
     readInto(target, offset) {
       assertInside(size, offset, target.length)
-      if (base.readInto === undefined) target.set(base.read(offset, target.length))
-      else base.readInto(target, offset)
+      readInto(base, target, offset)
       layOver(target, offset, touching(offset, target.length))
     },
   }

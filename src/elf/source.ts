@@ -29,6 +29,12 @@ export function assertInside(size: number, offset: number, length: number): void
   }
 }
 
+/** Fills `target` with the bytes at a file offset. @throws ElfError as `read` of the source does */
+export function readInto(source: ByteSource, target: Uint8Array, offset: number): void {
+  if (source.readInto === undefined) target.set(source.read(offset, target.length))
+  else source.readInto(target, offset)
+}
+
 /** Bytes of a source around the last place that was looked at. One read serves many small records or strings. */
 export interface Window {
   bytes: Uint8Array

@@ -2,7 +2,7 @@
 // text to text.
 import { encodeText } from '../elf/text.ts'
 import { extrasOf } from '../io/write/attributes.ts'
-import { readRegular } from '../io/beneath.ts'
+import { readRegularLatin1 } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
 import { type OpenFolders, withFolders } from '../io/write/folder.ts'
 import { renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
@@ -44,7 +44,7 @@ export function readRows(path: string, only?: ReadonlySet<string>): ReadonlyMap<
 /** @param at the path by way of its open folder */
 function readRecord(path: string, at = path): string {
   // the specification of RECORD says UTF-8; latin1 keeps any byte as it is
-  return readRegular(at, LARGEST_RECORD, path)?.toString('latin1') ?? ''
+  return readRegularLatin1(at, LARGEST_RECORD, path)
 }
 
 /**

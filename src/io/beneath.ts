@@ -4,6 +4,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { decodeBytes } from '../elf/text.ts'
 import { errnoAt, errnoOf } from './error.ts'
+import { withMemory } from './memory.ts'
 import { fsPath } from './path.ts'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
@@ -63,6 +64,15 @@ export function readBeneath(folder: string, path: string, limit: number): Buffer
  * @throws WheelfixError `IO` when the system cannot say what is there
  */
 export function readRegular(path: string, limit: number, name = path): Buffer | null {
+  return withRegular(path, name, fd => readBounded(fd, limit))
+}
+
+/** As `readRegular`, with one character for each byte; empty for anything else. */
+export function readRegularLatin1(path: string, limit: number, name = path): string {
+  return withRegular(path, name, fd => decodeBounded(fd, limit, bytes => bytes.toString('latin1'))) ?? ''
+}
+
+function withRegular<Result>(path: string, name: string, use: (fd: number) => Result | null): Result | null {
   const nothing = (error: unknown): null => {
     errnoAt(name, error)
     return null
@@ -74,7 +84,7 @@ export function readRegular(path: string, limit: number, name = path): Buffer | 
     return nothing(error)
   }
   try {
-    return fstatSync(fd).isFile() ? readBounded(fd, limit) : null
+    return fstatSync(fd).isFile() ? use(fd) : null
   } catch (error) {
     return nothing(error)
   } finally {
@@ -84,17 +94,25 @@ export function readRegular(path: string, limit: number, name = path): Buffer | 
 
 /** The text of a regular file, read as by `readRegular`; empty for anything else. elf/text.ts says how it is decoded. */
 export function readRegularText(path: string, limit: number): string {
-  const bytes = readRegular(path, limit)
-  return bytes === null ? '' : decodeBytes(bytes)
+  return withRegular(path, path, fd => decodeBounded(fd, limit, decodeBytes)) ?? ''
 }
 
 function readBounded(fd: number, limit: number): Buffer | null {
   const { size } = fstatSync(fd)
-  if (size > limit) return null
-  const bytes = Buffer.alloc(size)
+  return size > limit ? null : filled(fd, Buffer.alloc(size))
+}
+
+/** @param decode makes something of the bytes, whose memory is only lent */
+function decodeBounded(fd: number, limit: number, decode: (bytes: Buffer) => string): string | null {
+  const { size } = fstatSync(fd)
+  return size > limit ? null : withMemory(size, bytes => decode(filled(fd, bytes)))
+}
+
+/** Reads from the start of a file. Returns the part of `bytes` that was read. */
+function filled(fd: number, bytes: Buffer): Buffer {
   let done = 0
-  while (done < size) {
-    const count = readSync(fd, bytes, done, size - done, done)
+  while (done < bytes.length) {
+    const count = readSync(fd, bytes, done, bytes.length - done, done)
     if (count === 0) break
     done += count
   }

@@ -28,7 +28,7 @@ import { isExecutable } from '../kind.ts'
 import { formatOf } from '../layout.ts'
 import { readElf } from '../read.ts'
 import { assertEditable, assertNoPayload, type Editable } from '../rules/refuse.ts'
-import type { ByteSource } from '../source.ts'
+import { type ByteSource, readInto } from '../source.ts'
 import type { SectionTable } from '../tables/sections.ts'
 import { applyEdit, changedFields, type ElfState, stateOf } from '../edit/state.ts'
 import type { ElfObject, ProgramHeader } from '../types.ts'
@@ -248,6 +248,8 @@ interface GraftContent {
   readonly end: number
   /** Puts bytes at a file offset. */
   write(this: void, bytes: Uint8Array, at: number): void
+  /** Puts bytes of a source, from an offset on, at a file offset. */
+  copy(this: void, source: ByteSource, from: number, length: number, at: number): void
 }
 
 function emptyContent(
@@ -261,23 +263,25 @@ function emptyContent(
   const split = copiedByReference ? strings.at + copiedLength : cut
   const before = allocate(cut - note.at)
   const behind = allocate(end - split)
+  /** The rest of the part that holds a file offset, from there on. */
+  const from = (at: number): Buffer => {
+    if (at < note.at) return first.subarray(at - strings.at)
+    return at < cut ? before.subarray(at - note.at) : behind.subarray(at - split)
+  }
   return {
     first,
     before,
     copiedByReference,
     behind,
     end,
-    write: (bytes, at) => {
-      if (at < note.at) first.set(bytes, at - strings.at)
-      else if (at < cut) before.set(bytes, at - note.at)
-      else behind.set(bytes, at - split)
-    },
+    write: (bytes, at) => from(at).set(bytes),
+    copy: (source, offset, length, at) => readInto(source, from(at).subarray(0, length), offset),
   }
 }
 
 /** Writes the dynamic table and the tables that it names. */
 function writeTables(
-  { write, copiedByReference }: GraftContent,
+  { write, copy, copiedByReference }: GraftContent,
   source: ByteSource,
   object: ElfObject,
   { dynamicSegment, strtab }: Editable,
@@ -294,7 +298,8 @@ function writeTables(
   const dynamic = moveDebugHook(object, entries, dynamicSegment.vaddr, layout.dynamic.address)
   write(encodeDynamic(formatOf(object.header), dynamic), layout.dynamic.at)
   if (interpreter !== null && layout.interpreter !== null) write(interpreter, layout.interpreter.at)
-  if (layout.copiedLength > 0 && !copiedByReference)
-    write(source.read(strtab.offset, layout.copiedLength), layout.strings.at)
+  if (layout.copiedLength > 0 && !copiedByReference) {
+    copy(source, strtab.offset, layout.copiedLength, layout.strings.at)
+  }
   write(strings.bytes(), layout.strings.at + layout.copiedLength)
 }

@@ -1,7 +1,7 @@
 // The constant strings of an object: what its code names at run time, such as the libraries that it opens by name.
 import { DT_STRSZ, DT_STRTAB, PF_W, PT_LOAD, SHF_ALLOC, SHF_WRITE, SHT_PROGBITS } from '../constants.ts'
 import { type Extent, extentAt } from '../memory.ts'
-import type { ByteSource } from '../source.ts'
+import { type ByteSource, readInto } from '../source.ts'
 import { decodeBytes } from '../text.ts'
 import type { ElfObject } from '../types.ts'
 import { valueOf } from './entries.ts'
@@ -112,8 +112,7 @@ function* partsOf(source: ByteSource, { offset, length }: Extent): Generator<Buf
     const bytes = part.subarray(0, 1 + Math.min(at + PART, end) - from)
     bytes[0] = from > offset ? 1 : 0
     const rest = bytes.subarray(1)
-    if (source.readInto === undefined) rest.set(source.read(from, rest.length))
-    else source.readInto(rest, from)
+    readInto(source, rest, from)
     yield bytes
   }
 }
