@@ -97,6 +97,9 @@ function sourceWith(fd: number, first: Block | null): FileSource {
     return block
   }
 
+  const known = (offset: number, length: number): Block | undefined =>
+    blocks.find(block => offset >= block.offset && offset + length <= block.offset + block.length)
+
   return {
     size,
     fd,
@@ -108,13 +111,14 @@ function sourceWith(fd: number, first: Block | null): FileSource {
         readFully(fd, bytes, length, offset)
         return bytes
       }
-      const known = blocks.find(block => offset >= block.offset && offset + length <= block.offset + block.length)
-      const block = known ?? readBlock(offset)
+      const block = known(offset, length) ?? readBlock(offset)
       return block.bytes.subarray(offset - block.offset, offset - block.offset + length)
     },
     readInto(target, offset) {
       assertInside(size, offset, target.length)
-      readFully(fd, target, target.length, offset)
+      const block = known(offset, target.length)
+      if (block === undefined) readFully(fd, target, target.length, offset)
+      else target.set(block.bytes.subarray(offset - block.offset, offset - block.offset + target.length))
     },
     close() {
       for (const { bytes } of blocks.splice(0)) spare.push(bytes)

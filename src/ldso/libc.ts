@@ -5,7 +5,9 @@ import { dirname, posix } from 'node:path'
 import { EM_386, EM_AARCH64, EM_RISCV, EM_X86_64 } from '../elf/constants.ts'
 import { ElfError } from '../elf/error.ts'
 import type { ElfObject } from '../elf/types.ts'
+import { readInto } from '../elf/source.ts'
 import { readRegular } from '../io/beneath.ts'
+import { withMemory } from '../io/memory.ts'
 import { errnoOf, WheelfixError } from '../io/error.ts'
 import { fsPath, realPath } from '../io/path.ts'
 import { withSource } from '../io/source.ts'
@@ -207,7 +209,10 @@ function readLoader(path: string, absent: () => WheelfixError): string {
           path,
         )
       }
-      return Buffer.from(source.read(0, source.size)).toString('latin1')
+      return withMemory(source.size, bytes => {
+        readInto(source, bytes, 0)
+        return bytes.toString('latin1')
+      })
     })
   } catch (error) {
     const errno = errnoOf(error)
