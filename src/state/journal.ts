@@ -120,6 +120,8 @@ const MOST_KEPT = 4 << 20
 export function openJournal(place: Place): Journal {
   let fd: number | null = null
   let offset = 0
+  /** An `add` has succeeded. One that failed may have written half a line, and its entries do not count. */
+  let isBegun = false
   const open = (): number =>
     withFolders(({ at }) => {
       const [path, keptAt] = [journalPath(place), keptPath(place)].map(file => fsPath(at(file))) as [string, string]
@@ -133,15 +135,15 @@ export function openJournal(place: Place): Journal {
   return {
     add(entries) {
       if (entries.length === 0) return
-      const isFirst = fd === null
       fd ??= open()
       // the line end closes a line that an earlier run tore
-      const head = isFirst ? (offset === 0 ? headLine() : '\n') : ''
+      const head = isBegun ? '' : offset === 0 ? headLine() : '\n'
       const bytes = Buffer.from(head + entries.map(encodeEntry).join(''))
       writeFully(fd, bytes, offset)
       offset += bytes.length
       fdatasyncSync(fd)
-      if (isFirst) syncFolder(place.stateFolder)
+      if (!isBegun) syncFolder(place.stateFolder)
+      isBegun = true
     },
     finish(isWhole = true) {
       if (fd === null) return
