@@ -1,10 +1,10 @@
 // Opens files in a folder that somebody else may have filled: an unpacked archive, or a folder that several users write
 // to. A name there may be a link to anywhere, a FIFO that never ends, a device, or a file of any size. This file opens
 // only regular files below the folder, up to a size that the reader states.
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { decodeBytes } from '../elf/text.ts'
 import { errnoAt, errnoOf } from './error.ts'
-import { withMemory } from './memory.ts'
+import { filled, withMemory } from './memory.ts'
 import { fsPath } from './path.ts'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants
@@ -106,15 +106,4 @@ function readBounded(fd: number, limit: number): Buffer | null {
 function decodeBounded(fd: number, limit: number, decode: (bytes: Buffer) => string): string | null {
   const { size } = fstatSync(fd)
   return size > limit ? null : withMemory(size, bytes => decode(filled(fd, bytes)))
-}
-
-/** Reads from the start of a file. Returns the part of `bytes` that was read. */
-function filled(fd: number, bytes: Buffer): Buffer {
-  let done = 0
-  while (done < bytes.length) {
-    const count = readSync(fd, bytes, done, bytes.length - done, done)
-    if (count === 0) break
-    done += count
-  }
-  return bytes.subarray(0, done)
 }
