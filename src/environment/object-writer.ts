@@ -1,4 +1,4 @@
-// Writes the new bytes of objects, some hundred at a time. The journal of a batch is synced once, before the first object of
+// Writes the new bytes of objects, some dozens at a time. The journal of a batch is synced once, before the first object of
 // the batch changes. Files that are renamed are synced before the first rename.
 import { lstatSync } from 'node:fs'
 import { extrasOf } from '../io/write/attributes.ts'
