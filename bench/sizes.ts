@@ -21,13 +21,12 @@ grpcio protobuf psycopg2-binary onnxruntime tokenizers safetensors sentencepiece
 pywavelets rasterio pyproj fiona contourpy kiwisolver
 cycler fonttools packaging pyparsing python-dateutil six`
 
-/**
- * What users of machine learning, science and desktops have besides. Of CUDA, which torch requires, it has the smaller
- * libraries: the environment and its copy need the same room again.
- */
+/** What users of machine learning, science and desktops have besides, with all of CUDA that torch requires. */
 const LARGE = `
 tensorflow jaxlib xgboost triton ray torchvision torchaudio onnx
-nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cufile nvidia-curand nvidia-nvjitlink nvidia-nvtx
+nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile
+nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13
+nvidia-nvtx
 PySide6-Addons shiboken6 PyQt6-WebEngine PyQt6-WebEngine-Qt6 vtk rdkit astropy faiss-cpu gensim biopython pysam
 pygame av imagecodecs mypy black cython ninja gevent greenlet aiohttp yarl multidict frozenlist propcache sqlalchemy
 psutil pyyaml regex rapidfuzz msgpack zstandard lz4 blosc2 numexpr bottleneck uvloop httptools watchfiles pymongo rtree
