@@ -57,7 +57,9 @@ stdenvNoCC.mkDerivation (finalAttrs: {
     stage() {
       name=$1 entry=$2
       shift 2
-      esbuild src/$entry $flags "$@" --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=dist/$name.txt
+      # as scripts/bundle.mjs does: a stage is one function
+      esbuild src/$entry $flags "$@" --define:WHEELFIX_VERSION='"${finalAttrs.version}"' --outfile=dist/$name.txt \
+        '--banner:js=(function(require,module,startNext){' '--footer:js=})'
     }
     # two stages leave out what they do not load on demand; where a name is missing here, a stage is only larger
     commands=
