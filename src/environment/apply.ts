@@ -17,7 +17,15 @@ import { keepUndo } from '../state/kept-undos.ts'
 import { layersIn } from '../elf/graft/layers.ts'
 import { type ChangeJob, isInPlace, prepareChange, type Refusal, refusalOf, tryChange } from './change-object.ts'
 import { objectWriter } from './object-writer.ts'
-import { addRow, type RecordReader, recordReader, rewriteRecordFiles, type RowChanges, rowOf } from './record-files.ts'
+import {
+  addRow,
+  recordIdentity,
+  type RecordReader,
+  recordReader,
+  rewriteRecordFiles,
+  type RowChanges,
+  rowOf,
+} from './record-files.ts'
 
 export interface ApplyInput {
   readonly place: Place
@@ -59,6 +67,7 @@ export function* applySteps(
   const pending = planned.filter(({ change }) => change !== null)
   const records = recordReader(rowsOf(pending, input))
   const unrecorded = input.write ? prepareRows(pending, records, input) : new Map<string, string>()
+  const found = input.write ? recordIdentities(planned, input) : null
   const { refusals, sizes } = yield* changeObjects(pending, unrecorded, records, input)
   const outcomes = planned.map((item): Applied => {
     if (item.change === null) return { planned: item, status: 'fine', reason: null }
@@ -72,7 +81,7 @@ export function* applySteps(
       ...(size === undefined ? {} : { size }),
     }
   })
-  return input.write ? updateRecords(outcomes, input) : outcomes
+  return found === null ? outcomes : updateRecords(outcomes, found, input)
 }
 
 /** @throws Error when the plan is about other objects, which is a mistake of the caller */
@@ -170,6 +179,15 @@ function keep(
   }
 }
 
+/** The RECORDs that list the objects, as they are now. */
+function recordIdentities(
+  planned: readonly PlannedObject[],
+  { distributions }: Pick<ApplyInput, 'distributions'>,
+): Map<string, string | null> {
+  const paths = planned.flatMap(({ path }) => rowOf(distributions.ownerOf(path))?.recordPath ?? [])
+  return new Map([...new Set(paths)].map(path => [path, recordIdentity(path)]))
+}
+
 /** The rows of RECORD that list the objects. */
 function rowsOf(planned: readonly PlannedObject[], { distributions }: Pick<ApplyInput, 'distributions'>): Set<string> {
   return new Set(planned.flatMap(({ path }) => rowOf(distributions.ownerOf(path))?.row ?? []))
@@ -219,8 +237,15 @@ function isStale({ undo }: ScannedObject, now: RecordFields | undefined): boolea
   return now !== undefined && undo?.record === `${now.hash},${now.size}` && undo.record !== ','
 }
 
-/** Empties the hash and size of changed files, which the specification allows, or writes the true ones. */
-function updateRecords(outcomes: readonly Applied[], input: ApplyInput): readonly Applied[] {
+/**
+ * Empties the hash and size of changed files, which the specification allows, or writes the true ones.
+ * @param found the RECORDs before the objects changed. An installer that writes one meanwhile also brings its objects again
+ */
+function updateRecords(
+  outcomes: readonly Applied[],
+  found: ReadonlyMap<string, string | null>,
+  input: ApplyInput,
+): readonly Applied[] {
   const changes: RowChanges = new Map()
   const planned = outcomes.map(outcome => outcome.planned)
   const records = recordReader(rowsOf(planned, input))
@@ -230,7 +255,7 @@ function updateRecords(outcomes: readonly Applied[], input: ApplyInput): readonl
     const fields = at === null ? null : fieldsAfter(outcome, objectOf(outcome.planned, input), now, input.rehash)
     if (at !== null && fields !== null) addRow(changes, at, fields)
   }
-  const reasons = rewriteRecordFiles(changes)
+  const reasons = rewriteRecordFiles(changes, found)
   if (reasons.size === 0) return outcomes
   return outcomes.map((outcome): Applied => {
     const record = input.distributions.ownerOf(outcome.planned.path)?.distribution.recordPath ?? ''

@@ -1,11 +1,13 @@
 // The RECORD files of a venv on disk: reads their rows, and gives rows other fields. python/record.ts does the same from
 // text to text.
+import { statSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { extrasOf } from '../io/write/attributes.ts'
 import { readRegularLatin1 } from '../io/beneath.ts'
 import { WheelfixError } from '../io/error.ts'
+import { fsPath } from '../io/path.ts'
 import { type OpenFolders, withFolders } from '../io/write/folder.ts'
-import { renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
+import { discardStaged, renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
 import type { FileOwner } from '../python/distributions.ts'
 import {
   EMPTY_FIELDS,
@@ -34,6 +36,15 @@ export function recordReader(only?: ReadonlySet<string>): RecordReader {
     }
     return rows
   }
+}
+
+/**
+ * The identity of a RECORD as it is now; null where there is none. Another program that writes the file gives it another
+ * identity.
+ */
+export function recordIdentity(path: string): string | null {
+  const status = statSync(fsPath(path), { bigint: true, throwIfNoEntry: false })
+  return status === undefined ? null : [status.dev, status.ino, status.size, status.mtimeNs].join('-')
 }
 
 /** The rows of one RECORD without those of sources; empty when the file cannot be read. */
@@ -79,9 +90,14 @@ export function rewriteRecordFile(recordPath: string, rows: ReadonlyMap<string, 
 /**
  * Gives rows of RECORD files other fields. The files of a batch are written before the first sync, and synced before the
  * first rename, so that one wait for the disk serves many. A file is read and written in the same open folder.
+ * @param found the identities of the files when the changes were made. A file that another program has written since stays as
+ *   it is: its rows are of other objects
  * @returns the files that cannot be written, with the reason; they are unchanged
  */
-export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
+export function rewriteRecordFiles(
+  changes: RowChanges,
+  found: ReadonlyMap<string, string | null> | null = null,
+): Map<string, string> {
   const reasons = new Map<string, string>()
   const attempt = (recordPath: string, action: () => void): boolean => {
     try {
@@ -111,7 +127,15 @@ export function rewriteRecordFiles(changes: RowChanges): Map<string, string> {
         })
       }
       const synced = staged.filter(item => attempt(item.path, () => syncStaged(item)))
-      for (const item of synced) attempt(item.path, () => renameStaged(item))
+      for (const item of synced) {
+        attempt(item.path, () => {
+          if (found !== null && found.get(item.path) !== recordIdentity(item.path)) {
+            discardStaged(item)
+            throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', item.path)
+          }
+          renameStaged(item)
+        })
+      }
     })
   }
   return reasons
