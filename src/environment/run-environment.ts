@@ -194,8 +194,9 @@ function withWarnings(examination: Examination, warnings: readonly string[]): Ex
 /** Did another run end between the examination and the lock? Then the files may have changed. */
 function isOutdated(examination: Examination): boolean {
   const { scan, byPath } = examination
-  const pending = ownObjects(examination).flatMap(({ path, change }) =>
-    change === null ? [] : (byPath.get(path) ?? []),
+  // a row of RECORD may be stale although its object needs no change
+  const pending = ownObjects(examination).flatMap(({ path, change, edit }) =>
+    change === null && edit === null ? [] : (byPath.get(path) ?? []),
   )
   return (
     scan.leftovers.length > 0 ||
