@@ -184,7 +184,7 @@ function recordIdentities(
   planned: readonly PlannedObject[],
   { distributions }: Pick<ApplyInput, 'distributions'>,
 ): Map<string, string | null> {
-  const paths = planned.flatMap(({ path }) => rowOf(distributions.ownerOf(path))?.recordPath ?? [])
+  const paths = planned.flatMap(({ path }) => distributions.ownerOf(path)?.distribution.recordPath ?? [])
   return new Map([...new Set(paths)].map(path => [path, recordIdentity(path)]))
 }
 

@@ -8,7 +8,7 @@ import type { Undo } from '../elf/graft/undo-note.ts'
 import type { ByteSource } from '../elf/source.ts'
 import { applyEdit, stateOf } from '../elf/edit/state.ts'
 import type { ElfObject } from '../elf/types.ts'
-import { errnoOf, systemReason, WheelfixError } from '../io/error.ts'
+import { changedMeanwhile, errnoOf, systemReason, WheelfixError } from '../io/error.ts'
 import type { Libc } from '../ldso/libc.ts'
 import { type FileSource, type FileStatus, withSource } from '../io/source.ts'
 
@@ -105,7 +105,7 @@ function unchanged(): ElfError {
 function regraftOf(job: ChangeJob, source: FileSource) {
   const { status, edit, record, isOwn, kept, isProgram, libc, allocate } = job
   if (source.status.ino !== status.ino || source.size !== status.size) {
-    throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again')
+    throw changedMeanwhile(null)
   }
   const wanted = edit === null ? null : (base: ElfObject) => applyEdit(stateOf(base), edit)
   const options = {

@@ -2,7 +2,7 @@
 // the batch changes. Files that are renamed are synced before the first rename.
 import { lstatSync } from 'node:fs'
 import { extrasOf } from '../io/write/attributes.ts'
-import { errnoOf, WheelfixError } from '../io/error.ts'
+import { changedMeanwhile, errnoOf } from '../io/error.ts'
 import { fsPath, relativeTo } from '../io/path.ts'
 import type { FileEdit } from '../elf/edit/file-edit.ts'
 import { type OpenFolders, withFolders } from '../io/write/folder.ts'
@@ -103,7 +103,7 @@ export function objectWriter(place: Place, journal: Journal = openJournal(place)
 function assertSame({ path, status }: ScannedObject, at: string): void {
   const now = lstatSync(fsPath(at), { bigint: true })
   if (now.ino === status.ino && now.size === BigInt(status.size)) return
-  throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
+  throw changedMeanwhile(path)
 }
 
 function tailBytes({ tail }: FileEdit): number {

@@ -4,7 +4,7 @@ import { statSync } from 'node:fs'
 import { encodeText } from '../elf/text.ts'
 import { extrasOf } from '../io/write/attributes.ts'
 import { readRegularLatin1 } from '../io/beneath.ts'
-import { WheelfixError } from '../io/error.ts'
+import { changedMeanwhile, WheelfixError } from '../io/error.ts'
 import { fsPath } from '../io/path.ts'
 import { type OpenFolders, withFolders } from '../io/write/folder.ts'
 import { discardStaged, renameStaged, type Staged, stageContent, syncStaged } from '../io/write/replace.ts'
@@ -131,7 +131,7 @@ export function rewriteRecordFiles(
         attempt(item.path, () => {
           if (found !== null && found.get(item.path) !== recordIdentity(item.path)) {
             discardStaged(item)
-            throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', item.path)
+            throw changedMeanwhile(item.path)
           }
           renameStaged(item)
         })

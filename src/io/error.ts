@@ -35,6 +35,11 @@ export class WheelfixError extends Error {
   }
 }
 
+/** The error for a file that is not as the run found it any more. @param path null where the caller names it */
+export function changedMeanwhile(path: string | null): WheelfixError {
+  return new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path ?? undefined)
+}
+
 /**
  * The errno name of a failed call of node:fs (`ENOENT`, or Node's own `ERR_…`); undefined for wheelfix's own errors.
  */

@@ -84,8 +84,8 @@ export interface BeforeChange {
   readonly time: number
   /** `digestOfEnd` of the file. */
   readonly end: string
-  /** The bytes of the ranges that change, besides the header. */
-  readonly patches: readonly Uint8Array[]
+  /** The ranges that change, besides the header. */
+  readonly patches: JournalEntry['patches']
 }
 
 /** An object that is about to be changed in place. */
@@ -200,24 +200,20 @@ export function beforeChange(source: FileSource, { baseSize, header, patches }: 
     header: copy(0, header.length),
     time: fstatSync(source.fd).mtimeMs,
     end: digestOfEnd(endOf(source, baseSize, header.length)),
-    patches: patches.map(({ offset, bytes }) => copy(offset, bytes.length)),
+    patches: patches.map(({ offset, bytes }) => ({ offset, before: copy(offset, bytes.length), after: bytes })),
   }
 }
 
 /** The journal entry of an object. */
 export function entryOf(place: Place, { path, edit, before, record }: InPlaceChange): JournalEntry {
-  const { baseSize, header, patches } = edit
+  const { baseSize, header } = edit
   return {
     path: relativeTo(place.root, path),
     before: { size: baseSize, header: before.header },
     time: before.time,
     after: { size: sizeAfter(edit), header },
     end: before.end,
-    patches: patches.map(({ offset, bytes }, index) => ({
-      offset,
-      before: before.patches[index] ?? new Uint8Array(),
-      after: bytes,
-    })),
+    patches: before.patches,
     record,
     restores: false,
   }
@@ -274,10 +270,7 @@ export function changeInPlace(path: string, status: FileStatus, edit: FileEdit, 
     } catch (error) {
       // the disk is full: without its header the tail has no effect
       writeFully(fd, before.header, 0)
-      for (const [index, { offset }] of patches.entries()) {
-        const bytes = before.patches[index]
-        if (bytes !== undefined) writeFully(fd, bytes, offset)
-      }
+      for (const { offset, before: bytes } of before.patches) writeFully(fd, bytes, offset)
       ftruncateSync(fd, baseSize)
       keepTimes(fd, times)
       throw error

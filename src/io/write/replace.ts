@@ -17,7 +17,7 @@ import {
 import { crypto } from '../crypto.ts'
 import type { FileEdit } from '../../elf/edit/file-edit.ts'
 import { encodeText } from '../../elf/text.ts'
-import { errnoOf, WheelfixError } from '../error.ts'
+import { changedMeanwhile, errnoOf, WheelfixError } from '../error.ts'
 import { fsPath } from '../path.ts'
 import { type FileStatus, sourceOf } from '../source.ts'
 import { writeEdited, writeFully } from './content.ts'
@@ -95,7 +95,7 @@ export function stageFile(
     return stage(folders, path, fstatSync(source.fd), fd => {
       writeEdited(fd, source, edit, see)
       if (ctimeMs !== null && fstatSync(source.fd).ctimeMs !== ctimeMs) {
-        throw new WheelfixError('BUSY', 'another program changed it during this run: run wheelfix again', path)
+        throw changedMeanwhile(path)
       }
     })
   } finally {
